@@ -1,0 +1,65 @@
+package revoke
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrRevoked is matched by the error for a token that a live event revokes.
+	ErrRevoked = errors.New("revoked")
+
+	// ErrUnavailable is the family of errors that mean "cannot know": the token may
+	// be good. A server answers 503, never 401.
+	ErrUnavailable = errors.New("revocation state unavailable")
+
+	// ErrStale is matched by the error for a check that the replica cannot answer
+	// within the policy. It is of the family [ErrUnavailable].
+	ErrStale = fmt.Errorf("replica not fresh: %w", ErrUnavailable)
+
+	// ErrInvalidEvent is the family of errors for events that are refused before
+	// they are published or applied.
+	ErrInvalidEvent = errors.New("invalid revocation event")
+)
+
+// A RevokedError tells which kind of event refused a token. It matches [ErrRevoked].
+type RevokedError struct {
+	Kind Kind
+}
+
+func (e *RevokedError) Error() string { return "revoke: token revoked by " + e.Kind.String() }
+
+// Is reports whether target is [ErrRevoked].
+func (e *RevokedError) Is(target error) bool { return target == ErrRevoked }
+
+// A StaleError tells why a replica could not vouch for a token. It matches
+// [ErrStale] and [ErrUnavailable].
+type StaleError struct {
+	State  State
+	Reason Reason
+	Age    time.Duration // since the proven instant; negative if nothing is proven yet
+}
+
+func (e *StaleError) Error() string {
+	if e.Age < 0 {
+		return fmt.Sprintf("revoke: replica %s (%s)", e.State, e.Reason)
+	}
+	return fmt.Sprintf("revoke: replica %s (%s), proven %s ago", e.State, e.Reason, e.Age.Round(time.Millisecond))
+}
+
+// Is reports whether target is [ErrStale] or [ErrUnavailable].
+func (e *StaleError) Is(target error) bool { return target == ErrStale || target == ErrUnavailable }
+
+// invalid names the field of an event and what is wrong with it.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("revoke: %w: %s", ErrInvalidEvent, fmt.Sprintf(format, args...))
+}
+
+// revokedErrors are shared: a refusal allocates nothing.
+var revokedErrors = func() (errs [kinds]error) {
+	for _, k := range Kinds() {
+		errs[k] = &RevokedError{Kind: k}
+	}
+	return errs
+}()

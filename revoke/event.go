@@ -1,0 +1,234 @@
+package revoke
+
+import (
+	"encoding/base64"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits on one event. They are constants of the protocol: replicas of different
+// versions must agree on them.
+const (
+	MaxKeep        = 64                    // sids in Keep
+	MaxReasonBytes = 256                   // Reason and Actor, each
+	maxAhead       = 24 * time.Hour        // how far before a publisher's clock may lead the stream's
+	beforeSlack    = 2 * time.Second       // added to a missing or clamped Before
+	maxKeyUntil    = 3653 * 24 * time.Hour // ten years
+	defaultKey     = 365 * 24 * time.Hour
+	// graceAfterUntil keeps an entry past its Until: the largest leeway a verifier
+	// may have on iat and again on exp, and a margin (invariant 3).
+	graceAfterUntil = 12 * time.Minute
+)
+
+// MaxLeeway is the largest clock leeway that a verifier may use. What a replica
+// forgets, and when, depends on it.
+const MaxLeeway = 5 * time.Minute
+
+// minTime separates milliseconds from seconds: a later time than 1973 in
+// milliseconds, or a mistake.
+var minTime = time.UnixMilli(100_000_000_000)
+
+// An Event revokes tokens. Events only ever add: there is no un-revoke, and
+// order and duplication change nothing (invariant 4).
+type Event struct {
+	ID     string    // identifies the event in logs; a publisher sets it when empty
+	Issuer string    // iss of the tokens; a publisher configured for one issuer fills it in
+	Kind   Kind      // what Value names
+	Value  string    // jti, sid, sub, client_id, tenant or key thumbprint; empty for kind Issuer
+	Before time.Time // cutoff kinds: tokens with iat ≤ Before; zero means now + 2 s. Rounded up to milliseconds
+	Keep   []string  // kind Subject: sids that the event spares, at most [MaxKeep]
+	Until  time.Time // when every token concerned has expired, without leeway; zero means the longest horizon
+	Reason string    // for people: "logout", "password_change"; at most [MaxReasonBytes]. Never put a secret here
+	Actor  string    // for people: who asked for it
+	At     time.Time // the publisher's clock when it published; a publisher sets it
+}
+
+// Horizons are the two lifetimes that every party must agree on. They are fixed
+// when the stream is made.
+type Horizons struct {
+	TokenLifetime   time.Duration // the longest exp − iat of any access token
+	SessionLifetime time.Duration // the longest a session can go on minting tokens
+}
+
+// DefaultHorizons are used where nothing else is configured: an hour and 90 days.
+func DefaultHorizons() Horizons {
+	return Horizons{TokenLifetime: time.Hour, SessionLifetime: 90 * 24 * time.Hour}
+}
+
+// TokenOf returns the event that revokes exactly the token id was verified from.
+// It fails if the token has no jti.
+func TokenOf(id Identity) (Event, error) {
+	e := Event{Issuer: id.Issuer, Kind: Token, Value: id.Token, Until: id.ExpiresAt}
+	if id.Token == "" {
+		return Event{}, invalid("the token has no jti")
+	}
+	return e, e.Validate()
+}
+
+// Validate reports, in the family [ErrInvalidEvent], what is wrong with e
+// whatever the time. An empty Issuer is invalid.
+func (e *Event) Validate() error {
+	if !e.Kind.valid() {
+		return invalid("unknown kind %d", uint8(e.Kind))
+	}
+	if err := checkText("issuer", e.Issuer, 1, MaxValueBytes); err != nil {
+		return err
+	}
+	switch e.Kind {
+	case Issuer:
+		if e.Value != "" {
+			return invalid("kind issuer takes no value")
+		}
+	case Key:
+		if !isThumbprint(e.Value) {
+			return invalid("key value is not an RFC 7638 SHA-256 thumbprint (43 base64url characters)")
+		}
+	default:
+		if err := checkText("value", e.Value, 1, MaxValueBytes); err != nil {
+			return err
+		}
+	}
+	if len(e.Keep) > 0 && e.Kind != Subject {
+		return invalid("keep is only for kind subject, not %s", e.Kind)
+	}
+	if len(e.Keep) > MaxKeep {
+		return invalid("keep names %d sessions, more than %d", len(e.Keep), MaxKeep)
+	}
+	for _, sid := range e.Keep {
+		if err := checkText("keep", sid, 1, MaxValueBytes); err != nil {
+			return err
+		}
+	}
+	if !e.Before.IsZero() && !e.Kind.Cutoff() {
+		return invalid("before is not for kind %s", e.Kind)
+	}
+	for _, f := range []struct {
+		name string
+		t    time.Time
+	}{{"before", e.Before}, {"until", e.Until}, {"at", e.At}} {
+		if !f.t.IsZero() && f.t.Before(minTime) {
+			return invalid("%s %s is no time in milliseconds (seconds, perhaps?)", f.name, f.t.UTC().Format(time.RFC3339))
+		}
+	}
+	if err := checkText("id", e.ID, 0, MaxReasonBytes); err != nil {
+		return err
+	}
+	if err := checkText("reason", e.Reason, 0, MaxReasonBytes); err != nil {
+		return err
+	}
+	return checkText("actor", e.Actor, 0, MaxReasonBytes)
+}
+
+// Complete returns e with the fields that a publisher fills in, and refuses what
+// replicas would clamp. now is the publisher's clock, which becomes At.
+func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
+	if err := e.Validate(); err != nil {
+		return Event{}, err
+	}
+	now = now.Round(0)
+	e.At = now
+	from := now
+	if e.Kind.Cutoff() {
+		if e.Before.IsZero() {
+			e.Before = now.Add(beforeSlack)
+		}
+		e.Before = ceilMilli(e.Before)
+		if e.Before.After(now.Add(beforeSlack + time.Millisecond)) {
+			return Event{}, invalid("before lies %s ahead, more than %s: it would lock out logins to come", e.Before.Sub(now).Round(time.Second), beforeSlack)
+		}
+		if e.Before.After(from) {
+			from = e.Before
+		}
+	}
+	if e.Until.IsZero() {
+		switch e.Kind {
+		case Token:
+			e.Until = now.Add(h.TokenLifetime)
+		case Key:
+			e.Until = now.Add(defaultKey)
+		default:
+			e.Until = from.Add(h.SessionLifetime)
+		}
+	}
+	if limit := now.Add(maxUntil(e.Kind, h)); e.Until.After(limit) {
+		return Event{}, invalid("until lies %s ahead, more than %s", e.Until.Sub(now).Round(time.Second), limit.Sub(now))
+	}
+	e.Until = ceilMilli(e.Until)
+	return e, nil
+}
+
+// clamp bounds what a received event may do by its stream timestamp, which is the
+// same on every replica and at every replay.
+func (e *Event) clamp(ts time.Time, h Horizons) {
+	at := e.At
+	if at.IsZero() {
+		at = ts
+	}
+	if at.After(ts.Add(maxAhead)) {
+		at = ts.Add(maxAhead)
+	}
+	// A broker whose clock is behind must not un-revoke, hence the publisher's
+	// clock where it is ahead; and it must not revoke the future, hence the bound.
+	limit := ts
+	if at.After(limit) {
+		limit = at
+	}
+	limit = limit.Add(beforeSlack)
+	if e.Kind.Cutoff() {
+		if e.Before.IsZero() {
+			e.Before = ts.Add(beforeSlack)
+		}
+		if e.Before.After(limit) {
+			e.Before = limit
+		}
+	}
+	bound := ts.Add(maxUntil(e.Kind, h))
+	switch {
+	case e.Until.IsZero() && e.Kind == Key:
+		e.Until = ts.Add(defaultKey)
+	case e.Until.IsZero():
+		e.Until = ts.Add(max(h.TokenLifetime, h.SessionLifetime))
+	}
+	if e.Until.After(bound) {
+		e.Until = bound
+	}
+}
+
+func maxUntil(k Kind, h Horizons) time.Duration {
+	if k == Key {
+		return maxKeyUntil
+	}
+	return max(h.TokenLifetime, h.SessionLifetime) + 24*time.Hour
+}
+
+func ceilMilli(t time.Time) time.Time {
+	if f := t.Truncate(time.Millisecond); !f.Equal(t) {
+		return f.Add(time.Millisecond)
+	}
+	return t
+}
+
+func checkText(field, s string, least, most int) error {
+	switch {
+	case len(s) < least:
+		return invalid("%s is empty", field)
+	case len(s) > most:
+		return invalid("%s has %d bytes, more than %d", field, len(s), most)
+	case !utf8.ValidString(s):
+		return invalid("%s is not valid UTF-8", field)
+	}
+	return nil
+}
+
+func isThumbprint(s string) bool {
+	if len(s) != 43 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] == '\r' || s[i] == '\n' { // which the decoder would skip
+			return false
+		}
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == 32
+}

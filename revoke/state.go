@@ -1,0 +1,71 @@
+package revoke
+
+import "time"
+
+// A State says whether a replica can vouch for what it does not list.
+type State uint8
+
+const (
+	// Syncing: nothing has been proven yet.
+	Syncing State = iota
+	// Fresh: proven up to date within MaxStaleness.
+	Fresh
+	// Stale: was fresh, and the proof has grown too old or is withheld.
+	Stale
+)
+
+func (s State) String() string {
+	switch s {
+	case Syncing:
+		return "syncing"
+	case Fresh:
+		return "fresh"
+	case Stale:
+		return "stale"
+	}
+	return "invalid"
+}
+
+// A Reason says why a replica is not fresh.
+type Reason uint8
+
+const (
+	ReasonNone         Reason = iota
+	ReasonNotFollowed         // no bus feeds this List
+	ReasonConnecting          // the first connection is not up yet
+	ReasonDisconnected        // the connection is down
+	ReasonNoStream            // the stream does not exist (yet)
+	ReasonReplaying           // reading the log from its start
+	ReasonRebuilding          // the log is not the one that was applied, or a gap was seen
+	ReasonNoHeartbeat         // connected, but nothing proves that the log is current
+	ReasonClockSkew           // only heartbeats whose clocks disagree with ours arrive
+	ReasonHorizon             // the stream keeps events for a shorter time than our tokens live
+	ReasonCritical            // an event marked critical is not understood by this version
+	ReasonClosed              // the follower or its connection was closed
+	ReasonBadStream           // the stream's configuration cannot be read or would forget
+	ReasonNotPermitted        // the server refuses what following needs
+)
+
+var reasonNames = [...]string{
+	ReasonNone: "none", ReasonNotFollowed: "not followed", ReasonConnecting: "connecting",
+	ReasonDisconnected: "disconnected", ReasonNoStream: "no stream", ReasonReplaying: "replaying",
+	ReasonRebuilding: "rebuilding", ReasonNoHeartbeat: "no heartbeat", ReasonClockSkew: "clock skew",
+	ReasonHorizon: "horizon", ReasonCritical: "unsupported critical event", ReasonClosed: "closed",
+	ReasonBadStream: "bad stream", ReasonNotPermitted: "not permitted",
+}
+
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
+
+// A Status is what a [List] knows about its own freshness at one moment.
+type Status struct {
+	State    State
+	Reason   Reason        // [ReasonNone] while fresh
+	Proven   Instant       // every event acknowledged before this instant is applied; zero: none is proven
+	Age      time.Duration // from Proven to the moment asked about; negative if nothing is proven
+	Degraded bool          // something on the log was not understood; see [Stats]
+}
