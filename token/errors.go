@@ -1,0 +1,74 @@
+package token
+
+import "errors"
+
+// Every error of [Verifier.Verify] is of one of two families: [ErrInvalidToken],
+// the token is refused (HTTP 401), or [ErrUnavailable], nobody can tell now and
+// the token may be good (HTTP 503). Match with errors.Is.
+var (
+	// ErrInvalidToken is the family of refusals. Retrying with the same token is
+	// useless. A revoked token's error is of this family and matches
+	// [github.com/hybridtoken/hybridtoken/revoke.ErrRevoked].
+	ErrInvalidToken = errors.New("invalid token")
+
+	// ErrUnavailable is the family of "cannot know". A stale replica's error is of
+	// this family and matches [github.com/hybridtoken/hybridtoken/revoke.ErrStale].
+	ErrUnavailable = errors.New("verification unavailable")
+)
+
+// The members of [ErrInvalidToken], in the order of the checks. Only the first
+// check that fails is reported: a token that is expired and badly signed is
+// badly signed.
+var (
+	// ErrTooLarge: longer than [VerifierConfig].MaxTokenBytes. Nothing was decoded.
+	ErrTooLarge error = &member{ErrInvalidToken, "token too large"}
+	// ErrMalformed: not three segments of strict base64url, or a header that is not
+	// a strict JSON object, or one that asks for what we refuse (crit, b64, zip, enc).
+	ErrMalformed error = &member{ErrInvalidToken, "malformed token"}
+	// ErrAlgorithm: the header's alg is not in the allow-list.
+	ErrAlgorithm error = &member{ErrInvalidToken, "algorithm not allowed"}
+	// ErrType: the header's typ is not that of an access token.
+	ErrType error = &member{ErrInvalidToken, "not an access token"}
+	// ErrUnknownKey: the issuer's key set holds no such key for that algorithm.
+	ErrUnknownKey error = &member{ErrInvalidToken, "unknown key"}
+	// ErrSignature: the signature is not that key's over these bytes.
+	ErrSignature error = &member{ErrInvalidToken, "bad signature"}
+	// ErrClaims: a claim is missing or of the wrong form, or the claims are not a
+	// strict JSON object.
+	ErrClaims error = &member{ErrInvalidToken, "unacceptable claims"}
+	// ErrIssuer: iss is another issuer's.
+	ErrIssuer error = &member{ErrInvalidToken, "wrong issuer"}
+	// ErrAudience: aud names none of ours.
+	ErrAudience error = &member{ErrInvalidToken, "wrong audience"}
+	// ErrExpired: exp has passed.
+	ErrExpired error = &member{ErrInvalidToken, "expired"}
+	// ErrNotYetValid: nbf or iat lies in the future.
+	ErrNotYetValid error = &member{ErrInvalidToken, "not yet valid"}
+	// ErrLifetime: exp − iat exceeds what the denylist remembers, so that the token
+	// could outlive its revocation.
+	ErrLifetime error = &member{ErrInvalidToken, "lives too long"}
+)
+
+// ErrKeysUnavailable: the issuer's keys cannot be had now, so that nobody can say
+// whether the key exists. It is of the family [ErrUnavailable].
+var ErrKeysUnavailable error = &member{ErrUnavailable, "keys unavailable"}
+
+// Errors of loading keys and of issuing tokens.
+var (
+	// ErrKey is the family of keys and key sets refused when they are loaded.
+	ErrKey = errors.New("key refused")
+	// ErrWeakKey: too short, on another curve, or otherwise unfit for its
+	// algorithm. It is of the family [ErrKey].
+	ErrWeakKey error = &member{ErrKey, "weak key"}
+	// ErrIssue: the claims asked for cannot be issued; nothing was signed.
+	ErrIssue = errors.New("token not issued")
+)
+
+// A member is a sentinel that matches itself and its family.
+type member struct {
+	family error
+	text   string
+}
+
+func (m *member) Error() string { return m.text }
+func (m *member) Unwrap() error { return m.family }
