@@ -1,40 +1,99 @@
 package revoke
 
-import "time"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// AnchorTimeout is how long the caller waits for the first record of an anchored
+// subscription before it calls [Feed.Broken] and begins again.
+const AnchorTimeout = 2 * time.Second
+
+// maxAnchorAttempts is how many anchored subscriptions may fail before the log is
+// read again from its start.
+const maxAnchorAttempts = 2
+
+var (
+	// ErrFollowed is returned by [List.NewFeed] for a List that is fed already, or is Local.
+	ErrFollowed = errors.New("the list is fed already")
+
+	// ErrGap ends a subscription whose deliveries are not in unbroken order.
+	ErrGap = errors.New("gap in the log's deliveries")
+
+	// ErrAnchor ends a subscription that did not begin with the record applied last:
+	// the log was rolled back or made anew. The next one starts at the beginning.
+	ErrAnchor = errors.New("the log is not the one that was applied")
+)
 
 // A Feed is the protocol half of a replica: fed with the records of a totally
 // ordered log, it applies events to its [List] and decides, from heartbeats, the
 // chain of deliveries and the anchor, up to which instant the replica is proven.
-// It does no input or output: package bus drives it over NATS, revoketest in memory.
+// It does no input or output: package bus drives it over NATS.
 //
-// A Feed belongs to one goroutine; only [Feed.Sent] and [Feed.Unsent] may be
-// called from others.
+// A Feed belongs to one goroutine; only [Feed.Sent] may be called from others.
 //
 // The life of a Feed is a sequence of subscriptions. Each starts with [Feed.Begin],
 // which says where in the log it must start; its records are then handed over in
 // the order of delivery. A record of an earlier subscription is dropped by its
 // generation. When a method returns an error, the subscription is over: the caller
-// cancels it and calls Begin again.
+// cancels it and calls Begin again. The caller must end a subscription, with
+// [Feed.Broken], whenever its transport reconnects or admits a loss.
 type Feed struct {
-	// implementation to come
+	list     *List
+	closed   bool
+	open     bool // the subscription of generation gen is unbroken
+	gen      uint64
+	next     uint64 // the delivery to come
+	horizons Horizons
+
+	// cursor is the record applied last, where has says that there is one. What was
+	// applied stays known whatever happens to the cursor.
+	cursor    Record
+	has       bool
+	anchoring bool // the first record of the subscription must be the cursor
+	attempts  int  // anchored subscriptions that failed in a row
+
+	// provenFrom is when the last replay began: only a heartbeat sent after it shows
+	// that the replay has reached the end of the log.
+	provenFrom Instant
+
+	seen     Instant       // when a heartbeat last counted, or was last sent
+	patience time.Duration // after seen, until this member beats
+	due      bool          // beat at once
+
+	mu   sync.Mutex
+	sent []sentBeat // guarded by mu: own heartbeats under way, oldest first
+
+	logged [faults]Instant
+	was    State // as last logged
 }
+
+type sentBeat struct {
+	nonce [16]byte
+	at    Instant
+}
+
+// maxSent bounds the own heartbeats that may be under way; the oldest is given up.
+const maxSent = 256
 
 // A LogInfo is what the caller reads about the log before each subscription.
 type LogInfo struct {
-	Horizons     Horizons // as fixed when the log was made; zero lifetimes: unreadable, nothing is proven
+	Horizons     Horizons // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh
 	LastSequence uint64   // of the newest record; 0 for an empty log
 }
 
 // A Subscription says where to start reading.
 type Subscription struct {
 	Generation uint64 // to be handed back with every record
-	Start      uint64 // sequence to start at, inclusive; records below may have expired
-	Anchored   bool   // the record at Start was applied before; it must be delivered again, first, within [AnchorTimeout]
+	Start      uint64 // sequence to start at, inclusive; records at and after it may have expired
+	Anchored   bool   // the first record must be the one applied last, within [AnchorTimeout]
 }
-
-// AnchorTimeout is how long the caller waits for the first record of an anchored
-// subscription before it calls [Feed.Broken] and begins again.
-const AnchorTimeout = 2 * time.Second
 
 // A Record is the position of one message of the log.
 type Record struct {
@@ -42,18 +101,19 @@ type Record struct {
 	Delivery   uint64    // counts the subscription's deliveries from 1, as the log server numbered them
 	Sequence   uint64    // the message's place in the log; increasing, with holes
 	Time       time.Time // the log server's timestamp
-	Digest     [32]byte  // SHA-256 over the length-prefixed subject and payload
+	Digest     [32]byte  // SHA-256 over the length-prefixed subject and the payload
 }
 
-// A Heartbeat is a message whose only meaning is its place in the log.
+// A Heartbeat is a message whose only meaning is its place in the log: whoever has
+// applied it has applied every event acknowledged before it was sent, whoever sent it.
 type Heartbeat struct {
 	Nonce [16]byte  // 128 random bits
 	Time  time.Time // the sender's clock when it was sent
 	Name  string    // of the sender, for people
 }
 
-// A Fault says why a message of the log was not applied. Faults are counted,
-// never fatal: one stray message must not stop a company.
+// A Fault says why a message of the log was not applied. Faults are counted, never
+// fatal: one stray message must not stop a company.
 type Fault uint8
 
 const (
@@ -62,6 +122,312 @@ const (
 	FaultVersion                    // a version of the protocol to come
 	FaultKind                       // a kind of event to come
 	FaultSubject                    // issuer or kind differ from those of the subject
-	FaultCritical                   // an unknown version or kind that says it is critical: the replica is not fresh for a TokenLifetime
-	FaultUnsigned                   // signature missing or wrong where Trust asks for one
+	FaultCritical                   // not understood, and marked critical: not fresh for a TokenLifetime
+	FaultUnsigned                   // signature missing or wrong where one is asked for
+
+	faults = int(FaultUnsigned) + 1
 )
+
+var faultNames = [faults]string{
+	FaultMalformed: "malformed", FaultOversized: "oversized", FaultVersion: "unknown version", FaultKind: "unknown kind",
+	FaultSubject: "not of its subject", FaultCritical: "unsupported critical event", FaultUnsigned: "unsigned",
+}
+
+func (f Fault) String() string {
+	if int(f) < faults && f != 0 {
+		return faultNames[f]
+	}
+	return fmt.Sprintf("Fault(%d)", uint8(f))
+}
+
+// NewFeed returns the Feed of this List. It fails with [ErrFollowed] for a Local
+// List and while another Feed is open.
+func (l *List) NewFeed() (*Feed, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cfg.Local {
+		return nil, fmt.Errorf("revoke: a Local List takes no feed: %w", ErrFollowed)
+	}
+	if l.feed != nil {
+		return nil, fmt.Errorf("revoke: %w", ErrFollowed)
+	}
+	l.feed = &Feed{list: l, gen: l.gen}
+	return l.feed, nil
+}
+
+// Begin starts a subscription and says where. now is read before the caller asks
+// the log for anything but info.
+func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
+	f.gen++
+	f.open = !f.closed
+	f.next = 1
+	f.due = true
+	f.horizons = info.Horizons
+
+	sub := Subscription{Generation: f.gen, Start: 1}
+	f.anchoring = f.has && f.attempts < maxAnchorAttempts && info.LastSequence >= f.cursor.Sequence
+	if f.anchoring {
+		// At the cursor, not after it: a log that was rolled back and written past the
+		// cursor would resume silently, and the lost stretch would never be seen.
+		sub.Start, sub.Anchored = f.cursor.Sequence, true
+	} else {
+		f.has = false
+		f.attempts = 0
+		f.provenFrom = now
+		f.list.counters.replays.Add(1)
+	}
+
+	p := *f.list.proof.Load()
+	switch h := info.Horizons; {
+	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
+		p.block = ReasonBadStream
+		f.horizons = DefaultHorizons()
+	case f.list.cfg.TokenLifetime > h.TokenLifetime:
+		p.block = ReasonHorizon
+	default:
+		p.block = ReasonNone
+	}
+	switch {
+	case sub.Anchored:
+		p.reason = ReasonNoHeartbeat
+	case p.proven.IsZero():
+		p.reason = ReasonReplaying
+	default:
+		p.reason = ReasonRebuilding
+	}
+	f.store(now, p)
+	return sub
+}
+
+// accept decides whether a record is the next of the present subscription. apply is
+// false for one to be dropped, or already applied.
+func (f *Feed) accept(now Instant, r Record) (apply bool, err error) {
+	if !f.open || r.Generation != f.gen {
+		return false, nil
+	}
+	if r.Delivery != f.next || f.has && !f.anchoring && r.Sequence <= f.cursor.Sequence {
+		f.list.counters.gaps.Add(1)
+		f.breakOff(now, ReasonRebuilding)
+		return false, fmt.Errorf("revoke: delivery %d (sequence %d) where %d was due: %w", r.Delivery, r.Sequence, f.next, ErrGap)
+	}
+	f.next++
+	if f.anchoring {
+		f.anchoring = false
+		c := f.cursor
+		if r.Sequence != c.Sequence || !r.Time.Equal(c.Time) || r.Digest != c.Digest {
+			f.has = false // replay: what is known stays known
+			f.list.counters.anchorsLost.Add(1)
+			f.breakOff(now, ReasonRebuilding)
+			return false, fmt.Errorf("revoke: sequence %d: %w", c.Sequence, ErrAnchor)
+		}
+		f.attempts = 0
+		return false, nil
+	}
+	return true, nil
+}
+
+// applied moves the cursor past a record, once its effect is in view.
+func (f *Feed) applied(now Instant, r Record) {
+	f.cursor, f.has = r, true
+	if off := r.Time.UnixNano() - now.Mono; off > f.list.streamOffset.Load() {
+		f.list.streamOffset.Store(off)
+	}
+}
+
+// Event applies an event of the log, bounded by its record's timestamp. An event
+// that [Event.Validate] refuses counts as [FaultMalformed].
+func (f *Feed) Event(now Instant, r Record, e Event) error {
+	if e.Validate() != nil {
+		return f.Fault(now, r, FaultMalformed)
+	}
+	apply, err := f.accept(now, r)
+	if !apply {
+		return err
+	}
+	l := f.list
+	if !e.At.IsZero() && e.At.Sub(r.Time).Abs() > l.cfg.MaxSkew {
+		l.counters.brokerClock.Add(1)
+	}
+	if want := *l.expected.Load(); len(want) > 0 {
+		if _, ok := slices.BinarySearch(want, e.Issuer); !ok {
+			l.counters.foreignIssuer.Add(1)
+		}
+	}
+	e.clamp(r.Time, f.horizons)
+	l.insert(now, &e)
+	f.applied(now, r)
+	return nil
+}
+
+// Fault takes note of a message that could not be applied.
+func (f *Feed) Fault(now Instant, r Record, fault Fault) error {
+	apply, err := f.accept(now, r)
+	if !apply {
+		return err
+	}
+	l := f.list
+	if int(fault) >= faults || fault == 0 {
+		fault = FaultMalformed
+	}
+	l.counters.faults[fault].Add(1)
+	l.counters.lastFault.Store(&now)
+	f.applied(now, r)
+	if fault == FaultCritical {
+		p := *l.proof.Load()
+		p.critical = max(p.critical, r.Time.Add(l.cfg.TokenLifetime).UnixMilli())
+		f.store(now, p)
+	}
+	if last := f.logged[fault]; last.IsZero() || now.Since(last) >= time.Minute {
+		f.logged[fault] = now
+		l.cfg.Logger.Warn("revocation log: message not applied", "fault", fault.String(), "sequence", r.Sequence)
+	}
+	return nil
+}
+
+// Sent takes note of an own heartbeat. It must be called before the only attempt to
+// publish it, with the clocks read before that.
+func (f *Feed) Sent(now Instant, nonce [16]byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.sent) == maxSent {
+		f.sent = slices.Delete(f.sent, 0, 1)
+	}
+	f.sent = append(f.sent, sentBeat{nonce, now})
+}
+
+// take returns when the own heartbeat with that nonce was sent, once.
+func (f *Feed) take(nonce [16]byte) (at Instant, own bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.sent, func(s sentBeat) bool { return s.nonce == nonce })
+	if i < 0 {
+		return Instant{}, false
+	}
+	at = f.sent[i].at
+	f.sent = slices.Delete(f.sent, i, i+1)
+	return at, true
+}
+
+// Heartbeat takes a heartbeat of the log. It is a fence: whatever stands before it
+// in the log was handed over before.
+func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
+	apply, err := f.accept(now, r)
+	if !apply {
+		return err
+	}
+	f.applied(now, r)
+	l := f.list
+	delay := time.Duration(now.Wall - hb.Time.UnixNano())
+	at, own := f.take(hb.Nonce)
+	switch {
+	case own:
+		// Needs no clock but ours: sent at, delivered since.
+	case delay < -l.cfg.MaxSkew:
+		l.counters.futureHeartbeats.Add(1)
+		f.hint(now, ReasonClockSkew)
+		return nil
+	default:
+		at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)
+	}
+	if delay.Abs() <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval {
+		// Another's clock that is off proves little and silences nobody.
+		f.wait(now)
+	} else {
+		l.counters.skewedHeartbeats.Add(1)
+		if !own {
+			f.hint(now, ReasonClockSkew)
+		}
+	}
+	if at.Mono < f.provenFrom.Mono {
+		return nil
+	}
+	p := *l.proof.Load()
+	if !p.proven.IsZero() && at.Mono <= p.proven.Mono {
+		return nil // P only moves forward
+	}
+	p.proven, p.reason = at, ReasonNone
+	f.store(now, p)
+	return nil
+}
+
+// hint tells why nothing is proven, where nothing better is known.
+func (f *Feed) hint(now Instant, r Reason) {
+	if p := *f.list.proof.Load(); p.reason == ReasonNoHeartbeat || p.reason == ReasonReplaying {
+		p.reason = r
+		f.store(now, p)
+	}
+}
+
+// wait begins the silence after a heartbeat: an interval and up to another, at
+// random, so that of many members one beats and no election is needed.
+func (f *Feed) wait(now Instant) {
+	f.seen = now
+	f.patience = f.list.cfg.HeartbeatInterval + rand.N(f.list.cfg.HeartbeatInterval)
+}
+
+// BeatIn returns how long this member should wait before it sends a heartbeat; at 0
+// it should send one now, and the waiting begins anew. It is at least a heartbeat
+// interval while no subscription is open.
+func (f *Feed) BeatIn(now Instant) time.Duration {
+	if !f.open {
+		return f.list.cfg.HeartbeatInterval
+	}
+	if f.due || f.seen.IsZero() || now.Since(f.seen) >= f.patience {
+		f.due = false
+		f.wait(now)
+		return 0
+	}
+	return f.patience - now.Since(f.seen)
+}
+
+// Broken ends the present subscription, or says why there is none. The proven
+// instant stands still; age alone decides from here on, so that an ordinary
+// reconnect makes nobody stale.
+func (f *Feed) Broken(now Instant, reason Reason) {
+	if f.closed {
+		return
+	}
+	if f.open && f.anchoring {
+		f.attempts++
+	}
+	f.breakOff(now, reason)
+}
+
+func (f *Feed) breakOff(now Instant, reason Reason) {
+	f.open = false
+	f.anchoring = false
+	p := *f.list.proof.Load()
+	p.reason = reason
+	f.store(now, p)
+}
+
+// Close ends the Feed; another may be made. What is known stays known.
+func (f *Feed) Close(now Instant) {
+	if f.closed {
+		return
+	}
+	f.breakOff(now, ReasonClosed)
+	f.closed = true
+	f.list.mu.Lock()
+	defer f.list.mu.Unlock()
+	f.list.feed = nil
+	f.list.gen = f.gen
+}
+
+// store publishes p and logs a change of state.
+func (f *Feed) store(now Instant, p proof) {
+	l := f.list
+	if old := l.proof.Load(); *old != p {
+		l.proof.Store(&p)
+	}
+	s, r, age := p.state(l, now)
+	if s == f.was {
+		return
+	}
+	level := slog.LevelInfo
+	if s == Stale {
+		level = slog.LevelWarn
+	}
+	l.cfg.Logger.Log(context.Background(), level, "revocation replica: state changed", "from", f.was.String(), "to", s.String(), "reason", r.String(), "age", age)
+	f.was = s
+}

@@ -1,7 +1,15 @@
 package revoke
 
 import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,8 +30,8 @@ type Config struct {
 	// longer ones, which would outlive their revocation. Zero means one hour.
 	TokenLifetime time.Duration
 
-	// SessionLifetime is the longest life of a session. It matters to a Local List
-	// only, others use the stream's. Zero means 90 days.
+	// SessionLifetime is the longest life of a session. It bounds events given to
+	// [List.Apply]; events from a bus are bounded by the stream's. Zero means 90 days.
 	SessionLifetime time.Duration
 
 	// FalsePositiveRate is the Bloom filter's, between 1e-9 and 0.1. A false positive
@@ -35,6 +43,222 @@ type Config struct {
 	// means that it is not fresh until a bus feeds it.
 	Local bool
 
-	// Logger receives changes of state. Nil means silent.
+	// Logger receives changes of state and, at most once a minute each, faults on
+	// the log. Nil means silent.
 	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	for _, f := range []struct {
+		name string
+		d    *time.Duration
+		def  time.Duration
+	}{
+		{"MaxStaleness", &c.MaxStaleness, 15 * time.Second},
+		{"HeartbeatInterval", &c.HeartbeatInterval, time.Second},
+		{"MaxSkew", &c.MaxSkew, 2 * time.Second},
+		{"TokenLifetime", &c.TokenLifetime, DefaultHorizons().TokenLifetime},
+		{"SessionLifetime", &c.SessionLifetime, DefaultHorizons().SessionLifetime},
+	} {
+		if *f.d < 0 {
+			return c, fmt.Errorf("revoke: Config.%s is negative", f.name)
+		}
+		if *f.d == 0 {
+			*f.d = f.def
+		}
+	}
+	if c.FalsePositiveRate == 0 {
+		c.FalsePositiveRate = 1e-4
+	}
+	switch least := 3*c.HeartbeatInterval + c.MaxSkew; {
+	case c.MaxStaleness < least:
+		return c, fmt.Errorf("revoke: Config.MaxStaleness is %s, less than 3 × HeartbeatInterval + MaxSkew = %s: ordinary delays would make the replica stale", c.MaxStaleness, least)
+	case !(c.FalsePositiveRate >= 1e-9 && c.FalsePositiveRate <= 0.1):
+		return c, fmt.Errorf("revoke: Config.FalsePositiveRate %g is not between 1e-9 and 0.1", c.FalsePositiveRate)
+	case c.TokenLifetime > 10*365*24*time.Hour || c.SessionLifetime > 10*365*24*time.Hour:
+		return c, errors.New("revoke: Config.TokenLifetime or SessionLifetime exceeds ten years")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// A List is a replica of the denylist. Its methods may be called concurrently;
+// [List.Check] takes no lock and allocates nothing unless it refuses as stale.
+//
+// A List has no standing goroutine and needs no Close: a goroutine runs only while
+// it folds recent events into the settled base.
+type List struct {
+	cfg    Config
+	hasher hasher
+
+	// view is what readers look in; the writer replaces it.
+	view atomic.Pointer[view]
+	// kindUntil is, for each kind, when its last entry expires, in unix seconds. It
+	// only grows. A kind whose time is over costs a check nothing. The writer raises
+	// it before Apply returns, so a check that begins later sees it.
+	kindUntil [kinds]atomic.Uint32
+	// proof is what the Feed has proven. It is stored after the events it speaks of
+	// are in view, and a check loads it before it loads view: invariant 1.
+	proof atomic.Pointer[proof]
+	// streamOffset is the newest stream timestamp less the monotonic clock at its
+	// receipt, in nanoseconds; math.MinInt64 until a message came.
+	streamOffset atomic.Int64
+	sweepAt      atomic.Int64 // of the base in view
+
+	expected atomic.Pointer[[]string] // issuers that verifiers named, sorted
+	counters counters
+
+	mu      sync.Mutex // the writer's: guards folding, feed, generation and the content of the last recent
+	folding bool
+	folded  sync.Cond // on mu: a fold ended
+	feed    *Feed
+	gen     uint64
+}
+
+// A view is what one check looks in. The base and all but the last recent are
+// immutable; a key may be in several, and is revoked if it is in any.
+type view struct {
+	base    *base
+	recents []*recent
+}
+
+// NewList returns an empty List. It fails if cfg could not keep its promises.
+func NewList(cfg Config) (*List, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	var seed [16]byte
+	rand.Read(seed[:]) // never fails
+	l := &List{cfg: cfg, hasher: hasher{binary.LittleEndian.Uint64(seed[:8]), binary.LittleEndian.Uint64(seed[8:])}}
+	l.folded.L = &l.mu
+	l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})
+	l.proof.Store(&proof{reason: ReasonNotFollowed})
+	l.streamOffset.Store(math.MinInt64)
+	l.sweepAt.Store(math.MaxInt64)
+	l.expected.Store(new([]string))
+	return l, nil
+}
+
+// Config returns the configuration with its defaults filled in.
+func (l *List) Config() Config { return l.cfg }
+
+// ExpectIssuer tells the List that a verifier accepts tokens of iss. Events for
+// other issuers are applied all the same and counted in [Stats], since they
+// usually mean a misspelt issuer.
+func (l *List) ExpectIssuer(iss string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := *l.expected.Load()
+	if _, ok := slices.BinarySearch(old, iss); ok {
+		return
+	}
+	next := append(slices.Clone(old), iss)
+	slices.Sort(next)
+	l.expected.Store(&next)
+}
+
+// ValidatePolicy returns an error if p cannot take effect on this List as written:
+// a MaxStaleness that is none, or an AllowYounger not below the token lifetime.
+func (l *List) ValidatePolicy(p Policy) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	if p.mode == policyAllowYounger && p.d >= l.cfg.TokenLifetime {
+		return fmt.Errorf("revoke: policy %s allows every token: the token lifetime is %s (InsecureAllow says so aloud)", p, l.cfg.TokenLifetime)
+	}
+	return nil
+}
+
+// Apply adds an event to this List alone, as [Event.Complete] makes it. It is how
+// a Local List is filled; on a List that a bus feeds it makes an event count here
+// before the bus delivers it. When Apply returns nil, every later Check refuses
+// what e revokes.
+func (l *List) Apply(now Instant, e Event) error {
+	e, err := e.Complete(now.Time(), Horizons{TokenLifetime: l.cfg.TokenLifetime, SessionLifetime: l.cfg.SessionLifetime})
+	if err != nil {
+		return err
+	}
+	l.insert(now, &e)
+	return nil
+}
+
+// Check reports whether the token id may be accepted. The error is a
+// [*RevokedError] for a token that a live event revokes, in whatever state the
+// replica is, and a [*StaleError] if the replica cannot vouch for the token under p.
+func (l *List) Check(now Instant, id *Identity, p Policy) error {
+	proven := l.proof.Load() // before the look-up: see List.proof
+	if k := l.lookup(now, id); k != 0 {
+		return revokedErrors[k]
+	}
+	if l.cfg.Local {
+		return nil
+	}
+	return proven.judge(l, now, id.IssuedAt, p)
+}
+
+// lookup returns the kind of a live event that revokes id, or 0.
+func (l *List) lookup(now Instant, id *Identity) Kind {
+	eff := l.effective(now)
+	if eff >= l.sweepAt.Load() {
+		l.sweep(now)
+	}
+	live := clampSeconds(eff)
+	iat := id.IssuedAt.UnixMilli()
+
+	// Hash every key first, then look: the processor overlaps the look-ups' misses.
+	var ids [kinds]digest
+	var asked [kinds]bool
+	any := false
+	for k := Token; k <= Issuer; k++ {
+		if u := l.kindUntil[k].Load(); u == 0 || u < live {
+			continue
+		}
+		v := id.value(k)
+		if v == "" && k != Issuer {
+			continue
+		}
+		ids[k] = l.hasher.digest(k, id.Issuer, v)
+		asked[k] = true
+		any = true
+	}
+	if !any {
+		return 0
+	}
+	sid, hasSid := ids[Session], asked[Session]
+	if !hasSid && id.Session != "" && asked[Subject] {
+		sid, hasSid = l.hasher.digest(Session, id.Issuer, id.Session), true
+	}
+	v := l.view.Load()
+	for k := Token; k <= Issuer; k++ {
+		if !asked[k] {
+			continue
+		}
+		for _, r := range v.recents {
+			if r.revokes(ids[k], live, iat, sid, hasSid) {
+				return k
+			}
+		}
+		if v.base.revokes(ids[k], live, iat, sid, hasSid) {
+			return k
+		}
+	}
+	return 0
+}
+
+// effective is the time, in unix seconds, that an entry's Until must not be before
+// for it to live: by the local clock and by the stream's both, less the grace
+// (invariant 3). A stream that has not spoken yet lets nothing be forgotten.
+func (l *List) effective(now Instant) int64 {
+	t := now.Wall
+	if !l.cfg.Local {
+		off := l.streamOffset.Load()
+		if off == math.MinInt64 {
+			return math.MinInt64
+		}
+		t = min(t, now.Mono+off)
+	}
+	return t/int64(time.Second) - int64(graceAfterUntil/time.Second)
 }

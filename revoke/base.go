@@ -1,0 +1,96 @@
+package revoke
+
+import (
+	"math"
+	"slices"
+)
+
+// A base is the settled part of a List: a table and the filter before it, sized
+// for what they hold. It is immutable.
+type base struct {
+	table  *table
+	filter *filter
+	count  int
+	kinds  [kinds]int
+	rate   float64 // the filter's measured false-positive rate
+	// sweepAt is the first moment, in unix seconds of the effective clock, at which a
+	// quarter of the entries can be forgotten.
+	sweepAt int64
+}
+
+var emptyBase = &base{table: newTable(0), filter: newFilter(0, 0.01), sweepAt: math.MaxInt64}
+
+// revokes reports whether a live entry for id revokes the token.
+func (b *base) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
+	return b.count > 0 && b.filter.mayContain(id) && b.table.revokes(id, live, iat, sid, hasSid)
+}
+
+// minSweepEntries is the size below which forgetting saves nothing: expired
+// entries of a small base only cost their memory.
+const minSweepEntries = 1024
+
+// fold returns a base with the entries of old and of the frozen recents, but those
+// that expired before live. It reads nothing that changes, so it runs beside
+// readers and the writer; while it runs, old and new are both in memory.
+func fold(old *base, frozen []*recent, live uint32, rate float64) (b *base, dropped int) {
+	n := 0
+	for i := range old.table.slots {
+		if s := &old.table.slots[i]; s.u != 0 && s.until() >= live {
+			n++
+		}
+	}
+	for _, r := range frozen {
+		n += r.used // an upper bound: a key may be in several
+	}
+	b = &base{table: newTable(n)}
+	for i := range old.table.slots {
+		if s := &old.table.slots[i]; s.u != 0 && s.until() >= live {
+			b.table.move(*s, old.table.exceptions(i))
+		}
+	}
+	for _, r := range frozen {
+		for i := range r.slots {
+			s := &r.slots[i]
+			if s.h.Load() == 0 {
+				continue
+			}
+			// An expired summand still belongs to a sum that lives.
+			if _, d := b.table.put(s.entry()); d {
+				dropped++
+			}
+		}
+	}
+	b.index(live, rate)
+	return b, dropped
+}
+
+// index counts what the table holds and builds the filter for it.
+func (b *base) index(live uint32, rate float64) {
+	for i := range b.table.slots {
+		if s := &b.table.slots[i]; s.u != 0 {
+			b.count++
+			b.kinds[s.kind()]++
+		}
+	}
+	b.filter = newFilter(b.count, rate)
+	var sample []uint32
+	stride := max(b.count/4096, 1)
+	seen := 0
+	for i := range b.table.slots {
+		s := &b.table.slots[i]
+		if s.u == 0 {
+			continue
+		}
+		b.filter.add(s.id())
+		if seen++; seen%stride == 0 {
+			sample = append(sample, s.until())
+		}
+	}
+	b.rate = b.filter.rate()
+	b.sweepAt = math.MaxInt64
+	if b.count >= minSweepEntries {
+		slices.Sort(sample)
+		// Never at once again, whatever the sample says.
+		b.sweepAt = max(int64(sample[len(sample)/4])+1, int64(live)+60)
+	}
+}

@@ -1,0 +1,85 @@
+package revoke
+
+import "sync/atomic"
+
+// A recent is the bounded part of a List that takes new events while readers
+// look: a small open-addressing table of atomic fixed-size slots, never moved and
+// never emptied. One writer at a time, under the List's mutex; readers take no lock.
+//
+// Order proves the reads. The writer fills a new slot's values before its tag h,
+// so whoever finds the tag finds the values. It widens an existing slot in the
+// order keep, b, u, and a reader loads u, b, keep: a reader that sees the new
+// cutoff sees the exceptions that belong to it, and one that sees new exceptions
+// with the old cutoff refuses at least what the old pair refused and at most what
+// the new pair does.
+type recent struct {
+	slots []recentSlot // a power of two, at most half full
+	used  int          // the writer's
+}
+
+type recentSlot struct {
+	h, b, u atomic.Uint64 // as in slot; h is never zero in a used one
+	keep    atomic.Pointer[exceptions]
+}
+
+func newRecent(capacity int) *recent {
+	n := 64
+	for n < 2*capacity {
+		n *= 2
+	}
+	return &recent{slots: make([]recentSlot, n)}
+}
+
+func (r *recent) full() bool { return r.used >= len(r.slots)/2 }
+
+// find returns the slot with id, or the empty one where it belongs.
+func (r *recent) find(id digest) (s *recentSlot, found bool) {
+	mask := uint64(len(r.slots) - 1)
+	for i := id.hi & mask; ; i = (i + 1) & mask {
+		s := &r.slots[i]
+		switch s.h.Load() {
+		case 0:
+			return s, false
+		case id.hi:
+			if p := (slot{b: s.b.Load(), u: s.u.Load()}); p.b<<48|p.u&idLow == id.lo {
+				return s, true
+			}
+		}
+	}
+}
+
+// put adds e, which must have room, merging it with an entry of its key.
+func (r *recent) put(e entry) (dropped bool) {
+	s, found := r.find(e.id)
+	if found {
+		e, dropped = merge(s.entry(), e)
+	}
+	p := pack(&e)
+	if s.keep.Load() != e.keep {
+		s.keep.Store(e.keep)
+	}
+	s.b.Store(p.b)
+	s.u.Store(p.u)
+	if !found {
+		s.h.Store(e.id.hi)
+		r.used++
+	}
+	return dropped
+}
+
+// entry unpacks s, which is in use. It is for the writer and for frozen slots.
+func (s *recentSlot) entry() entry {
+	p := slot{h: s.h.Load(), b: s.b.Load(), u: s.u.Load()}
+	return entry{id: p.id(), kind: p.kind(), before: p.before(), until: p.until(), keep: s.keep.Load()}
+}
+
+// revokes reports whether a live entry for id revokes the token.
+func (r *recent) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
+	s, found := r.find(id)
+	if !found {
+		return false
+	}
+	p := slot{u: s.u.Load()}
+	p.b = s.b.Load()
+	return p.until() >= live && revokes(p.before(), s.keep.Load(), iat, sid, hasSid)
+}

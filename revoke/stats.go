@@ -1,0 +1,83 @@
+package revoke
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what a List holds and what happened to it since it was made.
+type Stats struct {
+	Entries map[Kind]int // live or not yet forgotten, by kind; a key still being folded counts twice
+	Bytes   int64        // of memory for filter and tables
+
+	FalsePositiveRate float64 // the filter's, measured from the bits that are set
+	Folds             uint64  // how often a new base was built
+
+	Applied map[Kind]uint64  // events applied, duplicates included
+	Faults  map[Fault]uint64 // messages of the log that were not applied
+
+	ExceptionsDropped uint64 // keys that stopped sparing sessions because more than 256 were named
+	ForeignIssuer     uint64 // events for issuers that no verifier of this List uses
+	BrokerClock       uint64 // events whose publisher's clock and stream timestamp differ by more than MaxSkew
+	FutureHeartbeats  uint64 // heartbeats from beyond MaxSkew ahead, which prove nothing
+	SkewedHeartbeats  uint64 // heartbeats too old on arrival to count as seen
+	Gaps              uint64 // breaks in the chain of deliveries
+	AnchorsLost       uint64 // times the log no longer held what was applied
+	Replays           uint64 // subscriptions that started at the beginning of the log
+}
+
+type counters struct {
+	applied [kinds]atomic.Uint64
+	faults  [faults]atomic.Uint64
+
+	exceptionsDropped, folds, foreignIssuer, brokerClock, futureHeartbeats,
+	skewedHeartbeats, gaps, anchorsLost, replays atomic.Uint64
+
+	lastFault atomic.Pointer[Instant]
+}
+
+// degraded reports whether a message was not understood within the last while.
+func (c *counters) degraded(now Instant, while time.Duration) bool {
+	last := c.lastFault.Load()
+	return last != nil && now.Since(*last) < while
+}
+
+// Stats counts what the List holds. It walks the recent part: for dashboards, not
+// for every request.
+func (l *List) Stats(now Instant) Stats {
+	c := &l.counters
+	v := l.view.Load()
+	s := Stats{
+		Entries: make(map[Kind]int, kinds-1), Applied: make(map[Kind]uint64, kinds-1), Faults: make(map[Fault]uint64),
+		FalsePositiveRate: v.base.rate, Folds: c.folds.Load(),
+		ExceptionsDropped: c.exceptionsDropped.Load(), ForeignIssuer: c.foreignIssuer.Load(),
+		BrokerClock: c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
+		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
+		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
+	}
+	for _, k := range Kinds() {
+		s.Entries[k] = v.base.kinds[k]
+		s.Applied[k] = c.applied[k].Load()
+	}
+	for f := FaultMalformed; int(f) < faults; f++ {
+		if n := c.faults[f].Load(); n > 0 {
+			s.Faults[f] = n
+		}
+	}
+	s.Bytes = int64(len(v.base.table.slots))*slotBytes + int64(len(v.base.filter.words))*8
+	for _, r := range v.recents {
+		s.Bytes += int64(len(r.slots)) * recentSlotBytes
+		for i := range r.slots {
+			if r.slots[i].h.Load() != 0 {
+				s.Entries[(&slot{b: r.slots[i].b.Load()}).kind()]++
+			}
+		}
+	}
+	return s
+}
+
+// Sizes of the two slots in memory; a test holds them to the types.
+const (
+	slotBytes       = 24
+	recentSlotBytes = 32
+)
