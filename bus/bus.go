@@ -1,0 +1,139 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Config configures [Open].
+type Config struct {
+	// Issuer is the iss of the tokens that this Bus may revoke. Publish refuses
+	// events of any other, because a trailing slash too many would revoke nothing,
+	// silently. Empty means that this Bus only follows.
+	Issuer string
+
+	// Stream is the name of the stream. Empty means [DefaultStream].
+	Stream string
+
+	// Name tells this member from others in heartbeats; at most 128 bytes. Empty
+	// means the host's name.
+	Name string
+
+	// NoHeartbeats keeps this member from publishing heartbeats, for connections
+	// that may not. Someone else must then, or nobody is ever fresh.
+	NoHeartbeats bool
+
+	// Logger receives warnings about the stream, losses and changes of state. Nil
+	// means silent.
+	Logger *slog.Logger
+}
+
+// A Bus publishes revocation events to one stream and follows it. It is safe for
+// concurrent use.
+type Bus struct {
+	conn   *Conn
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	cfg    Config // with defaults resolved
+	stream string
+	log    *slog.Logger
+
+	// ctx ends when Close begins; everything in the background, and every call in
+	// flight, hangs on it and is waited for.
+	ctx    context.Context
+	cancel context.CancelFunc
+	mu     sync.Mutex // guards closed, and wg.Add against wg.Wait
+	closed bool
+	wg     sync.WaitGroup
+
+	publisher publisher
+}
+
+// Open makes a Bus over conn. It never creates the stream and does not need it to
+// exist: followers wait for it, and Publish fails with [ErrNoStream] meanwhile. ctx
+// bounds one look at the stream, for warnings; Open does not fail because of it.
+func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
+	if conn == nil {
+		return nil, errors.New("bus: open: nil Conn")
+	}
+	if conn.nc.IsClosed() {
+		return nil, fmt.Errorf("bus: open: connection %w", ErrClosed)
+	}
+	if len(cfg.Issuer) > revoke.MaxValueBytes {
+		return nil, fmt.Errorf("bus: open: Issuer has %d bytes, more than %d", len(cfg.Issuer), revoke.MaxValueBytes)
+	}
+	if cfg.Stream == "" {
+		cfg.Stream = DefaultStream
+	}
+	if err := checkStreamName(cfg.Stream); err != nil {
+		return nil, fmt.Errorf("bus: open: Stream: %w", err)
+	}
+	if cfg.Name == "" {
+		if host, err := os.Hostname(); err == nil && len(host) <= maxNameBytes {
+			cfg.Name = host
+		}
+	}
+	if _, err := encodeHeartbeat(revoke.Heartbeat{Name: cfg.Name}); err != nil {
+		return nil, fmt.Errorf("bus: open: Name: %w", err)
+	}
+	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger)}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.publisher.init(b)
+	if cfg.Issuer != "" && conn.Connected() {
+		ctx, cancel := context.WithTimeout(ctx, infoTimeout)
+		defer cancel()
+		if _, err := b.publisher.read(ctx); err != nil {
+			b.log.Warn("bus: publishing will fail until this is mended", "error", err)
+		}
+	}
+	return b, nil
+}
+
+// Close ends the Bus: its followers, its calls in flight, which fail with
+// [ErrClosed], and its background work, and waits for all of them. It does not
+// close the [Conn]. It may be called more than once.
+func (b *Bus) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.cancel()
+	b.wg.Wait()
+	return nil
+}
+
+// enter admits one call or one goroutine of the background, which must call the
+// function returned when it ends. Its context is to be cancelled when b.ctx is.
+func (b *Bus) enter() (leave func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, fmt.Errorf("bus: %w", ErrClosed)
+	}
+	b.wg.Add(1)
+	return b.wg.Done, nil
+}
+
+// infoTimeout bounds one request for the stream's state. A server answers in
+// milliseconds; a cluster in election does not answer at all.
+const infoTimeout = 2 * time.Second
+
+// info asks the server for what a subscription needs to know of the stream. The
+// strings are reasons why the stream could forget events; a follower reports them.
+// The error is of the family [ErrNoStream] if the stream does not exist.
+func (b *Bus) info(ctx context.Context) (revoke.LogInfo, []string, error) {
+	s, err := b.readStream(ctx)
+	if err != nil {
+		return revoke.LogInfo{}, nil, err
+	}
+	return revoke.LogInfo{Horizons: s.horizons, LastSequence: s.last}, s.unsafe, nil
+}

@@ -1,0 +1,237 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Conn is a connection to NATS with settings under which freshness can be kept:
+// it never stops reconnecting and notices a dead server within seconds. One Conn
+// carries any number of Buses. It is safe for concurrent use.
+type Conn struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	owned  bool // dialled by us, closed by us
+	shared bool // others use it too: it must not be forced to another server
+	log    *slog.Logger
+}
+
+// DialConfig configures [Dial]. The zero DialConfig is usable and secure as far as
+// the server's URL is.
+type DialConfig struct {
+	// Name shows up in the server's list of connections. Empty means "hybridtoken".
+	Name string
+
+	// CredentialsFile is a NATS credentials file (JWT and seed). Empty means none;
+	// other ways to authenticate go into Options.
+	CredentialsFile string
+
+	// TLS is used for the connection, which is then always encrypted. Nil means
+	// that the scheme of the URL and the server decide.
+	TLS *tls.Config
+
+	// InboxPrefix begins the subjects of replies. Set it, together with the
+	// connection's subscribe permission, so that no one else in the account can read
+	// or forge acknowledgements. Empty means the client library's "_INBOX".
+	InboxPrefix string
+
+	// Options are applied after the defaults and before the settings that safety
+	// depends on: endless reconnecting, no buffering while disconnected.
+	Options []nats.Option
+
+	// Logger receives changes of the connection's state and its errors. Nil means
+	// silent.
+	Logger *slog.Logger
+}
+
+// Dial connects to the NATS servers, a comma-separated list of URLs.
+//
+// A server that is down is no error: the Conn keeps trying in the background, so
+// that a service may start before the bus. Errors are those that trying again
+// cannot mend, such as an unreadable credentials file, or a ctx that ends during
+// the first attempt; ctx has no influence after Dial returned. The caller closes
+// the Conn.
+func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("bus: dial: %w", err)
+	}
+	log := logger(cfg.Logger)
+	opts := nats.GetDefaultOptions()
+	for _, u := range strings.Split(servers, ",") {
+		if u = strings.TrimSpace(u); u != "" {
+			opts.Servers = append(opts.Servers, u)
+		}
+	}
+	name := cfg.Name
+	if name == "" {
+		name = "hybridtoken"
+	}
+	set := []nats.Option{
+		nats.Name(name),
+		nats.Timeout(3 * time.Second),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(500*time.Millisecond, 2*time.Second),
+		nats.PingInterval(2 * time.Second), // a dead peer is noticed within 6 s
+		nats.MaxPingsOutstanding(2),
+		nats.DrainTimeout(5 * time.Second),
+	}
+	if cfg.CredentialsFile != "" {
+		set = append(set, nats.UserCredentials(cfg.CredentialsFile))
+	}
+	if cfg.TLS != nil {
+		set = append(set, nats.Secure(cfg.TLS.Clone()))
+	}
+	if cfg.InboxPrefix != "" {
+		set = append(set, nats.CustomInboxPrefix(cfg.InboxPrefix))
+	}
+	set = append(set, cfg.Options...)
+	set = append(set,
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // a revoked and restored credential must not end reconnecting for ever
+		nats.ReconnectBufSize(-1),   // a caller hears at once that nothing is sent
+	)
+	for _, o := range set {
+		if o == nil {
+			continue
+		}
+		if err := o(&opts); err != nil {
+			return nil, fmt.Errorf("bus: dial: %w", err)
+		}
+	}
+	opts.AllowReconnect = true
+	observe(&opts, log)
+
+	type result struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		nc, err := opts.Connect()
+		done <- result{nc, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		go func() { // Connect takes no context; it ends by its own timeout
+			if r := <-done; r.nc != nil {
+				r.nc.Close()
+			}
+		}()
+		return nil, fmt.Errorf("bus: dial: %w", ctx.Err())
+	}
+	if _, ok := errors.AsType[*url.Error](r.err); ok { // it quotes the URL, which may hold a password
+		return nil, errors.New("bus: dial: unreadable server URL")
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("bus: dial: %w", r.err)
+	}
+	return newConn(r.nc, true, false, log)
+}
+
+// UseConfig configures [Use].
+type UseConfig struct {
+	// Shared says that others use the connection too. A follower then never moves it
+	// to another server when heartbeats stay away; it can only report.
+	Shared bool
+
+	// Logger receives warnings about the connection's settings. Nil means silent.
+	Logger *slog.Logger
+}
+
+// Use wraps a connection of the caller's, who goes on owning it: [Conn.Close] does
+// not close it. It refuses a closed connection, and one that would stop
+// reconnecting ([nats.MaxReconnects] must be negative), because a replica behind
+// it would be blind for ever. It warns of a [nats.PingInterval] above 5 s.
+func Use(nc *nats.Conn, cfg UseConfig) (*Conn, error) {
+	log := logger(cfg.Logger)
+	switch {
+	case nc == nil:
+		return nil, errors.New("bus: use: nil connection")
+	case nc.IsClosed():
+		return nil, fmt.Errorf("bus: use: connection %w", ErrClosed)
+	case !nc.Opts.AllowReconnect || nc.Opts.MaxReconnect >= 0:
+		return nil, fmt.Errorf("bus: use: the connection gives up after %d reconnects; set nats.MaxReconnects(-1)", max(nc.Opts.MaxReconnect, 0))
+	}
+	if p := nc.Opts.PingInterval; p > 5*time.Second || p <= 0 {
+		log.Warn("bus: a dead server is noticed late; use a shorter nats.PingInterval", "ping_interval", p)
+	}
+	if !nc.Opts.IgnoreAuthErrorAbort {
+		log.Warn("bus: the connection closes for good after two equal authentication errors; use nats.IgnoreAuthErrorAbort")
+	}
+	return newConn(nc, false, cfg.Shared, log)
+}
+
+func newConn(nc *nats.Conn, owned, shared bool, log *slog.Logger) (*Conn, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		if owned {
+			nc.Close()
+		}
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	return &Conn{nc: nc, js: js, owned: owned, shared: shared, log: log}, nil
+}
+
+// Close closes the connection if [Dial] made it. Buses that still use it report
+// [ErrClosed]. It may be called more than once.
+func (c *Conn) Close() error {
+	if c.owned {
+		c.nc.Close()
+	}
+	return nil
+}
+
+// Connected reports whether the connection is up at the moment.
+func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// observe logs what happens to the connection, and calls the user's handlers too.
+func observe(o *nats.Options, log *slog.Logger) {
+	asyncErr, disconnected, reconnected, closed := o.AsyncErrorCB, o.DisconnectedErrCB, o.ReconnectedCB, o.ClosedCB
+	o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		log.Warn("bus: connection error", "error", err)
+		if asyncErr != nil {
+			asyncErr(nc, sub, err)
+		}
+	}
+	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
+		if err != nil {
+			log.Warn("bus: disconnected", "error", err)
+		} else {
+			log.Info("bus: disconnected")
+		}
+		if disconnected != nil {
+			disconnected(nc, err)
+		}
+	}
+	o.ReconnectedCB = func(nc *nats.Conn) {
+		log.Info("bus: connected", "server", nc.ConnectedUrlRedacted())
+		if reconnected != nil {
+			reconnected(nc)
+		}
+	}
+	o.ClosedCB = func(nc *nats.Conn) {
+		log.Info("bus: connection closed")
+		if closed != nil {
+			closed(nc)
+		}
+	}
+}
+
+func logger(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
+}

@@ -1,0 +1,27 @@
+package bus
+
+import "errors"
+
+var (
+	// ErrNotAcknowledged means that the stream did not confirm the event in time. It
+	// may or may not be stored: the caller must publish it again, which is harmless.
+	ErrNotAcknowledged = errors.New("revocation not acknowledged")
+
+	// ErrFull means that the stream has no room left for this kind of event. Nothing
+	// was stored.
+	ErrFull = errors.New("stream full")
+
+	// ErrNoStream means that the stream does not exist (see [CreateStream]).
+	ErrNoStream = errors.New("no such stream")
+
+	// ErrStreamUnsafe means that the stream would forget revocations, or cannot say
+	// for how long to keep them. The error lists what is wrong with it.
+	ErrStreamUnsafe = errors.New("stream unsafe")
+
+	// ErrStreamExists is returned by [CreateStream] for a stream that exists with
+	// another configuration. The error lists the differences.
+	ErrStreamExists = errors.New("stream exists with another configuration")
+
+	// ErrClosed means that the Bus or its connection was closed.
+	ErrClosed = errors.New("closed")
+)

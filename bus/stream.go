@@ -1,0 +1,332 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Keys of the stream's metadata. The horizons live there because every party must
+// agree on them and nobody may change them alone.
+const (
+	metaSchema          = "hybridtoken.schema"
+	metaTokenLifetime   = "hybridtoken.token_lifetime_ms"
+	metaSessionLifetime = "hybridtoken.session_lifetime_ms"
+	schemaVersion       = "1"
+)
+
+const (
+	defaultMaxBytes = 1 << 30
+	// minMaxBytes leaves heartbeats room in the 3 % of the stream that no event may
+	// use: ten minutes of several members' heartbeats.
+	minMaxBytes = 16 << 20
+	maxHorizon  = 3653 * 24 * time.Hour
+)
+
+// StreamConfig configures [CreateStream]. The zero StreamConfig suits a production
+// cluster of three servers.
+type StreamConfig struct {
+	// Name of the stream. Empty means [DefaultStream].
+	Name string
+
+	// Replicas is the number of servers that hold the stream, 1 to 5. With fewer than
+	// three an acknowledged revocation can be lost with one disk. Zero means 3; a
+	// single server takes only 1.
+	Replicas int
+
+	// MaxBytes bounds the stream's size; count 200 bytes for each live revocation. When
+	// it is reached, publishing fails; nothing is ever dropped to make room. At least
+	// 16 MiB; zero means 1 GiB. The server reserves it.
+	MaxBytes int64
+
+	// InsecureMemory keeps the stream in memory. Whoever was revoked is let in again
+	// after a restart of all servers, by every service that restarts too.
+	InsecureMemory bool
+
+	// Horizons are fixed for the stream's life: TokenLifetime is the longest exp − iat
+	// of any access token, SessionLifetime the longest that a session can go on minting
+	// tokens. Zero lifetimes mean one hour and 90 days.
+	Horizons revoke.Horizons
+}
+
+// CreateStream makes the stream, as the operator's tool or an embedded server
+// does once. It succeeds if the stream exists exactly as it would have made it, and
+// otherwise fails with [ErrStreamExists] and the list of differences: it never
+// changes a stream, because a shorter horizon or a new limit would un-revoke.
+//
+// The connection needs the rights to read and create streams. In production, run
+// servers with sync_interval: always; a client cannot see whether they do.
+func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
+	if conn == nil {
+		return errors.New("bus: create stream: nil Conn")
+	}
+	want, err := cfg.resolve()
+	if err != nil {
+		return fmt.Errorf("bus: create stream: %w", err)
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
+		defer cancel()
+	}
+	_, err = conn.js.CreateStream(ctx, want)
+	if isCode(err, jetstream.JSErrCodeStreamNameInUse) {
+		err = nil // with another configuration, perhaps one that does not matter
+	}
+	if err != nil {
+		if isCode(err, errCodeNotClustered) {
+			return fmt.Errorf("bus: create stream %s: a single server takes only Replicas: 1: %w", want.Name, err)
+		}
+		return fmt.Errorf("bus: create stream %s: %w", want.Name, streamError(err))
+	}
+	s, err := conn.js.Stream(ctx, want.Name)
+	if err != nil {
+		return fmt.Errorf("bus: create stream %s: %w", want.Name, streamError(err))
+	}
+	if diff := differences(s.CachedInfo().Config, want); len(diff) > 0 {
+		return fmt.Errorf("bus: create stream %s: %w: %s", want.Name, ErrStreamExists, strings.Join(diff, "; "))
+	}
+	return nil
+}
+
+func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
+	var zero jetstream.StreamConfig
+	if cfg.Name == "" {
+		cfg.Name = DefaultStream
+	}
+	if err := checkStreamName(cfg.Name); err != nil {
+		return zero, fmt.Errorf("Name: %w", err)
+	}
+	if cfg.Replicas == 0 {
+		cfg.Replicas = 3
+	}
+	if cfg.Replicas < 1 || cfg.Replicas > 5 {
+		return zero, fmt.Errorf("Replicas is %d, not between 1 and 5", cfg.Replicas)
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultMaxBytes
+	}
+	if cfg.MaxBytes < minMaxBytes {
+		return zero, fmt.Errorf("MaxBytes is %d, below %d", cfg.MaxBytes, minMaxBytes)
+	}
+	h, def := cfg.Horizons, revoke.DefaultHorizons()
+	if h.TokenLifetime == 0 {
+		h.TokenLifetime = def.TokenLifetime
+	}
+	if h.SessionLifetime == 0 {
+		h.SessionLifetime = def.SessionLifetime
+	}
+	for _, f := range []struct {
+		name string
+		d    time.Duration
+	}{{"TokenLifetime", h.TokenLifetime}, {"SessionLifetime", h.SessionLifetime}} {
+		if f.d < time.Second || f.d > maxHorizon || f.d%time.Millisecond != 0 {
+			return zero, fmt.Errorf("Horizons.%s is %s; want whole milliseconds between 1s and ten years", f.name, f.d)
+		}
+	}
+	storage := jetstream.FileStorage
+	if cfg.InsecureMemory {
+		storage = jetstream.MemoryStorage
+	}
+	return jetstream.StreamConfig{
+		Name:              cfg.Name,
+		Description:       "revocations of access tokens; append-only",
+		Subjects:          []string{streamSubjects},
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           storage,
+		Replicas:          cfg.Replicas,
+		Discard:           jetstream.DiscardNew,
+		MaxBytes:          cfg.MaxBytes,
+		MaxAge:            0, // each message brings its own life
+		MaxMsgs:           -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        maxMessageBytes,
+		MaxConsumers:      -1,
+		AllowMsgTTL:       true,
+		DenyDelete:        true,
+		DenyPurge:         true,
+		AllowRollup:       false,
+		AllowDirect:       true,
+		Duplicates:        2 * time.Minute,
+		Metadata: map[string]string{
+			metaSchema:          schemaVersion,
+			metaTokenLifetime:   strconv.FormatInt(h.TokenLifetime.Milliseconds(), 10),
+			metaSessionLifetime: strconv.FormatInt(h.SessionLifetime.Milliseconds(), 10),
+		},
+	}, nil
+}
+
+// A streamState is what one answer of the server says about the stream.
+type streamState struct {
+	horizons revoke.Horizons // zero if unreadable
+	created  time.Time
+	last     uint64   // sequence
+	bytes    uint64   // in use
+	maxBytes int64    // positive, or unsafe says so
+	unsafe   []string // reasons why it could forget; nothing is published to it
+	weak     []string // reasons why an accident could lose what it holds; reported
+}
+
+func (b *Bus) readStream(ctx context.Context) (streamState, error) {
+	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
+	defer cancel()
+	s, err := b.js.Stream(ctx, b.stream)
+	if err != nil {
+		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, streamError(err))
+	}
+	info := s.CachedInfo()
+	st := streamState{
+		created:  info.Created,
+		last:     info.State.LastSeq,
+		bytes:    info.State.Bytes,
+		maxBytes: info.Config.MaxBytes,
+	}
+	st.horizons, err = horizons(info.Config.Metadata)
+	st.unsafe = hazards(info.Config)
+	if err != nil {
+		st.unsafe = append(st.unsafe, err.Error())
+	}
+	st.weak = weaknesses(info.Config)
+	return st, nil
+}
+
+// horizons reads both lifetimes from the stream's metadata.
+func horizons(meta map[string]string) (revoke.Horizons, error) {
+	if v := meta[metaSchema]; v != schemaVersion {
+		return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, want %q", metaSchema, v, schemaVersion)
+	}
+	var h revoke.Horizons
+	for _, f := range []struct {
+		key string
+		dst *time.Duration
+	}{{metaTokenLifetime, &h.TokenLifetime}, {metaSessionLifetime, &h.SessionLifetime}} {
+		ms, err := strconv.ParseInt(meta[f.key], 10, 64)
+		if err != nil || ms < time.Second.Milliseconds() || ms > maxHorizon.Milliseconds() {
+			return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, no lifetime in milliseconds", f.key, meta[f.key])
+		}
+		*f.dst = time.Duration(ms) * time.Millisecond
+	}
+	return h, nil
+}
+
+// hazards lists the settings under which a stream forgets or distorts events.
+func hazards(c jetstream.StreamConfig) []string {
+	var list []string
+	bad := func(when bool, format string, args ...any) {
+		if when {
+			list = append(list, fmt.Sprintf(format, args...))
+		}
+	}
+	bad(c.Mirror == nil && !slices.Contains(c.Subjects, streamSubjects), "subjects %q lack %q", c.Subjects, streamSubjects)
+	bad(c.Retention != jetstream.LimitsPolicy, "retention is %s, want limits", c.Retention)
+	bad(c.Discard != jetstream.DiscardNew, "discard policy is %s, want new", c.Discard)
+	bad(c.MaxBytes <= 0, "max bytes is not set")
+	bad(c.MaxAge != 0, "max age is %s, want none", c.MaxAge)
+	bad(c.MaxMsgs > 0, "max messages is %d, want none", c.MaxMsgs)
+	bad(c.MaxMsgsPerSubject > 0, "max messages per subject is %d, want none", c.MaxMsgsPerSubject)
+	bad(!c.AllowMsgTTL, "message TTLs are not allowed")
+	bad(c.SubjectDeleteMarkerTTL != 0, "subject delete markers are on")
+	bad(!c.DenyDelete, "deletes are not denied")
+	bad(!c.DenyPurge, "purges are not denied")
+	bad(c.AllowRollup, "rollups are allowed")
+	bad(c.NoAck, "acknowledgements are off")
+	bad(c.SubjectTransform != nil, "subjects are transformed")
+	bad(c.AllowMsgCounter, "it is a counter stream")
+	return list
+}
+
+// weaknesses lists the settings under which an accident can lose events that were
+// acknowledged.
+func weaknesses(c jetstream.StreamConfig) []string {
+	var list []string
+	if c.Storage == jetstream.MemoryStorage {
+		list = append(list, "kept in memory")
+	}
+	if c.Replicas < 3 {
+		list = append(list, fmt.Sprintf("replicas: %d", c.Replicas))
+	}
+	if c.PersistMode == jetstream.AsyncPersistMode {
+		list = append(list, "acknowledged before it is on disk")
+	}
+	if c.MaxMsgSize > 0 && c.MaxMsgSize < maxMessageBytes {
+		list = append(list, fmt.Sprintf("max message size is %d, below %d", c.MaxMsgSize, maxMessageBytes))
+	}
+	return list
+}
+
+// differences lists in what have differs from want, as far as it matters.
+func differences(have, want jetstream.StreamConfig) []string {
+	list := hazards(have)
+	differ := func(name string, have, want any) {
+		if have != want {
+			list = append(list, fmt.Sprintf("%s is %v, want %v", name, have, want))
+		}
+	}
+	differ("storage", have.Storage, want.Storage)
+	differ("replicas", have.Replicas, want.Replicas)
+	differ("max bytes", have.MaxBytes, want.MaxBytes)
+	differ("max message size", have.MaxMsgSize, want.MaxMsgSize)
+	differ("persist mode", have.PersistMode, want.PersistMode)
+	for _, key := range slices.Sorted(maps.Keys(want.Metadata)) { // the server adds keys of its own
+		differ("metadata "+key, strconv.Quote(have.Metadata[key]), strconv.Quote(want.Metadata[key]))
+	}
+	return list
+}
+
+func checkStreamName(name string) error {
+	if len(name) > 64 {
+		return fmt.Errorf("%d bytes, more than 64", len(name))
+	}
+	for i := range len(name) {
+		c := name[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return fmt.Errorf("%q holds other characters than letters, digits, - and _", name)
+		}
+	}
+	return nil
+}
+
+// Error codes of the server that the client library does not name.
+const (
+	errCodeNotClustered     jetstream.ErrorCode = 10074 // replicas > 1 not supported in non-clustered mode
+	errCodeNoResources      jetstream.ErrorCode = 10023
+	errCodeMemoryExceeded   jetstream.ErrorCode = 10028
+	errCodeStorageExceeded  jetstream.ErrorCode = 10047
+	errCodeStoreFailed      jetstream.ErrorCode = 10077 // "maximum bytes exceeded" and its like
+	errCodeStreamNotMatch   jetstream.ErrorCode = 10060 // the subject belongs to another stream
+	errCodeTTLInvalid       jetstream.ErrorCode = 10165
+	errCodeTTLDisabled      jetstream.ErrorCode = 10166
+	errCodeSealed           jetstream.ErrorCode = 10109
+	errCodeStreamNoMatchSub jetstream.ErrorCode = 10072
+)
+
+func isCode(err error, codes ...jetstream.ErrorCode) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
+		if js, is := errors.AsType[jetstream.JetStreamError](err); is {
+			api, ok = js.APIError(), js.APIError() != nil
+		}
+	}
+	return ok && slices.Contains(codes, api.ErrorCode)
+}
+
+// streamError puts an error of the client library into the families of this package.
+func streamError(err error) error {
+	switch {
+	case isCode(err, jetstream.JSErrCodeStreamNotFound):
+		return fmt.Errorf("%w: %w", ErrNoStream, err)
+	case errors.Is(err, nats.ErrConnectionClosed):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
+}

@@ -1,0 +1,313 @@
+package bus
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+const (
+	wireVersion = 1
+
+	// maxEventBytes bounds the JSON of a legal event, however it is escaped: an
+	// escape makes at most six bytes of one ("\u0001"), and around each text stand
+	// quotes and a comma. The rest is names, numbers and punctuation.
+	maxEventBytes = (2+revoke.MaxKeep)*(6*revoke.MaxValueBytes+3) + 3*(6*revoke.MaxReasonBytes+3) + 256
+
+	// maxMessageBytes is the largest message that the stream takes and that a
+	// follower reads: the largest event, headers, and room for members to come.
+	maxMessageBytes = 256 << 10
+
+	maxHeartbeatBytes = 2 << 10
+	maxNameBytes      = 128
+)
+
+var _ [maxMessageBytes - maxEventBytes - 4096]struct{} // the one must fit in the other
+
+// A message is what a record of the log says: an event, or a heartbeat.
+type message struct {
+	event     revoke.Event
+	heartbeat revoke.Heartbeat
+	beat      bool // which of the two
+}
+
+// decode reads one record. A fault of zero means that there was none.
+func decode(subject string, data []byte) (message, revoke.Fault) {
+	if subject == HeartbeatSubject {
+		hb, fault := decodeHeartbeat(data)
+		return message{heartbeat: hb, beat: true}, fault
+	}
+	e, fault := decodeEvent(subject, data)
+	return message{event: e}, fault
+}
+
+// members are the values of an event, not yet looked at: what type they must have
+// depends on the version.
+type members struct {
+	v, critical, id, iss, kind, value, before, keep, until, reason, actor, at strictjson.Value
+}
+
+func decodeEvent(subject string, data []byte) (revoke.Event, revoke.Fault) {
+	if len(data) > maxMessageBytes {
+		return revoke.Event{}, revoke.FaultOversized
+	}
+	var m members
+	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
+		switch name {
+		case "v":
+			m.v = v
+		case "critical":
+			m.critical = v
+		case "id":
+			m.id = v
+		case "iss":
+			m.iss = v
+		case "kind":
+			m.kind = v
+		case "value":
+			m.value = v
+		case "before":
+			m.before = v
+		case "keep":
+			m.keep = v
+		case "until":
+			m.until = v
+		case "reason":
+			m.reason = v
+		case "actor":
+			m.actor = v
+		case "at":
+			m.at = v
+		}
+		return nil
+	})
+	if err != nil {
+		return revoke.Event{}, revoke.FaultMalformed
+	}
+	critical, ok := m.critical.Bool()
+	if !ok && present(m.critical) {
+		return revoke.Event{}, revoke.FaultMalformed
+	}
+	// A version to come may have changed everything but these two members and the
+	// meaning of the subject's prefix.
+	switch v, ok := m.v.Int(); {
+	case !ok || v < 1:
+		return revoke.Event{}, revoke.FaultMalformed
+	case v != wireVersion && critical:
+		return revoke.Event{}, revoke.FaultCritical
+	case v != wireVersion:
+		return revoke.Event{}, revoke.FaultVersion
+	}
+	iss, ok1 := m.iss.Text()
+	kindName, ok2 := m.kind.Text()
+	if !ok1 || !ok2 || iss == "" || kindName == "" || len(iss) > revoke.MaxValueBytes {
+		return revoke.Event{}, revoke.FaultMalformed
+	}
+	if eventSubject(iss, kindName) != subject {
+		return revoke.Event{}, revoke.FaultSubject
+	}
+	kind, ok := revoke.ParseKind(kindName)
+	switch {
+	case !ok && critical:
+		return revoke.Event{}, revoke.FaultCritical
+	case !ok:
+		return revoke.Event{}, revoke.FaultKind
+	}
+	e := revoke.Event{Issuer: iss, Kind: kind}
+	if !text(m.id, &e.ID) || !text(m.value, &e.Value) || !text(m.reason, &e.Reason) || !text(m.actor, &e.Actor) ||
+		!instant(m.before, &e.Before) || !instant(m.until, &e.Until) || !instant(m.at, &e.At) ||
+		!texts(m.keep, &e.Keep, revoke.MaxKeep) || e.Validate() != nil {
+		return revoke.Event{}, revoke.FaultMalformed
+	}
+	return e, 0
+}
+
+func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
+	if len(data) > maxHeartbeatBytes {
+		return revoke.Heartbeat{}, revoke.FaultOversized
+	}
+	var v, nonce, ts, name strictjson.Value
+	err := strictjson.Object(data, func(member string, value strictjson.Value) error {
+		switch member {
+		case "v":
+			v = value
+		case "nonce":
+			nonce = value
+		case "ts":
+			ts = value
+		case "name":
+			name = value
+		}
+		return nil
+	})
+	if err != nil {
+		return revoke.Heartbeat{}, revoke.FaultMalformed
+	}
+	// Every follower may publish here, so a critical mark counts for nothing: one
+	// bad follower must not make all replicas stale.
+	switch n, ok := v.Int(); {
+	case !ok || n < 1:
+		return revoke.Heartbeat{}, revoke.FaultMalformed
+	case n != wireVersion:
+		return revoke.Heartbeat{}, revoke.FaultVersion
+	}
+	var hb revoke.Heartbeat
+	digits, ok := nonce.Text()
+	if !ok || len(digits) != hex.EncodedLen(len(hb.Nonce)) {
+		return revoke.Heartbeat{}, revoke.FaultMalformed
+	}
+	if _, err := hex.Decode(hb.Nonce[:], []byte(digits)); err != nil {
+		return revoke.Heartbeat{}, revoke.FaultMalformed
+	}
+	if !instant(ts, &hb.Time) || hb.Time.Before(minTime) ||
+		!text(name, &hb.Name) || len(hb.Name) > maxNameBytes {
+		return revoke.Heartbeat{}, revoke.FaultMalformed
+	}
+	return hb, 0
+}
+
+// minTime separates milliseconds from seconds, as package revoke does for events.
+var minTime = time.UnixMilli(100_000_000_000)
+
+func present(v strictjson.Value) bool { return v.Kind() != 0 }
+
+// text, instant and texts leave *dst alone for a missing member and report false
+// for one of the wrong type.
+
+func text(v strictjson.Value, dst *string) bool {
+	if !present(v) {
+		return true
+	}
+	s, ok := v.Text()
+	*dst = s
+	return ok
+}
+
+func instant(v strictjson.Value, dst *time.Time) bool {
+	if !present(v) {
+		return true
+	}
+	ms, ok := v.Int()
+	if !ok || ms <= 0 {
+		return false
+	}
+	*dst = time.UnixMilli(ms).UTC()
+	return true
+}
+
+var errElement = errors.New("element of the wrong type, or one too many")
+
+func texts(v strictjson.Value, dst *[]string, most int) bool {
+	if !present(v) {
+		return true
+	}
+	isArray, err := v.Elements(func(v strictjson.Value) error {
+		s, ok := v.Text()
+		if !ok || len(*dst) == most {
+			return errElement
+		}
+		*dst = append(*dst, s)
+		return nil
+	})
+	return isArray && err == nil
+}
+
+// encodeEvent returns the canonical JSON of e, which must be valid: members in a
+// fixed order, empty ones left out, times rounded up to milliseconds.
+func encodeEvent(e *revoke.Event) ([]byte, error) {
+	if err := e.Validate(); err != nil {
+		return nil, err
+	}
+	w := writer{buf: append(make([]byte, 0, 256), `{"v":1`...)}
+	w.text("id", e.ID)
+	w.text("iss", e.Issuer)
+	w.text("kind", e.Kind.String())
+	w.text("value", e.Value)
+	w.millis("before", e.Before)
+	if len(e.Keep) > 0 {
+		w.buf = append(w.buf, `,"keep":[`...)
+		for i, sid := range e.Keep {
+			if i > 0 {
+				w.buf = append(w.buf, ',')
+			}
+			w.quote(sid)
+		}
+		w.buf = append(w.buf, ']')
+	}
+	w.millis("until", e.Until)
+	w.text("reason", e.Reason)
+	w.text("actor", e.Actor)
+	w.millis("at", e.At)
+	return w.end()
+}
+
+// encodeHeartbeat returns the canonical JSON of hb. Its time is rounded down: a
+// heartbeat must not claim to have been sent later than it was.
+func encodeHeartbeat(hb revoke.Heartbeat) ([]byte, error) {
+	if len(hb.Name) > maxNameBytes {
+		return nil, fmt.Errorf("bus: heartbeat name has %d bytes, more than %d", len(hb.Name), maxNameBytes)
+	}
+	w := writer{buf: append(make([]byte, 0, 128), `{"v":1,"nonce":"`...)}
+	w.buf = hex.AppendEncode(w.buf, hb.Nonce[:])
+	w.buf = append(w.buf, `","ts":`...)
+	w.buf = strconv.AppendInt(w.buf, hb.Time.UnixMilli(), 10)
+	w.text("name", hb.Name)
+	return w.end()
+}
+
+// A writer appends JSON members and keeps the first error.
+type writer struct {
+	buf []byte
+	err error
+}
+
+func (w *writer) text(name, s string) {
+	if s == "" {
+		return
+	}
+	w.name(name)
+	w.quote(s)
+}
+
+func (w *writer) millis(name string, t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	w.name(name)
+	w.buf = strconv.AppendInt(w.buf, ceilMillis(t), 10)
+}
+
+func (w *writer) name(name string) {
+	w.buf = append(w.buf, ',', '"')
+	w.buf = append(w.buf, name...)
+	w.buf = append(w.buf, '"', ':')
+}
+
+func (w *writer) quote(s string) {
+	buf, err := strictjson.AppendText(w.buf, s)
+	if err != nil {
+		if w.err == nil {
+			w.err = errors.New("bus: text is not valid UTF-8")
+		}
+		return
+	}
+	w.buf = buf
+}
+
+func (w *writer) end() ([]byte, error) {
+	return append(w.buf, '}'), w.err
+}
+
+// ceilMillis rounds up, so that no event revokes less for having been written down.
+func ceilMillis(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if time.UnixMilli(ms).Before(t) {
+		ms++
+	}
+	return ms
+}
