@@ -22,8 +22,9 @@ var (
 var (
 	// ErrTooLarge: longer than [VerifierConfig].MaxTokenBytes. Nothing was decoded.
 	ErrTooLarge error = &member{ErrInvalidToken, "token too large"}
-	// ErrMalformed: not three segments of strict base64url, or a header that is not
-	// a strict JSON object, or one that asks for what we refuse (crit, b64, zip, enc).
+	// ErrMalformed: not three segments of strict base64url, or a header or claims
+	// that are not a strict JSON object, or a header that asks for what we refuse
+	// (crit, b64, zip, enc).
 	ErrMalformed error = &member{ErrInvalidToken, "malformed token"}
 	// ErrAlgorithm: the header's alg is not in the allow-list.
 	ErrAlgorithm error = &member{ErrInvalidToken, "algorithm not allowed"}
@@ -33,9 +34,12 @@ var (
 	ErrUnknownKey error = &member{ErrInvalidToken, "unknown key"}
 	// ErrSignature: the signature is not that key's over these bytes.
 	ErrSignature error = &member{ErrInvalidToken, "bad signature"}
-	// ErrClaims: a claim is missing or of the wrong form, or the claims are not a
-	// strict JSON object.
+	// ErrClaims: a claim is missing or of the wrong form.
 	ErrClaims error = &member{ErrInvalidToken, "unacceptable claims"}
+	// ErrBinding: the token is bound to a key of its sender (cnf, RFC 9449 section 6.1,
+	// RFC 8705 section 3.1). Nothing here checks the proof, and without it such a
+	// token must not be taken.
+	ErrBinding error = &member{ErrInvalidToken, "sender-constrained token without checked proof"}
 	// ErrIssuer: iss is another issuer's.
 	ErrIssuer error = &member{ErrInvalidToken, "wrong issuer"}
 	// ErrAudience: aud names none of ours.

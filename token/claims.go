@@ -1,0 +1,153 @@
+package token
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Claims are what a [Verifier] found in a token that it accepts. They are
+// immutable and may be shared: what an accessor returns is the caller's own.
+type Claims struct {
+	issuer, subject, id, client string // never empty
+	session, tenant             string
+	audience                    []string
+	scopes                      []string
+	acr                         string
+	amr                         []string
+	expires, issued             date // always set
+	notBefore, authTime         date
+
+	key     string // thumbprint of the key that verified the token
+	payload []byte // the verified JSON
+}
+
+// A date is a NumericDate (RFC 7519 section 2) in milliseconds, rounded down.
+type date struct {
+	ms  int64
+	set bool
+}
+
+func (d date) time() time.Time {
+	if !d.set {
+		return time.Time{}
+	}
+	return time.UnixMilli(d.ms).UTC()
+}
+
+// Issuer returns iss.
+func (c *Claims) Issuer() string { return c.issuer }
+
+// Subject returns sub.
+func (c *Claims) Subject() string { return c.subject }
+
+// Audience returns aud; it holds one element if the claim was a plain string.
+func (c *Claims) Audience() []string { return slices.Clone(c.audience) }
+
+// ID returns jti.
+func (c *Claims) ID() string { return c.id }
+
+// ClientID returns client_id.
+func (c *Claims) ClientID() string { return c.client }
+
+// SessionID returns sid, or "" if the token belongs to no session.
+func (c *Claims) SessionID() string { return c.session }
+
+// Tenant returns the claim that [VerifierConfig].TenantClaim names, or "".
+func (c *Claims) Tenant() string { return c.tenant }
+
+// ExpiresAt returns exp, rounded down to milliseconds as all times are.
+func (c *Claims) ExpiresAt() time.Time { return c.expires.time() }
+
+// IssuedAt returns iat.
+func (c *Claims) IssuedAt() time.Time { return c.issued.time() }
+
+// NotBefore returns nbf, or the zero time.
+func (c *Claims) NotBefore() time.Time { return c.notBefore.time() }
+
+// AuthTime returns auth_time, or the zero time.
+func (c *Claims) AuthTime() time.Time { return c.authTime.time() }
+
+// ACR returns acr, or "".
+func (c *Claims) ACR() string { return c.acr }
+
+// AMR returns amr, or nil.
+func (c *Claims) AMR() []string { return slices.Clone(c.amr) }
+
+// Scopes returns the values of scope in their order (RFC 8693 section 4.2).
+func (c *Claims) Scopes() []string { return slices.Clone(c.scopes) }
+
+// HasScope reports whether scope holds exactly that value.
+func (c *Claims) HasScope(scope string) bool { return slices.Contains(c.scopes, scope) }
+
+// Claim returns the JSON of the top-level claim with exactly that name.
+func (c *Claims) Claim(name string) (json.RawMessage, bool) {
+	var raw json.RawMessage
+	found := errors.New("found")
+	err := strictjson.Object(c.payload, func(n string, v strictjson.Value) error {
+		if n != name {
+			return nil
+		}
+		raw = slices.Clone(json.RawMessage(v.Raw()))
+		return found
+	})
+	return raw, err == found
+}
+
+// Decode unmarshals the verified claims into v as encoding/json does, which
+// matches names without regard to case. Where an issuer lets its users choose
+// claim names, read what decides with [Claims.Claim].
+func (c *Claims) Decode(v any) error {
+	if err := json.Unmarshal(c.payload, v); err != nil {
+		return fmt.Errorf("token: decoding claims into %T: %w", v, withoutValue(err))
+	}
+	return nil
+}
+
+// withoutValue drops from err what encoding/json quotes of its input.
+func withoutValue(err error) error {
+	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
+		return fmt.Errorf("a claim does not fit the Go field %q of type %s", e.Field, e.Type)
+	}
+	return err
+}
+
+// Identity returns what the denylist knows the token by. Give it to
+// [revoke.TokenOf] to revoke this one token.
+func (c *Claims) Identity() revoke.Identity {
+	return revoke.Identity{
+		Issuer:    c.issuer,
+		Token:     c.id,
+		Session:   c.session,
+		Subject:   c.subject,
+		Client:    c.client,
+		Tenant:    c.tenant,
+		Key:       c.key,
+		IssuedAt:  c.issued.time(),
+		ExpiresAt: c.expires.time(),
+	}
+}
+
+// String names the token for people: iss, sub and jti. No token can be made of it.
+func (c *Claims) String() string {
+	return fmt.Sprintf("token.Claims{iss: %q, sub: %q, jti: %q}", c.issuer, c.subject, c.id)
+}
+
+// GoString returns [Claims.String].
+func (c *Claims) GoString() string { return c.String() }
+
+// LogValue logs iss, sub, jti and exp.
+func (c *Claims) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("iss", c.issuer),
+		slog.String("sub", c.subject),
+		slog.String("jti", c.id),
+		slog.Time("exp", c.expires.time()),
+	)
+}

@@ -1,0 +1,147 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// decodeClaims reads the claims of a verified payload: their form, and that those
+// which RFC 9068 section 2.2 requires are there. What they say is judged by
+// [Verifier.judge].
+func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
+	c := &Claims{payload: payload}
+	hasIssuer, hasAudience := false, false
+	err := strictjson.Object(payload, func(name string, v strictjson.Value) (err error) {
+		switch name {
+		case "iss":
+			hasIssuer = true
+			c.issuer, _ = v.Text() // whatever is no string is no issuer of ours
+		case "aud":
+			hasAudience = true
+			c.audience, err = textOrTexts(name, v)
+		case "sub":
+			c.subject, err = revocable(name, v)
+		case "jti":
+			c.id, err = revocable(name, v)
+		case "client_id":
+			c.client, err = revocable(name, v)
+		case "sid":
+			c.session, err = revocable(name, v)
+		case "exp":
+			c.expires, err = numericDate(name, v)
+		case "iat":
+			c.issued, err = numericDate(name, v)
+		case "nbf":
+			c.notBefore, err = numericDate(name, v)
+		case "auth_time":
+			c.authTime, err = numericDate(name, v)
+		case "scope":
+			var scope string
+			scope, err = text(name, v)
+			c.scopes = strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' })
+		case "acr":
+			c.acr, err = text(name, v)
+		case "amr":
+			c.amr, err = texts(name, v)
+		case "cnf":
+			return fmt.Errorf("token: %w", ErrBinding)
+		case tenantClaim:
+			c.tenant, err = revocable(name, v)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, strictjson.ErrSyntax):
+		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
+	case err != nil:
+		return nil, err
+	case !hasIssuer:
+		return nil, missing("iss")
+	case !hasAudience:
+		return nil, missing("aud")
+	case !c.expires.set:
+		return nil, missing("exp")
+	case !c.issued.set:
+		return nil, missing("iat")
+	case c.subject == "":
+		return nil, missing("sub")
+	case c.client == "":
+		return nil, missing("client_id")
+	case c.id == "":
+		return nil, missing("jti")
+	}
+	return c, nil
+}
+
+// registered are the claims that decodeClaims reads under their own name.
+var registered = map[string]bool{
+	"iss": true, "aud": true, "sub": true, "jti": true, "client_id": true, "sid": true, "exp": true,
+	"iat": true, "nbf": true, "auth_time": true, "scope": true, "acr": true, "amr": true, "cnf": true,
+}
+
+func text(name string, v strictjson.Value) (string, error) {
+	s, ok := v.Text()
+	if !ok {
+		return "", claim(name, "is not a string")
+	}
+	return s, nil
+}
+
+// revocable reads a claim that the denylist knows tokens by. One that no
+// revocation could name is refused.
+func revocable(name string, v strictjson.Value) (string, error) {
+	s, err := text(name, v)
+	switch {
+	case err != nil:
+		return "", err
+	case s == "":
+		return "", claim(name, "is empty")
+	case len(s) > revoke.MaxValueBytes:
+		return "", claim(name, "is too long to be revoked")
+	}
+	return s, nil
+}
+
+func texts(name string, v strictjson.Value) ([]string, error) {
+	var all []string
+	isArray, err := v.Elements(func(v strictjson.Value) error {
+		s, err := text(name, v)
+		all = append(all, s)
+		return err
+	})
+	if !isArray {
+		return nil, claim(name, "is not an array of strings")
+	}
+	return all, err
+}
+
+func textOrTexts(name string, v strictjson.Value) ([]string, error) {
+	if s, ok := v.Text(); ok {
+		return []string{s}, nil
+	}
+	return texts(name, v)
+}
+
+// numericDate reads a NumericDate. Zero and negative ones are dates long past,
+// never absent ones.
+func numericDate(name string, v strictjson.Value) (date, error) {
+	if v.Kind() != '0' {
+		return date{}, claim(name, "is not a number")
+	}
+	ms, ok := floorMilli(v.Raw())
+	if !ok {
+		return date{}, claim(name, "is out of range")
+	}
+	return date{ms: ms, set: true}, nil
+}
+
+func missing(name string) error { return claim(name, "is missing") }
+
+// claim names the claim and what is wrong with it, never its value.
+func claim(name, wrong string) error {
+	return fmt.Errorf("token: %w: %s %s", ErrClaims, name, wrong)
+}

@@ -1,0 +1,168 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A Verifier accepts or refuses the access tokens of one issuer. Its methods may
+// be called concurrently. It has no background and needs no Close.
+type Verifier struct {
+	cfg      VerifierConfig
+	leeway   int64 // in milliseconds
+	lifetime int64 // in milliseconds; 0 means no limit
+}
+
+// NewVerifier returns a Verifier. The error names the field of cfg that is
+// missing or would make verification unsafe.
+func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Revocations != nil {
+		cfg.Revocations.ExpectIssuer(cfg.Issuer)
+	} else {
+		cfg.Logger.Warn("token: verifying without a denylist: revoked tokens are accepted until they expire", "issuer", cfg.Issuer)
+	}
+	if !cfg.WhenStale.IsDeny() {
+		cfg.Logger.Warn("token: a stale denylist does not refuse", "issuer", cfg.Issuer, "policy", cfg.WhenStale.String())
+	}
+	return &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: cfg.MaxLifetime.Milliseconds()}, nil
+}
+
+// A VerifyOption changes one call of [Verifier.Verify], such as that of one route.
+type VerifyOption func(*verifyCall)
+
+type verifyCall struct {
+	whenStale revoke.Policy
+}
+
+// WithStalePolicy replaces [VerifierConfig].WhenStale. A policy that
+// [revoke.List.ValidatePolicy] refuses accepts nothing.
+func WithStalePolicy(p revoke.Policy) VerifyOption {
+	return func(c *verifyCall) { c.whenStale = p }
+}
+
+// Verify returns the claims of raw if it is an access token (RFC 9068) of the
+// issuer for this service, signed, in force and not revoked. Otherwise the error
+// is of the family [ErrInvalidToken] or [ErrUnavailable] and the claims are nil.
+// No error holds a part of the token.
+//
+// It checks, in this order: size and shape, header, key, signature, claims,
+// denylist. ctx governs fetching keys, if Keys must; the rest never waits.
+func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
+	call, err := v.call(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	p, err := split(raw, v.cfg.MaxTokenBytes)
+	if err != nil {
+		return nil, err
+	}
+	h, err := parseHeader(p.header)
+	if err != nil {
+		return nil, err
+	}
+	key, err := v.key(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	if key.verify(p.signed, p.signature) != nil {
+		return nil, fmt.Errorf("token: %w", ErrSignature)
+	}
+	claims, err := decodeClaims(p.payload, v.cfg.TenantClaim)
+	if err != nil {
+		return nil, err
+	}
+	claims.key = key.Thumbprint()
+	now := revoke.Now()
+	if err := v.judge(claims, now.Wall/int64(time.Millisecond)); err != nil {
+		return nil, err
+	}
+	if err := v.revoked(claims, now, call.whenStale); err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, error) {
+	call := verifyCall{whenStale: v.cfg.WhenStale}
+	if ctx == nil {
+		return call, fmt.Errorf("token: %w: nil context", ErrUnavailable)
+	}
+	for _, o := range opts {
+		o(&call)
+	}
+	if len(opts) > 0 {
+		if err := v.cfg.validatePolicy(call.whenStale); err != nil {
+			return call, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
+		}
+	}
+	return call, nil
+}
+
+// key finds the key that h names, for no other algorithm than h's, which must be
+// allowed. What Keys returns is not trusted to be what was asked for.
+func (v *Verifier) key(ctx context.Context, h header) (*Key, error) {
+	if !slices.Contains(v.cfg.Algorithms, h.alg) {
+		return nil, fmt.Errorf("token: %w", ErrAlgorithm)
+	}
+	if !isAccessToken(h.typ) {
+		return nil, fmt.Errorf("token: %w: header typ is not at+jwt", ErrType)
+	}
+	key, err := v.cfg.Keys.Lookup(ctx, h.kid, h.alg)
+	switch {
+	case errors.Is(err, ErrUnknownKey):
+		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
+	case errors.Is(err, ErrUnavailable):
+		return nil, fmt.Errorf("token: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
+	case key == nil, key.Algorithm() != h.alg, h.kid != "" && key.ID() != h.kid:
+		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
+	}
+	return key, nil
+}
+
+// judge compares what the claims say with the configuration and the time, in
+// milliseconds (RFC 7519 section 4.1, RFC 9068 section 4).
+func (v *Verifier) judge(c *Claims, now int64) error {
+	switch {
+	case c.issuer != v.cfg.Issuer:
+		return fmt.Errorf("token: %w: iss", ErrIssuer)
+	case !slices.ContainsFunc(c.audience, func(a string) bool { return slices.Contains(v.cfg.Audiences, a) }):
+		return fmt.Errorf("token: %w: aud", ErrAudience)
+	case now-v.leeway >= c.expires.ms:
+		return fmt.Errorf("token: %w: exp", ErrExpired)
+	case c.notBefore.set && now+v.leeway < c.notBefore.ms:
+		return fmt.Errorf("token: %w: nbf", ErrNotYetValid)
+	case now+v.leeway < c.issued.ms: // it would outrun every cutoff
+		return fmt.Errorf("token: %w: iat", ErrNotYetValid)
+	case c.expires.ms <= c.issued.ms:
+		return claim("exp", "is not after iat")
+	case v.lifetime != 0 && c.expires.ms-c.issued.ms > v.lifetime:
+		return fmt.Errorf("token: %w: exp − iat", ErrLifetime)
+	}
+	return nil
+}
+
+func (v *Verifier) revoked(c *Claims, now revoke.Instant, p revoke.Policy) error {
+	if v.cfg.Revocations == nil {
+		return nil
+	}
+	id := c.Identity()
+	err := v.cfg.Revocations.Check(now, &id, p)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, revoke.ErrRevoked):
+		return fmt.Errorf("token: %w: %w", ErrInvalidToken, err)
+	}
+	return fmt.Errorf("token: %w: %w", ErrUnavailable, err)
+}

@@ -1,0 +1,142 @@
+package token
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// VerifierConfig configures a [Verifier].
+type VerifierConfig struct {
+	// Issuer is the one issuer whose tokens are accepted; iss must equal it byte for
+	// byte. Required; at most [revoke.MaxValueBytes].
+	Issuer string
+
+	// Audiences are the names that this service goes by; aud must hold one of them,
+	// byte for byte. Required.
+	Audiences []string
+
+	// Algorithms are those that a token's header may name. Required: there is no
+	// default, because the keys decide. HMAC algorithms stand alone or not at all:
+	// beside others, a public key could be taken for an HMAC secret.
+	Algorithms []Algorithm
+
+	// Keys finds the issuer's keys. Required. Give each issuer its own.
+	Keys KeySet
+
+	// Revocations is the denylist that every token is checked against. Nil is
+	// refused unless InsecureNoRevocations is set.
+	Revocations *revoke.List
+
+	// InsecureNoRevocations does without a denylist. Whoever is logged out, banned or
+	// robbed stays exposed until their tokens expire.
+	InsecureNoRevocations bool
+
+	// WhenStale is what happens while the denylist cannot prove itself up to date.
+	// The zero value is [revoke.Deny]. [WithStalePolicy] overrides it for one call.
+	WhenStale revoke.Policy
+
+	// Leeway is how far the issuer's clock may differ from ours; exp, nbf and iat are
+	// widened by it. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
+	// name say a millisecond, the unit of every comparison.
+	Leeway time.Duration
+
+	// MaxLifetime is the largest exp − iat of a token. Zero means the TokenLifetime
+	// of Revocations, which it cannot exceed: beyond it revocations are forgotten.
+	// Without Revocations zero means no limit.
+	MaxLifetime time.Duration
+
+	// TenantClaim names the claim that events of kind [revoke.Tenant] speak of. Empty
+	// means "tenant".
+	TenantClaim string
+
+	// MaxTokenBytes is the largest token that is looked at. Zero means 8 KiB; at most
+	// 64 KiB.
+	MaxTokenBytes int
+
+	// Logger hears of weakened settings, once, from [NewVerifier]. Nil means silent.
+	Logger *slog.Logger
+}
+
+func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
+	if c.Leeway == 0 {
+		c.Leeway = 30 * time.Second
+	}
+	if c.TenantClaim == "" {
+		c.TenantClaim = "tenant"
+	}
+	if c.MaxTokenBytes == 0 {
+		c.MaxTokenBytes = defaultTokenBytes
+	}
+	if c.MaxLifetime == 0 && c.Revocations != nil {
+		c.MaxLifetime = c.Revocations.Config().TokenLifetime
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Audiences = slices.Clone(c.Audiences)
+	c.Algorithms = slices.Clone(c.Algorithms)
+	return c, c.validate()
+}
+
+func (c *VerifierConfig) validate() error {
+	refuse := func(field, why string) error {
+		return fmt.Errorf("token: VerifierConfig.%s %s", field, why)
+	}
+	switch {
+	case c.Issuer == "":
+		return refuse("Issuer", "is empty")
+	case len(c.Issuer) > revoke.MaxValueBytes:
+		return refuse("Issuer", fmt.Sprintf("has more than %d bytes: no event could name it", revoke.MaxValueBytes))
+	case len(c.Audiences) == 0:
+		return refuse("Audiences", "is empty: a token for any service would be accepted")
+	case slices.Contains(c.Audiences, ""):
+		return refuse("Audiences", "holds an empty name")
+	case len(c.Algorithms) == 0:
+		return refuse("Algorithms", "is empty: the token would choose")
+	case c.Keys == nil:
+		return refuse("Keys", "is nil")
+	case c.Revocations == nil && !c.InsecureNoRevocations:
+		return refuse("Revocations", "is nil: revoked tokens would be accepted (InsecureNoRevocations says so aloud)")
+	case c.Revocations != nil && c.InsecureNoRevocations:
+		return refuse("InsecureNoRevocations", "contradicts Revocations")
+	case c.Leeway < 0:
+		return refuse("Leeway", "is negative")
+	case c.Leeway > revoke.MaxLeeway:
+		return refuse("Leeway", fmt.Sprintf("is %s, more than %s: a revocation would be forgotten before its token", c.Leeway, revoke.MaxLeeway))
+	case c.MaxLifetime < 0:
+		return refuse("MaxLifetime", "is negative")
+	case c.Revocations != nil && c.MaxLifetime > c.Revocations.Config().TokenLifetime:
+		return refuse("MaxLifetime", "exceeds the TokenLifetime of Revocations: a token would outlive its revocation")
+	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes:
+		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
+	case registered[c.TenantClaim]:
+		return refuse("TenantClaim", "is a claim with another meaning")
+	}
+	hmac := 0
+	for _, alg := range c.Algorithms {
+		if !alg.known() {
+			return refuse("Algorithms", fmt.Sprintf("holds %q, which is not supported", alg))
+		}
+		if alg.symmetric() {
+			hmac++
+		}
+	}
+	if hmac > 0 && hmac < len(c.Algorithms) {
+		return refuse("Algorithms", "mixes HMAC with signatures: a public key could be taken for a secret")
+	}
+	if err := c.validatePolicy(c.WhenStale); err != nil {
+		return refuse("WhenStale", fmt.Sprintf("cannot take effect: %v", err))
+	}
+	return nil
+}
+
+func (c *VerifierConfig) validatePolicy(p revoke.Policy) error {
+	if c.Revocations != nil {
+		return c.Revocations.ValidatePolicy(p)
+	}
+	return p.Validate()
+}
