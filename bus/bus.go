@@ -88,7 +88,7 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	}
 	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger)}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	b.publisher.init(b)
+	b.publisher.b = b
 	if cfg.Issuer != "" && conn.Connected() {
 		ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 		defer cancel()

@@ -44,6 +44,10 @@ type DialConfig struct {
 	// or forge acknowledgements. Empty means the client library's "_INBOX".
 	InboxPrefix string
 
+	// InProcess is a server in this process, to which the connection is made without
+	// a socket; the URLs are then ignored. Nil means none.
+	InProcess nats.InProcessConnProvider
+
 	// Options are applied after the defaults and before the settings that safety
 	// depends on: endless reconnecting, no buffering while disconnected.
 	Options []nats.Option
@@ -71,6 +75,9 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 			opts.Servers = append(opts.Servers, u)
 		}
 	}
+	if len(opts.Servers) == 0 && cfg.InProcess == nil {
+		return nil, errors.New("bus: dial: no server URL")
+	}
 	name := cfg.Name
 	if name == "" {
 		name = "hybridtoken"
@@ -89,6 +96,9 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 	}
 	if cfg.TLS != nil {
 		set = append(set, nats.Secure(cfg.TLS.Clone()))
+	}
+	if cfg.InProcess != nil {
+		set = append(set, nats.InProcessServer(cfg.InProcess))
 	}
 	if cfg.InboxPrefix != "" {
 		set = append(set, nats.CustomInboxPrefix(cfg.InboxPrefix))

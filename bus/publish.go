@@ -2,6 +2,12 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -11,10 +17,20 @@ import (
 // election after an unclean loss of the stream's leader, 4 to 9 s.
 const defaultTimeout = 15 * time.Second
 
-type publisher struct{ b *Bus }
+// ttlMargin keeps a message beyond its event's Until: longer than any replica
+// keeps the entry, whatever the servers' clocks do.
+const ttlMargin = 15 * time.Minute
 
-func (p *publisher) init(b *Bus)                               { p.b = b }
-func (p *publisher) read(ctx context.Context) (streamState, error) { return p.b.readStream(ctx) }
+// batchWorkers is how many events PublishAll has in flight.
+const batchWorkers = 64
+
+// How full the stream may be, in percent of its MaxBytes, for what is published.
+// Mass kinds come first in need, batches last; heartbeats have the rest.
+const (
+	limitSingle = 90
+	limitMass   = 97
+	limitBatch  = 80
+)
 
 // A Receipt proves that the stream has acknowledged an event.
 type Receipt struct {
@@ -22,4 +38,171 @@ type Receipt struct {
 	Sequence uint64       // its place in the stream
 	Time     time.Time    // when the acknowledgement arrived, by the local clock
 	Event    revoke.Event // as published, with what Publish filled in
+}
+
+// Publish revokes what e names. When it returns nil, the stream has acknowledged
+// the event, and every check that begins more than MaxStaleness later obeys it or
+// answers "cannot know".
+//
+// It fills in what is missing: Issuer, a random ID, At, and Before and Until as
+// [revoke.Event.Complete] does with the stream's horizons. It refuses events that
+// replicas would ignore or cut back ([revoke.ErrInvalidEvent]), any issuer but the
+// configured one among them. It tries, under one message id, until ctx ends, or for
+// 15 s if ctx has no deadline.
+//
+// Any error means that the revocation must be presumed not to have happened, and
+// that the caller must publish again or tell someone. [ErrNotAcknowledged] leaves
+// open whether it was stored; [ErrFull], [ErrNoStream] and [ErrStreamUnsafe] do not
+// go away by themselves.
+func (b *Bus) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
+	ctx, done, err := b.call(ctx, defaultTimeout)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("bus: publish: %w", err)
+	}
+	defer done()
+	limit := limitSingle
+	if e.Kind.Mass() {
+		limit = limitMass
+	}
+	e, err = b.own(e)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("bus: publish: %w", err)
+	}
+	e, rec, err := b.publisher.prepare(ctx, e, limit)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("bus: publish: %w", err)
+	}
+	seq, err := b.publisher.deliver(ctx, rec)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
+	}
+	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}, nil
+}
+
+// A Result is what became of one event of a batch.
+type Result struct {
+	Receipt Receipt
+	Err     error // nil if and only if the event was acknowledged
+}
+
+// PublishAll publishes many events, several at a time and in no particular order,
+// and returns one Result for each, in the order of events. It refuses the whole
+// batch before anything is sent if one event is invalid. After the first failure
+// it starts no more. Batches may fill the stream to 80 % only, so that single
+// revocations still fit ([ErrFull]).
+//
+// The error is nil if and only if every event was acknowledged; otherwise it wraps
+// the first failure. If ctx has no deadline each event has 15 s.
+func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
+	ctx, done, err := b.call(ctx, 0)
+	if err != nil {
+		return failed(len(events), fmt.Errorf("bus: publish all: %w", err))
+	}
+	defer done()
+	recs := make([]*record, len(events))
+	results := make([]Result, len(events))
+	for i, e := range events {
+		e, err := b.own(e)
+		if err == nil {
+			e, recs[i], err = b.publisher.prepare(ctx, e, limitBatch)
+			results[i].Receipt.Event = e
+		}
+		if err != nil {
+			return failed(len(events), fmt.Errorf("bus: publish all: event %d of %d: %w", i+1, len(events), err))
+		}
+	}
+	var (
+		next  atomic.Int64
+		first atomic.Pointer[error] // the failure that stops the rest
+		wg    sync.WaitGroup
+	)
+	for range min(batchWorkers, len(recs)) {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(recs) {
+					return
+				}
+				r := &results[i]
+				if err := first.Load(); err != nil {
+					*r = Result{Err: fmt.Errorf("bus: publish all: not tried after: %w", *err)}
+					continue
+				}
+				e := r.Receipt.Event
+				ctx, cancel := withDefaultTimeout(ctx, defaultTimeout)
+				seq, err := b.publisher.deliver(ctx, recs[i])
+				cancel()
+				if err != nil {
+					first.CompareAndSwap(nil, &err)
+					*r = Result{Err: fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)}
+					continue
+				}
+				r.Receipt = Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}
+			}
+		})
+	}
+	wg.Wait()
+	if err := first.Load(); err != nil {
+		n := 0
+		for i := range results {
+			if results[i].Err != nil {
+				n++
+			}
+		}
+		return results, fmt.Errorf("bus: publish all: %d of %d events failed, first: %w", n, len(events), *err)
+	}
+	return results, nil
+}
+
+func failed(n int, err error) ([]Result, error) {
+	results := make([]Result, n)
+	for i := range results {
+		results[i].Err = err
+	}
+	return results, err
+}
+
+// own fills in the issuer, or refuses another than the configured one.
+func (b *Bus) own(e revoke.Event) (revoke.Event, error) {
+	switch {
+	case b.cfg.Issuer == "":
+		return e, errors.New("this Bus only follows: Config.Issuer is empty")
+	case e.Issuer == "":
+		e.Issuer = b.cfg.Issuer
+	case e.Issuer != b.cfg.Issuer:
+		return e, fmt.Errorf("%w: issuer %q is not %q, which this Bus was opened for, to the letter", revoke.ErrInvalidEvent, e.Issuer, b.cfg.Issuer)
+	}
+	if e.ID == "" {
+		e.ID = rand.Text()
+	}
+	e.Keep = slices.Clone(e.Keep)
+	return e, e.Validate()
+}
+
+// call admits a call and returns its context, which also ends when the Bus is
+// closed. A timeout of zero adds none.
+func (b *Bus) call(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
+	leave, err := b.enter()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(b.ctx, func() { cancel(ErrClosed) })
+	release := context.CancelFunc(func() {})
+	if timeout > 0 {
+		ctx, release = withDefaultTimeout(ctx, timeout)
+	}
+	return ctx, func() {
+		release()
+		stop()
+		cancel(nil)
+		leave()
+	}, nil
+}
+
+func withDefaultTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
 }

@@ -105,19 +105,19 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 		cfg.Name = DefaultStream
 	}
 	if err := checkStreamName(cfg.Name); err != nil {
-		return zero, fmt.Errorf("Name: %w", err)
+		return zero, fmt.Errorf("field Name: %w", err)
 	}
 	if cfg.Replicas == 0 {
 		cfg.Replicas = 3
 	}
 	if cfg.Replicas < 1 || cfg.Replicas > 5 {
-		return zero, fmt.Errorf("Replicas is %d, not between 1 and 5", cfg.Replicas)
+		return zero, fmt.Errorf("field Replicas is %d, not between 1 and 5", cfg.Replicas)
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = defaultMaxBytes
 	}
 	if cfg.MaxBytes < minMaxBytes {
-		return zero, fmt.Errorf("MaxBytes is %d, below %d", cfg.MaxBytes, minMaxBytes)
+		return zero, fmt.Errorf("field MaxBytes is %d, below %d", cfg.MaxBytes, minMaxBytes)
 	}
 	h, def := cfg.Horizons, revoke.DefaultHorizons()
 	if h.TokenLifetime == 0 {
@@ -131,7 +131,7 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 		d    time.Duration
 	}{{"TokenLifetime", h.TokenLifetime}, {"SessionLifetime", h.SessionLifetime}} {
 		if f.d < time.Second || f.d > maxHorizon || f.d%time.Millisecond != 0 {
-			return zero, fmt.Errorf("Horizons.%s is %s; want whole milliseconds between 1s and ten years", f.name, f.d)
+			return zero, fmt.Errorf("field Horizons.%s is %s; want whole milliseconds between 1s and ten years", f.name, f.d)
 		}
 	}
 	storage := jetstream.FileStorage

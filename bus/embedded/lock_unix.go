@@ -1,0 +1,28 @@
+//go:build unix && !solaris && !aix
+
+package embedded
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// A dirLock keeps two servers from writing into one directory, which would destroy
+// it. It ends with the process, however that ends.
+type dirLock struct{ file *os.File }
+
+func lockDir(dir string) (*dirLock, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("directory %s is in use by another server: %w", dir, err)
+	}
+	return &dirLock{f}, nil
+}
+
+func (l *dirLock) unlock() error { return l.file.Close() }

@@ -1,0 +1,162 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// fillInterval is how old the reading of the stream's state may be.
+	fillInterval = 30 * time.Second
+	// refusalInterval is how old it may be to refuse an event because of it.
+	refusalInterval = time.Second
+)
+
+// A gauge knows the stream's settings and how full it is: the newest reading, and
+// what was written since.
+type gauge struct {
+	mu       sync.Mutex
+	state    streamState
+	known    bool      // state was read once
+	at       time.Time // when
+	err      error     // of the last reading
+	failedAt time.Time
+	reading  chan struct{} // closed when the reading under way ends; nil if none is
+	written  int64         // bytes acknowledged since the reading began
+	inFlight int64         // bytes sent and not acknowledged
+}
+
+// facts returns the stream's state, at most maxAge old and less than 1 % of
+// MaxBytes of our own writing behind. While the server does not answer it makes do
+// with an older one. Calls share one reading, which does not end with any of them.
+func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamState, error) {
+	g := &p.gauge
+	g.mu.Lock()
+	if g.known && time.Since(g.at) < maxAge && g.written < g.state.maxBytes/100 {
+		defer g.mu.Unlock()
+		return g.state, nil
+	}
+	if g.known && g.err != nil && time.Since(g.failedAt) < refusalInterval { // not again at once
+		defer g.mu.Unlock()
+		return g.usable()
+	}
+	reading := g.reading
+	if reading == nil {
+		leave, err := p.b.enter()
+		if err != nil {
+			g.mu.Unlock()
+			return streamState{}, err
+		}
+		reading = make(chan struct{})
+		g.reading = reading
+		go func() {
+			defer leave()
+			_, _ = p.read(p.b.ctx)
+			close(reading)
+		}()
+	}
+	g.mu.Unlock()
+	select {
+	case <-reading:
+	case <-ctx.Done():
+		return streamState{}, context.Cause(ctx)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.usable()
+}
+
+// usable returns the newest state. A stream known to be gone is an error; one that
+// could not be asked about is taken to be as it was.
+func (g *gauge) usable() (streamState, error) {
+	if g.err != nil && (!g.known || errors.Is(g.err, ErrNoStream)) {
+		return streamState{}, g.err
+	}
+	return g.state, nil
+}
+
+// read asks the server and takes the answer in.
+func (p *publisher) read(ctx context.Context) (streamState, error) {
+	g := &p.gauge
+	g.mu.Lock()
+	before := g.written
+	g.mu.Unlock()
+	st, err := p.b.readStream(ctx)
+
+	g.mu.Lock()
+	g.reading, g.err = nil, err
+	if err != nil {
+		g.failedAt = time.Now()
+		g.mu.Unlock()
+		return st, err
+	}
+	old, known := g.state, g.known
+	g.state, g.known, g.at = st, true, time.Now()
+	g.written -= before
+	g.mu.Unlock()
+
+	if len(st.unsafe) > 0 && !slices.Equal(st.unsafe, old.unsafe) {
+		p.b.log.Error("bus: the stream is unsafe; nothing is published to it", "stream", p.b.stream, "because", st.unsafe)
+	}
+	if len(st.weak) > 0 && !slices.Equal(st.weak, old.weak) {
+		p.b.log.Warn("bus: an accident could lose what the stream holds", "stream", p.b.stream, "because", st.weak)
+	}
+	if known && !old.created.Equal(st.created) {
+		p.recreated()
+	}
+	return st, nil
+}
+
+// expire makes the next call of facts read again.
+func (p *publisher) expire() {
+	p.gauge.mu.Lock()
+	defer p.gauge.mu.Unlock()
+	p.gauge.at = time.Time{}
+}
+
+// reserve makes sure that the stream has room for rec within its limit, and counts
+// it as in flight until release.
+func (p *publisher) reserve(ctx context.Context, rec *record) error {
+	if p.fits(rec) {
+		return nil
+	}
+	if _, err := p.facts(ctx, refusalInterval); err != nil { // messages expire all the time
+		return err
+	}
+	if p.fits(rec) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.b.stream, rec.limit, p.maxBytes())
+}
+
+func (p *publisher) fits(rec *record) bool {
+	g := &p.gauge
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	after := int64(g.state.bytes) + g.written + g.inFlight + rec.size()
+	if after > g.state.maxBytes/100*int64(rec.limit) {
+		return false
+	}
+	g.inFlight += rec.size()
+	return true
+}
+
+func (p *publisher) release(rec *record, stored bool) {
+	g := &p.gauge
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inFlight -= rec.size()
+	if stored {
+		g.written += rec.size()
+	}
+}
+
+func (p *publisher) maxBytes() int64 {
+	p.gauge.mu.Lock()
+	defer p.gauge.mu.Unlock()
+	return p.gauge.state.maxBytes
+}

@@ -1,0 +1,210 @@
+package bus
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// What a publisher remembers, to republish it should the stream lose it.
+	maxRemembered      = 100_000
+	maxRememberedBytes = 64 << 20
+
+	republishWorkers = 16
+	maxRepublishWait = 30 * time.Second
+)
+
+// A ledger holds what was acknowledged. Sequences of one stream only grow, so an
+// acknowledgement at or below the highest that was known when the message was sent
+// comes from a stream that has forgotten: rolled back, or made anew. An era is the
+// time between two such findings.
+type ledger struct {
+	mu         sync.Mutex
+	era        uint64 // less one: the zero ledger is in era 1
+	highest    uint64 // acknowledged sequence of this era
+	alive      living // what is to be republished after a loss
+	bytes      int64  // of alive
+	recovering bool   // a goroutine is republishing
+	stats      Stats
+}
+
+func (l *ledger) current() uint64 { return l.era + 1 }
+
+// begin returns what acknowledged must be given for a message sent after it.
+func (l *ledger) begin() (floor, era uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.highest, l.current()
+}
+
+// acknowledged judges an acknowledgement and reports whether rec may be relied on
+// to be in the stream. If not, rec must be sent again under a new message id.
+func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried bool, floor, era uint64) bool {
+	l := &p.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case era != l.current():
+		// Another call found a loss while rec was under way: it may have been stored
+		// before that, and be lost too.
+		return false
+	case ack.Sequence <= floor, ack.Duplicate && !retried:
+		p.lost(ack.Sequence)
+		return false
+	}
+	l.highest = max(l.highest, ack.Sequence)
+	if rec.era == 0 {
+		l.stats.Acknowledged++
+	} else {
+		l.stats.Republished++
+	}
+	rec.era = era
+	if !rec.kept {
+		l.remember(rec, time.Now())
+	}
+	return true
+}
+
+// recreated takes note that the stream was made anew.
+func (p *publisher) recreated() {
+	p.ledger.mu.Lock()
+	defer p.ledger.mu.Unlock()
+	p.lost(0)
+}
+
+// lost begins an era and sees to it that everything alive is republished. The
+// ledger is locked.
+func (p *publisher) lost(highest uint64) {
+	l := &p.ledger
+	l.era++
+	l.highest = highest
+	l.stats.Losses++
+	p.b.log.Error("bus: the stream has lost acknowledged revocations; republishing those still known",
+		"stream", p.b.stream, "known", len(l.alive), "forgotten", l.stats.Forgotten)
+	if l.recovering {
+		return // it will notice the new era
+	}
+	leave, err := p.b.enter()
+	if err != nil {
+		return // closed
+	}
+	l.recovering = true
+	go func() {
+		defer leave()
+		p.republish(p.b.ctx)
+	}()
+}
+
+// remember adds rec to the living, and makes room for it: what expires soonest goes
+// first, and is counted if it was alive.
+func (l *ledger) remember(rec *record, now time.Time) {
+	rec.kept, rec.limit = true, limitMass
+	heap.Push(&l.alive, rec)
+	l.bytes += rec.memory()
+	for len(l.alive) > 0 {
+		expired := now.After(l.alive[0].gone)
+		if !expired && len(l.alive) <= maxRemembered && l.bytes <= maxRememberedBytes {
+			return
+		}
+		old := heap.Pop(&l.alive).(*record)
+		old.kept = false
+		l.bytes -= old.memory()
+		if !expired {
+			l.stats.Forgotten++
+		}
+	}
+}
+
+// pending returns the living that were not acknowledged in the current era. When
+// there are none, recovery is over.
+func (l *ledger) pending(now time.Time) []*record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []*record
+	for _, rec := range l.alive {
+		if rec.era != l.current() && now.Before(rec.gone) {
+			list = append(list, rec)
+		}
+	}
+	l.recovering = len(list) > 0
+	return list
+}
+
+// republish sends again, as often as it takes, what was not acknowledged in the
+// current era.
+func (p *publisher) republish(ctx context.Context) {
+	for attempt := 0; ; attempt++ {
+		pending := p.ledger.pending(time.Now())
+		if len(pending) == 0 {
+			p.b.log.Info("bus: everything known is republished", "stream", p.b.stream)
+			return
+		}
+		if err := p.republishOnce(ctx, pending); err == nil {
+			attempt = 0
+			continue
+		} else if ctx.Err() == nil {
+			p.b.log.Warn("bus: republishing interrupted", "stream", p.b.stream, "error", err)
+		}
+		wait := time.NewTimer(min(firstBackoff<<min(attempt, 16), maxRepublishWait))
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			p.b.log.Error("bus: closed before everything was republished", "stream", p.b.stream,
+				"pending", len(p.ledger.pending(time.Now())))
+			return
+		}
+	}
+}
+
+// republishOnce delivers each record, or returns the first error.
+func (p *publisher) republishOnce(ctx context.Context, pending []*record) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan *record)
+	var wg sync.WaitGroup
+	for range min(republishWorkers, len(pending)) {
+		wg.Go(func() {
+			for rec := range work {
+				ctx, done := withDefaultTimeout(ctx, defaultTimeout)
+				if _, err := p.deliver(ctx, rec); err != nil {
+					cancel(err)
+				}
+				done()
+			}
+		})
+	}
+send:
+	for _, rec := range pending {
+		select {
+		case work <- rec:
+		case <-ctx.Done():
+			break send
+		}
+	}
+	close(work)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// living is a heap of records, the soonest to expire first.
+type living []*record
+
+func (h living) Len() int           { return len(h) }
+func (h living) Less(i, j int) bool { return h[i].gone.Before(h[j].gone) }
+func (h living) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *living) Push(x any)        { *h = append(*h, x.(*record)) }
+func (h *living) Pop() any {
+	old := *h
+	rec := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return rec
+}
+
+// memory is about what the record takes here.
+func (r *record) memory() int64 { return int64(len(r.subject)+len(r.payload)) + 160 }

@@ -1,0 +1,244 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A publisher brings records into the stream and knows what it brought.
+type publisher struct {
+	b      *Bus
+	gauge  gauge
+	ledger ledger
+}
+
+// A record is one event, ready to be sent as often as it takes.
+type record struct {
+	subject string
+	payload []byte
+	gone    time.Time // when every replica has let go of it
+	limit   int       // percent of MaxBytes, see limitSingle
+
+	// Owned by the ledger, under its lock.
+	era  uint64 // in which it was last acknowledged; 0 for never
+	kept bool   // among the living
+}
+
+// size is about what the record takes on the server's disk, headers included.
+func (r *record) size() int64 { return int64(len(r.subject) + len(r.payload) + recordOverhead) }
+
+const recordOverhead = 256
+
+const (
+	attemptTimeout = 2 * time.Second
+	firstBackoff   = 50 * time.Millisecond
+	maxBackoff     = time.Second
+)
+
+// prepare completes e by the stream's horizons, for which it may have to wait.
+func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (revoke.Event, *record, error) {
+	ctx, cancel := withDefaultTimeout(ctx, defaultTimeout)
+	defer cancel()
+	st, err := p.ready(ctx)
+	if err != nil {
+		return e, nil, err
+	}
+	if e, err = e.Complete(time.Now(), st.horizons); err != nil {
+		return e, nil, err
+	}
+	payload, err := encodeEvent(&e)
+	if err != nil {
+		return e, nil, err
+	}
+	return e, &record{
+		subject: Subject(e.Issuer, e.Kind),
+		payload: payload,
+		gone:    e.Until.Add(ttlMargin),
+		limit:   limit,
+	}, nil
+}
+
+// ready returns the stream's state once it is known, and an error if nothing may
+// be published to it.
+func (p *publisher) ready(ctx context.Context) (streamState, error) {
+	for attempt := 0; ; attempt++ {
+		st, err := p.facts(ctx, fillInterval)
+		if err == nil && len(st.unsafe) > 0 {
+			st, err = p.facts(ctx, refusalInterval) // mended meanwhile?
+		}
+		switch {
+		case err == nil && len(st.unsafe) > 0:
+			return st, fmt.Errorf("%w: %s: %s", ErrStreamUnsafe, p.b.stream, strings.Join(st.unsafe, "; "))
+		case err == nil, errors.Is(err, ErrNoStream):
+			return st, err
+		}
+		if err := p.pause(ctx, attempt, err); err != nil {
+			return st, fmt.Errorf("not sent: %w", err)
+		}
+	}
+}
+
+// deliver sends rec until it is acknowledged for good, and returns its sequence.
+func (p *publisher) deliver(ctx context.Context, rec *record) (uint64, error) {
+	for attempt := 0; ; attempt++ {
+		floor, era := p.ledger.begin()
+		ack, retried, err := p.send(ctx, rec)
+		if err != nil {
+			return 0, err
+		}
+		if p.acknowledged(rec, ack, retried, floor, era) {
+			return ack.Sequence, nil
+		}
+		// The stream is not the one it was. Whatever was stored under this message id
+		// cannot be relied on: again, under a new one.
+		if err := p.pause(ctx, attempt, errLost); err != nil {
+			return 0, err
+		}
+	}
+}
+
+var errLost = errors.New("the stream has lost acknowledged messages")
+
+// send brings rec into the stream under one message id, trying again while that
+// can help. retried says whether an earlier try may have stored it.
+func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAck, retried bool, err error) {
+	id := messageID(rec)
+	for attempt := 0; ; attempt++ {
+		if _, err := p.ready(ctx); err != nil {
+			return nil, retried, unsure(retried, err)
+		}
+		ack, sent, err := p.try(ctx, rec, id)
+		if err == nil {
+			return ack, retried, nil
+		}
+		if final(err) {
+			return nil, retried, unsure(retried, err)
+		}
+		retried = retried || sent
+		if err := p.pause(ctx, attempt, err); err != nil {
+			return nil, retried, err
+		}
+	}
+}
+
+// try sends rec once. sent says whether it may be stored although err is not nil.
+func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetstream.PubAck, sent bool, err error) {
+	if p.b.nc.IsClosed() {
+		return nil, false, fmt.Errorf("connection %w", ErrClosed)
+	}
+	if !p.b.nc.IsConnected() { // a connection that buffers would send it some day
+		return nil, false, errors.New("not connected")
+	}
+	if err := p.reserve(ctx, rec); err != nil {
+		return nil, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
+	ack, err = p.b.js.PublishMsg(ctx, msg,
+		jetstream.WithMsgID(id),
+		jetstream.WithExpectStream(p.b.stream),
+		jetstream.WithMsgTTL(ttl(time.Until(rec.gone))),
+		jetstream.WithRetryAttempts(0))
+	p.release(rec, err == nil)
+	switch {
+	case err == nil && ack.Stream != p.b.stream:
+		return nil, true, fmt.Errorf("acknowledged by stream %q", ack.Stream)
+	case err == nil:
+		return ack, true, nil
+	case isCode(err, errCodeStoreFailed, errCodeStorageExceeded, errCodeMemoryExceeded, errCodeNoResources):
+		return nil, false, fmt.Errorf("%w: %w", ErrFull, err)
+	case isCode(err, errCodeStreamNotMatch):
+		return nil, false, fmt.Errorf("%w: %s does not hold subject %s: %w", ErrStreamUnsafe, p.b.stream, rec.subject, err)
+	case isCode(err, errCodeTTLInvalid, errCodeTTLDisabled, errCodeSealed):
+		return nil, false, fmt.Errorf("%w: %w", ErrStreamUnsafe, err)
+	case isCode(err, jetstream.JSErrCodeStreamMessageExceedsMaximum), errors.Is(err, nats.ErrMaxPayload):
+		return nil, false, fmt.Errorf("%w: %w", errTooLarge, err)
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
+		return nil, false, fmt.Errorf("connection %w: %w", ErrClosed, err)
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		// Nobody holds the subject: no stream, or no leader at the moment.
+		p.expire()
+		return nil, false, err
+	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrHeadersNotSupported), isAPI(err):
+		return nil, false, err
+	}
+	// A timeout, or something unknown: it may be stored.
+	if refusal := p.b.nc.LastError(); errors.Is(refusal, nats.ErrPermissionViolation) && strings.Contains(refusal.Error(), `"`+rec.subject+`"`) {
+		return nil, false, fmt.Errorf("%w: %w", errNotPermitted, refusal)
+	}
+	return nil, true, err
+}
+
+var (
+	errTooLarge     = errors.New("event larger than the server takes")
+	errNotPermitted = errors.New("the server does not let this connection publish")
+)
+
+// final reports whether trying again cannot help.
+func final(err error) bool {
+	return errors.Is(err, ErrFull) || errors.Is(err, ErrStreamUnsafe) || errors.Is(err, ErrClosed) ||
+		errors.Is(err, errTooLarge) || errors.Is(err, errNotPermitted)
+}
+
+// unsure adds to an error that an earlier try may have stored the event.
+func unsure(sent bool, err error) error {
+	if sent && !errors.Is(err, ErrNotAcknowledged) {
+		return fmt.Errorf("%w: %w", ErrNotAcknowledged, err)
+	}
+	return err
+}
+
+// pause waits before the next attempt. If ctx ends first, it returns an error that
+// tells why, and what the last attempt met.
+func (p *publisher) pause(ctx context.Context, attempt int, last error) error {
+	d := min(firstBackoff<<min(attempt, 10), maxBackoff)
+	d = d/2 + mathrand.N(d)
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		if ctx.Err() == nil {
+			return nil
+		}
+	case <-ctx.Done():
+	}
+	if cause := context.Cause(ctx); !errors.Is(last, cause) {
+		return fmt.Errorf("%w: %w: %w", ErrNotAcknowledged, cause, last)
+	}
+	return fmt.Errorf("%w: %w", ErrNotAcknowledged, last)
+}
+
+// messageID is a hash that nobody can guess: a server drops a message whose id it
+// has seen, so who knows the id in advance could suppress a revocation.
+func messageID(rec *record) string {
+	h := sha256.New()
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	h.Write(nonce[:])
+	h.Write([]byte(rec.subject))
+	h.Write(rec.payload)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// ttl rounds up to whole seconds, the server's unit, which it would round down to.
+func ttl(d time.Duration) time.Duration {
+	return max((d + time.Second - 1).Truncate(time.Second), time.Second)
+}
+
+func isAPI(err error) bool {
+	_, ok := errors.AsType[*jetstream.APIError](err)
+	return ok
+}
