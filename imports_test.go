@@ -1,0 +1,116 @@
+// Package hybridtoken holds no code: it is the root of the module, and its tests
+// watch over what the packages below may import.
+package hybridtoken_test
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/hybridtoken/hybridtoken"
+
+// The arrows of the house point down only: refresh → token → revoke, bus → revoke.
+// Whoever imports one package must not get the dependencies of another.
+func TestArrowsPointDown(t *testing.T) {
+	const (
+		nats       = "github.com/nats-io/"
+		jwx        = "github.com/lestrrat-go/jwx/"
+		strictjson = module + "/internal/strictjson"
+	)
+	for _, c := range []struct {
+		pkg      string
+		wants    []string // prefixes that must be among the dependencies, so that the check sees any
+		forbids  []string // prefixes that must not
+		onlyOurs []string // the packages of this module that it may depend on, itself aside
+	}{
+		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, nil},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson}},
+		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson}},
+	} {
+		t.Run(strings.TrimPrefix(c.pkg, "./"), func(t *testing.T) {
+			deps := strings.Fields(goList(t, "-deps", c.pkg))
+			self := module + strings.TrimPrefix(c.pkg, ".")
+			for _, p := range append(c.wants, self) {
+				if !slices.ContainsFunc(deps, hasPrefix(p)) {
+					t.Errorf("%s does not depend on %s: does this test look at the right thing?", c.pkg, p)
+				}
+			}
+			for _, p := range c.forbids {
+				if i := slices.IndexFunc(deps, hasPrefix(p)); i >= 0 {
+					t.Errorf("%s depends on %s", c.pkg, deps[i])
+				}
+			}
+			for _, d := range deps {
+				if (d == module || strings.HasPrefix(d, module+"/")) && d != self && !slices.Contains(c.onlyOurs, d) {
+					t.Errorf("%s depends on %s", c.pkg, d)
+				}
+			}
+		})
+	}
+}
+
+// No jwx type may cross the border of token/internal/jose, so that a later major
+// version is an edit of that package alone. Tests count too.
+func TestOnlyJOSEImportsJWX(t *testing.T) {
+	const wall = module + "/token/internal/jose"
+	importers := 0
+	for line := range strings.Lines(goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}} {{join .TestImports " "}} {{join .XTestImports " "}}`, "./...")) {
+		f := strings.Fields(line)
+		if !slices.ContainsFunc(f[1:], hasPrefix("github.com/lestrrat-go/")) {
+			continue
+		}
+		importers++
+		if f[0] != wall {
+			t.Errorf("%s imports jwx; only %s may", f[0], wall)
+		}
+	}
+	if importers == 0 {
+		t.Error("nobody imports jwx: does this test look at the right thing?")
+	}
+}
+
+// The server stays out of an importer's module graph.
+func TestRootModuleIsShort(t *testing.T) {
+	b, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), "module "+module+"\n") {
+		t.Fatal("go.mod is not the root module's")
+	}
+	for _, banned := range []string{"nats-io/nats-server", "\nreplace", "\nexclude", "go.uber.org/goleak"} {
+		if strings.Contains(string(b), banned) {
+			t.Errorf("the root go.mod holds %q", strings.TrimSpace(banned))
+		}
+	}
+	cmd := exec.Command("go", "list", "-m", "all")
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list -m all: %v", err)
+	}
+	if strings.Contains(string(out), "nats-server") {
+		t.Error("nats-server is in the root module's graph")
+	}
+}
+
+// goList runs go list for the root module alone, as an importer sees it.
+func goList(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return string(out)
+}
+
+func hasPrefix(p string) func(string) bool {
+	return func(s string) bool { return strings.HasPrefix(s, p) }
+}
