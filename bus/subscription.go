@@ -1,0 +1,160 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Two requests for messages are kept in the air, so that one is there while the
+// other is renewed. Their bytes bound what a flood of large messages can cost.
+const (
+	pullMessages = 2500
+	pullBytes    = 16 << 20
+	pullExpiry   = 30 * time.Second
+)
+
+const (
+	createTimeout = 5 * time.Second
+	// abandonedAfter is how long the server keeps a consumer that nobody could delete.
+	abandonedAfter = time.Minute
+)
+
+// A subscription is one consumer's life: created, read in order, deleted, never
+// resumed.
+//
+// It speaks the pull protocol itself. The client library's iterators ask again by
+// themselves after a reconnect or a silence, which is just what has to end a
+// subscription here; they also take a message of the log for a word of the
+// server's if its publisher gave it the right headers.
+type subscription struct {
+	b        *Bus
+	gen      uint64
+	epoch    uint64 // of the connection
+	consumer string
+	idle     time.Duration // how often the server says that it is there
+	inbox    string
+	sub      *nats.Subscription
+	msgs     chan *nats.Msg
+
+	// wantMessages and wantBytes have been asked for and not come yet. The server may
+	// hold less, never more.
+	wantMessages, wantBytes int
+}
+
+// subscribe creates the consumer where at says and asks for messages. What it
+// leaves behind when it fails, the server removes.
+func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, epoch uint64, idle time.Duration) (*subscription, error) {
+	s := &subscription{
+		b: b, gen: at.Generation, epoch: epoch, idle: idle,
+		consumer: "hybridtoken-" + rand.Text(), // two consumers of one name would halve the log between them
+		inbox:    b.nc.NewInbox(),
+		msgs:     make(chan *nats.Msg, 2*pullMessages+64),
+	}
+	var err error
+	if s.sub, err = b.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
+		return nil, fmt.Errorf("bus: subscribe: %w", streamError(err))
+	}
+	cfg := jetstream.ConsumerConfig{
+		Name:              s.consumer,
+		DeliverPolicy:     jetstream.DeliverAllPolicy,
+		AckPolicy:         jetstream.AckNonePolicy,
+		InactiveThreshold: abandonedAfter,
+		Replicas:          1,
+		MemoryStorage:     true,
+	}
+	if at.Start > 1 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, at.Start
+	}
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	if _, err = b.js.CreateConsumer(ctx, b.stream, cfg); err != nil {
+		s.close()
+		return nil, fmt.Errorf("bus: create consumer: %w", streamError(err))
+	}
+	if err = s.pull(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *subscription) api(verb string) string {
+	return jetstream.DefaultAPIPrefix + "CONSUMER." + verb + "." + s.b.stream + "." + s.consumer
+}
+
+// pull asks for more while there is room.
+func (s *subscription) pull() error {
+	for s.wantMessages <= pullMessages && s.wantBytes <= pullBytes {
+		request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
+			pullMessages, pullBytes, pullExpiry.Nanoseconds(), s.idle.Nanoseconds())
+		if err := s.b.nc.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
+			return fmt.Errorf("bus: ask for messages: %w", streamError(err))
+		}
+		s.wantMessages += pullMessages
+		s.wantBytes += pullBytes
+	}
+	return nil
+}
+
+// isRecord tells a message of the log from a word of the server's, whatever
+// headers its publisher gave it.
+func isRecord(m *nats.Msg) bool { return strings.HasPrefix(m.Reply, "$JS.ACK.") }
+
+// record returns the position of a message of the log and asks for more if need be.
+func (s *subscription) record(m *nats.Msg) (revoke.Record, error) {
+	md, err := m.Metadata()
+	if err != nil {
+		return revoke.Record{}, fmt.Errorf("bus: delivery: %w", err)
+	}
+	if md.Stream != s.b.stream || md.Consumer != s.consumer {
+		return revoke.Record{}, fmt.Errorf("bus: delivery of another consumer, %q of %q", md.Consumer, md.Stream)
+	}
+	s.wantMessages--
+	s.wantBytes -= m.Size()
+	return revoke.Record{
+		Generation: s.gen,
+		Delivery:   md.Sequence.Consumer,
+		Sequence:   md.Sequence.Stream,
+		Time:       md.Timestamp,
+		Digest:     recordDigest(m.Subject, m.Data),
+	}, s.pull()
+}
+
+var errEnded = errors.New("the server ended the subscription")
+
+// status takes a word of the server's. An error means that the subscription is over.
+func (s *subscription) status(m *nats.Msg) error {
+	code, text := m.Header.Get("Status"), m.Header.Get("Description")
+	switch code {
+	case "", "100": // nothing the server says; idle
+		return nil
+	case "408", "409": // a request has ended, perhaps because of its size, and the rest of it will not come
+		messages, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+		if err == nil && text != "Server Shutdown" {
+			bytes, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Bytes"))
+			s.wantMessages = max(s.wantMessages-max(messages, 0), 0)
+			s.wantBytes = max(s.wantBytes-max(bytes, 0), 0)
+			return s.pull()
+		}
+	}
+	return fmt.Errorf("bus: %w: %s %q", errEnded, code, text)
+}
+
+// close ends the subscription and has the server forget its consumer, without
+// waiting for an answer.
+func (s *subscription) close() {
+	_ = s.sub.Unsubscribe() // fails only if it is over already
+	if s.b.nc.IsConnected() {
+		_ = s.b.nc.Publish(s.api("DELETE"), nil)
+	}
+}
