@@ -1,4 +1,42 @@
-// Package revoke is a denylist for JWT access tokens that answers locally.
+// Package revoke is a denylist for JWT access tokens that answers locally, in well
+// under a microsecond, and knows how old its knowledge is.
 //
-// (package documentation to be completed)
+// # Which door to use
+//
+// A service makes one [List] with [NewList], gives it to a bus to follow (package
+// bus) and to its verifier (package token), and need not call anything else here. A
+// program that lives in one process sets Config.Local and feeds the List by
+// [List.Apply]. Whoever revokes makes an [Event] and publishes it.
+//
+// # What it promises
+//
+// An [Event] names a token, a session, a subject, a client, a tenant, a key or an
+// issuer ([Kind]), each scoped by issuer. The cutoff kinds revoke what was issued up
+// to an instant, so that the next login passes; an event of kind Subject can spare
+// sessions, so that a password change need not end the session it was made in. A
+// token is refused if some live event revokes it: events only add, and their order
+// and number change nothing. There is no un-revoke.
+//
+// A Bloom filter stands before an exact table. The filter alone never refuses: a
+// refusal is by a keyed identity of 112 bits. Entries are forgotten only when every
+// token they concern has expired by the local clock and by the stream's both.
+//
+// # What it says when it cannot know
+//
+// A List that a bus feeds is [Syncing] until its log was read to an end that is
+// proven, then [Fresh] while that proof is younger than Config.MaxStaleness, then
+// [Stale]. What is known to be revoked is refused in every state. For everything
+// else the caller's [Policy] decides while the List is not fresh; the zero Policy
+// refuses with [ErrStale], which a server answers with 503, never with 401. When the
+// follower is closed or disconnected, nothing is forgotten and age alone decides.
+//
+// The proven instant comes from the total order of the log: whoever has applied a
+// heartbeat has applied everything acknowledged before it was sent. [Feed] holds
+// that protocol, without any input or output.
+//
+// # What it refuses to do
+//
+// It does not verify tokens, and must be asked only about claims that were verified.
+// It never hashes the token's bytes, since one token has many encodings. It makes no
+// network call and starts no timer: every method takes the present [Instant].
 package revoke

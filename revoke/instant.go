@@ -41,6 +41,3 @@ func (i Instant) Add(d time.Duration) Instant {
 func (i Instant) Since(earlier Instant) time.Duration {
 	return time.Duration(max(i.Wall-earlier.Wall, i.Mono-earlier.Mono))
 }
-
-// milli is the wall clock in milliseconds, the unit of every comparison with a claim.
-func (i Instant) milli() int64 { return i.Wall / int64(time.Millisecond) }

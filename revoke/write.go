@@ -32,7 +32,7 @@ func (l *List) insert(now Instant, e *Event) {
 	}
 	active := v.recents[len(v.recents)-1]
 	if active.full() {
-		active = l.freeze(now, v)
+		active = l.freeze(now, v, recentCapacity(v.base.count))
 	}
 	if active.put(n) {
 		l.counters.exceptionsDropped.Add(1)
@@ -45,8 +45,8 @@ func (l *List) insert(now Instant, e *Event) {
 
 // freeze starts a new recent after the ones in v and has the others folded. The
 // caller holds mu.
-func (l *List) freeze(now Instant, v *view) (active *recent) {
-	active = newRecent(recentCapacity(v.base.count))
+func (l *List) freeze(now Instant, v *view, capacity int) (active *recent) {
+	active = newRecent(capacity)
 	next := &view{base: v.base, recents: append(slices.Clone(v.recents), active)}
 	l.view.Store(next)
 	l.startFold(now)
@@ -64,7 +64,7 @@ func (l *List) sweep(now Instant) {
 	}
 	l.sweepAt.Store(math.MaxInt64) // until the fold sets the next
 	if v := l.view.Load(); v.recents[len(v.recents)-1].used > 0 {
-		l.freeze(now, v)
+		l.freeze(now, v, minRecent) // the base is about to shrink
 	} else {
 		l.startFold(now)
 	}

@@ -1,0 +1,110 @@
+package revoke_test
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+func TestNewListRefuses(t *testing.T) {
+	for field, cfg := range map[string]revoke.Config{
+		"Config.MaxStaleness is 4":      {MaxStaleness: 4 * time.Second},
+		"Config.MaxStaleness is neg":    {MaxStaleness: -1},
+		"Config.HeartbeatInterval":      {HeartbeatInterval: -1},
+		"Config.MaxSkew":                {MaxSkew: -1},
+		"Config.TokenLifetime":          {TokenLifetime: -1},
+		"Config.SessionLifetime":        {SessionLifetime: -1},
+		"Config.FalsePositiveRate 2":    {FalsePositiveRate: 2},
+		"Config.FalsePositiveRate NaN":  {FalsePositiveRate: math.NaN()},
+		"Config.FalsePositiveRate -0.1": {FalsePositiveRate: -0.1},
+		"exceeds ten years":             {TokenLifetime: 20 * 365 * 24 * time.Hour},
+	} {
+		if _, err := revoke.NewList(cfg); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%+v: error %v does not name %s", cfg, err, field)
+		}
+	}
+	l, err := revoke.NewList(revoke.Config{MaxStaleness: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := l.Config(); c.TokenLifetime != time.Hour || c.SessionLifetime != 90*24*time.Hour || c.MaxSkew != 2*time.Second || c.HeartbeatInterval != time.Second {
+		t.Errorf("defaults %+v", c)
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	now := revoke.Now()
+	for _, c := range []struct {
+		policy revoke.Policy
+		age    time.Duration // of the replica; negative: never fresh
+		issued time.Duration // ago
+		accept bool
+	}{
+		{revoke.Deny(), 14 * time.Second, time.Minute, true},
+		{revoke.Deny(), 16 * time.Second, time.Minute, false},
+		{revoke.Deny(), -1, time.Minute, false},
+		{revoke.Policy{}, 16 * time.Second, time.Minute, false},
+		{revoke.MaxStaleness(time.Minute), 59 * time.Second, time.Minute, true},
+		{revoke.MaxStaleness(time.Minute), 61 * time.Second, time.Minute, false},
+		{revoke.MaxStaleness(time.Second), 14 * time.Second, time.Minute, true},
+		{revoke.MaxStaleness(time.Hour), -1, time.Minute, false},
+		{revoke.AllowYounger(time.Minute), 14 * time.Second, time.Hour, true},
+		{revoke.AllowYounger(time.Minute), time.Hour, 59 * time.Second, true},
+		{revoke.AllowYounger(time.Minute), time.Hour, 61 * time.Second, false},
+		{revoke.AllowYounger(time.Minute), -1, 59 * time.Second, true},
+		{revoke.AllowYounger(time.Minute), time.Hour, -time.Second, true},
+		{revoke.AllowYounger(time.Minute), time.Hour, -time.Hour, false},
+		{revoke.AllowYounger(2 * time.Hour), time.Hour, time.Second, false},
+		{revoke.InsecureAllow(), -1, time.Hour, true},
+		{revoke.InsecureAllow(), time.Hour, time.Hour, true},
+	} {
+		r, l := newReplica(t, revoke.Config{}), &tape{}
+		r.now = now
+		if c.age >= 0 {
+			l.revoke(now.Time(), "known")
+			r.begin(l)
+			r.beat(l)
+			r.must(r.read(l))
+			r.pass(c.age)
+		}
+		id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: r.now.Time().Add(-c.issued)}
+		err := r.list.Check(r.now, &id, c.policy)
+		if (err == nil) != c.accept || err != nil && !errors.Is(err, revoke.ErrStale) {
+			t.Errorf("%s, replica %s old, token %s old: %v", c.policy, c.age, c.issued, err)
+		}
+		if c.age >= 0 && !r.refuses("known") {
+			t.Errorf("%s: a known revocation passes", c.policy)
+		}
+	}
+}
+
+func TestValidatePolicy(t *testing.T) {
+	l := localList(t)
+	for _, p := range []revoke.Policy{revoke.MaxStaleness(0), revoke.AllowYounger(-1), revoke.AllowYounger(time.Hour), revoke.AllowYounger(2 * time.Hour)} {
+		if l.ValidatePolicy(p) == nil {
+			t.Errorf("%s is taken", p)
+		}
+	}
+	for _, p := range []revoke.Policy{{}, revoke.Deny(), revoke.InsecureAllow(), revoke.MaxStaleness(time.Minute), revoke.AllowYounger(time.Minute)} {
+		if err := l.ValidatePolicy(p); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestErrorsFitTheirFamilies(t *testing.T) {
+	var revoked, stale error = &revoke.RevokedError{Kind: revoke.Session}, &revoke.StaleError{State: revoke.Stale, Reason: revoke.ReasonHorizon, Age: time.Second}
+	if !errors.Is(revoked, revoke.ErrRevoked) || errors.Is(revoked, revoke.ErrUnavailable) {
+		t.Error("RevokedError")
+	}
+	if !errors.Is(stale, revoke.ErrStale) || !errors.Is(stale, revoke.ErrUnavailable) || errors.Is(stale, revoke.ErrRevoked) {
+		t.Error("StaleError")
+	}
+	if !errors.Is(revoke.ErrStale, revoke.ErrUnavailable) {
+		t.Error("ErrStale is not of the family ErrUnavailable")
+	}
+}

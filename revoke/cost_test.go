@@ -1,0 +1,129 @@
+package revoke_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// filled returns a List with n live entries over all seven kinds.
+func filled(t testing.TB, cfg revoke.Config, n int, value func(int) string) (*revoke.List, revoke.Instant) {
+	t.Helper()
+	cfg.Local = true
+	l, err := revoke.NewList(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := revoke.Now()
+	for i := range n {
+		e := revoke.Event{Issuer: iss, Kind: revoke.Token, Value: value(i)}
+		switch {
+		case i%100 == 0:
+			e.Kind, e.Before = revoke.Subject, now.Time()
+		case i%10 == 0:
+			e.Kind = revoke.Session
+		}
+		if err := l.Apply(now, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 10 {
+		for _, e := range []revoke.Event{
+			{Kind: revoke.Client, Value: value(n + i), Before: now.Time()}, {Kind: revoke.Tenant, Value: value(n + i), Before: now.Time()},
+			{Kind: revoke.Key, Value: fmt.Sprintf("%042dA", i)}, {Kind: revoke.Issuer, Before: now.Time().Add(-24 * time.Hour)},
+		} {
+			e.Issuer = iss
+			if err := l.Apply(now, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	l.Fold(now)
+	return l, now
+}
+
+func TestCheckDoesNotAllocate(t *testing.T) {
+	l, now := filled(t, revoke.Config{}, 20_000, valueShapes["uuid"])
+	uuid := valueShapes["uuid"]
+	good := revoke.Identity{Issuer: iss, Token: uuid(1e6), Session: uuid(2e6), Subject: uuid(3e6), Client: uuid(4e6), Tenant: uuid(5e6), Key: thumbprint, IssuedAt: now.Time()}
+	bad := good
+	bad.Token = uuid(7)
+	for name, id := range map[string]*revoke.Identity{"good": &good, "revoked": &bad} {
+		if n := testing.AllocsPerRun(1000, func() { l.Check(now, id, revoke.Deny()) }); n != 0 {
+			t.Errorf("a check of a %s token allocates %v times", name, n)
+		}
+	}
+	if l.Check(now, &good, revoke.Deny()) != nil || l.Check(now, &bad, revoke.Deny()) == nil {
+		t.Error("wrong answers")
+	}
+}
+
+// TestFalsePositiveRate holds the filter to 1.2 times its promise, and the rate it
+// reports to what is counted, for keys of every shape.
+func TestFalsePositiveRate(t *testing.T) {
+	for shape, value := range valueShapes {
+		if shape == "prefixes" {
+			continue
+		}
+		for _, c := range []struct {
+			n    int
+			rate float64
+		}{{2000, 0.01}, {50_000, 1e-2}, {50_000, 1e-3}} {
+			l, now := filled(t, revoke.Config{FalsePositiveRate: c.rate}, c.n, value)
+			const asked = 400_000
+			hits := l.FalsePositives(asked, func(i int) string { return value(i + 10*c.n) })
+			measured := float64(hits) / asked
+			reported := l.Stats(now).FalsePositiveRate
+			if measured > 1.2*c.rate || reported > 1.2*c.rate || measured > 1.25*reported || measured < reported/1.25 {
+				t.Errorf("%s, %d entries: measured %.2e, reported %.2e, promised %.0e", shape, c.n, measured, reported, c.rate)
+			}
+		}
+	}
+}
+
+func TestMemoryPerRevocation(t *testing.T) {
+	if c, r := revoke.SlotSizes(); c != r {
+		t.Errorf("Stats counts slots of %v bytes, they have %v", c, r)
+	}
+	const n = 300_000
+	l, now := filled(t, revoke.Config{}, n, valueShapes["numbers"])
+	s := l.Stats(now)
+	if per := float64(s.Bytes) / n; per > 44 {
+		t.Errorf("%.1f bytes a revocation", per)
+	} else {
+		t.Logf("%.1f bytes a revocation, %.2f of them the filter", per, float64(l.FilterBytes())/n)
+	}
+	// What has expired gives its memory back, when somebody asks for anything.
+	later := now.Add(100 * 24 * time.Hour)
+	id := revoke.Identity{Issuer: iss, Token: "x"}
+	if err := l.Check(later, &id, revoke.Deny()); err != nil {
+		t.Fatal(err)
+	}
+	l.WaitFold()
+	if s := l.Stats(later); s.Bytes > 200_000 {
+		t.Errorf("%d bytes are held after everything expired: %+v", s.Bytes, s)
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			uuid := valueShapes["uuid"]
+			l, now := filled(b, revoke.Config{}, n, uuid)
+			ids := make([]revoke.Identity, 4096)
+			for i := range ids {
+				ids[i] = revoke.Identity{Issuer: iss, Token: uuid(1<<24 + i), Session: uuid(2<<24 + i), Subject: uuid(3<<24 + i), Client: "web", Tenant: "acme", Key: thumbprint, IssuedAt: now.Time()}
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if err := l.Check(now, &ids[i%len(ids)], revoke.Deny()); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
+}

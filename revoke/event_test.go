@@ -1,0 +1,117 @@
+package revoke_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+const thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+
+func TestValidateNamesWhatIsWrong(t *testing.T) {
+	good := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "u", Before: time.Now(), Keep: []string{"s"}, Until: time.Now(), At: time.Now(), Reason: "logout", Actor: "admin"}
+	if err := good.Validate(); err != nil {
+		t.Fatalf("the good twin: %v", err)
+	}
+	long := strings.Repeat("x", revoke.MaxValueBytes+1)
+	for want, spoil := range map[string]func(*revoke.Event){
+		"unknown kind 0":         func(e *revoke.Event) { e.Kind = 0 },
+		"unknown kind 8":         func(e *revoke.Event) { e.Kind = 8 },
+		"issuer is empty":        func(e *revoke.Event) { e.Issuer = "" },
+		"issuer has 513 bytes":   func(e *revoke.Event) { e.Issuer = long },
+		"value is empty":         func(e *revoke.Event) { e.Value = "" },
+		"value has 513 bytes":    func(e *revoke.Event) { e.Value = long },
+		"value is not valid":     func(e *revoke.Event) { e.Value = "\xff" },
+		"takes no value":         func(e *revoke.Event) { e.Kind, e.Keep = revoke.Issuer, nil },
+		"thumbprint":             func(e *revoke.Event) { e.Kind, e.Keep, e.Before = revoke.Key, nil, time.Time{} },
+		"keep is only for":       func(e *revoke.Event) { e.Kind = revoke.Client },
+		"keep names 65 sessions": func(e *revoke.Event) { e.Keep = make([]string, 65) },
+		"keep is empty":          func(e *revoke.Event) { e.Keep = []string{""} },
+		"before is not for":      func(e *revoke.Event) { e.Kind, e.Keep = revoke.Token, nil },
+		"before 1970":            func(e *revoke.Event) { e.Before = time.UnixMilli(1_800_000_000) },
+		"until 1970":             func(e *revoke.Event) { e.Until = time.UnixMilli(1_800_000_000) },
+		"at 1970":                func(e *revoke.Event) { e.At = time.UnixMilli(1_800_000_000) },
+		"id has 257 bytes":       func(e *revoke.Event) { e.ID = long[:257] },
+		"reason has 257 bytes":   func(e *revoke.Event) { e.Reason = long[:257] },
+		"actor has 257 bytes":    func(e *revoke.Event) { e.Actor = long[:257] },
+	} {
+		e := good
+		spoil(&e)
+		if err := e.Validate(); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one that says %q", err, want)
+		}
+	}
+	for _, bad := range []string{"", thumbprint[:42], thumbprint + "A", thumbprint[:42] + "=", thumbprint[:42] + "\n", thumbprint[:42] + "t", strings.Replace(thumbprint, "-", "+", 1)} {
+		e := revoke.Event{Issuer: iss, Kind: revoke.Key, Value: bad}
+		if e.Validate() == nil {
+			t.Errorf("thumbprint %q is taken", bad)
+		}
+	}
+	e := revoke.Event{Issuer: iss, Kind: revoke.Key, Value: thumbprint}
+	if err := e.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	now := time.Now()
+	h := revoke.DefaultHorizons()
+	for _, c := range []struct {
+		e             revoke.Event
+		before, until time.Duration
+	}{
+		{revoke.Event{Kind: revoke.Token, Value: "x"}, -1, time.Hour},
+		{revoke.Event{Kind: revoke.Token, Value: "x", Until: now.Add(time.Minute)}, -1, time.Minute},
+		{revoke.Event{Kind: revoke.Session, Value: "x"}, -1, 90 * 24 * time.Hour},
+		{revoke.Event{Kind: revoke.Subject, Value: "x"}, 2 * time.Second, 90*24*time.Hour + 2*time.Second},
+		{revoke.Event{Kind: revoke.Issuer, Before: now.Add(-time.Hour)}, -time.Hour, 90 * 24 * time.Hour},
+		{revoke.Event{Kind: revoke.Key, Value: thumbprint}, -1, 365 * 24 * time.Hour},
+	} {
+		c.e.Issuer = iss
+		got, err := c.e.Complete(now, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		within := func(a, b time.Time) bool { d := a.Sub(b); return d >= 0 && d <= time.Millisecond }
+		if !got.At.Equal(now) || !within(got.Until, now.Add(c.until)) || c.before != -1 && !within(got.Before, now.Add(c.before)) || c.before == -1 && !got.Before.IsZero() {
+			t.Errorf("%s: %+v", c.e.Kind, got)
+		}
+	}
+	for want, e := range map[string]revoke.Event{
+		"before lies 1h0m0s ahead": {Kind: revoke.Subject, Value: "x", Before: now.Add(time.Hour)},
+		"until lies":               {Kind: revoke.Session, Value: "x", Until: now.Add(92 * 24 * time.Hour)},
+		"ahead, more than 87672h":  {Kind: revoke.Key, Value: thumbprint, Until: now.Add(11 * 365 * 24 * time.Hour)},
+	} {
+		e.Issuer = iss
+		if _, err := e.Complete(now, h); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one that says %q", err, want)
+		}
+	}
+}
+
+func TestTokenOf(t *testing.T) {
+	exp := time.Now().Add(time.Minute)
+	e, err := revoke.TokenOf(revoke.Identity{Issuer: iss, Token: "j", Session: "s", ExpiresAt: exp})
+	if err != nil || e.Kind != revoke.Token || e.Value != "j" || e.Issuer != iss || !e.Until.Equal(exp) {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if _, err := revoke.TokenOf(revoke.Identity{Issuer: iss}); !errors.Is(err, revoke.ErrInvalidEvent) {
+		t.Errorf("a token without jti: %v", err)
+	}
+}
+
+func TestKindNames(t *testing.T) {
+	for _, k := range revoke.Kinds() {
+		if got, ok := revoke.ParseKind(k.String()); !ok || got != k {
+			t.Errorf("ParseKind(%q) = %v, %v", k, got, ok)
+		}
+	}
+	for _, s := range []string{"", "Token", "jti", "Kind(0)"} {
+		if k, ok := revoke.ParseKind(s); ok {
+			t.Errorf("ParseKind(%q) = %v", s, k)
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package revoke
+
+import "unsafe"
+
+// SlotSizes are what Stats multiplies and what the types really take.
+func SlotSizes() (counted, real [2]uintptr) {
+	return [2]uintptr{slotBytes, recentSlotBytes}, [2]uintptr{unsafe.Sizeof(slot{}), unsafe.Sizeof(recentSlot{})}
+}
+
+// Fold folds all that was applied, forgets what expired, and waits for it.
+func (l *List) Fold(now Instant) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.freeze(now, l.view.Load(), minRecent)
+	for l.folding {
+		l.folded.Wait()
+	}
+}
+
+// WaitFold waits until no fold is under way.
+func (l *List) WaitFold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.folding {
+		l.folded.Wait()
+	}
+}
+
+// FalsePositives counts, among n keys that were never added, those the filter lets
+// through to the table.
+func (l *List) FalsePositives(n int, key func(int) string) int {
+	v := l.view.Load()
+	hits := 0
+	for i := range n {
+		if v.base.filter.mayContain(l.hasher.digest(Token, "absent", key(i))) {
+			hits++
+		}
+	}
+	return hits
+}
+
+// FilterBytes is the size of the base's filter.
+func (l *List) FilterBytes() int { return len(l.view.Load().base.filter.words) * 8 }
