@@ -150,6 +150,9 @@ func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
 			e.Until = from.Add(h.SessionLifetime)
 		}
 	}
+	if e.Kind != Token && e.Until.Before(now) { // an expired token may be revoked, to no effect
+		return Event{}, invalid("until lies %s back: the event would revoke nothing", now.Sub(e.Until).Round(time.Second))
+	}
 	if limit := now.Add(maxUntil(e.Kind, h)); e.Until.After(limit) {
 		return Event{}, invalid("until lies %s ahead, more than %s", e.Until.Sub(now).Round(time.Second), limit.Sub(now))
 	}

@@ -65,6 +65,7 @@ func TestComplete(t *testing.T) {
 	}{
 		{revoke.Event{Kind: revoke.Token, Value: "x"}, -1, time.Hour},
 		{revoke.Event{Kind: revoke.Token, Value: "x", Until: now.Add(time.Minute)}, -1, time.Minute},
+		{revoke.Event{Kind: revoke.Token, Value: "x", Until: now.Add(-time.Minute)}, -1, -time.Minute},
 		{revoke.Event{Kind: revoke.Session, Value: "x"}, -1, 90 * 24 * time.Hour},
 		{revoke.Event{Kind: revoke.Subject, Value: "x"}, 2 * time.Second, 90*24*time.Hour + 2*time.Second},
 		{revoke.Event{Kind: revoke.Issuer, Before: now.Add(-time.Hour)}, -time.Hour, 90 * 24 * time.Hour},
@@ -81,9 +82,10 @@ func TestComplete(t *testing.T) {
 		}
 	}
 	for want, e := range map[string]revoke.Event{
-		"before lies 1h0m0s ahead": {Kind: revoke.Subject, Value: "x", Before: now.Add(time.Hour)},
-		"until lies":               {Kind: revoke.Session, Value: "x", Until: now.Add(92 * 24 * time.Hour)},
-		"ahead, more than 87672h":  {Kind: revoke.Key, Value: thumbprint, Until: now.Add(11 * 365 * 24 * time.Hour)},
+		"before lies 1h0m0s ahead":   {Kind: revoke.Subject, Value: "x", Before: now.Add(time.Hour)},
+		"until lies 2208h0m0s ahead": {Kind: revoke.Session, Value: "x", Until: now.Add(92 * 24 * time.Hour)},
+		"until lies 1m0s back":       {Kind: revoke.Session, Value: "x", Until: now.Add(-time.Minute)},
+		"ahead, more than 87672h":    {Kind: revoke.Key, Value: thumbprint, Until: now.Add(11 * 365 * 24 * time.Hour)},
 	} {
 		e.Issuer = iss
 		if _, err := e.Complete(now, h); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), want) {
