@@ -1,0 +1,202 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// newTestPublisher has a closed Bus, so that nothing is republished behind the test.
+func newTestPublisher() *publisher {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	b := &Bus{log: logger(nil), ctx: ctx, cancel: cancel, closed: true}
+	b.publisher.b = b
+	return &b.publisher
+}
+
+func living1h(i int) *record {
+	return &record{subject: "s", payload: []byte(fmt.Sprint(i)), gone: time.Now().Add(time.Hour + time.Duration(i)*time.Second)}
+}
+
+func ack(seq uint64, duplicate bool) *jetstream.PubAck {
+	return &jetstream.PubAck{Stream: DefaultStream, Sequence: seq, Duplicate: duplicate}
+}
+
+// Invariant 9: an acknowledgement that a stream with a memory could not have given
+// is no success.
+func TestAcknowledged(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		floor, seq   uint64
+		dup, retried bool
+		ok           bool
+		losses       uint64
+		highestAfter uint64
+	}{
+		{name: "first of all", floor: 0, seq: 1, ok: true, highestAfter: 1},
+		{name: "next", floor: 10, seq: 11, ok: true, highestAfter: 11},
+		{name: "duplicate of a retry", floor: 10, seq: 11, dup: true, retried: true, ok: true, highestAfter: 11},
+		{name: "duplicate on a first try", floor: 10, seq: 11, dup: true, losses: 1, highestAfter: 11},
+		{name: "the highest again", floor: 10, seq: 10, losses: 1, highestAfter: 10},
+		{name: "lower", floor: 10, seq: 3, losses: 1, highestAfter: 3},
+		{name: "lower, retried", floor: 10, seq: 3, dup: true, retried: true, losses: 1, highestAfter: 3},
+	} {
+		p := newTestPublisher()
+		p.ledger.highest = tt.floor
+		floor, era := p.ledger.begin()
+		if got := p.acknowledged(living1h(0), ack(tt.seq, tt.dup), tt.retried, floor, era); got != tt.ok {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.ok)
+		}
+		if p.ledger.stats.Losses != tt.losses || p.ledger.highest != tt.highestAfter {
+			t.Errorf("%s: %d losses, highest %d; want %d, %d", tt.name, p.ledger.stats.Losses, p.ledger.highest, tt.losses, tt.highestAfter)
+		}
+	}
+}
+
+// Acknowledgements of concurrent calls arrive in any order; that is no loss. And
+// one loss is found once, whoever else was under way.
+func TestAcknowledgedConcurrently(t *testing.T) {
+	p := newTestPublisher()
+	type call struct {
+		rec        *record
+		floor, era uint64
+	}
+	begin := func(i int) call {
+		floor, era := p.ledger.begin()
+		return call{living1h(i), floor, era}
+	}
+	end := func(c call, seq uint64) bool { return p.acknowledged(c.rec, ack(seq, false), false, c.floor, c.era) }
+
+	a, b := begin(1), begin(2)
+	if !end(b, 102) || !end(a, 101) {
+		t.Fatal("out of order is taken for a loss")
+	}
+	// The stream is made anew while three are under way.
+	a, b, c := begin(3), begin(4), begin(5)
+	if end(a, 1) || end(b, 2) {
+		t.Error("what may be lost is taken for acknowledged")
+	}
+	if end(c, 103) { // stored before the loss, its answer was late
+		t.Error("an acknowledgement of the era before is believed")
+	}
+	if p.ledger.stats.Losses != 1 {
+		t.Errorf("%d losses, want 1", p.ledger.stats.Losses)
+	}
+	if got := len(p.ledger.pending(time.Now())); got != 2 {
+		t.Errorf("%d to republish, want the 2 of the era before", got)
+	}
+	a = begin(3)
+	if !end(a, 3) || p.ledger.stats.Losses != 1 {
+		t.Error("the new era does not settle")
+	}
+}
+
+func TestRemember(t *testing.T) {
+	var l ledger
+	now := time.Now()
+	for i := range maxRemembered + 10 {
+		l.remember(living1h(i), now)
+	}
+	if len(l.alive) != maxRemembered || l.stats.Forgotten != 10 {
+		t.Errorf("%d remembered, %d forgotten", len(l.alive), l.stats.Forgotten)
+	}
+	if first := string(l.alive[0].payload); first != "10" {
+		t.Errorf("the soonest to expire is %s, want 10: the others should have been dropped", first)
+	}
+	// Bounded in bytes too.
+	big := living1h(1 << 20)
+	big.payload = make([]byte, maxRememberedBytes/2)
+	l.remember(big, now)
+	if l.bytes > maxRememberedBytes || !big.kept {
+		t.Errorf("%d bytes remembered, big one kept: %v", l.bytes, big.kept)
+	}
+	// What has expired makes room uncounted.
+	forgotten := l.stats.Forgotten
+	l.remember(living1h(2<<20), now.Add(100*24*time.Hour))
+	if l.stats.Forgotten != forgotten || len(l.alive) != 0 || l.bytes != 0 {
+		t.Errorf("%d alive, %d bytes, %d more forgotten", len(l.alive), l.bytes, l.stats.Forgotten-forgotten)
+	}
+}
+
+func TestTTL(t *testing.T) {
+	for d, want := range map[time.Duration]time.Duration{
+		time.Minute:                      time.Minute,
+		time.Minute + 1:                  time.Minute + time.Second,
+		time.Minute - time.Nanosecond:    time.Minute,
+		1:                                time.Second,
+		0:                                time.Second,
+		-time.Hour:                       time.Second,
+		90*24*time.Hour + 15*time.Minute: 90*24*time.Hour + 15*time.Minute,
+	} {
+		if got := ttl(d); got != want {
+			t.Errorf("ttl(%s) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+// Nobody can know a message id in advance, not even who knows the event.
+func TestMessageID(t *testing.T) {
+	rec := living1h(1)
+	if a, b := messageID(rec), messageID(rec); a == b || len(a) != 64 {
+		t.Errorf("message ids %s, %s", a, b)
+	}
+}
+
+func TestHazards(t *testing.T) {
+	good, err := StreamConfig{}.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad := hazards(good); len(bad) > 0 {
+		t.Errorf("our own stream: %q", bad)
+	}
+	if h, err := horizons(good.Metadata); err != nil || h.TokenLifetime != time.Hour || h.SessionLifetime != 90*24*time.Hour {
+		t.Errorf("horizons %v, %v", h, err)
+	}
+	for name, spoil := range map[string]func(c *jetstream.StreamConfig){
+		"subjects":  func(c *jetstream.StreamConfig) { c.Subjects = []string{"revocations.v1.*"} },
+		"retention": func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
+		"discard":   func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+		"bytes":     func(c *jetstream.StreamConfig) { c.MaxBytes = -1 },
+		"age":       func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+		"messages":  func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 << 30 },
+		"last":      func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
+		"ttl":       func(c *jetstream.StreamConfig) { c.AllowMsgTTL = false },
+		"markers":   func(c *jetstream.StreamConfig) { c.SubjectDeleteMarkerTTL = time.Minute },
+		"delete":    func(c *jetstream.StreamConfig) { c.DenyDelete = false },
+		"purge":     func(c *jetstream.StreamConfig) { c.DenyPurge = false },
+		"rollup":    func(c *jetstream.StreamConfig) { c.AllowRollup = true },
+		"ack":       func(c *jetstream.StreamConfig) { c.NoAck = true },
+		"transform": func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} },
+		"counter":   func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true },
+	} {
+		c := good
+		spoil(&c)
+		if bad := hazards(c); len(bad) != 1 {
+			t.Errorf("%s: %q", name, bad)
+		}
+	}
+}
+
+func TestStreamConfigRefused(t *testing.T) {
+	for _, cfg := range []StreamConfig{
+		{Name: "a.b"}, {Name: "a b"}, {Name: "a*"},
+		{Replicas: -1}, {Replicas: 6},
+		{MaxBytes: -1}, {MaxBytes: minMaxBytes - 1},
+	} {
+		if _, err := cfg.resolve(); err == nil {
+			t.Errorf("%+v accepted", cfg)
+		}
+	}
+	for _, d := range []time.Duration{-1, time.Millisecond, time.Hour + 1, 20 * 366 * 24 * time.Hour} {
+		cfg := StreamConfig{}
+		cfg.Horizons.TokenLifetime = d
+		if _, err := cfg.resolve(); err == nil {
+			t.Errorf("TokenLifetime %s accepted", d)
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package bus
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+const (
+	testIssuer  = "https://auth.example.com"
+	thumbprint  = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+	testNonce   = "000102030405060708090a0b0c0d0e0f"
+	testMillis  = 1767225600000
+	testSubject = "revocations.v1.1ce18487e0b9bfefc8259d779bfe9874.subject"
+)
+
+func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// As a person would write it, looking at the documentation.
+func TestDecodeHandWritten(t *testing.T) {
+	subject := Subject(testIssuer, revoke.Subject)
+	got, fault := decode(subject, []byte(`{
+		"v": 1, "id": "one", "iss": "https://auth.example.com",
+		"kind": "subject", "value": "user-1",
+		"before": 1767225600000, "keep": ["s1", "s\u0032"], "until": 1767229200000,
+		"reason": "password_change", "actor": "help desk", "at": 1767225598000,
+		"note": {"unknown": ["members", "are", "ignored"]}
+	}`))
+	want := revoke.Event{
+		ID: "one", Issuer: testIssuer, Kind: revoke.Subject, Value: "user-1",
+		Before: at(1767225600000), Keep: []string{"s1", "s2"}, Until: at(1767229200000),
+		Reason: "password_change", Actor: "help desk", At: at(1767225598000),
+	}
+	if fault != 0 || got.beat || !reflect.DeepEqual(got.event, want) {
+		t.Fatalf("got %+v, fault %d", got, fault)
+	}
+	short, fault := decode(Subject("i", revoke.Token), []byte(`{"v":1,"iss":"i","kind":"token","value":"jti"}`))
+	if fault != 0 || !reflect.DeepEqual(short.event, revoke.Event{Issuer: "i", Kind: revoke.Token, Value: "jti"}) {
+		t.Fatalf("shortest event: got %+v, fault %d", short, fault)
+	}
+}
+
+// The bytes on the wire are a contract: other versions and other clients read them.
+func TestEncodeGolden(t *testing.T) {
+	e := revoke.Event{
+		ID: "one", Issuer: testIssuer, Kind: revoke.Subject, Value: "user-1",
+		Before: at(testMillis).Add(time.Nanosecond), Keep: []string{"s1", "s\n2"}, Until: at(testMillis + 1),
+		Reason: "r", Actor: "ä", At: at(testMillis),
+	}
+	got, err := encodeEvent(&e)
+	want := `{"v":1,"id":"one","iss":"https://auth.example.com","kind":"subject","value":"user-1","before":1767225600001,` +
+		`"keep":["s1","s\n2"],"until":1767225600001,"reason":"r","actor":"ä","at":1767225600000}`
+	if err != nil || string(got) != want {
+		t.Errorf("got  %s, %v\nwant %s", got, err, want)
+	}
+	hb, err := encodeHeartbeat(revoke.Heartbeat{Nonce: [16]byte{1: 1, 15: 15}, Time: at(testMillis).Add(999 * time.Microsecond), Name: "n"})
+	if want := `{"v":1,"nonce":"0001000000000000000000000000000f","ts":1767225600000,"name":"n"}`; err != nil || string(hb) != want {
+		t.Errorf("got  %s, %v\nwant %s", hb, err, want)
+	}
+}
+
+func TestSubject(t *testing.T) {
+	// printf %s https://auth.example.com | sha256sum
+	if got := Subject(testIssuer, revoke.Subject); got != testSubject {
+		t.Errorf("got %s, want %s", got, testSubject)
+	}
+	if Subject(testIssuer+"/", revoke.Subject) == testSubject {
+		t.Error("a trailing slash makes another issuer")
+	}
+}
+
+func TestDecodeFaults(t *testing.T) {
+	const good = `{"v":1,"iss":"https://auth.example.com","kind":"subject","value":"u","before":1767225600000}`
+	with := func(old, new string) string {
+		s := strings.Replace(good, old, new, 1)
+		if s == good {
+			t.Fatalf("%q is not in the good event", old)
+		}
+		return s
+	}
+	keeps := func(n int) string {
+		return with(`"v":1`, `"v":1,"keep":["`+strings.Join(slices.Repeat([]string{"s"}, n), `","`)+`"]`)
+	}
+	hb := `{"v":1,"nonce":"` + testNonce + `","ts":1767225600000}`
+	for _, tt := range []struct {
+		name, subject, data string
+		want                revoke.Fault
+	}{
+		{"good", testSubject, good, 0},
+		{"known kind, critical", testSubject, with(`"v":1`, `"v":1,"critical":true`), 0},
+		{"64 keeps", testSubject, keeps(64), 0},
+		{"65 keeps", testSubject, keeps(65), revoke.FaultMalformed},
+		{"empty", testSubject, ``, revoke.FaultMalformed},
+		{"array", testSubject, `[]`, revoke.FaultMalformed},
+		{"cut off", testSubject, good[:len(good)-1], revoke.FaultMalformed},
+		{"trailing data", testSubject, good + `x`, revoke.FaultMalformed},
+		{"second object", testSubject, good + good, revoke.FaultMalformed},
+		{"duplicate member", testSubject, with(`"v":1`, `"v":1,"value":"other"`), revoke.FaultMalformed},
+		{"duplicate member, escaped", testSubject, with(`"v":1`, `"v":1,"valu\u0065":"other"`), revoke.FaultMalformed},
+		{"duplicate in unknown member", testSubject, with(`"v":1`, `"v":1,"x":{"a":1,"a":2}`), revoke.FaultMalformed},
+		{"bad UTF-8", testSubject, with(`"u"`, "\"\xff\""), revoke.FaultMalformed},
+		{"lone surrogate", testSubject, with(`"u"`, `"\ud800"`), revoke.FaultMalformed},
+		{"other case", testSubject, with(`"value"`, `"Value"`), revoke.FaultMalformed},
+		{"no version", testSubject, with(`"v":1,`, ``), revoke.FaultMalformed},
+		{"version as text", testSubject, with(`"v":1`, `"v":"1"`), revoke.FaultMalformed},
+		{"version 0", testSubject, with(`"v":1`, `"v":0`), revoke.FaultMalformed},
+		{"version 2", testSubject, with(`"v":1`, `"v":2`), revoke.FaultVersion},
+		{"version 2 with other types", testSubject, `{"v":2,"iss":[1],"kind":{}}`, revoke.FaultVersion},
+		{"version 2, critical", testSubject, with(`"v":1`, `"v":2,"critical":true`), revoke.FaultCritical},
+		{"version 2, not critical", testSubject, with(`"v":1`, `"v":2,"critical":false`), revoke.FaultVersion},
+		{"critical as text", testSubject, with(`"v":1`, `"v":2,"critical":"true"`), revoke.FaultMalformed},
+		{"kind to come", eventSubject(testIssuer, "device"), with(`subject`, `device`), revoke.FaultKind},
+		{"kind to come, critical", eventSubject(testIssuer, "device"), with(`"kind":"subject"`, `"kind":"device","critical":true`), revoke.FaultCritical},
+		{"kind to come, critical, other issuer's subject", eventSubject("x", "device"), with(`"kind":"subject"`, `"kind":"device","critical":true`), revoke.FaultSubject},
+		{"no kind", testSubject, with(`"kind":"subject",`, ``), revoke.FaultMalformed},
+		{"kind as number", testSubject, with(`"subject"`, `3`), revoke.FaultMalformed},
+		{"other issuer", testSubject, with(`.com`, `.org`), revoke.FaultSubject},
+		{"trailing slash", testSubject, with(`.com`, `.com/`), revoke.FaultSubject},
+		{"other kind", testSubject, with(`subject`, `client`), revoke.FaultSubject},
+		{"other subject", "revocations.v1.x", good, revoke.FaultSubject},
+		{"no issuer", testSubject, with(`"iss":"https://auth.example.com",`, ``), revoke.FaultMalformed},
+		{"huge issuer", testSubject, with(`.com`, strings.Repeat("x", 600)), revoke.FaultMalformed},
+		{"no value", testSubject, with(`"value":"u",`, ``), revoke.FaultMalformed},
+		{"null value", testSubject, with(`"u"`, `null`), revoke.FaultMalformed},
+		{"value as number", testSubject, with(`"u"`, `1`), revoke.FaultMalformed},
+		{"value too long", testSubject, with(`"u"`, `"`+strings.Repeat("u", 513)+`"`), revoke.FaultMalformed},
+		{"seconds", testSubject, with(`1767225600000`, `1767225600`), revoke.FaultMalformed},
+		{"fraction", testSubject, with(`1767225600000`, `1767225600000.5`), revoke.FaultMalformed},
+		{"exponent", testSubject, with(`1767225600000`, `1.7e12`), revoke.FaultMalformed},
+		{"negative", testSubject, with(`1767225600000`, `-1767225600000`), revoke.FaultMalformed},
+		{"year 1", testSubject, with(`1767225600000`, `-62135596800000`), revoke.FaultMalformed},
+		{"zero time", testSubject, with(`1767225600000`, `0`), revoke.FaultMalformed},
+		{"beyond int64", testSubject, with(`1767225600000`, `9223372036854775808`), revoke.FaultMalformed},
+		{"time as text", testSubject, with(`1767225600000`, `"1767225600000"`), revoke.FaultMalformed},
+		{"keep as text", testSubject, with(`"v":1`, `"v":1,"keep":"s"`), revoke.FaultMalformed},
+		{"keep with a number", testSubject, with(`"v":1`, `"v":1,"keep":["s",1]`), revoke.FaultMalformed},
+		{"keep with an empty sid", testSubject, with(`"v":1`, `"v":1,"keep":[""]`), revoke.FaultMalformed},
+		{"keep for a session", Subject(testIssuer, revoke.Session), `{"v":1,"iss":"https://auth.example.com","kind":"session","value":"s","keep":["s"]}`, revoke.FaultMalformed},
+		{"before for a session", Subject(testIssuer, revoke.Session), with(`"subject"`, `"session"`), revoke.FaultMalformed},
+		{"session", Subject(testIssuer, revoke.Session), `{"v":1,"iss":"https://auth.example.com","kind":"session","value":"s"}`, 0},
+		{"key", Subject(testIssuer, revoke.Key), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"` + thumbprint + `"}`, 0},
+		{"key, no thumbprint", Subject(testIssuer, revoke.Key), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"kid-1"}`, revoke.FaultMalformed},
+		{"issuer", Subject(testIssuer, revoke.Issuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer"}`, 0},
+		{"issuer with a value", Subject(testIssuer, revoke.Issuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer","value":"x"}`, revoke.FaultMalformed},
+		{"largest that is read", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)), 0},
+		{"one byte more", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)+1), revoke.FaultOversized},
+		{"deep nesting", testSubject, with(`"v":1`, `"v":1,"x":`+strings.Repeat("[", 50_000)+strings.Repeat("]", 50_000)), revoke.FaultMalformed},
+
+		{"heartbeat", HeartbeatSubject, hb, 0},
+		{"heartbeat with a name", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":1,"name":"a","x":0`, 1), 0},
+		{"heartbeat, event inside", HeartbeatSubject, good, revoke.FaultMalformed},
+		{"event, heartbeat inside", testSubject, hb, revoke.FaultMalformed},
+		{"heartbeat, no nonce", HeartbeatSubject, `{"v":1,"ts":1767225600000}`, revoke.FaultMalformed},
+		{"heartbeat, short nonce", HeartbeatSubject, strings.Replace(hb, testNonce, testNonce[:30], 1), revoke.FaultMalformed},
+		{"heartbeat, no hex", HeartbeatSubject, strings.Replace(hb, testNonce, "zz"+testNonce[2:], 1), revoke.FaultMalformed},
+		{"heartbeat, no time", HeartbeatSubject, `{"v":1,"nonce":"` + testNonce + `"}`, revoke.FaultMalformed},
+		{"heartbeat, seconds", HeartbeatSubject, strings.Replace(hb, `5600000`, `5600`, 1), revoke.FaultMalformed},
+		{"heartbeat, long name", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":1,"name":"`+strings.Repeat("n", 129)+`"`, 1), revoke.FaultMalformed},
+		{"heartbeat, version 2, critical", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":2,"critical":true`, 1), revoke.FaultVersion},
+		{"heartbeat, oversized", HeartbeatSubject, hb + strings.Repeat(" ", maxHeartbeatBytes), revoke.FaultOversized},
+	} {
+		if _, fault := decode(tt.subject, []byte(tt.data)); fault != tt.want {
+			t.Errorf("%s: fault %d, want %d", tt.name, fault, tt.want)
+		}
+	}
+}
+
+// The largest legal event, with every byte escaped, fits into the bound; and so
+// does what any other encoder makes of it.
+func TestLargestEvent(t *testing.T) {
+	control := strings.Repeat("\x01", revoke.MaxValueBytes)
+	note := strings.Repeat("\x02", revoke.MaxReasonBytes)
+	e := revoke.Event{
+		ID: note, Issuer: control, Kind: revoke.Subject, Value: control, Keep: slices.Repeat([]string{control}, revoke.MaxKeep),
+		Before: at(1<<63 - 1), Until: at(1<<63 - 1), At: at(1<<63 - 1), Reason: note, Actor: note,
+	}
+	data, err := encodeEvent(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) > maxEventBytes || len(data) < maxEventBytes-256 {
+		t.Errorf("the largest event has %d bytes, the bound is %d", len(data), maxEventBytes)
+	}
+	got, fault := decode(Subject(e.Issuer, e.Kind), data)
+	if fault != 0 || !reflect.DeepEqual(got.event, e) {
+		t.Errorf("it comes back changed, or with fault %d", fault)
+	}
+	e.Keep = append(e.Keep, "one more")
+	if _, err := encodeEvent(&e); err == nil {
+		t.Error("an illegal event was encoded")
+	}
+}
+
+// Subject and payload cannot trade bytes.
+func TestRecordDigest(t *testing.T) {
+	seen := map[[32]byte]string{}
+	for _, r := range [][2]string{{"a", "bc"}, {"ab", "c"}, {"abc", ""}, {"", "abc"}, {"a", "bd"}} {
+		d := recordDigest(r[0], []byte(r[1]))
+		if other, ok := seen[d]; ok {
+			t.Errorf("%q and %q have the same digest", r, other)
+		}
+		seen[d] = fmt.Sprint(r)
+	}
+	if recordDigest("a", []byte("b")) != recordDigest("a", []byte("b")) {
+		t.Error("not a function")
+	}
+}
+
+var eventSeeds = []struct{ iss, kind, data string }{
+	{testIssuer, "token", `{"v":1,"id":"1","iss":"https://auth.example.com","kind":"token","value":"jti","until":1767229200000,"at":1767225598000}`},
+	{testIssuer, "subject", `{"v":1,"iss":"https://auth.example.com","kind":"subject","value":"u","before":1767225600000,"keep":["a","b"]}`},
+	{testIssuer, "key", `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"` + thumbprint + `"}`},
+	{testIssuer, "issuer", ` {"v":1,"iss":"https:\/\/auth.example.com","kind":"issuer","reason":"\ud83d\ude00"}`},
+	{testIssuer, "device", `{"v":1,"critical":true,"iss":"https://auth.example.com","kind":"device"}`},
+	{"i", "client", `{"v":1,"iss":"i","kind":"client","value":"\u0000","keep":[]}`},
+	{"i", "tenant", `{"v":9,"iss":"i","kind":"tenant","value":1e400}`},
+	{"i", "token", `{"v":1,"v":1}`},
+}
+
+// Whatever bytes arrive: no panic, and what is accepted is legal and has one
+// canonical form, which reads the same.
+func FuzzDecodeEvent(f *testing.F) {
+	for _, s := range eventSeeds {
+		f.Add(s.iss, s.kind, []byte(s.data))
+	}
+	f.Fuzz(func(t *testing.T, iss, kind string, data []byte) {
+		subject := eventSubject(iss, kind)
+		m, fault := decode(subject, data)
+		if fault != 0 {
+			if !reflect.DeepEqual(m.event, revoke.Event{}) {
+				t.Fatalf("fault %d with an event", fault)
+			}
+			return
+		}
+		if m.beat || m.event.Issuer != iss || m.event.Kind.String() != kind {
+			t.Fatalf("not the subject's: %+v", m)
+		}
+		once, err := encodeEvent(&m.event)
+		if err != nil || len(once) > maxEventBytes {
+			t.Fatalf("accepted but not encodable: %d bytes, %v", len(once), err)
+		}
+		again, fault := decode(subject, once)
+		if fault != 0 || !reflect.DeepEqual(again, m) {
+			t.Fatalf("decode(encode(e)) = %+v, fault %d, want %+v", again, fault, m)
+		}
+		if twice, _ := encodeEvent(&again.event); !bytes.Equal(once, twice) {
+			t.Fatalf("not canonical: %s, %s", once, twice)
+		}
+	})
+}
+
+func FuzzDecodeHeartbeat(f *testing.F) {
+	f.Add([]byte(`{"v":1,"nonce":"` + testNonce + `","ts":1767225600000,"name":"auth-1"}`))
+	f.Add([]byte(`{"v":1,"nonce":"` + strings.ToUpper(testNonce) + `","ts":9223372036854775807}`))
+	f.Add([]byte(`{"v":2,"critical":true}`))
+	f.Add([]byte(`{"v":1,"nonce":"","ts":0}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, fault := decode(HeartbeatSubject, data)
+		if !m.beat {
+			t.Fatal("not a heartbeat")
+		}
+		if fault != 0 {
+			if m.heartbeat != (revoke.Heartbeat{}) {
+				t.Fatalf("fault %d with a heartbeat", fault)
+			}
+			return
+		}
+		once, err := encodeHeartbeat(m.heartbeat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, fault := decode(HeartbeatSubject, once)
+		if fault != 0 || !reflect.DeepEqual(again, m) {
+			t.Fatalf("decode(encode(hb)) = %+v, fault %d", again, fault)
+		}
+	})
+}
+
+// The seeds do what they are there for: some are accepted, some are not.
+func TestSeeds(t *testing.T) {
+	var faults []revoke.Fault
+	for _, s := range eventSeeds {
+		_, fault := decode(eventSubject(s.iss, s.kind), []byte(s.data))
+		faults = append(faults, fault)
+	}
+	want := []revoke.Fault{0, 0, 0, 0, revoke.FaultCritical, 0, revoke.FaultVersion, revoke.FaultMalformed}
+	if !reflect.DeepEqual(faults, want) {
+		t.Errorf("faults %d, want %d", faults, want)
+	}
+}
