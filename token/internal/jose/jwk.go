@@ -1,0 +1,134 @@
+package jose
+
+import (
+	"crypto"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
+)
+
+// A JWK holds the members of a public JSON Web Key that define the key (RFC 7518
+// section 6, RFC 8037 section 2), as they stand in the JSON.
+type JWK struct {
+	Kty, Crv, X, Y, N, E string
+}
+
+// Public returns the key. It takes one spelling of each key only: canonical
+// base64url, coordinates of full length, numbers without leading zeros. The key is
+// yet to be checked by [CheckPublic].
+func (j JWK) Public() (crypto.PublicKey, error) {
+	var members []member
+	switch j.Kty {
+	case "RSA":
+		members = []member{{"n", j.N, 0, maxRSABits / 8}, {"e", j.E, 0, 4}}
+	case "EC":
+		size := coordinate(j.Crv)
+		if size == 0 {
+			return nil, fmt.Errorf("%w: unknown curve", ErrKey)
+		}
+		members = []member{{"x", j.X, size, size}, {"y", j.Y, size, size}}
+	case "OKP":
+		if j.Crv != "Ed25519" {
+			return nil, fmt.Errorf("%w: unknown curve", ErrKey)
+		}
+		members = []member{{"x", j.X, 32, 32}}
+	default:
+		return nil, fmt.Errorf("%w: unknown kty", ErrKey)
+	}
+	for _, m := range members {
+		if err := m.check(); err != nil {
+			return nil, err
+		}
+	}
+	return parse(j.Kty, j.Crv, members)
+}
+
+// A member is a base64url value of size bytes, or if size is 0 a number of at most
+// limit bytes.
+type member struct {
+	name, text  string
+	size, limit int
+}
+
+func (m member) check() error {
+	if len(m.text) > base64.RawURLEncoding.EncodedLen(m.limit) {
+		return fmt.Errorf("%w: member %s is too long", ErrKey, m.name)
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(m.text)
+	switch {
+	case err != nil, strings.ContainsAny(m.text, "\r\n"): // which the decoder skips
+		return fmt.Errorf("%w: member %s is not canonical base64url", ErrKey, m.name)
+	case len(b) == 0, m.size != 0 && len(b) != m.size:
+		return fmt.Errorf("%w: member %s has %d bytes", ErrKey, m.name, len(b))
+	case m.size == 0 && b[0] == 0:
+		return fmt.Errorf("%w: member %s has leading zeros", ErrKey, m.name)
+	}
+	return nil
+}
+
+func coordinate(crv string) int {
+	for _, s := range schemes {
+		if s.family == ecdsaFamily && s.curve.Params().Name == crv {
+			return s.size
+		}
+	}
+	return 0
+}
+
+// parse gives jwx a JWK of checked members: no byte of it needs escaping.
+func parse(kty, crv string, members []member) (crypto.PublicKey, error) {
+	var b strings.Builder
+	b.WriteString(`{"kty":"` + kty + `"`)
+	if crv != "" && kty != "RSA" {
+		b.WriteString(`,"crv":"` + crv + `"`)
+	}
+	for _, m := range members {
+		b.WriteString(`,"` + m.name + `":"` + m.text + `"`)
+	}
+	b.WriteString(`}`)
+	key, err := jwk.ParseKey([]byte(b.String()))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	var public any
+	if err := key.Raw(&public); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return public, nil
+}
+
+// Thumbprint returns the RFC 7638 SHA-256 thumbprint of a public key, or of a
+// secret given as []byte, in base64url.
+func Thumbprint(key any) (string, error) {
+	k, err := jwk.FromRaw(key)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	sum, err := k.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return base64.RawURLEncoding.EncodeToString(sum), nil
+}
+
+// MarshalPublic returns the JWK of a public key, for verifying alg under kid. The
+// key must be one that [CheckPublic] returned: jwx would write down a secret.
+func MarshalPublic(public crypto.PublicKey, kid, alg string) ([]byte, error) {
+	public, err := CheckPublic(alg, public)
+	if err != nil {
+		return nil, err
+	}
+	k, err := jwk.FromRaw(public)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	for _, m := range []struct{ name, value string }{{jwk.KeyIDKey, kid}, {jwk.AlgorithmKey, alg}, {jwk.KeyUsageKey, "sig"}} {
+		if err := k.Set(m.name, m.value); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrKey, m.name, err)
+		}
+	}
+	return json.Marshal(k)
+}

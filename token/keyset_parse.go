@@ -1,0 +1,225 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/token/internal/jose"
+)
+
+// Bounds on one key set.
+const (
+	maxKeySetBytes = 256 << 10
+	maxKeys        = 100
+)
+
+// errNoUsableKey: the key set is in order but holds nothing to verify with.
+var errNoUsableKey = errors.New("no usable key in the set")
+
+// ParseKeySet reads a JWK Set (RFC 7517 section 5) of public keys, strictly: one
+// JSON object of at most 256 KiB, no duplicate members, at most 100 keys.
+//
+// algorithms are those that the keys may be used for; none means every public-key
+// algorithm. A key without alg takes the one of them that fits its kty and crv.
+// [StaticKeySet.Skipped] counts keys that are not for us: of unknown kty, crv or
+// alg, with another use than "sig" or key_ops without "verify", of an algorithm
+// that is not asked for, without alg where several fit, as all six RSA algorithms
+// do unless algorithms says which.
+//
+// The whole set is refused with [ErrKey] for a private or symmetric key in it,
+// which is compromised by being there, for a duplicate kid, for a key that does
+// not match its own alg and, with [ErrWeakKey], for a weak key, see [NewKey]; and
+// if no key is left.
+func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
+	if len(algorithms) == 0 {
+		algorithms = publicAlgorithms
+	}
+	for _, alg := range algorithms {
+		if !alg.known() || alg.symmetric() {
+			return nil, fmt.Errorf("token: %w: %q is no algorithm of public keys", ErrKey, alg)
+		}
+	}
+	if len(data) > maxKeySetBytes {
+		return nil, fmt.Errorf("token: %w: set of %d bytes, more than %d", ErrKey, len(data), maxKeySetBytes)
+	}
+	var keys []*Key
+	var skipped []string
+	n, found := 0, false
+	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
+		if name != "keys" {
+			return nil
+		}
+		found = true
+		isArray, err := v.Elements(func(v strictjson.Value) error {
+			n++
+			if n > maxKeys {
+				return fmt.Errorf("more than %d keys", maxKeys)
+			}
+			key, skip, err := parseKey(v, algorithms)
+			switch {
+			case err != nil:
+				return fmt.Errorf("key %d: %w", n, err)
+			case skip != "":
+				skipped = append(skipped, fmt.Sprintf("key %d: %s", n, skip))
+			default:
+				keys = append(keys, key)
+			}
+			return nil
+		})
+		if !isArray {
+			return errors.New("keys is not an array")
+		}
+		return err
+	})
+	switch {
+	case err == nil && !found:
+		return nil, fmt.Errorf("token: %w: no member keys", ErrKey)
+	case err != nil && !errors.Is(err, ErrKey):
+		return nil, fmt.Errorf("token: %w: key set: %w", ErrKey, err)
+	case err != nil:
+		return nil, fmt.Errorf("token: key set: %w", err)
+	case len(keys) == 0:
+		return nil, fmt.Errorf("token: %w: %w: %d skipped", ErrKey, errNoUsableKey, len(skipped))
+	}
+	set, err := NewStaticKeySet(keys...)
+	if err != nil {
+		return nil, err
+	}
+	set.skipped = skipped
+	return set, nil
+}
+
+// A foreignKey is a JWK as published by somebody else.
+type foreignKey struct {
+	jose.JWK
+	kid, alg, use string
+	hasAlg        bool
+	hasUse        bool
+	hasOps        bool
+	verifies      bool // key_ops holds "verify"
+	private       string
+}
+
+// parseKey returns the key that v holds, or why it is of no use to us.
+func parseKey(v strictjson.Value, algorithms []Algorithm) (key *Key, skip string, err error) {
+	if v.Kind() != '{' {
+		return nil, "", errors.New("not an object")
+	}
+	var f foreignKey
+	if err := strictjson.Object(v.Raw(), f.member); err != nil {
+		return nil, "", err
+	}
+	switch f.Kty {
+	case "":
+		return nil, "", errors.New("no kty")
+	case "RSA", "EC", "OKP":
+	case "oct":
+		return nil, "", fmt.Errorf("%w: a secret in a public set", ErrKey)
+	default:
+		return nil, "unknown kty", nil
+	}
+	switch {
+	case f.private != "":
+		return nil, "", fmt.Errorf("%w: private member %s in a public set", ErrKey, f.private)
+	case f.hasUse && f.use != "sig":
+		return nil, "use is not sig", nil
+	case f.hasOps && !f.verifies:
+		return nil, "key_ops lacks verify", nil
+	}
+	alg, skip, err := f.algorithm(algorithms)
+	if skip != "" || err != nil {
+		return nil, skip, err
+	}
+	public, err := f.Public()
+	if err != nil {
+		return nil, "", keyError(err)
+	}
+	key, err = NewKey(f.kid, alg, public)
+	return key, "", err
+}
+
+// algorithm returns the one algorithm that the key is for: its own or, if it names
+// none, the only fitting one of those allowed (never that of a token's header).
+func (f *foreignKey) algorithm(allowed []Algorithm) (alg Algorithm, skip string, err error) {
+	fits := func(a Algorithm) bool { return a.fits(f.Kty, f.Crv) }
+	if !slices.ContainsFunc(publicAlgorithms, fits) {
+		return "", "unknown crv", nil
+	}
+	if alg = Algorithm(f.alg); f.hasAlg {
+		switch {
+		case !alg.known():
+			return "", "unknown alg", nil
+		case !fits(alg):
+			return "", "", fmt.Errorf("%w: alg %s does not fit the key", ErrKey, alg)
+		case !slices.Contains(allowed, alg):
+			return "", "alg is not asked for", nil
+		}
+		return alg, "", nil
+	}
+	for _, a := range allowed {
+		if fits(a) && a != alg {
+			if alg != "" {
+				return "", "no alg, and several fit: name the one in the configuration", nil
+			}
+			alg = a
+		}
+	}
+	if alg == "" {
+		return "", "no alg, and none of those asked for fits", nil
+	}
+	return alg, "", nil
+}
+
+func (f *foreignKey) member(name string, v strictjson.Value) error {
+	var dst *string
+	switch name {
+	case "kty":
+		dst = &f.Kty
+	case "crv":
+		dst = &f.Crv
+	case "x":
+		dst = &f.X
+	case "y":
+		dst = &f.Y
+	case "n":
+		dst = &f.N
+	case "e":
+		dst = &f.E
+	case "kid":
+		dst = &f.kid
+	case "alg":
+		dst, f.hasAlg = &f.alg, true
+	case "use":
+		dst, f.hasUse = &f.use, true
+	case "key_ops":
+		f.hasOps = true
+		isArray, err := v.Elements(func(v strictjson.Value) error {
+			op, ok := v.Text()
+			if !ok {
+				return errors.New("key_ops holds something else than strings")
+			}
+			f.verifies = f.verifies || op == "verify"
+			return nil
+		})
+		if !isArray {
+			return errors.New("key_ops is not an array")
+		}
+		return err
+	case "d", "p", "q", "dp", "dq", "qi", "oth", "k":
+		f.private = name
+		return nil
+	default:
+		return nil
+	}
+	text, ok := v.Text()
+	if !ok {
+		return fmt.Errorf("%s is not a string", name)
+	}
+	if name == "kid" && text == "" {
+		return errors.New("kid is empty")
+	}
+	*dst = text
+	return nil
+}

@@ -1,0 +1,92 @@
+package token
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/token/internal/jose"
+)
+
+// NewSecretKey returns the Key that verifies alg, one of [HS256], [HS384] and
+// [HS512], with secret. Everybody who holds the secret can issue tokens: prefer a
+// public key between services. An empty kid stands for the thumbprint.
+//
+// secret is random bytes, at least as many as the hash has (RFC 7518 section 3.2);
+// fewer match [ErrWeakKey]. What looks like a public key (PEM, JWK, SSH, DER) is
+// refused with [ErrKey]: a verifier that takes a public key for an HMAC secret
+// accepts tokens from everybody.
+func NewSecretKey(kid string, alg Algorithm, secret []byte) (*Key, error) {
+	if err := checkKey(kid, alg); err != nil {
+		return nil, err
+	}
+	if err := jose.CheckSecret(string(alg), secret); err != nil {
+		return nil, keyError(err)
+	}
+	if kind := looksPublic(secret); kind != "" {
+		return nil, fmt.Errorf("token: %w: the secret is a key in %s form, known to others", ErrKey, kind)
+	}
+	thumbprint, err := jose.Thumbprint(secret)
+	if err != nil {
+		return nil, keyError(err)
+	}
+	if kid == "" {
+		kid = thumbprint
+	}
+	return &Key{id: kid, alg: alg, thumbprint: thumbprint, verifier: jose.NewSecretVerifier(string(alg), secret)}, nil
+}
+
+// looksPublic returns the form of a public key that secret has, or "".
+func looksPublic(secret []byte) string {
+	text := bytes.TrimSpace(secret)
+	for _, f := range []struct{ form, mark string }{
+		{"PEM", "-----BEGIN "}, {"SSH", "ssh-rsa"}, {"SSH", "ssh-dss"}, {"SSH", "ssh-ed25519"}, {"SSH", "ecdsa-sha2-"},
+	} {
+		if bytes.Contains(text, []byte(f.mark)) {
+			return f.form
+		}
+	}
+	if isJWK(text) {
+		return "JWK"
+	}
+	if isDER(secret) || isDER(text) {
+		return "DER"
+	}
+	// The body of a PEM block, or the blob of an SSH key, without what surrounds it.
+	one := bytes.Join(bytes.Fields(text), nil)
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		if der, err := enc.DecodeString(string(one)); err == nil && (isDER(der) || looksSSH(der)) {
+			return "base64"
+		}
+	}
+	return ""
+}
+
+func isJWK(text []byte) bool {
+	has := false
+	err := strictjson.Object(text, func(name string, _ strictjson.Value) error {
+		has = has || name == "kty" || name == "keys"
+		return nil
+	})
+	return err == nil && has
+}
+
+func isDER(b []byte) bool {
+	if _, err := x509.ParsePKIXPublicKey(b); err == nil {
+		return true
+	}
+	if _, err := x509.ParsePKCS1PublicKey(b); err == nil {
+		return true
+	}
+	_, err := x509.ParseCertificate(b)
+	return err == nil
+}
+
+// looksSSH reports whether b begins with the name of an SSH key type, as RFC 4253
+// section 6.6 writes it.
+func looksSSH(b []byte) bool {
+	return bytes.HasPrefix(b, []byte("\x00\x00\x00\x07ssh-")) || bytes.HasPrefix(b, []byte("\x00\x00\x00\x0bssh-ed25519")) ||
+		bytes.HasPrefix(b, []byte("\x00\x00\x00\x13ecdsa-sha2-"))
+}
