@@ -1,0 +1,692 @@
+package token_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+func localList(t testing.TB, cfg revoke.Config) *revoke.List {
+	t.Helper()
+	cfg.Local = true
+	return newList(t, cfg)
+}
+
+func newList(t testing.TB, cfg revoke.Config) *revoke.List {
+	t.Helper()
+	list, err := revoke.NewList(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func apply(t testing.TB, list *revoke.List, e revoke.Event) {
+	t.Helper()
+	if err := list.Apply(revoke.Now(), e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewVerifierRefuses(t *testing.T) {
+	keys := staticKeys(t, edSigner(t, "ed", forgeKeys().ed))
+	list := localList(t, revoke.Config{TokenLifetime: time.Hour})
+	good := token.VerifierConfig{
+		Issuer: forgedIssuer, Audiences: []string{forgedAudience}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: keys, Revocations: list,
+	}
+	type config = token.VerifierConfig
+	for _, x := range []struct {
+		field     string
+		bad, twin func(*config)
+	}{
+		{"Issuer", func(c *config) { c.Issuer = "" }, nil},
+		{"Issuer", func(c *config) { c.Issuer = strings.Repeat("i", 513) }, func(c *config) { c.Issuer = strings.Repeat("i", 512) }},
+		{"Audiences", func(c *config) { c.Audiences = nil }, nil},
+		{"Audiences", func(c *config) { c.Audiences = []string{"orders", ""} }, func(c *config) { c.Audiences = []string{"orders", "o"} }},
+		{"Algorithms", func(c *config) { c.Algorithms = nil }, nil},
+		{"Algorithms", func(c *config) { c.Algorithms = []token.Algorithm{"none"} }, nil},
+		{"Algorithms", func(c *config) { c.Algorithms = []token.Algorithm{"eddsa"} }, nil},
+		{"Algorithms", func(c *config) { c.Algorithms = []token.Algorithm{""} }, nil},
+		{"Algorithms", func(c *config) { c.Algorithms = []token.Algorithm{token.RS256, token.HS256} }, func(c *config) { c.Algorithms = []token.Algorithm{token.HS256, token.HS512} }},
+		{"Keys", func(c *config) { c.Keys = nil }, nil},
+		{"Revocations", func(c *config) { c.Revocations = nil }, func(c *config) { c.Revocations, c.InsecureNoRevocations = nil, true }},
+		{"InsecureNoRevocations", func(c *config) { c.InsecureNoRevocations = true }, nil},
+		{"Leeway", func(c *config) { c.Leeway = -1 }, func(c *config) { c.Leeway = 1 }},
+		{"Leeway", func(c *config) { c.Leeway = revoke.MaxLeeway + 1 }, func(c *config) { c.Leeway = revoke.MaxLeeway }},
+		{"MaxLifetime", func(c *config) { c.MaxLifetime = -1 }, nil},
+		{"MaxLifetime", func(c *config) { c.MaxLifetime = time.Hour + 1 }, func(c *config) { c.MaxLifetime = time.Hour }},
+		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = -1 }, nil},
+		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = 64<<10 + 1 }, func(c *config) { c.MaxTokenBytes = 64 << 10 }},
+		{"TenantClaim", func(c *config) { c.TenantClaim = "sub" }, func(c *config) { c.TenantClaim = "org" }},
+		{"WhenStale", func(c *config) { c.WhenStale = revoke.AllowYounger(0) }, func(c *config) { c.WhenStale = revoke.AllowYounger(time.Minute) }},
+		{"WhenStale", func(c *config) { c.WhenStale = revoke.AllowYounger(time.Hour) }, func(c *config) { c.WhenStale = revoke.InsecureAllow() }},
+	} {
+		cfg := good
+		x.bad(&cfg)
+		if v, err := token.NewVerifier(cfg); err == nil || v != nil || !strings.Contains(err.Error(), "VerifierConfig."+x.field+" ") {
+			t.Errorf("%s: error %v", x.field, err)
+		}
+		cfg = good
+		if x.twin != nil {
+			x.twin(&cfg)
+		}
+		if v, err := token.NewVerifier(cfg); err != nil || v == nil {
+			t.Errorf("%s: the good twin is refused: %v", x.field, err)
+		}
+	}
+}
+
+func TestNewVerifierCopiesItsConfig(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	audiences, algorithms := []string{forgedAudience}, []token.Algorithm{token.EdDSA}
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Audiences, c.Algorithms, c.Keys = audiences, algorithms, staticKeys(t, ed)
+	})
+	audiences[0], algorithms[0] = "x", token.RS256
+	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), goodClaims(time.Now()))); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewVerifierWarns(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	for name, change := range map[string]func(*token.VerifierConfig){
+		"without a denylist": func(*token.VerifierConfig) {},
+		"InsecureAllow": func(c *token.VerifierConfig) {
+			c.Revocations, c.InsecureNoRevocations, c.WhenStale = localList(t, revoke.Config{}), false, revoke.InsecureAllow()
+		},
+	} {
+		var logged bytes.Buffer
+		forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+			change(c)
+		})
+		if !strings.Contains(logged.String(), "level=WARN") || !strings.Contains(logged.String(), name) {
+			t.Errorf("%s: logged %q", name, &logged)
+		}
+	}
+}
+
+// A fedList is a List that one fake log feeds.
+type fedList struct {
+	*revoke.List
+	t    testing.TB
+	feed *revoke.Feed
+	next revoke.Record
+}
+
+func newFedList(t testing.TB) *fedList {
+	t.Helper()
+	list := newList(t, revoke.Config{})
+	feed, err := list.NewFeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	return &fedList{list, t, feed, revoke.Record{Generation: sub.Generation}}
+}
+
+func (l *fedList) record() revoke.Record {
+	l.next.Delivery++
+	l.next.Sequence++
+	l.next.Time = time.Now()
+	return l.next
+}
+
+func (l *fedList) beat() {
+	l.t.Helper()
+	hb := revoke.Heartbeat{Nonce: [16]byte{byte(l.next.Delivery)}, Time: time.Now(), Name: "own"}
+	l.feed.Sent(revoke.Now(), hb.Nonce)
+	if err := l.feed.Heartbeat(revoke.Now(), l.record(), hb); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *fedList) event(e revoke.Event) {
+	l.t.Helper()
+	if err := l.feed.Event(revoke.Now(), l.record(), e); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// The List learns which issuer its verifier expects, so that events for a
+// misspelt one are noticed.
+func TestVerifierNamesItsIssuer(t *testing.T) {
+	list := newFedList(t)
+	forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, edSigner(t, "ed", forgeKeys().ed))
+		c.Revocations, c.InsecureNoRevocations = list.List, false
+	})
+	for i, iss := range []string{forgedIssuer, forgedIssuer + "/"} {
+		list.event(revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "a"})
+		if n := list.Stats(revoke.Now()).ForeignIssuer; n != uint64(i) {
+			t.Errorf("after an event for %s: %d for foreign issuers, want %d", iss, n, i)
+		}
+	}
+}
+
+// Invariant 1 as a verifier shows it: fresh accepts, silence beyond MaxStaleness
+// is "cannot know", and what the log delivered is refused in every state.
+func TestVerifyFollowsFreshness(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := newFedList(t)
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			c.Revocations, c.InsecureNoRevocations = list.List, false
+		})
+		good := goodClaims(time.Now())
+		raw, twin := ed.forge(ed.header(), good), ed.forge(ed.header(), good.with("jti", `"other"`))
+		expect := func(when, raw string, want error) {
+			t.Helper()
+			if claims, err := v.Verify(t.Context(), raw); !errors.Is(err, want) || (claims != nil) != (want == nil) {
+				t.Errorf("%s: claims %v, error %v; want %v", when, claims, err, want)
+			}
+		}
+		expect("before any proof", raw, revoke.ErrStale)
+		time.Sleep(time.Second)
+		list.beat()
+		expect("fresh", raw, nil)
+		time.Sleep(list.Config().MaxStaleness)
+		expect("at MaxStaleness", raw, nil)
+		time.Sleep(time.Millisecond)
+		expect("beyond MaxStaleness", raw, revoke.ErrStale)
+		list.event(revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "jti-secret-0003"})
+		expect("revoked while stale", raw, revoke.ErrRevoked)
+		expect("the neighbour while stale", twin, revoke.ErrStale)
+		list.beat()
+		expect("revoked and fresh", raw, revoke.ErrRevoked)
+		expect("the neighbour, fresh again", twin, nil)
+	})
+}
+
+// Every kind of event refuses the token that it names and spares its neighbour.
+func TestVerifyObeysTheDenylist(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		claims := goodClaims(time.Now())
+		raw := ed.forge(ed.header(), claims)
+		later := time.Now().Add(10 * time.Second)
+		for _, x := range []struct {
+			event  revoke.Event
+			spared string // a token that the event does not name
+		}{
+			{revoke.Event{Kind: revoke.Token, Value: "jti-secret-0003"}, ed.forge(ed.header(), claims.with("jti", `"other"`))},
+			{revoke.Event{Kind: revoke.Session, Value: "sid-secret-0004"}, ed.forge(ed.header(), claims.with("sid", `"other"`))},
+			{revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001"}, ed.forge(ed.header(), claims.with("sub", `"other"`))},
+			{revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001", Keep: []string{"kept"}}, ed.forge(ed.header(), claims.with("sid", `"kept"`))},
+			{revoke.Event{Kind: revoke.Client, Value: "client-secret-0002"}, ed.forge(ed.header(), claims.with("client_id", `"other"`))},
+			{revoke.Event{Kind: revoke.Tenant, Value: "tenant-secret-0005"}, ed.forge(ed.header(), claims.without("tenant"))},
+			{revoke.Event{Kind: revoke.Issuer}, ed.forge(ed.header(), goodClaims(later))}, // invariant 5: issued after it
+		} {
+			list := localList(t, revoke.Config{})
+			v := forgedVerifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+				c.Revocations, c.InsecureNoRevocations = list, false
+			})
+			if _, err := v.Verify(t.Context(), raw); err != nil {
+				t.Fatalf("%s: refused before: %v", x.event.Kind, err)
+			}
+			x.event.Issuer = forgedIssuer
+			apply(t, list, x.event)
+			claims, err := v.Verify(t.Context(), raw)
+			var revoked *revoke.RevokedError
+			switch {
+			case claims != nil, !errors.Is(err, revoke.ErrRevoked), !errors.Is(err, token.ErrInvalidToken), errors.Is(err, token.ErrUnavailable):
+				t.Errorf("%s: claims %v, error %v", x.event.Kind, claims, err)
+			case !errors.As(err, &revoked) || revoked.Kind != x.event.Kind:
+				t.Errorf("%s: error %v names another kind", x.event.Kind, err)
+			case leaks(err.Error(), raw) != "":
+				t.Errorf("%s: error %q repeats the token (invariant 10)", x.event.Kind, err)
+			}
+			if _, err := v.Verify(t.Context(), x.spared); err != nil {
+				t.Errorf("%s: the neighbour is refused: %v", x.event.Kind, err)
+			}
+		}
+	})
+}
+
+// The key that verified the token counts, by thumbprint; what its header says does not.
+func TestVerifyRevokedKey(t *testing.T) {
+	ed, ec := edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec")
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA, token.ES256}, staticKeys(t, ed, ec)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Key, Value: ed.key.Thumbprint()})
+	claims := goodClaims(time.Now())
+	for name, header := range map[string]object{"with kid": ed.header(), "without kid": ed.header().without("kid")} {
+		if _, err := v.Verify(t.Context(), ed.forge(header, claims)); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	if _, err := v.Verify(t.Context(), ec.forge(ec.header(), claims)); err != nil {
+		t.Errorf("the other key's token is refused: %v", err)
+	}
+}
+
+// A tenant is revoked by the claim that the configuration names.
+func TestVerifyTenantClaim(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), "org"
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Tenant, Value: "acme"})
+	claims := goodClaims(time.Now()).with("tenant", `7`)
+	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("org", `"acme"`))); !errors.Is(err, revoke.ErrRevoked) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("org", `"other"`))); err != nil {
+		t.Errorf("another tenant's token is refused: %v", err)
+	}
+}
+
+// Invariant 6 (N21, N22): no other spelling of a revoked token is valid. The ECDSA
+// twin is a good signature, so only the jti stops it.
+func TestRevokedInEverySpelling(t *testing.T) {
+	ec := ecSigner(t, "ec")
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.ES256}, staticKeys(t, ec)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	raw := ec.forge(ec.header(), goodClaims(time.Now()))
+	twin := ecTwin(t, raw)
+	claims, err := v.Verify(t.Context(), raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(t.Context(), twin); err != nil {
+		t.Fatalf("the twin is no valid spelling, so this test shows nothing: %v", err)
+	}
+	event, err := revoke.TokenOf(claims.Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, list, event)
+
+	for _, spelling := range []string{raw, twin} {
+		if claims, err := v.Verify(t.Context(), spelling); claims != nil || !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("claims %v, error %v; want revoked", claims, err)
+		}
+	}
+	for _, base := range []string{raw, twin} {
+		parts := strings.Split(base, ".")
+		for i := range parts {
+			for _, change := range []func(string) string{
+				nextLetter,
+				func(s string) string { return s + "=" },
+				func(s string) string { return s + "==" },
+				func(s string) string { return s + "\n" },
+				func(s string) string { return "\r\n" + s },
+				func(s string) string { return s[:4] + " " + s[4:] },
+				func(s string) string { return s + "." },
+				func(s string) string { return s + "A" },
+				func(s string) string { return strings.NewReplacer("-", "+", "_", "/").Replace(s) },
+			} {
+				p := append([]string(nil), parts...)
+				p[i] = change(p[i])
+				spelling := strings.Join(p, ".")
+				if spelling == base {
+					continue
+				}
+				claims, err := v.Verify(t.Context(), spelling)
+				if claims != nil || !(errors.Is(err, token.ErrMalformed) || errors.Is(err, token.ErrSignature) || errors.Is(err, revoke.ErrRevoked)) {
+					t.Errorf("segment %d: claims %v, error %v", i, claims, err)
+				}
+			}
+		}
+	}
+}
+
+// Invariant 7: of several things wrong with a token the earliest check speaks.
+func TestOrderOfChecks(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		_, private, _ := ed25519.GenerateKey(rand.Reader)
+		attacker := edSigner(t, "ed", private)
+		list := localList(t, revoke.Config{})
+		keys := &countedKeys{KeySet: staticKeys(t, ed)}
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.MaxTokenBytes = []token.Algorithm{token.EdDSA}, keys, 1024
+			c.Revocations, c.InsecureNoRevocations = list, false
+		})
+		now := time.Now()
+		good := goodClaims(now)
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "jti-secret-0003"})
+
+		// Each row adds an earlier fault to all those before it.
+		header, claims, sign := ed.header(), good, ed
+		want := func(what string, err, want error) {
+			t.Helper()
+			if !errors.Is(err, want) {
+				t.Errorf("%s: error %v, want %v", what, err, want)
+			}
+		}
+		verify := func() error {
+			_, err := v.Verify(t.Context(), sign.forge(header, claims))
+			return err
+		}
+		want("revoked", verify(), revoke.ErrRevoked)
+		claims = claims.with("exp", "1000000000")
+		want("and its life too long", verify(), token.ErrLifetime)
+		claims = claims.with("iat", "1000000000").with("exp", "1000000001")
+		want("and from the future", verify(), token.ErrNotYetValid)
+		claims = claims.with("exp", "2").with("iat", "1")
+		want("and expired", verify(), token.ErrExpired)
+		claims = claims.with("aud", `"x"`)
+		want("and for others", verify(), token.ErrAudience)
+		claims = claims.with("iss", `"x"`)
+		want("and by others", verify(), token.ErrIssuer)
+		claims = claims.without("sub")
+		want("and a claim missing", verify(), token.ErrClaims)
+		sign = attacker
+		want("and badly signed", verify(), token.ErrSignature)
+		header = header.with("kid", `"x"`)
+		want("and by an unknown key", verify(), token.ErrUnknownKey)
+		seen := keys.lookups.Load()
+		header = header.with("typ", `"JWT"`)
+		want("and of another type", verify(), token.ErrType)
+		header = header.with("alg", `"none"`)
+		want("and of a refused algorithm", verify(), token.ErrAlgorithm)
+		header = header.with("crit", `[]`)
+		want("and critical", verify(), token.ErrMalformed)
+		claims = claims.with("pad", `"`+strings.Repeat("a", 1024)+`"`)
+		want("and too large", verify(), token.ErrTooLarge)
+		if n := keys.lookups.Load(); n != seen {
+			t.Errorf("%d look-ups for tokens that the gate refuses", n-seen)
+		}
+	})
+}
+
+// Invariant 3 at the verifier's side: a revocation holds as long as the largest
+// leeway lets its token be accepted.
+func TestRevokedUntilTheEndOfTheLeeway(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := localList(t, revoke.Config{})
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), revoke.MaxLeeway
+			c.Revocations, c.InsecureNoRevocations = list, false
+		})
+		good := goodClaims(time.Now())
+		raw, twin := ed.forge(ed.header(), good), ed.forge(ed.header(), good.with("jti", `"other"`))
+		claims, err := v.Verify(t.Context(), raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		event, err := revoke.TokenOf(claims.Identity())
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, list, event)
+		time.Sleep(time.Until(claims.ExpiresAt().Add(revoke.MaxLeeway - time.Millisecond)))
+		if _, err := v.Verify(t.Context(), twin); err != nil {
+			t.Fatalf("the neighbour's leeway has ended: %v", err)
+		}
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("error %v, want revoked", err)
+		}
+		time.Sleep(time.Millisecond)
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, token.ErrExpired) {
+			t.Errorf("error %v, want expired", err)
+		}
+	})
+}
+
+func TestStalePolicy(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := newList(t, revoke.Config{}) // never fed: it can vouch for nothing
+		verifier := func(p revoke.Policy) *token.Verifier {
+			return forgedVerifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.WhenStale = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), p
+				c.Revocations, c.InsecureNoRevocations = list, false
+			})
+		}
+		good := goodClaims(time.Now())
+		raw := ed.forge(ed.header(), good)
+		bad := ed.forge(ed.header(), good.with("jti", `"revoked"`))
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "revoked"})
+		time.Sleep(2 * time.Minute) // the token's age
+
+		deny, allow := verifier(revoke.Deny()), verifier(revoke.InsecureAllow())
+		for _, x := range []struct {
+			name string
+			v    *token.Verifier
+			opts []token.VerifyOption
+			want error
+		}{
+			{"Deny", deny, nil, revoke.ErrStale},
+			{"the zero policy", verifier(revoke.Policy{}), nil, revoke.ErrStale},
+			{"InsecureAllow", allow, nil, nil},
+			{"AllowYounger, too old", verifier(revoke.AllowYounger(time.Minute)), nil, revoke.ErrStale},
+			{"AllowYounger", verifier(revoke.AllowYounger(3 * time.Minute)), nil, nil},
+			{"MaxStaleness, never proven", verifier(revoke.MaxStaleness(time.Hour)), nil, revoke.ErrStale},
+			{"this call allows", deny, []token.VerifyOption{token.WithStalePolicy(revoke.InsecureAllow())}, nil},
+			{"this call denies", allow, []token.VerifyOption{token.WithStalePolicy(revoke.Deny())}, revoke.ErrStale},
+			{"the last option counts", allow, []token.VerifyOption{token.WithStalePolicy(revoke.InsecureAllow()), token.WithStalePolicy(revoke.Deny())}, revoke.ErrStale},
+			{"this call's policy is none", allow, []token.VerifyOption{token.WithStalePolicy(revoke.AllowYounger(0))}, token.ErrUnavailable},
+		} {
+			claims, err := x.v.Verify(t.Context(), raw, x.opts...)
+			switch {
+			case (err == nil) != (claims != nil):
+				t.Errorf("%s: claims %v beside error %v", x.name, claims, err)
+			case !errors.Is(err, x.want):
+				t.Errorf("%s: error %v, want %v", x.name, err, x.want)
+			case err != nil && (!errors.Is(err, token.ErrUnavailable) || errors.Is(err, token.ErrInvalidToken)):
+				t.Errorf("%s: error %v is not of the family ErrUnavailable alone", x.name, err)
+			case err != nil && leaks(err.Error(), raw) != "":
+				t.Errorf("%s: error %q repeats the token (invariant 10)", x.name, err)
+			}
+			// A known revocation is refused under every policy.
+			if claims, err := x.v.Verify(t.Context(), bad, x.opts...); claims != nil || err == nil {
+				t.Errorf("%s: the revoked token is accepted", x.name)
+			} else if x.want != token.ErrUnavailable && !errors.Is(err, revoke.ErrRevoked) {
+				t.Errorf("%s: error %v, want revoked", x.name, err)
+			}
+		}
+	})
+}
+
+// Without MaxLifetime a token may live as long as the List remembers, and not longer.
+func TestLifetimeIsTheLists(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	now := time.Now()
+	lives := func(d time.Duration) string {
+		return ed.forge(ed.header(), goodClaims(now).with("exp", strconv.FormatInt(now.Unix()+int64(d/time.Second), 10)))
+	}
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), 0
+		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{TokenLifetime: 20 * time.Minute}), false
+	})
+	if _, err := v.Verify(t.Context(), lives(20*time.Minute)); err != nil {
+		t.Error(err)
+	}
+	if _, err := v.Verify(t.Context(), lives(20*time.Minute+time.Second)); !errors.Is(err, token.ErrLifetime) {
+		t.Errorf("error %v", err)
+	}
+	unlimited := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), 0
+	})
+	if _, err := unlimited.Verify(t.Context(), lives(1000*time.Hour)); err != nil {
+		t.Error(err)
+	}
+}
+
+// The key set is a user's code: nothing it answers is taken on trust.
+func TestKeySetIsNotTrusted(t *testing.T) {
+	ed, ec := edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec")
+	secret := hmacSigner(t, "ed")
+	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	for _, x := range []struct {
+		name string
+		key  *token.Key
+		err  error
+		want error
+	}{
+		{"the key", ed.key, nil, nil},
+		{"no key, no error", nil, nil, token.ErrUnknownKey},
+		{"a key of another algorithm", ec.key, nil, token.ErrUnknownKey},
+		{"a secret of that name", secret.key, nil, token.ErrUnknownKey},
+		{"a key of another name", edSigner(t, "other", forgeKeys().ed).key, nil, token.ErrUnknownKey},
+		{"a key beside an error", ed.key, token.ErrUnknownKey, token.ErrUnknownKey},
+		{"unavailable", nil, token.ErrKeysUnavailable, token.ErrKeysUnavailable},
+		{"an error of its own", nil, errors.New("disk on fire"), token.ErrKeysUnavailable},
+		{"a key beside an error of its own", ed.key, errors.New("disk on fire"), token.ErrKeysUnavailable},
+		{"the context's error", nil, context.Canceled, token.ErrKeysUnavailable},
+	} {
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms = []token.Algorithm{token.EdDSA, token.ES256}
+			c.Keys = keySetFunc(func(_ context.Context, kid string, alg token.Algorithm) (*token.Key, error) {
+				if kid != "ed" || alg != token.EdDSA {
+					t.Errorf("Lookup(%q, %q)", kid, alg)
+				}
+				return x.key, x.err
+			})
+		})
+		claims, err := v.Verify(t.Context(), raw)
+		if (claims != nil) != (x.want == nil) || !errors.Is(err, x.want) {
+			t.Errorf("%s: claims %v, error %v; want %v", x.name, claims, err, x.want)
+		}
+		if x.want == token.ErrKeysUnavailable && (!errors.Is(err, token.ErrUnavailable) || errors.Is(err, token.ErrInvalidToken) || !errors.Is(err, x.err)) {
+			t.Errorf("%s: error %v is of the wrong family or hides its cause", x.name, err)
+		}
+	}
+}
+
+// N10: a kid means something within one issuer only.
+func TestSameKeyIDOfTwoIssuers(t *testing.T) {
+	_, private, _ := ed25519.GenerateKey(rand.Reader)
+	ours, theirs := edSigner(t, "2026", forgeKeys().ed), edSigner(t, "2026", private)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ours)
+	})
+	claims := goodClaims(time.Now())
+	if _, err := v.Verify(t.Context(), theirs.forge(theirs.header(), claims)); !errors.Is(err, token.ErrSignature) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := v.Verify(t.Context(), ours.forge(ours.header(), claims)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A token without kid finds a key only if nothing has to be guessed.
+func TestNoKeyID(t *testing.T) {
+	_, private, _ := ed25519.GenerateKey(rand.Reader)
+	one, two := edSigner(t, "one", forgeKeys().ed), edSigner(t, "two", private)
+	raw := one.forge(one.header().without("kid"), goodClaims(time.Now()))
+	for _, x := range []struct {
+		keys *token.StaticKeySet
+		want error
+	}{{staticKeys(t, one), nil}, {staticKeys(t, one, two), token.ErrUnknownKey}} {
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, x.keys
+		})
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, x.want) {
+			t.Errorf("error %v, want %v", err, x.want)
+		}
+	}
+}
+
+func TestVerifyContext(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	})
+	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	var none context.Context
+	if claims, err := v.Verify(none, raw); claims != nil || !errors.Is(err, token.ErrUnavailable) {
+		t.Errorf("nil context: claims %v, error %v", claims, err)
+	}
+	// Keys that are at hand need no waiting, so there is nothing to cancel.
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := v.Verify(cancelled, raw); err != nil {
+		t.Errorf("cancelled context, local keys: %v", err)
+	}
+	waiting := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms = []token.Algorithm{token.EdDSA}
+		c.Keys = keySetFunc(func(ctx context.Context, _ string, _ token.Algorithm) (*token.Key, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+	})
+	if _, err := waiting.Verify(cancelled, raw); !errors.Is(err, token.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while fetching: error %v", err)
+	}
+}
+
+// The default leeway is 30 s, and one millisecond is none.
+func TestLeeway(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		for _, x := range []struct{ set, effective time.Duration }{
+			{0, 30 * time.Second}, {time.Millisecond, time.Millisecond}, {time.Microsecond, 0}, {time.Minute, time.Minute},
+		} {
+			v := forgedVerifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), x.set
+			})
+			claims := goodClaims(time.Now())
+			raw := ed.forge(ed.header(), claims)
+			time.Sleep(15*time.Minute + x.effective - time.Millisecond)
+			if _, err := v.Verify(t.Context(), raw); err != nil {
+				t.Errorf("leeway %s: a millisecond before the end: %v", x.set, err)
+			}
+			time.Sleep(time.Millisecond)
+			if _, err := v.Verify(t.Context(), raw); !errors.Is(err, token.ErrExpired) {
+				t.Errorf("leeway %s: at the end: %v", x.set, err)
+			}
+			time.Sleep(time.Second - time.Duration(time.Now().Nanosecond()))
+		}
+	})
+}
+
+// Every single byte of a token matters: no change of one is accepted.
+func TestEveryByteCounts(t *testing.T) {
+	for _, s := range []signer{edSigner(t, "ed", forgeKeys().ed), hmacSigner(t, "hs")} {
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{s.alg}, staticKeys(t, s)
+		})
+		raw := s.forge(s.header(), goodClaims(time.Now()))
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		for i := range len(raw) {
+			changed := []byte(raw)
+			changed[i] ^= 1
+			if claims, err := v.Verify(t.Context(), string(changed)); claims != nil || !errors.Is(err, token.ErrInvalidToken) {
+				t.Errorf("%s: byte %d changed: claims %v, error %v", s.alg, i, claims, err)
+			}
+			if claims, err := v.Verify(t.Context(), raw[:i]); claims != nil || !errors.Is(err, token.ErrInvalidToken) {
+				t.Errorf("%s: cut at %d: claims %v, error %v", s.alg, i, claims, err)
+			}
+		}
+		signature, _ := base64.RawURLEncoding.DecodeString(raw[strings.LastIndexByte(raw, '.')+1:])
+		if claims, _ := v.Verify(t.Context(), raw[:strings.LastIndexByte(raw, '.')+1]+base64.RawURLEncoding.EncodeToString(append(signature, 0))); claims != nil {
+			t.Errorf("%s: a longer signature is accepted", s.alg)
+		}
+	}
+}
