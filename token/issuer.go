@@ -1,0 +1,237 @@
+package token
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// maxIssueAhead is how far IssueRequest.IssuedAt may lie in the future: what a
+// verifier's default leeway accepts.
+const maxIssueAhead = 30 * time.Second
+
+// An Issuer issues access tokens (RFC 9068). Its methods may be called
+// concurrently. It has no background and needs no Close.
+type Issuer struct {
+	cfg IssuerConfig
+}
+
+// IssuerConfig configures an [Issuer].
+type IssuerConfig struct {
+	// Issuer becomes iss. Required; at most [revoke.MaxValueBytes]. Verifiers compare
+	// it byte for byte, so a trailing slash matters.
+	Issuer string
+
+	// Keys signs. Required.
+	Keys *Keyring
+
+	// Lifetime is exp − iat of a token, in whole milliseconds. Zero means 15 min; at
+	// least 1 s. It bounds how long a service that cannot see revocations may go on
+	// accepting a token.
+	Lifetime time.Duration
+
+	// TokenLifetime is that of the revocation stream and of every verifier's List:
+	// Lifetime cannot exceed it, or tokens would outlive their revocation. Zero means
+	// that of [revoke.DefaultHorizons], an hour.
+	TokenLifetime time.Duration
+
+	// WholeSeconds writes iat and exp without a fraction, for verifiers that cannot
+	// read one (RFC 7519 section 2 allows it). A cutoff then also refuses tokens
+	// issued after it within the same second: a login right after "log out
+	// everywhere" may have to be repeated.
+	WholeSeconds bool
+
+	// TenantClaim names the claim that carries IssueRequest.Tenant. Empty means
+	// "tenant". Verifiers must agree on it.
+	TenantClaim string
+
+	// MaxTokenBytes is the largest token issued. Zero means 8 KiB, the default of
+	// verifiers; at most 64 KiB.
+	MaxTokenBytes int
+}
+
+// NewIssuer returns an Issuer. The error names the field of cfg that is missing or
+// would make tokens that cannot be revoked.
+func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
+	if cfg.Lifetime == 0 {
+		cfg.Lifetime = 15 * time.Minute
+	}
+	if cfg.TokenLifetime == 0 {
+		cfg.TokenLifetime = revoke.DefaultHorizons().TokenLifetime
+	}
+	if cfg.TenantClaim == "" {
+		cfg.TenantClaim = "tenant"
+	}
+	if cfg.MaxTokenBytes == 0 {
+		cfg.MaxTokenBytes = defaultTokenBytes
+	}
+	refuse := func(field, why string) (*Issuer, error) {
+		return nil, fmt.Errorf("token: IssuerConfig.%s %s", field, why)
+	}
+	if err := checkValue(cfg.Issuer); err != nil {
+		return refuse("Issuer", err.Error())
+	}
+	if err := checkName(cfg.TenantClaim); err != nil {
+		return refuse("TenantClaim", err.Error())
+	}
+	switch {
+	case cfg.Keys == nil:
+		return refuse("Keys", "is nil")
+	case cfg.Lifetime < time.Second || cfg.Lifetime%time.Millisecond != 0:
+		return refuse("Lifetime", "is below 1 s or not in whole milliseconds")
+	case cfg.Lifetime > cfg.TokenLifetime:
+		return refuse("Lifetime", fmt.Sprintf("%s exceeds TokenLifetime %s: tokens would outlive their revocation", cfg.Lifetime, cfg.TokenLifetime))
+	case cfg.MaxTokenBytes < 0 || cfg.MaxTokenBytes > maxTokenBytes:
+		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
+	}
+	return &Issuer{cfg}, nil
+}
+
+// An IssueRequest says what a token is to claim. Strings are valid UTF-8, and those
+// that revocations name have at most [revoke.MaxValueBytes].
+type IssueRequest struct {
+	// Subject becomes sub. Required. For a client that acts for itself it is the
+	// client's id, which must not be any user's (RFC 9068 section 5).
+	Subject string
+	// Client becomes client_id. Required.
+	Client string
+	// Session becomes sid. Empty means that the token belongs to no session.
+	Session string
+	// Tenant becomes the claim named by [IssuerConfig].TenantClaim, if not empty.
+	Tenant string
+	// Audience becomes aud. Required: the services that the token is for, by name.
+	Audience []string
+	// Scope becomes scope; each element is one scope-token (RFC 6749 section 3.3).
+	Scope []string
+
+	// AuthTime, ACR and AMR say when and how the user was authenticated (RFC 9068
+	// section 2.2.1). auth_time is written in whole seconds. Zero values are left out.
+	AuthTime time.Time
+	ACR      string
+	AMR      []string
+
+	// Claims are further claims. Values are encoded as encoding/json does; give
+	// numbers that matter as strings or [encoding/json.Number]. A name that is one of
+	// the registered claims that fields of this request or the Issuer write, in any
+	// case of letters, is refused, and so are cnf and names with a quote, a backslash
+	// or a control character.
+	Claims map[string]any
+
+	// IssuedAt becomes iat, rounded down to milliseconds. Zero means now. It may lie
+	// in the past, so that cutoffs which the issuer has not seen yet still cover the
+	// token, and up to 30 s in the future, past a known cutoff. exp counts from it.
+	IssuedAt time.Time
+	// NotBefore becomes nbf, rounded as iat is. Zero leaves it out.
+	NotBefore time.Time
+	// Lifetime is exp − iat of this token. Zero means [IssuerConfig].Lifetime, which
+	// it cannot exceed.
+	Lifetime time.Duration
+}
+
+// Issue returns a new signed token with a fresh jti of 130 random bits. An error
+// matches [ErrIssue] and names the field of r that is to blame; nothing was signed
+// then.
+func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
+	}
+	issued, expires, err := i.times(r, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
+	}
+	id := rand.Text()
+	payload, err := i.payload(r, id, issued, expires)
+	if err != nil {
+		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
+	}
+	// What leaves here is what a verifier takes: strict JSON, no claim twice.
+	claims, err := decodeClaims(payload, i.cfg.TenantClaim)
+	if err != nil {
+		return nil, fmt.Errorf("token: %w: %w", ErrIssue, withoutFamily{err})
+	}
+	signer := i.cfg.Keys.active()
+	raw, err := signer.sign(payload)
+	if err != nil {
+		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
+	}
+	if len(raw) > i.cfg.MaxTokenBytes {
+		return nil, fmt.Errorf("token: %w: the token has %d bytes, more than MaxTokenBytes %d", ErrIssue, len(raw), i.cfg.MaxTokenBytes)
+	}
+	claims.key = signer.key.thumbprint
+	return &Issued{raw: &raw, claims: claims}, nil
+}
+
+// withoutFamily hides that err is one of refusing a token: nobody presented one.
+type withoutFamily struct{ err error }
+
+func (w withoutFamily) Error() string { return w.err.Error() }
+
+// times returns iat and exp in milliseconds.
+func (i *Issuer) times(r IssueRequest, now time.Time) (issued, expires int64, err error) {
+	lifetime := r.Lifetime
+	if lifetime == 0 {
+		lifetime = i.cfg.Lifetime
+	}
+	at := r.IssuedAt
+	if at.IsZero() {
+		at = now
+	}
+	switch {
+	case lifetime < time.Second || lifetime > i.cfg.Lifetime:
+		return 0, 0, fmt.Errorf("Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
+	case at.After(now.Add(maxIssueAhead)):
+		return 0, 0, fmt.Errorf("IssuedAt lies %s in the future: verifiers would refuse the token", at.Sub(now).Round(time.Millisecond))
+	case !at.Add(lifetime).After(now):
+		return 0, 0, errors.New("IssuedAt lies so far in the past that the token has expired")
+	case !r.NotBefore.IsZero() && !r.NotBefore.Before(at.Add(lifetime)):
+		return 0, 0, errors.New("NotBefore is not before exp")
+	}
+	issued, life := at.UnixMilli(), lifetime.Milliseconds()
+	if i.cfg.WholeSeconds { // down, both: a later iat would outrun a cutoff
+		issued, life = issued/1000*1000, life/1000*1000
+	}
+	return issued, issued + life, nil
+}
+
+// checkValue refuses what no revocation could name. Its errors follow a name.
+func checkValue(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is empty")
+	case len(s) > revoke.MaxValueBytes:
+		return fmt.Errorf("has %d bytes, more than %d", len(s), revoke.MaxValueBytes)
+	case !utf8.ValidString(s):
+		return errors.New("is not valid UTF-8")
+	}
+	return nil
+}
+
+// An Issued is a token that was just issued. It shows the token by [Issued.Token]
+// only: never to fmt, slog or encoding/json. It is immutable.
+type Issued struct {
+	// raw is a pointer, because fmt prints a string field of a struct in some
+	// places where it does not call String.
+	raw    *string
+	claims *Claims
+}
+
+// Token returns the token, to be handed to whom it was issued for and to nobody else.
+func (t *Issued) Token() string { return *t.raw }
+
+// Claims returns what the token says, as a [Verifier] will find it.
+func (t *Issued) Claims() *Claims { return t.claims }
+
+// String returns what [Claims.String] does.
+func (t Issued) String() string { return t.claims.String() }
+
+// GoString returns [Issued.String].
+func (t Issued) GoString() string { return t.String() }
+
+// LogValue logs what [Claims.LogValue] does.
+func (t Issued) LogValue() slog.Value { return t.claims.LogValue() }
