@@ -1,0 +1,196 @@
+package e2e_test
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// serverWithUsers starts a server where user sessions may publish session events,
+// heartbeats and requests for the stream's state only.
+func serverWithUsers(t *testing.T) (url string) {
+	t.Helper()
+	opts := &server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		Users: []*server.User{
+			{Username: "admin", Password: "a"},
+			{Username: "sessions", Password: "s", Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Allow: []string{bus.Subject(iss, revoke.Session), bus.HeartbeatSubject, "$JS.API.STREAM.INFO.*"}},
+				Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+			}},
+		},
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("server not ready")
+	}
+	return s.ClientURL()
+}
+
+func TestEmbeddedKeepsItsDirectory(t *testing.T) {
+	noLeaks(t)
+	cfg := embedded.Config{Dir: filepath.Join(t.TempDir(), "made", "by", "start"), Horizons: revoke.Horizons{TokenLifetime: 10 * time.Minute}}
+	for i, want := range []uint64{1, 2, 3} {
+		srv, err := embedded.Start(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := openBus(t, conn)
+		r, err := b.Publish(t.Context(), token("x"))
+		if err != nil || r.Sequence != want {
+			t.Errorf("start %d: sequence %d, %v", i+1, r.Sequence, err)
+		}
+		if left := r.Event.Until.Sub(r.Event.At).Round(time.Second); left != 10*time.Minute {
+			t.Errorf("start %d: the event lives %s: not by the stream's horizon", i+1, left)
+		}
+		// One directory, one server.
+		if _, err := embedded.Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("a second server on the directory: %v", err)
+		}
+		b.Close()
+		conn.Close()
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	// Horizons are never changed silently.
+	cfg.Horizons.TokenLifetime = 5 * time.Minute
+	if srv, err := embedded.Start(t.Context(), cfg); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), "token_lifetime") {
+		t.Errorf("other horizons: %v, %v", srv, err)
+	}
+}
+
+func TestEmbeddedInMemory(t *testing.T) {
+	noLeaks(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	srv, b := publishing(t, embedded.Config{})
+	if srv.URL() != "" {
+		t.Errorf("listens at %s without being asked to", srv.URL())
+	}
+	if _, err := b.Publish(t.Context(), token("x")); err != nil {
+		t.Fatal(err)
+	}
+	if weak := b.Stats().Weak; !slices.Contains(weak, "kept in memory") {
+		t.Errorf("weaknesses %q", weak)
+	}
+	b.Close()
+	srv.Close()
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestEmbeddedListensOnLoopbackOnly(t *testing.T) {
+	noLeaks(t)
+	for _, listen := range []string{"0.0.0.0:0", ":0", "[::]:4222", "192.0.2.1:4222", "example.com:1", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000"} {
+		srv, err := embedded.Start(t.Context(), embedded.Config{Listen: listen})
+		if err == nil {
+			srv.Close()
+			t.Errorf("%q accepted", listen)
+		}
+	}
+	srv := startServer(t, embedded.Config{Listen: "localhost:0"})
+	host, _, err := net.SplitHostPort(strings.TrimPrefix(srv.URL(), "nats://"))
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		t.Errorf("URL %s", srv.URL())
+	}
+}
+
+func TestCreateStream(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	nc, js := plainClient(t, srv.URL())
+	conn := dialURL(t, srv.URL())
+	s := theStream(t, js)
+
+	// As it is on the server, not as it was asked for.
+	c := s.CachedInfo().Config
+	if c.Retention != jetstream.LimitsPolicy || c.Discard != jetstream.DiscardNew || c.MaxBytes != 64<<20 || c.MaxAge != 0 ||
+		c.MaxMsgs != -1 || c.MaxMsgsPerSubject != -1 || !c.AllowMsgTTL || c.SubjectDeleteMarkerTTL != 0 ||
+		!c.DenyDelete || !c.DenyPurge || c.AllowRollup || !slices.Equal(c.Subjects, []string{"revocations.v1.>"}) {
+		t.Errorf("%+v", c)
+	}
+	if _, err := js.Publish(t.Context(), bus.HeartbeatSubject, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err == nil {
+		t.Error("a plain client purged the stream")
+	}
+	if err := s.DeleteMsg(t.Context(), 1); err == nil {
+		t.Error("a plain client deleted a message")
+	}
+	if err := s.SecureDeleteMsg(t.Context(), 1); err == nil {
+		t.Error("a plain client erased a message")
+	}
+	rollup := nc.NewRespInbox()
+	sub, err := nc.SubscribeSync(rollup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := natsMsg(bus.HeartbeatSubject, rollup, "Nats-Rollup", "all")
+	if err := nc.PublishMsg(msg); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := sub.NextMsg(5 * time.Second); err != nil || !strings.Contains(string(answer.Data), "error") {
+		t.Errorf("a plain client rolled the stream up: %v", err)
+	}
+
+	same := bus.StreamConfig{Replicas: 1, MaxBytes: 64 << 20, InsecureMemory: true}
+	if err := bus.CreateStream(t.Context(), conn, same); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	for name, change := range map[string]func(*bus.StreamConfig){
+		"max bytes":           func(c *bus.StreamConfig) { c.MaxBytes = 32 << 20 },
+		"storage":             func(c *bus.StreamConfig) { c.InsecureMemory = false },
+		"token_lifetime_ms":   func(c *bus.StreamConfig) { c.Horizons.TokenLifetime = 2 * time.Hour },
+		"session_lifetime_ms": func(c *bus.StreamConfig) { c.Horizons.SessionLifetime = time.Hour },
+	} {
+		other := same
+		change(&other)
+		if err := bus.CreateStream(t.Context(), conn, other); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Nothing of this changed anything.
+	if after := theStream(t, js).CachedInfo().Config; after.MaxBytes != c.MaxBytes || after.Metadata["hybridtoken.token_lifetime_ms"] != "3600000" {
+		t.Errorf("%+v", after)
+	}
+	// The server's metadata of its own and settings that do not matter are no difference.
+	c.Description = "ours"
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := bus.CreateStream(t.Context(), conn, same); err != nil {
+		t.Errorf("with another description: %v", err)
+	}
+	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	if err := bus.CreateStream(t.Context(), conn, bus.StreamConfig{MaxBytes: 16 << 20}); err == nil || !strings.Contains(err.Error(), "Replicas: 1") {
+		t.Errorf("three replicas on a single server: %v", err)
+	}
+}

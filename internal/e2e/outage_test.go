@@ -1,0 +1,285 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+func natsMsg(subject, reply, header, value string) *nats.Msg {
+	m := nats.NewMsg(subject)
+	m.Reply = reply
+	m.Header.Set(header, value)
+	return m
+}
+
+// freeAddress is an address where nobody listens, for now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Invariant 9: without a server Publish fails when ctx says so; and the service
+// that was there before the bus heals by itself.
+func TestPublishServerDown(t *testing.T) {
+	noLeaks(t)
+	address := freeAddress(t)
+	conn := dialURL(t, "nats://"+address)
+	if conn.Connected() {
+		t.Fatal("connected to nobody")
+	}
+	b := openBus(t, conn)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := b.Publish(ctx, token("lost")); !errors.Is(err, bus.ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.PublishAll(cancelled, []revoke.Event{token("lost")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+
+	// Publishing that began before the server is there ends well.
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		_, err := b.Publish(ctx, token("early"))
+		done <- err
+	}()
+	dir := t.TempDir()
+	srv := startServer(t, embedded.Config{Listen: address, Dir: dir})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	// A server that goes and comes back.
+	srv.Close()
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := b.Publish(ctx, token("lost")); !errors.Is(err, bus.ErrNotAcknowledged) {
+		t.Errorf("error %v", err)
+	}
+	srv = startServer(t, embedded.Config{Listen: address, Dir: dir})
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := b.Publish(ctx, token("late")); err != nil {
+		t.Fatal(err)
+	}
+	_, js := plainClient(t, srv.URL())
+	if got, want := values(t, js), []string{"early", "late"}; !slices.Equal(got, want) {
+		t.Errorf("stored %q, want %q: what failed must not be sent behind the caller's back", got, want)
+	}
+	if s := b.Stats(); s.Losses != 0 {
+		t.Errorf("a plain restart is no loss: %+v", s)
+	}
+}
+
+// Invariant 9: a stream that forgot gets back what the publisher knows, the event
+// at hand included.
+func TestPublishRecreatedStream(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+	var want []string
+	for _, v := range []string{"a", "b", "c", "d"} {
+		if _, err := b.Publish(t.Context(), token(v)); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, v)
+	}
+	config := theStream(t, js).CachedInfo().Config
+	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.Publish(t.Context(), token("e"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, "e")
+	if msg, err := theStream(t, js).GetMsg(t.Context(), r.Sequence); err != nil || !strings.Contains(string(msg.Data), `"e"`) {
+		t.Errorf("the receipt points elsewhere: %v", err)
+	}
+	requireStored(t, b, srv.URL(), want)
+	if s := b.Stats(); s.Losses != 1 || s.Republished != 4 || s.Acknowledged != 5 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// requireStored waits until the republishing ends, and wants each value stored.
+func requireStored(t *testing.T, b *bus.Bus, url string, want []string) {
+	t.Helper()
+	waitFor(t, "republished", func() bool { return b.Stats().Pending == 0 && b.Stats().Republished > 0 })
+	_, js := plainClient(t, url)
+	got := values(t, js)
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("stored %q, want %q", got, want)
+	}
+}
+
+// The same, for a disk that was rolled back to a backup.
+func TestPublishRolledBackStream(t *testing.T) {
+	noLeaks(t)
+	address, dir, backup := freeAddress(t), t.TempDir(), t.TempDir()
+	var want []string
+	publish := func(b *bus.Bus, v string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if _, err := b.Publish(ctx, token(v)); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, v)
+	}
+	srv := startServer(t, embedded.Config{Listen: address, Dir: dir})
+	b := openBus(t, dialURL(t, srv.URL()))
+	publish(b, "a")
+	srv.Close()
+	if err := os.CopyFS(backup, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	srv = startServer(t, embedded.Config{Listen: address, Dir: dir})
+	publish(b, "b")
+	publish(b, "c")
+	srv.Close()
+	srv = startServer(t, embedded.Config{Listen: address, Dir: backup})
+	publish(b, "d")
+	requireStored(t, b, srv.URL(), want)
+	if s := b.Stats(); s.Losses != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// A lost acknowledgement makes Publish try again under the same message id: the
+// event is stored once, and the server's "duplicate" is no loss.
+func TestPublishLostAcknowledgement(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	p := newProxy(t, srv.URL())
+	b := openBus(t, dialURL(t, p.url()))
+	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+		t.Fatal(err)
+	}
+	var lost atomic.Int64
+	p.lose(func(subject string) bool {
+		return strings.HasPrefix(subject, "_INBOX.") && lost.Add(1) == 1
+	})
+	if _, err := b.Publish(t.Context(), token("b")); err != nil {
+		t.Fatal(err)
+	}
+	if lost.Load() < 2 {
+		t.Fatal("no acknowledgement was lost")
+	}
+	_, js := plainClient(t, srv.URL())
+	if got := values(t, js); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("stored %q", got)
+	}
+	if s := b.Stats(); s.Losses != 0 || s.Acknowledged != 2 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// When no acknowledgement comes at all, the caller hears that it cannot be known.
+func TestPublishNoAcknowledgement(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	p := newProxy(t, srv.URL())
+	b := openBus(t, dialURL(t, p.url()))
+	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+		t.Fatal(err)
+	}
+	var lost atomic.Int64
+	p.lose(func(subject string) bool {
+		lost.Add(1)
+		return strings.HasPrefix(subject, "_INBOX.")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err := b.Publish(ctx, token("b")); !errors.Is(err, bus.ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	// Closing ends a call in flight.
+	lost.Store(0)
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.Publish(context.Background(), token("c"))
+		done <- err
+	}()
+	waitFor(t, "the call is in flight", func() bool { return lost.Load() > 0 })
+	b.Close()
+	if err := <-done; !errors.Is(err, bus.ErrClosed) || !errors.Is(err, bus.ErrNotAcknowledged) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Everything may be closed in any order, and more than once.
+func TestCloseBusInAnyOrder(t *testing.T) {
+	noLeaks(t)
+	for _, order := range []string{"bcs", "bsc", "cbs", "csb", "sbc", "scb"} {
+		srv, err := embedded.Start(t.Context(), embedded.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: iss})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Publish(t.Context(), token("x")); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			for _, what := range order {
+				switch what {
+				case 'b':
+					b.Close()
+				case 'c':
+					conn.Close()
+				case 's':
+					srv.Close()
+				}
+			}
+		}
+		if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrClosed) {
+			t.Errorf("%s: %v", order, err)
+		}
+		if _, err := bus.Open(t.Context(), conn, bus.Config{}); !errors.Is(err, bus.ErrClosed) {
+			t.Errorf("%s: open on a closed connection: %v", order, err)
+		}
+	}
+	// A closed connection under an open Bus.
+	srv := startServer(t, embedded.Config{})
+	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := openBus(t, conn)
+	conn.Close()
+	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("connection closed: %v", err)
+	}
+}

@@ -1,0 +1,493 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+const iss = "https://auth.example.com"
+
+// noLeaks fails the test if a goroutine outlives it. Call it first.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
+func startServer(t *testing.T, cfg embedded.Config) *embedded.Server {
+	t.Helper()
+	srv, err := embedded.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	return srv
+}
+
+func openBus(t *testing.T, conn *bus.Conn) *bus.Bus {
+	t.Helper()
+	b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: iss})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// publishing starts a server and a Bus on it.
+func publishing(t *testing.T, cfg embedded.Config) (*embedded.Server, *bus.Bus) {
+	t.Helper()
+	srv := startServer(t, cfg)
+	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return srv, openBus(t, conn)
+}
+
+// plainClient is what somebody else connects with.
+func plainClient(t *testing.T, url string, opts ...nats.Option) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc, js
+}
+
+func theStream(t *testing.T, js jetstream.JetStream) jetstream.Stream {
+	t.Helper()
+	s, err := js.Stream(t.Context(), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// values returns the value members of the events in the stream, in its order.
+func values(t *testing.T, js jetstream.JetStream) []string {
+	t.Helper()
+	s := theStream(t, js)
+	var list []string
+	info := s.CachedInfo()
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+		msg, err := s.GetMsg(t.Context(), seq)
+		if err != nil {
+			continue // a hole
+		}
+		var e struct{ Value string }
+		if err := json.Unmarshal(msg.Data, &e); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, e.Value)
+	}
+	return list
+}
+
+// waitFor polls until the condition holds, for at most 30 s.
+func waitFor(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func token(value string) revoke.Event { return revoke.Event{Kind: revoke.Token, Value: value} }
+
+func TestPublish(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+
+	before := time.Now()
+	r, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Subject, Value: "user-1", Keep: []string{"kept"}, Reason: "password_change"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := r.Event
+	if r.Sequence != 1 || r.ID == "" || r.ID != e.ID || e.Issuer != iss || r.Time.Before(before) || e.At.Before(before) ||
+		e.Before.Before(before.Add(2*time.Second)) || e.Until.Before(before.Add(90*24*time.Hour)) {
+		t.Errorf("receipt %+v", r)
+	}
+	msg, err := theStream(t, js).GetMsg(t.Context(), r.Sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := bus.Subject(iss, revoke.Subject); msg.Subject != want {
+		t.Errorf("subject %s, want %s", msg.Subject, want)
+	}
+	var wire map[string]any
+	if err := json.Unmarshal(msg.Data, &wire); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"v": 1.0, "id": r.ID, "iss": iss, "kind": "subject", "value": "user-1", "reason": "password_change",
+		"before": float64(e.Before.UnixMilli()), "until": float64(e.Until.UnixMilli()),
+	} {
+		if wire[name] != want {
+			t.Errorf("on the wire %s is %v, want %v", name, wire[name], want)
+		}
+	}
+	// The message outlives the event, but not for ever.
+	life, err := time.ParseDuration(msg.Header.Get("Nats-TTL"))
+	if min := e.Until.Add(15 * time.Minute).Sub(r.Time); err != nil || life < min || life > min+5*time.Second || life%time.Second != 0 {
+		t.Errorf("TTL %s, want %s rounded up; %v", life, min, err)
+	}
+	if id := msg.Header.Get("Nats-Msg-Id"); len(id) != 64 || strings.Contains(id, r.ID) {
+		t.Errorf("message id %q", id)
+	}
+	if s := b.Stats(); s.Acknowledged != 1 || s.Losses != 0 || len(s.Unsafe) != 0 || len(s.Weak) != 2 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// Invariant 9: what cannot take effect is refused, and nothing of it is sent.
+func TestPublishRefusals(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+	now := time.Now()
+	for name, e := range map[string]revoke.Event{
+		"other issuer":     {Kind: revoke.Token, Value: "x", Issuer: "https://auth.example.org"},
+		"trailing slash":   {Kind: revoke.Token, Value: "x", Issuer: iss + "/"},
+		"no kind":          {Value: "x"},
+		"no value":         {Kind: revoke.Session},
+		"65 keeps":         {Kind: revoke.Subject, Value: "x", Keep: strings.Split(strings.Repeat("s,", 64)+"s", ",")},
+		"future cutoff":    {Kind: revoke.Subject, Value: "x", Before: now.Add(time.Hour)},
+		"seconds":          {Kind: revoke.Subject, Value: "x", Before: time.UnixMilli(now.Unix())},
+		"until too far":    {Kind: revoke.Token, Value: "x", Until: now.Add(100 * 24 * time.Hour)},
+		"key by kid":       {Kind: revoke.Key, Value: "kid-1"},
+		"bad UTF-8":        {Kind: revoke.Token, Value: "\xff"},
+		"value over bound": {Kind: revoke.Token, Value: strings.Repeat("x", 513)},
+	} {
+		if _, err := b.Publish(t.Context(), e); !errors.Is(err, revoke.ErrInvalidEvent) {
+			t.Errorf("%s: %v", name, err)
+		}
+		// One bad event refuses a whole batch, before anything is sent.
+		results, err := b.PublishAll(t.Context(), []revoke.Event{token("good"), e})
+		if !errors.Is(err, revoke.ErrInvalidEvent) || len(results) != 2 || results[0].Err == nil {
+			t.Errorf("%s, in a batch: %v", name, err)
+		}
+	}
+	if got := values(t, js); len(got) != 0 {
+		t.Errorf("stored: %q", got)
+	}
+	// The good twins.
+	for _, e := range []revoke.Event{
+		{Kind: revoke.Token, Value: "x", Issuer: iss},
+		{Kind: revoke.Subject, Value: "x", Keep: strings.Split(strings.Repeat("s,", 63)+"s", ","), Before: now},
+		{Kind: revoke.Key, Value: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"},
+		{Kind: revoke.Issuer},
+		{Kind: revoke.Token, Value: strings.Repeat("x", 512), Until: now.Add(time.Minute)},
+	} {
+		if _, err := b.Publish(t.Context(), e); err != nil {
+			t.Errorf("%s: %v", e.Kind, err)
+		}
+	}
+
+	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	follower, err := bus.Open(t.Context(), conn, bus.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer follower.Close()
+	if _, err := follower.Publish(t.Context(), token("x")); err == nil {
+		t.Error("a Bus without an issuer publishes")
+	}
+}
+
+func TestPublishLargestEvent(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{})
+	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	worst := strings.Repeat("\x01", revoke.MaxValueBytes) // six bytes of JSON each
+	b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: worst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	e := revoke.Event{Kind: revoke.Subject, Value: worst}
+	for range revoke.MaxKeep {
+		e.Keep = append(e.Keep, worst)
+	}
+	if _, err := b.Publish(t.Context(), e); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPublishAllConcurrently(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+	const callers, each = 4, 150
+	var mu sync.Mutex
+	seen := map[uint64]string{}
+	record := func(r bus.Receipt, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if other, ok := seen[r.Sequence]; ok || err != nil {
+			t.Errorf("%s: sequence %d, as %s; %v", r.Event.Value, r.Sequence, other, err)
+		}
+		seen[r.Sequence] = r.Event.Value
+	}
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := range each {
+				record(b.Publish(t.Context(), token(fmt.Sprintf("single-%d-%d", c, i))))
+			}
+		})
+		wg.Go(func() {
+			var batch []revoke.Event
+			for i := range each {
+				batch = append(batch, token(fmt.Sprintf("batch-%d-%d", c, i)))
+			}
+			results, err := b.PublishAll(t.Context(), batch)
+			if err != nil {
+				t.Error(err)
+			}
+			for i, r := range results {
+				if r.Receipt.Event.Value != batch[i].Value {
+					t.Errorf("result %d is of %s", i, r.Receipt.Event.Value)
+				}
+				record(r.Receipt, r.Err)
+			}
+		})
+	}
+	wg.Wait()
+	if s := b.Stats(); s.Acknowledged != 2*callers*each || s.Losses != 0 {
+		t.Errorf("stats %+v", s)
+	}
+	for seq, want := range seen {
+		msg, err := theStream(t, js).GetMsg(t.Context(), seq)
+		if err != nil || !strings.Contains(string(msg.Data), `"`+want+`"`) {
+			t.Errorf("at %d: not %s, %v", seq, want, err)
+		}
+	}
+	if results, err := b.PublishAll(t.Context(), nil); err != nil || len(results) != 0 {
+		t.Errorf("empty batch: %v, %v", results, err)
+	}
+}
+
+// What forgets is refused, with everything that is wrong with it.
+func TestPublishUnsafeStream(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+	if _, err := b.Publish(t.Context(), token("good")); err != nil {
+		t.Fatal(err)
+	}
+	good := theStream(t, js).CachedInfo().Config
+	spoilt := good
+	spoilt.MaxAge = time.Hour
+	spoilt.Discard = jetstream.DiscardOld
+	if _, err := js.UpdateStream(t.Context(), spoilt); err != nil {
+		t.Fatal(err)
+	}
+	b2 := openBus(t, dialURL(t, srv.URL()))
+	_, err := b2.Publish(t.Context(), token("x"))
+	if !errors.Is(err, bus.ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || !strings.Contains(err.Error(), "discard") {
+		t.Errorf("error %v", err)
+	}
+	if s := b2.Stats(); len(s.Unsafe) != 2 {
+		t.Errorf("stats %+v", s)
+	}
+	if _, err := js.UpdateStream(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the mended stream is accepted", func() bool {
+		_, err := b2.Publish(t.Context(), token("mended"))
+		return err == nil
+	})
+
+	// Without its horizons nobody knows for how long to keep anything.
+	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	bare := good
+	bare.Metadata = nil
+	if _, err := js.CreateStream(t.Context(), bare); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openBus(t, dialURL(t, srv.URL())).Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrStreamUnsafe) {
+		t.Errorf("no metadata: %v", err)
+	}
+}
+
+func dialURL(t *testing.T, url string) *bus.Conn {
+	t.Helper()
+	conn, err := bus.Dial(t.Context(), url, bus.DialConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// The limits are graded, and heartbeats always fit.
+func TestPublishFull(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
+	_, js := plainClient(t, srv.URL())
+
+	bulky := func(kind revoke.Kind) revoke.Event {
+		e := revoke.Event{Kind: kind, Value: "v"}
+		if kind == revoke.Subject {
+			for range revoke.MaxKeep {
+				e.Keep = append(e.Keep, strings.Repeat("s", revoke.MaxValueBytes))
+			}
+		}
+		return e
+	}
+	fill := func() float64 {
+		info := theStream(t, js).CachedInfo()
+		return float64(info.State.Bytes) / float64(info.Config.MaxBytes)
+	}
+	var batch []revoke.Event
+	for range 600 {
+		batch = append(batch, bulky(revoke.Subject))
+	}
+	results, err := b.PublishAll(t.Context(), batch)
+	if f := fill(); !errors.Is(err, bus.ErrFull) || f < 0.75 || f > 0.81 {
+		t.Fatalf("a batch filled %.3f: %v", f, err)
+	}
+	stored := 0
+	for _, r := range results {
+		if r.Err == nil {
+			stored++
+		}
+	}
+	if s := b.Stats(); uint64(stored) != s.Acknowledged {
+		t.Errorf("%d results without an error, %d acknowledged", stored, s.Acknowledged)
+	}
+
+	if _, err := b.Publish(t.Context(), token("single")); err != nil {
+		t.Fatalf("beyond the batch limit: %v", err)
+	}
+	for err = nil; err == nil; {
+		_, err = b.Publish(t.Context(), bulky(revoke.Subject)) // up to 97 %
+	}
+	if f := fill(); !errors.Is(err, bus.ErrFull) || f < 0.95 || f > 0.98 {
+		t.Fatalf("mass events filled %.3f: %v", f, err)
+	}
+	if _, err := b.Publish(t.Context(), token("single")); !errors.Is(err, bus.ErrFull) {
+		t.Errorf("a single event beyond 90 %%: %v", err)
+	}
+	if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Issuer}); err != nil {
+		t.Errorf("the red button no longer fits: %v", err)
+	}
+	if _, err := js.Publish(t.Context(), bus.HeartbeatSubject, []byte(`{"v":1}`)); err != nil {
+		t.Errorf("a heartbeat no longer fits: %v", err)
+	}
+	if s := b.Stats(); s.Fill < 0.95 || s.Fill > 1 {
+		t.Errorf("stats %+v", s)
+	}
+	// Nothing was dropped to make room.
+	if info := theStream(t, js).CachedInfo(); info.State.FirstSeq != 1 || info.State.NumDeleted != 0 {
+		t.Errorf("stream state %+v", info.State)
+	}
+}
+
+// The server's own refusal is understood too, when others have filled the stream.
+func TestPublishFullByOthers(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
+	_, js := plainClient(t, srv.URL())
+	if _, err := b.Publish(t.Context(), token("a")); err != nil { // reads the fill
+		t.Fatal(err)
+	}
+	var err error
+	for n := 200 << 10; n > 100; n /= 2 {
+		for err = nil; err == nil; {
+			_, err = js.Publish(t.Context(), "revocations.v1.other", make([]byte, n))
+		}
+	}
+	_, err = b.Publish(t.Context(), token("b"))
+	api := (*jetstream.APIError)(nil)
+	if !errors.Is(err, bus.ErrFull) || !errors.As(err, &api) || api.ErrorCode != 10077 {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestPublishNoStream(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	conn := dialURL(t, srv.URL())
+	b := openBus(t, conn)
+	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrNoStream) || errors.Is(err, bus.ErrNotAcknowledged) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := b.PublishAll(t.Context(), []revoke.Event{token("x")}); !errors.Is(err, bus.ErrNoStream) {
+		t.Errorf("error %v", err)
+	}
+	if err := bus.CreateStream(t.Context(), conn, bus.StreamConfig{Replicas: 1}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the new stream is found", func() bool {
+		_, err := b.Publish(t.Context(), token("x"))
+		return err == nil
+	})
+	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrNoStream) {
+		t.Errorf("after the stream was deleted: %v", err)
+	}
+}
+
+// Invariant 9: a connection without the right to publish hears why, at once.
+func TestPublishNotPermitted(t *testing.T) {
+	noLeaks(t)
+	url := serverWithUsers(t)
+	admin := dialURL(t, strings.Replace(url, "//", "//admin:a@", 1))
+	if err := bus.CreateStream(t.Context(), admin, bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	b := openBus(t, dialURL(t, strings.Replace(url, "//", "//sessions:s@", 1)))
+	if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Session, Value: "sid"}); err != nil {
+		t.Errorf("permitted: %v", err)
+	}
+	_, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Issuer})
+	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "permissions violation") || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("not permitted: %v", err)
+	}
+}
