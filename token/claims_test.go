@@ -1,7 +1,6 @@
 package token_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -289,8 +288,5 @@ func TestClaimsPrintNoToken(t *testing.T) {
 				t.Errorf("%q contains %q", s, part)
 			}
 		}
-	}
-	if j, err := json.Marshal(c); err != nil || string(j) != "{}" {
-		t.Errorf("json.Marshal = %s, %v", j, err)
 	}
 }
