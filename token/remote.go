@@ -1,0 +1,335 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// RemoteKeysConfig configures [RemoteKeys].
+type RemoteKeysConfig struct {
+	// Algorithms are those that the keys may be used for, as in [ParseKeySet]. Nil
+	// means every public-key algorithm. Name one if the issuer publishes RSA keys
+	// without alg.
+	Algorithms []Algorithm
+
+	// RefreshInterval is after how long the keys are fetched again at the latest,
+	// when they are used; a shorter max-age of the response is followed. A key that the
+	// issuer has withdrawn stops verifying within twice this time, while its server
+	// answers. Zero means 5 min; at least MinInterval.
+	RefreshInterval time.Duration
+
+	// MinInterval is the shortest time between two fetches for tokens with an unknown
+	// kid, and the shortest max-age that is followed: strangers cannot make us flood
+	// the issuer. Zero means 10 s; at least 1 s.
+	MinInterval time.Duration
+
+	// MaxAge is how long the last keys are good while their server does not answer.
+	// Zero means an hour, by when every token from before the outage has expired; at
+	// least RefreshInterval.
+	MaxAge time.Duration
+
+	// Timeout bounds one fetch, whoever waits for it. Zero means 10 s.
+	Timeout time.Duration
+
+	// Transport makes the requests, with the issuer's private CA for example. Nil
+	// means one of our own, which takes a proxy from the environment.
+	Transport http.RoundTripper
+
+	// InsecureAllowHTTP allows an http URL. Whoever is on the path between here and
+	// there then chooses the keys, and with them issues tokens for every user. It is
+	// meant for a server on the same machine.
+	InsecureAllowHTTP bool
+
+	// Logger hears of fetches that failed and of keys that are not used. Nil means
+	// silent.
+	Logger *slog.Logger
+}
+
+// A RemoteKeySet is the [KeySet] of an issuer that publishes a JWK Set. It is
+// fetched when it is needed, never on a schedule, by at most one request at a
+// time. Its methods may be called concurrently.
+type RemoteKeySet struct {
+	cfg    RemoteKeysConfig
+	url    string
+	client *http.Client
+	ctx    context.Context // ends at Close
+	cancel context.CancelFunc
+	done   sync.WaitGroup // the fetch under way
+
+	current atomic.Pointer[remoteKeys] // nil until a fetch succeeded, and after Close
+
+	mu       sync.Mutex // guards the rest, which says when to fetch
+	flight   *flight    // the fetch under way, or nil
+	attempt  revoke.Instant
+	unknown  revoke.Instant // the last fetch for an unknown kid
+	failures int            // since the last success
+	lastErr  error          // of the last fetch
+	closed   bool
+}
+
+// A remoteKeys is immutable: what one fetch found.
+type remoteKeys struct {
+	keys  *StaticKeySet // nil if none is usable
+	at    revoke.Instant
+	fresh time.Duration // until the next fetch is due
+}
+
+// A flight is one fetch. The goroutine that owns it closes done, once.
+type flight struct{ done chan struct{} }
+
+var errClosed = errors.New("key set closed")
+
+// RemoteKeys returns the keys published at rawURL, which must be an https URL. It
+// waits for the first fetch as long as ctx and cfg.Timeout allow. A server that
+// cannot be reached is no error: the set answers [ErrKeysUnavailable] and goes on
+// trying whenever it is asked. Close it at the end.
+//
+// Redirects are followed within the same scheme and host, and no cookies are kept.
+func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil:
+		return nil, errors.New("token: RemoteKeys: malformed URL") // err quotes it
+	case u.User != nil:
+		return nil, errors.New("token: RemoteKeys: credentials in the URL")
+	case u.Host == "" || u.Fragment != "":
+		return nil, errors.New("token: RemoteKeys: the URL has no host, or a fragment")
+	case u.Scheme == "http" && !cfg.InsecureAllowHTTP:
+		return nil, errors.New("token: RemoteKeys: http lets whoever is on the path choose the keys (InsecureAllowHTTP says so aloud)")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("token: RemoteKeys: scheme %q is not https", u.Scheme)
+	}
+	s := &RemoteKeySet{cfg: cfg, url: u.String(), client: &http.Client{Transport: cfg.Transport, CheckRedirect: sameOrigin}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	f, _ := s.start(revoke.Now(), false)
+	_ = s.wait(ctx, f) // the set heals by itself
+	return s, nil
+}
+
+func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
+	var err error
+	set := func(name string, field *time.Duration, zero, least time.Duration) {
+		if *field == 0 {
+			*field = max(zero, least)
+		}
+		if *field < least && err == nil {
+			err = fmt.Errorf("token: RemoteKeysConfig.%s %s is below %s", name, *field, least)
+		}
+	}
+	set("MinInterval", &c.MinInterval, 10*time.Second, time.Second)
+	set("RefreshInterval", &c.RefreshInterval, 5*time.Minute, c.MinInterval)
+	set("MaxAge", &c.MaxAge, time.Hour, c.RefreshInterval)
+	set("Timeout", &c.Timeout, 10*time.Second, time.Millisecond)
+	if err != nil {
+		return c, err
+	}
+	for _, alg := range c.Algorithms {
+		if !alg.known() || alg.symmetric() {
+			return c, fmt.Errorf("token: RemoteKeysConfig.Algorithms holds %q, which is no algorithm of public keys", alg)
+		}
+	}
+	c.Algorithms = slices.Clone(c.Algorithms)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Transport == nil {
+		c.Transport = newTransport()
+	}
+	return c, nil
+}
+
+// Lookup implements [KeySet]. It waits for a fetch, as long as ctx allows, if there
+// are no keys yet, if they are older than MaxAge, if kid is unknown and
+// MinInterval has passed, and after a long time without use.
+func (s *RemoteKeySet) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
+	now := revoke.Now()
+	if c := s.current.Load(); c != nil && now.Since(c.at) < c.fresh {
+		if key := c.find(kid, alg); key != nil {
+			return key, nil
+		}
+	}
+	return s.refreshed(ctx, kid, alg, now)
+}
+
+// refreshed answers when the keys at hand do not settle it.
+func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm, now revoke.Instant) (*Key, error) {
+	for {
+		key, age, fresh := s.known(kid, alg, now)
+		failing := s.failure() != nil
+		f, joined := s.start(now, key == nil)
+		switch {
+		case key != nil && (f == nil || failing || age < 2*fresh):
+			return key, nil // the fetch goes on by itself
+		case f == nil:
+			return s.verdict(kid, alg)
+		}
+		if err := s.wait(ctx, f); err != nil {
+			return nil, fmt.Errorf("token: %w: waiting for the key set: %w", ErrKeysUnavailable, err)
+		}
+		// A fetch that was under way may have been answered before the key was published.
+		if key, err := s.verdict(kid, alg); !joined || !errors.Is(err, ErrUnknownKey) {
+			return key, err
+		}
+		now = revoke.Now()
+	}
+}
+
+// verdict answers without fetching anything.
+func (s *RemoteKeySet) verdict(kid string, alg Algorithm) (*Key, error) {
+	key, age, _ := s.known(kid, alg, revoke.Now())
+	err := s.failure()
+	switch {
+	case key != nil:
+		return key, nil
+	case err != nil: // the key may have been published since
+		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
+	case age >= s.cfg.MaxAge:
+		return nil, fmt.Errorf("token: %w: the key set is too old", ErrKeysUnavailable)
+	}
+	return nil, ErrUnknownKey
+}
+
+// known returns what the keys at hand hold, if they are not too old, and their age.
+func (s *RemoteKeySet) known(kid string, alg Algorithm, now revoke.Instant) (key *Key, age, fresh time.Duration) {
+	c := s.current.Load()
+	if c == nil {
+		return nil, s.cfg.MaxAge, 0
+	}
+	if age = now.Since(c.at); age < s.cfg.MaxAge {
+		key = c.find(kid, alg)
+	}
+	return key, age, c.fresh
+}
+
+func (c *remoteKeys) find(kid string, alg Algorithm) *Key {
+	if c.keys == nil {
+		return nil
+	}
+	key, err := c.keys.Lookup(context.Background(), kid, alg)
+	if err != nil {
+		return nil
+	}
+	return key
+}
+
+func (s *RemoteKeySet) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastErr
+}
+
+// start joins the fetch under way, or starts one if it is time, or returns nil.
+func (s *RemoteKeySet) start(now revoke.Instant, unknownKey bool) (f *flight, joined bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.flight != nil {
+		return s.flight, true
+	}
+	c := s.current.Load()
+	due := c == nil || now.Since(c.at) >= c.fresh
+	switch {
+	case s.failures > 0 && now.Since(s.attempt) < backoff(s.failures):
+		return nil, false
+	case s.failures > 0, due:
+	case unknownKey && (s.unknown.IsZero() || now.Since(s.unknown) >= s.cfg.MinInterval):
+		s.unknown = now
+	default:
+		return nil, false
+	}
+	s.attempt = now
+	f = &flight{make(chan struct{})}
+	s.flight = f
+	s.done.Go(func() { s.fly(f, now) })
+	return f, false
+}
+
+// backoff is how long after its n-th failure in a row a fetch may be tried again.
+func backoff(n int) time.Duration {
+	d := time.Second << min(n-1, 5)
+	return d - rand.N(d/4)
+}
+
+// fly fetches once and ends.
+func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
+	defer cancel()
+	keys, maxAge, err := s.fetch(ctx)
+	next := &remoteKeys{keys: keys, at: now, fresh: s.freshFor(maxAge)}
+
+	s.mu.Lock()
+	old := s.current.Load()
+	switch {
+	case s.closed:
+	case err == nil, errors.Is(err, errNoUsableKey): // what the server withdrew is gone
+		s.current.Store(next)
+	}
+	s.lastErr = err
+	if err == nil {
+		s.failures = 0
+	} else {
+		s.failures++
+	}
+	s.flight = nil
+	failures, closed := s.failures, s.closed
+	s.mu.Unlock()
+	close(f.done)
+
+	switch {
+	case closed:
+	case err != nil:
+		s.cfg.Logger.Warn("token: fetching keys failed", "url", s.url, "error", err, "failures", failures)
+	case len(keys.skipped) > 0 && (old == nil || old.keys == nil || !slices.Equal(old.keys.skipped, keys.skipped)):
+		s.cfg.Logger.Warn("token: keys not used", "url", s.url, "used", keys.Len(), "skipped", keys.skipped)
+	}
+}
+
+// freshFor returns how long keys with that max-age, negative if there is none, are
+// used before they are fetched again. It varies by a tenth, so that services that
+// started together do not fetch together for ever.
+func (s *RemoteKeySet) freshFor(maxAge time.Duration) time.Duration {
+	d := s.cfg.RefreshInterval
+	if maxAge >= 0 {
+		d = min(d, max(maxAge, s.cfg.MinInterval))
+	}
+	return d - rand.N(d/10)
+}
+
+// wait waits for f, at most until ctx ends.
+func (s *RemoteKeySet) wait(ctx context.Context, f *flight) error {
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends the fetch under way and waits for it. The set then answers
+// [ErrKeysUnavailable]. Further calls do nothing. The error is always nil.
+func (s *RemoteKeySet) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.done.Wait()
+	s.current.Store(nil)
+	s.mu.Lock()
+	s.lastErr = errClosed
+	s.mu.Unlock()
+	return nil
+}
