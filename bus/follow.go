@@ -215,10 +215,12 @@ func (f *Follower) run() {
 		if !f.b.nc.IsConnected() {
 			reason = revoke.ReasonDisconnected
 		}
-		f.end(reason, err, slog.LevelWarn)
-		if mono(began, revoke.Now()) >= maxPause {
-			failures = 0 // it worked for a while
+		// The connection spaces its attempts itself; all else has to work for a while.
+		worked := f.report.Load().err == nil
+		if worked && reason == revoke.ReasonDisconnected || mono(began, revoke.Now()) >= maxPause {
+			failures = 0
 		}
+		f.end(reason, err, slog.LevelWarn)
 		f.pause(pauseAfter(failures))
 		failures++
 	}
@@ -234,7 +236,12 @@ var (
 // follow lives through one subscription and returns why it ended.
 func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	epoch := f.b.nc.Stats().Reconnects
-	info, hazards, err := f.b.info(f.ctx)
+	var info revoke.LogInfo
+	var hazards []string
+	err := f.connected(func(ctx context.Context) (err error) {
+		info, hazards, err = f.b.info(ctx)
+		return err
+	})
 	if err != nil {
 		return f.reason(err), err
 	}
@@ -242,11 +249,18 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	at := f.feed.Begin(now, info)
 	f.begun.Add(1)
 	f.changed.wake()
-	s, err := f.b.subscribe(f.ctx, at, epoch, f.idle)
+	var s *subscription
+	err = f.connected(func(ctx context.Context) (err error) {
+		s, err = f.b.subscribe(ctx, at, f.idle)
+		return err
+	})
 	if err != nil {
 		return f.reason(err), err
 	}
 	defer s.close()
+	if f.moved(epoch) || !f.b.nc.IsConnected() {
+		return revoke.ReasonDisconnected, errDisconnected
+	}
 
 	now = revoke.Now()
 	anchorBy := now.Add(revoke.AnchorTimeout)
@@ -266,7 +280,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 				continue
 			}
 			// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
-			if f.b.nc.Stats().Reconnects != epoch {
+			if f.moved(epoch) {
 				return revoke.ReasonDisconnected, errDisconnected
 			}
 			beat, err := f.apply(now, s, m)
@@ -292,7 +306,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			f.heart.asked = true
 			timer.Reset(min(f.heart.in(revoke.Now()), f.idle))
 		case <-f.events:
-			if !f.b.nc.IsConnected() || f.b.nc.Stats().Reconnects != epoch {
+			if f.moved(epoch) || !f.b.nc.IsConnected() {
 				return revoke.ReasonDisconnected, errDisconnected
 			}
 		case <-f.ctx.Done():
@@ -300,6 +314,35 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		}
 	}
 }
+
+// connected makes a call whose context ends with the connection: no answer comes
+// over the next.
+func (f *Follower) connected(call func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(f.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-f.events:
+				if !f.b.nc.IsConnected() {
+					cancel(errDisconnected)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	err := call(ctx)
+	cancel(nil)
+	wg.Wait()
+	if err != nil && context.Cause(ctx) == errDisconnected {
+		return errDisconnected
+	}
+	return err
+}
+
+// moved reports whether the connection is another than it was.
+func (f *Follower) moved(epoch uint64) bool { return f.b.nc.Stats().Reconnects != epoch }
 
 // apply hands one record to the feed and tells whether it was a heartbeat.
 func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat bool, err error) {
@@ -369,6 +412,8 @@ func (f *Follower) reason(err error) revoke.Reason {
 		return revoke.ReasonNoStream
 	case errors.Is(err, ErrClosed):
 		return revoke.ReasonClosed
+	case errors.Is(err, errDisconnected):
+		return revoke.ReasonDisconnected
 	case errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
 		return revoke.ReasonNotPermitted
 	case errors.Is(err, errEnded):

@@ -20,7 +20,7 @@ import (
 const (
 	pullMessages = 2500
 	pullBytes    = 16 << 20
-	pullExpiry   = 30 * time.Second
+	pullExpiry   = 30 // times the idle interval
 )
 
 const (
@@ -39,7 +39,6 @@ const (
 type subscription struct {
 	b        *Bus
 	gen      uint64
-	epoch    uint64 // of the connection
 	consumer string
 	idle     time.Duration // how often the server says that it is there
 	inbox    string
@@ -53,9 +52,9 @@ type subscription struct {
 
 // subscribe creates the consumer where at says and asks for messages. What it
 // leaves behind when it fails, the server removes.
-func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, epoch uint64, idle time.Duration) (*subscription, error) {
+func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration) (*subscription, error) {
 	s := &subscription{
-		b: b, gen: at.Generation, epoch: epoch, idle: idle,
+		b: b, gen: at.Generation, idle: idle,
 		consumer: "hybridtoken-" + rand.Text(), // two consumers of one name would halve the log between them
 		inbox:    b.nc.NewInbox(),
 		msgs:     make(chan *nats.Msg, 2*pullMessages+64),
@@ -96,7 +95,7 @@ func (s *subscription) api(verb string) string {
 func (s *subscription) pull() error {
 	for s.wantMessages <= pullMessages && s.wantBytes <= pullBytes {
 		request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
-			pullMessages, pullBytes, pullExpiry.Nanoseconds(), s.idle.Nanoseconds())
+			pullMessages, pullBytes, (pullExpiry * s.idle).Nanoseconds(), s.idle.Nanoseconds())
 		if err := s.b.nc.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
 			return fmt.Errorf("bus: ask for messages: %w", streamError(err))
 		}

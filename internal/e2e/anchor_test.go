@@ -1,0 +1,324 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// An anchored is a follower on a server whose log is about to be tampered with.
+type anchored struct {
+	*broker
+	list     *revoke.List
+	follower *bus.Follower
+	log      journal
+	known    []revoke.Identity // revoked and applied before
+}
+
+func newAnchored(t *testing.T) *anchored {
+	a := &anchored{broker: newBroker(t, nil)}
+	createStream(t, dial(t, a.url()), bus.StreamConfig{})
+	a.known = append(a.known, revokeSession(t, a.url(), "known-1"))
+	cfg := quick
+	cfg.Logger = a.log.logger()
+	a.list = newList(t, cfg)
+	a.follower = follow(t, open(t, dial(t, a.url()), bus.Config{Logger: cfg.Logger}), a.list)
+	waitFresh(t, a.follower)
+	return a
+}
+
+// settle waits until the follower has proven something newer than now, and says how
+// it got there.
+func (a *anchored) settle(t *testing.T) revoke.Stats {
+	t.Helper()
+	now := revoke.Now()
+	eventually(t, "proven again", func() bool { return a.list.Status(revoke.Now()).Proven.Mono > now.Mono })
+	barrier(t, a.follower)
+	mustRefuse(t, a.list, a.known...) // invariant 3: whatever the broker did
+	mustPass(t, a.list, session("never revoked"))
+	return a.list.Stats(revoke.Now())
+}
+
+// watch checks invariant 1 without a pause until stop is called: whenever the list is
+// proven up to an instant after since, it refuses all of the ids, which were
+// acknowledged before. It counts how often it looked in time.
+func (a *anchored) watch(t *testing.T, since revoke.Instant, ids ...revoke.Identity) (stop func()) {
+	t.Helper()
+	quit := make(chan struct{})
+	var wg sync.WaitGroup
+	looks := 0
+	wg.Go(func() {
+		for {
+			proven := a.list.Status(revoke.Now()).Proven // before the check
+			if proven.Mono > since.Mono {
+				for _, id := range ids {
+					if !refused(a.list, id) {
+						t.Errorf("proven %v after, yet session %s passes", proven.Time().Sub(since.Time()), id.Session)
+						return
+					}
+				}
+			} else {
+				looks++
+			}
+			select {
+			case <-quit:
+				return
+			default:
+			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		close(quit)
+		wg.Wait()
+		if looks == 0 {
+			t.Error("watched too late to see anything")
+		}
+	})
+}
+
+// The first of the judged: a plain restart. The cursor is still there, nothing is
+// read again, nobody becomes stale.
+func TestAnchorPlainRestart(t *testing.T) {
+	a := newAnchored(t)
+	for i := range 3 {
+		a.stop()
+		a.start()
+		a.known = append(a.known, revokeSession(t, a.url(), fmt.Sprint("after-restart-", i)))
+		s := a.settle(t)
+		if s.Replays != 1 || s.AnchorsLost != 0 || s.Gaps != 0 {
+			t.Errorf("restart %d: %d replays, %d anchors lost, %d gaps", i, s.Replays, s.AnchorsLost, s.Gaps)
+		}
+	}
+	if n := a.log.count("state changed", "to=stale"); n != 0 {
+		t.Errorf("%d times stale:\n%s", n, &a.log)
+	}
+}
+
+// The second: the disk rolled back to an earlier state and written past the
+// follower's position, while the follower is away. LastSequence, timestamps and a
+// consumer at the next sequence all look healthy. Invariants 1 and 3.
+func TestAnchorRolledBackAndWrittenPast(t *testing.T) {
+	a := newAnchored(t)
+	a.stop()
+	backup := a.copyDisk()
+	a.start()
+	a.settle(t)
+	a.known = append(a.known, revokeSession(t, a.url(), "lost-by-the-disk"))
+	barrier(t, a.follower)
+	a.stop()
+	cursor := a.follower.Status().Sequence
+
+	a.dir = backup
+	var lost []revoke.Identity
+	a.elsewhere(func(url string) {
+		if last := lastSequence(t, url); last >= cursor {
+			t.Fatalf("the backup ends at %d, not before the cursor %d", last, cursor)
+		}
+		// The events that a follower resuming after its cursor would never see.
+		for i := range 5 {
+			lost = append(lost, revokeSession(t, url, fmt.Sprint("lost-stretch-", i)))
+		}
+		_, js := plain(t, url)
+		for range cursor + 10 - lastSequence(t, url) {
+			if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Token), fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"token","value":"filler"}`, issuer)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	since := revoke.Now()
+	stop := a.watch(t, since, lost...)
+	a.start()
+	s := a.settle(t)
+	stop()
+	mustRefuse(t, a.list, lost...)
+	if s.AnchorsLost != 1 || s.Replays != 2 {
+		t.Errorf("%d anchors lost, %d replays", s.AnchorsLost, s.Replays)
+	}
+}
+
+// The same, but the log ends before the follower's position.
+func TestAnchorRolledBack(t *testing.T) {
+	a := newAnchored(t)
+	a.stop()
+	backup := a.copyDisk()
+	a.start()
+	a.settle(t)
+	a.known = append(a.known, revokeSession(t, a.url(), "lost-by-the-disk"))
+	for range 10 {
+		barrier(t, a.follower)
+	}
+	a.stop()
+	a.dir = backup
+	var lost revoke.Identity
+	a.elsewhere(func(url string) { lost = revokeSession(t, url, "lost-stretch") })
+	stop := a.watch(t, revoke.Now(), lost)
+	a.start()
+	s := a.settle(t)
+	stop()
+	mustRefuse(t, a.list, lost)
+	if s.Replays != 2 || s.AnchorsLost != 0 {
+		t.Errorf("%d replays, %d anchors lost", s.Replays, s.AnchorsLost)
+	}
+}
+
+// The third: the stream deleted and made anew, under the follower's eyes.
+func TestAnchorStreamRecreated(t *testing.T) {
+	a := newAnchored(t)
+	_, js := plain(t, a.url())
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no stream", func() bool {
+		r := a.follower.Status().Err
+		return r != nil && strings.Contains(r.Error(), bus.ErrNoStream.Error())
+	})
+	mustRefuse(t, a.list, a.known...)
+	createStream(t, dial(t, a.url()), bus.StreamConfig{})
+	fresh := revokeSession(t, a.url(), "in-the-new-stream")
+	stop := a.watch(t, revoke.Now(), fresh)
+	s := a.settle(t)
+	stop()
+	mustRefuse(t, a.list, fresh)
+	if s.Replays != 2 {
+		t.Errorf("%d replays", s.Replays)
+	}
+}
+
+// The same while the follower is away, and written past its position.
+func TestAnchorStreamRecreatedUnseen(t *testing.T) {
+	a := newAnchored(t)
+	a.stop()
+	cursor := a.follower.Status().Sequence
+	a.dir = t.TempDir()
+	var lost []revoke.Identity
+	a.elsewhere(func(url string) {
+		createStream(t, dial(t, url), bus.StreamConfig{})
+		for i := range int(cursor) + 10 {
+			lost = append(lost, revokeSession(t, url, fmt.Sprint("lost-stretch-", i)))
+		}
+	})
+	stop := a.watch(t, revoke.Now(), lost...)
+	a.start()
+	s := a.settle(t)
+	stop()
+	mustRefuse(t, a.list, lost...)
+	if s.AnchorsLost != 1 || s.Replays != 2 {
+		t.Errorf("%d anchors lost, %d replays", s.AnchorsLost, s.Replays)
+	}
+}
+
+// A stream whose disk is gone altogether: what is known stays known, and heals.
+func TestAnchorEmptied(t *testing.T) {
+	a := newAnchored(t)
+	a.stop()
+	if err := os.RemoveAll(a.dir + "/jetstream"); err != nil {
+		t.Fatal(err)
+	}
+	a.start()
+	eventually(t, "no stream", func() bool {
+		e := a.follower.Status().Err
+		return e != nil && strings.Contains(e.Error(), bus.ErrNoStream.Error())
+	})
+	mustRefuse(t, a.list, a.known...)
+	createStream(t, dial(t, a.url()), bus.StreamConfig{})
+	a.settle(t)
+}
+
+// The fourth: messages lost in flight, and no end of the connection tells of it.
+// The next delivery does; what was lost is read again. Invariant 1.
+func TestLostInFlight(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	p := newProxy(t, br.url())
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
+	a := &anchored{broker: br, list: l, follower: f}
+	waitFresh(t, f)
+	pub := open(t, dial(t, br.url()), bus.Config{})
+	subject := bus.Subject(issuer, revoke.Session)
+	for i, n := range []int{1, 2, 7} { // messages in a row
+		left := n
+		p.lose(func(s string) bool {
+			if s == subject && left > 0 {
+				left--
+				return true
+			}
+			return false
+		})
+		var lost []revoke.Identity
+		for j := range n {
+			id := session(fmt.Sprintf("lost-%d-%d", i, j))
+			publish(t, pub, revoke.Event{Kind: revoke.Session, Value: id.Session})
+			lost = append(lost, id)
+		}
+		since := revoke.Now() // all are acknowledged
+		eventually(t, "all of them refused", func() bool {
+			proven := l.Status(revoke.Now()).Proven
+			for _, id := range lost {
+				if !refused(l, id) {
+					if proven.Mono > since.Mono {
+						t.Fatalf("proven past the acknowledgement, yet session %s passes", id.Session)
+					}
+					return false
+				}
+			}
+			return true
+		})
+		a.known = append(a.known, lost...)
+		s := a.settle(t)
+		if s.Gaps != uint64(i+1) || s.Replays != 1 || s.AnchorsLost != 0 {
+			t.Errorf("%d lost: %d gaps, %d replays, %d anchors lost", n, s.Gaps, s.Replays, s.AnchorsLost)
+		}
+	}
+}
+
+// Heartbeats lost in flight are gaps like any other: none of them is proof.
+func TestHeartbeatsLostInFlight(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	p := newProxy(t, br.url())
+	cfg := quick
+	cfg.MaxStaleness = 400 * time.Millisecond
+	l := newList(t, cfg)
+	f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
+	waitFresh(t, f)
+	p.lose(func(s string) bool { return s == bus.HeartbeatSubject })
+	since := revoke.Now()
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
+	if s := f.Status(); s.Proven.Mono > since.Mono {
+		t.Errorf("proven moved without heartbeats: %+v", s)
+	}
+	p.lose(nil)
+	waitFresh(t, f)
+}
+
+// A connection that hangs, with both ends believing in it, makes the replica stale
+// and no fresher than it is; it heals when the connection does.
+func TestHangingConnection(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	p := newProxy(t, br.url())
+	cfg := quick
+	cfg.MaxStaleness = 400 * time.Millisecond
+	l := newList(t, cfg)
+	f := follow(t, open(t, dial(t, p.url(), nats.PingInterval(200*time.Millisecond)), bus.Config{}), l)
+	waitFresh(t, f)
+	p.hang()
+	id := revokeSession(t, br.url(), "meanwhile")
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
+	if refused(l, id) {
+		t.Error("the proxy does not hang")
+	}
+	p.resume()
+	barrier(t, f)
+	mustRefuse(t, l, id)
+	waitFresh(t, f)
+}

@@ -1,0 +1,314 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+const issuer = "https://auth.example.com"
+
+// deadline bounds every wait of these tests. It is generous: nothing here judges speed.
+const deadline = 20 * time.Second
+
+// A broker is a NATS server that can be stopped, started again at the same address,
+// and have its disk exchanged.
+type broker struct {
+	t    *testing.T
+	dir  string
+	port int
+	opts func(*server.Options)
+	srv  *server.Server
+}
+
+// newBroker starts a server on a new directory.
+func newBroker(t *testing.T, opts func(*server.Options)) *broker {
+	t.Helper()
+	b := &broker{t: t, dir: t.TempDir(), port: server.RANDOM_PORT, opts: opts}
+	b.start()
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *broker) start() {
+	b.t.Helper()
+	o := &server.Options{
+		ServerName: "broker", Host: "127.0.0.1", Port: b.port, StoreDir: b.dir,
+		JetStream: true, SyncAlways: true, NoSigs: true, NoLog: true,
+	}
+	if b.opts != nil {
+		b.opts(o)
+	}
+	srv, err := server.NewServer(o)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(deadline) {
+		b.t.Fatal("server not ready")
+	}
+	b.srv, b.port = srv, srv.Addr().(*net.TCPAddr).Port
+}
+
+func (b *broker) stop() {
+	if b.srv != nil {
+		b.srv.Shutdown()
+		b.srv.WaitForShutdown()
+		b.srv = nil
+	}
+}
+
+func (b *broker) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", b.port) }
+
+// copyDisk returns a copy of the stopped server's directory.
+func (b *broker) copyDisk() string {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(b.dir)); err != nil {
+		b.t.Fatal(err)
+	}
+	return dir
+}
+
+// elsewhere runs f while the server runs at another address, where no follower
+// looks for it.
+func (b *broker) elsewhere(f func(url string)) {
+	b.t.Helper()
+	other := &broker{t: b.t, dir: b.dir, port: server.RANDOM_PORT, opts: b.opts}
+	other.start()
+	defer other.stop()
+	f(other.url())
+}
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// eventually waits for a condition that nothing announces.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(deadline); time.Now().Before(end); <-tick.C {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within %s: %s", deadline, what)
+}
+
+// dial connects with short pauses between reconnects.
+func dial(t *testing.T, url string, opts ...nats.Option) *bus.Conn {
+	t.Helper()
+	conn, err := bus.Dial(within(t), url, bus.DialConfig{
+		Options: append([]nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond)}, opts...),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func open(t *testing.T, conn *bus.Conn, cfg bus.Config) *bus.Bus {
+	t.Helper()
+	if cfg.Issuer == "" {
+		cfg.Issuer = issuer
+	}
+	b, err := bus.Open(within(t), conn, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func createStream(t *testing.T, conn *bus.Conn, cfg bus.StreamConfig) {
+	t.Helper()
+	cfg.Replicas = 1
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 64 << 20
+	}
+	if err := bus.CreateStream(within(t), conn, cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// quick are intervals small enough for tests and large enough for a busy machine.
+// MaxStaleness is as in production.
+var quick = revoke.Config{HeartbeatInterval: 50 * time.Millisecond, MaxSkew: 100 * time.Millisecond}
+
+func newList(t *testing.T, cfg revoke.Config) *revoke.List {
+	t.Helper()
+	l, err := revoke.NewList(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func follow(t *testing.T, b *bus.Bus, l *revoke.List) *bus.Follower {
+	t.Helper()
+	f, err := b.Follow(within(t), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func waitFresh(t *testing.T, fs ...*bus.Follower) {
+	t.Helper()
+	for _, f := range fs {
+		if err := f.WaitFresh(within(t)); err != nil {
+			t.Fatalf("%v; status %+v", err, f.Status())
+		}
+	}
+}
+
+func barrier(t *testing.T, f *bus.Follower) {
+	t.Helper()
+	if err := f.Barrier(within(t)); err != nil {
+		t.Fatalf("%v; status %+v", err, f.Status())
+	}
+}
+
+func publish(t *testing.T, b *bus.Bus, e revoke.Event) bus.Receipt {
+	t.Helper()
+	r, err := b.Publish(within(t), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// revokeSession publishes a session event with a publisher of its own, which knows
+// nothing of what others published, and returns the token of that session.
+func revokeSession(t *testing.T, url, sid string) revoke.Identity {
+	t.Helper()
+	conn := dial(t, url)
+	defer conn.Close()
+	b := open(t, conn, bus.Config{})
+	defer b.Close()
+	publish(t, b, revoke.Event{Kind: revoke.Session, Value: sid})
+	return session(sid)
+}
+
+// session is a token of that session.
+func session(sid string) revoke.Identity {
+	return revoke.Identity{Issuer: issuer, Session: sid, Subject: "user", Token: "jti-" + sid, IssuedAt: time.Now()}
+}
+
+func check(l *revoke.List, id revoke.Identity) error {
+	return l.Check(revoke.Now(), &id, revoke.Deny())
+}
+
+func refused(l *revoke.List, id revoke.Identity) bool {
+	return errors.Is(check(l, id), revoke.ErrRevoked)
+}
+
+func mustRefuse(t *testing.T, l *revoke.List, ids ...revoke.Identity) {
+	t.Helper()
+	for _, id := range ids {
+		if err := check(l, id); !errors.Is(err, revoke.ErrRevoked) {
+			t.Fatalf("session %s: got %v, want it revoked", id.Session, err)
+		}
+	}
+}
+
+func mustPass(t *testing.T, l *revoke.List, ids ...revoke.Identity) {
+	t.Helper()
+	for _, id := range ids {
+		if err := check(l, id); err != nil {
+			t.Fatalf("session %s: %v", id.Session, err)
+		}
+	}
+}
+
+// plain returns an ordinary NATS client.
+func plain(t *testing.T, url string, opts ...nats.Option) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc, js
+}
+
+func lastSequence(t *testing.T, url string) uint64 {
+	t.Helper()
+	_, js := plain(t, url)
+	s, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.LastSeq
+}
+
+func consumers(t *testing.T, js jetstream.JetStream) int {
+	t.Helper()
+	s, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.Consumers
+}
+
+// A journal is a logger that remembers.
+type journal struct {
+	mu    sync.Mutex
+	lines []string // guarded by mu
+}
+
+func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, string(p))
+	return len(p), nil
+}
+
+// count returns how many lines contain all of the words.
+func (j *journal) count(words ...string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := 0
+next:
+	for _, line := range j.lines {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				continue next
+			}
+		}
+		n++
+	}
+	return n
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Join(j.lines, "")
+}

@@ -1,0 +1,276 @@
+package e2e_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Whatever a plain NATS client writes to the stream, the follower goes on: each
+// message is counted as what it is, none revokes what it must not, and the good
+// message after it counts.
+func TestHostileMessages(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	waitFresh(t, f)
+	_, js := plain(t, br.url())
+	send := func(m *nats.Msg) {
+		t.Helper()
+		if _, err := js.PublishMsg(within(t), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ms := func(d time.Duration) int64 { return time.Now().Add(d).UnixMilli() }
+	sessions, subjects := bus.Subject(issuer, revoke.Session), bus.Subject(issuer, revoke.Subject)
+
+	for i, c := range []struct {
+		name, subject, data string
+		fault               revoke.Fault // 0: applied
+	}{
+		{"empty", sessions, ``, revoke.FaultMalformed},
+		{"no JSON", sessions, `revoke everything`, revoke.FaultMalformed},
+		{"cut off", sessions, `{"v":1,"iss":`, revoke.FaultMalformed},
+		{"trailing", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session","value":"victim"} {}`, revoke.FaultMalformed},
+		{"duplicate member", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session","value":"a","value":"victim"}`, revoke.FaultMalformed},
+		{"an array", sessions, `[1]`, revoke.FaultMalformed},
+		{"null", sessions, `null`, revoke.FaultMalformed},
+		{"deep", sessions, strings.Repeat(`[`, 100_000), revoke.FaultMalformed},
+		{"deep object", sessions, strings.Repeat(`{"v":`, 40_000), revoke.FaultMalformed},
+		{"bad UTF-8", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session","value":"` + "\xff" + `"}`, revoke.FaultMalformed},
+		{"value a number", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session","value":7}`, revoke.FaultMalformed},
+		{"iss a list", sessions, `{"v":1,"iss":["` + issuer + `"],"kind":"session","value":"victim"}`, revoke.FaultMalformed},
+		{"version a string", sessions, `{"v":"1","iss":"` + issuer + `","kind":"session","value":"victim"}`, revoke.FaultMalformed},
+		{"no version", sessions, `{"iss":"` + issuer + `","kind":"session","value":"victim"}`, revoke.FaultMalformed},
+		{"no value", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session"}`, revoke.FaultMalformed},
+		{"value too long", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session","value":"` + strings.Repeat("x", revoke.MaxValueBytes+1) + `"}`, revoke.FaultMalformed},
+		{"huge", sessions, strings.Repeat(" ", 255<<10), revoke.FaultMalformed},
+		{"keep too long", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"victim","keep":["` + strings.Repeat(`a","`, revoke.MaxKeep) + `a"]}`, revoke.FaultMalformed},
+		{"future version", sessions, `{"v":2,"iss":"` + issuer + `","kind":"session","value":"victim"}`, revoke.FaultVersion},
+		{"future kind", bus.Subject(issuer, revoke.Session)[:len(sessions)-len("session")] + "planet", `{"v":1,"iss":"` + issuer + `","kind":"planet","value":"victim"}`, revoke.FaultKind},
+		{"wrong issuer", sessions, `{"v":1,"iss":"https://other.example.com","kind":"session","value":"victim"}`, revoke.FaultSubject},
+		{"trailing slash", sessions, `{"v":1,"iss":"` + issuer + `/","kind":"session","value":"victim"}`, revoke.FaultSubject},
+		{"wrong kind for its subject", sessions, `{"v":1,"iss":"` + issuer + `","kind":"issuer"}`, revoke.FaultSubject},
+		{"on no subject of ours", "revocations.v1.elsewhere", `{"v":1,"iss":"` + issuer + `","kind":"session","value":"victim"}`, revoke.FaultSubject},
+		{"before in seconds", subjects, fmt.Sprintf(`{"v":1,"iss":%q,"kind":"subject","value":"victim","before":%d}`, issuer, time.Now().Unix()), revoke.FaultMalformed},
+		{"negative time", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"victim","before":-5}`, revoke.FaultMalformed},
+		{"time beyond int64", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"victim","before":99999999999999999999}`, revoke.FaultMalformed},
+		{"heartbeat of nonsense", bus.HeartbeatSubject, `{"v":1}`, revoke.FaultMalformed},
+		{"heartbeat, short nonce", bus.HeartbeatSubject, fmt.Sprintf(`{"v":1,"nonce":"00","ts":%d}`, ms(0)), revoke.FaultMalformed},
+		{"heartbeat too large", bus.HeartbeatSubject, `{"v":1,"name":"` + strings.Repeat("n", 3000) + `"}`, revoke.FaultOversized},
+		{"good twin", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session","value":"twin","unknown":[{}]}`, 0},
+		{"good twin, future times", subjects, fmt.Sprintf(`{"v":1,"iss":%q,"kind":"subject","value":"clamped","before":%d,"until":%d}`, issuer, ms(1e6*time.Hour), ms(1e6*time.Hour)), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := l.Stats(revoke.Now())
+			send(&nats.Msg{Subject: c.subject, Data: []byte(c.data)})
+			after := fmt.Sprint("after-", i)
+			send(&nats.Msg{Subject: sessions, Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q}`, issuer, after)})
+			barrier(t, f)
+			mustRefuse(t, l, session(after))
+			now := l.Stats(revoke.Now())
+			if c.fault == 0 {
+				if n := now.Applied[revoke.Session] + now.Applied[revoke.Subject] - before.Applied[revoke.Session] - before.Applied[revoke.Subject]; n != 2 {
+					t.Errorf("%d events applied, want 2; faults %v", n, now.Faults)
+				}
+			} else if now.Faults[c.fault] != before.Faults[c.fault]+1 {
+				t.Errorf("faults before %v, after %v, want one more %v", before.Faults, now.Faults, c.fault)
+			}
+			victim := session("victim")
+			victim.Subject = "victim"
+			mustPass(t, l, victim)
+		})
+	}
+
+	mustRefuse(t, l, session("twin"))
+	// Absurd times are cut back to section 5's limits: who logs in later passes.
+	clamped := session("later")
+	clamped.Subject, clamped.IssuedAt = "clamped", time.Now()
+	mustRefuse(t, l, clamped)
+	clamped.IssuedAt = time.Now().Add(5 * time.Second)
+	mustPass(t, l, clamped)
+
+	// Status lines of the server's, as messages of the log: written by a publisher, they
+	// end no subscription.
+	for _, h := range []nats.Header{
+		{"Status": {"409"}, "Description": {"Consumer Deleted"}},
+		{"Status": {"100"}, "Description": {"Idle Heartbeat"}},
+		{"Status": {"408"}, "Nats-Pending-Messages": {"5000"}, "Nats-Pending-Bytes": {"1000000"}},
+		{"Status": {"503"}},
+	} {
+		send(&nats.Msg{Subject: sessions, Header: h})
+	}
+	barrier(t, f)
+	s := f.Status()
+	if s.Subscriptions != 1 || s.State != revoke.Fresh || !s.Degraded {
+		t.Errorf("at the end: %+v", s)
+	}
+	if st := l.Stats(revoke.Now()); st.Gaps != 0 || st.Replays != 1 {
+		t.Errorf("at the end: %d gaps, %d replays", st.Gaps, st.Replays)
+	}
+}
+
+// Who may read what followers ask for learns their inboxes. What is sent there can
+// end a subscription, never move the proof, and heals.
+func TestHostileInbox(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	nc, js := plain(t, br.url(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	asked := make(chan *nats.Msg, 100)
+	if _, err := nc.ChanSubscribe("$JS.API.CONSUMER.MSG.NEXT.>", asked); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
+	request := <-asked
+	_, consumer, _ := strings.Cut(request.Subject, bus.DefaultStream+".")
+	for i, c := range []struct {
+		name string
+		msg  nats.Msg
+		ends bool
+	}{
+		{"bytes", nats.Msg{Data: bytes.Repeat([]byte("x"), 100)}, false},
+		{"nothing", nats.Msg{}, false},
+		{"a reply", nats.Msg{Reply: "somewhere"}, false},
+		// The server lets no client send these.
+		{"a forged heartbeat", nats.Msg{
+			Reply: fmt.Sprintf("$JS.ACK.%s.%s.1.9.1.%d.0", bus.DefaultStream, consumer, time.Now().UnixNano()),
+			Data:  fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d}`, 1, time.Now().UnixMilli()),
+		}, false},
+		{"no record at all", nats.Msg{Reply: "$JS.ACK.nonsense"}, false},
+		{"a status", nats.Msg{Header: nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}}, true},
+	} {
+		c.msg.Subject = request.Reply
+		before := f.Status().Subscriptions
+		if err := nc.PublishMsg(&c.msg); err != nil {
+			t.Fatal(err)
+		}
+		if c.ends {
+			eventually(t, c.name+" ends the subscription", func() bool { return f.Status().Subscriptions > before })
+		}
+		id := session(fmt.Sprint("after-", i))
+		if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Session), fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q}`, issuer, id.Session)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the event after "+c.name, func() bool { return refused(l, id) })
+		if s := f.Status(); !c.ends && s.Subscriptions != before || !s.Proven.IsZero() {
+			t.Errorf("%s: %+v", c.name, s)
+		}
+	}
+	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick)), f)
+}
+
+// Heartbeats of clocks that are off prove nothing and silence nobody; a flood of
+// old ones, replayed, neither.
+func TestHostileHeartbeats(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	cfg := quick
+	cfg.MaxStaleness = 500 * time.Millisecond
+	l := newList(t, cfg)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
+	_, js := plain(t, br.url())
+	beat := func(off time.Duration) {
+		t.Helper()
+		data := fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d}`, time.Now().UnixNano(), time.Now().Add(off).UnixMilli())
+		if _, err := js.Publish(within(t), bus.HeartbeatSubject, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := func(s revoke.Stats) uint64 { return s.FutureHeartbeats + s.SkewedHeartbeats }
+	for i, off := range []time.Duration{time.Hour, -time.Hour, 250 * time.Hour, 200 * time.Millisecond, -2 * time.Second} {
+		beat(off)
+		eventually(t, "it is seen", func() bool { return seen(l.Stats(revoke.Now())) == uint64(i+1) })
+		if s := f.Status(); s.State == revoke.Fresh {
+			t.Fatalf("fresh by a heartbeat whose clock is off by %s", off)
+		}
+	}
+	eventually(t, "good twin", func() bool { beat(0); return f.Status().State == revoke.Fresh })
+	// A member whose own clock is fine is not silenced by them.
+	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	waitFresh(t, own)
+	sent := own.Status().Sent
+	eventually(t, "it goes on beating", func() bool { beat(-time.Hour); return own.Status().Sent >= sent+3 })
+	waitFresh(t, f) // by the other's heartbeats
+}
+
+// A critical event that is not understood makes replicas stale, whatever the age.
+func TestCriticalEvent(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	waitFresh(t, f)
+	_, js := plain(t, br.url())
+	for _, data := range []string{
+		`{"v":1,"iss":"` + issuer + `","kind":"session","value":"x","critical":true}`, // understood, hence harmless
+		`{"v":2,"critical":true}`,
+	} {
+		mustPass(t, l, session("any"))
+		if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Session), []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		barrier(t, f)
+	}
+	mustRefuse(t, l, session("x"))
+	if err := check(l, session("any")); !errors.Is(err, revoke.ErrStale) {
+		t.Errorf("after a critical event: %v", err)
+	}
+	if s := f.Status(); s.State != revoke.Stale || s.Reason != revoke.ReasonCritical {
+		t.Errorf("%v, %v", s.State, s.Reason)
+	}
+}
+
+// A stream that would forget is followed, and reported once.
+func TestHazardousStream(t *testing.T) {
+	br := newBroker(t, nil)
+	_, js := plain(t, br.url())
+	good := newList(t, quick)
+	_, err := js.CreateStream(within(t), jetstream.StreamConfig{
+		Name: bus.DefaultStream, Subjects: []string{"revocations.v1.>"}, AllowMsgTTL: true, MaxAge: time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log journal
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), good)
+	eventually(t, "the hazards are known", func() bool { return len(f.Status().Hazards) > 0 })
+	// Without readable horizons nothing is fresh, but the proof goes on.
+	barrier(t, f)
+	if s := f.Status(); s.State == revoke.Fresh || s.Reason != revoke.ReasonBadStream || !strings.Contains(strings.Join(s.Hazards, ";"), "max age") {
+		t.Errorf("%+v", s)
+	}
+	br.stop()
+	br.start()
+	barrier(t, f)
+	if n := log.count("could forget"); n != 1 {
+		t.Errorf("reported %d times:\n%s", n, &log)
+	}
+}
+
+// Tokens that outlive what the stream keeps events for are not vouched for.
+func TestHorizonTooShort(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: 10 * time.Minute}})
+	cfg := quick
+	long := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	barrier(t, long)
+	if s := long.Status(); s.State == revoke.Fresh || s.Reason != revoke.ReasonHorizon {
+		t.Errorf("tokens of an hour: %v, %v", s.State, s.Reason)
+	}
+	cfg.TokenLifetime = 10 * time.Minute
+	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg)))
+}
