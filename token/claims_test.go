@@ -269,6 +269,13 @@ func TestClaimAndDecode(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("Decode into the wrong type: %v", err)
 	}
+	var small struct {
+		N int8 `json:"n"`
+	}
+	c, _ = verifiedClaims(t, func(o object) object { return o.with("n", "31415926") })
+	if err := c.Decode(&small); err == nil || strings.Contains(err.Error(), "31415926") {
+		t.Errorf("Decode into a small number: %v", err)
+	}
 	if err := c.Decode(nil); err == nil {
 		t.Error("Decode(nil) succeeded")
 	}

@@ -1,2 +1,56 @@
-// Package token issues and verifies JWT access tokens (RFC 9068).
+// Package token issues JWT access tokens (RFC 9068) and verifies them locally, the
+// denylist of package revoke included.
+//
+// # Which door
+//
+// A service that accepts tokens makes one [Verifier] with [NewVerifier] and wraps
+// its handlers in the Verifier's Middleware; where there is no HTTP, it calls
+// [Verifier.Verify]. A service that issues them makes a [Keyring] and an [Issuer],
+// and serves the Keyring as its JWK Set. [RemoteKeys] fetches such a set,
+// [NewStaticKeySet] holds keys that are known beforehand, and a [KeySet] of one's
+// own may come from anywhere: what it returns is checked.
+//
+// Do not build on less. A token whose signature is good may still be meant for
+// somebody else, be of another kind, or be revoked; nothing here verifies a part.
+//
+// # What Verify promises
+//
+// The checks come in this order, and the first that fails is the one reported:
+// bounded size and exact shape; header; key; signature; claims; denylist. Nothing
+// is decoded before its size is known and nothing is believed before the signature
+// is verified, over the very bytes that the claims are then read from.
+//
+// [Claims] are returned with a nil error and never otherwise. Every error belongs to
+// one of two families: [ErrInvalidToken] is a refusal (HTTP 401), revoked tokens
+// among them; [ErrUnavailable] means that nobody can tell now (HTTP 503 with
+// Retry-After, never 401), because keys cannot be fetched or because the denylist
+// is not fresh and the policy does not let that pass. What is known to be revoked
+// is refused in every state and under every policy. No error repeats a part of a
+// token or the value of a claim.
+//
+// Verify waits for nothing but a KeySet that has to fetch. The service that issued
+// the token, and the bus, may be down.
+//
+// # What it refuses to do
+//
+//   - The token does not choose: not its algorithm, which an allow-list without a
+//     default decides and the key confirms, and not its key, so that the header's
+//     jwk, jku, x5u and x5c are never looked at.
+//   - One token has one spelling. Padding, other alphabets, white space and stray
+//     bits are malformed, as are duplicate names and bad UTF-8 in the JSON. (An
+//     ECDSA signature has two forms for whoever knows the curve's order. That is
+//     why revocation goes by claims, and never by the token's bytes.)
+//   - No "none", no JWS with detached or unencoded content or in JSON form, no
+//     critical extensions, no encrypted or compressed tokens.
+//   - No token that could not be revoked: one without jti, or with a jti, sid, sub,
+//     client_id or tenant that is empty or longer than
+//     [github.com/hybridtoken/hybridtoken/revoke.MaxValueBytes], or one that lives
+//     longer than the denylist remembers.
+//   - No sender-constrained token (cnf; RFC 9449, RFC 8705): the proof is not checked
+//     here, and as a plain bearer token it must not pass.
+//   - To verify without a denylist, unless it is asked for by name:
+//     InsecureNoRevocations.
+//
+// Times compare in milliseconds; an iat with a fraction keeps it, so that a login
+// right after a cutoff passes.
 package token

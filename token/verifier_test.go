@@ -510,6 +510,25 @@ func TestStalePolicy(t *testing.T) {
 	})
 }
 
+// A policy that could never take effect is heard at once, not first in an outage.
+func TestStalePolicyOfACallIsValidated(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{TokenLifetime: time.Hour}), false
+	})
+	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	for p, want := range map[revoke.Policy]error{
+		revoke.AllowYounger(time.Hour):   token.ErrUnavailable,
+		revoke.MaxStaleness(-1):          token.ErrUnavailable,
+		revoke.AllowYounger(time.Minute): nil,
+	} {
+		if claims, err := v.Verify(t.Context(), raw, token.WithStalePolicy(p)); !errors.Is(err, want) || (claims != nil) != (want == nil) {
+			t.Errorf("%s: claims %v, error %v; want %v", p, claims, err, want)
+		}
+	}
+}
+
 // Without MaxLifetime a token may live as long as the List remembers, and not longer.
 func TestLifetimeIsTheLists(t *testing.T) {
 	ed := edSigner(t, "ed", forgeKeys().ed)
