@@ -38,6 +38,10 @@ func CheckPublic(alg string, key crypto.PublicKey) (crypto.PublicKey, error) {
 		if s := schemes[alg]; k == nil || s.family != ecdsaFamily || k.Curve != s.curve {
 			return nil, wrongType(alg, "EC")
 		}
+		//lint:ignore SA1019 Bytes panics without the fields, and a caller can leave them out
+		if k.X == nil || k.Y == nil {
+			return nil, fmt.Errorf("%w: no point", ErrKey)
+		}
 		point, err := k.Bytes()
 		if err != nil {
 			return nil, fmt.Errorf("%w: the point is not on the curve", ErrWeak)
