@@ -57,7 +57,8 @@ type VerifierConfig struct {
 	// 64 KiB.
 	MaxTokenBytes int
 
-	// Logger hears of weakened settings, once, from [NewVerifier]. Nil means silent.
+	// Logger hears of weakened settings, once, from [NewVerifier], and from
+	// [Verifier.Middleware] why a request was refused. Nil means silent.
 	Logger *slog.Logger
 }
 
@@ -86,18 +87,17 @@ func (c *VerifierConfig) validate() error {
 	refuse := func(field, why string) error {
 		return fmt.Errorf("token: VerifierConfig.%s %s", field, why)
 	}
+	if err := checkValue(c.Issuer); err != nil {
+		return refuse("Issuer", err.Error())
+	}
 	switch {
-	case c.Issuer == "":
-		return refuse("Issuer", "is empty")
-	case len(c.Issuer) > revoke.MaxValueBytes:
-		return refuse("Issuer", fmt.Sprintf("has more than %d bytes: no event could name it", revoke.MaxValueBytes))
 	case len(c.Audiences) == 0:
 		return refuse("Audiences", "is empty: a token for any service would be accepted")
 	case slices.Contains(c.Audiences, ""):
 		return refuse("Audiences", "holds an empty name")
 	case len(c.Algorithms) == 0:
 		return refuse("Algorithms", "is empty: the token would choose")
-	case c.Keys == nil:
+	case noKeys(c.Keys):
 		return refuse("Keys", "is nil")
 	case c.Revocations == nil && !c.InsecureNoRevocations:
 		return refuse("Revocations", "is nil: revoked tokens would be accepted (InsecureNoRevocations says so aloud)")
@@ -132,6 +132,22 @@ func (c *VerifierConfig) validate() error {
 		return refuse("WhenStale", fmt.Sprintf("cannot take effect: %v", err))
 	}
 	return nil
+}
+
+// noKeys reports whether k is nil, or a nil pointer of ours: what is left of a
+// constructor whose error was not looked at.
+func noKeys(k KeySet) bool {
+	switch k := k.(type) {
+	case nil:
+		return true
+	case *Keyring:
+		return k == nil
+	case *StaticKeySet:
+		return k == nil
+	case *RemoteKeySet:
+		return k == nil
+	}
+	return false
 }
 
 func (c *VerifierConfig) validatePolicy(p revoke.Policy) error {

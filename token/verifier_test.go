@@ -53,6 +53,7 @@ func TestNewVerifierRefuses(t *testing.T) {
 	}{
 		{"Issuer", func(c *config) { c.Issuer = "" }, nil},
 		{"Issuer", func(c *config) { c.Issuer = strings.Repeat("i", 513) }, func(c *config) { c.Issuer = strings.Repeat("i", 512) }},
+		{"Issuer", func(c *config) { c.Issuer = "https://\xff.example.com" }, nil},
 		{"Audiences", func(c *config) { c.Audiences = nil }, nil},
 		{"Audiences", func(c *config) { c.Audiences = []string{"orders", ""} }, func(c *config) { c.Audiences = []string{"orders", "o"} }},
 		{"Algorithms", func(c *config) { c.Algorithms = nil }, nil},
@@ -61,6 +62,9 @@ func TestNewVerifierRefuses(t *testing.T) {
 		{"Algorithms", func(c *config) { c.Algorithms = []token.Algorithm{""} }, nil},
 		{"Algorithms", func(c *config) { c.Algorithms = []token.Algorithm{token.RS256, token.HS256} }, func(c *config) { c.Algorithms = []token.Algorithm{token.HS256, token.HS512} }},
 		{"Keys", func(c *config) { c.Keys = nil }, nil},
+		{"Keys", func(c *config) { c.Keys = (*token.StaticKeySet)(nil) }, nil},
+		{"Keys", func(c *config) { c.Keys = (*token.RemoteKeySet)(nil) }, nil},
+		{"Keys", func(c *config) { c.Keys = (*token.Keyring)(nil) }, nil},
 		{"Revocations", func(c *config) { c.Revocations = nil }, func(c *config) { c.Revocations, c.InsecureNoRevocations = nil, true }},
 		{"InsecureNoRevocations", func(c *config) { c.InsecureNoRevocations = true }, nil},
 		{"Leeway", func(c *config) { c.Leeway = -1 }, func(c *config) { c.Leeway = 1 }},
