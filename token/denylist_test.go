@@ -1,0 +1,382 @@
+package token_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+func localList(t testing.TB, cfg revoke.Config) *revoke.List {
+	t.Helper()
+	cfg.Local = true
+	return newList(t, cfg)
+}
+
+func newList(t testing.TB, cfg revoke.Config) *revoke.List {
+	t.Helper()
+	list, err := revoke.NewList(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func apply(t testing.TB, list *revoke.List, e revoke.Event) {
+	t.Helper()
+	if err := list.Apply(revoke.Now(), e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A fedList is a List that one fake log feeds.
+type fedList struct {
+	*revoke.List
+	t    testing.TB
+	feed *revoke.Feed
+	next revoke.Record
+}
+
+func newFedList(t testing.TB) *fedList {
+	t.Helper()
+	list := newList(t, revoke.Config{})
+	feed, err := list.NewFeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	return &fedList{list, t, feed, revoke.Record{Generation: sub.Generation}}
+}
+
+func (l *fedList) record() revoke.Record {
+	l.next.Delivery++
+	l.next.Sequence++
+	l.next.Time = time.Now()
+	return l.next
+}
+
+func (l *fedList) beat() {
+	l.t.Helper()
+	hb := revoke.Heartbeat{Nonce: [16]byte{byte(l.next.Delivery)}, Time: time.Now(), Name: "own"}
+	l.feed.Sent(revoke.Now(), hb.Nonce)
+	if err := l.feed.Heartbeat(revoke.Now(), l.record(), hb); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *fedList) event(e revoke.Event) {
+	l.t.Helper()
+	if err := l.feed.Event(revoke.Now(), l.record(), e); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// The List learns which issuer its verifier expects, so that events for a
+// misspelt one are noticed.
+func TestVerifierNamesItsIssuer(t *testing.T) {
+	list := newFedList(t)
+	forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, edSigner(t, "ed", forgeKeys().ed))
+		c.Revocations, c.InsecureNoRevocations = list.List, false
+	})
+	for i, iss := range []string{forgedIssuer, forgedIssuer + "/"} {
+		list.event(revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "a"})
+		if n := list.Stats(revoke.Now()).ForeignIssuer; n != uint64(i) {
+			t.Errorf("after an event for %s: %d for foreign issuers, want %d", iss, n, i)
+		}
+	}
+}
+
+// Invariant 1 as a verifier shows it: fresh accepts, silence beyond MaxStaleness
+// is "cannot know", and what the log delivered is refused in every state.
+func TestVerifyFollowsFreshness(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := newFedList(t)
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			c.Revocations, c.InsecureNoRevocations = list.List, false
+		})
+		good := goodClaims(time.Now())
+		raw, twin := ed.forge(ed.header(), good), ed.forge(ed.header(), good.with("jti", `"other"`))
+		expect := func(when, raw string, want error) {
+			t.Helper()
+			if claims, err := v.Verify(t.Context(), raw); !errors.Is(err, want) || (claims != nil) != (want == nil) {
+				t.Errorf("%s: claims %v, error %v; want %v", when, claims, err, want)
+			}
+		}
+		expect("before any proof", raw, revoke.ErrStale)
+		time.Sleep(time.Second)
+		list.beat()
+		expect("fresh", raw, nil)
+		time.Sleep(list.Config().MaxStaleness)
+		expect("at MaxStaleness", raw, nil)
+		time.Sleep(time.Millisecond)
+		expect("beyond MaxStaleness", raw, revoke.ErrStale)
+		list.event(revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "jti-secret-0003"})
+		expect("revoked while stale", raw, revoke.ErrRevoked)
+		expect("the neighbour while stale", twin, revoke.ErrStale)
+		list.beat()
+		expect("revoked and fresh", raw, revoke.ErrRevoked)
+		expect("the neighbour, fresh again", twin, nil)
+	})
+}
+
+// Every kind of event refuses the token that it names and spares its neighbour.
+func TestVerifyObeysTheDenylist(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		claims := goodClaims(time.Now())
+		raw := ed.forge(ed.header(), claims)
+		later := time.Now().Add(10 * time.Second)
+		for _, x := range []struct {
+			event  revoke.Event
+			spared string // a token that the event does not name
+		}{
+			{revoke.Event{Kind: revoke.Token, Value: "jti-secret-0003"}, ed.forge(ed.header(), claims.with("jti", `"other"`))},
+			{revoke.Event{Kind: revoke.Session, Value: "sid-secret-0004"}, ed.forge(ed.header(), claims.with("sid", `"other"`))},
+			{revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001"}, ed.forge(ed.header(), claims.with("sub", `"other"`))},
+			{revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001", Keep: []string{"kept"}}, ed.forge(ed.header(), claims.with("sid", `"kept"`))},
+			{revoke.Event{Kind: revoke.Client, Value: "client-secret-0002"}, ed.forge(ed.header(), claims.with("client_id", `"other"`))},
+			{revoke.Event{Kind: revoke.Tenant, Value: "tenant-secret-0005"}, ed.forge(ed.header(), claims.without("tenant"))},
+			{revoke.Event{Kind: revoke.Issuer}, ed.forge(ed.header(), goodClaims(later))}, // invariant 5: issued after it
+		} {
+			list := localList(t, revoke.Config{})
+			v := forgedVerifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+				c.Revocations, c.InsecureNoRevocations = list, false
+			})
+			if _, err := v.Verify(t.Context(), raw); err != nil {
+				t.Fatalf("%s: refused before: %v", x.event.Kind, err)
+			}
+			x.event.Issuer = forgedIssuer
+			apply(t, list, x.event)
+			claims, err := v.Verify(t.Context(), raw)
+			var revoked *revoke.RevokedError
+			switch {
+			case claims != nil, !errors.Is(err, revoke.ErrRevoked), !errors.Is(err, token.ErrInvalidToken), errors.Is(err, token.ErrUnavailable):
+				t.Errorf("%s: claims %v, error %v", x.event.Kind, claims, err)
+			case !errors.As(err, &revoked) || revoked.Kind != x.event.Kind:
+				t.Errorf("%s: error %v names another kind", x.event.Kind, err)
+			case leaks(err.Error(), raw) != "":
+				t.Errorf("%s: error %q repeats the token (invariant 10)", x.event.Kind, err)
+			}
+			if _, err := v.Verify(t.Context(), x.spared); err != nil {
+				t.Errorf("%s: the neighbour is refused: %v", x.event.Kind, err)
+			}
+		}
+	})
+}
+
+// The key that verified the token counts, by thumbprint; what its header says does not.
+func TestVerifyRevokedKey(t *testing.T) {
+	ed, ec := edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec")
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA, token.ES256}, staticKeys(t, ed, ec)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Key, Value: ed.key.Thumbprint()})
+	claims := goodClaims(time.Now())
+	for name, header := range map[string]object{"with kid": ed.header(), "without kid": ed.header().without("kid")} {
+		if _, err := v.Verify(t.Context(), ed.forge(header, claims)); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	if _, err := v.Verify(t.Context(), ec.forge(ec.header(), claims)); err != nil {
+		t.Errorf("the other key's token is refused: %v", err)
+	}
+}
+
+// A tenant is revoked by the claim that the configuration names.
+func TestVerifyTenantClaim(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), "org"
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Tenant, Value: "acme"})
+	claims := goodClaims(time.Now()).with("tenant", `7`)
+	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("org", `"acme"`))); !errors.Is(err, revoke.ErrRevoked) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("org", `"other"`))); err != nil {
+		t.Errorf("another tenant's token is refused: %v", err)
+	}
+}
+
+// Invariant 6 (N21, N22): no other spelling of a revoked token is valid. The ECDSA
+// twin is a good signature, so only the jti stops it.
+func TestRevokedInEverySpelling(t *testing.T) {
+	ec := ecSigner(t, "ec")
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.ES256}, staticKeys(t, ec)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	raw := ec.forge(ec.header(), goodClaims(time.Now()))
+	twin := ecTwin(t, raw)
+	claims, err := v.Verify(t.Context(), raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(t.Context(), twin); err != nil {
+		t.Fatalf("the twin is no valid spelling, so this test shows nothing: %v", err)
+	}
+	event, err := revoke.TokenOf(claims.Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, list, event)
+
+	for _, spelling := range []string{raw, twin} {
+		if claims, err := v.Verify(t.Context(), spelling); claims != nil || !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("claims %v, error %v; want revoked", claims, err)
+		}
+	}
+	for _, base := range []string{raw, twin} {
+		parts := strings.Split(base, ".")
+		for i := range parts {
+			for _, change := range []func(string) string{
+				nextLetter,
+				func(s string) string { return s + "=" },
+				func(s string) string { return s + "==" },
+				func(s string) string { return s + "\n" },
+				func(s string) string { return "\r\n" + s },
+				func(s string) string { return s[:4] + " " + s[4:] },
+				func(s string) string { return s + "." },
+				func(s string) string { return s + "A" },
+				func(s string) string { return strings.NewReplacer("-", "+", "_", "/").Replace(s) },
+			} {
+				p := append([]string(nil), parts...)
+				p[i] = change(p[i])
+				spelling := strings.Join(p, ".")
+				if spelling == base {
+					continue
+				}
+				claims, err := v.Verify(t.Context(), spelling)
+				if claims != nil || !(errors.Is(err, token.ErrMalformed) || errors.Is(err, token.ErrSignature) || errors.Is(err, revoke.ErrRevoked)) {
+					t.Errorf("segment %d: claims %v, error %v", i, claims, err)
+				}
+			}
+		}
+	}
+}
+
+// Invariant 3 at the verifier's side: a revocation holds as long as the largest
+// leeway lets its token be accepted.
+func TestRevokedUntilTheEndOfTheLeeway(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := localList(t, revoke.Config{})
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), revoke.MaxLeeway
+			c.Revocations, c.InsecureNoRevocations = list, false
+		})
+		good := goodClaims(time.Now())
+		raw, twin := ed.forge(ed.header(), good), ed.forge(ed.header(), good.with("jti", `"other"`))
+		claims, err := v.Verify(t.Context(), raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		event, err := revoke.TokenOf(claims.Identity())
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, list, event)
+		time.Sleep(time.Until(claims.ExpiresAt().Add(revoke.MaxLeeway - time.Millisecond)))
+		if _, err := v.Verify(t.Context(), twin); err != nil {
+			t.Fatalf("the neighbour's leeway has ended: %v", err)
+		}
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("error %v, want revoked", err)
+		}
+		time.Sleep(time.Millisecond)
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, token.ErrExpired) {
+			t.Errorf("error %v, want expired", err)
+		}
+	})
+}
+
+func TestStalePolicy(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := newList(t, revoke.Config{}) // never fed: it can vouch for nothing
+		verifier := func(p revoke.Policy) *token.Verifier {
+			return forgedVerifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.WhenStale = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), p
+				c.Revocations, c.InsecureNoRevocations = list, false
+			})
+		}
+		good := goodClaims(time.Now())
+		raw := ed.forge(ed.header(), good)
+		bad := ed.forge(ed.header(), good.with("jti", `"revoked"`))
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "revoked"})
+		time.Sleep(2 * time.Minute) // the token's age
+
+		deny, allow := verifier(revoke.Deny()), verifier(revoke.InsecureAllow())
+		for _, x := range []struct {
+			name string
+			v    *token.Verifier
+			opts []token.VerifyOption
+			want error
+		}{
+			{"Deny", deny, nil, revoke.ErrStale},
+			{"the zero policy", verifier(revoke.Policy{}), nil, revoke.ErrStale},
+			{"InsecureAllow", allow, nil, nil},
+			{"AllowYounger, too old", verifier(revoke.AllowYounger(time.Minute)), nil, revoke.ErrStale},
+			{"AllowYounger", verifier(revoke.AllowYounger(3 * time.Minute)), nil, nil},
+			{"MaxStaleness, never proven", verifier(revoke.MaxStaleness(time.Hour)), nil, revoke.ErrStale},
+			{"this call allows", deny, []token.VerifyOption{token.WithStalePolicy(revoke.InsecureAllow())}, nil},
+			{"this call denies", allow, []token.VerifyOption{token.WithStalePolicy(revoke.Deny())}, revoke.ErrStale},
+			{"the last option counts", allow, []token.VerifyOption{token.WithStalePolicy(revoke.InsecureAllow()), token.WithStalePolicy(revoke.Deny())}, revoke.ErrStale},
+			{"this call's policy is none", allow, []token.VerifyOption{token.WithStalePolicy(revoke.AllowYounger(0))}, token.ErrUnavailable},
+		} {
+			claims, err := x.v.Verify(t.Context(), raw, x.opts...)
+			switch {
+			case (err == nil) != (claims != nil):
+				t.Errorf("%s: claims %v beside error %v", x.name, claims, err)
+			case !errors.Is(err, x.want):
+				t.Errorf("%s: error %v, want %v", x.name, err, x.want)
+			case err != nil && (!errors.Is(err, token.ErrUnavailable) || errors.Is(err, token.ErrInvalidToken)):
+				t.Errorf("%s: error %v is not of the family ErrUnavailable alone", x.name, err)
+			case err != nil && leaks(err.Error(), raw) != "":
+				t.Errorf("%s: error %q repeats the token (invariant 10)", x.name, err)
+			}
+			// A known revocation is refused under every policy.
+			if claims, err := x.v.Verify(t.Context(), bad, x.opts...); claims != nil || err == nil {
+				t.Errorf("%s: the revoked token is accepted", x.name)
+			} else if x.want != token.ErrUnavailable && !errors.Is(err, revoke.ErrRevoked) {
+				t.Errorf("%s: error %v, want revoked", x.name, err)
+			}
+		}
+	})
+}
+
+// A policy that could never take effect is heard at once, not first in an outage.
+func TestStalePolicyOfACallIsValidated(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{TokenLifetime: time.Hour}), false
+	})
+	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	for p, want := range map[revoke.Policy]error{
+		revoke.AllowYounger(time.Hour):   token.ErrUnavailable,
+		revoke.MaxStaleness(-1):          token.ErrUnavailable,
+		revoke.AllowYounger(time.Minute): nil,
+	} {
+		if claims, err := v.Verify(t.Context(), raw, token.WithStalePolicy(p)); !errors.Is(err, want) || (claims != nil) != (want == nil) {
+			t.Errorf("%s: claims %v, error %v; want %v", p, claims, err, want)
+		}
+	}
+}
