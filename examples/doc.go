@@ -1,1 +1,5 @@
+// Package examples holds programs to read and to run, each in a folder of its own.
+// Start with quickstart:
+//
+//	go run ./examples/quickstart
 package examples

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// An auth issues tokens, publishes its public keys over HTTP, and revokes.
+type auth struct {
+	url    string // its address, and its name as an issuer
+	ring   *token.Keyring
+	issuer *token.Issuer
+	bus    *bus.Bus
+}
+
+func startAuth(ctx context.Context, natsURL string, open *closers) (*auth, error) {
+	// Keys in memory will do for a demonstration.
+	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/.well-known/jwks.json", ring)
+	url, err := serve(mux, open)
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: url, Keys: ring})
+	if err != nil {
+		return nil, err
+	}
+	conn, err := bus.Dial(ctx, natsURL, bus.DialConfig{Name: "auth"})
+	if err != nil {
+		return nil, err
+	}
+	open.add(conn.Close)
+	b, err := bus.Open(ctx, conn, bus.Config{Issuer: url, Name: "auth"})
+	if err != nil {
+		return nil, err
+	}
+	open.add(b.Close)
+	return &auth{url, ring, issuer, b}, nil
+}
+
+// issue returns an access token. A real service has checked a password before.
+func (a *auth) issue(ctx context.Context, user, session string) (*token.Issued, error) {
+	return a.issuer.Issue(ctx, token.IssueRequest{Subject: user, Client: "quickstart", Session: session, Audience: services})
+}

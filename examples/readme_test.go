@@ -1,0 +1,98 @@
+package examples_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// available are the packages that a block may name; blocks import nothing.
+var available = map[string]string{
+	"bus":      "github.com/hybridtoken/hybridtoken/bus",
+	"embedded": "github.com/hybridtoken/hybridtoken/bus/embedded",
+	"context":  "context",
+	"errors":   "errors",
+	"http":     "net/http",
+	"log":      "log",
+	"revoke":   "github.com/hybridtoken/hybridtoken/revoke",
+	"time":     "time",
+	"token":    "github.com/hybridtoken/hybridtoken/token",
+}
+
+// TestReadmeCompiles builds every Go block of the documents, as the body of a
+// function of this module that has what the prose presupposes.
+func TestReadmeCompiles(t *testing.T) {
+	blocks := 0
+	for _, doc := range []string{"../README.md"} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllSubmatchIndex(text, -1) {
+			blocks++
+			line := strings.Count(string(text[:m[2]]), "\n") + 1
+			t.Run(fmt.Sprintf("%s:%d", filepath.Base(doc), line), func(t *testing.T) {
+				if out, err := compile(t, string(text[m[2]:m[3]]), doc, line); err != nil {
+					t.Errorf("%v\n%s", err, out)
+				}
+			})
+		}
+	}
+	if blocks == 0 {
+		t.Fatal("no Go block in the README")
+	}
+}
+
+// The twin: a block that does not compile is noticed.
+func TestReadmeTestNotices(t *testing.T) {
+	for name, block := range map[string]string{
+		"unknown name":   "list, _ := revoke.NewLists(revoke.Config{})\n_ = list\n",
+		"unknown field":  "_ = revoke.Config{Staleness: time.Second}\n",
+		"unused result":  "claims, err := (*token.Verifier)(nil).Verify(ctx, raw)\n",
+		"broken grammar": "if {\n",
+	} {
+		if _, err := compile(t, block, "README.md", 1); err == nil {
+			t.Errorf("%s: compiles", name)
+		}
+	}
+	if out, err := compile(t, "_ = revoke.Config{MaxStaleness: 15 * time.Second}\n", "README.md", 1); err != nil {
+		t.Errorf("a good block does not compile: %v\n%s", err, out)
+	}
+}
+
+// compile builds block as a package that is laid over this module's folder.
+func compile(t *testing.T, block, doc string, line int) ([]byte, error) {
+	t.Helper()
+	var src strings.Builder
+	src.WriteString("package snippet\n\n")
+	for name, path := range available {
+		// What the function's parameters need, and what the block names.
+		if name == "context" || name == "http" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block) {
+			fmt.Fprintf(&src, "import %s %q\n", name, path)
+		}
+	}
+	src.WriteString("\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw string) error {\n")
+	fmt.Fprintf(&src, "//line %s:%d\n%s\nreturn nil\n}\n", filepath.Base(doc), line, block)
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "snippet.go")
+	overlay := filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(here, "snippet", "snippet.go"): file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{file: []byte(src.String()), overlay: replace} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return exec.Command("go", "build", "-overlay", overlay, "./snippet").CombinedOutput()
+}
