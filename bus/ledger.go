@@ -46,14 +46,16 @@ func (l *ledger) begin() (floor, era uint64) {
 func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried bool, floor, era uint64) bool {
 	l := &p.ledger
 	l.mu.Lock()
+	if era == l.current() && (ack.Sequence <= floor || ack.Duplicate && !retried) {
+		l.lost(ack.Sequence)
+		l.mu.Unlock()
+		p.recover()
+		return false
+	}
 	defer l.mu.Unlock()
-	switch {
-	case era != l.current():
+	if era != l.current() {
 		// Another call found a loss while rec was under way: it may have been stored
 		// before that, and be lost too.
-		return false
-	case ack.Sequence <= floor, ack.Duplicate && !retried:
-		p.lost(ack.Sequence)
 		return false
 	}
 	l.highest = max(l.highest, ack.Sequence)
@@ -72,27 +74,34 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 // recreated takes note that the stream was made anew.
 func (p *publisher) recreated() {
 	p.ledger.mu.Lock()
-	defer p.ledger.mu.Unlock()
-	p.lost(0)
+	p.ledger.lost(0)
+	p.ledger.mu.Unlock()
+	p.recover()
 }
 
-// lost begins an era and sees to it that everything alive is republished. The
-// ledger is locked.
-func (p *publisher) lost(highest uint64) {
-	l := &p.ledger
+// lost begins an era.
+func (l *ledger) lost(highest uint64) {
 	l.era++
 	l.highest = highest
 	l.stats.Losses++
+}
+
+// recover sees to it that everything alive is republished.
+func (p *publisher) recover() {
+	l := &p.ledger
+	l.mu.Lock()
+	known, forgotten, already := len(l.alive), l.stats.Forgotten, l.recovering
+	l.recovering = true
+	l.mu.Unlock()
 	p.b.log.Error("bus: the stream has lost acknowledged revocations; republishing those still known",
-		"stream", p.b.stream, "known", len(l.alive), "forgotten", l.stats.Forgotten)
-	if l.recovering {
-		return // it will notice the new era
+		"stream", p.b.stream, "known", known, "forgotten", forgotten)
+	if already {
+		return // that one will notice the new era
 	}
 	leave, err := p.b.enter()
 	if err != nil {
 		return // closed
 	}
-	l.recovering = true
 	go func() {
 		defer leave()
 		p.republish(p.b.ctx)

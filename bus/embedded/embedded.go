@@ -92,6 +92,9 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		}
 	}()
 	if cfg.Dir == "" {
+		if cfg.Logger != nil {
+			cfg.Logger.Warn("embedded: revocations are kept in memory; they end with this process")
+		}
 		if s.temp, err = os.MkdirTemp("", "hybridtoken-bus-"); err != nil {
 			return nil, err
 		}

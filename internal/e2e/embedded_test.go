@@ -1,7 +1,9 @@
 package e2e_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,7 +89,8 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 func TestEmbeddedInMemory(t *testing.T) {
 	noLeaks(t)
 	t.Setenv("TMPDIR", t.TempDir())
-	srv, b := publishing(t, embedded.Config{})
+	var log bytes.Buffer
+	srv, b := publishing(t, embedded.Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if srv.URL() != "" {
 		t.Errorf("listens at %s without being asked to", srv.URL())
 	}
@@ -99,6 +102,11 @@ func TestEmbeddedInMemory(t *testing.T) {
 	}
 	b.Close()
 	srv.Close()
+	for _, want := range []string{"kept in memory", "nats: "} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
 	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}

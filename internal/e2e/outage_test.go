@@ -126,6 +126,71 @@ func TestPublishRecreatedStream(t *testing.T) {
 	}
 }
 
+// A stream made anew that has grown beyond what the publisher knew shows itself at
+// the next reading of its state.
+func TestPublishRecreatedAndGrown(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
+	_, js := plainClient(t, srv.URL())
+	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+		t.Fatal(err)
+	}
+	config := theStream(t, js).CachedInfo().Config
+	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := js.Publish(t.Context(), bus.HeartbeatSubject, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := revoke.Event{Kind: revoke.Subject, Value: "b", Keep: slices.Repeat([]string{strings.Repeat("s", 512)}, 64)}
+	waitFor(t, "a reading, after 1 % of the stream was written", func() bool {
+		if _, err := b.Publish(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		return b.Stats().Losses == 1
+	})
+	requireStored(t, b, srv.URL(), []string{"", "a", "b"})
+}
+
+// A connection that buffers while disconnected must not send, some day, what
+// Publish has reported as failed.
+func TestPublishBufferingConnection(t *testing.T) {
+	noLeaks(t)
+	cfg := embedded.Config{Listen: freeAddress(t), Dir: t.TempDir()}
+	srv := startServer(t, cfg)
+	nc, _ := plainClient(t, srv.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(8<<20))
+	conn, err := bus.Use(nc, bus.UseConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := openBus(t, conn)
+	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+		t.Fatal(err)
+	}
+	srv.Close()
+	waitFor(t, "disconnected", func() bool { return !nc.IsConnected() })
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := b.Publish(ctx, token("lost")); !errors.Is(err, bus.ErrNotAcknowledged) {
+		t.Errorf("error %v", err)
+	}
+	srv = startServer(t, cfg)
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := b.Publish(ctx, token("b")); err != nil {
+		t.Fatal(err)
+	}
+	_, js := plainClient(t, srv.URL())
+	if got := values(t, js); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("stored %q", got)
+	}
+}
+
 // requireStored waits until the republishing ends, and wants each value stored.
 func requireStored(t *testing.T, b *bus.Bus, url string, want []string) {
 	t.Helper()

@@ -474,7 +474,7 @@ func TestPublishNoStream(t *testing.T) {
 	}
 }
 
-// Invariant 9: a connection without the right to publish hears why, at once.
+// Invariant 9: a connection without the right to publish hears why, after one attempt.
 func TestPublishNotPermitted(t *testing.T) {
 	noLeaks(t)
 	url := serverWithUsers(t)
