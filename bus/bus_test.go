@@ -1,0 +1,40 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+// Close waits for what is in flight and lets nothing in behind it.
+func TestCloseWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Bus{log: logger(nil)}
+		b.ctx, b.cancel = context.WithCancel(context.Background())
+		leave, err := b.enter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan struct{})
+		go func() {
+			b.Close()
+			close(closed)
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close did not wait")
+		default:
+		}
+		if b.ctx.Err() == nil {
+			t.Error("what is in flight is not told to end")
+		}
+		if _, err := b.enter(); !errors.Is(err, ErrClosed) {
+			t.Errorf("entered behind Close: %v", err)
+		}
+		leave()
+		<-closed
+		b.Close()
+	})
+}
