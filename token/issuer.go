@@ -145,7 +145,7 @@ func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
 	}
-	id := rand.Text()
+	id := newID()
 	payload, err := i.payload(r, id, issued, expires)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
@@ -166,6 +166,9 @@ func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 	claims.key = signer.key.thumbprint
 	return &Issued{raw: &raw, claims: claims}, nil
 }
+
+// newID returns a jti of 130 random bits (RFC 7519 section 4.1.7).
+func newID() string { return rand.Text() }
 
 // withoutFamily hides that err is one of refusing a token: nobody presented one.
 type withoutFamily struct{ err error }

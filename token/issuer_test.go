@@ -1,0 +1,304 @@
+package token_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+func newRing(t testing.TB, cfg token.KeyringConfig) *token.Keyring {
+	t.Helper()
+	ring, err := token.NewEphemeralKeyring(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+func newIssuer(t testing.TB, ring *token.Keyring, change func(*token.IssuerConfig)) *token.Issuer {
+	t.Helper()
+	cfg := token.IssuerConfig{Issuer: forgedIssuer, Keys: ring}
+	if change != nil {
+		change(&cfg)
+	}
+	i, err := token.NewIssuer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func ringVerifier(t testing.TB, keys token.KeySet, alg token.Algorithm) *token.Verifier {
+	return forgedVerifier(t, func(c *token.VerifierConfig) { c.Algorithms, c.Keys = []token.Algorithm{alg}, keys })
+}
+
+func request() token.IssueRequest {
+	return token.IssueRequest{Subject: "user-1", Client: "web", Audience: []string{forgedAudience}}
+}
+
+func issue(t testing.TB, i *token.Issuer, r token.IssueRequest) *token.Issued {
+	t.Helper()
+	issued, err := i.Issue(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issued
+}
+
+// payloadOf returns the JSON of a token's claims.
+func payloadOf(t testing.TB, raw string) string {
+	t.Helper()
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(payload)
+}
+
+// Every claim that goes in comes out of a verifier, under every algorithm.
+func TestIssueRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(1234567 * time.Microsecond)
+		now := time.Now()
+		for _, alg := range []token.Algorithm{token.EdDSA, token.ES256, token.ES384, token.ES512, token.RS256, token.PS256} {
+			ring := newRing(t, token.KeyringConfig{Algorithm: alg})
+			issued := issue(t, newIssuer(t, ring, nil), token.IssueRequest{
+				Subject: "user-1", Client: "web", Session: "s-1", Tenant: "acme", Audience: []string{"billing", forgedAudience},
+				Scope: []string{"orders:read", "orders:write"}, AuthTime: now.Add(-time.Minute), ACR: "aal2", AMR: []string{"pwd", "otp"},
+				Claims:    map[string]any{"roles": []string{"admin"}, "n": json.Number("12345678901234567890"), "https://example.com/a": map[string]any{"b": nil}},
+				NotBefore: now,
+			})
+			if want := `{"alg":"` + string(alg) + `","typ":"at+jwt","kid":"` + ring.Active().ID() + `"}`; headerOf(t, issued.Token()) != want {
+				t.Errorf("header %s, want %s", headerOf(t, issued.Token()), want)
+			}
+			got, err := ringVerifier(t, ring, alg).Verify(t.Context(), issued.Token())
+			if err != nil {
+				t.Fatalf("%s: %v", alg, err)
+			}
+			for name, c := range map[string]*token.Claims{"verified": got, "issued": issued.Claims()} {
+				if c.Issuer() != forgedIssuer || c.Subject() != "user-1" || c.ClientID() != "web" || c.SessionID() != "s-1" || c.Tenant() != "acme" ||
+					!slices.Equal(c.Audience(), []string{"billing", forgedAudience}) || !slices.Equal(c.Scopes(), []string{"orders:read", "orders:write"}) ||
+					c.ACR() != "aal2" || !slices.Equal(c.AMR(), []string{"pwd", "otp"}) {
+					t.Errorf("%s %s: %+v", alg, name, c)
+				}
+				ms := now.Truncate(time.Millisecond)
+				if !c.IssuedAt().Equal(ms) || !c.NotBefore().Equal(ms) || !c.ExpiresAt().Equal(ms.Add(15*time.Minute)) || !c.AuthTime().Equal(now.Add(-time.Minute).Truncate(time.Second)) {
+					t.Errorf("%s %s: iat %s, nbf %s, exp %s, auth_time %s", alg, name, c.IssuedAt(), c.NotBefore(), c.ExpiresAt(), c.AuthTime())
+				}
+				if n, _ := c.Claim("n"); string(n) != "12345678901234567890" {
+					t.Errorf("%s %s: n is %s", alg, name, n)
+				}
+				if id := c.Identity(); id.Key != ring.Active().Thumbprint() || id.Token == "" {
+					t.Errorf("%s %s: identity %+v", alg, name, id)
+				}
+			}
+			if got.ID() != issued.Claims().ID() {
+				t.Errorf("jti %s and %s", got.ID(), issued.Claims().ID())
+			}
+		}
+	})
+}
+
+func headerOf(t testing.TB, raw string) string {
+	t.Helper()
+	header, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(header)
+}
+
+// The claims that RFC 9068 section 2.2 requires, and no others, in this form.
+func TestIssuePayload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(1007 * time.Millisecond) // since midnight of 2000-01-01
+		ring := newRing(t, token.KeyringConfig{})
+		issued := issue(t, newIssuer(t, ring, nil), request())
+		want := `{"iss":"https://auth.example.com","sub":"user-1","client_id":"web","aud":"orders","jti":"` + issued.Claims().ID() + `","iat":946684801.007,"exp":946685701.007}`
+		if got := payloadOf(t, issued.Token()); got != want {
+			t.Errorf("payload %s\nwant    %s", got, want)
+		}
+		issued = issue(t, newIssuer(t, ring, func(c *token.IssuerConfig) { c.WholeSeconds, c.Lifetime = true, 1500*time.Millisecond }), request())
+		if got := payloadOf(t, issued.Token()); !strings.Contains(got, `"iat":946684801,"exp":946684802}`) {
+			t.Errorf("whole seconds: %s", got)
+		}
+	})
+}
+
+// N40, GHSA-4cf7-xm37-g63h: the caller's own claims neither overwrite nor forge.
+func TestIssueRefusesForgedClaims(t *testing.T) {
+	ring := newRing(t, token.KeyringConfig{})
+	i := newIssuer(t, ring, nil)
+	bad := map[string]any{
+		`x":0,"admin`: true, `x\`: 1, "x\n": 1, "x\x00": 1, "x\x7f": 1, "": 1, "x\xff": 1,
+		"Sub": "root", "ſub": "root", "CLIENT_ID": "x", "ISS": "x", // which encoding/json reads as the others
+		"tenant": "other", "TENANT": "other",
+	}
+	for _, name := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "sid", "scope", "auth_time", "acr", "amr", "cnf"} {
+		bad[name] = "x"
+	}
+	for name, value := range bad {
+		r := request()
+		r.Claims = map[string]any{name: value}
+		if issued, err := i.Issue(t.Context(), r); issued != nil || !errors.Is(err, token.ErrIssue) || errors.Is(err, token.ErrInvalidToken) {
+			t.Errorf("claim %q: %v, error %v", name, issued, err)
+		}
+	}
+	for _, name := range []string{"admin", "x:0,admin", "https://example.com/claims#a?b=c", "größe", "subject", "'", "<script>"} {
+		r := request()
+		r.Claims = map[string]any{name: name}
+		issued := issue(t, i, r)
+		var members map[string]any
+		if err := json.Unmarshal([]byte(payloadOf(t, issued.Token())), &members); err != nil {
+			t.Fatal(err)
+		}
+		if members[name] != name || len(members) != 8 {
+			t.Errorf("claim %q: members %q", name, slices.Sorted(maps.Keys(members)))
+		}
+		if _, err := ringVerifier(t, ring, token.EdDSA).Verify(t.Context(), issued.Token()); err != nil {
+			t.Errorf("claim %q: %v", name, err)
+		}
+	}
+}
+
+type marshaler string
+
+func (m marshaler) MarshalJSON() ([]byte, error) { return []byte(m), nil }
+
+func TestIssueRefuses(t *testing.T) {
+	i := newIssuer(t, newRing(t, token.KeyringConfig{}), func(c *token.IssuerConfig) { c.TenantClaim = "org" })
+	long := strings.Repeat("x", revoke.MaxValueBytes)
+	now := time.Now()
+	for _, x := range []struct {
+		field     string
+		bad, good func(*token.IssueRequest)
+	}{
+		{"Subject", func(r *token.IssueRequest) { r.Subject = "" }, func(r *token.IssueRequest) { r.Subject = `"` }},
+		{"Subject", func(r *token.IssueRequest) { r.Subject = long + "x" }, func(r *token.IssueRequest) { r.Subject = long }},
+		{"Subject", func(r *token.IssueRequest) { r.Subject = "a\xff" }, func(r *token.IssueRequest) { r.Subject = "a\u00ff\u2028\x01" }},
+		{"Client", func(r *token.IssueRequest) { r.Client = "" }, nil},
+		{"Client", func(r *token.IssueRequest) { r.Client = long + "x" }, func(r *token.IssueRequest) { r.Client = long }},
+		{"Session", func(r *token.IssueRequest) { r.Session = long + "x" }, func(r *token.IssueRequest) { r.Session = long }},
+		{"Tenant", func(r *token.IssueRequest) { r.Tenant = long + "x" }, func(r *token.IssueRequest) { r.Tenant = long }},
+		{"Audience", func(r *token.IssueRequest) { r.Audience = nil }, nil},
+		{"Audience", func(r *token.IssueRequest) { r.Audience = []string{"a", ""} }, func(r *token.IssueRequest) { r.Audience = []string{"a", "b"} }},
+		{"Audience", func(r *token.IssueRequest) { r.Audience = []string{"*"} }, nil},
+		{"Audience", func(r *token.IssueRequest) { r.Audience = []string{"\xff"} }, nil},
+		{"Scope", func(r *token.IssueRequest) { r.Scope = []string{"a b"} }, func(r *token.IssueRequest) { r.Scope = []string{"a", "b"} }},
+		{"Scope", func(r *token.IssueRequest) { r.Scope = []string{"a", ""} }, func(r *token.IssueRequest) { r.Scope = []string{"!#[]~"} }},
+		{"Scope", func(r *token.IssueRequest) { r.Scope = []string{`"`} }, nil},
+		{"Scope", func(r *token.IssueRequest) { r.Scope = []string{"ä"} }, nil},
+		{"ACR", func(r *token.IssueRequest) { r.ACR = "\xff" }, func(r *token.IssueRequest) { r.ACR = "1" }},
+		{"AMR", func(r *token.IssueRequest) { r.AMR = []string{"\xff"} }, func(r *token.IssueRequest) { r.AMR = []string{"pwd"} }},
+		{"Lifetime", func(r *token.IssueRequest) { r.Lifetime = 15*time.Minute + 1 }, func(r *token.IssueRequest) { r.Lifetime = 15 * time.Minute }},
+		{"Lifetime", func(r *token.IssueRequest) { r.Lifetime = -1 }, func(r *token.IssueRequest) { r.Lifetime = time.Second }},
+		{"IssuedAt", func(r *token.IssueRequest) { r.IssuedAt = now.Add(time.Minute) }, func(r *token.IssueRequest) { r.IssuedAt = now.Add(20 * time.Second) }},
+		{"IssuedAt", func(r *token.IssueRequest) { r.IssuedAt = now.Add(-15 * time.Minute) }, func(r *token.IssueRequest) { r.IssuedAt = now.Add(-14 * time.Minute) }},
+		{"NotBefore", func(r *token.IssueRequest) { r.NotBefore = now.Add(16 * time.Minute) }, func(r *token.IssueRequest) { r.NotBefore = now.Add(time.Minute) }},
+		{"nbf", func(r *token.IssueRequest) { r.NotBefore = time.Unix(-1, 0) }, nil},
+		{"auth_time", func(r *token.IssueRequest) { r.AuthTime = time.Unix(-9, 0) }, nil},
+		{`Claims["org"]`, func(r *token.IssueRequest) { r.Claims = map[string]any{"org": "x"} }, func(r *token.IssueRequest) { r.Claims = map[string]any{"tenant": "x"} }},
+		{`Claims["a"]`, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": make(chan int)} }, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": nil} }},
+		{`Claims["a"]`, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": math.NaN()} }, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": 1.5} }},
+		{`Claims["a"]`, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": "\xff"} }, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": "\ufffd"} }},
+		{`Claims["a"]`, func(r *token.IssueRequest) {
+			r.Claims = map[string]any{"a": map[string]any{"b": []any{"\xff"}}}
+		}, func(r *token.IssueRequest) {
+			r.Claims = map[string]any{"a": map[string]any{"b": []any{"b"}, "c": map[string]string{"d": "e"}}}
+		}},
+		{`Claims["a"]`, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": marshaler(`{}},"admin":true,"b":{"c":{}`)} }, nil},
+		{"strict JSON", func(r *token.IssueRequest) { r.Claims = map[string]any{"a": marshaler(`{"b":1,"b":2}`)} }, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": marshaler(`{"b":1,"c":2}`)} }},
+		{"MaxTokenBytes", func(r *token.IssueRequest) { r.Claims = map[string]any{"a": strings.Repeat("x", 8000)} }, func(r *token.IssueRequest) { r.Claims = map[string]any{"a": strings.Repeat("x", 4000)} }},
+	} {
+		r := request()
+		x.bad(&r)
+		if issued, err := i.Issue(t.Context(), r); issued != nil || !errors.Is(err, token.ErrIssue) || errors.Is(err, token.ErrInvalidToken) || !strings.Contains(err.Error(), x.field) {
+			t.Errorf("%s: %v, error %v", x.field, issued, err)
+		}
+		if r = request(); x.good != nil {
+			x.good(&r)
+		}
+		if _, err := i.Issue(t.Context(), r); err != nil {
+			t.Errorf("%s: the good twin is refused: %v", x.field, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := i.Issue(ctx, request()); !errors.Is(err, token.ErrIssue) || !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: error %v", err)
+	}
+}
+
+func TestNewIssuerRefuses(t *testing.T) {
+	ring := newRing(t, token.KeyringConfig{})
+	type config = token.IssuerConfig
+	for _, x := range []struct {
+		field     string
+		bad, twin func(*config)
+	}{
+		{"Issuer", func(c *config) { c.Issuer = "" }, nil},
+		{"Issuer", func(c *config) { c.Issuer = strings.Repeat("i", 513) }, func(c *config) { c.Issuer = strings.Repeat("i", 512) }},
+		{"Issuer", func(c *config) { c.Issuer = "\xff" }, nil},
+		{"Keys", func(c *config) { c.Keys = nil }, nil},
+		{"Lifetime", func(c *config) { c.Lifetime = -1 }, nil},
+		{"Lifetime", func(c *config) { c.Lifetime = time.Second - 1 }, func(c *config) { c.Lifetime = time.Second }},
+		{"Lifetime", func(c *config) { c.Lifetime = time.Minute + 1 }, func(c *config) { c.Lifetime = time.Minute + time.Millisecond }},
+		{"Lifetime", func(c *config) { c.Lifetime = time.Hour + time.Millisecond }, func(c *config) { c.Lifetime = time.Hour }},
+		{"Lifetime", func(c *config) { c.TokenLifetime = time.Minute }, func(c *config) { c.Lifetime, c.TokenLifetime = 2*time.Hour, 3*time.Hour }},
+		{"TenantClaim", func(c *config) { c.TenantClaim = "sub" }, func(c *config) { c.TenantClaim = "org" }},
+		{"TenantClaim", func(c *config) { c.TenantClaim = `a"` }, nil},
+		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = -1 }, nil},
+		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = 64<<10 + 1 }, func(c *config) { c.MaxTokenBytes = 64 << 10 }},
+	} {
+		cfg := config{Issuer: forgedIssuer, Keys: ring}
+		x.bad(&cfg)
+		if i, err := token.NewIssuer(cfg); i != nil || err == nil || !strings.Contains(err.Error(), "IssuerConfig."+x.field+" ") {
+			t.Errorf("%s: error %v", x.field, err)
+		}
+		cfg = config{Issuer: forgedIssuer, Keys: ring}
+		if x.twin != nil {
+			x.twin(&cfg)
+		}
+		if _, err := token.NewIssuer(cfg); err != nil {
+			t.Errorf("%s: the good twin is refused: %v", x.field, err)
+		}
+	}
+}
+
+// A login after "log out everywhere" asks for an iat past the cutoff (invariant 5),
+// and a refresh for one that a cutoff not yet seen still covers (invariant 1).
+func TestIssuedAtAgainstCutoffs(t *testing.T) {
+	ring := newRing(t, token.KeyringConfig{})
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
+	})
+	i := newIssuer(t, ring, nil)
+	cutoff := time.Now().Add(time.Second).Truncate(time.Millisecond)
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "user-1", Before: cutoff})
+	for _, x := range []struct {
+		at   time.Time
+		want error
+	}{
+		{time.Time{}, revoke.ErrRevoked},
+		{cutoff, revoke.ErrRevoked},
+		{cutoff.Add(time.Millisecond), nil},
+	} {
+		r := request()
+		r.IssuedAt = x.at
+		if _, err := v.Verify(t.Context(), issue(t, i, r).Token()); !errors.Is(err, x.want) {
+			t.Errorf("iat %s, cutoff %s: error %v, want %v", x.at, cutoff, err, x.want)
+		}
+	}
+}
