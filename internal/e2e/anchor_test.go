@@ -232,6 +232,37 @@ func TestAnchorEmptied(t *testing.T) {
 	a.settle(t)
 }
 
+// An anchor that never comes: begun again twice, then read from the start.
+func TestAnchorNeverComes(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	p := newProxy(t, br.url())
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, p.url()), bus.Config{NoHeartbeats: true}), l)
+	a := &anchored{broker: br, list: l, follower: f}
+	beater := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick))
+	waitFresh(t, f)
+	beater.Close() // in a log where nothing happens the server says that it is idle
+	p.lose(func(s string) bool { return strings.HasPrefix(s, "revocations.") })
+	p.cut()
+	since := revoke.Now()
+	a.known = append(a.known, revokeSession(t, br.url(), "meanwhile"))
+	eventually(t, "the anchor is missed", func() bool {
+		err := f.Status().Err
+		return err != nil && strings.Contains(err.Error(), "anchor")
+	})
+	eventually(t, "read from the start", func() bool { return l.Stats(revoke.Now()).Replays == 2 })
+	if s := f.Status(); s.Proven.Mono > since.Mono {
+		t.Errorf("proven by nothing: %+v", s)
+	}
+	p.lose(nil)
+	follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick))
+	if s := a.settle(t); s.AnchorsLost != 0 {
+		t.Errorf("%d anchors lost", s.AnchorsLost)
+	}
+}
+
 // The fourth: messages lost in flight, and no end of the connection tells of it.
 // The next delivery does; what was lost is read again. Invariant 1.
 func TestLostInFlight(t *testing.T) {
@@ -295,6 +326,28 @@ func TestHeartbeatsLostInFlight(t *testing.T) {
 	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
 	if s := f.Status(); s.Proven.Mono > since.Mono {
 		t.Errorf("proven moved without heartbeats: %+v", s)
+	}
+	p.lose(nil)
+	waitFresh(t, f)
+}
+
+// A server that answers requests but sends nothing of the subscription, not even
+// that it is idle, is not waited for.
+func TestSilentSubscription(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	p := newProxy(t, br.url())
+	cfg := quick
+	cfg.MaxStaleness = 500 * time.Millisecond
+	l := newList(t, cfg)
+	f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
+	waitFresh(t, f)
+	before := f.Status().Subscriptions
+	// Answers to requests go to a subject below the inbox.
+	p.lose(func(s string) bool { return !strings.HasPrefix(s, "_INBOX.") || strings.Count(s, ".") == 1 })
+	eventually(t, "begun again", func() bool { return f.Status().Subscriptions > before })
+	if err := f.Status().Err; err == nil || !strings.Contains(err.Error(), "idle heartbeats") {
+		t.Errorf("ended by %v", err)
 	}
 	p.lose(nil)
 	waitFresh(t, f)

@@ -88,6 +88,7 @@ func TestVerifierOnly(t *testing.T) {
 
 // Who may not follow hears so, and heals when the right is granted.
 func TestNotPermitted(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	allowed := false
 	br := newBroker(t, func(o *server.Options) {
 		guarded(o)
