@@ -57,6 +57,18 @@ var (
 // whether the key exists. It is of the family [ErrUnavailable].
 var ErrKeysUnavailable error = &member{ErrUnavailable, "keys unavailable"}
 
+// Errors of the store of a shared [Keyring].
+var (
+	// ErrKeyStore is the family of errors of reading and writing a [KeyStore].
+	ErrKeyStore = errors.New("key store failed")
+	// ErrKeyStoreConflict is what [KeyStore].Save returns if the revision is not the
+	// current one.
+	ErrKeyStoreConflict error = &member{ErrKeyStore, "key store: another was first"}
+	// ErrKeyStoreCorrupt: the store holds what is no ring, was tampered with, or is not
+	// sealed by any of our keys. Nothing of it is used.
+	ErrKeyStoreCorrupt error = &member{ErrKeyStore, "key store: not a ring of ours"}
+)
+
 // Errors of loading keys and of issuing tokens.
 var (
 	// ErrKey is the family of keys and key sets refused when they are loaded.

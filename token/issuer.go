@@ -32,7 +32,7 @@ type IssuerConfig struct {
 	Keys *Keyring
 
 	// Lifetime is exp − iat of a token, in whole milliseconds. Zero means 15 min; at
-	// least 1 s. It bounds how long a service that cannot see revocations may go on
+	// least 1 s, at most the TokenLifetime of Keys. It bounds how long a service that cannot see revocations may go on
 	// accepting a token.
 	Lifetime time.Duration
 
@@ -87,6 +87,8 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 		return refuse("Lifetime", "is below 1 s or not in whole milliseconds")
 	case cfg.Lifetime > cfg.TokenLifetime:
 		return refuse("Lifetime", fmt.Sprintf("%s exceeds TokenLifetime %s: tokens would outlive their revocation", cfg.Lifetime, cfg.TokenLifetime))
+	case cfg.Keys.shared != nil && cfg.Lifetime > cfg.Keys.cfg.TokenLifetime:
+		return refuse("Lifetime", fmt.Sprintf("%s exceeds KeyringConfig.TokenLifetime %s: a key would be gone before its tokens", cfg.Lifetime, cfg.Keys.cfg.TokenLifetime))
 	case cfg.MaxTokenBytes < 0 || cfg.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
 	}
@@ -136,7 +138,8 @@ type IssueRequest struct {
 
 // Issue returns a new signed token with a fresh jti of 130 random bits. An error
 // matches [ErrIssue] and names the field of r that is to blame; nothing was signed
-// then.
+// then. It matches [ErrKeysUnavailable] too if the ring has lost its store for too
+// long to sign. ctx bounds the waiting for a key in a KMS, see [NewSigningKey].
 func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
@@ -155,8 +158,11 @@ func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, withoutFamily{err})
 	}
-	signer := i.cfg.Keys.active()
-	raw, err := signer.sign(payload)
+	signer, err := i.cfg.Keys.signing()
+	if err != nil {
+		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
+	}
+	raw, err := signer.sign(ctx, payload)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
 	}

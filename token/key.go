@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"unicode/utf8"
 
+	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token/internal/jose"
 )
 
@@ -38,19 +39,32 @@ func (k *Key) ID() string { return k.id }
 func (k *Key) Algorithm() Algorithm { return k.alg }
 
 // Thumbprint returns the RFC 7638 thumbprint (SHA-256, base64url), by which events
-// of kind [github.com/hybridtoken/hybridtoken/revoke.Key] name the key.
+// of kind [github.com/hybridtoken/hybridtoken/revoke.Key] name the key. Of a secret
+// it is a name of the same form, which all who hold the secret compute alike.
 func (k *Key) Thumbprint() string { return k.thumbprint }
 
-// String returns kid, algorithm and thumbprint.
+// Revocation returns the event that revokes every token signed with the key, for the
+// issuer that publishes it. To end a leaked key, publish it first and then remove
+// the key from its ring: the event works within milliseconds, the removal when
+// verifiers read the keys again.
+func (k *Key) Revocation() revoke.Event { return revoke.Event{Kind: revoke.Key, Value: k.thumbprint} }
+
+// String returns kid, algorithm and, of a public key, the thumbprint.
 func (k Key) String() string {
+	if k.alg.symmetric() {
+		return fmt.Sprintf("token.Key{kid: %q, alg: %s}", k.id, k.alg)
+	}
 	return fmt.Sprintf("token.Key{kid: %q, alg: %s, thumbprint: %s}", k.id, k.alg, k.thumbprint)
 }
 
 // GoString returns [Key.String].
 func (k Key) GoString() string { return k.String() }
 
-// LogValue logs kid, alg and thumbprint.
+// LogValue logs what [Key.String] returns.
 func (k Key) LogValue() slog.Value {
+	if k.alg.symmetric() {
+		return slog.GroupValue(slog.String("kid", k.id), slog.String("alg", string(k.alg)))
+	}
 	return slog.GroupValue(slog.String("kid", k.id), slog.String("alg", string(k.alg)), slog.String("thumbprint", k.thumbprint))
 }
 

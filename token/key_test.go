@@ -122,8 +122,12 @@ func TestNewSecretKeyRefusesPublicKeys(t *testing.T) {
 	random := make([]byte, 64)
 	rand.Read(random)
 	for _, secret := range [][]byte{random, []byte(base64.StdEncoding.EncodeToString(random)), forgeSecret} {
-		if _, err := token.NewSecretKey("", token.HS256, secret); err != nil {
+		if _, err := token.NewSecretKey("a", token.HS256, secret); err != nil {
 			t.Errorf("a good secret is refused: %v", err)
+		}
+		// RFC 7638 section 7: no name in a token's header is made from a secret.
+		if key, err := token.NewSecretKey("", token.HS256, secret); key != nil || !errors.Is(err, token.ErrKey) {
+			t.Errorf("a secret without kid: error %v", err)
 		}
 	}
 	for alg, size := range map[token.Algorithm]int{token.HS256: 32, token.HS384: 48, token.HS512: 64} { // N25, N41

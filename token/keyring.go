@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,61 +14,74 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/internal/strictjson"
-	"github.com/hybridtoken/hybridtoken/token/internal/jose"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // A Keyring holds an issuer's private keys: one signs, all verify. It is the
 // [KeySet] of verifiers in the same process, and an [http.Handler] that serves the
 // public halves to the others as a JWK Set. Its methods may be called concurrently.
+//
+// [OpenKeyring] shares a ring among all instances of a service and rotates it;
+// [NewKeyring] holds keys that are managed elsewhere, in a KMS for example, or
+// secrets; [NewEphemeralKeyring] is for demos and tests.
 type Keyring struct {
-	cfg   KeyringConfig
-	mu    sync.Mutex // serialises Rotate and Remove
-	state atomic.Pointer[ringState]
+	cfg    KeyringConfig
+	fixed  bool        // by NewKeyring
+	shared *sharedRing // by OpenKeyring, or nil
+	mu     sync.Mutex  // serialises what replaces state
+	state  atomic.Pointer[ringState]
 }
 
-// KeyringConfig configures a [Keyring].
-type KeyringConfig struct {
-	// Algorithm is what new keys are for. Empty means [EdDSA]. Symmetric algorithms
-	// are refused: a secret cannot be published.
-	Algorithm Algorithm
-
-	// MaxAge is how long others may keep the published keys. Zero means 5 min;
-	// between 1 s and a day.
-	MaxAge time.Duration
-}
-
-// A ringState is immutable. Secrets are behind the pointers in signers.
+// A ringState is immutable. Secrets are behind the pointers to SigningKeys.
 type ringState struct {
-	signers []*signingKey // the last one signs
-	keys    *StaticKeySet
-	jwks    []byte
-	etag    string
+	signs    *SigningKey
+	statuses []KeyStatus
+	keys     *StaticKeySet
+	jwks     []byte // nil if the keys are secrets
+	etag     string
+
+	set *ringSet       // what the store holds, in a shared ring
+	at  revoke.Instant // before it was read
 }
 
-type signingKey struct {
-	key    *Key
-	signer *jose.Signer
-	header []byte // of every token it signs, encoded, with the dot
+// A KeyState is where a key of a ring is in its life. There it is published.
+type KeyState string
+
+// A key is announced before it signs, so that every verifier knows it by then, and
+// goes on being published after it has signed, until every token it signed has
+// expired.
+const (
+	KeyAnnounced KeyState = "announced"
+	KeyActive    KeyState = "active"
+	KeyRetired   KeyState = "retired"
+)
+
+// A KeyStatus tells of one key of a ring.
+type KeyStatus struct {
+	Key   *Key
+	State KeyState // empty: given to NewKeyring to be published
+	// Since is when the key was first seen in that state in the store; the zero time if
+	// that is yet to happen, and in a ring without a store.
+	Since time.Time
+}
+
+// A KeyringStatus tells how a ring is.
+type KeyringStatus struct {
+	Keys []KeyStatus
+	// Loaded is when the keys were last read from the store; zero without a store.
+	Loaded time.Time
+	// Err is why they could not be read since; nil if the last attempt succeeded. It
+	// matches [ErrKeysUnavailable] once the ring has stopped signing.
+	Err error
 }
 
 // NewEphemeralKeyring returns a Keyring with one new key, in memory only: after a
 // restart nothing it signed verifies, and two instances share nothing. It is for
-// demos and tests.
+// demos and tests. Of cfg it takes Algorithm and MaxAge.
 func NewEphemeralKeyring(cfg KeyringConfig) (*Keyring, error) {
-	if cfg.Algorithm == "" {
-		cfg.Algorithm = EdDSA
-	}
-	if cfg.MaxAge == 0 {
-		cfg.MaxAge = 5 * time.Minute
-	}
-	switch {
-	case !cfg.Algorithm.known():
-		return nil, fmt.Errorf("token: KeyringConfig.Algorithm %q is not supported", cfg.Algorithm)
-	case cfg.Algorithm.symmetric():
-		return nil, fmt.Errorf("token: KeyringConfig.Algorithm %s has no public key: a secret cannot be published", cfg.Algorithm)
-	case cfg.MaxAge < time.Second || cfg.MaxAge > 24*time.Hour:
-		return nil, errors.New("token: KeyringConfig.MaxAge is not between 1 s and 24 h")
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
 	}
 	r := &Keyring{cfg: cfg}
 	r.state.Store(&ringState{})
@@ -79,128 +91,223 @@ func NewEphemeralKeyring(cfg KeyringConfig) (*Keyring, error) {
 	return r, nil
 }
 
-// Rotate makes a new key, which signs from now on, and returns its public half. The
-// old keys stay published until [Keyring.Remove], so that what they signed goes on
-// being accepted.
+// NewKeyring returns a Keyring that signs with active and publishes the other keys
+// beside it. Nothing in it ever changes: it is for keys that cannot be stored or
+// that somebody else manages. Of cfg it takes MaxAge.
+//
+// To rotate such keys without a gap, deploy three times: first publish the next key
+// among others, and wait for twice MaxAge; then sign with it and publish the old one;
+// then, when the last token of the old one has expired (its lifetime, and 10 min for
+// the leeway of verifiers and for clocks), leave that out.
+//
+// A ring of secrets ([NewSigningSecret], others by [NewSecretKey]) serves no JWK Set:
+// its ServeHTTP answers 404. Secrets beside public keys are refused, and two keys
+// with one kid; the error matches [ErrKey].
+func NewKeyring(cfg KeyringConfig, active *SigningKey, others ...*Key) (*Keyring, error) {
+	if active == nil || active.key == nil {
+		return nil, fmt.Errorf("token: %w: NewKeyring: no active key", ErrKey)
+	}
+	cfg.Algorithm = "" // of new keys, of which there will be none
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	statuses := []KeyStatus{{Key: active.key, State: KeyActive}}
+	for _, k := range others {
+		statuses = append(statuses, KeyStatus{Key: k})
+	}
+	s, err := newRingState(active, statuses)
+	if err != nil {
+		return nil, err
+	}
+	r := &Keyring{cfg: cfg, fixed: true}
+	r.state.Store(s)
+	return r, nil
+}
+
+// newRingState returns the state for these keys, of which signs is one.
+func newRingState(signs *SigningKey, statuses []KeyStatus) (*ringState, error) {
+	if len(statuses) > maxKeys {
+		return nil, fmt.Errorf("token: %w: more than %d keys in a ring: remove old ones", ErrKey, maxKeys)
+	}
+	s := &ringState{signs: signs, statuses: statuses}
+	keys := make([]*Key, len(statuses))
+	for i, k := range statuses {
+		keys[i] = k.Key
+	}
+	var err error
+	if s.keys, err = NewStaticKeySet(keys...); err != nil {
+		return nil, err
+	}
+	if signs.key.alg.symmetric() {
+		return s, nil
+	}
+	jwks := []byte(`{"keys":[`)
+	for i, k := range keys {
+		if i > 0 {
+			jwks = append(jwks, ',')
+		}
+		jwks = append(jwks, k.jwk...)
+	}
+	s.jwks = append(jwks, `]}`...)
+	sum := sha256.Sum256(s.jwks)
+	s.etag = `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
+	return s, nil
+}
+
+// Rotate brings on the next key and returns its public half.
+//
+// In a ring with a store the key that was announced takes over, at once if it has
+// been announced for long enough and otherwise as soon as it has; the old key
+// retires and another is announced. The error matches [ErrKeyStore] if the store
+// failed: whether the change was saved is then unknown, and trying again may rotate
+// twice, which harms nobody.
+//
+// In an ephemeral ring a new key signs from now on, and the old keys stay published
+// until [Keyring.Remove]. A ring by NewKeyring cannot rotate.
 func (r *Keyring) Rotate(ctx context.Context) (*Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("token: rotating keys: %w", err)
 	}
-	s, err := newSigningKey(r.cfg.Algorithm)
+	if r.fixed {
+		return nil, fmt.Errorf("token: rotating keys: %w: the ring's keys are managed elsewhere", ErrKey)
+	}
+	if r.shared != nil {
+		return r.rotateShared(ctx)
+	}
+	s, err := generateSigningKey(r.cfg.Algorithm)
 	if err != nil {
 		return nil, fmt.Errorf("token: rotating keys: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return s.key, r.publish(append(slices.Clone(r.state.Load().signers), s))
+	statuses := slices.Clone(r.state.Load().statuses)
+	for i := range statuses {
+		statuses[i].State = KeyRetired
+	}
+	return s.key, r.publish(s, append(statuses, KeyStatus{Key: s.key, State: KeyActive}))
 }
 
-// Remove forgets the key with that kid and stops publishing it. What it signed is
-// refused as soon as verifiers have read the keys again. To end its tokens at
-// once, revoke its thumbprint too. The key that signs cannot be removed:
-// [Keyring.Rotate] first.
+// Remove forgets the key with that kid and stops publishing it, whatever it has
+// signed: it is for a key that leaked, and for nothing else in a ring with a store,
+// which drops keys by itself. Tokens of that key are refused as soon as verifiers
+// have read the keys again. To end them at once, publish [Key.Revocation] first.
+//
+// In a ring with a store, when the key that signs is removed the announced one takes
+// over in the same step; the other instances follow within RefreshInterval. If that
+// key was announced a short time ago, which takes a second emergency, verifiers that
+// do not ask again for a kid they do not know refuse its tokens for up to MaxAge. A
+// thief of the store has all its keys: remove every one of them.
+//
+// Elsewhere the key that signs cannot be removed: [Keyring.Rotate] first. The error
+// matches [ErrUnknownKey] if there is no such key, and [ErrKeyStore] if the store
+// failed: try again.
 func (r *Keyring) Remove(ctx context.Context, kid string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("token: removing a key: %w", err)
 	}
+	if r.fixed {
+		return fmt.Errorf("token: removing a key: %w: the ring's keys are managed elsewhere", ErrKey)
+	}
+	if r.shared != nil {
+		return r.removeShared(ctx, kid)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	signers := r.state.Load().signers
-	i := slices.IndexFunc(signers, func(s *signingKey) bool { return s.key.id == kid })
-	switch i {
-	case -1:
+	s := r.state.Load()
+	i := slices.IndexFunc(s.statuses, func(k KeyStatus) bool { return k.Key.id == kid })
+	switch {
+	case i < 0:
 		return fmt.Errorf("token: removing a key: %w: kid %q", ErrUnknownKey, kid)
-	case len(signers) - 1:
+	case s.statuses[i].Key == s.signs.key:
 		return fmt.Errorf("token: removing a key: kid %q signs: rotate first", kid)
 	}
-	return r.publish(slices.Delete(slices.Clone(signers), i, i+1))
+	return r.publish(s.signs, slices.Delete(slices.Clone(s.statuses), i, i+1))
 }
 
 // publish replaces the state. r.mu is held.
-func (r *Keyring) publish(signers []*signingKey) error {
-	if len(signers) > maxKeys {
-		return fmt.Errorf("token: %w: more than %d keys in a ring: remove old ones", ErrKey, maxKeys)
+func (r *Keyring) publish(signs *SigningKey, statuses []KeyStatus) error {
+	s, err := newRingState(signs, statuses)
+	if err == nil {
+		r.state.Store(s)
 	}
-	next := &ringState{signers: signers}
-	keys := make([]*Key, len(signers))
-	jwks := []byte(`{"keys":[`)
-	for i, s := range signers {
-		keys[i] = s.key
-		if i > 0 {
-			jwks = append(jwks, ',')
-		}
-		jwks = append(jwks, s.key.jwk...)
-	}
-	next.jwks = append(jwks, `]}`...)
-	sum := sha256.Sum256(next.jwks)
-	next.etag = `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
-	var err error
-	if next.keys, err = NewStaticKeySet(keys...); err != nil {
-		return err
-	}
-	r.state.Store(next)
-	return nil
+	return err
 }
 
-func newSigningKey(alg Algorithm) (*signingKey, error) {
-	signer, err := jose.GenerateSigner(string(alg))
-	if err != nil {
-		return nil, err
-	}
-	key, err := NewKey("", alg, signer.Public())
-	if err != nil {
-		return nil, err
-	}
-	kid, err := strictjson.AppendText(nil, key.id)
-	if err != nil {
-		return nil, err
-	}
-	header := fmt.Sprintf(`{"alg":"%s","typ":"at+jwt","kid":%s}`, alg, kid)
-	return &signingKey{key, signer, append(base64.RawURLEncoding.AppendEncode(nil, []byte(header)), '.')}, nil
-}
-
-// sign returns the token with that payload, and the key it is signed with.
-func (s *signingKey) sign(payload []byte) (string, error) {
-	raw := base64.RawURLEncoding.AppendEncode(slices.Clone(s.header), payload)
-	signature, err := s.signer.Sign(raw)
-	if err != nil {
-		return "", err
-	}
-	return string(base64.RawURLEncoding.AppendEncode(append(raw, '.'), signature)), nil
-}
-
-func (r *Keyring) active() *signingKey {
-	signers := r.state.Load().signers
-	return signers[len(signers)-1]
+// signing returns the key that signs now.
+func (r *Keyring) signing() (*SigningKey, error) {
+	s := r.state.Load()
+	return s.signs, r.usable(s)
 }
 
 // Active returns the public half of the key that signs.
-func (r *Keyring) Active() *Key { return r.active().key }
+func (r *Keyring) Active() *Key { return r.state.Load().signs.key }
 
-// Lookup implements [KeySet].
-func (r *Keyring) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
-	return r.state.Load().keys.Lookup(ctx, kid, alg)
+// Status returns how the ring is, for a page of the operator's or a readiness probe.
+func (r *Keyring) Status() KeyringStatus {
+	s := r.state.Load()
+	status := KeyringStatus{Keys: slices.Clone(s.statuses)}
+	if r.shared != nil {
+		status.Loaded = s.at.Time()
+		if status.Err = r.usable(s); status.Err == nil {
+			status.Err = r.shared.failure()
+		}
+	}
+	return status
 }
 
-// ServeHTTP serves the public keys as a JWK Set (RFC 7517 section 5), to GET and HEAD.
+// Lookup implements [KeySet]. It never waits. It fails with [ErrKeysUnavailable] only
+// in a ring that has lost its store for too long.
+func (r *Keyring) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
+	s := r.state.Load()
+	if err := r.usable(s); err != nil {
+		return nil, err
+	}
+	return s.keys.Lookup(ctx, kid, alg)
+}
+
+// ServeHTTP serves the public keys as a JWK Set (RFC 7517 section 5), to GET and
+// HEAD. It answers 404 if the keys are secrets, and 503 if the ring has lost its
+// store for too long to say which keys are in use.
 func (r *Keyring) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+	s := r.state.Load()
+	switch {
+	case s.jwks == nil:
+		h.Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNotFound)
+		return
+	case req.Method != http.MethodGet && req.Method != http.MethodHead:
 		h.Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
+	case r.usable(s) != nil:
+		h.Set("Cache-Control", "no-store")
+		h.Set("Retry-After", strconv.Itoa(int(max(r.cfg.RefreshInterval, time.Second)/time.Second)))
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
 	}
-	s := r.state.Load()
 	h.Set("Content-Type", "application/jwk-set+json")
 	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(r.cfg.MaxAge/time.Second)))
 	h.Set("ETag", s.etag)
 	http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(s.jwks))
 }
 
+// Close ends the background work of a ring with a store and waits for it; nothing of
+// another ring. The ring goes on signing and verifying for as long as it does when
+// its store fails, so that requests under way end well, but cannot be changed. Further
+// calls do nothing. The error is always nil.
+func (r *Keyring) Close() error {
+	if r.shared != nil {
+		r.shared.close()
+	}
+	return nil
+}
+
 // String names the key that signs.
 func (r *Keyring) String() string {
-	return fmt.Sprintf("token.Keyring{active: %s, keys: %d}", r.Active(), len(r.state.Load().signers))
+	return fmt.Sprintf("token.Keyring{active: %s, keys: %d}", r.Active(), len(r.state.Load().statuses))
 }
 
 // GoString returns [Keyring.String].
@@ -208,5 +315,5 @@ func (r *Keyring) GoString() string { return r.String() }
 
 // LogValue logs the public half of the key that signs, and the number of keys.
 func (r *Keyring) LogValue() slog.Value {
-	return slog.GroupValue(slog.Any("active", r.Active()), slog.Int("keys", len(r.state.Load().signers)))
+	return slog.GroupValue(slog.Any("active", r.Active()), slog.Int("keys", len(r.state.Load().statuses)))
 }

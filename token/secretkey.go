@@ -2,6 +2,8 @@ package token
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
@@ -12,7 +14,11 @@ import (
 
 // NewSecretKey returns the Key that verifies alg, one of [HS256], [HS384] and
 // [HS512], with secret. Everybody who holds the secret can issue tokens: prefer a
-// public key between services. An empty kid stands for the thumbprint.
+// public key between services.
+//
+// kid is required: a name derived from the secret would stand in every token's
+// header, where it helps to guess the secret (RFC 7638 section 7). For the same
+// reason [Key.Thumbprint] is no RFC 7638 thumbprint here.
 //
 // secret is random bytes, at least as many as the hash has (RFC 7518 section 3.2);
 // fewer match [ErrWeakKey]. What looks like a public key (PEM, JWK, SSH, DER) is
@@ -22,20 +28,26 @@ func NewSecretKey(kid string, alg Algorithm, secret []byte) (*Key, error) {
 	if err := checkKey(kid, alg); err != nil {
 		return nil, err
 	}
+	if kid == "" {
+		return nil, fmt.Errorf("token: %w: a secret needs a kid", ErrKey)
+	}
 	if err := jose.CheckSecret(string(alg), secret); err != nil {
 		return nil, keyError(err)
 	}
 	if kind := looksPublic(secret); kind != "" {
 		return nil, fmt.Errorf("token: %w: the secret is a key in %s form, known to others", ErrKey, kind)
 	}
-	thumbprint, err := jose.Thumbprint(secret)
-	if err != nil {
-		return nil, keyError(err)
-	}
-	if kid == "" {
-		kid = thumbprint
-	}
-	return &Key{id: kid, alg: alg, thumbprint: thumbprint, verifier: jose.NewSecretVerifier(string(alg), secret)}, nil
+	return &Key{id: kid, alg: alg, thumbprint: secretName(secret), verifier: jose.NewSecretVerifier(string(alg), secret)}, nil
+}
+
+// secretName returns the name by which events of kind key revoke what a secret
+// signed: 43 characters, the same for all who hold the secret. It is the output of a
+// function keyed by the secret and used for nothing else, so that it says no more
+// about the secret than one token does.
+func secretName(secret []byte) string {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("hybridtoken: name of a secret key, version 1"))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 // looksPublic returns the form of a public key that secret has, or "".

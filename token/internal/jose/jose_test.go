@@ -64,7 +64,7 @@ func TestSignatures(t *testing.T) {
 	for _, alg := range pairs {
 		s := newSigner(t, alg)
 		v := newVerifier(t, alg, s.Public())
-		sig, err := s.Sign(input)
+		sig, err := s.Sign(t.Context(), input)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestECDSANumbers(t *testing.T) {
 		var short, high int
 		for i := range 600 {
 			input := fmt.Append(nil, i)
-			sig, err := s.Sign(input)
+			sig, err := s.Sign(t.Context(), input)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +129,7 @@ func TestECDSADegenerate(t *testing.T) {
 	for alg, curve := range map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()} {
 		s := newSigner(t, alg)
 		v := newVerifier(t, alg, s.Public())
-		good, err := s.Sign([]byte("m"))
+		good, err := s.Sign(t.Context(), []byte("m"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -391,7 +391,7 @@ func BenchmarkVerify(b *testing.B) {
 	for _, alg := range []string{"EdDSA", "ES256", "RS256"} {
 		s := newSigner(b, alg)
 		v := newVerifier(b, alg, s.Public())
-		sig, err := s.Sign(input)
+		sig, err := s.Sign(b.Context(), input)
 		if err != nil {
 			b.Fatal(err)
 		}
