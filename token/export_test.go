@@ -1,0 +1,16 @@
+package token
+
+import "github.com/hybridtoken/hybridtoken/revoke"
+
+// SetClock replaces the clock of a shared ring.
+func (c *KeyringConfig) SetClock(now func() revoke.Instant) { c.clock = now }
+
+// Alone and RetireFor return the two times that follow from the others, for a
+// configuration without defaults to fill in.
+func (c KeyringConfig) Timing() (alone, ripeAfter, retireFor int64) {
+	c, err := c.withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	return int64(c.alone()), int64(c.ripeAfter()), int64(c.retireFor())
+}
