@@ -2,10 +2,10 @@ package token
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
-	"strconv"
-	"sync"
+	"sync/atomic"
 )
 
 // A KeyStore keeps the ring that the instances of a service share, as one value of
@@ -33,9 +33,12 @@ type KeyStore interface {
 // A MemoryStore is a [KeyStore] in memory, for tests. The zero value is empty and
 // ready.
 type MemoryStore struct {
-	mu       sync.Mutex
+	value atomic.Pointer[memoryValue]
+}
+
+type memoryValue struct {
 	blob     []byte
-	revision int
+	revision string
 }
 
 // Load implements [KeyStore].
@@ -43,12 +46,11 @@ func (m *MemoryStore) Load(ctx context.Context) (blob []byte, revision string, e
 	if err := ctx.Err(); err != nil {
 		return nil, "", fmt.Errorf("token: %w: %w", ErrKeyStore, err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.revision == 0 {
+	v := m.value.Load()
+	if v == nil {
 		return nil, "", nil
 	}
-	return slices.Clone(m.blob), strconv.Itoa(m.revision), nil
+	return slices.Clone(v.blob), v.revision, nil
 }
 
 // Save implements [KeyStore].
@@ -56,22 +58,10 @@ func (m *MemoryStore) Save(ctx context.Context, blob []byte, revision string) er
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("token: %w: %w", ErrKeyStore, err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	current := ""
-	if m.revision > 0 {
-		current = strconv.Itoa(m.revision)
-	}
-	if revision != current {
+	old := m.value.Load()
+	if old == nil && revision != "" || old != nil && revision != old.revision ||
+		!m.value.CompareAndSwap(old, &memoryValue{slices.Clone(blob), rand.Text()}) {
 		return fmt.Errorf("token: %w", ErrKeyStoreConflict)
 	}
-	m.blob = slices.Clone(blob)
-	m.revision++
 	return nil
 }
-
-// String shows nothing of the value.
-func (m *MemoryStore) String() string { return "token.MemoryStore" }
-
-// GoString returns [MemoryStore.String].
-func (m *MemoryStore) GoString() string { return m.String() }
