@@ -1,0 +1,152 @@
+package token_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+func sealSecret(id string) []byte {
+	sum := sha256.Sum256([]byte("seal " + id))
+	return sum[:]
+}
+
+func sealKey(t testing.TB, id string) *token.SealKey {
+	t.Helper()
+	k, err := token.NewSealKey(id, sealSecret(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestNewSealKeyRefuses(t *testing.T) {
+	good := sealSecret("x")
+	for name, x := range map[string]struct {
+		id   string
+		key  []byte
+		want error
+	}{
+		"good":         {"2026-10", good, nil},
+		"no id":        {"", good, token.ErrKey},
+		"long id":      {strings.Repeat("a", 65), good, token.ErrKey},
+		"id with ü":    {"ü", good, token.ErrKey},
+		"id with \\n":  {"a\n", good, token.ErrKey},
+		"short":        {"a", good[:31], token.ErrWeakKey},
+		"long":         {"a", append(bytes.Clone(good), 1), token.ErrWeakKey},
+		"all one byte": {"a", make([]byte, 32), token.ErrWeakKey},
+	} {
+		if k, err := token.NewSealKey(x.id, x.key); !errors.Is(err, x.want) || (k == nil) != (x.want != nil) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// A stored ring is sealed, opens with every key given, and with no other; whoever
+// changes a byte of it gets nothing.
+func TestSealedKeyring(t *testing.T) {
+	store := new(token.MemoryStore)
+	a, b := sealKey(t, "seal-a"), sealKey(t, "seal-b")
+	sealed := func(keys ...*token.SealKey) token.KeyringConfig { return token.KeyringConfig{SealKeys: keys} }
+	active := openRing(t, store, sealed(a)).Active().ID()
+	blob, _, _ := store.Load(t.Context())
+	if bytes.Contains(blob, []byte("pkcs8")) || bytes.Contains(blob, []byte(active)) || !bytes.Contains(blob, []byte(`"seal":"seal-a"`)) {
+		t.Errorf("stored: %s", blob)
+	}
+	otherSecret, err := token.NewSealKey("seal-a", sealSecret("another"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed, err := token.NewSealKey("seal-c", sealSecret("seal-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, x := range map[string]struct {
+		blob []byte
+		cfg  token.KeyringConfig
+	}{
+		"no key":          {blob, sealed()},
+		"another key":     {blob, sealed(b)},
+		"wrong secret":    {blob, sealed(otherSecret)},
+		"under a new id":  {bytes.Replace(blob, []byte("seal-a"), []byte("seal-c"), 1), sealed(renamed)}, // the id is bound
+		"truncated":       {blob[:len(blob)-3], sealed(a)},
+		"empty box":       {[]byte(`{"v":1,"kind":"sealed keyring","seal":"seal-a","box":""}`), sealed(a)},
+		"short box":       {[]byte(`{"v":1,"kind":"sealed keyring","seal":"seal-a","box":"AAAA"}`), sealed(a)},
+		"plain in a seal": {sealedPlain(t), sealed(a)},
+	} {
+		opened, err := open(t, x.blob, x.cfg)
+		if opened || !errors.Is(err, token.ErrKeyStoreCorrupt) || !errors.Is(err, token.ErrKeyStore) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	for i := range blob {
+		bad := bytes.Clone(blob)
+		bad[i] ^= 1
+		if opened, err := open(t, bad, sealed(a)); opened || !errors.Is(err, token.ErrKeyStoreCorrupt) {
+			t.Fatalf("byte %d changed: error %v", i, err)
+		}
+	}
+	if opened, err := open(t, blob, sealed(b, a)); !opened {
+		t.Errorf("the good twin: %v", err)
+	}
+
+	// Rotation of the seal: behind, in front, and the old one is not needed any more.
+	if got := openRing(t, store, sealed(a, b)).Active().ID(); got != active {
+		t.Errorf("active %s, want %s", got, active)
+	}
+	if blob, _, _ = store.Load(t.Context()); !bytes.Contains(blob, []byte("seal-a")) {
+		t.Error("sealed anew with a key that is not the first")
+	}
+	openRing(t, store, sealed(b, a))
+	if got := openRing(t, store, sealed(b)).Active().ID(); got != active {
+		t.Errorf("active %s, want %s", got, active)
+	}
+}
+
+// sealedPlain returns a plain ring where a sealed one is expected: a downgrade by
+// whoever can write to the store.
+func sealedPlain(t testing.TB) []byte {
+	t.Helper()
+	store := new(token.MemoryStore)
+	openRing(t, store, token.KeyringConfig{})
+	blob, _, _ := store.Load(t.Context())
+	return blob
+}
+
+func open(t testing.TB, blob []byte, cfg token.KeyringConfig) (bool, error) {
+	t.Helper()
+	store := new(token.MemoryStore)
+	if err := store.Save(context.Background(), blob, ""); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := token.OpenKeyring(t.Context(), store, cfg)
+	if err != nil {
+		if leak := leaks(err.Error(), string(blob)); leak != "" && !strings.HasPrefix(leak, "seal") {
+			t.Errorf("error %q repeats %q of the blob (invariant 10)", err, leak)
+		}
+		return false, err
+	}
+	ring.Close()
+	return true, nil
+}
+
+// Who begins to seal says so once.
+func TestKeyringBeginsToSeal(t *testing.T) {
+	store := new(token.MemoryStore)
+	active := openRing(t, store, token.KeyringConfig{}).Active().ID()
+	cfg := token.KeyringConfig{SealKeys: []*token.SealKey{sealKey(t, "a")}}
+	if _, err := token.OpenKeyring(t.Context(), store, cfg); !errors.Is(err, token.ErrKeyStoreCorrupt) || !strings.Contains(err.Error(), "InsecureOpenPlain") {
+		t.Errorf("plain: error %v", err)
+	}
+	cfg.InsecureOpenPlain = true
+	openRing(t, store, cfg)
+	cfg.InsecureOpenPlain = false
+	if got := openRing(t, store, cfg).Active().ID(); got != active {
+		t.Errorf("active %s, want %s", got, active)
+	}
+}
