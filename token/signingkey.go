@@ -50,8 +50,11 @@ func NewSigningKey(kid string, alg Algorithm, signer crypto.Signer) (*SigningKey
 		return nil, fmt.Errorf("token: %w: the signer is nil", ErrKey)
 	}
 	if alg == "" {
-		var err error
-		if alg, err = soleAlgorithm(signer.Public()); err != nil {
+		public, err := jose.PublicOf(signer)
+		if err != nil {
+			return nil, keyError(err)
+		}
+		if alg, err = soleAlgorithm(public); err != nil {
 			return nil, err
 		}
 	}
@@ -175,6 +178,8 @@ func parsePrivateJWK(kid string, alg Algorithm, data []byte) (*SigningKey, error
 		return nil, fmt.Errorf("token: %w: private JWK: not for signing", ErrKey)
 	case kid != "" && p.kid != "" && kid != p.kid:
 		return nil, fmt.Errorf("token: %w: private JWK: it has another kid", ErrKey)
+	case p.hasAlg && p.alg == "":
+		return nil, fmt.Errorf("token: %w: private JWK: alg is empty", ErrKey)
 	case alg != "" && p.hasAlg && alg != Algorithm(p.alg):
 		return nil, fmt.Errorf("token: %w: private JWK: it is for another algorithm", ErrKey)
 	}

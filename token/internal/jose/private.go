@@ -16,6 +16,26 @@ import (
 
 // No error of this file wraps one of a parser: those may quote what they read.
 
+// PublicOf returns the public half of key. Of an empty private key of the standard
+// library, whose Public panics, it is an error.
+func PublicOf(key crypto.Signer) (crypto.PublicKey, error) {
+	empty := false
+	switch k := key.(type) {
+	case nil:
+		empty = true
+	case ed25519.PrivateKey:
+		empty = len(k) != ed25519.PrivateKeySize
+	case *ecdsa.PrivateKey:
+		empty = k == nil
+	case *rsa.PrivateKey:
+		empty = k == nil
+	}
+	if empty {
+		return nil, fmt.Errorf("%w: no key", ErrKey)
+	}
+	return key.Public(), nil
+}
+
 // ownKey returns a checked copy of key if it is a private key of the standard
 // library, and nil if it is of another type.
 func ownKey(alg string, key crypto.Signer) (crypto.Signer, error) {
