@@ -6,7 +6,9 @@
 // A service that accepts tokens makes one [Verifier] with [NewVerifier] and wraps
 // its handlers in the Verifier's Middleware; where there is no HTTP, it calls
 // [Verifier.Verify]. A service that issues them makes a [Keyring] and an [Issuer],
-// and serves the Keyring as its JWK Set. [RemoteKeys] fetches such a set,
+// and serves the Keyring as its JWK Set: [OpenKeyring] shares one between its
+// instances and rotates it, [NewKeyring] takes keys that are managed elsewhere, from
+// PEM, JWK or a KMS. [RemoteKeys] fetches such a set,
 // [NewStaticKeySet] holds keys that are known beforehand, and a [KeySet] of one's
 // own may come from anywhere: what it returns is checked.
 //

@@ -32,8 +32,8 @@ type IssuerConfig struct {
 	Keys *Keyring
 
 	// Lifetime is exp − iat of a token, in whole milliseconds. Zero means 15 min; at
-	// least 1 s, at most the TokenLifetime of Keys. It bounds how long a service that cannot see revocations may go on
-	// accepting a token.
+	// least 1 s, at most the TokenLifetime of a Keys that is shared. It bounds how
+	// long a service that cannot see revocations may go on accepting a token.
 	Lifetime time.Duration
 
 	// TokenLifetime is that of the revocation stream and of every verifier's List:

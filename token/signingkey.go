@@ -178,8 +178,8 @@ func parsePrivateJWK(kid string, alg Algorithm, data []byte) (*SigningKey, error
 		return nil, fmt.Errorf("token: %w: private JWK: not for signing", ErrKey)
 	case kid != "" && p.kid != "" && kid != p.kid:
 		return nil, fmt.Errorf("token: %w: private JWK: it has another kid", ErrKey)
-	case p.hasAlg && p.alg == "":
-		return nil, fmt.Errorf("token: %w: private JWK: alg is empty", ErrKey)
+	case p.hasAlg && !Algorithm(p.alg).known():
+		return nil, fmt.Errorf("token: %w: private JWK: its alg is not supported", ErrKey)
 	case alg != "" && p.hasAlg && alg != Algorithm(p.alg):
 		return nil, fmt.Errorf("token: %w: private JWK: it is for another algorithm", ErrKey)
 	}
