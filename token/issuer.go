@@ -187,13 +187,13 @@ func (i *Issuer) times(r IssueRequest, now time.Time) (issued, expires int64, er
 	}
 	switch {
 	case lifetime < time.Second || lifetime > i.cfg.Lifetime:
-		return 0, 0, fmt.Errorf("Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
+		return 0, 0, fmt.Errorf("field Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
 	case at.After(now.Add(maxIssueAhead)):
-		return 0, 0, fmt.Errorf("IssuedAt lies %s in the future: verifiers would refuse the token", at.Sub(now).Round(time.Millisecond))
+		return 0, 0, fmt.Errorf("field IssuedAt lies %s in the future: verifiers would refuse the token", at.Sub(now).Round(time.Millisecond))
 	case !at.Add(lifetime).After(now):
-		return 0, 0, errors.New("IssuedAt lies so far in the past that the token has expired")
+		return 0, 0, errors.New("field IssuedAt lies so far in the past that the token has expired")
 	case !r.NotBefore.IsZero() && !r.NotBefore.Before(at.Add(lifetime)):
-		return 0, 0, errors.New("NotBefore is not before exp")
+		return 0, 0, errors.New("field NotBefore is not before exp")
 	}
 	issued, life := at.UnixMilli(), lifetime.Milliseconds()
 	if i.cfg.WholeSeconds { // down, both: a later iat would outrun a cutoff

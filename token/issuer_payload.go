@@ -64,7 +64,7 @@ type payloadWriter struct {
 
 func (w *payloadWriter) fail(field string, err error) {
 	if w.err == nil {
-		w.err = fmt.Errorf("%s %w", field, err)
+		w.err = fmt.Errorf("field %s %w", field, err)
 	}
 }
 

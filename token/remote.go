@@ -107,12 +107,12 @@ func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*Remo
 		return nil, errors.New("token: RemoteKeys: malformed URL") // err quotes it
 	case u.User != nil:
 		return nil, errors.New("token: RemoteKeys: credentials in the URL")
-	case u.Host == "" || u.Fragment != "":
-		return nil, errors.New("token: RemoteKeys: the URL has no host, or a fragment")
 	case u.Scheme == "http" && !cfg.InsecureAllowHTTP:
 		return nil, errors.New("token: RemoteKeys: http lets whoever is on the path choose the keys (InsecureAllowHTTP says so aloud)")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("token: RemoteKeys: scheme %q is not https", u.Scheme)
+	case u.Host == "" || u.Fragment != "":
+		return nil, errors.New("token: RemoteKeys: the URL has no host, or a fragment")
 	}
 	s := &RemoteKeySet{cfg: cfg, url: u.String(), client: &http.Client{Transport: cfg.Transport, CheckRedirect: sameOrigin}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
