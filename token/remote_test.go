@@ -329,6 +329,15 @@ func TestRemoteKeysFollowsMaxAge(t *testing.T) {
 func TestRemoteKeysRefusesAnswers(t *testing.T) {
 	good := jwk(t, forgeKeys().ed.Public()).with("kid", `"b"`)
 	set := jwks(good)
+	redirect := func(to string) http.Handler { // where it leads, a key waits
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.String() == jwksURL {
+				http.Redirect(w, r, to, http.StatusFound)
+			} else {
+				jsonHandler(set).ServeHTTP(w, r)
+			}
+		})
+	}
 	for name, h := range map[string]http.Handler{
 		"500":               status(500),
 		"404":               status(404),
@@ -344,12 +353,12 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 		"private key":       jsonHandler(jwks(good, jwk(t, forgeKeys().ec.Public()).with("d", `"AAAA"`))),
 		"secret":            jsonHandler(jwks(good, object{"kty", `"oct"`, "k", `"AAAA"`})),
 		"duplicate kid":     jsonHandler(jwks(good, jwk(t, forgeKeys().ec.Public()).with("kid", `"b"`))),
-		"to another host":   http.RedirectHandler("https://evil.example.com/jwks.json", http.StatusFound),
-		"to http":           http.RedirectHandler("http://auth.example.com/jwks.json", http.StatusFound),
-		"to loopback":       http.RedirectHandler("https://127.0.0.1/jwks.json", http.StatusMovedPermanently),
-		"to metadata":       http.RedirectHandler("http://169.254.169.254/", http.StatusTemporaryRedirect), // CVE-2026-32301
-		"to another port":   http.RedirectHandler("https://auth.example.com:8443/jwks.json", http.StatusFound),
-		"round and round":   http.RedirectHandler(jwksURL, http.StatusFound),
+		"to another host":   redirect("https://evil.example.com/jwks.json"),
+		"to http":           redirect("http://auth.example.com/jwks.json"),
+		"to loopback":       redirect("https://127.0.0.1/jwks.json"),
+		"to metadata":       redirect("http://169.254.169.254/"), // CVE-2026-32301
+		"to another port":   redirect("https://auth.example.com:8443/jwks.json"),
+		"round and round":   redirect(jwksURL),
 		"to nowhere":        status(http.StatusFound),
 	} {
 		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
