@@ -75,6 +75,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("revoke: Config.MaxStaleness is %s, less than 3 × HeartbeatInterval + MaxSkew = %s: ordinary delays would make the replica stale", c.MaxStaleness, least)
 	case !(c.FalsePositiveRate >= 1e-9 && c.FalsePositiveRate <= 0.1):
 		return c, fmt.Errorf("revoke: Config.FalsePositiveRate %g is not between 1e-9 and 0.1", c.FalsePositiveRate)
+	case c.TokenLifetime < time.Second:
+		return c, fmt.Errorf("revoke: Config.TokenLifetime %s is below a second (a number without its unit?)", c.TokenLifetime)
 	case c.TokenLifetime > 10*365*24*time.Hour || c.SessionLifetime > 10*365*24*time.Hour:
 		return c, errors.New("revoke: Config.TokenLifetime or SessionLifetime exceeds ten years")
 	}

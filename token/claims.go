@@ -110,12 +110,16 @@ func (c *Claims) Decode(v any) error {
 	return nil
 }
 
-// withoutValue drops from err what encoding/json quotes of its input.
+// withoutValue says what encoding/json objects to without what it quotes of its
+// input, or what a caller's UnmarshalJSON does.
 func withoutValue(err error) error {
 	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
 		return fmt.Errorf("a claim does not fit the Go field %q of type %s", e.Field, e.Type)
 	}
-	return err
+	if e := (*json.InvalidUnmarshalError)(nil); errors.As(err, &e) {
+		return e
+	}
+	return errors.New("a claim does not fit its Go field")
 }
 
 // Identity returns what the denylist knows the token by. Give it to
@@ -135,15 +139,15 @@ func (c *Claims) Identity() revoke.Identity {
 }
 
 // String names the token for people: iss, sub and jti. No token can be made of it.
-func (c *Claims) String() string {
+func (c Claims) String() string {
 	return fmt.Sprintf("token.Claims{iss: %q, sub: %q, jti: %q}", c.issuer, c.subject, c.id)
 }
 
 // GoString returns [Claims.String].
-func (c *Claims) GoString() string { return c.String() }
+func (c Claims) GoString() string { return c.String() }
 
 // LogValue logs iss, sub, jti and exp.
-func (c *Claims) LogValue() slog.Value {
+func (c Claims) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("iss", c.issuer),
 		slog.String("sub", c.subject),

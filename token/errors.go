@@ -20,7 +20,8 @@ var (
 // check that fails is reported: a token that is expired and badly signed is
 // badly signed.
 var (
-	// ErrTooLarge: longer than [VerifierConfig].MaxTokenBytes. Nothing was decoded.
+	// ErrTooLarge: longer than [VerifierConfig].MaxTokenBytes, or with a header of
+	// more than 4 KiB. Nothing was decoded.
 	ErrTooLarge error = &member{ErrInvalidToken, "token too large"}
 	// ErrMalformed: not three segments of strict base64url, or a header or claims
 	// that are not a strict JSON object, or a header that asks for what we refuse

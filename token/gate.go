@@ -14,6 +14,7 @@ const (
 	defaultTokenBytes = 8 << 10
 	maxTokenBytes     = 64 << 10
 	maxKeyIDBytes     = 512
+	maxHeaderBytes    = 4 << 10 // decoded; it is read before any key is asked
 )
 
 // parts are the three segments of a token in compact form. The bytes that the
@@ -55,6 +56,9 @@ func split(raw string, limit int) (parts, error) {
 	header, payload, signature := raw[:dots[0]], raw[dots[0]+1:dots[1]], raw[dots[1]+1:]
 	if header == "" || payload == "" || signature == "" {
 		return parts{}, malformed("an empty segment")
+	}
+	if base64.RawURLEncoding.DecodedLen(len(header)) > maxHeaderBytes {
+		return parts{}, fmt.Errorf("token: %w: header of more than %d bytes", ErrTooLarge, maxHeaderBytes)
 	}
 	p := parts{signed: []byte(raw[:dots[1]])}
 	for _, s := range []struct {

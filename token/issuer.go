@@ -12,9 +12,10 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// maxIssueAhead is how far IssueRequest.IssuedAt may lie in the future: what a
-// verifier's default leeway accepts.
-const maxIssueAhead = 30 * time.Second
+// maxIssueAhead is how far IssueRequest.IssuedAt may lie in the future: past any
+// cutoff that an event can set (now + MaxSkew, rounded up), and no further, or the
+// token would outrun the next one. Verifiers accept twice MaxSkew.
+const maxIssueAhead = 2*time.Second + 10*time.Millisecond
 
 // An Issuer issues access tokens (RFC 9068). Its methods may be called
 // concurrently. It has no background and needs no Close.
@@ -125,7 +126,7 @@ type IssueRequest struct {
 
 	// IssuedAt becomes iat, rounded down to milliseconds. Zero means now. It may lie
 	// in the past, so that cutoffs which the issuer has not seen yet still cover the
-	// token, and up to 30 s in the future, past a known cutoff. exp counts from it.
+	// token, and up to 2 s in the future, past a known cutoff. exp counts from it.
 	IssuedAt time.Time
 	// NotBefore becomes nbf, rounded as iat is. Zero leaves it out.
 	NotBefore time.Time
@@ -138,6 +139,9 @@ type IssueRequest struct {
 // matches [ErrIssue] and names the field of r that is to blame; nothing was signed
 // then.
 func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
+	if ctx == nil {
+		return nil, fmt.Errorf("token: %w: nil context", ErrIssue)
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
 	}

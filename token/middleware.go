@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // retryAfter is what a client is told to wait when nobody can tell, in seconds: a
@@ -40,10 +42,15 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 //   - anything else, a stale denylist or missing keys: 503 with Retry-After, never
 //     401, because the token may be good
 //
-// Why a token was refused is told to [VerifierConfig].Logger alone.
+// Why a token was refused is told to [VerifierConfig].Logger alone. A token in a form
+// body is neither read nor looked for, since the body is next's. Middleware panics if
+// next is nil or a policy in opts cannot take effect.
 func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Handler {
 	if next == nil {
 		panic("token: Middleware: nil handler")
+	}
+	if _, err := v.call(context.Background(), opts); err != nil {
+		panic(err.Error()) // it could only ever answer 503
 	}
 	challenge := "Bearer"
 	if realm, ok := quoted(v.cfg.Audiences[0]); ok {
@@ -56,7 +63,7 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 			refuse(w, http.StatusUnauthorized, challenge)
 			return
 		case err != nil:
-			v.cfg.Logger.InfoContext(r.Context(), "token: request refused", "error", err)
+			v.cfg.Logger.DebugContext(r.Context(), "token: request refused", "error", err)
 			refuse(w, http.StatusBadRequest, withError(challenge, "invalid_request"))
 			return
 		}
@@ -65,14 +72,32 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 		case err == nil:
 			next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), claims)))
 		case errors.Is(err, ErrInvalidToken) && !errors.Is(err, ErrUnavailable):
-			v.cfg.Logger.InfoContext(r.Context(), "token: token refused", "error", err)
+			v.cfg.Logger.DebugContext(r.Context(), "token: token refused", "error", err)
 			refuse(w, http.StatusUnauthorized, withError(challenge, "invalid_token"))
 		default:
-			v.cfg.Logger.WarnContext(r.Context(), "token: token not verified", "error", err)
+			if heldBack, ok := v.warned.allow(time.Now()); ok {
+				v.cfg.Logger.WarnContext(r.Context(), "token: tokens cannot be verified", "error", err, "unreported", heldBack)
+			}
 			w.Header().Set("Retry-After", retryAfter)
 			refuse(w, http.StatusServiceUnavailable, "")
 		}
 	})
+}
+
+// A limiter lets one warning through a second, and counts the others: an outage must
+// not bring a flood of lines with it.
+type limiter struct {
+	last  atomic.Int64 // unix seconds
+	count atomic.Int64 // held back since
+}
+
+func (l *limiter) allow(now time.Time) (heldBack int64, ok bool) {
+	last, t := l.last.Load(), now.Unix()
+	if last == t || !l.last.CompareAndSwap(last, t) {
+		l.count.Add(1)
+		return 0, false
+	}
+	return l.count.Swap(0), true
 }
 
 var (

@@ -3,6 +3,7 @@ package token_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,7 +34,7 @@ func newAPI(t testing.TB, change func(*token.VerifierConfig), opts ...token.Veri
 	a.issuer = newIssuer(t, a.ring, nil)
 	v := forgedVerifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, a.ring
-		c.Logger = slog.New(slog.NewTextHandler(&a.logged, nil))
+		c.Logger = slog.New(slog.NewTextHandler(&a.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		if change != nil {
 			change(c)
 		}
@@ -194,11 +195,13 @@ func TestMiddlewareUnavailable(t *testing.T) {
 	}{
 		"stale denylist":               {func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = stale, false }, nil, 503},
 		"stale denylist, allowed here": {func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = stale, false }, []token.VerifyOption{token.WithStalePolicy(revoke.InsecureAllow())}, 200},
-		"stale denylist, bad policy":   {func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = stale, false }, []token.VerifyOption{token.WithStalePolicy(revoke.AllowYounger(-1))}, 503},
-		"keys unavailable":             {func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrKeysUnavailable) }, nil, 503},
-		"an error of a key set's own":  {func(c *token.VerifierConfig) { c.Keys = failingKeys(io.ErrUnexpectedEOF) }, nil, 503},
-		"unknown key":                  {func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrUnknownKey) }, nil, 401},
-		"everything in order":          {nil, nil, 200},
+		"unknown here, unavailable there": {func(c *token.VerifierConfig) {
+			c.Keys = failingKeys(errors.Join(token.ErrUnknownKey, token.ErrKeysUnavailable))
+		}, nil, 503},
+		"keys unavailable":            {func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrKeysUnavailable) }, nil, 503},
+		"an error of a key set's own": {func(c *token.VerifierConfig) { c.Keys = failingKeys(io.ErrUnexpectedEOF) }, nil, 503},
+		"unknown key":                 {func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrUnknownKey) }, nil, 401},
+		"everything in order":         {nil, nil, 200},
 	} {
 		a := newAPI(t, x.change, x.opts...)
 		raw := issue(t, a.issuer, request()).Token()
@@ -289,4 +292,30 @@ func TestMiddlewareEndToEnd(t *testing.T) {
 	if code, _ := get(issue(t, newIssuer(t, newRing(t, token.KeyringConfig{}), nil), request()).Token()); code != 401 {
 		t.Errorf("another ring's token: %d", code)
 	}
+}
+
+// A route that could only ever answer 503 is heard of when it is built.
+func TestMiddlewareRefusesABadPolicy(t *testing.T) {
+	defer func() {
+		if r := recover(); r == nil {
+			t.Error("a policy that cannot take effect is taken")
+		}
+	}()
+	newAPI(t, nil, token.WithStalePolicy(revoke.AllowYounger(-1)))
+}
+
+// An outage brings a line a second, not a line a request.
+func TestMiddlewareWarnsOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrKeysUnavailable) })
+		raw := issue(t, a.issuer, request()).Token()
+		for range 1000 {
+			a.get("/", "Bearer "+raw)
+		}
+		time.Sleep(time.Second)
+		a.get("/", "Bearer "+raw)
+		if n := strings.Count(a.logged.String(), "level=WARN"); n != 2 || !strings.Contains(a.logged.String(), "unreported=999") {
+			t.Errorf("%d warnings: %s", n, &a.logged)
+		}
+	})
 }

@@ -55,6 +55,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"*Key": hs, "Key": *hs, "*StaticKeySet": set, "*Keyring": ring, "*Issuer": issuer, "*Issued": issued, "Issued": *issued,
+		"Claims": *issued.Claims(), "*Claims": issued.Claims(),
 		"IssuerConfig": token.IssuerConfig{Issuer: "i", Keys: ring},
 		"embedded":     struct{ token.Issued }{*issued},
 		"hidden":       struct{ i token.Issued }{*issued},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 type Verifier struct {
 	cfg      VerifierConfig
 	leeway   int64 // in milliseconds
-	lifetime int64 // in milliseconds; 0 means no limit
+	ahead    int64 // how far iat may lie in the future, in milliseconds
+	lifetime int64 // in milliseconds
+	warned   limiter
 }
 
 // NewVerifier returns a Verifier. The error names the field of cfg that is
@@ -33,7 +36,15 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if !cfg.WhenStale.IsDeny() {
 		cfg.Logger.Warn("token: a stale denylist does not refuse", "issuer", cfg.Issuer, "policy", cfg.WhenStale.String())
 	}
-	return &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: cfg.MaxLifetime.Milliseconds()}, nil
+	v := &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: math.MaxInt64}
+	v.ahead = v.leeway
+	if cfg.Revocations != nil {
+		v.ahead = min(v.ahead, 2*cfg.Revocations.Config().MaxSkew.Milliseconds())
+	}
+	if cfg.MaxLifetime != 0 {
+		v.lifetime = cfg.MaxLifetime.Milliseconds()
+	}
+	return v, nil
 }
 
 // A VerifyOption changes one call of [Verifier.Verify], such as that of one route.
@@ -97,7 +108,9 @@ func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, e
 		return call, fmt.Errorf("token: %w: nil context", ErrUnavailable)
 	}
 	for _, o := range opts {
-		o(&call)
+		if o != nil {
+			o(&call)
+		}
 	}
 	if len(opts) > 0 {
 		if err := v.cfg.validatePolicy(call.whenStale); err != nil {
@@ -118,10 +131,10 @@ func (v *Verifier) key(ctx context.Context, h header) (*Key, error) {
 	}
 	key, err := v.cfg.Keys.Lookup(ctx, h.kid, h.alg)
 	switch {
+	case errors.Is(err, ErrUnavailable): // first: unknown here and unavailable there is not unknown
+		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, unavailable{err})
 	case errors.Is(err, ErrUnknownKey):
 		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
-	case errors.Is(err, ErrUnavailable):
-		return nil, fmt.Errorf("token: %w", err)
 	case err != nil:
 		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
 	case key == nil, key.Algorithm() != h.alg, h.kid != "" && key.ID() != h.kid:
@@ -142,11 +155,11 @@ func (v *Verifier) judge(c *Claims, now int64) error {
 		return fmt.Errorf("token: %w: exp", ErrExpired)
 	case c.notBefore.set && now+v.leeway < c.notBefore.ms:
 		return fmt.Errorf("token: %w: nbf", ErrNotYetValid)
-	case now+v.leeway < c.issued.ms: // it would outrun every cutoff
+	case now+v.ahead < c.issued.ms: // it would outrun every cutoff
 		return fmt.Errorf("token: %w: iat", ErrNotYetValid)
 	case c.expires.ms <= c.issued.ms:
 		return claim("exp", "is not after iat")
-	case v.lifetime != 0 && c.expires.ms-c.issued.ms > v.lifetime:
+	case c.expires.ms-c.issued.ms > v.lifetime:
 		return fmt.Errorf("token: %w: exp − iat", ErrLifetime)
 	}
 	return nil
@@ -165,4 +178,16 @@ func (v *Verifier) revoked(c *Claims, now revoke.Instant, p revoke.Policy) error
 		return fmt.Errorf("token: %w: %w", ErrInvalidToken, err)
 	}
 	return fmt.Errorf("token: %w: %w", ErrUnavailable, err)
+}
+
+// unavailable keeps the text and the causes of an error of a KeySet, but not the
+// family of refusals: nobody may mistake "cannot know" for "no".
+type unavailable struct{ err error }
+
+func (u unavailable) Error() string { return u.err.Error() }
+
+func (u unavailable) Is(target error) bool {
+	m, ok := target.(*member)
+	refusal := target == ErrInvalidToken || ok && m.family == ErrInvalidToken
+	return !refusal && errors.Is(u.err, target)
 }

@@ -40,7 +40,8 @@ type VerifierConfig struct {
 	WhenStale revoke.Policy
 
 	// Leeway is how far the issuer's clock may differ from ours; exp, nbf and iat are
-	// widened by it. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
+	// widened by it, iat by no more than twice the MaxSkew of Revocations: a token
+	// from further ahead would outrun the cutoffs of the meantime. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
 	// name say a millisecond, the unit of every comparison.
 	Leeway time.Duration
 
@@ -58,7 +59,8 @@ type VerifierConfig struct {
 	MaxTokenBytes int
 
 	// Logger hears of weakened settings, once, from [NewVerifier], and from
-	// [Verifier.Middleware] why a request was refused. Nil means silent.
+	// [Verifier.Middleware] why a request was refused, at debug level, and that tokens
+	// cannot be verified, as a warning at most once a second. Nil means silent.
 	Logger *slog.Logger
 }
 
@@ -107,14 +109,15 @@ func (c *VerifierConfig) validate() error {
 		return refuse("Leeway", "is negative")
 	case c.Leeway > revoke.MaxLeeway:
 		return refuse("Leeway", fmt.Sprintf("is %s, more than %s: a revocation would be forgotten before its token", c.Leeway, revoke.MaxLeeway))
-	case c.MaxLifetime < 0:
-		return refuse("MaxLifetime", "is negative")
+	case c.MaxLifetime != 0 && c.MaxLifetime < time.Second:
+		return refuse("MaxLifetime", fmt.Sprintf("%s is below a second (a number without its unit?)", c.MaxLifetime))
 	case c.Revocations != nil && c.MaxLifetime > c.Revocations.Config().TokenLifetime:
 		return refuse("MaxLifetime", "exceeds the TokenLifetime of Revocations: a token would outlive its revocation")
 	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
-	case registered[c.TenantClaim]:
-		return refuse("TenantClaim", "is a claim with another meaning")
+	}
+	if err := checkName(c.TenantClaim); err != nil {
+		return refuse("TenantClaim", err.Error())
 	}
 	hmac := 0
 	for _, alg := range c.Algorithms {
