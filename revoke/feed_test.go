@@ -384,6 +384,27 @@ func TestRolledBackLog(t *testing.T) {
 	}
 }
 
+// TestAnchorIsTheVeryRecord: place, server timestamp and content must all agree.
+func TestAnchorIsTheVeryRecord(t *testing.T) {
+	for what, other := range map[string]func(*revoke.Record){
+		"none":      func(*revoke.Record) {},
+		"sequence":  func(r *revoke.Record) { r.Sequence++ },
+		"timestamp": func(r *revoke.Record) { r.Time = r.Time.Add(time.Nanosecond) },
+		"content":   func(r *revoke.Record) { r.Digest[31] ^= 1 },
+	} {
+		r, l := ready(t)
+		r.feed.Broken(r.now, revoke.ReasonDisconnected)
+		r.begin(l)
+		m := &l.messages[len(l.messages)-1]
+		rec := m.record(r.sub.Generation, 1)
+		other(&rec)
+		err := r.feed.Heartbeat(r.now, rec, *m.beat)
+		if lost := errors.Is(err, revoke.ErrAnchor); lost != (what != "none") {
+			t.Errorf("another %s: error %v", what, err)
+		}
+	}
+}
+
 // TestHeartbeatsBeforeTheReplayProveNothing: sent before the replay began, one shows
 // nothing of what was written to the log since.
 func TestHeartbeatsBeforeTheReplayProveNothing(t *testing.T) {
