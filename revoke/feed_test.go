@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -251,6 +252,65 @@ func TestAnothersHeartbeat(t *testing.T) {
 				t.Errorf("silenced for %s", in)
 			}
 		})
+	}
+}
+
+// TestHeartbeatOfAnyYear: what a heartbeat says of its time is arithmetic on a
+// stranger's number. Nothing it says moves P past the present.
+func TestHeartbeatOfAnyYear(t *testing.T) {
+	for _, uptime := range []time.Duration{time.Millisecond, time.Second, time.Hour} {
+		for _, ms := range []int64{1, 100_000_000_000, 253402300799_000, 1 << 53, math.MaxInt64,
+			r0.Time().UnixMilli() + math.MaxInt64/1_000_000, r0.Time().UnixMilli() + math.MaxInt64/1_000_000 + 1, r0.Time().UnixMilli() + math.MaxInt64/1_000_000*2} {
+			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{}
+			r.now.Mono = int64(uptime)
+			r.begin(l)
+			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(ms)}})
+			r.must(r.read(l))
+			s := r.list.Status(r.now)
+			if s.Proven.Mono > r.now.Mono || s.State == revoke.Fresh {
+				t.Errorf("up for %s, a heartbeat of %d ms: %+v", uptime, ms, s)
+			}
+			r.pass(time.Minute)
+			if s := r.list.Status(r.now); s.State == revoke.Fresh {
+				t.Errorf("up for %s, a heartbeat of %d ms: still %+v a minute later", uptime, ms, s)
+			}
+		}
+	}
+}
+
+var r0 = revoke.Now()
+
+// TestNobodyIsSilencedIntoStaleness: a member whose clock is as slow as is allowed
+// beats for everybody, under settings that leave its proofs little time. Whoever
+// they would leave stale beats as well.
+func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
+	for _, cfg := range []revoke.Config{
+		{},
+		{MaxStaleness: 5 * time.Second},
+		{MaxSkew: 6 * time.Second, MaxStaleness: 9 * time.Second},
+		{MaxSkew: 10 * time.Second, MaxStaleness: 15 * time.Second},
+	} {
+		r, l := newReplica(t, cfg), &tape{}
+		skew := r.list.Config().MaxSkew
+		r.begin(l)
+		own := 0
+		for tick := range 1200 {
+			if r.feed.BeatIn(r.now) <= 0 {
+				r.beat(l)
+				own++
+			}
+			if tick%10 == 0 {
+				r.otherBeat(l, -skew)
+			}
+			r.must(r.read(l))
+			r.pass(100 * time.Millisecond)
+			if s := r.list.Status(r.now); tick > 0 && s.State != revoke.Fresh {
+				t.Fatalf("%+v: %s (%s), age %s after %d ticks", cfg, s.State, s.Reason, s.Age, tick)
+			}
+		}
+		if cfg == (revoke.Config{}) && own > 3 {
+			t.Errorf("by default %d own heartbeats beside another's", own)
+		}
 	}
 }
 
@@ -570,6 +630,16 @@ func TestCriticalEventMakesStaleForATokenLifetime(t *testing.T) {
 	if err := r.list.Check(r.now, &id, revoke.MaxStaleness(24*time.Hour)); !errors.Is(err, revoke.ErrStale) {
 		t.Errorf("MaxStaleness overrides a critical event: %v", err)
 	}
+	// The log server's clock may be a year ahead: it lasts no longer.
+	ahead, l2 := ready(t)
+	l2.append(ahead.now.Time().Add(365*24*time.Hour), message{fault: revoke.FaultCritical})
+	ahead.must(ahead.read(l2))
+	ahead.want(revoke.Stale, revoke.ReasonCritical)
+	ahead.pass(time.Hour + time.Second)
+	ahead.beat(l2)
+	ahead.must(ahead.read(l2))
+	ahead.want(revoke.Fresh, revoke.ReasonNone)
+
 	r.pass(time.Hour - time.Second)
 	r.beat(l)
 	r.must(r.read(l))
@@ -611,20 +681,27 @@ func TestForgettingTakesBothClocks(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a stream that never spoke", func(t *testing.T) {
+	// A List never fed by a bus uses its clock alone; one whose stream has not spoken
+	// yet forgets nothing.
+	for _, fed := range []bool{false, true} {
 		l, err := revoke.NewList(revoke.Config{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if fed {
+			if _, err := l.NewFeed(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		now := revoke.Now()
 		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "x", Until: now.Time().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		id := revoke.Identity{Issuer: iss, Token: "x"}
-		if err := l.Check(now.Add(24*time.Hour), &id, revoke.InsecureAllow()); !errors.Is(err, revoke.ErrRevoked) {
-			t.Errorf("forgotten by one clock: %v", err)
+		if err := l.Check(now.Add(24*time.Hour), &id, revoke.InsecureAllow()); errors.Is(err, revoke.ErrRevoked) != fed {
+			t.Errorf("fed %v, a day later: %v", fed, err)
 		}
-	})
+	}
 }
 
 // TestClamping holds section "limits on what one event may do": the same on every

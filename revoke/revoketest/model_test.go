@@ -246,6 +246,30 @@ func TestHistories(t *testing.T) {
 	}
 }
 
+// TestSlowClocksSilenceNobody: many members whose clocks are an hour slow, and who
+// beat for each other, leave the one whose clock is right as fresh as if alone.
+func TestSlowClocksSilenceNobody(t *testing.T) {
+	b := revoketest.NewBus(revoketest.Config{})
+	var right *revoketest.Member
+	for i := range 13 {
+		m, err := b.Join(revoke.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			right = m
+			continue
+		}
+		m.SetSkew(-time.Hour)
+	}
+	for i := range 1200 {
+		b.Advance(time.Second)
+		if s := right.Status(); s.State != revoke.Fresh {
+			t.Fatalf("after %d s the one whose clock is right is %s (%s), age %s", i, s.State, s.Reason, s.Age)
+		}
+	}
+}
+
 // TestCheckerNotices: the checker itself must be able to fail.
 func TestCheckerNotices(t *testing.T) {
 	b := revoketest.NewBus(revoketest.Config{})
