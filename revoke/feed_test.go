@@ -258,27 +258,27 @@ func TestAnothersHeartbeat(t *testing.T) {
 // TestHeartbeatOfAnyYear: what a heartbeat says of its time is arithmetic on a
 // stranger's number. Nothing it says moves P past the present.
 func TestHeartbeatOfAnyYear(t *testing.T) {
-	for _, uptime := range []time.Duration{time.Millisecond, time.Second, time.Hour} {
-		for _, ms := range []int64{1, 100_000_000_000, 253402300799_000, 1 << 53, math.MaxInt64,
-			r0.Time().UnixMilli() + math.MaxInt64/1_000_000, r0.Time().UnixMilli() + math.MaxInt64/1_000_000 + 1, r0.Time().UnixMilli() + math.MaxInt64/1_000_000*2} {
+	// Around 2⁶³ ns from now arithmetic in nanoseconds wraps.
+	const wrap = math.MaxInt64 / int64(time.Millisecond)
+	for _, uptime := range []time.Duration{time.Millisecond, time.Second, 5 * time.Second, time.Hour} {
+		for _, ahead := range []int64{1 << 53, wrap - 1, wrap, wrap + 1, wrap + 2, wrap + 100, wrap + 3000, wrap + 30_000, 2 * wrap, -wrap} {
 			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{}
 			r.now.Mono = int64(uptime)
 			r.begin(l)
-			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(ms)}})
+			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
 			r.must(r.read(l))
 			s := r.list.Status(r.now)
 			if s.Proven.Mono > r.now.Mono || s.State == revoke.Fresh {
-				t.Errorf("up for %s, a heartbeat of %d ms: %+v", uptime, ms, s)
+				t.Errorf("up for %s, a heartbeat %d ms ahead: %+v", uptime, ahead, s)
 			}
 			r.pass(time.Minute)
 			if s := r.list.Status(r.now); s.State == revoke.Fresh {
-				t.Errorf("up for %s, a heartbeat of %d ms: still %+v a minute later", uptime, ms, s)
+				t.Errorf("up for %s, a heartbeat %d ms ahead: still %+v a minute later", uptime, ahead, s)
 			}
 		}
 	}
 }
 
-var r0 = revoke.Now()
 
 // TestNobodyIsSilencedIntoStaleness: a member whose clock is as slow as is allowed
 // beats for everybody, under settings that leave its proofs little time. Whoever
