@@ -279,7 +279,6 @@ func TestHeartbeatOfAnyYear(t *testing.T) {
 	}
 }
 
-
 // TestNobodyIsSilencedIntoStaleness: a member whose clock is as slow as is allowed
 // beats for everybody, under settings that leave its proofs little time. Whoever
 // they would leave stale beats as well.
