@@ -46,7 +46,7 @@ func Discover(ctx context.Context, issuer string, cfg RemoteKeysConfig) (*Remote
 	case u.RawQuery != "" || u.ForceQuery:
 		return nil, errors.New("token: Discover: an issuer has no query (OpenID Connect Discovery 1.0 section 3)")
 	}
-	return openRemote(ctx, &RemoteKeySet{issuer: issuer, home: hostPort(u)}, cfg)
+	return openRemote(ctx, &RemoteKeySet{issuer: issuer, home: hostPort(u), seams: theWorld}, cfg)
 }
 
 // locate returns where the keys are, and tells g what it knows.

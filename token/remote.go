@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -72,7 +71,7 @@ type RemoteKeySet struct {
 	url    string // empty if issuer says where
 	issuer string // empty if url was given
 	home   string // host:port that the configuration names
-	public func(netip.AddrPort) bool
+	seams  seams
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup // the fetch under way
@@ -120,7 +119,7 @@ func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*Remo
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	return openRemote(ctx, &RemoteKeySet{url: u.String(), home: hostPort(u)}, cfg)
+	return openRemote(ctx, &RemoteKeySet{url: u.String(), home: hostPort(u), seams: theWorld}, cfg)
 }
 
 // openRemote completes s and waits for the first fetch.
@@ -128,9 +127,6 @@ func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*Re
 	var err error
 	if s.cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
-	}
-	if s.public == nil {
-		s.public = isPublic
 	}
 	s.missing = newMisses()
 	s.ctx, s.cancel = context.WithCancel(context.Background())

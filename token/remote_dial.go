@@ -23,13 +23,21 @@ import (
 type guard struct {
 	home    string // host:port that the configuration names
 	custom  bool   // the caller's transport, whose connections are not ours to judge
-	public  func(netip.AddrPort) bool
+	seams   seams
 	timeout time.Duration
 
 	mu      sync.Mutex
 	inside  bool            // home is on an address that is not public
 	proxies map[string]bool // host:port
 }
+
+// seams are what tests replace.
+type seams struct {
+	public func(netip.AddrPort) bool
+	proxy  func(*http.Request) (*url.URL, error)
+}
+
+var theWorld = seams{public: isPublic, proxy: http.ProxyFromEnvironment}
 
 var (
 	errPrivateAddress = errors.New("not a public address, and the configured host is on one")
@@ -56,7 +64,7 @@ func (g *guard) transport() *http.Transport {
 }
 
 func (g *guard) proxy(r *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(r)
+	u, err := g.seams.proxy(r)
 	if u != nil {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -75,7 +83,7 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 	d := net.Dialer{Timeout: g.timeout}
 	if !trusted {
 		d.Control = func(_, address string, _ syscall.RawConn) error {
-			if ap, err := netip.ParseAddrPort(address); err != nil || !g.public(ap) {
+			if ap, err := netip.ParseAddrPort(address); err != nil || !g.seams.public(ap) {
 				return errPrivateAddress
 			}
 			return nil
@@ -85,7 +93,7 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 	if err == nil && home {
 		ap, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 		g.mu.Lock()
-		g.inside = err == nil && !g.public(ap)
+		g.inside = err == nil && !g.seams.public(ap)
 		g.mu.Unlock()
 	}
 	return conn, err
@@ -96,7 +104,7 @@ func (g *guard) blind(r *http.Request) bool {
 	if g.custom {
 		return true
 	}
-	u, err := http.ProxyFromEnvironment(r)
+	u, err := g.seams.proxy(r)
 	return u != nil || err != nil
 }
 
@@ -125,7 +133,7 @@ func (g *guard) names(u *url.URL) error {
 	}
 	host := strings.ToLower(u.Hostname())
 	addr, err := netip.ParseAddr(host)
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && !g.public(netip.AddrPortFrom(addr, 443)) {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && !g.seams.public(netip.AddrPortFrom(addr, 443)) {
 		return errPrivateAddress
 	}
 	return nil

@@ -28,7 +28,7 @@ type fetched struct {
 
 // fetch reads the key set once. old is what is at hand, or nil.
 func (s *RemoteKeySet) fetch(ctx context.Context, old *remoteKeys, now revoke.Instant) (fetched, error) {
-	g := &guard{home: s.home, custom: s.cfg.Transport != nil, public: s.public, timeout: s.cfg.Timeout}
+	g := &guard{home: s.home, custom: s.cfg.Transport != nil, seams: s.seams, timeout: s.cfg.Timeout}
 	client := &http.Client{Transport: s.cfg.Transport, CheckRedirect: g.redirect}
 	if !g.custom {
 		client.Transport = g.transport()
