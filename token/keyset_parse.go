@@ -121,14 +121,24 @@ type foreignKey struct {
 	private       string
 }
 
-// readKey reads the members of a JWK. What it returns beside an error is what it
-// had read by then.
+// readKey reads the members of a JWK, all of them: beside an error it returns the
+// others.
 func readKey(v strictjson.Value) (*foreignKey, error) {
 	f := new(foreignKey)
 	if v.Kind() != '{' {
 		return f, errors.New("not an object")
 	}
-	return f, strictjson.Object(v.Raw(), f.member)
+	var first error
+	err := strictjson.Object(v.Raw(), func(name string, v strictjson.Value) error {
+		if err := f.member(name, v); first == nil {
+			first = err
+		}
+		return nil
+	})
+	if err == nil {
+		err = first
+	}
+	return f, err
 }
 
 // key returns the key that f describes, or why it is of no use to us.
