@@ -204,6 +204,34 @@ func TestDiscoverHeals(t *testing.T) {
 	})
 }
 
+// What one place said of its keys means nothing to another, even if both say it alike.
+func TestDiscoverSendsNoETagElsewhere(t *testing.T) {
+	const issuer = "https://sso.example.com"
+	tagged := func(kid string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"1"`)
+			if r.Header.Get("If-None-Match") == `"1"` {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			keysAt(t, kid).ServeHTTP(w, r)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := new(web)
+		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/1").String()))
+		w.set(issuer+"/1", tagged("k1"))
+		keys := discover(t, w, issuer)
+		defer keys.Close()
+		find(t, keys, "k1", nil)
+		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/2").String()))
+		w.set(issuer+"/2", tagged("k2"))
+		time.Sleep(25 * time.Hour)
+		find(t, keys, "k2", nil)
+		find(t, keys, "k1", token.ErrUnknownKey)
+	})
+}
+
 // A key that names another issuer is not this one's (C03), as Entra publishes them.
 func TestDiscoverSkipsOtherIssuersKeys(t *testing.T) {
 	const issuer = "https://login.example.com/0000/v2.0"

@@ -18,8 +18,8 @@ import (
 // The fields that end in Claim name the claim that stands in for a registered one
 // in tokens that do not have it. A registered claim that is there always wins.
 type Profile struct {
-	// Types are the values of the header's typ, without "application/". An empty one
-	// stands for tokens without typ. Nil means at+jwt. Types of other kinds of tokens,
+	// Types are the values of the header's typ. An empty one stands for tokens without
+	// typ. Nil means at+jwt. Types of other kinds of tokens,
 	// such as logout+jwt, are refused.
 	Types []string
 
@@ -76,7 +76,7 @@ func (p *Profile) validate(c *VerifierConfig) (field, why string) {
 	}
 	for _, typ := range p.Types {
 		if slices.ContainsFunc(otherTypes, func(other string) bool {
-			return asciiEqualFold(typ, other) || asciiEqualFold(typ, "application/"+other)
+			return asciiEqualFold(subtype(typ), other)
 		}) {
 			return "Types", fmt.Sprintf("holds %q, which is another kind of token", typ)
 		}
@@ -121,8 +121,18 @@ func (p *Profile) hasType(h header) bool {
 		if typ == "" {
 			return !h.hasTyp
 		}
-		return asciiEqualFold(h.typ, typ) || asciiEqualFold(h.typ, "application/"+typ)
+		return asciiEqualFold(subtype(h.typ), subtype(typ))
 	})
+}
+
+// subtype returns typ without the "application/" that may be left out (RFC 7515
+// section 4.1.9).
+func subtype(typ string) string {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && asciiEqualFold(typ[:len(prefix)], prefix) {
+		return typ[len(prefix):]
+	}
+	return typ
 }
 
 func (p *Profile) optional(name string) bool { return p != nil && slices.Contains(p.Optional, name) }

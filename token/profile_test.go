@@ -1,9 +1,13 @@
 package token_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -234,4 +238,69 @@ func TestProfileRefused(t *testing.T) {
 			t.Errorf("%s: the good twin is refused: %v", x.field, err)
 		}
 	}
+}
+
+// C10: no kind of token passes for an access token, neither at a strict verifier nor
+// at one that takes JWT, no typ and at+jwt alike.
+func TestOtherKindsAtLooseVerifiers(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	for _, types := range [][]string{nil, {"JWT", "", "at+jwt"}, {"application/JWT"}} {
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Profile.Types = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), types
+		})
+		for _, typ := range []string{
+			"secevent+jwt", "logout+jwt", "dpop+jwt", "statuslist+jwt", "token-introspection+jwt", "refresh+jwt", "rt+jwt", "id+jwt", "jwt+at", "at+jwt ", "JW", "JOSE", "application/", "application/logout+jwt",
+		} {
+			raw := ed.forge(ed.header().with("typ", strconv.Quote(typ)), goodClaims(time.Now()))
+			if _, err := v.Verify(t.Context(), raw); !errors.Is(err, token.ErrType) {
+				t.Errorf("types %q: typ %q: error %v", types, typ, err)
+			}
+		}
+		good := "at+jwt"
+		if len(types) == 1 {
+			good = "JWT"
+		}
+		if _, err := v.Verify(t.Context(), ed.forge(ed.header().with("typ", strconv.Quote(good)), goodClaims(time.Now()))); err != nil {
+			t.Errorf("types %q: the good twin: %v", types, err)
+		}
+	}
+}
+
+// T09, N08, N09: nothing in a header makes us fetch from anywhere but the issuer's, and
+// a kid is a name to look up and nothing else.
+func TestHeaderNeverChoosesKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, private, _ := ed25519.GenerateKey(rand.Reader)
+		own, attacker := edSigner(t, "k", forgeKeys().ed), edSigner(t, "k", private)
+		w := new(web)
+		w.set(jwksURL, keysAt(t, "k"))
+		w.set("https://evil.example.com/jwks", jsonHandler(jwks(jwk(t, private.Public()).with("kid", `"k"`))))
+		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer keys.Close()
+		v := forgedVerifier(t, func(c *token.VerifierConfig) { c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, keys })
+		claims := goodClaims(time.Now())
+		for _, name := range []string{"jku", "x5u"} {
+			header := own.header().with(name, `"https://evil.example.com/jwks"`)
+			if _, err := v.Verify(t.Context(), attacker.forge(header, claims)); !errors.Is(err, token.ErrSignature) {
+				t.Errorf("%s: error %v", name, err)
+			}
+			if _, err := v.Verify(t.Context(), own.forge(header, claims)); err != nil {
+				t.Errorf("%s, the good twin: %v", name, err)
+			}
+		}
+		for _, kid := range []string{"../../etc/passwd", "k' OR '1'='1", "https://evil.example.com/jwks", "k\\u0000", "k ", "K", "\\u212a", strings.Repeat("k", 512)} {
+			if _, err := v.Verify(t.Context(), own.forge(own.header().with("kid", `"`+kid+`"`), claims)); !errors.Is(err, token.ErrUnknownKey) {
+				t.Errorf("kid %s: error %v", kid, err)
+			}
+			time.Sleep(time.Minute)
+		}
+		for _, u := range w.asked() {
+			if u != jwksURL {
+				t.Errorf("asked for %s", u)
+			}
+		}
+	})
 }
