@@ -66,8 +66,8 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 	return func(c *verifyCall) { c.whenStale = p }
 }
 
-// Verify returns the claims of raw if it is an access token (RFC 9068) of the
-// issuer for this service, signed, in force and not revoked. Otherwise the error
+// Verify returns the claims of raw if it is an access token (RFC 9068, or as the
+// Profile says) of the issuer for this service, signed, in force and not revoked. Otherwise the error
 // is of the family [ErrInvalidToken] or [ErrUnavailable] and the claims are nil.
 // No error holds a part of the token.
 //
