@@ -140,7 +140,7 @@ func TestOneOfMiddleware(t *testing.T) {
 	a, b := edSigner(t, "a", forgeKeys().ed), ecSigner(t, "b")
 	var logged bytes.Buffer
 	v := one(t,
-		verifierOf(t, "https://a.example.com", a, func(c *token.VerifierConfig) { c.Logger = slog.New(slog.NewTextHandler(&logged, nil)) }),
+		verifierOf(t, "https://a.example.com", a, func(c *token.VerifierConfig) { c.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})) }),
 		verifierOf(t, "https://b.example.com", b, func(c *token.VerifierConfig) {
 			c.Keys = keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) {
 				return nil, token.ErrKeysUnavailable
@@ -178,6 +178,23 @@ func TestOneOfMiddleware(t *testing.T) {
 	if !strings.Contains(logged.String(), "wrong issuer") {
 		t.Errorf("logged %q", &logged)
 	}
+}
+
+// A policy that cannot take effect for one of the issuers is heard of when the route
+// is built.
+func TestOneOfMiddlewareRefusesABadPolicy(t *testing.T) {
+	a, b := edSigner(t, "a", forgeKeys().ed), ecSigner(t, "b")
+	v := one(t, verifierOf(t, "https://a.example.com", a, nil), verifierOf(t, "https://b.example.com", b, func(c *token.VerifierConfig) {
+		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{TokenLifetime: time.Hour}), false
+	}))
+	next := http.NotFoundHandler()
+	v.Middleware(next, token.WithStalePolicy(revoke.AllowYounger(time.Minute))) // the good twin
+	defer func() {
+		if recover() == nil {
+			t.Error("AllowYounger of all a token's life is taken")
+		}
+	}()
+	v.Middleware(next, token.WithStalePolicy(revoke.AllowYounger(time.Hour)))
 }
 
 // Two auth servers, one of them somebody else's, in front of one API.

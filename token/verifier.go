@@ -129,6 +129,11 @@ func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, e
 		if err := v.cfg.validatePolicy(call.whenStale); err != nil {
 			return call, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
 		}
+		for _, one := range v.issuers { // each with its own denylist
+			if _, err := one.call(ctx, opts); err != nil {
+				return call, err
+			}
+		}
 	}
 	return call, nil
 }
