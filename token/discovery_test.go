@@ -117,7 +117,7 @@ func TestDiscover(t *testing.T) {
 		{"too large", issuer, issuer + oidcPath, jsonHandler(good.String() + strings.Repeat(" ", 256<<10)), "more than"},
 		{"500", issuer, issuer + oidcPath, status(500), "status 500"},
 		{"304", issuer, issuer + oidcPath, status(304), "304"},
-		{"elsewhere", issuer, issuer + oidcPath, http.RedirectHandler("https://evil.example.com/", 302), "another origin"},
+		{"elsewhere", issuer, issuer + oidcPath, http.RedirectHandler("https://evil.example.com/", http.StatusFound), "another origin"},
 		{"nowhere", issuer, "https://x.example", status(500), "status 404"},
 	} {
 		synctest.Test(t, func(t *testing.T) {

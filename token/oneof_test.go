@@ -140,7 +140,9 @@ func TestOneOfMiddleware(t *testing.T) {
 	a, b := edSigner(t, "a", forgeKeys().ed), ecSigner(t, "b")
 	var logged bytes.Buffer
 	v := one(t,
-		verifierOf(t, "https://a.example.com", a, func(c *token.VerifierConfig) { c.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})) }),
+		verifierOf(t, "https://a.example.com", a, func(c *token.VerifierConfig) {
+			c.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		}),
 		verifierOf(t, "https://b.example.com", b, func(c *token.VerifierConfig) {
 			c.Keys = keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) {
 				return nil, token.ErrKeysUnavailable
