@@ -12,16 +12,17 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// Claims are what a [Verifier] found in a token that it accepts. They are
+// Claims are what a [Verifier] found in a token that it accepts, under the names of
+// RFC 9068 or those that stand in for them by its [Profile]. They are
 // immutable and may be shared: what an accessor returns is the caller's own.
 type Claims struct {
-	issuer, subject, id, client string // never empty
+	issuer, subject, id, client string // never empty, but where a Profile lets them be missing
 	session, tenant             string
 	audience                    []string
 	scopes                      []string
 	acr                         string
 	amr                         []string
-	expires, issued             date // always set
+	expires, issued             date // set, issued unless a Profile lets it be missing
 	notBefore, authTime         date
 
 	key     string // thumbprint of the key that verified the token
@@ -44,16 +45,16 @@ func (d date) time() time.Time {
 // Issuer returns iss.
 func (c *Claims) Issuer() string { return c.issuer }
 
-// Subject returns sub.
+// Subject returns sub, never empty unless a [Profile] lets it be missing.
 func (c *Claims) Subject() string { return c.subject }
 
 // Audience returns aud; it holds one element if the claim was a plain string.
 func (c *Claims) Audience() []string { return slices.Clone(c.audience) }
 
-// ID returns jti.
+// ID returns jti, never empty unless a [Profile] lets it be missing.
 func (c *Claims) ID() string { return c.id }
 
-// ClientID returns client_id.
+// ClientID returns client_id, never empty unless a [Profile] lets it be missing.
 func (c *Claims) ClientID() string { return c.client }
 
 // SessionID returns sid, or "" if the token belongs to no session.

@@ -10,6 +10,11 @@
 // [NewStaticKeySet] holds keys that are known beforehand, and a [KeySet] of one's
 // own may come from anywhere: what it returns is checked.
 //
+// Tokens of somebody else's issuer: [Keycloak], [Auth0], [Cognito], [Entra] and
+// [Google] start the configuration, a [Profile] describes others, [Discover] finds
+// the keys, and [OneOf] makes one Verifier of several, each with its own issuer, keys
+// and rules.
+//
 // Do not build on less. A token whose signature is good may still be meant for
 // somebody else, be of another kind, or be revoked; nothing here verifies a part.
 //
@@ -42,10 +47,12 @@
 //     why revocation goes by claims, and never by the token's bytes.)
 //   - No "none", no JWS with detached or unencoded content or in JSON form, no
 //     critical extensions, no encrypted or compressed tokens.
-//   - No token that could not be revoked: one without jti, or with a jti, sid, sub,
-//     client_id or tenant that is empty or longer than
-//     [github.com/hybridtoken/hybridtoken/revoke.MaxValueBytes], or one that lives
-//     longer than the denylist remembers.
+//   - No token that could not be revoked: one without jti (a [Profile] may settle for
+//     one of jti, sid and sub), or with a jti, sid, sub, client_id or tenant that is
+//     empty or longer than [github.com/hybridtoken/hybridtoken/revoke.MaxValueBytes],
+//     or one that lives longer than the denylist remembers, whoever issued it.
+//   - To fetch keys from where a token says, or over http, or, because a public server
+//     says so, from an address that is not public.
 //   - No sender-constrained token (cnf; RFC 9449, RFC 8705): the proof is not checked
 //     here, and as a plain bearer token it must not pass.
 //   - To verify without a denylist, unless it is asked for by name:

@@ -29,13 +29,15 @@ var (
 	ErrMalformed error = &member{ErrInvalidToken, "malformed token"}
 	// ErrAlgorithm: the header's alg is not in the allow-list.
 	ErrAlgorithm error = &member{ErrInvalidToken, "algorithm not allowed"}
-	// ErrType: the header's typ is not that of an access token.
+	// ErrType: the header's typ is not that of an access token, or not one of those
+	// that [Profile].Types names.
 	ErrType error = &member{ErrInvalidToken, "not an access token"}
 	// ErrUnknownKey: the issuer's key set holds no such key for that algorithm.
 	ErrUnknownKey error = &member{ErrInvalidToken, "unknown key"}
 	// ErrSignature: the signature is not that key's over these bytes.
 	ErrSignature error = &member{ErrInvalidToken, "bad signature"}
-	// ErrClaims: a claim is missing or of the wrong form.
+	// ErrClaims: a claim is missing or of the wrong form, or not what [Profile].Require
+	// and Refuse ask for.
 	ErrClaims error = &member{ErrInvalidToken, "unacceptable claims"}
 	// ErrBinding: the token is bound to a key of its sender (cnf, RFC 9449 section 6.1,
 	// RFC 8705 section 3.1). Nothing here checks the proof, and without it such a

@@ -82,9 +82,10 @@ var inAlphabet = func() (in [256]bool) {
 
 // A header is what we use of a JOSE header.
 type header struct {
-	alg Algorithm
-	typ string
-	kid string // empty if there is none
+	alg    Algorithm
+	typ    string
+	hasTyp bool
+	kid    string // empty if there is none
 }
 
 // parseHeader reads a JOSE header: a strict JSON object. It refuses what would
@@ -104,6 +105,7 @@ func parseHeader(data []byte) (header, error) {
 			h.alg, hasAlg = Algorithm(alg), true
 		case "typ":
 			h.typ, _ = v.Text() // anything else is no type that we know
+			h.hasTyp = true
 		case "kid":
 			if h.kid, ok = v.Text(); ok && (h.kid == "" || len(h.kid) > maxKeyIDBytes) {
 				return malformed("header kid is empty or too long")

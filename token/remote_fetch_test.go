@@ -40,8 +40,6 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 		"empty":             jsonHandler(""),
 		"garbage":           jsonHandler(set[:40]),
 		"huge":              jsonHandler(set + strings.Repeat(" ", 256<<10)),
-		"private key":       jsonHandler(jwks(good, jwk(t, forgeKeys().ec.Public()).with("d", `"AAAA"`))),
-		"secret":            jsonHandler(jwks(good, object{"kty", `"oct"`, "k", `"AAAA"`})),
 		"duplicate kid":     jsonHandler(jwks(good, jwk(t, forgeKeys().ec.Public()).with("kid", `"b"`))),
 		"to another host":   redirect("https://evil.example.com/jwks.json"),
 		"to http":           redirect("http://auth.example.com/jwks.json"),

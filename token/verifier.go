@@ -11,13 +11,16 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A Verifier accepts or refuses the access tokens of one issuer. Its methods may
-// be called concurrently. It has no background and needs no Close.
+// A Verifier accepts or refuses the access tokens of one issuer or, made by [OneOf],
+// of several. Its methods may be called concurrently. It has no background and needs
+// no Close.
 type Verifier struct {
 	cfg      VerifierConfig
-	leeway   int64 // in milliseconds
-	ahead    int64 // how far iat may lie in the future, in milliseconds
-	lifetime int64 // in milliseconds
+	profile  *Profile             // nil if tokens are those of RFC 9068
+	issuers  map[string]*Verifier // of OneOf; the rest is then unused but cfg's MaxTokenBytes, Audiences and Logger
+	leeway   int64                // in milliseconds
+	ahead    int64                // how far iat may lie in the future, in milliseconds
+	lifetime int64                // in milliseconds
 	warned   limiter
 }
 
@@ -44,6 +47,9 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if cfg.MaxLifetime != 0 {
 		v.lifetime = cfg.MaxLifetime.Milliseconds()
 	}
+	if !cfg.Profile.isZero() {
+		v.profile = &v.cfg.Profile
+	}
 	return v, nil
 }
 
@@ -60,14 +66,21 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 	return func(c *verifyCall) { c.whenStale = p }
 }
 
-// Verify returns the claims of raw if it is an access token (RFC 9068) of the
-// issuer for this service, signed, in force and not revoked. Otherwise the error
+// Verify returns the claims of raw if it is an access token (RFC 9068, or as the
+// Profile says) of the issuer for this service, signed, in force and not revoked. Otherwise the error
 // is of the family [ErrInvalidToken] or [ErrUnavailable] and the claims are nil.
 // No error holds a part of the token.
 //
 // It checks, in this order: size and shape, header, key, signature, claims,
 // denylist. ctx governs fetching keys, if Keys must; the rest never waits.
 func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
+	if v.issuers != nil {
+		chosen, err := v.choose(raw)
+		if err != nil {
+			return nil, err
+		}
+		v = chosen
+	}
 	call, err := v.call(ctx, opts)
 	if err != nil {
 		return nil, err
@@ -87,7 +100,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 	if key.verify(p.signed, p.signature) != nil {
 		return nil, fmt.Errorf("token: %w", ErrSignature)
 	}
-	claims, err := decodeClaims(p.payload, v.cfg.TenantClaim)
+	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +129,11 @@ func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, e
 		if err := v.cfg.validatePolicy(call.whenStale); err != nil {
 			return call, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
 		}
+		for _, one := range v.issuers { // each with its own denylist
+			if _, err := one.call(ctx, opts); err != nil {
+				return call, err
+			}
+		}
 	}
 	return call, nil
 }
@@ -126,8 +144,8 @@ func (v *Verifier) key(ctx context.Context, h header) (*Key, error) {
 	if !slices.Contains(v.cfg.Algorithms, h.alg) {
 		return nil, fmt.Errorf("token: %w", ErrAlgorithm)
 	}
-	if !isAccessToken(h.typ) {
-		return nil, fmt.Errorf("token: %w: header typ is not at+jwt", ErrType)
+	if !v.profile.hasType(h) {
+		return nil, fmt.Errorf("token: %w: header typ", ErrType)
 	}
 	key, err := v.cfg.Keys.Lookup(ctx, h.kid, h.alg)
 	switch {

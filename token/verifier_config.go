@@ -54,6 +54,10 @@ type VerifierConfig struct {
 	// means "tenant".
 	TenantClaim string
 
+	// Profile says where the issuer's tokens differ from RFC 9068. The zero value is
+	// RFC 9068 to the letter: leave it for issuers that follow it, ours among them.
+	Profile Profile
+
 	// MaxTokenBytes is the largest token that is looked at. Zero means 8 KiB; at most
 	// 64 KiB.
 	MaxTokenBytes int
@@ -82,6 +86,7 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 	}
 	c.Audiences = slices.Clone(c.Audiences)
 	c.Algorithms = slices.Clone(c.Algorithms)
+	c.Profile = c.Profile.clone()
 	return c, c.validate()
 }
 
@@ -118,6 +123,9 @@ func (c *VerifierConfig) validate() error {
 	}
 	if err := checkName(c.TenantClaim); err != nil {
 		return refuse("TenantClaim", err.Error())
+	}
+	if field, why := c.Profile.validate(c); field != "" {
+		return refuse("Profile."+field, why)
 	}
 	hmac := 0
 	for _, alg := range c.Algorithms {
