@@ -92,7 +92,10 @@ func (r *Keyring) Rotate(ctx context.Context) (*Key, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return s.key, r.publish(append(slices.Clone(r.state.Load().signers), s))
+	if err := r.publish(append(slices.Clone(r.state.Load().signers), s)); err != nil {
+		return nil, err
+	}
+	return s.key, nil
 }
 
 // Remove forgets the key with that kid and stops publishing it. What it signed is

@@ -34,7 +34,9 @@ type RemoteKeysConfig struct {
 	// MinInterval is the shortest time between two fetches for tokens with an unknown
 	// kid, and the shortest max-age that is followed: strangers cannot make us flood
 	// the issuer. A kid that a fetch did not bring is fetched for again after that time,
-	// then after twice that, up to RefreshInterval. Zero means 10 s; at least 1 s.
+	// then after twice that, up to RefreshInterval. While strangers ask for invented
+	// kids, a key that signs before it was published for a while is refused for up to
+	// MinInterval, as a kid like any other. Zero means 10 s; at least 1 s.
 	MinInterval time.Duration
 
 	// MaxAge is how long the last keys are good while their server does not answer.
@@ -124,6 +126,9 @@ func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*Remo
 
 // openRemote completes s and waits for the first fetch.
 func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
+	if ctx == nil {
+		return nil, errors.New("token: remote keys: nil context")
+	}
 	var err error
 	if s.cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
@@ -131,7 +136,7 @@ func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*Re
 	s.missing = newMisses()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	f, _ := s.start(revoke.Now(), nil)
-	_ = s.wait(ctx, f) // the set heals by itself
+	_ = s.wait(ctx, f, false) // the set heals by itself
 	return s, nil
 }
 
@@ -187,7 +192,7 @@ func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm,
 			w := s.missing.hash(kid, alg)
 			want = &w
 		}
-		failing := s.failure() != nil
+		failing := s.failing(now, fresh)
 		f, joined := s.start(now, want)
 		switch {
 		case key != nil && (f == nil || failing || age < 2*fresh):
@@ -195,7 +200,10 @@ func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm,
 		case f == nil:
 			return s.verdict(kid, alg)
 		}
-		if err := s.wait(ctx, f); err != nil {
+		if err := s.wait(ctx, f, key != nil); err != nil {
+			if key != nil && ctx.Err() == nil {
+				return key, nil // the server hangs; the key is good until MaxAge
+			}
 			return nil, fmt.Errorf("token: %w: waiting for the key set: %w", ErrKeysUnavailable, err)
 		}
 		// A fetch that was under way may have been answered before the key was published.
@@ -211,6 +219,14 @@ func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm,
 			return nil, err
 		}
 	}
+}
+
+// failing reports whether the last fetch failed, and lately. A failure of long ago
+// says nothing of the server now, and must not keep what it has withdrawn alive.
+func (s *RemoteKeySet) failing(now revoke.Instant, lately time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastErr != nil && now.Since(s.attempt) < lately
 }
 
 // missed remembers that a fetch did not bring a key.
@@ -303,12 +319,25 @@ func backoff(n int) time.Duration {
 	return d - rand.N(d/4)
 }
 
+// fetchSafely turns a panic, of a caller's Transport for one, into an error: this
+// goroutine is ours, and would end the process.
+func (s *RemoteKeySet) fetchSafely(ctx context.Context, old *remoteKeys, now revoke.Instant) (got fetched, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			got, err = fetched{url: s.url, maxAge: -1}, errPanicked
+		}
+	}()
+	return s.fetch(ctx, old, now)
+}
+
+var errPanicked = errors.New("fetching keys: the transport panicked")
+
 // fly fetches once and ends.
 func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
 	defer cancel()
 	old := s.current.Load()
-	got, err := s.fetch(ctx, old, now)
+	got, err := s.fetchSafely(ctx, old, now)
 	next := &remoteKeys{keys: got.keys, url: got.url, etag: got.etag, at: now, fresh: s.freshFor(got.maxAge)}
 
 	s.mu.Lock()
@@ -335,9 +364,9 @@ func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	switch {
 	case closed:
 	case err != nil:
-		s.cfg.Logger.Warn("token: fetching keys failed", "url", cmp.Or(got.url, s.url, s.issuer), "error", err, "failures", failures)
+		s.cfg.Logger.Warn("token: fetching keys failed", "url", shown(cmp.Or(got.url, s.url, s.issuer)), "error", err, "failures", failures)
 	case len(got.keys.skipped) > 0 && (old == nil || old.keys == nil || !slices.Equal(old.keys.skipped, got.keys.skipped)):
-		s.cfg.Logger.Warn("token: keys not used", "url", got.url, "used", got.keys.Len(), "skipped", got.keys.skipped)
+		s.cfg.Logger.Warn("token: keys not used", "url", shown(got.url), "used", got.keys.Len(), "skipped", got.keys.skipped)
 	}
 }
 
@@ -353,11 +382,22 @@ func (s *RemoteKeySet) freshFor(maxAge time.Duration) time.Duration {
 	return d - d/10 - rand.N(d/10)
 }
 
-// wait waits for f, at most until ctx ends.
-func (s *RemoteKeySet) wait(ctx context.Context, f *flight) error {
+// maxPatience is how long a look-up waits for newer keys when it has one at hand.
+const maxPatience = 2 * time.Second
+
+// wait waits for f, at most until ctx ends, and briefly if the caller can do without.
+func (s *RemoteKeySet) wait(ctx context.Context, f *flight, briefly bool) error {
+	var enough <-chan time.Time
+	if briefly {
+		t := time.NewTimer(maxPatience)
+		defer t.Stop()
+		enough = t.C
+	}
 	select {
 	case <-f.done:
 		return nil
+	case <-enough:
+		return context.DeadlineExceeded
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -77,6 +78,15 @@ func (s *RemoteKeySet) fetchFrom(ctx context.Context, client *http.Client, old *
 	return nil
 }
 
+// shown returns a URL as logs may hold it: without its query.
+func shown(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "(malformed)"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
 // A response is one whose body has been read.
 type response struct {
 	status int
@@ -84,10 +94,10 @@ type response struct {
 	body   []byte // at most one byte more than maxKeySetBytes
 }
 
-// get reads url. A 304 is an error unless etag was sent. ctx bounds it all, a body
+// get reads what is at address. A 304 is an error unless etag was sent. ctx bounds it all, a body
 // that comes byte by byte included.
-func get(ctx context.Context, client *http.Client, url, accept, etag string) (response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func get(ctx context.Context, client *http.Client, address, accept, etag string) (response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return response{}, err
 	}
@@ -97,6 +107,9 @@ func get(ctx context.Context, client *http.Client, url, accept, etag string) (re
 	}
 	resp, err := client.Do(req)
 	if err != nil {
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			err = u.Err // it quotes the URL, whose query may hold a key
+		}
 		return response{}, err
 	}
 	defer resp.Body.Close()

@@ -25,9 +25,9 @@ type RemoteKeysStatus struct {
 // Age grows beyond twice RefreshInterval while it is in use is in trouble, and at
 // MaxAge nothing verifies any more.
 func (s *RemoteKeySet) Status() RemoteKeysStatus {
-	st := RemoteKeysStatus{URL: s.url}
+	st := RemoteKeysStatus{URL: shown(s.url)}
 	if at := s.where.Load(); at != nil {
-		st.URL = at.url
+		st.URL = shown(at.url)
 	}
 	if c := s.current.Load(); c != nil {
 		st.FetchedAt = time.Unix(0, c.at.Wall)
