@@ -32,6 +32,7 @@ type Follower struct {
 	heart  heart
 	events chan nats.Status // of the connection
 	ever   bool             // connected at least once
+	last   revoke.Instant   // when a record was last applied or matched; zero: the log will be replayed
 	said   string           // the reason logged last; empty while records arrive
 
 	changed  signal
@@ -84,6 +85,7 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	f.said = revoke.ReasonConnecting.String()
 	f.ctx, f.cancel = context.WithCancel(b.ctx)
 	f.report.Store(&report{})
+	b.startWatch()
 	feed.Broken(revoke.Now(), revoke.ReasonConnecting)
 	go func() {
 		defer leave()

@@ -84,6 +84,11 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	f.hazards(hazards)
 	at := f.feed.Begin(now, info)
 	f.begun.Add(1)
+	if !at.Anchored && !f.last.IsZero() {
+		// The log is not the one that was: it may have lost more than we noticed.
+		f.b.publisher.suspect(f.last)
+		f.last = revoke.Instant{}
+	}
 	f.changed.wake()
 	var s *subscription
 	err = f.connected(func(ctx context.Context) (err error) {
@@ -199,6 +204,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	if err != nil {
 		return false, fmt.Errorf("bus: %w", err)
 	}
+	f.last = now
 	f.sequence.Store(r.Sequence)
 	if msg.beat || fault != 0 {
 		f.recovered()
