@@ -24,7 +24,9 @@ type Claims struct {
 	amr                         []string
 	expires, issued             date // set, issued unless a Profile lets it be missing
 	notBefore, authTime         date
+	binding                     Binding
 
+	header  header // of the token; empty if it was not verified here
 	key     string // thumbprint of the key that verified the token
 	payload []byte // the verified JSON
 }
@@ -86,6 +88,9 @@ func (c *Claims) Scopes() []string { return slices.Clone(c.scopes) }
 
 // HasScope reports whether scope holds exactly that value.
 func (c *Claims) HasScope(scope string) bool { return slices.Contains(c.scopes, scope) }
+
+// Binding returns cnf. What a [Verifier] returned was proven to it.
+func (c *Claims) Binding() Binding { return c.binding }
 
 // Claim returns the JSON of the top-level claim with exactly that name.
 func (c *Claims) Claim(name string) (json.RawMessage, bool) {

@@ -53,7 +53,7 @@ func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, err
 		case "amr":
 			c.amr, err = texts(name, v)
 		case "cnf":
-			return fmt.Errorf("token: %w", ErrBinding)
+			c.binding, err = binding(v)
 		case tenantClaim:
 			c.tenant, err = revocable(name, v)
 		}

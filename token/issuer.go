@@ -117,6 +117,10 @@ type IssueRequest struct {
 	ACR      string
 	AMR      []string
 
+	// Binding becomes cnf: the sender's key, without which the token is worth nothing.
+	// The zero value makes a bearer token.
+	Binding Binding
+
 	// Claims are further claims. Values are encoded as encoding/json does; give
 	// numbers that matter as strings or [encoding/json.Number]. A name that is one of
 	// the registered claims that fields of this request or the Issuer write, in any

@@ -49,6 +49,7 @@ func (i *Issuer) payload(r IssueRequest, id string, issued, expires int64) ([]by
 		w.name("amr")
 		w.texts("AMR", r.AMR)
 	}
+	w.binding(r.Binding)
 	w.claims(r.Claims, i.cfg.TenantClaim)
 	if w.err != nil {
 		return nil, w.err
@@ -146,7 +147,7 @@ func (w *payloadWriter) audience(audience []string) {
 
 func (w *payloadWriter) scope(scope []string) {
 	for _, s := range scope {
-		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		if isNoScopeToken(s) {
 			w.fail("Scope", errors.New("holds what is no scope-token (RFC 6749 section 3.3)"))
 		}
 	}

@@ -58,6 +58,17 @@ type VerifyOption func(*verifyCall)
 
 type verifyCall struct {
 	whenStale revoke.Policy
+	sender    Sender
+	scopes    []string
+	maxAge    time.Duration
+	acr       []string
+	err       error // of an option that cannot take effect
+}
+
+func (c *verifyCall) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
 }
 
 // WithStalePolicy replaces [VerifierConfig].WhenStale. A policy that
@@ -71,8 +82,10 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 // is of the family [ErrInvalidToken] or [ErrUnavailable] and the claims are nil.
 // No error holds a part of the token.
 //
-// It checks, in this order: size and shape, header, key, signature, claims,
-// denylist. ctx governs fetching keys, if Keys must; the rest never waits.
+// It checks, in this order: size and shape, header, key, signature, claims, what the
+// sender proved ([Binding]), denylist, and what opts ask for beyond an acceptable
+// token, with errors of the family [ErrInsufficient]. ctx governs fetching keys, if
+// Keys must; the rest never waits.
 func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
 	if v.issuers != nil {
 		chosen, err := v.choose(raw)
@@ -104,15 +117,56 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 	if err != nil {
 		return nil, err
 	}
-	claims.key = key.Thumbprint()
-	now := revoke.Now()
-	if err := v.judge(claims, now.Wall/int64(time.Millisecond)); err != nil {
+	claims.header, claims.key = h, key.Thumbprint()
+	at := time.Now()
+	now, ms := revoke.At(at), at.UnixMilli()
+	if err := v.judge(claims, ms); err != nil {
+		return nil, err
+	}
+	use, err := v.possession(claims, &call.sender, raw, at)
+	if err != nil {
 		return nil, err
 	}
 	if err := v.revoked(claims, now, call.whenStale); err != nil {
 		return nil, err
 	}
+	if err := use.record(at); err != nil {
+		return nil, err
+	}
+	if err := v.sufficient(claims, &call, ms); err != nil {
+		return nil, err
+	}
 	return claims, nil
+}
+
+// Recheck checks again what changes while a token is in use: that its key is still
+// there, its times, the denylist, and what opts ask for. It is for connections that
+// outlive a request. c is what Verify of this Verifier returned; signature and
+// possession are not checked again. The error is as Verify's.
+func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption) error {
+	call, err := v.call(ctx, opts)
+	if err != nil {
+		return err
+	}
+	if c == nil || c.header == (header{}) {
+		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
+	}
+	key, err := v.key(ctx, c.header)
+	if err != nil {
+		return err
+	}
+	if key.Thumbprint() != c.key {
+		return fmt.Errorf("token: %w: the key was replaced", ErrUnknownKey)
+	}
+	now := revoke.Now()
+	ms := now.Wall / int64(time.Millisecond)
+	if err := v.judge(c, ms); err != nil {
+		return err
+	}
+	if err := v.revoked(c, now, call.whenStale); err != nil {
+		return err
+	}
+	return v.sufficient(c, &call, ms)
 }
 
 func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, error) {
@@ -126,7 +180,11 @@ func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, e
 		}
 	}
 	if len(opts) > 0 {
-		if err := v.cfg.validatePolicy(call.whenStale); err != nil {
+		err := call.err
+		if err == nil {
+			err = v.cfg.validatePolicy(call.whenStale)
+		}
+		if err != nil {
 			return call, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
 		}
 		for _, one := range v.issuers { // each with its own denylist
@@ -205,7 +263,5 @@ type unavailable struct{ err error }
 func (u unavailable) Error() string { return u.err.Error() }
 
 func (u unavailable) Is(target error) bool {
-	m, ok := target.(*member)
-	refusal := target == ErrInvalidToken || ok && m.family == ErrInvalidToken
-	return !refusal && errors.Is(u.err, target)
+	return !errors.Is(target, ErrInvalidToken) && errors.Is(u.err, target)
 }

@@ -1,8 +1,10 @@
 package token
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
@@ -50,6 +52,21 @@ type VerifierConfig struct {
 	// Without Revocations zero means no limit.
 	MaxLifetime time.Duration
 
+	// DPoP checks the proofs of tokens that are bound to a DPoP key (RFC 9449). Nil
+	// means that such tokens are refused. Verifiers of one service share one DPoP.
+	DPoP *DPoP
+
+	// ClientCertificate returns the TLS client certificate of a request, nil if there is
+	// none, for tokens that are bound to one (RFC 8705). Nil means that of the
+	// connection, r.TLS. Behind a proxy that ends TLS it must take the certificate from
+	// where only the proxy can write: a header that clients can send proves nothing.
+	// [Verifier.Middleware] calls it once a request.
+	ClientCertificate func(r *http.Request) *x509.Certificate
+
+	// RequireBinding refuses tokens that are bound to no key, see [Binding]: those are
+	// good in the hands of whoever steals them.
+	RequireBinding bool
+
 	// TenantClaim names the claim that events of kind [revoke.Tenant] speak of. Empty
 	// means "tenant".
 	TenantClaim string
@@ -80,6 +97,9 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 	}
 	if c.MaxLifetime == 0 && c.Revocations != nil {
 		c.MaxLifetime = c.Revocations.Config().TokenLifetime
+	}
+	if c.ClientCertificate == nil {
+		c.ClientCertificate = clientCertificate
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -120,6 +140,8 @@ func (c *VerifierConfig) validate() error {
 		return refuse("MaxLifetime", "exceeds the TokenLifetime of Revocations: a token would outlive its revocation")
 	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
+	case c.DPoP != nil && c.DPoP.s == nil:
+		return refuse("DPoP", "was not made by NewDPoP")
 	}
 	if err := checkName(c.TenantClaim); err != nil {
 		return refuse("TenantClaim", err.Error())
