@@ -153,6 +153,17 @@ func (c *DPoPConfig) validate() error {
 	return nil
 }
 
+// String shows no key.
+func (c DPoPConfig) String() string {
+	return fmt.Sprintf("token.DPoPConfig{BaseURL: %q, Algorithms: %s, NonceKeys: %d}", c.BaseURL, c.Algorithms, len(c.NonceKeys))
+}
+
+// GoString returns [DPoPConfig.String].
+func (c DPoPConfig) GoString() string { return c.String() }
+
+// LogValue logs what [DPoPConfig.String] returns.
+func (c DPoPConfig) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 // retention is for how long a proof that was accepted could be accepted again.
 func (s *dpopState) retention() time.Duration {
 	if s.cfg.RequireNonce {

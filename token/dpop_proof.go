@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
@@ -65,10 +66,9 @@ func (d *dpopState) check(s *Sender, raw, jkt string, now time.Time) (*proofUse,
 	return &proofUse{cache: d.replay, jkt: thumbprint, jti: c.jti, uri: uri, created: created}, nil
 }
 
-// proofError puts err, of a decoder for tokens or keys, into the family of proofs.
-func proofError(err error) error {
-	return fmt.Errorf("token: %w: %w", ErrProof, withoutFamily{err})
-}
+// proofError puts err, of a decoder for tokens or keys, into the family of proofs and
+// takes it out of its own: it says nothing of the token.
+func proofError(err error) error { return badProof(strings.TrimPrefix(err.Error(), "token: ")) }
 
 // A proofHeader is what we use of the JOSE header of a proof.
 type proofHeader struct {
