@@ -2,7 +2,6 @@ package token
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -102,7 +101,7 @@ func NewDPoP(cfg DPoPConfig) (*DPoP, error) {
 	}
 	cfg.Algorithms = slices.Clone(cfg.Algorithms)
 	if err := cfg.validate(); err != nil {
-		return nil, fmt.Errorf("token: DPoPConfig.%w", err)
+		return nil, err
 	}
 	keys := make([]*[32]byte, len(cfg.NonceKeys))
 	for i, k := range cfg.NonceKeys {
@@ -117,37 +116,39 @@ func NewDPoP(cfg DPoPConfig) (*DPoP, error) {
 	return &DPoP{s}, nil
 }
 
-// validate returns an error that begins with the name of a field.
 func (c *DPoPConfig) validate() error {
+	refuse := func(field, why string) error {
+		return fmt.Errorf("token: DPoPConfig.%s %s", field, why)
+	}
 	switch {
 	case c.BaseURL == "" && c.URL == nil:
-		return errors.New("BaseURL is empty: a proof for any other service would do")
+		return refuse("BaseURL", "is empty: a proof for any other service would do")
 	case c.BaseURL != "" && c.URL != nil:
-		return errors.New("BaseURL and URL are both set")
+		return refuse("BaseURL", "and URL are both set")
 	case len(c.Algorithms) == 0:
-		return errors.New("Algorithms is empty: no proof would be accepted")
+		return refuse("Algorithms", "is empty: no proof would be accepted")
 	case c.Window < time.Second || c.Window > 5*time.Minute:
-		return errors.New("Window is not between 1 s and 5 min")
+		return refuse("Window", "is not between 1 s and 5 min")
 	case c.NonceLifetime < 4*time.Second || c.NonceLifetime > time.Hour:
-		return errors.New("NonceLifetime is not between 4 s and 1 h")
+		return refuse("NonceLifetime", "is not between 4 s and 1 h")
 	case len(c.NonceKeys) == 0:
-		return errors.New("NonceKeys is empty")
+		return refuse("NonceKeys", "is empty")
 	case c.MaxProofs < 1<<10 || c.MaxProofs > 1<<24:
-		return errors.New("MaxProofs is not between 1,024 and 16,777,216")
+		return refuse("MaxProofs", "is not between 1,024 and 16,777,216")
 	}
 	if c.BaseURL != "" {
 		if _, err := normalURI(c.BaseURL); err != nil || strings.ContainsAny(c.BaseURL, "?#") {
-			return errors.New("BaseURL is not an absolute http or https URL without query and fragment")
+			return refuse("BaseURL", "is not an absolute http or https URL without query and fragment")
 		}
 	}
 	for _, alg := range c.Algorithms {
 		if !slices.Contains(publicAlgorithms, alg) {
-			return fmt.Errorf("Algorithms holds %q: a proof needs a public key", alg)
+			return refuse("Algorithms", fmt.Sprintf("holds %q: a proof needs a public key", alg))
 		}
 	}
 	for _, k := range c.NonceKeys {
 		if k == nil || *k == [32]byte{} {
-			return errors.New("NonceKeys holds an empty key: anybody could make nonces")
+			return refuse("NonceKeys", "holds an empty key: anybody could make nonces")
 		}
 	}
 	return nil
