@@ -43,6 +43,9 @@ func TestDPoPNonce(t *testing.T) {
 				t.Errorf("%s: %d %v", name, r.StatusCode, r.Header)
 			}
 		}
+		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).without("iat").with("nonce", strconv.Quote(nonce)))); dpopError(r) != "invalid_dpop_proof" {
+			t.Errorf("no iat: %v", r.Header)
+		}
 		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).with("nonce", "1"))); dpopError(r) != "invalid_dpop_proof" {
 			t.Errorf("a number: %v", r.Header)
 		}

@@ -128,6 +128,26 @@ func TestReplayCacheIsBounded(t *testing.T) {
 	})
 }
 
+// One sender whose clock is as far ahead as it may be spoils nothing for another whose
+// clock is as far behind.
+func TestReplayCacheAndSendersClocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoundAPI(t, func(c *token.DPoPConfig) { c.MaxProofs = 16 << 10 })
+		at := func(d time.Duration) string { return strconv.FormatInt(time.Now().Add(d).Unix(), 10) }
+		for n := range 300 {
+			if n%60 == 0 {
+				b.raw = b.issueTo(t, b.p.jkt)
+			}
+			for _, iat := range []string{at(time.Minute), at(-time.Minute)} {
+				if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).with("iat", iat))); r.StatusCode != 200 {
+					t.Fatalf("after %d s: %d, logged %q", n*3, r.StatusCode, &b.logged)
+				}
+			}
+			time.Sleep(3 * time.Second)
+		}
+	})
+}
+
 func BenchmarkVerifyDPoP(b *testing.B) {
 	for _, p := range []prover{edProver(b), ecProver(b)} {
 		b.Run(p.alg, func(b *testing.B) {

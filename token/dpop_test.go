@@ -32,6 +32,23 @@ func TestDPoPAccepts(t *testing.T) {
 	}
 }
 
+// B01 check 5: what is not allowed is refused, even if the key and the signature fit.
+func TestDPoPAlgorithms(t *testing.T) {
+	provers := []prover{edProver(t), ecProver(t), rsaProver(t, "PS256"), rsaProver(t, "RS256")}
+	for allowed, cfg := range map[string][]token.Algorithm{
+		"ES256 EdDSA PS256": nil, "ES256": {token.ES256}, "EdDSA RS256": {token.EdDSA, token.RS256},
+	} {
+		b := newBoundAPI(t, func(c *token.DPoPConfig) { c.Algorithms = cfg })
+		for _, p := range provers {
+			raw := b.issueTo(t, p.jkt)
+			r := b.send("DPoP", raw, p.prove(raw))
+			if good := strings.Contains(allowed, p.alg); good != (r.StatusCode == 200) || !good && dpopError(r) != "invalid_dpop_proof" {
+				t.Errorf("%s where %s is allowed: %d", p.alg, allowed, r.StatusCode)
+			}
+		}
+	}
+}
+
 // B01, N42: the twelve checks of RFC 9449 section 4.3, one by one, each with the good
 // proof beside it. All bad proofs are answered with the same bytes, and nothing of
 // a proof is logged (invariant 10).

@@ -1,6 +1,9 @@
 package token_test
 
 import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -163,6 +166,36 @@ func TestRecheck(t *testing.T) {
 	})
 }
 
+// A kid that names another key by now is no key of the token's.
+func TestRecheckReplacedKey(t *testing.T) {
+	one, two := edSigner(t, "k", forgeKeys().ed), edSigner(t, "k", newEd(t))
+	current := one
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms = []token.Algorithm{token.EdDSA}
+		c.Keys = keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) { return current.key, nil })
+	})
+	c, err := v.Verify(t.Context(), one.forge(one.header(), goodClaims(time.Now())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Recheck(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	current = two
+	if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrUnknownKey) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func newEd(t testing.TB) ed25519.PrivateKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private
+}
+
 // One Middleware around all, another around a route: a proof is used once, and the
 // route's own demands hold.
 func TestNestedMiddleware(t *testing.T) {
@@ -192,7 +225,15 @@ func TestNestedMiddleware(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer opaque")
 		v.Middleware(ok).ServeHTTP(w, r)
 	}))
+	strict := forgedVerifier(t, func(c *token.VerifierConfig) { config(c); c.RequireBinding = true })
+	mux.Handle("/strict", strict.Middleware(ok))
 	h := v.Middleware(mux)
+	bearer := httptest.NewRequest("GET", "/strict", nil)
+	bearer.Header.Set("Authorization", "Bearer "+issue(t, i, request()).Token())
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, bearer); w.Code != 401 {
+		t.Errorf("a verifier that asks for more than the one around it: %d", w.Code)
+	}
 	p := edProver(t)
 	for path, want := range map[string]int{"/orders": 200, "/admin": 403, "/revoking": 401, "/billing": 401, "/other": 401} {
 		q := request()

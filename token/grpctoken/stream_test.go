@@ -229,6 +229,24 @@ func TestRecvMsgAfterTheEnd(t *testing.T) {
 	}
 }
 
+// What a handler leaves running finds its context ended.
+func TestContextEndsWithTheHandler(t *testing.T) {
+	auth := tokentest.New(t)
+	i, err := grpctoken.New(grpctoken.Config{Verifier: auth.Verifier})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ctx context.Context
+	ss := &panicking{ctx: incoming(t.Context(), "Bearer "+auth.Token())}
+	err = i.Stream()(nil, ss, &grpc.StreamServerInfo{FullMethod: chat}, func(_ any, ss grpc.ServerStream) error {
+		ctx = ss.Context()
+		return ctx.Err()
+	})
+	if err != nil || ctx.Err() == nil || subject(ctx) != "user-1" {
+		t.Errorf("error %v, the context %v", err, ctx.Err())
+	}
+}
+
 type panicking struct {
 	grpc.ServerStream
 	ctx context.Context
