@@ -263,5 +263,7 @@ type unavailable struct{ err error }
 func (u unavailable) Error() string { return u.err.Error() }
 
 func (u unavailable) Is(target error) bool {
-	return !errors.Is(target, ErrInvalidToken) && errors.Is(u.err, target)
+	_, ok := target.(*member)
+	refusal := target == ErrInvalidToken || ok && errors.Is(target, ErrInvalidToken)
+	return !refusal && errors.Is(u.err, target)
 }

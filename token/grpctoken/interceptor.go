@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -52,6 +53,7 @@ type Config struct {
 type Interceptor struct {
 	cfg    Config
 	public map[string]bool
+	warned atomic.Int64 // when it was last said that tokens cannot be verified, in unix seconds
 }
 
 // New returns an Interceptor. The error names the field of cfg that is to blame.
@@ -160,11 +162,12 @@ func sender(ctx context.Context) (s token.Sender) {
 // refused logs why and returns what the client is told.
 func (i *Interceptor) refused(ctx context.Context, method string, err error) error {
 	told := statusOf(err)
-	level := slog.LevelInfo
-	if status.Code(told) == codes.Unavailable {
-		level = slog.LevelWarn
+	if told != statusUnavailable {
+		i.cfg.Logger.DebugContext(ctx, "grpctoken: call refused", "method", method, "error", err)
+	} else if last, now := i.warned.Load(), time.Now().Unix(); last != now && i.warned.CompareAndSwap(last, now) {
+		// Once a second: an outage must not bring a flood of lines with it.
+		i.cfg.Logger.WarnContext(ctx, "grpctoken: tokens cannot be verified", "method", method, "error", err)
 	}
-	i.cfg.Logger.Log(ctx, level, "grpctoken: call refused", "method", method, "error", err)
 	return told
 }
 

@@ -138,7 +138,7 @@ func newRig(t testing.TB, v grpctoken.Verifier, change func(*grpctoken.Config), 
 	cfg := grpctoken.Config{
 		Verifier: v, Public: []string{open}, Recheck: 10 * time.Millisecond,
 		Methods: map[string][]token.VerifyOption{},
-		Logger:  slog.New(slog.NewTextHandler(&r.logged, nil)),
+		Logger:  slog.New(slog.NewTextHandler(&r.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
 		change(&cfg)
