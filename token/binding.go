@@ -139,10 +139,13 @@ func (w *payloadWriter) binding(b Binding) {
 	w.buf = append(w.buf, '}')
 }
 
-// possession checks that s proves what c is bound to. The use of a proof that it
+// possession checks that call proves what c is bound to. The use of a proof that it
 // returns, nil for a token without one, is yet to be recorded.
-func (v *Verifier) possession(c *Claims, s *Sender, raw string, now time.Time) (*proofUse, error) {
-	b := c.binding
+func (v *Verifier) possession(c *Claims, call *verifyCall, raw string, now time.Time) (*proofUse, error) {
+	b, s := c.binding, &call.sender
+	if call.request != nil && b.CertificateThumbprint != "" {
+		s.Certificate = v.cfg.ClientCertificate(call.request)
+	}
 	switch {
 	case b.IsZero() && v.cfg.RequireBinding:
 		return nil, unbound("a bearer token, where RequireBinding is set")

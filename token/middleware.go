@@ -2,7 +2,6 @@ package token
 
 import (
 	"context"
-	"crypto/x509"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -59,7 +58,7 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 	}
 	f := &front{
 		owner: v, verify: v.Verify, recheck: v.Recheck,
-		dpop: v.cfg.DPoP, certificate: v.cfg.ClientCertificate, logger: v.cfg.Logger, warned: &v.warned,
+		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned,
 		next: next, opts: opts,
 	}
 	f.setChallenges(v.cfg.Audiences[0])
@@ -68,16 +67,15 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 
 // A front is the handler that stands before a route.
 type front struct {
-	owner       any // who verifies
-	verify      func(context.Context, string, ...VerifyOption) (*Claims, error)
-	recheck     func(context.Context, *Claims, ...VerifyOption) error
-	dpop        *DPoP // nil: the scheme is not spoken
-	certificate func(*http.Request) *x509.Certificate
-	logger      *slog.Logger
-	warned      *limiter
-	next        http.Handler
-	opts        []VerifyOption
-	challenges  []challenge
+	owner      any // who verifies
+	verify     func(context.Context, string, ...VerifyOption) (*Claims, error)
+	recheck    func(context.Context, *Claims, ...VerifyOption) error
+	dpop       *DPoP // nil: the scheme is not spoken
+	logger     *slog.Logger
+	warned     *limiter
+	next       http.Handler
+	opts       []VerifyOption
+	challenges []challenge
 }
 
 // An admission is what an outer front found out about a request.
@@ -125,7 +123,7 @@ func (f *front) admit(r *http.Request, scheme, raw string) (*http.Request, error
 	if a, ok := ctx.Value(admissionKey{}).(*admission); ok && a.owner == f.owner && a.authorization == authorization {
 		return r, f.recheck(ctx, a.claims, f.opts...)
 	}
-	s := Sender{Certificate: f.certificate(r)}
+	var s Sender
 	if scheme == schemeDPoP {
 		var err error
 		if s.Proof, err = oneProof(r); err != nil {
@@ -133,7 +131,7 @@ func (f *front) admit(r *http.Request, scheme, raw string) (*http.Request, error
 		}
 		s.Method, s.URL = r.Method, f.dpop.s.url(r)
 	}
-	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], WithSender(s))...)
+	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], func(c *verifyCall) { c.sender, c.request = s, r })...)
 	if err != nil {
 		return r, err
 	}

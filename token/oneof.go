@@ -15,8 +15,10 @@ import (
 // another. A token of another issuer matches [ErrIssuer].
 //
 // Two Verifiers of one issuer are refused, and so is one [KeySet] of ours that
-// serves two issuers: either of them could speak for the other. Its Middleware takes
-// realm and Logger from the first; everything else is that of the chosen Verifier.
+// serves two issuers: either of them could speak for the other. Those that have a
+// [DPoP] must share it, or nonces and the memory of used proofs would be several. Its
+// Middleware takes realm and Logger from the first; everything else is that of the
+// chosen Verifier.
 func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 	all := &Verifier{issuers: make(map[string]*Verifier)}
 	keys := make(map[KeySet]string)
@@ -36,6 +38,12 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 			return errors.New("token: OneOf: a Verifier that NewVerifier did not make")
 		case all.issuers[v.cfg.Issuer] != nil:
 			return fmt.Errorf("token: OneOf: two Verifiers of %q", v.cfg.Issuer)
+		}
+		if d := v.cfg.DPoP; d != nil {
+			if all.cfg.DPoP != nil && all.cfg.DPoP.s != d.s {
+				return fmt.Errorf("token: OneOf: the Verifier of %q has a DPoP of its own: share one", v.cfg.Issuer)
+			}
+			all.cfg.DPoP = d
 		}
 		switch k := v.cfg.Keys.(type) {
 		case *Keyring, *StaticKeySet, *RemoteKeySet: // which compare

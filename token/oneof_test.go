@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -243,4 +244,76 @@ func ExampleOneOf() {
 	// Output:
 	// https://auth.example.com
 	// https://partner.example.net
+}
+
+// OneOf in front of services that take bound tokens: one DPoP for all, each issuer's
+// own way to the certificate, and Recheck by the issuer that vouched.
+func TestOneOfBinding(t *testing.T) {
+	const issuerA, issuerB = "https://a.example.com", "https://b.example.com"
+	a, b := edSigner(t, "a", forgeKeys().ed), edSigner(t, "b", newEd(t))
+	cert := newCertificate(t).Leaf
+	d, p := newDPoP(t, nil), edProver(t)
+	listB := localList(t, revoke.Config{})
+	verifierA := verifierOf(t, issuerA, a, func(c *token.VerifierConfig) { c.DPoP = d })
+	verifierB := verifierOf(t, issuerB, b, func(c *token.VerifierConfig) {
+		c.Revocations, c.InsecureNoRevocations = listB, false
+		c.ClientCertificate = func(*http.Request) *x509.Certificate { return cert }
+	})
+	v := one(t, verifierA, verifierB)
+	h := v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	get := func(scheme, raw, proof string) int {
+		r := httptest.NewRequest("GET", "/orders", nil)
+		r.Header.Set("Authorization", scheme+" "+raw)
+		r.Header.Set("DPoP", proof)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	good := goodClaims(time.Now())
+	bound := func(s signer, issuer, cnf string) string {
+		return s.forge(s.header(), good.with("iss", strconv.Quote(issuer)).with("cnf", cnf))
+	}
+	jkt, x5t := `{"jkt":"`+p.jkt+`"}`, `{"x5t#S256":"`+token.CertificateThumbprint(cert)+`"}`
+	rawA := bound(a, issuerA, jkt)
+	proof := p.prove(rawA)
+	for _, x := range []struct {
+		name               string
+		scheme, raw, proof string
+		want               int
+	}{
+		{"A's, DPoP", "DPoP", rawA, proof, 200},
+		{"A's, replayed", "DPoP", rawA, proof, 401},
+		{"A's, Bearer", "Bearer", rawA, "", 401},
+		{"B's, DPoP, which it does not take", "DPoP", bound(b, issuerB, jkt), p.prove(bound(b, issuerB, jkt)), 401},
+		{"B's, certificate", "Bearer", bound(b, issuerB, x5t), "", 200},
+		{"A's, certificate, which it has no way to", "Bearer", bound(a, issuerA, x5t), "", 401},
+	} {
+		if code := get(x.scheme, x.raw, x.proof); code != x.want {
+			t.Errorf("%s: %d, want %d", x.name, code, x.want)
+		}
+	}
+
+	claims, err := v.Verify(t.Context(), b.forge(b.header(), good.with("iss", strconv.Quote(issuerB))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Recheck(t.Context(), claims); err != nil {
+		t.Errorf("Recheck: %v", err)
+	}
+	if err := one(t, verifierA).Recheck(t.Context(), claims); !errors.Is(err, token.ErrIssuer) {
+		t.Errorf("another's claims: error %v", err)
+	}
+	apply(t, listB, revoke.Event{Issuer: issuerB, Kind: revoke.Token, Value: claims.ID()})
+	if err := v.Recheck(t.Context(), claims); !errors.Is(err, revoke.ErrRevoked) {
+		t.Errorf("revoked: error %v", err)
+	}
+
+	other := verifierOf(t, issuerB, b, func(c *token.VerifierConfig) { c.DPoP = newDPoP(t, nil) })
+	if v, err := token.OneOf(verifierA, other); v != nil || err == nil || !strings.Contains(err.Error(), "DPoP") {
+		t.Errorf("two DPoPs: error %v", err)
+	}
+	same := verifierOf(t, issuerB, b, func(c *token.VerifierConfig) { c.DPoP = d })
+	if _, err := token.OneOf(verifierA, same); err != nil {
+		t.Errorf("the good twin: %v", err)
+	}
 }

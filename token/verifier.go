@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"time"
 
@@ -59,6 +60,7 @@ type VerifyOption func(*verifyCall)
 type verifyCall struct {
 	whenStale revoke.Policy
 	sender    Sender
+	request   *http.Request // of the Middleware: what the token came with
 	scopes    []string
 	maxAge    time.Duration
 	acr       []string
@@ -123,7 +125,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 	if err := v.judge(claims, ms); err != nil {
 		return nil, err
 	}
-	use, err := v.possession(claims, &call.sender, raw, at)
+	use, err := v.possession(claims, &call, raw, at)
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +146,19 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 // outlive a request. c is what Verify of this Verifier returned; signature and
 // possession are not checked again. The error is as Verify's.
 func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption) error {
+	if c == nil || c.header == (header{}) {
+		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
+	}
+	if v.issuers != nil {
+		chosen := v.issuers[c.issuer]
+		if chosen == nil {
+			return fmt.Errorf("token: %w: iss", ErrIssuer)
+		}
+		v = chosen
+	}
 	call, err := v.call(ctx, opts)
 	if err != nil {
 		return err
-	}
-	if c == nil || c.header == (header{}) {
-		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
 	}
 	key, err := v.key(ctx, c.header)
 	if err != nil {

@@ -60,7 +60,7 @@ type VerifierConfig struct {
 	// none, for tokens that are bound to one (RFC 8705). Nil means that of the
 	// connection, r.TLS. Behind a proxy that ends TLS it must take the certificate from
 	// where only the proxy can write: a header that clients can send proves nothing.
-	// [Verifier.Middleware] calls it once a request.
+	// [Verifier.Middleware] asks it for tokens that are bound to a certificate.
 	ClientCertificate func(r *http.Request) *x509.Certificate
 
 	// RequireBinding refuses tokens that are bound to no key, see [Binding]: those are
