@@ -27,7 +27,9 @@ func TestArrowsPointDown(t *testing.T) {
 		onlyOurs []string // the packages of this module that it may depend on, itself aside
 	}{
 		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, nil},
+		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke"}},
 		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson}},
+		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
 		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson}},
 	} {
 		t.Run(strings.TrimPrefix(c.pkg, "./"), func(t *testing.T) {

@@ -57,6 +57,7 @@ type Bus struct {
 	wg     sync.WaitGroup
 
 	publisher publisher
+	watching  sync.Once
 }
 
 // Open makes a Bus over conn. It never creates the stream and does not need it to

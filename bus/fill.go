@@ -85,6 +85,7 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 	g.mu.Lock()
 	before := g.written
 	g.mu.Unlock()
+	highest, era := p.ledger.begin()
 	st, err := p.b.readStream(ctx)
 
 	g.mu.Lock()
@@ -105,10 +106,20 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 	if len(st.weak) > 0 && !slices.Equal(st.weak, old.weak) {
 		p.b.log.Warn("bus: an accident could lose what the stream holds", "stream", p.b.stream, "because", st.weak)
 	}
-	if known && !old.created.Equal(st.created) {
+	switch {
+	case known && !old.created.IsZero() && !old.created.Equal(st.created):
 		p.recreated()
+	case st.last < highest:
+		p.doubt(era)
 	}
 	return st, nil
+}
+
+// forgetCreation keeps the next reading from finding a loss that is known already.
+func (p *publisher) forgetCreation() {
+	p.gauge.mu.Lock()
+	defer p.gauge.mu.Unlock()
+	p.gauge.state.created = time.Time{}
 }
 
 // expire makes the next call of facts read again.

@@ -30,6 +30,16 @@ type ledger struct {
 	bytes      int64  // of alive
 	recovering bool   // a goroutine is republishing
 	stats      Stats
+
+	// For the watch, see there.
+	began     time.Time     // of this era
+	epoch     uint64        // reconnects when something was last sent
+	witnesses []witness     // of this era, by sequence
+	checked   time.Time     // when all of them were last found
+	refused   bool          // the connection may not read messages
+	trusted   time.Time     // until then no doubt has effect
+	pause     time.Duration // between the last doubt and trusted
+	doubted   bool          // there was one meanwhile
 }
 
 func (l *ledger) current() uint64 { return l.era + 1 }
@@ -49,9 +59,11 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	if era == l.current() && (ack.Sequence <= floor || ack.Duplicate && !retried) {
 		l.lost(ack.Sequence)
 		l.mu.Unlock()
+		p.forgetCreation()
 		p.recover()
 		return false
 	}
+	defer p.b.startWatch()
 	defer l.mu.Unlock()
 	if era != l.current() {
 		// Another call found a loss while rec was under way: it may have been stored
@@ -64,7 +76,7 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	} else {
 		l.stats.Republished++
 	}
-	rec.era = era
+	rec.era, rec.seq = era, ack.Sequence
 	if !rec.kept {
 		l.remember(rec, time.Now())
 	}
@@ -83,6 +95,8 @@ func (p *publisher) recreated() {
 func (l *ledger) lost(highest uint64) {
 	l.era++
 	l.highest = highest
+	l.began = time.Now()
+	l.witnesses, l.doubted = nil, false
 	l.stats.Losses++
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -199,4 +200,41 @@ func TestStreamConfigRefused(t *testing.T) {
 			t.Errorf("TokenLifetime %s accepted", d)
 		}
 	}
+}
+
+// A server that goes on telling of losses that are none has everything republished
+// ever more seldom, and a doubt that has to wait is not forgotten.
+func TestDoubts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPublisher()
+		losses := func() uint64 { return p.ledger.stats.Losses }
+		_, stale := p.ledger.begin()
+		for range 24 * 60 * 2 { // a day
+			_, era := p.ledger.begin()
+			p.doubt(era)
+			time.Sleep(30 * time.Second)
+		}
+		if n := losses(); n < 5 || n > 12 {
+			t.Errorf("%d republications in a day", n)
+		}
+		time.Sleep(24 * time.Hour) // of quiet
+		before := losses()
+		_, era := p.ledger.begin()
+		p.doubt(era)
+		p.doubt(era) // of the same era: the same loss
+		if n := losses() - before; n != 1 {
+			t.Fatalf("%d losses after a quiet day, want 1", n)
+		}
+		_, era = p.ledger.begin()
+		p.doubt(era)
+		if losses()-before != 1 || !p.ledger.doubted {
+			t.Error("a doubt at once after another has effect, or is forgotten")
+		}
+		p.doubt(stale)
+		time.Sleep(2 * firstDoubtPause)
+		p.doubt(era)
+		if losses()-before != 2 || p.ledger.doubted {
+			t.Error("a doubt that waited has no effect")
+		}
+	})
 }

@@ -33,6 +33,7 @@ type record struct {
 
 	// Owned by the ledger, under its lock.
 	era  uint64 // in which it was last acknowledged; 0 for never
+	seq  uint64 // of the stream, as then acknowledged
 	kept bool   // among the living
 }
 
@@ -146,6 +147,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
+	p.ledger.reconnected(p.b.nc.Stats().Reconnects)
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	ack, err = p.b.js.PublishMsg(ctx, msg,
 		jetstream.WithMsgID(id),

@@ -18,7 +18,7 @@ import (
 // Two requests for messages are kept in the air, so that one is there while the
 // other is renewed. Their bytes bound what a flood of large messages can cost.
 const (
-	pullMessages = 2500
+	pullMessages = 5000
 	pullBytes    = 16 << 20
 	pullExpiry   = 30 // times the idle interval
 )

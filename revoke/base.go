@@ -32,7 +32,7 @@ const minSweepEntries = 1024
 // fold returns a base with the entries of old and of the frozen recents, but those
 // that expired before live. It reads nothing that changes, so it runs beside
 // readers and the writer; while it runs, old and new are both in memory.
-func fold(old *base, frozen []*recent, live uint32, rate float64) (b *base, dropped int) {
+func fold(old *base, frozen []*recent, live uint32, rate float64) *base {
 	n := 0
 	for i := range old.table.slots {
 		if s := &old.table.slots[i]; s.u != 0 && s.until() >= live {
@@ -42,7 +42,7 @@ func fold(old *base, frozen []*recent, live uint32, rate float64) (b *base, drop
 	for _, r := range frozen {
 		n += r.used // an upper bound: a key may be in several
 	}
-	b = &base{table: newTable(n)}
+	b := &base{table: newTable(n)}
 	for i := range old.table.slots {
 		if s := &old.table.slots[i]; s.u != 0 && s.until() >= live {
 			b.table.move(*s, old.table.exceptions(i))
@@ -55,13 +55,11 @@ func fold(old *base, frozen []*recent, live uint32, rate float64) (b *base, drop
 				continue
 			}
 			// An expired summand still belongs to a sum that lives.
-			if _, d := b.table.put(s.entry()); d {
-				dropped++
-			}
+			b.table.put(s.entry())
 		}
 	}
 	b.index(live, rate)
-	return b, dropped
+	return b
 }
 
 // index counts what the table holds and builds the filter for it.

@@ -204,3 +204,53 @@ func TestKeptSessionsAreNeverRefused(t *testing.T) {
 	close(done)
 	readers.Wait()
 }
+
+// TestNoCheckFallsBetweenEventAndProof holds invariant 1 at the moment a stale
+// replica catches up: an event is applied, then a heartbeat proves it. A check sees a
+// stale replica or the event, never a fresh replica without it.
+func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
+	rounds := 20_000
+	if testing.Short() {
+		rounds = 2000
+	}
+	r, l := newReplica(t, revoke.Config{}), &tape{}
+	r.begin(l)
+	r.beat(l)
+	r.must(r.read(l))
+	type question struct {
+		now revoke.Instant
+		id  revoke.Identity
+	}
+	var asked atomic.Pointer[question]
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range max(runtime.GOMAXPROCS(0), 2) {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if q := asked.Load(); q != nil && r.list.Check(q.now, &q.id, revoke.Deny()) == nil {
+					t.Errorf("%s passed", q.id.Token)
+					return
+				}
+			}
+		})
+	}
+	for i := range rounds {
+		r.pass(time.Minute) // stale
+		jti := fmt.Sprint("round ", i)
+		asked.Store(&question{r.now, revoke.Identity{Issuer: iss, Token: jti, IssuedAt: r.now.Time()}})
+		l.messages = l.messages[:0]
+		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: jti, Until: r.now.Time().Add(90 * 24 * time.Hour)}})
+		r.beat(l)
+		r.must(r.read(l))
+		if s := r.list.Status(r.now); s.State != revoke.Fresh {
+			t.Fatalf("round %d: %s", i, s.State)
+		}
+	}
+	close(done)
+	readers.Wait()
+}

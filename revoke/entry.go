@@ -23,17 +23,14 @@ const (
 	// holds: the year 2527.
 	forever = 1<<cutoffBits - 1
 	never   = math.MinInt64 // a cutoff that no iat meets
-
-	// maxExceptions bounds what a key remembers of sessions that were spared.
-	maxExceptions = 256
 )
 
-// exceptions says, for each sid ever named in Keep, the largest Before among the
-// events that do not spare it. It is immutable. Beyond maxExceptions it spares
-// nobody any more, whatever comes, which errs on the side of refusing.
+// exceptions says, for sids named in Keep, the largest Before among the events that
+// do not spare them, where that is less than the entry's own. A sid that is left in
+// was spared by every event with the largest Before, so there are never more than
+// MaxKeep. It is immutable.
 type exceptions struct {
-	overflow bool
-	list     []exception // sorted by sid
+	list []exception // sorted by sid
 }
 
 type exception struct {
@@ -48,7 +45,7 @@ func compareDigests(a, b digest) int {
 // find returns the cutoff that applies to sid, which is all unless sid is spared
 // by some event.
 func (x *exceptions) find(sid digest, all int64) int64 {
-	if x == nil || x.overflow {
+	if x == nil {
 		return all
 	}
 	i, ok := slices.BinarySearchFunc(x.list, sid, func(e exception, sid digest) int { return compareDigests(e.sid, sid) })
@@ -86,22 +83,14 @@ func ceilSeconds(t time.Time) uint32 {
 	return uint32(min(max(s, 1), math.MaxUint32))
 }
 
-// merge returns the sum of a and b, which have one key. dropped says that the sum
-// gives up exceptions that a and b still had.
-func merge(a, b entry) (sum entry, dropped bool) {
-	sum = entry{id: a.id, kind: a.kind, before: max(a.before, b.before), until: max(a.until, b.until)}
-	sum.keep, dropped = mergeExceptions(a, b)
-	return sum, dropped
+// merge returns the sum of a and b, which have one key.
+func merge(a, b entry) entry {
+	return entry{id: a.id, kind: a.kind, before: max(a.before, b.before), until: max(a.until, b.until), keep: mergeExceptions(a, b)}
 }
 
-func mergeExceptions(a, b entry) (x *exceptions, dropped bool) {
-	switch {
-	case a.keep == nil && b.keep == nil:
-		return nil, false
-	case a.keep != nil && a.keep.overflow:
-		return a.keep, false
-	case b.keep != nil && b.keep.overflow:
-		return b.keep, false
+func mergeExceptions(a, b entry) *exceptions {
+	if a.keep == nil && b.keep == nil {
+		return nil
 	}
 	var as, bs []exception
 	if a.keep != nil {
@@ -134,10 +123,14 @@ func mergeExceptions(a, b entry) (x *exceptions, dropped bool) {
 			as, bs = as[1:], bs[1:]
 		}
 	}
-	if len(list) > maxExceptions {
-		return &exceptions{overflow: true}, true
+	// A sid whose cutoff has reached that of everybody else is spared nothing: find
+	// would answer the same without it, and so would later sums.
+	all := max(a.before, b.before)
+	list = slices.DeleteFunc(list, func(e exception) bool { return e.before >= all })
+	if len(list) == 0 {
+		return nil
 	}
-	return &exceptions{list: list}, false
+	return &exceptions{list: list}
 }
 
 // revokes reports whether an entry with that cutoff and those exceptions revokes

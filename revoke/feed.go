@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -152,6 +153,8 @@ func (l *List) NewFeed() (*Feed, error) {
 		return nil, fmt.Errorf("revoke: %w", ErrFollowed)
 	}
 	l.feed = &Feed{list: l, gen: l.gen}
+	// From now on the stream's clock has a say in what may be forgotten.
+	l.streamOffset.CompareAndSwap(math.MaxInt64, math.MinInt64)
 	return l.feed, nil
 }
 
@@ -274,7 +277,11 @@ func (f *Feed) Fault(now Instant, r Record, fault Fault) error {
 	f.applied(now, r)
 	if fault == FaultCritical {
 		p := *l.proof.Load()
-		p.critical = max(p.critical, r.Time.Add(l.cfg.TokenLifetime).UnixMilli())
+		from := r.Time
+		if local := now.Time(); from.After(local) {
+			from = local // a log server whose clock is ahead must not make it last
+		}
+		p.critical = max(p.critical, from.Add(l.cfg.TokenLifetime).UnixMilli())
 		f.store(now, p)
 	}
 	if last := f.logged[fault]; last.IsZero() || now.Since(last) >= time.Minute {
@@ -317,7 +324,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	}
 	f.applied(now, r)
 	l := f.list
-	delay := time.Duration(now.Wall - hb.Time.UnixNano())
+	delay := now.Time().Sub(hb.Time) // which saturates: a Time of any year is outside of reason, not around the corner
 	at, own := f.take(hb.Nonce)
 	switch {
 	case own:
@@ -329,7 +336,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	default:
 		at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)
 	}
-	if delay.Abs() <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval {
+	if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval && f.enough(now.Since(at)) {
 		// Another's clock that is off proves little and silences nobody.
 		f.wait(now)
 	} else {
@@ -338,7 +345,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 			f.hint(now, ReasonClockSkew)
 		}
 	}
-	if at.Mono < f.provenFrom.Mono {
+	if at.Mono < f.provenFrom.Mono || at.Mono > now.Mono {
 		return nil
 	}
 	p := *l.proof.Load()
@@ -356,6 +363,13 @@ func (f *Feed) hint(now Instant, r Reason) {
 		p.reason = r
 		f.store(now, p)
 	}
+}
+
+// enough reports whether a proof of that age leaves time for the next heartbeat,
+// which a silenced member may await for two intervals, and for its way. With clocks
+// at their worst a heartbeat may prove too little for that, and then silences nobody.
+func (f *Feed) enough(age time.Duration) bool {
+	return age <= f.list.cfg.MaxStaleness-5*f.list.cfg.HeartbeatInterval/2
 }
 
 // wait begins the silence after a heartbeat: an interval and up to another, at

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -254,6 +255,64 @@ func TestAnothersHeartbeat(t *testing.T) {
 	}
 }
 
+// TestHeartbeatOfAnyYear: what a heartbeat says of its time is arithmetic on a
+// stranger's number. Nothing it says moves P past the present.
+func TestHeartbeatOfAnyYear(t *testing.T) {
+	// Around 2⁶³ ns from now arithmetic in nanoseconds wraps.
+	const wrap = math.MaxInt64 / int64(time.Millisecond)
+	for _, uptime := range []time.Duration{time.Millisecond, time.Second, 5 * time.Second, time.Hour} {
+		for _, ahead := range []int64{1 << 53, wrap - 1, wrap, wrap + 1, wrap + 2, wrap + 100, wrap + 3000, wrap + 30_000, 2 * wrap, -wrap} {
+			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{}
+			r.now.Mono = int64(uptime)
+			r.begin(l)
+			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
+			r.must(r.read(l))
+			s := r.list.Status(r.now)
+			if s.Proven.Mono > r.now.Mono || s.State == revoke.Fresh {
+				t.Errorf("up for %s, a heartbeat %d ms ahead: %+v", uptime, ahead, s)
+			}
+			r.pass(time.Minute)
+			if s := r.list.Status(r.now); s.State == revoke.Fresh {
+				t.Errorf("up for %s, a heartbeat %d ms ahead: still %+v a minute later", uptime, ahead, s)
+			}
+		}
+	}
+}
+
+// TestNobodyIsSilencedIntoStaleness: a member whose clock is as slow as is allowed
+// beats for everybody, under settings that leave its proofs little time. Whoever
+// they would leave stale beats as well.
+func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
+	for _, cfg := range []revoke.Config{
+		{},
+		{MaxStaleness: 5 * time.Second},
+		{MaxSkew: 6 * time.Second, MaxStaleness: 9 * time.Second},
+		{MaxSkew: 10 * time.Second, MaxStaleness: 15 * time.Second},
+	} {
+		r, l := newReplica(t, cfg), &tape{}
+		skew := r.list.Config().MaxSkew
+		r.begin(l)
+		own := 0
+		for tick := range 1200 {
+			if r.feed.BeatIn(r.now) <= 0 {
+				r.beat(l)
+				own++
+			}
+			if tick%10 == 0 {
+				r.otherBeat(l, -skew)
+			}
+			r.must(r.read(l))
+			r.pass(100 * time.Millisecond)
+			if s := r.list.Status(r.now); tick > 0 && s.State != revoke.Fresh {
+				t.Fatalf("%+v: %s (%s), age %s after %d ticks", cfg, s.State, s.Reason, s.Age, tick)
+			}
+		}
+		if cfg == (revoke.Config{}) && own > 3 {
+			t.Errorf("by default %d own heartbeats beside another's", own)
+		}
+	}
+}
+
 // TestProvenNeverMovesBack, whatever the order of heartbeats.
 func TestProvenNeverMovesBack(t *testing.T) {
 	r, l := ready(t)
@@ -381,6 +440,27 @@ func TestRolledBackLog(t *testing.T) {
 	}
 	if s := r.list.Stats(r.now); s.AnchorsLost != 1 || s.Replays != 2 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestAnchorIsTheVeryRecord: place, server timestamp and content must all agree.
+func TestAnchorIsTheVeryRecord(t *testing.T) {
+	for what, other := range map[string]func(*revoke.Record){
+		"none":      func(*revoke.Record) {},
+		"sequence":  func(r *revoke.Record) { r.Sequence++ },
+		"timestamp": func(r *revoke.Record) { r.Time = r.Time.Add(time.Nanosecond) },
+		"content":   func(r *revoke.Record) { r.Digest[31] ^= 1 },
+	} {
+		r, l := ready(t)
+		r.feed.Broken(r.now, revoke.ReasonDisconnected)
+		r.begin(l)
+		m := &l.messages[len(l.messages)-1]
+		rec := m.record(r.sub.Generation, 1)
+		other(&rec)
+		err := r.feed.Heartbeat(r.now, rec, *m.beat)
+		if lost := errors.Is(err, revoke.ErrAnchor); lost != (what != "none") {
+			t.Errorf("another %s: error %v", what, err)
+		}
 	}
 }
 
@@ -549,6 +629,16 @@ func TestCriticalEventMakesStaleForATokenLifetime(t *testing.T) {
 	if err := r.list.Check(r.now, &id, revoke.MaxStaleness(24*time.Hour)); !errors.Is(err, revoke.ErrStale) {
 		t.Errorf("MaxStaleness overrides a critical event: %v", err)
 	}
+	// The log server's clock may be a year ahead: it lasts no longer.
+	ahead, l2 := ready(t)
+	l2.append(ahead.now.Time().Add(365*24*time.Hour), message{fault: revoke.FaultCritical})
+	ahead.must(ahead.read(l2))
+	ahead.want(revoke.Stale, revoke.ReasonCritical)
+	ahead.pass(time.Hour + time.Second)
+	ahead.beat(l2)
+	ahead.must(ahead.read(l2))
+	ahead.want(revoke.Fresh, revoke.ReasonNone)
+
 	r.pass(time.Hour - time.Second)
 	r.beat(l)
 	r.must(r.read(l))
@@ -590,20 +680,27 @@ func TestForgettingTakesBothClocks(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a stream that never spoke", func(t *testing.T) {
+	// A List never fed by a bus uses its clock alone; one whose stream has not spoken
+	// yet forgets nothing.
+	for _, fed := range []bool{false, true} {
 		l, err := revoke.NewList(revoke.Config{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if fed {
+			if _, err := l.NewFeed(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		now := revoke.Now()
 		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "x", Until: now.Time().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		id := revoke.Identity{Issuer: iss, Token: "x"}
-		if err := l.Check(now.Add(24*time.Hour), &id, revoke.InsecureAllow()); !errors.Is(err, revoke.ErrRevoked) {
-			t.Errorf("forgotten by one clock: %v", err)
+		if err := l.Check(now.Add(24*time.Hour), &id, revoke.InsecureAllow()); errors.Is(err, revoke.ErrRevoked) != fed {
+			t.Errorf("fed %v, a day later: %v", fed, err)
 		}
-	})
+	}
 }
 
 // TestClamping holds section "limits on what one event may do": the same on every

@@ -70,11 +70,16 @@ func (c Config) withDefaults() (Config, error) {
 	if c.FalsePositiveRate == 0 {
 		c.FalsePositiveRate = 1e-4
 	}
-	switch least := 3*c.HeartbeatInterval + c.MaxSkew; {
-	case c.MaxStaleness < least:
+	least := 3*c.HeartbeatInterval + c.MaxSkew
+	switch {
+	case c.HeartbeatInterval <= time.Hour && c.MaxSkew <= time.Hour && c.MaxStaleness < least:
 		return c, fmt.Errorf("revoke: Config.MaxStaleness is %s, less than 3 × HeartbeatInterval + MaxSkew = %s: ordinary delays would make the replica stale", c.MaxStaleness, least)
+	case c.HeartbeatInterval > time.Hour || c.MaxSkew > time.Hour:
+		return c, errors.New("revoke: Config.HeartbeatInterval or MaxSkew exceeds an hour")
 	case !(c.FalsePositiveRate >= 1e-9 && c.FalsePositiveRate <= 0.1):
 		return c, fmt.Errorf("revoke: Config.FalsePositiveRate %g is not between 1e-9 and 0.1", c.FalsePositiveRate)
+	case c.TokenLifetime < time.Second:
+		return c, fmt.Errorf("revoke: Config.TokenLifetime %s is below a second (a number without its unit?)", c.TokenLifetime)
 	case c.TokenLifetime > 10*365*24*time.Hour || c.SessionLifetime > 10*365*24*time.Hour:
 		return c, errors.New("revoke: Config.TokenLifetime or SessionLifetime exceeds ten years")
 	}
@@ -103,7 +108,8 @@ type List struct {
 	// are in view, and a check loads it before it loads view: invariant 1.
 	proof atomic.Pointer[proof]
 	// streamOffset is the newest stream timestamp less the monotonic clock at its
-	// receipt, in nanoseconds; math.MinInt64 until a message came.
+	// receipt, in nanoseconds; math.MinInt64 until a message came, and math.MaxInt64
+	// while there has been no Feed: then the local clock decides alone.
 	streamOffset atomic.Int64
 	sweepAt      atomic.Int64 // of the base in view
 
@@ -136,7 +142,7 @@ func NewList(cfg Config) (*List, error) {
 	l.folded.L = &l.mu
 	l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})
 	l.proof.Store(&proof{reason: ReasonNotFollowed})
-	l.streamOffset.Store(math.MinInt64)
+	l.streamOffset.Store(math.MaxInt64)
 	l.sweepAt.Store(math.MaxInt64)
 	l.expected.Store(new([]string))
 	return l, nil
@@ -159,6 +165,9 @@ func (l *List) ExpectIssuer(iss string) {
 	slices.Sort(next)
 	l.expected.Store(&next)
 }
+
+// ExpectedIssuers returns the issuers that verifiers named by [List.ExpectIssuer].
+func (l *List) ExpectedIssuers() []string { return slices.Clone(*l.expected.Load()) }
 
 // ValidatePolicy returns an error if p cannot take effect on this List as written:
 // a MaxStaleness that is none, or an AllowYounger not below the token lifetime.
@@ -253,11 +262,11 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 // (invariant 3). A stream that has not spoken yet lets nothing be forgotten.
 func (l *List) effective(now Instant) int64 {
 	t := now.Wall
-	if !l.cfg.Local {
-		off := l.streamOffset.Load()
-		if off == math.MinInt64 {
-			return math.MinInt64
-		}
+	switch off := l.streamOffset.Load(); off {
+	case math.MinInt64:
+		return math.MinInt64
+	case math.MaxInt64:
+	default:
 		t = min(t, now.Mono+off)
 	}
 	return t/int64(time.Second) - int64(graceAfterUntil/time.Second)

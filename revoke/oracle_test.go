@@ -248,3 +248,28 @@ func TestManyEntries(t *testing.T) {
 		})
 	}
 }
+
+// TestExceptionsThatSpareNothingAreDropped: three hundred password changes, each
+// keeping another session, leave the last one's session in.
+func TestExceptionsThatSpareNothingAreDropped(t *testing.T) {
+	l := localList(t)
+	now := revoke.At(time.UnixMilli(1_800_000_000_000))
+	for i := range 300 {
+		before := now.Time().Add(time.Duration(i) * time.Second)
+		at := now.Add(time.Duration(i) * time.Second)
+		if err := l.Apply(at, revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "u", Before: before, Keep: []string{fmt.Sprint(i)}}); err != nil {
+			t.Fatal(err)
+		}
+		kept := revoke.Identity{Issuer: iss, Subject: "u", Session: fmt.Sprint(i), IssuedAt: before.Add(-time.Millisecond)}
+		if err := l.Check(at, &kept, revoke.Deny()); err != nil {
+			t.Fatalf("change %d: the session it keeps: %v", i, err)
+		}
+		if i > 0 {
+			kept.Session = fmt.Sprint(i - 1)
+			kept.IssuedAt = before.Add(-1500 * time.Millisecond)
+			if l.Check(at, &kept, revoke.Deny()) == nil {
+				t.Fatalf("change %d spares the session of the one before", i)
+			}
+		}
+	}
+}

@@ -49,10 +49,10 @@ func (r *recent) find(id digest) (s *recentSlot, found bool) {
 }
 
 // put adds e, which must have room, merging it with an entry of its key.
-func (r *recent) put(e entry) (dropped bool) {
+func (r *recent) put(e entry) {
 	s, found := r.find(e.id)
 	if found {
-		e, dropped = merge(s.entry(), e)
+		e = merge(s.entry(), e)
 	}
 	p := pack(&e)
 	if s.keep.Load() != e.keep {
@@ -64,7 +64,6 @@ func (r *recent) put(e entry) (dropped bool) {
 		s.h.Store(e.id.hi)
 		r.used++
 	}
-	return dropped
 }
 
 // entry unpacks s, which is in use. It is for the writer and for frozen slots.

@@ -16,21 +16,20 @@ type Stats struct {
 	Applied map[Kind]uint64  // events applied, duplicates included
 	Faults  map[Fault]uint64 // messages of the log that were not applied
 
-	ExceptionsDropped uint64 // keys that stopped sparing sessions because more than 256 were named
-	ForeignIssuer     uint64 // events for issuers that no verifier of this List uses
-	BrokerClock       uint64 // events whose publisher's clock and stream timestamp differ by more than MaxSkew
-	FutureHeartbeats  uint64 // heartbeats from beyond MaxSkew ahead, which prove nothing
-	SkewedHeartbeats  uint64 // heartbeats too old on arrival to count as seen
-	Gaps              uint64 // breaks in the chain of deliveries
-	AnchorsLost       uint64 // times the log no longer held what was applied
-	Replays           uint64 // subscriptions that started at the beginning of the log
+	ForeignIssuer    uint64 // events for issuers that no verifier of this List uses
+	BrokerClock      uint64 // events whose publisher's clock and stream timestamp differ by more than MaxSkew
+	FutureHeartbeats uint64 // heartbeats from beyond MaxSkew ahead, which prove nothing
+	SkewedHeartbeats uint64 // heartbeats too old on arrival to count as seen
+	Gaps             uint64 // breaks in the chain of deliveries
+	AnchorsLost      uint64 // times the log no longer held what was applied
+	Replays          uint64 // subscriptions that started at the beginning of the log
 }
 
 type counters struct {
 	applied [kinds]atomic.Uint64
 	faults  [faults]atomic.Uint64
 
-	exceptionsDropped, folds, foreignIssuer, brokerClock, futureHeartbeats,
+	folds, foreignIssuer, brokerClock, futureHeartbeats,
 	skewedHeartbeats, gaps, anchorsLost, replays atomic.Uint64
 
 	lastFault atomic.Pointer[Instant]
@@ -50,8 +49,8 @@ func (l *List) Stats(now Instant) Stats {
 	s := Stats{
 		Entries: make(map[Kind]int, kinds-1), Applied: make(map[Kind]uint64, kinds-1), Faults: make(map[Fault]uint64),
 		FalsePositiveRate: v.base.rate, Folds: c.folds.Load(),
-		ExceptionsDropped: c.exceptionsDropped.Load(), ForeignIssuer: c.foreignIssuer.Load(),
-		BrokerClock: c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
+		ForeignIssuer: c.foreignIssuer.Load(),
+		BrokerClock:   c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
 		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
 		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
 	}

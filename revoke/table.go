@@ -74,19 +74,25 @@ func (t *table) find(id digest) (i int, found bool) {
 }
 
 // put adds e, merging it with an entry of its key.
-func (t *table) put(e entry) (added, dropped bool) {
+func (t *table) put(e entry) {
 	i, found := t.find(e.id)
 	if found {
-		e, dropped = merge(t.entry(i), e)
+		e = merge(t.entry(i), e)
 	}
 	t.slots[i] = pack(&e)
-	if e.keep != nil {
-		if t.keep == nil {
-			t.keep = make(map[uint32]*exceptions)
-		}
-		t.keep[uint32(i)] = e.keep
+	t.setKeep(i, e.keep)
+}
+
+// setKeep stores the exceptions of the slot at i, whose keepBit says whether they are
+// looked for.
+func (t *table) setKeep(i int, keep *exceptions) {
+	if keep == nil {
+		return
 	}
-	return !found, dropped
+	if t.keep == nil {
+		t.keep = make(map[uint32]*exceptions)
+	}
+	t.keep[uint32(i)] = keep
 }
 
 // move copies a slot of another table, whose key is not here yet.
@@ -98,12 +104,7 @@ func (t *table) move(s slot, keep *exceptions) {
 		}
 	}
 	t.slots[i] = s
-	if keep != nil {
-		if t.keep == nil {
-			t.keep = make(map[uint32]*exceptions)
-		}
-		t.keep[uint32(i)] = keep
-	}
+	t.setKeep(i, keep)
 }
 
 // entry unpacks the slot at i.

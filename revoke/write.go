@@ -34,9 +34,7 @@ func (l *List) insert(now Instant, e *Event) {
 	if active.full() {
 		active = l.freeze(now, v, recentCapacity(v.base.count))
 	}
-	if active.put(n) {
-		l.counters.exceptionsDropped.Add(1)
-	}
+	active.put(n)
 	if u := &l.kindUntil[n.kind]; n.until > u.Load() {
 		u.Store(n.until)
 	}
@@ -87,10 +85,9 @@ func (l *List) fold(live uint32) {
 	for {
 		v := l.view.Load()
 		frozen := v.recents[:len(v.recents)-1]
-		b, dropped := fold(v.base, frozen, live, l.cfg.FalsePositiveRate)
+		b := fold(v.base, frozen, live, l.cfg.FalsePositiveRate)
 
 		l.mu.Lock()
-		l.counters.exceptionsDropped.Add(uint64(dropped))
 		l.counters.folds.Add(1)
 		v = l.view.Load() // frozen is still its prefix: only fold removes
 		l.view.Store(&view{base: b, recents: slices.Clone(v.recents[len(frozen):])})

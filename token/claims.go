@@ -12,18 +12,21 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// Claims are what a [Verifier] found in a token that it accepts. They are
+// Claims are what a [Verifier] found in a token that it accepts, under the names of
+// RFC 9068 or those that stand in for them by its [Profile]. They are
 // immutable and may be shared: what an accessor returns is the caller's own.
 type Claims struct {
-	issuer, subject, id, client string // never empty
+	issuer, subject, id, client string // never empty, but where a Profile lets them be missing
 	session, tenant             string
 	audience                    []string
 	scopes                      []string
 	acr                         string
 	amr                         []string
-	expires, issued             date // always set
+	expires, issued             date // set, issued unless a Profile lets it be missing
 	notBefore, authTime         date
+	binding                     Binding
 
+	header  header // of the token; empty if it was not verified here
 	key     string // thumbprint of the key that verified the token
 	payload []byte // the verified JSON
 }
@@ -44,16 +47,16 @@ func (d date) time() time.Time {
 // Issuer returns iss.
 func (c *Claims) Issuer() string { return c.issuer }
 
-// Subject returns sub.
+// Subject returns sub, never empty unless a [Profile] lets it be missing.
 func (c *Claims) Subject() string { return c.subject }
 
 // Audience returns aud; it holds one element if the claim was a plain string.
 func (c *Claims) Audience() []string { return slices.Clone(c.audience) }
 
-// ID returns jti.
+// ID returns jti, never empty unless a [Profile] lets it be missing.
 func (c *Claims) ID() string { return c.id }
 
-// ClientID returns client_id.
+// ClientID returns client_id, never empty unless a [Profile] lets it be missing.
 func (c *Claims) ClientID() string { return c.client }
 
 // SessionID returns sid, or "" if the token belongs to no session.
@@ -86,6 +89,9 @@ func (c *Claims) Scopes() []string { return slices.Clone(c.scopes) }
 // HasScope reports whether scope holds exactly that value.
 func (c *Claims) HasScope(scope string) bool { return slices.Contains(c.scopes, scope) }
 
+// Binding returns cnf. What a [Verifier] returned was proven to it.
+func (c *Claims) Binding() Binding { return c.binding }
+
 // Claim returns the JSON of the top-level claim with exactly that name.
 func (c *Claims) Claim(name string) (json.RawMessage, bool) {
 	var raw json.RawMessage
@@ -110,12 +116,16 @@ func (c *Claims) Decode(v any) error {
 	return nil
 }
 
-// withoutValue drops from err what encoding/json quotes of its input.
+// withoutValue says what encoding/json objects to without what it quotes of its
+// input, or what a caller's UnmarshalJSON does.
 func withoutValue(err error) error {
 	if e := (*json.UnmarshalTypeError)(nil); errors.As(err, &e) {
 		return fmt.Errorf("a claim does not fit the Go field %q of type %s", e.Field, e.Type)
 	}
-	return err
+	if e := (*json.InvalidUnmarshalError)(nil); errors.As(err, &e) {
+		return e
+	}
+	return errors.New("a claim does not fit its Go field")
 }
 
 // Identity returns what the denylist knows the token by. Give it to
@@ -135,15 +145,15 @@ func (c *Claims) Identity() revoke.Identity {
 }
 
 // String names the token for people: iss, sub and jti. No token can be made of it.
-func (c *Claims) String() string {
+func (c Claims) String() string {
 	return fmt.Sprintf("token.Claims{iss: %q, sub: %q, jti: %q}", c.issuer, c.subject, c.id)
 }
 
 // GoString returns [Claims.String].
-func (c *Claims) GoString() string { return c.String() }
+func (c Claims) GoString() string { return c.String() }
 
 // LogValue logs iss, sub, jti and exp.
-func (c *Claims) LogValue() slog.Value {
+func (c Claims) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("iss", c.issuer),
 		slog.String("sub", c.subject),

@@ -3,6 +3,7 @@ package token
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
@@ -13,8 +14,14 @@ import (
 // which RFC 9068 section 2.2 requires are there. What they say is judged by
 // [Verifier.judge].
 func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
+	return decodeProfile(payload, tenantClaim, nil)
+}
+
+// decodeProfile is decodeClaims for an issuer that p describes. Nil is RFC 9068.
+func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, error) {
 	c := &Claims{payload: payload}
 	hasIssuer, hasAudience := false, false
+	in := newStandIns(p)
 	err := strictjson.Object(payload, func(name string, v strictjson.Value) (err error) {
 		switch name {
 		case "iss":
@@ -40,17 +47,18 @@ func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
 		case "auth_time":
 			c.authTime, err = numericDate(name, v)
 		case "scope":
-			var scope string
-			scope, err = text(name, v)
-			c.scopes = strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' })
+			c.scopes, err = scopes(name, v, p != nil && p.ScopeClaim == name)
 		case "acr":
 			c.acr, err = text(name, v)
 		case "amr":
 			c.amr, err = texts(name, v)
 		case "cnf":
-			return fmt.Errorf("token: %w", ErrBinding)
+			c.binding, err = binding(v)
 		case tenantClaim:
 			c.tenant, err = revocable(name, v)
+		}
+		if err == nil && in != nil {
+			err = in.member(name, v)
 		}
 		return err
 	})
@@ -59,20 +67,29 @@ func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
 		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
 	case err != nil:
 		return nil, err
+	}
+	if in != nil {
+		if err := in.fill(c, &hasAudience); err != nil {
+			return nil, err
+		}
+	}
+	switch {
 	case !hasIssuer:
 		return nil, missing("iss")
 	case !hasAudience:
 		return nil, missing("aud")
 	case !c.expires.set:
 		return nil, missing("exp")
-	case !c.issued.set:
+	case !c.issued.set && !p.optional("iat"):
 		return nil, missing("iat")
-	case c.subject == "":
+	case c.subject == "" && !p.optional("sub"):
 		return nil, missing("sub")
-	case c.client == "":
+	case c.client == "" && !p.optional("client_id"):
 		return nil, missing("client_id")
-	case c.id == "":
+	case c.id == "" && !p.optional("jti"):
 		return nil, missing("jti")
+	case c.id == "" && c.session == "" && c.subject == "":
+		return nil, claim("jti, sid and sub", "are all missing: nothing that names the token could be revoked")
 	}
 	return c, nil
 }
@@ -104,6 +121,19 @@ func revocable(name string, v strictjson.Value) (string, error) {
 		return "", claim(name, "is too long to be revoked")
 	}
 	return s, nil
+}
+
+// scopes reads the values of a scope, also from an array of them if that is allowed.
+func scopes(name string, v strictjson.Value, array bool) ([]string, error) {
+	if array && v.Kind() == '[' {
+		all, err := texts(name, v)
+		if err == nil && slices.ContainsFunc(all, func(s string) bool { return s == "" || strings.Contains(s, " ") }) {
+			return nil, claim(name, "holds what is no scope-token")
+		}
+		return all, err
+	}
+	scope, err := text(name, v)
+	return strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' }), err
 }
 
 func texts(name string, v strictjson.Value) ([]string, error) {

@@ -54,7 +54,7 @@ func (s *forgeSet) claimForgeries() []forgery {
 		{"leading zero", set("exp", "01"), good, malformed},
 		{"plus sign", set("exp", "+1"), good, malformed},
 		{"control character", set("x", "\"\x01\""), set("x", `"\u0001"`), malformed},
-		{"2,000 nested arrays, unclosed", set("x", strings.Repeat("[", 2000)), set("x", strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), malformed},
+		{"60 nested arrays, unclosed", set("x", strings.Repeat("[", 60)), set("x", strings.Repeat("[", 60)+strings.Repeat("]", 60)), malformed},
 		{"100,000 nested arrays (CVE-2025-53864)", set("x", strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)), good, token.ErrTooLarge},
 
 		// Issuer (N34).
@@ -153,11 +153,13 @@ func TestDeepNesting(t *testing.T) {
 	nested := func(n int) string {
 		return ed.forge(ed.header(), goodClaims(time.Now()).with("x", strings.Repeat("[", n)+strings.Repeat("]", n)))
 	}
-	if _, err := v.Verify(t.Context(), nested(1000)); err != nil {
-		t.Errorf("1,000 levels refused: %v", err)
+	if _, err := v.Verify(t.Context(), nested(63)); err != nil {
+		t.Errorf("64 levels refused: %v", err)
 	}
-	if _, err := v.Verify(t.Context(), nested(20_000)); !errors.Is(err, token.ErrMalformed) {
-		t.Errorf("20,000 levels: error %v", err)
+	for _, n := range []int{64, 1000, 20_000} {
+		if _, err := v.Verify(t.Context(), nested(n)); !errors.Is(err, token.ErrMalformed) {
+			t.Errorf("%d levels and one: error %v", n, err)
+		}
 	}
 }
 
@@ -275,6 +277,19 @@ func TestClaimAndDecode(t *testing.T) {
 	c, _ = verifiedClaims(t, func(o object) object { return o.with("n", "31415926") })
 	if err := c.Decode(&small); err == nil || strings.Contains(err.Error(), "31415926") {
 		t.Errorf("Decode into a small number: %v", err)
+	}
+	// What a type's own decoder says of its input stays here.
+	var when struct {
+		Sub time.Time `json:"sub"`
+	}
+	if err := c.Decode(&when); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("Decode into a time: %v", err)
+	}
+	var quoted struct {
+		Sub int `json:"sub,string"`
+	}
+	if err := c.Decode(&quoted); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("Decode into a quoted number: %v", err)
 	}
 	if err := c.Decode(nil); err == nil {
 		t.Error("Decode(nil) succeeded")

@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,7 +135,7 @@ func TestVerifyObeysTheDenylist(t *testing.T) {
 		ed := edSigner(t, "ed", forgeKeys().ed)
 		claims := goodClaims(time.Now())
 		raw := ed.forge(ed.header(), claims)
-		later := time.Now().Add(10 * time.Second)
+		later := time.Now().Add(3 * time.Second) // past the cutoff, and not too far ahead
 		for _, x := range []struct {
 			event  revoke.Event
 			spared string // a token that the event does not name
@@ -379,4 +380,32 @@ func TestStalePolicyOfACallIsValidated(t *testing.T) {
 			t.Errorf("%s: claims %v, error %v; want %v", p, claims, err, want)
 		}
 	}
+}
+
+// Invariant 5's other side: a token from further ahead than two clocks may differ
+// would outrun the cutoffs published before its iat (M1 of a review).
+func TestIssuedAheadOfTheClock(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := localList(t, revoke.Config{MaxSkew: time.Second})
+		for _, x := range []struct {
+			leeway, ahead time.Duration
+			want          error
+		}{
+			{time.Minute, 2 * time.Second, nil},
+			{time.Minute, 2*time.Second + time.Millisecond, token.ErrNotYetValid},
+			{time.Second, time.Second, nil},
+			{time.Second, time.Second + time.Millisecond, token.ErrNotYetValid},
+		} {
+			v := forgedVerifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), x.leeway
+				c.Revocations, c.InsecureNoRevocations = list, false
+			})
+			raw := ed.forge(ed.header(), goodClaims(time.Now()).without("nbf").with("iat", fmt.Sprintf("%.3f", float64(time.Now().Add(x.ahead).UnixMilli())/1000)))
+			if _, err := v.Verify(t.Context(), raw); !errors.Is(err, x.want) {
+				t.Errorf("leeway %s, iat %s ahead: error %v, want %v", x.leeway, x.ahead, err, x.want)
+			}
+		}
+	})
 }

@@ -12,15 +12,25 @@
 // [NewStaticKeySet] holds keys that are known beforehand, and a [KeySet] of one's
 // own may come from anywhere: what it returns is checked.
 //
+// Tokens of somebody else's issuer: [Keycloak], [Auth0], [Cognito], [Entra] and
+// [Google] start the configuration, a [Profile] describes others, [Discover] finds
+// the keys, and [OneOf] makes one Verifier of several, each with its own issuer, keys
+// and rules.
+//
 // Do not build on less. A token whose signature is good may still be meant for
 // somebody else, be of another kind, or be revoked; nothing here verifies a part.
 //
 // # What Verify promises
 //
 // The checks come in this order, and the first that fails is the one reported:
-// bounded size and exact shape; header; key; signature; claims; denylist. Nothing
-// is decoded before its size is known and nothing is believed before the signature
-// is verified, over the very bytes that the claims are then read from.
+// bounded size and exact shape; header; key; signature; claims; the sender's proof,
+// if the token is bound to one; denylist. Nothing is decoded before its size is
+// known and nothing is believed before the signature is verified, over the very
+// bytes that the claims are then read from.
+//
+// A token may be bound to a key of its sender, see [Binding]: a thief then needs that
+// key too. A [DPoP] checks proofs made by clients (RFC 9449), and certificates of TLS
+// clients (RFC 8705) need nothing but TLS. Bind what you issue if clients can.
 //
 // [Claims] are returned with a nil error and never otherwise. Every error belongs to
 // one of two families: [ErrInvalidToken] is a refusal (HTTP 401), revoked tokens
@@ -44,12 +54,14 @@
 //     why revocation goes by claims, and never by the token's bytes.)
 //   - No "none", no JWS with detached or unencoded content or in JSON form, no
 //     critical extensions, no encrypted or compressed tokens.
-//   - No token that could not be revoked: one without jti, or with a jti, sid, sub,
-//     client_id or tenant that is empty or longer than
-//     [github.com/hybridtoken/hybridtoken/revoke.MaxValueBytes], or one that lives
-//     longer than the denylist remembers.
-//   - No sender-constrained token (cnf; RFC 9449, RFC 8705): the proof is not checked
-//     here, and as a plain bearer token it must not pass.
+//   - No token that could not be revoked: one without jti (a [Profile] may settle for
+//     one of jti, sid and sub), or with a jti, sid, sub, client_id or tenant that is
+//     empty or longer than [github.com/hybridtoken/hybridtoken/revoke.MaxValueBytes],
+//     or one that lives longer than the denylist remembers, whoever issued it.
+//   - To fetch keys from where a token says, or over http, or, because a public server
+//     says so, from an address that is not public.
+//   - No sender-constrained token (cnf; RFC 9449, RFC 8705) without proof of possession
+//     of the key that it is bound to: as a plain bearer token it must not pass.
 //   - To verify without a denylist, unless it is asked for by name:
 //     InsecureNoRevocations.
 //

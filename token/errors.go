@@ -4,7 +4,8 @@ import "errors"
 
 // Every error of [Verifier.Verify] is of one of two families: [ErrInvalidToken],
 // the token is refused (HTTP 401), or [ErrUnavailable], nobody can tell now and
-// the token may be good (HTTP 503). Match with errors.Is.
+// the token may be good (HTTP 503). Options that ask for more add a third,
+// [ErrInsufficient]. Match with errors.Is.
 var (
 	// ErrInvalidToken is the family of refusals. Retrying with the same token is
 	// useless. A revoked token's error is of this family and matches
@@ -20,7 +21,8 @@ var (
 // check that fails is reported: a token that is expired and badly signed is
 // badly signed.
 var (
-	// ErrTooLarge: longer than [VerifierConfig].MaxTokenBytes. Nothing was decoded.
+	// ErrTooLarge: longer than [VerifierConfig].MaxTokenBytes, or with a header of
+	// more than 4 KiB. Nothing was decoded.
 	ErrTooLarge error = &member{ErrInvalidToken, "token too large"}
 	// ErrMalformed: not three segments of strict base64url, or a header or claims
 	// that are not a strict JSON object, or a header that asks for what we refuse
@@ -28,18 +30,16 @@ var (
 	ErrMalformed error = &member{ErrInvalidToken, "malformed token"}
 	// ErrAlgorithm: the header's alg is not in the allow-list.
 	ErrAlgorithm error = &member{ErrInvalidToken, "algorithm not allowed"}
-	// ErrType: the header's typ is not that of an access token.
+	// ErrType: the header's typ is not that of an access token, or not one of those
+	// that [Profile].Types names.
 	ErrType error = &member{ErrInvalidToken, "not an access token"}
 	// ErrUnknownKey: the issuer's key set holds no such key for that algorithm.
 	ErrUnknownKey error = &member{ErrInvalidToken, "unknown key"}
 	// ErrSignature: the signature is not that key's over these bytes.
 	ErrSignature error = &member{ErrInvalidToken, "bad signature"}
-	// ErrClaims: a claim is missing or of the wrong form.
+	// ErrClaims: a claim is missing or of the wrong form, or not what [Profile].Require
+	// and Refuse ask for.
 	ErrClaims error = &member{ErrInvalidToken, "unacceptable claims"}
-	// ErrBinding: the token is bound to a key of its sender (cnf, RFC 9449 section 6.1,
-	// RFC 8705 section 3.1). Nothing here checks the proof, and without it such a
-	// token must not be taken.
-	ErrBinding error = &member{ErrInvalidToken, "sender-constrained token without checked proof"}
 	// ErrIssuer: iss is another issuer's.
 	ErrIssuer error = &member{ErrInvalidToken, "wrong issuer"}
 	// ErrAudience: aud names none of ours.
@@ -51,7 +51,34 @@ var (
 	// ErrLifetime: exp − iat exceeds what the denylist remembers, so that the token
 	// could outlive its revocation.
 	ErrLifetime error = &member{ErrInvalidToken, "lives too long"}
+	// ErrBinding: the token is bound to a key of its sender (cnf, see [Binding]) and
+	// possession was not proven, or it is bound to none where one is asked for.
+	ErrBinding error = &member{ErrInvalidToken, "possession of the sender's key not proven"}
+	// ErrProof: the DPoP proof is missing or fails a check of RFC 9449 section 4.3. It
+	// is of the family [ErrBinding].
+	ErrProof error = &member{ErrBinding, "unacceptable DPoP proof"}
+	// ErrNonce: the proof is good but holds no current nonce of ours; the client tries
+	// again with one. It is of the family [ErrProof].
+	ErrNonce error = &member{ErrProof, "no current nonce"}
+	// ErrReplayed: the proof was used before. It is of the family [ErrProof], and worth
+	// an alarm: somebody else may have seen it.
+	ErrReplayed error = &member{ErrProof, "used before"}
 )
+
+// The family of tokens that are in order but not good enough for this call, as
+// [RequireScope], [RequireFresh] and [RequireACR] ask. Another token may be.
+var (
+	ErrInsufficient = errors.New("insufficient token")
+	// ErrInsufficientScope: scope lacks a value (HTTP 403).
+	ErrInsufficientScope error = &member{ErrInsufficient, "insufficient scope"}
+	// ErrInsufficientAuthentication: the user was authenticated too long ago or not
+	// strongly enough (HTTP 401, RFC 9470).
+	ErrInsufficientAuthentication error = &member{ErrInsufficient, "insufficient user authentication"}
+)
+
+// ErrReplayCacheFull: there is no room to remember a good DPoP proof as used, so it
+// is not accepted, see [DPoPConfig].MaxProofs. It is of the family [ErrUnavailable].
+var ErrReplayCacheFull error = &member{ErrUnavailable, "memory of used DPoP proofs is full"}
 
 // ErrKeysUnavailable: the issuer's keys cannot be had now, so that nobody can say
 // whether the key exists. It is of the family [ErrUnavailable].

@@ -99,7 +99,7 @@ func FuzzClaims(f *testing.F) {
 	const good = `{"iss":"i","aud":["a","b"],"sub":"s","jti":"j","client_id":"c","sid":"d","tenant":"t","iat":1700000000.123,"nbf":1e9,"exp":17e8,"scope":"a b","amr":["pwd"],"acr":"1","auth_time":-1}`
 	f.Add([]byte(good))
 	for _, change := range []string{
-		`"sub":1`, `"sub":"a","sub":"b"`, `"exp":"1"`, `"exp":1e400`, `"exp":null`, `"aud":[]`, `"aud":[1]`, `"iss":null`, `"sub":""`, `"cnf":{"jkt":"x"}`,
+		`"sub":1`, `"sub":"a","sub":"b"`, `"exp":"1"`, `"exp":1e400`, `"exp":null`, `"aud":[]`, `"aud":[1]`, `"iss":null`, `"sub":""`, `"cnf":{"jkt":"x"}`, `"cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I","x5t#S256":"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0"}`, `"cnf":{"jwk":{}}`,
 		`"x":"\ud800"`, "\"x\":\"\xff\"", `"x":{"a":1,"a":1}`, `"x":[[[[{}]]]]`, `"\u0065xp":1`,
 	} {
 		f.Add([]byte(strings.TrimSuffix(good, "}") + "," + change + "}"))
@@ -142,8 +142,13 @@ func FuzzClaims(f *testing.F) {
 				t.Fatalf("%q could not be revoked", data)
 			}
 		}
-		if _, ok := plain["cnf"]; ok {
-			t.Fatal("cnf let through")
+		if raw, ok := plain["cnf"]; ok {
+			cnf := plainObject(t, raw)
+			if b := c.Binding(); b.IsZero() || b.KeyThumbprint != plainText(cnf["jkt"]) || b.CertificateThumbprint != plainText(cnf["x5t#S256"]) {
+				t.Fatalf("cnf %q read as %+v", raw, b)
+			}
+		} else if !c.Binding().IsZero() {
+			t.Fatal("bound by nothing")
 		}
 	})
 }

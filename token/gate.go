@@ -14,6 +14,7 @@ const (
 	defaultTokenBytes = 8 << 10
 	maxTokenBytes     = 64 << 10
 	maxKeyIDBytes     = 512
+	maxHeaderBytes    = 4 << 10 // decoded; it is read before any key is asked
 )
 
 // parts are the three segments of a token in compact form. The bytes that the
@@ -56,6 +57,9 @@ func split(raw string, limit int) (parts, error) {
 	if header == "" || payload == "" || signature == "" {
 		return parts{}, malformed("an empty segment")
 	}
+	if base64.RawURLEncoding.DecodedLen(len(header)) > maxHeaderBytes {
+		return parts{}, fmt.Errorf("token: %w: header of more than %d bytes", ErrTooLarge, maxHeaderBytes)
+	}
 	p := parts{signed: []byte(raw[:dots[1]])}
 	for _, s := range []struct {
 		dst  *[]byte
@@ -78,9 +82,10 @@ var inAlphabet = func() (in [256]bool) {
 
 // A header is what we use of a JOSE header.
 type header struct {
-	alg Algorithm
-	typ string
-	kid string // empty if there is none
+	alg    Algorithm
+	typ    string
+	hasTyp bool
+	kid    string // empty if there is none
 }
 
 // parseHeader reads a JOSE header: a strict JSON object. It refuses what would
@@ -100,6 +105,7 @@ func parseHeader(data []byte) (header, error) {
 			h.alg, hasAlg = Algorithm(alg), true
 		case "typ":
 			h.typ, _ = v.Text() // anything else is no type that we know
+			h.hasTyp = true
 		case "kid":
 			if h.kid, ok = v.Text(); ok && (h.kid == "" || len(h.kid) > maxKeyIDBytes) {
 				return malformed("header kid is empty or too long")

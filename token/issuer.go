@@ -12,9 +12,10 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// maxIssueAhead is how far IssueRequest.IssuedAt may lie in the future: what a
-// verifier's default leeway accepts.
-const maxIssueAhead = 30 * time.Second
+// maxIssueAhead is how far IssueRequest.IssuedAt may lie in the future: past any
+// cutoff that an event can set (now + MaxSkew, rounded up), and no further, or the
+// token would outrun the next one. Verifiers accept twice MaxSkew.
+const maxIssueAhead = 2*time.Second + 10*time.Millisecond
 
 // An Issuer issues access tokens (RFC 9068). Its methods may be called
 // concurrently. It has no background and needs no Close.
@@ -118,6 +119,10 @@ type IssueRequest struct {
 	ACR      string
 	AMR      []string
 
+	// Binding becomes cnf: the sender's key, without which the token is worth nothing.
+	// The zero value makes a bearer token.
+	Binding Binding
+
 	// Claims are further claims. Values are encoded as encoding/json does; give
 	// numbers that matter as strings or [encoding/json.Number]. A name that is one of
 	// the registered claims that fields of this request or the Issuer write, in any
@@ -127,7 +132,7 @@ type IssueRequest struct {
 
 	// IssuedAt becomes iat, rounded down to milliseconds. Zero means now. It may lie
 	// in the past, so that cutoffs which the issuer has not seen yet still cover the
-	// token, and up to 30 s in the future, past a known cutoff. exp counts from it.
+	// token, and up to 2 s in the future, past a known cutoff. exp counts from it.
 	IssuedAt time.Time
 	// NotBefore becomes nbf, rounded as iat is. Zero leaves it out.
 	NotBefore time.Time
@@ -141,6 +146,9 @@ type IssueRequest struct {
 // then. It matches [ErrKeysUnavailable] too if the ring has lost its store for too
 // long to sign. ctx bounds the waiting for a key in a KMS, see [NewSigningKey].
 func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
+	if ctx == nil {
+		return nil, fmt.Errorf("token: %w: nil context", ErrIssue)
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
 	}
@@ -193,13 +201,13 @@ func (i *Issuer) times(r IssueRequest, now time.Time) (issued, expires int64, er
 	}
 	switch {
 	case lifetime < time.Second || lifetime > i.cfg.Lifetime:
-		return 0, 0, fmt.Errorf("Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
+		return 0, 0, fmt.Errorf("field Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
 	case at.After(now.Add(maxIssueAhead)):
-		return 0, 0, fmt.Errorf("IssuedAt lies %s in the future: verifiers would refuse the token", at.Sub(now).Round(time.Millisecond))
+		return 0, 0, fmt.Errorf("field IssuedAt lies %s in the future: verifiers would refuse the token", at.Sub(now).Round(time.Millisecond))
 	case !at.Add(lifetime).After(now):
-		return 0, 0, errors.New("IssuedAt lies so far in the past that the token has expired")
+		return 0, 0, errors.New("field IssuedAt lies so far in the past that the token has expired")
 	case !r.NotBefore.IsZero() && !r.NotBefore.Before(at.Add(lifetime)):
-		return 0, 0, errors.New("NotBefore is not before exp")
+		return 0, 0, errors.New("field NotBefore is not before exp")
 	}
 	issued, life := at.UnixMilli(), lifetime.Milliseconds()
 	if i.cfg.WholeSeconds { // down, both: a later iat would outrun a cutoff

@@ -49,6 +49,7 @@ func (i *Issuer) payload(r IssueRequest, id string, issued, expires int64) ([]by
 		w.name("amr")
 		w.texts("AMR", r.AMR)
 	}
+	w.binding(r.Binding)
 	w.claims(r.Claims, i.cfg.TenantClaim)
 	if w.err != nil {
 		return nil, w.err
@@ -64,7 +65,7 @@ type payloadWriter struct {
 
 func (w *payloadWriter) fail(field string, err error) {
 	if w.err == nil {
-		w.err = fmt.Errorf("%s %w", field, err)
+		w.err = fmt.Errorf("field %s %w", field, err)
 	}
 }
 
@@ -146,7 +147,7 @@ func (w *payloadWriter) audience(audience []string) {
 
 func (w *payloadWriter) scope(scope []string) {
 	for _, s := range scope {
-		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		if isNoScopeToken(s) {
 			w.fail("Scope", errors.New("holds what is no scope-token (RFC 6749 section 3.3)"))
 		}
 	}
@@ -166,7 +167,7 @@ func (w *payloadWriter) claims(claims map[string]any, tenantClaim string) {
 			w.fail(field, errors.New("is the tenant claim: use Tenant"))
 			continue
 		}
-		if !validText(claims[name]) {
+		if !validText(claims[name], 0) {
 			w.fail(field, errors.New("holds text that is not valid UTF-8"))
 			continue
 		}
@@ -202,17 +203,20 @@ func checkName(name string) error {
 
 // validText reports whether the strings in v are valid UTF-8, as deep as plain maps
 // and slices go: encoding/json replaces bad bytes silently.
-func validText(v any) bool {
+func validText(v any, depth int) bool {
+	if depth > 100 {
+		return true // json.Marshal refuses what refers to itself, and decodeClaims what nests so deeply
+	}
 	switch v := v.(type) {
 	case string:
 		return utf8.ValidString(v)
 	case []string:
 		return !slices.ContainsFunc(v, func(s string) bool { return !utf8.ValidString(s) })
 	case []any:
-		return !slices.ContainsFunc(v, func(e any) bool { return !validText(e) })
+		return !slices.ContainsFunc(v, func(e any) bool { return !validText(e, depth+1) })
 	case map[string]any:
 		for k, e := range v {
-			if !utf8.ValidString(k) || !validText(e) {
+			if !utf8.ValidString(k) || !validText(e, depth+1) {
 				return false
 			}
 		}

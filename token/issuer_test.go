@@ -203,7 +203,7 @@ func TestIssueRefuses(t *testing.T) {
 		{"AMR", func(r *token.IssueRequest) { r.AMR = []string{"\xff"} }, func(r *token.IssueRequest) { r.AMR = []string{"pwd"} }},
 		{"Lifetime", func(r *token.IssueRequest) { r.Lifetime = 15*time.Minute + 1 }, func(r *token.IssueRequest) { r.Lifetime = 15 * time.Minute }},
 		{"Lifetime", func(r *token.IssueRequest) { r.Lifetime = -1 }, func(r *token.IssueRequest) { r.Lifetime = time.Second }},
-		{"IssuedAt", func(r *token.IssueRequest) { r.IssuedAt = now.Add(time.Minute) }, func(r *token.IssueRequest) { r.IssuedAt = now.Add(20 * time.Second) }},
+		{"IssuedAt", func(r *token.IssueRequest) { r.IssuedAt = now.Add(5 * time.Second) }, func(r *token.IssueRequest) { r.IssuedAt = now.Add(2 * time.Second) }},
 		{"IssuedAt", func(r *token.IssueRequest) { r.IssuedAt = now.Add(-15 * time.Minute) }, func(r *token.IssueRequest) { r.IssuedAt = now.Add(-14 * time.Minute) }},
 		{"NotBefore", func(r *token.IssueRequest) { r.NotBefore = now.Add(16 * time.Minute) }, func(r *token.IssueRequest) { r.NotBefore = now.Add(time.Minute) }},
 		{"nbf", func(r *token.IssueRequest) { r.NotBefore = time.Unix(-1, 0) }, nil},

@@ -28,8 +28,7 @@ type Key struct {
 	alg        Algorithm
 	thumbprint string
 	jwk        []byte // the public JWK; nil if there is a secret
-	// verifier is a pointer, which the fmt verbs that ignore String do not follow.
-	verifier jose.Verifier
+	verifier   jose.Verifier
 }
 
 // ID returns the kid.

@@ -185,7 +185,10 @@ func (r *Keyring) Rotate(ctx context.Context) (*Key, error) {
 	for i := range statuses {
 		statuses[i].State = KeyRetired
 	}
-	return s.key, r.publish(s, append(statuses, KeyStatus{Key: s.key, State: KeyActive}))
+	if err := r.publish(s, append(statuses, KeyStatus{Key: s.key, State: KeyActive})); err != nil {
+		return nil, err
+	}
+	return s.key, nil
 }
 
 // Remove forgets the key with that kid and stops publishing it, whatever it has

@@ -76,8 +76,8 @@ type KeyringConfig struct {
 }
 
 // What a key that signs no more must outlive beside the lifetime of tokens: the
-// largest leeway of a verifier, and an iat in the future.
-const retiredMargin = revoke.MaxLeeway + maxIssueAhead
+// largest leeway of a verifier, and an iat in the future, generously.
+const retiredMargin = revoke.MaxLeeway + 30*time.Second
 
 // withDefaults returns c completed, or an error that names the field.
 func (c KeyringConfig) withDefaults() (KeyringConfig, error) {

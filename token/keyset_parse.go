@@ -33,53 +33,22 @@ var errNoUsableKey = errors.New("no usable key in the set")
 // not match its own alg and, with [ErrWeakKey], for a weak key, see [NewKey]; and
 // if no key is left.
 func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
-	if len(algorithms) == 0 {
-		algorithms = publicAlgorithms
-	}
-	for _, alg := range algorithms {
-		if !alg.known() || alg.symmetric() {
-			return nil, fmt.Errorf("token: %w: %q is no algorithm of public keys", ErrKey, alg)
-		}
-	}
-	if len(data) > maxKeySetBytes {
-		return nil, fmt.Errorf("token: %w: set of %d bytes, more than %d", ErrKey, len(data), maxKeySetBytes)
-	}
 	var keys []*Key
 	var skipped []string
-	n, found := 0, false
-	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
-		if name != "keys" {
-			return nil
+	err := readKeySet(data, algorithms, func(n int, f *foreignKey, key *Key, skip string, err error) error {
+		switch {
+		case err != nil:
+			return fmt.Errorf("key %d: %w", n, err)
+		case skip != "":
+			skipped = append(skipped, fmt.Sprintf("key %d: %s", n, skip))
+		default:
+			keys = append(keys, key)
 		}
-		found = true
-		isArray, err := v.Elements(func(v strictjson.Value) error {
-			n++
-			if n > maxKeys {
-				return fmt.Errorf("more than %d keys", maxKeys)
-			}
-			key, skip, err := parseKey(v, algorithms)
-			switch {
-			case err != nil:
-				return fmt.Errorf("key %d: %w", n, err)
-			case skip != "":
-				skipped = append(skipped, fmt.Sprintf("key %d: %s", n, skip))
-			default:
-				keys = append(keys, key)
-			}
-			return nil
-		})
-		if !isArray {
-			return errors.New("keys is not an array")
-		}
-		return err
+		return nil
 	})
 	switch {
-	case err == nil && !found:
-		return nil, fmt.Errorf("token: %w: no member keys", ErrKey)
-	case err != nil && !errors.Is(err, ErrKey):
-		return nil, fmt.Errorf("token: %w: key set: %w", ErrKey, err)
 	case err != nil:
-		return nil, fmt.Errorf("token: key set: %w", err)
+		return nil, err
 	case len(keys) == 0:
 		return nil, fmt.Errorf("token: %w: %w: %d skipped", ErrKey, errNoUsableKey, len(skipped))
 	}
@@ -91,26 +60,89 @@ func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
 	return set, nil
 }
 
+// readKeySet calls each for every key of the set that data holds, with what is
+// known of it: the key, or why it is of no use to us, or what is wrong with it.
+func readKeySet(data []byte, algorithms []Algorithm, each func(n int, f *foreignKey, key *Key, skip string, err error) error) error {
+	if len(algorithms) == 0 {
+		algorithms = publicAlgorithms
+	}
+	for _, alg := range algorithms {
+		if !alg.known() || alg.symmetric() {
+			return fmt.Errorf("token: %w: %q is no algorithm of public keys", ErrKey, alg)
+		}
+	}
+	if len(data) > maxKeySetBytes {
+		return fmt.Errorf("token: %w: set of %d bytes, more than %d", ErrKey, len(data), maxKeySetBytes)
+	}
+	n, found := 0, false
+	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
+		if name != "keys" {
+			return nil
+		}
+		found = true
+		isArray, err := v.Elements(func(v strictjson.Value) error {
+			n++
+			if n > maxKeys {
+				return fmt.Errorf("more than %d keys", maxKeys)
+			}
+			f, err := readKey(v)
+			if err != nil {
+				return each(n, f, nil, "", err)
+			}
+			key, skip, err := f.key(algorithms)
+			return each(n, f, key, skip, err)
+		})
+		if !isArray {
+			return errors.New("keys is not an array")
+		}
+		return err
+	})
+	switch {
+	case err == nil && !found:
+		return fmt.Errorf("token: %w: no member keys", ErrKey)
+	case err != nil && !errors.Is(err, ErrKey):
+		return fmt.Errorf("token: %w: key set: %w", ErrKey, err)
+	case err != nil:
+		return fmt.Errorf("token: key set: %w", err)
+	}
+	return nil
+}
+
 // A foreignKey is a JWK as published by somebody else.
 type foreignKey struct {
 	jose.JWK
 	kid, alg, use string
+	issuer        string // whose key it is, where sets of several issuers are published as one
 	hasAlg        bool
 	hasUse        bool
+	hasIssuer     bool
 	hasOps        bool
 	verifies      bool // key_ops holds "verify"
 	private       string
 }
 
-// parseKey returns the key that v holds, or why it is of no use to us.
-func parseKey(v strictjson.Value, algorithms []Algorithm) (key *Key, skip string, err error) {
+// readKey reads the members of a JWK, all of them: beside an error it returns the
+// others.
+func readKey(v strictjson.Value) (*foreignKey, error) {
+	f := new(foreignKey)
 	if v.Kind() != '{' {
-		return nil, "", errors.New("not an object")
+		return f, errors.New("not an object")
 	}
-	var f foreignKey
-	if err := strictjson.Object(v.Raw(), f.member); err != nil {
-		return nil, "", err
+	var first error
+	err := strictjson.Object(v.Raw(), func(name string, v strictjson.Value) error {
+		if err := f.member(name, v); first == nil {
+			first = err
+		}
+		return nil
+	})
+	if err == nil {
+		err = first
 	}
+	return f, err
+}
+
+// key returns the key that f describes, or why it is of no use to us.
+func (f *foreignKey) key(algorithms []Algorithm) (key *Key, skip string, err error) {
 	switch f.Kty {
 	case "":
 		return nil, "", errors.New("no kty")
@@ -193,6 +225,10 @@ func (f *foreignKey) member(name string, v strictjson.Value) error {
 		dst, f.hasAlg = &f.alg, true
 	case "use":
 		dst, f.hasUse = &f.use, true
+	case "issuer": // not registered; Entra's sets have it
+		f.issuer, _ = v.Text()
+		f.hasIssuer = true
+		return nil
 	case "key_ops":
 		f.hasOps = true
 		isArray, err := v.Elements(func(v strictjson.Value) error {

@@ -2,16 +2,11 @@ package token
 
 import (
 	"context"
-	"errors"
-	"io"
+	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
+	"sync/atomic"
+	"time"
 )
-
-// retryAfter is what a client is told to wait when nobody can tell, in seconds: a
-// stale denylist is usually fresh again within that time.
-const retryAfter = "2"
 
 type contextKey struct{}
 
@@ -27,124 +22,135 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 	return c, ok && c != nil
 }
 
-// Middleware passes requests with an acceptable bearer token on to next, which
-// finds the claims by [FromContext]. opts hold for this route. The token is taken
-// from the Authorization header only (RFC 6750 section 2.1). Everything else is
-// answered here:
+// Middleware passes requests with an acceptable token on to next, which finds the
+// claims by [FromContext]. opts hold for this route. The token is taken from the
+// Authorization header only, under the scheme Bearer (RFC 6750 section 2.1) or, if
+// [VerifierConfig].DPoP is set, DPoP (RFC 9449 section 7.1). The body is not read: a
+// token in it is no token. Everything else is answered here, with a challenge for
+// each scheme and a small JSON body of error and error_description:
 //
-//   - no token: 401, with a challenge that names no error (RFC 6750 section 3.1)
+//   - no token: 401, with challenges that name no error (RFC 6750 section 3.1), and
+//     without a body
 //   - two Authorization headers, a malformed one, or an access_token in the query,
 //     which logs and histories would keep: 400 invalid_request
 //   - a token of the family [ErrInvalidToken]: 401 invalid_token, the same bytes
-//     whatever is wrong with it
+//     whatever is wrong with it. A token that is bound to a DPoP key is refused under
+//     Bearer, and one that is bound to none under DPoP (RFC 9449 sections 7.1, 7.2)
+//   - a bad DPoP proof, or none or two: 401 invalid_dpop_proof; one without a current
+//     nonce: 401 use_dpop_nonce. Both come with a DPoP-Nonce if nonces are required,
+//     as do requests that pass
+//   - [RequireScope]: 403 insufficient_scope; [RequireFresh] and [RequireACR]: 401
+//     insufficient_user_authentication (RFC 9470)
 //   - anything else, a stale denylist or missing keys: 503 with Retry-After, never
 //     401, because the token may be good
 //
-// Why a token was refused is told to [VerifierConfig].Logger alone.
+// Why a token was refused is told to [VerifierConfig].Logger alone. Middleware panics
+// if next is nil or an option cannot take effect.
+//
+// Around a Middleware of the same Verifier, a second one with other options checks
+// those, and that nothing changed since; a DPoP proof is used once.
 func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Handler {
 	if next == nil {
 		panic("token: Middleware: nil handler")
 	}
-	challenge := "Bearer"
-	if realm, ok := quoted(v.cfg.Audiences[0]); ok {
-		challenge += " realm=" + realm
+	if _, err := v.call(context.Background(), opts); err != nil {
+		panic(err.Error()) // it could only ever answer 503
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		raw, err := bearer(r)
-		switch {
-		case errors.Is(err, errNoToken):
-			refuse(w, http.StatusUnauthorized, challenge)
-			return
-		case err != nil:
-			v.cfg.Logger.InfoContext(r.Context(), "token: request refused", "error", err)
-			refuse(w, http.StatusBadRequest, withError(challenge, "invalid_request"))
-			return
-		}
-		claims, err := v.Verify(r.Context(), raw, opts...)
-		switch {
-		case err == nil:
-			next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), claims)))
-		case errors.Is(err, ErrInvalidToken) && !errors.Is(err, ErrUnavailable):
-			v.cfg.Logger.InfoContext(r.Context(), "token: token refused", "error", err)
-			refuse(w, http.StatusUnauthorized, withError(challenge, "invalid_token"))
-		default:
-			v.cfg.Logger.WarnContext(r.Context(), "token: token not verified", "error", err)
-			w.Header().Set("Retry-After", retryAfter)
-			refuse(w, http.StatusServiceUnavailable, "")
-		}
-	})
+	f := &front{
+		owner: v, verify: v.Verify, recheck: v.Recheck,
+		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned,
+		next: next, opts: opts,
+	}
+	f.setChallenges(v.cfg.Audiences[0])
+	return f
 }
 
-var (
-	errNoToken  = errors.New("no bearer token")
-	errTwice    = errors.New("more than one Authorization header")
-	errNotToken = errors.New("malformed bearer token")
-	errInQuery  = errors.New("access_token in the query string")
-)
-
-// bearer returns the token of a request. Its errors hold nothing of it.
-func bearer(r *http.Request) (string, error) {
-	headers := r.Header["Authorization"]
-	if len(headers) > 1 {
-		return "", errTwice
-	}
-	if r.URL != nil && r.URL.RawQuery != "" {
-		// What does not parse is left out, and no handler will find it either.
-		if query, _ := url.ParseQuery(r.URL.RawQuery); query.Has("access_token") {
-			return "", errInQuery
-		}
-	}
-	if len(headers) == 0 {
-		return "", errNoToken
-	}
-	scheme, raw, _ := strings.Cut(headers[0], " ")
-	if !asciiEqualFold(scheme, "bearer") {
-		return "", errNoToken
-	}
-	if raw = strings.TrimLeft(raw, " "); !isToken68(raw) {
-		return "", errNotToken
-	}
-	return raw, nil
+// A front is the handler that stands before a route.
+type front struct {
+	owner      any // who verifies
+	verify     func(context.Context, string, ...VerifyOption) (*Claims, error)
+	recheck    func(context.Context, *Claims, ...VerifyOption) error
+	dpop       *DPoP // nil: the scheme is not spoken
+	logger     *slog.Logger
+	warned     *limiter
+	next       http.Handler
+	opts       []VerifyOption
+	challenges []challenge
 }
 
-// isToken68 reports whether s is a token68 (RFC 9110 section 11.2).
-func isToken68(s string) bool {
-	body := strings.TrimRight(s, "=")
-	for i := range len(body) {
-		switch c := body[i]; {
-		case inAlphabet[c], c == '.', c == '~', c == '+', c == '/':
-		default:
-			return false
+// An admission is what an outer front found out about a request.
+type admission struct {
+	owner         any
+	authorization string
+	claims        *Claims
+}
+
+type admissionKey struct{}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	scheme, raw, err := credentials(r, f.dpop != nil)
+	if err != nil {
+		if err != errNoToken {
+			f.logger.DebugContext(r.Context(), "token: request refused", "error", err)
+		}
+		f.refuse(w, scheme, err)
+		return
+	}
+	if scheme == schemeDPoP {
+		if nonce := f.dpop.Nonce(); nonce != "" {
+			w.Header().Set("DPoP-Nonce", nonce)
 		}
 	}
-	return body != ""
+	r, err = f.admit(r, scheme, raw)
+	switch {
+	case err == nil:
+		f.next.ServeHTTP(w, r)
+		return
+	case answerTo(err) != answerUnavailable:
+		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)
+	default:
+		if heldBack, ok := f.warned.allow(time.Now()); ok {
+			f.logger.WarnContext(r.Context(), "token: tokens cannot be verified", "error", err, "unreported", heldBack)
+		}
+	}
+	f.refuse(w, scheme, err)
 }
 
-// refuse answers without a word about the reason: what a challenge does not say is
-// nobody's business.
-func refuse(w http.ResponseWriter, status int, challenge string) {
-	h := w.Header()
-	if challenge != "" {
-		h.Set("WWW-Authenticate", challenge)
+// admit returns r with the claims of raw in its context. On an error r is unchanged.
+func (f *front) admit(r *http.Request, scheme, raw string) (*http.Request, error) {
+	ctx := r.Context()
+	authorization := r.Header.Get("Authorization")
+	if a, ok := ctx.Value(admissionKey{}).(*admission); ok && a.owner == f.owner && a.authorization == authorization {
+		return r, f.recheck(ctx, a.claims, f.opts...)
 	}
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	io.WriteString(w, http.StatusText(status)+"\n")
+	var s Sender
+	if scheme == schemeDPoP {
+		var err error
+		if s.Proof, err = oneProof(r); err != nil {
+			return r, err
+		}
+		s.Method, s.URL = r.Method, f.dpop.s.url(r)
+	}
+	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], func(c *verifyCall) { c.sender, c.request = s, r })...)
+	if err != nil {
+		return r, err
+	}
+	ctx = context.WithValue(ctx, admissionKey{}, &admission{owner: f.owner, authorization: authorization, claims: claims})
+	return r.WithContext(NewContext(ctx, claims)), nil
 }
 
-func withError(challenge, code string) string {
-	if challenge == "Bearer" {
-		return challenge + ` error="` + code + `"`
-	}
-	return challenge + `, error="` + code + `"`
+// A limiter lets one warning through a second, and counts the others: an outage must
+// not bring a flood of lines with it.
+type limiter struct {
+	last  atomic.Int64 // unix seconds
+	count atomic.Int64 // held back since
 }
 
-// quoted returns s as a quoted-string (RFC 9110 section 5.6.4) if it is printable ASCII.
-func quoted(s string) (string, bool) {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", false
+func (l *limiter) allow(now time.Time) (heldBack int64, ok bool) {
+	last, t := l.last.Load(), now.Unix()
+	if last == t || !l.last.CompareAndSwap(last, t) {
+		l.count.Add(1)
+		return 0, false
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`, true
+	return l.count.Swap(0), true
 }

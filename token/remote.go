@@ -1,13 +1,13 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,14 +24,19 @@ type RemoteKeysConfig struct {
 	Algorithms []Algorithm
 
 	// RefreshInterval is after how long the keys are fetched again at the latest,
-	// when they are used; a shorter max-age of the response is followed. A key that the
-	// issuer has withdrawn stops verifying within twice this time, while its server
-	// answers. Zero means 5 min; at least MinInterval.
+	// when they are used; a shorter max-age of the response is followed. A set in use
+	// is fetched again ahead of that, after 80 to 90 % of the time, while the keys at
+	// hand go on verifying: nobody waits. A key that the issuer has withdrawn stops
+	// verifying within twice this time, while its server answers. Zero means 5 min; at
+	// least MinInterval.
 	RefreshInterval time.Duration
 
 	// MinInterval is the shortest time between two fetches for tokens with an unknown
 	// kid, and the shortest max-age that is followed: strangers cannot make us flood
-	// the issuer. Zero means 10 s; at least 1 s.
+	// the issuer. A kid that a fetch did not bring is fetched for again after that time,
+	// then after twice that, up to RefreshInterval. While strangers ask for invented
+	// kids, a key that signs before it was published for a while is refused for up to
+	// MinInterval, as a kid like any other. Zero means 10 s; at least 1 s.
 	MinInterval time.Duration
 
 	// MaxAge is how long the last keys are good while their server does not answer.
@@ -43,7 +48,11 @@ type RemoteKeysConfig struct {
 	Timeout time.Duration
 
 	// Transport makes the requests, with the issuer's private CA for example. Nil
-	// means one of our own, which takes a proxy from the environment.
+	// means one of our own, which takes a proxy from the environment, reads at most 64
+	// KiB of header and never connects to an address that is not public, unless the
+	// host that the configuration names is on one itself. Another Transport's
+	// connections are its own affair, as a proxy's are: with either, redirects are
+	// followed within their origin only.
 	Transport http.RoundTripper
 
 	// InsecureAllowHTTP allows an http URL. Whoever is on the path between here and
@@ -61,26 +70,35 @@ type RemoteKeysConfig struct {
 // time. Its methods may be called concurrently.
 type RemoteKeySet struct {
 	cfg    RemoteKeysConfig
-	url    string
-	client *http.Client
+	url    string // empty if issuer says where
+	issuer string // empty if url was given
+	home   string // host:port that the configuration names
+	seams  seams
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup // the fetch under way
 
 	current atomic.Pointer[remoteKeys] // nil until a fetch succeeded, and after Close
+	where   atomic.Pointer[location]   // what discovery found; stored by the fetch under way alone
+	refused atomic.Uint64
 
-	mu       sync.Mutex // guards the rest, which says when to fetch
-	flight   *flight    // the fetch under way, or nil
-	attempt  revoke.Instant
-	unknown  revoke.Instant // the last fetch for an unknown kid
-	failures int            // since the last success
-	lastErr  error          // of the last fetch
-	closed   bool
+	mu        sync.Mutex // guards the rest, which says when to fetch
+	flight    *flight    // the fetch under way, or nil
+	attempt   revoke.Instant
+	unknown   revoke.Instant // the last fetch for an unknown kid
+	missing   misses
+	failures  int   // since the last success
+	lastErr   error // of the last fetch
+	fetches   uint64
+	unchanged uint64
+	closed    bool
 }
 
 // A remoteKeys is immutable: what one fetch found.
 type remoteKeys struct {
 	keys  *StaticKeySet // nil if none is usable
+	url   string        // they came from
+	etag  string        // empty if there is none
 	at    revoke.Instant
 	fresh time.Duration // until the next fetch is due
 }
@@ -95,29 +113,30 @@ var errClosed = errors.New("key set closed")
 // cannot be reached is no error: the set answers [ErrKeysUnavailable] and goes on
 // trying whenever it is asked. Close it at the end.
 //
-// Redirects are followed within the same scheme and host, and no cookies are kept.
+// A key of the set that is malformed, weak, secret or ambiguous is not used; the
+// others are. See [ParseKeySet], which refuses the whole set, for what that is.
+// Redirects are followed to https alone, and no cookies are kept.
 func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
-	cfg, err := cfg.withDefaults()
+	u, err := checkURL("RemoteKeys", rawURL, cfg.InsecureAllowHTTP)
 	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	return openRemote(ctx, &RemoteKeySet{url: u.String(), home: hostPort(u), seams: theWorld}, cfg)
+}
+
+// openRemote completes s and waits for the first fetch.
+func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
+	if ctx == nil {
+		return nil, errors.New("token: remote keys: nil context")
+	}
+	var err error
+	if s.cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(rawURL)
-	switch {
-	case err != nil:
-		return nil, errors.New("token: RemoteKeys: malformed URL") // err quotes it
-	case u.User != nil:
-		return nil, errors.New("token: RemoteKeys: credentials in the URL")
-	case u.Host == "" || u.Fragment != "":
-		return nil, errors.New("token: RemoteKeys: the URL has no host, or a fragment")
-	case u.Scheme == "http" && !cfg.InsecureAllowHTTP:
-		return nil, errors.New("token: RemoteKeys: http lets whoever is on the path choose the keys (InsecureAllowHTTP says so aloud)")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("token: RemoteKeys: scheme %q is not https", u.Scheme)
-	}
-	s := &RemoteKeySet{cfg: cfg, url: u.String(), client: &http.Client{Transport: cfg.Transport, CheckRedirect: sameOrigin}}
+	s.missing = newMisses()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	f, _ := s.start(revoke.Now(), false)
-	_ = s.wait(ctx, f) // the set heals by itself
+	f, _ := s.start(revoke.Now(), nil)
+	_ = s.wait(ctx, f, false) // the set heals by itself
 	return s, nil
 }
 
@@ -147,15 +166,13 @@ func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Transport == nil {
-		c.Transport = newTransport()
-	}
 	return c, nil
 }
 
 // Lookup implements [KeySet]. It waits for a fetch, as long as ctx allows, if there
 // are no keys yet, if they are older than MaxAge, if kid is unknown and
-// MinInterval has passed, and after a long time without use.
+// MinInterval has passed, and after a long time without use: never for a kid that
+// is at hand while the set is in use.
 func (s *RemoteKeySet) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
 	now := revoke.Now()
 	if c := s.current.Load(); c != nil && now.Since(c.at) < c.fresh {
@@ -170,23 +187,53 @@ func (s *RemoteKeySet) Lookup(ctx context.Context, kid string, alg Algorithm) (*
 func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm, now revoke.Instant) (*Key, error) {
 	for {
 		key, age, fresh := s.known(kid, alg, now)
-		failing := s.failure() != nil
-		f, joined := s.start(now, key == nil)
+		var want *wanted
+		if key == nil {
+			w := s.missing.hash(kid, alg)
+			want = &w
+		}
+		failing := s.failing(now, fresh)
+		f, joined := s.start(now, want)
 		switch {
 		case key != nil && (f == nil || failing || age < 2*fresh):
 			return key, nil // the fetch goes on by itself
 		case f == nil:
 			return s.verdict(kid, alg)
 		}
-		if err := s.wait(ctx, f); err != nil {
+		if err := s.wait(ctx, f, key != nil); err != nil {
+			if key != nil && ctx.Err() == nil {
+				return key, nil // the server hangs; the key is good until MaxAge
+			}
 			return nil, fmt.Errorf("token: %w: waiting for the key set: %w", ErrKeysUnavailable, err)
 		}
 		// A fetch that was under way may have been answered before the key was published.
-		if key, err := s.verdict(kid, alg); !joined || !errors.Is(err, ErrUnknownKey) {
+		key, err := s.verdict(kid, alg)
+		if !errors.Is(err, ErrUnknownKey) {
 			return key, err
 		}
 		now = revoke.Now()
+		if !joined {
+			if want != nil {
+				s.missed(*want, now)
+			}
+			return nil, err
+		}
 	}
+}
+
+// failing reports whether the last fetch failed, and lately. A failure of long ago
+// says nothing of the server now, and must not keep what it has withdrawn alive.
+func (s *RemoteKeySet) failing(now revoke.Instant, lately time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastErr != nil && now.Since(s.attempt) < lately
+}
+
+// missed remembers that a fetch did not bring a key.
+func (s *RemoteKeySet) missed(w wanted, now revoke.Instant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missing.add(w, now, s.cfg.MinInterval, s.cfg.RefreshInterval)
 }
 
 // verdict answers without fetching anything.
@@ -201,6 +248,7 @@ func (s *RemoteKeySet) verdict(kid string, alg Algorithm) (*Key, error) {
 	case age >= s.cfg.MaxAge:
 		return nil, fmt.Errorf("token: %w: the key set is too old", ErrKeysUnavailable)
 	}
+	s.refused.Add(1)
 	return nil, ErrUnknownKey
 }
 
@@ -233,20 +281,27 @@ func (s *RemoteKeySet) failure() error {
 	return s.lastErr
 }
 
-// start joins the fetch under way, or starts one if it is time, or returns nil.
-func (s *RemoteKeySet) start(now revoke.Instant, unknownKey bool) (f *flight, joined bool) {
+// start joins the fetch under way, or starts one if it is time, or returns nil. want
+// is the key that the caller has not found, or nil.
+func (s *RemoteKeySet) start(now revoke.Instant, want *wanted) (f *flight, joined bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.flight != nil {
+	if s.closed {
 		return s.flight, true
 	}
 	c := s.current.Load()
+	if want != nil && c != nil && c.keys != nil && now.Since(c.at) < 2*c.fresh && s.missing.rests(*want, now) {
+		return nil, false // it was asked for just now
+	}
+	if s.flight != nil {
+		return s.flight, true
+	}
 	due := c == nil || now.Since(c.at) >= c.fresh
 	switch {
 	case s.failures > 0 && now.Since(s.attempt) < backoff(s.failures):
 		return nil, false
 	case s.failures > 0, due:
-	case unknownKey && (s.unknown.IsZero() || now.Since(s.unknown) >= s.cfg.MinInterval):
+	case want != nil && (s.unknown.IsZero() || now.Since(s.unknown) >= s.cfg.MinInterval):
 		s.unknown = now
 	default:
 		return nil, false
@@ -264,19 +319,36 @@ func backoff(n int) time.Duration {
 	return d - rand.N(d/4)
 }
 
+// fetchSafely turns a panic, of a caller's Transport for one, into an error: this
+// goroutine is ours, and would end the process.
+func (s *RemoteKeySet) fetchSafely(ctx context.Context, old *remoteKeys, now revoke.Instant) (got fetched, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			got, err = fetched{url: s.url, maxAge: -1}, errPanicked
+		}
+	}()
+	return s.fetch(ctx, old, now)
+}
+
+var errPanicked = errors.New("fetching keys: the transport panicked")
+
 // fly fetches once and ends.
 func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
 	defer cancel()
-	keys, maxAge, err := s.fetch(ctx)
-	next := &remoteKeys{keys: keys, at: now, fresh: s.freshFor(maxAge)}
+	old := s.current.Load()
+	got, err := s.fetchSafely(ctx, old, now)
+	next := &remoteKeys{keys: got.keys, url: got.url, etag: got.etag, at: now, fresh: s.freshFor(got.maxAge)}
 
 	s.mu.Lock()
-	old := s.current.Load()
 	switch {
 	case s.closed:
 	case err == nil, errors.Is(err, errNoUsableKey): // what the server withdrew is gone
 		s.current.Store(next)
+	}
+	s.fetches++
+	if err == nil && got.unchanged {
+		s.unchanged++
 	}
 	s.lastErr = err
 	if err == nil {
@@ -292,28 +364,40 @@ func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	switch {
 	case closed:
 	case err != nil:
-		s.cfg.Logger.Warn("token: fetching keys failed", "url", s.url, "error", err, "failures", failures)
-	case len(keys.skipped) > 0 && (old == nil || old.keys == nil || !slices.Equal(old.keys.skipped, keys.skipped)):
-		s.cfg.Logger.Warn("token: keys not used", "url", s.url, "used", keys.Len(), "skipped", keys.skipped)
+		s.cfg.Logger.Warn("token: fetching keys failed", "url", shown(cmp.Or(got.url, s.url, s.issuer)), "error", err, "failures", failures)
+	case len(got.keys.skipped) > 0 && (old == nil || old.keys == nil || !slices.Equal(old.keys.skipped, got.keys.skipped)):
+		s.cfg.Logger.Warn("token: keys not used", "url", shown(got.url), "used", got.keys.Len(), "skipped", got.keys.skipped)
 	}
 }
 
 // freshFor returns how long keys with that max-age, negative if there is none, are
-// used before they are fetched again. It varies by a tenth, so that services that
-// started together do not fetch together for ever.
+// used before they are fetched again: ahead of time, so that the fetch is over when
+// they are due, and by a varying tenth, so that services that started together do
+// not fetch together for ever.
 func (s *RemoteKeySet) freshFor(maxAge time.Duration) time.Duration {
 	d := s.cfg.RefreshInterval
 	if maxAge >= 0 {
 		d = min(d, max(maxAge, s.cfg.MinInterval))
 	}
-	return d - rand.N(d/10)
+	return d - d/10 - rand.N(d/10)
 }
 
-// wait waits for f, at most until ctx ends.
-func (s *RemoteKeySet) wait(ctx context.Context, f *flight) error {
+// maxPatience is how long a look-up waits for newer keys when it has one at hand.
+const maxPatience = 2 * time.Second
+
+// wait waits for f, at most until ctx ends, and briefly if the caller can do without.
+func (s *RemoteKeySet) wait(ctx context.Context, f *flight, briefly bool) error {
+	var enough <-chan time.Time
+	if briefly {
+		t := time.NewTimer(maxPatience)
+		defer t.Stop()
+		enough = t.C
+	}
 	select {
 	case <-f.done:
 		return nil
+	case <-enough:
+		return context.DeadlineExceeded
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -7,67 +7,140 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// maxRedirects bounds what one fetch follows.
-const maxRedirects = 3
+// maxETagBytes bounds what is sent back of what a server said.
+const maxETagBytes = 256
 
-// newTransport keeps no connection: between two fetches lie minutes, and nothing is
-// left behind when a set is forgotten.
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		ForceAttemptHTTP2:      true,
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
+// A fetched is what one fetch brought.
+type fetched struct {
+	keys      *StaticKeySet
+	url       string
+	etag      string
+	maxAge    time.Duration // negative if the response does not say
+	unchanged bool          // 304: keys are the old ones
 }
 
-// sameOrigin keeps a redirect from leading to another host, such as a metadata
-// service on a local address, or off https (RFC 8725 section 3.10).
-func sameOrigin(req *http.Request, via []*http.Request) error {
-	first := via[0].URL
-	switch {
-	case len(via) > maxRedirects:
-		return errors.New("too many redirects")
-	case req.URL.Scheme != first.Scheme || req.URL.Host != first.Host:
-		return errors.New("redirect to another origin")
+// fetch reads the key set once. old is what is at hand, or nil.
+func (s *RemoteKeySet) fetch(ctx context.Context, old *remoteKeys, now revoke.Instant) (fetched, error) {
+	g := &guard{home: s.home, custom: s.cfg.Transport != nil, seams: s.seams, timeout: s.cfg.Timeout}
+	client := &http.Client{Transport: s.cfg.Transport, CheckRedirect: g.redirect}
+	if !g.custom {
+		client.Transport = g.transport()
+	}
+	got := fetched{url: s.url, maxAge: -1}
+	if s.issuer != "" {
+		at, err := s.locate(ctx, client, g, now)
+		if err != nil {
+			return got, err
+		}
+		got.url = at.url
+	}
+	err := s.fetchFrom(ctx, client, old, &got)
+	if err != nil && s.issuer != "" {
+		s.forget() // the keys may have moved
+	}
+	return got, err
+}
+
+func (s *RemoteKeySet) fetchFrom(ctx context.Context, client *http.Client, old *remoteKeys, got *fetched) error {
+	etag := ""
+	if old != nil && old.keys != nil && old.url == got.url {
+		etag = old.etag
+	}
+	r, err := get(ctx, client, got.url, "application/jwk-set+json, application/json", etag)
+	if err != nil {
+		return fmt.Errorf("fetching keys: %w", err)
+	}
+	got.maxAge = maxAgeOf(r.header)
+	if r.status == http.StatusNotModified { // RFC 9110 section 13.1.2
+		got.keys, got.etag, got.unchanged = old.keys, old.etag, true
+		return nil
+	}
+	if r.status != http.StatusOK {
+		return fmt.Errorf("fetching keys: status %d", r.status)
+	}
+	if err := r.isJSON("application/jwk-set+json"); err != nil {
+		return fmt.Errorf("fetching keys: %w", err)
+	}
+	if got.keys, err = parseForeignKeySet(r.body, s.cfg.Algorithms, s.issuer); err != nil {
+		return err
+	}
+	if tag := r.header.Get("ETag"); len(tag) <= maxETagBytes {
+		got.etag = tag
 	}
 	return nil
 }
 
-// fetch reads the key set once. maxAge is that of the response, or negative.
-func (s *RemoteKeySet) fetch(ctx context.Context) (keys *StaticKeySet, maxAge time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+// shown returns a URL as logs may hold it: without its query.
+func shown(address string) string {
+	u, err := url.Parse(address)
 	if err != nil {
-		return nil, -1, fmt.Errorf("fetching keys: %w", err)
+		return "(malformed)"
 	}
-	req.Header.Set("Accept", "application/jwk-set+json, application/json")
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, -1, fmt.Errorf("fetching keys: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, -1, fmt.Errorf("fetching keys: status %d", resp.StatusCode)
-	}
-	switch media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
-	case err != nil, media != "application/json" && media != "application/jwk-set+json":
-		return nil, -1, errors.New("fetching keys: the response is not JSON by its Content-Type")
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySetBytes+1))
-	if err != nil {
-		return nil, -1, fmt.Errorf("fetching keys: %w", err)
-	}
-	keys, err = ParseKeySet(body, s.cfg.Algorithms...) // which refuses the byte too many
-	return keys, maxAgeOf(resp.Header), err
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
-// maxAgeOf returns the max-age of a response (RFC 9111 section 5.2.2.1): zero if it
-// must not be kept, negative if it does not say.
+// A response is one whose body has been read.
+type response struct {
+	status int
+	header http.Header
+	body   []byte // at most one byte more than maxKeySetBytes
+}
+
+// get reads what is at address. A 304 is an error unless etag was sent. ctx bounds it all, a body
+// that comes byte by byte included.
+func get(ctx context.Context, client *http.Client, address, accept, etag string) (response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return response{}, err
+	}
+	req.Header.Set("Accept", accept)
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			err = u.Err // it quotes the URL, whose query may hold a key
+		}
+		return response{}, err
+	}
+	defer resp.Body.Close()
+	r := response{status: resp.StatusCode, header: resp.Header}
+	switch {
+	case r.status == http.StatusNotModified && etag == "":
+		return r, errors.New("status 304 to an unconditional request")
+	case r.status != http.StatusOK:
+		return r, nil
+	}
+	// What is counted is what was unpacked, so that a small body cannot swell.
+	if r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxKeySetBytes+1)); err != nil {
+		return r, err
+	}
+	if len(r.body) > maxKeySetBytes {
+		return r, fmt.Errorf("body of more than %d bytes", maxKeySetBytes)
+	}
+	return r, nil
+}
+
+func (r *response) isJSON(or string) error {
+	switch media, _, err := mime.ParseMediaType(r.header.Get("Content-Type")); {
+	case err != nil, media != "application/json" && media != or:
+		return errors.New("the response is not JSON by its Content-Type")
+	}
+	return nil
+}
+
+// maxAgeOf returns how long a response may be kept from now on, by its max-age and
+// Age (RFC 9111 sections 5.2.2.1 and 5.1): zero if it must not be, negative if it
+// does not say.
 func maxAgeOf(h http.Header) time.Duration {
 	age := time.Duration(-1)
 	for _, line := range h.Values("Cache-Control") {
@@ -77,11 +150,19 @@ func maxAgeOf(h http.Header) time.Duration {
 			case "no-store", "no-cache":
 				return 0
 			case "max-age":
-				if n, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31); err == nil {
-					age = time.Duration(n) * time.Second
+				if n, ok := deltaSeconds(strings.Trim(value, `"`)); ok {
+					age = n
 				}
 			}
 		}
 	}
+	if spent, ok := deltaSeconds(h.Get("Age")); ok && age >= 0 {
+		age = max(0, age-spent)
+	}
 	return age
+}
+
+func deltaSeconds(s string) (time.Duration, bool) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	return time.Duration(n) * time.Second, err == nil
 }

@@ -4,18 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A Verifier accepts or refuses the access tokens of one issuer. Its methods may
-// be called concurrently. It has no background and needs no Close.
+// A Verifier accepts or refuses the access tokens of one issuer or, made by [OneOf],
+// of several. Its methods may be called concurrently. It has no background and needs
+// no Close.
 type Verifier struct {
 	cfg      VerifierConfig
-	leeway   int64 // in milliseconds
-	lifetime int64 // in milliseconds; 0 means no limit
+	profile  *Profile             // nil if tokens are those of RFC 9068
+	issuers  map[string]*Verifier // of OneOf; the rest is then unused but cfg's MaxTokenBytes, Audiences and Logger
+	leeway   int64                // in milliseconds
+	ahead    int64                // how far iat may lie in the future, in milliseconds
+	lifetime int64                // in milliseconds
+	warned   limiter
 }
 
 // NewVerifier returns a Verifier. The error names the field of cfg that is
@@ -33,7 +40,18 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if !cfg.WhenStale.IsDeny() {
 		cfg.Logger.Warn("token: a stale denylist does not refuse", "issuer", cfg.Issuer, "policy", cfg.WhenStale.String())
 	}
-	return &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: cfg.MaxLifetime.Milliseconds()}, nil
+	v := &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: math.MaxInt64}
+	v.ahead = v.leeway
+	if cfg.Revocations != nil {
+		v.ahead = min(v.ahead, 2*cfg.Revocations.Config().MaxSkew.Milliseconds())
+	}
+	if cfg.MaxLifetime != 0 {
+		v.lifetime = cfg.MaxLifetime.Milliseconds()
+	}
+	if !cfg.Profile.isZero() {
+		v.profile = &v.cfg.Profile
+	}
+	return v, nil
 }
 
 // A VerifyOption changes one call of [Verifier.Verify], such as that of one route.
@@ -41,6 +59,18 @@ type VerifyOption func(*verifyCall)
 
 type verifyCall struct {
 	whenStale revoke.Policy
+	sender    Sender
+	request   *http.Request // of the Middleware: what the token came with
+	scopes    []string
+	maxAge    time.Duration
+	acr       []string
+	err       error // of an option that cannot take effect
+}
+
+func (c *verifyCall) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
 }
 
 // WithStalePolicy replaces [VerifierConfig].WhenStale. A policy that
@@ -49,14 +79,23 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 	return func(c *verifyCall) { c.whenStale = p }
 }
 
-// Verify returns the claims of raw if it is an access token (RFC 9068) of the
-// issuer for this service, signed, in force and not revoked. Otherwise the error
+// Verify returns the claims of raw if it is an access token (RFC 9068, or as the
+// Profile says) of the issuer for this service, signed, in force and not revoked. Otherwise the error
 // is of the family [ErrInvalidToken] or [ErrUnavailable] and the claims are nil.
 // No error holds a part of the token.
 //
-// It checks, in this order: size and shape, header, key, signature, claims,
-// denylist. ctx governs fetching keys, if Keys must; the rest never waits.
+// It checks, in this order: size and shape, header, key, signature, claims, what the
+// sender proved ([Binding]), denylist, and what opts ask for beyond an acceptable
+// token, with errors of the family [ErrInsufficient]. ctx governs fetching keys, if
+// Keys must; the rest never waits.
 func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
+	if v.issuers != nil {
+		chosen, err := v.choose(raw)
+		if err != nil {
+			return nil, err
+		}
+		v = chosen
+	}
 	call, err := v.call(ctx, opts)
 	if err != nil {
 		return nil, err
@@ -76,19 +115,67 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 	if key.verify(p.signed, p.signature) != nil {
 		return nil, fmt.Errorf("token: %w", ErrSignature)
 	}
-	claims, err := decodeClaims(p.payload, v.cfg.TenantClaim)
+	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile)
 	if err != nil {
 		return nil, err
 	}
-	claims.key = key.Thumbprint()
-	now := revoke.Now()
-	if err := v.judge(claims, now.Wall/int64(time.Millisecond)); err != nil {
+	claims.header, claims.key = h, key.Thumbprint()
+	at := time.Now()
+	now, ms := revoke.At(at), at.UnixMilli()
+	if err := v.judge(claims, ms); err != nil {
+		return nil, err
+	}
+	use, err := v.possession(claims, &call, raw, at)
+	if err != nil {
 		return nil, err
 	}
 	if err := v.revoked(claims, now, call.whenStale); err != nil {
 		return nil, err
 	}
+	if err := use.record(at); err != nil {
+		return nil, err
+	}
+	if err := v.sufficient(claims, &call, ms); err != nil {
+		return nil, err
+	}
 	return claims, nil
+}
+
+// Recheck checks again what changes while a token is in use: that its key is still
+// there, its times, the denylist, and what opts ask for. It is for connections that
+// outlive a request. c is what Verify of this Verifier returned; signature and
+// possession are not checked again. The error is as Verify's.
+func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption) error {
+	if c == nil || c.header == (header{}) {
+		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
+	}
+	if v.issuers != nil {
+		chosen := v.issuers[c.issuer]
+		if chosen == nil {
+			return fmt.Errorf("token: %w: iss", ErrIssuer)
+		}
+		v = chosen
+	}
+	call, err := v.call(ctx, opts)
+	if err != nil {
+		return err
+	}
+	key, err := v.key(ctx, c.header)
+	if err != nil {
+		return err
+	}
+	if key.Thumbprint() != c.key {
+		return fmt.Errorf("token: %w: the key was replaced", ErrUnknownKey)
+	}
+	now := revoke.Now()
+	ms := now.Wall / int64(time.Millisecond)
+	if err := v.judge(c, ms); err != nil {
+		return err
+	}
+	if err := v.revoked(c, now, call.whenStale); err != nil {
+		return err
+	}
+	return v.sufficient(c, &call, ms)
 }
 
 func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, error) {
@@ -97,11 +184,22 @@ func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, e
 		return call, fmt.Errorf("token: %w: nil context", ErrUnavailable)
 	}
 	for _, o := range opts {
-		o(&call)
+		if o != nil {
+			o(&call)
+		}
 	}
 	if len(opts) > 0 {
-		if err := v.cfg.validatePolicy(call.whenStale); err != nil {
+		err := call.err
+		if err == nil {
+			err = v.cfg.validatePolicy(call.whenStale)
+		}
+		if err != nil {
 			return call, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
+		}
+		for _, one := range v.issuers { // each with its own denylist
+			if _, err := one.call(ctx, opts); err != nil {
+				return call, err
+			}
 		}
 	}
 	return call, nil
@@ -113,15 +211,15 @@ func (v *Verifier) key(ctx context.Context, h header) (*Key, error) {
 	if !slices.Contains(v.cfg.Algorithms, h.alg) {
 		return nil, fmt.Errorf("token: %w", ErrAlgorithm)
 	}
-	if !isAccessToken(h.typ) {
-		return nil, fmt.Errorf("token: %w: header typ is not at+jwt", ErrType)
+	if !v.profile.hasType(h) {
+		return nil, fmt.Errorf("token: %w: header typ", ErrType)
 	}
 	key, err := v.cfg.Keys.Lookup(ctx, h.kid, h.alg)
 	switch {
+	case errors.Is(err, ErrUnavailable): // first: unknown here and unavailable there is not unknown
+		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, unavailable{err})
 	case errors.Is(err, ErrUnknownKey):
 		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
-	case errors.Is(err, ErrUnavailable):
-		return nil, fmt.Errorf("token: %w", err)
 	case err != nil:
 		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
 	case key == nil, key.Algorithm() != h.alg, h.kid != "" && key.ID() != h.kid:
@@ -142,11 +240,11 @@ func (v *Verifier) judge(c *Claims, now int64) error {
 		return fmt.Errorf("token: %w: exp", ErrExpired)
 	case c.notBefore.set && now+v.leeway < c.notBefore.ms:
 		return fmt.Errorf("token: %w: nbf", ErrNotYetValid)
-	case now+v.leeway < c.issued.ms: // it would outrun every cutoff
+	case now+v.ahead < c.issued.ms: // it would outrun every cutoff
 		return fmt.Errorf("token: %w: iat", ErrNotYetValid)
 	case c.expires.ms <= c.issued.ms:
 		return claim("exp", "is not after iat")
-	case v.lifetime != 0 && c.expires.ms-c.issued.ms > v.lifetime:
+	case c.expires.ms-c.issued.ms > v.lifetime:
 		return fmt.Errorf("token: %w: exp − iat", ErrLifetime)
 	}
 	return nil
@@ -165,4 +263,16 @@ func (v *Verifier) revoked(c *Claims, now revoke.Instant, p revoke.Policy) error
 		return fmt.Errorf("token: %w: %w", ErrInvalidToken, err)
 	}
 	return fmt.Errorf("token: %w: %w", ErrUnavailable, err)
+}
+
+// unavailable keeps the text and the causes of an error of a KeySet, but not the
+// family of refusals: nobody may mistake "cannot know" for "no".
+type unavailable struct{ err error }
+
+func (u unavailable) Error() string { return u.err.Error() }
+
+func (u unavailable) Is(target error) bool {
+	_, ok := target.(*member)
+	refusal := target == ErrInvalidToken || ok && errors.Is(target, ErrInvalidToken)
+	return !refusal && errors.Is(u.err, target)
 }

@@ -1,8 +1,10 @@
 package token
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
@@ -40,7 +42,8 @@ type VerifierConfig struct {
 	WhenStale revoke.Policy
 
 	// Leeway is how far the issuer's clock may differ from ours; exp, nbf and iat are
-	// widened by it. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
+	// widened by it, iat by no more than twice the MaxSkew of Revocations: a token
+	// from further ahead would outrun the cutoffs of the meantime. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
 	// name say a millisecond, the unit of every comparison.
 	Leeway time.Duration
 
@@ -49,16 +52,36 @@ type VerifierConfig struct {
 	// Without Revocations zero means no limit.
 	MaxLifetime time.Duration
 
+	// DPoP checks the proofs of tokens that are bound to a DPoP key (RFC 9449). Nil
+	// means that such tokens are refused. Verifiers of one service share one DPoP.
+	DPoP *DPoP
+
+	// ClientCertificate returns the TLS client certificate of a request, nil if there is
+	// none, for tokens that are bound to one (RFC 8705). Nil means that of the
+	// connection, r.TLS. Behind a proxy that ends TLS it must take the certificate from
+	// where only the proxy can write: a header that clients can send proves nothing.
+	// [Verifier.Middleware] asks it for tokens that are bound to a certificate.
+	ClientCertificate func(r *http.Request) *x509.Certificate
+
+	// RequireBinding refuses tokens that are bound to no key, see [Binding]: those are
+	// good in the hands of whoever steals them.
+	RequireBinding bool
+
 	// TenantClaim names the claim that events of kind [revoke.Tenant] speak of. Empty
 	// means "tenant".
 	TenantClaim string
+
+	// Profile says where the issuer's tokens differ from RFC 9068. The zero value is
+	// RFC 9068 to the letter: leave it for issuers that follow it, ours among them.
+	Profile Profile
 
 	// MaxTokenBytes is the largest token that is looked at. Zero means 8 KiB; at most
 	// 64 KiB.
 	MaxTokenBytes int
 
 	// Logger hears of weakened settings, once, from [NewVerifier], and from
-	// [Verifier.Middleware] why a request was refused. Nil means silent.
+	// [Verifier.Middleware] why a request was refused, at debug level, and that tokens
+	// cannot be verified, as a warning at most once a second. Nil means silent.
 	Logger *slog.Logger
 }
 
@@ -75,11 +98,15 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 	if c.MaxLifetime == 0 && c.Revocations != nil {
 		c.MaxLifetime = c.Revocations.Config().TokenLifetime
 	}
+	if c.ClientCertificate == nil {
+		c.ClientCertificate = clientCertificate
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Audiences = slices.Clone(c.Audiences)
 	c.Algorithms = slices.Clone(c.Algorithms)
+	c.Profile = c.Profile.clone()
 	return c, c.validate()
 }
 
@@ -107,14 +134,20 @@ func (c *VerifierConfig) validate() error {
 		return refuse("Leeway", "is negative")
 	case c.Leeway > revoke.MaxLeeway:
 		return refuse("Leeway", fmt.Sprintf("is %s, more than %s: a revocation would be forgotten before its token", c.Leeway, revoke.MaxLeeway))
-	case c.MaxLifetime < 0:
-		return refuse("MaxLifetime", "is negative")
+	case c.MaxLifetime != 0 && c.MaxLifetime < time.Second:
+		return refuse("MaxLifetime", fmt.Sprintf("%s is below a second (a number without its unit?)", c.MaxLifetime))
 	case c.Revocations != nil && c.MaxLifetime > c.Revocations.Config().TokenLifetime:
 		return refuse("MaxLifetime", "exceeds the TokenLifetime of Revocations: a token would outlive its revocation")
 	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
-	case registered[c.TenantClaim]:
-		return refuse("TenantClaim", "is a claim with another meaning")
+	case c.DPoP != nil && c.DPoP.s == nil:
+		return refuse("DPoP", "was not made by NewDPoP")
+	}
+	if err := checkName(c.TenantClaim); err != nil {
+		return refuse("TenantClaim", err.Error())
+	}
+	if field, why := c.Profile.validate(c); field != "" {
+		return refuse("Profile."+field, why)
 	}
 	hmac := 0
 	for _, alg := range c.Algorithms {

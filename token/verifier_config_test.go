@@ -23,6 +23,10 @@ func TestNewVerifierRefuses(t *testing.T) {
 		bad, twin func(*config)
 	}{
 		{"Issuer", func(c *config) { c.Issuer = "" }, nil},
+		{"MaxLifetime", func(c *config) { c.MaxLifetime = 900 }, func(c *config) { c.MaxLifetime = time.Second }}, // 900 of what?
+		{"TenantClaim", func(c *config) { c.TenantClaim = "SUB" }, func(c *config) { c.TenantClaim = "tid" }},
+		{"TenantClaim", func(c *config) { c.TenantClaim = "\xff" }, nil},
+		{"TenantClaim", func(c *config) { c.TenantClaim = "x\n" }, nil},
 		{"Issuer", func(c *config) { c.Issuer = strings.Repeat("i", 513) }, func(c *config) { c.Issuer = strings.Repeat("i", 512) }},
 		{"Issuer", func(c *config) { c.Issuer = "https://\xff.example.com" }, nil},
 		{"Audiences", func(c *config) { c.Audiences = nil }, nil},

@@ -120,6 +120,7 @@ func TestKeySetIsNotTrusted(t *testing.T) {
 		{"a key of another name", edSigner(t, "other", forgeKeys().ed).key, nil, token.ErrUnknownKey},
 		{"a key beside an error", ed.key, token.ErrUnknownKey, token.ErrUnknownKey},
 		{"unavailable", nil, token.ErrKeysUnavailable, token.ErrKeysUnavailable},
+		{"unknown here, unavailable there", nil, errors.Join(token.ErrUnknownKey, token.ErrKeysUnavailable), token.ErrKeysUnavailable},
 		{"an error of its own", nil, errors.New("disk on fire"), token.ErrKeysUnavailable},
 		{"a key beside an error of its own", ed.key, errors.New("disk on fire"), token.ErrKeysUnavailable},
 		{"the context's error", nil, context.Canceled, token.ErrKeysUnavailable},

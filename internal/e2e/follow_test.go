@@ -104,7 +104,8 @@ func TestBarrierBeatsAtOnce(t *testing.T) {
 	for range 10 {
 		barrier(t, f)
 	}
-	if s := f.Status(); s.Sent < 2 || s.Sent > 11 || s.Returned != s.Sent {
+	// The first barrier may overtake the heartbeat that begins the subscription.
+	if s := f.Status(); s.Sent < 2 || s.Sent > 11 || s.Returned+1 < s.Sent {
 		t.Errorf("%d heartbeats sent, %d returned", s.Sent, s.Returned)
 	}
 }

@@ -58,6 +58,8 @@ func TestPublishServerDown(t *testing.T) {
 	}
 
 	// Publishing that began before the server is there ends well.
+	dir := t.TempDir()
+	startServer(t, embedded.Config{Dir: dir}).Close() // makes the stream
 	done := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -65,7 +67,6 @@ func TestPublishServerDown(t *testing.T) {
 		_, err := b.Publish(ctx, token("early"))
 		done <- err
 	}()
-	dir := t.TempDir()
 	srv := startServer(t, embedded.Config{Listen: address, Dir: dir})
 	if err := <-done; err != nil {
 		t.Fatal(err)

@@ -104,10 +104,10 @@ func values(t *testing.T, js jetstream.JetStream) []string {
 	return list
 }
 
-// waitFor polls until the condition holds, for at most 30 s.
+// waitFor polls until the condition holds, for at most a minute.
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !condition() {

@@ -17,14 +17,41 @@ import (
 // ErrSyntax is matched by the error for input that is not one strict JSON object.
 var ErrSyntax = errors.New("not strict JSON")
 
+// maxDepth bounds nesting, whose cost a stranger would choose.
+const maxDepth = 64
+
+// tooDeep reports whether data nests deeper than maxDepth, strings aside.
+func tooDeep(data []byte) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case c == '}', c == ']':
+			depth--
+		}
+	}
+	return false
+}
+
 // A Value is one JSON value, valid as long as the bytes it was read from.
 type Value struct {
 	raw jsontext.Value
 }
 
 // Object calls member for each member of the object that data holds, in order.
-// Names are unescaped. An error of member ends the walk and is returned as it is.
+// Names are unescaped, and nothing nests deeper than 64. An error of member ends the walk and is returned as it is.
 func Object(data []byte, member func(name string, v Value) error) error {
+	if tooDeep(data) {
+		return fmt.Errorf("%w: nested too deeply", ErrSyntax)
+	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(data)) // a *bytes.Buffer is read in place
 	tok, err := dec.ReadToken()
 	if err != nil {

@@ -33,6 +33,8 @@ func TestObjectRefusesWhatParsersDisagreeOn(t *testing.T) {
 		"byte order mark":        "\ufeff{}",
 		"control character":      "{\"a\":\"\n\"}",
 		"deep nesting":           `{"a":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`,
+		"a little too deep":      `{"a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`,
+		"deep and unclosed":      strings.Repeat(`{"a":`, 65),
 	} {
 		err := strictjson.Object([]byte(in), func(string, strictjson.Value) error { return nil })
 		if !errors.Is(err, strictjson.ErrSyntax) {
@@ -42,6 +44,10 @@ func TestObjectRefusesWhatParsersDisagreeOn(t *testing.T) {
 }
 
 func TestObjectReadsItsGoodTwin(t *testing.T) {
+	deep := `{"a":` + strings.Repeat("[", 63) + `"\\\"[[[[["` + strings.Repeat("]", 63) + `}`
+	if err := strictjson.Object([]byte(deep), func(string, strictjson.Value) error { return nil }); err != nil {
+		t.Errorf("nested as deep as allowed: %v", err)
+	}
 	in := ` {"a":1,"b":"x\u0079\n","c":[true,false,"z"],"d":{"a":1},"\u0065":null,"f":1.5,"g":-3} `
 	var names []string
 	err := strictjson.Object([]byte(in), func(name string, v strictjson.Value) error {

@@ -5,11 +5,9 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
-	"slices"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
@@ -76,7 +74,7 @@ func NewSigner(alg string, key crypto.Signer) (*Signer, error) {
 
 // NewSecretSigner returns a Signer for a secret that [CheckSecret] accepts.
 func NewSecretSigner(alg string, secret []byte) *Signer {
-	return &Signer{how: &hmacVerifier{slices.Clone(secret), schemes[alg].hash}}
+	return &Signer{how: newHMAC(alg, secret)}
 }
 
 // Public returns the public half of the key, or nil if there is a secret.
@@ -104,7 +102,7 @@ func (m *inMemory) sign(_ context.Context, input []byte) ([]byte, error) {
 }
 
 func (v *hmacVerifier) sign(_ context.Context, input []byte) ([]byte, error) {
-	mac := hmac.New(v.hash.New, v.secret)
+	mac := v.mac()
 	mac.Write(input)
 	return mac.Sum(nil), nil
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
+	"hash"
 	"slices"
 )
 
@@ -40,8 +41,12 @@ func NewVerifier(alg string, key crypto.PublicKey) (Verifier, error) {
 }
 
 // NewSecretVerifier returns a Verifier for a secret that [CheckSecret] accepts.
-func NewSecretVerifier(alg string, secret []byte) Verifier {
-	return &hmacVerifier{slices.Clone(secret), schemes[alg].hash}
+func NewSecretVerifier(alg string, secret []byte) Verifier { return newHMAC(alg, secret) }
+
+func newHMAC(alg string, secret []byte) *hmacVerifier {
+	secret = slices.Clone(secret)
+	newHash := schemes[alg].hash.New
+	return &hmacVerifier{func() hash.Hash { return hmac.New(newHash, secret) }}
 }
 
 type edVerifier struct{ key ed25519.PublicKey }
@@ -107,13 +112,14 @@ func (v *rsaVerifier) Verify(input, signature []byte) bool {
 	return rsa.VerifyPKCS1v15(v.key, v.scheme.hash, digest, signature) == nil
 }
 
+// An hmacVerifier hides its secret in a function: fmt with a verb that does not fit
+// prints what pointers point to, through every unexported field.
 type hmacVerifier struct {
-	secret []byte
-	hash   crypto.Hash
+	mac func() hash.Hash
 }
 
 func (v *hmacVerifier) Verify(input, signature []byte) bool {
-	mac := hmac.New(v.hash.New, v.secret)
+	mac := v.mac()
 	mac.Write(input)
 	return hmac.Equal(mac.Sum(nil), signature)
 }

@@ -1,0 +1,288 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// run is the follower's goroutine, the only one that touches the feed.
+func (f *Follower) run() {
+	defer f.b.nc.RemoveStatusListener(f.events)
+	defer func() { f.feed.Close(revoke.Now()) }()
+	failures := 0
+	for f.ctx.Err() == nil {
+		switch {
+		case f.b.nc.IsClosed():
+			f.end(revoke.ReasonClosed, fmt.Errorf("bus: connection %w", ErrClosed), slog.LevelError)
+			close(f.dead)
+			<-f.ctx.Done()
+			return
+		case !f.b.nc.IsConnected():
+			reason := revoke.ReasonDisconnected
+			if !f.ever {
+				reason = revoke.ReasonConnecting
+			}
+			f.end(reason, errDisconnected, slog.LevelWarn)
+			select {
+			case <-f.events:
+			case <-time.After(time.Second): // the client library drops events rather than wait
+			case <-f.ctx.Done():
+			}
+			continue
+		}
+		f.ever = true
+		began := revoke.Now()
+		reason, err := f.follow(began)
+		if f.ctx.Err() != nil {
+			break
+		}
+		if !f.b.nc.IsConnected() {
+			reason = revoke.ReasonDisconnected
+		}
+		// The connection spaces its attempts itself; all else has to work for a while.
+		worked := f.report.Load().err == nil
+		if worked && reason == revoke.ReasonDisconnected || mono(began, revoke.Now()) >= maxPause {
+			failures = 0
+		}
+		f.end(reason, err, slog.LevelWarn)
+		f.pause(pauseAfter(failures))
+		failures++
+	}
+	close(f.dead)
+}
+
+var (
+	errDisconnected = errors.New("bus: not connected")
+	errSilence      = errors.New("bus: the server sends not even idle heartbeats")
+	errNoAnchor     = errors.New("bus: no record within the time for the anchor")
+)
+
+// follow lives through one subscription and returns why it ended.
+func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
+	epoch := f.b.nc.Stats().Reconnects
+	var info revoke.LogInfo
+	var hazards []string
+	err := f.connected(func(ctx context.Context) (err error) {
+		info, hazards, err = f.b.info(ctx)
+		return err
+	})
+	if err != nil {
+		return f.reason(err), err
+	}
+	f.hazards(hazards)
+	at := f.feed.Begin(now, info)
+	f.begun.Add(1)
+	if !at.Anchored && !f.last.IsZero() {
+		// The log is not the one that was: it may have lost more than we noticed.
+		f.b.publisher.suspect(f.last)
+		f.last = revoke.Instant{}
+	}
+	f.changed.wake()
+	var s *subscription
+	err = f.connected(func(ctx context.Context) (err error) {
+		s, err = f.b.subscribe(ctx, at, f.idle)
+		return err
+	})
+	if err != nil {
+		return f.reason(err), err
+	}
+	defer s.close()
+	if f.moved(epoch) || !f.b.nc.IsConnected() {
+		return revoke.ReasonDisconnected, errDisconnected
+	}
+
+	now = revoke.Now()
+	anchorBy := now.Add(revoke.AnchorTimeout)
+	anchored := !at.Anchored
+	heard := now // anything from the server
+	timer := time.NewTimer(f.heart.in(now))
+	defer timer.Stop()
+	for {
+		select {
+		case m := <-s.msgs:
+			now = revoke.Now()
+			heard = now
+			if !isRecord(m) {
+				if err := s.status(m); err != nil {
+					return f.reason(err), err
+				}
+				continue
+			}
+			// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
+			if f.moved(epoch) {
+				return revoke.ReasonDisconnected, errDisconnected
+			}
+			beat, err := f.apply(now, s, m)
+			if err != nil {
+				return revoke.ReasonRebuilding, err
+			}
+			anchored = true
+			if beat {
+				timer.Reset(min(f.heart.in(now), f.idle))
+			}
+		case <-timer.C:
+			now = revoke.Now()
+			if len(s.msgs) == 0 {
+				switch {
+				case mono(heard, now) > 3*f.idle:
+					return revoke.ReasonNoHeartbeat, errSilence
+				case !anchored && mono(anchorBy, now) > 0:
+					return revoke.ReasonRebuilding, errNoAnchor
+				}
+			}
+			timer.Reset(min(f.heart.in(now), f.idle))
+		case <-f.heart.wanted:
+			f.heart.asked = true
+			timer.Reset(min(f.heart.in(revoke.Now()), f.idle))
+		case <-f.events:
+			if f.moved(epoch) || !f.b.nc.IsConnected() {
+				return revoke.ReasonDisconnected, errDisconnected
+			}
+		case <-f.ctx.Done():
+			return revoke.ReasonClosed, f.ctx.Err()
+		}
+	}
+}
+
+// connected makes a call whose context ends with the connection: no answer comes
+// over the next.
+func (f *Follower) connected(call func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(f.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-f.events:
+				if !f.b.nc.IsConnected() {
+					cancel(errDisconnected)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	err := call(ctx)
+	cancel(nil)
+	wg.Wait()
+	if err != nil && context.Cause(ctx) == errDisconnected {
+		return errDisconnected
+	}
+	return err
+}
+
+// moved reports whether the connection is another than it was.
+func (f *Follower) moved(epoch uint64) bool { return f.b.nc.Stats().Reconnects != epoch }
+
+// apply hands one record to the feed and tells whether it was a heartbeat.
+func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat bool, err error) {
+	r, err := s.record(m)
+	if err != nil {
+		return false, err
+	}
+	msg, fault := decode(m.Subject, m.Data)
+	switch {
+	case fault != 0:
+		err = f.feed.Fault(now, r, fault)
+	case msg.beat:
+		f.heart.heard(msg.heartbeat)
+		err = f.feed.Heartbeat(now, r, msg.heartbeat)
+	default:
+		err = f.feed.Event(now, r, msg.event)
+	}
+	if err != nil {
+		return false, fmt.Errorf("bus: %w", err)
+	}
+	f.last = now
+	f.sequence.Store(r.Sequence)
+	if msg.beat || fault != 0 {
+		f.recovered()
+		f.changed.wake()
+	}
+	return msg.beat, nil
+}
+
+// end takes note of why there is no subscription, and logs it if that is news.
+func (f *Follower) end(reason revoke.Reason, err error, level slog.Level) {
+	f.feed.Broken(revoke.Now(), reason)
+	f.report.Store(&report{hazards: f.report.Load().hazards, err: err})
+	f.changed.wake()
+	if said := reason.String(); said != f.said {
+		f.said = said
+		f.b.log.Log(context.Background(), level, "bus: not following", "reason", said, "error", err)
+	}
+}
+
+// recovered takes note that records arrive.
+func (f *Follower) recovered() {
+	r := f.report.Load()
+	if r.err == nil && f.said == "" {
+		return
+	}
+	f.report.Store(&report{hazards: r.hazards})
+	f.said = ""
+	f.b.log.Info("bus: following", "stream", f.b.stream)
+}
+
+func (f *Follower) hazards(list []string) {
+	r := f.report.Load()
+	if slices.Equal(r.hazards, list) {
+		return
+	}
+	f.report.Store(&report{hazards: list, err: r.err})
+	if len(list) > 0 {
+		f.b.log.Warn("bus: the stream could forget revocations", "stream", f.b.stream, "reasons", strings.Join(list, "; "))
+	}
+}
+
+// reason finds the word for a failure.
+func (f *Follower) reason(err error) revoke.Reason {
+	last := f.b.nc.LastError()
+	switch {
+	case errors.Is(err, ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return revoke.ReasonNoStream
+	case errors.Is(err, ErrClosed):
+		return revoke.ReasonClosed
+	case errors.Is(err, errDisconnected):
+		return revoke.ReasonDisconnected
+	case errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
+		return revoke.ReasonNotPermitted
+	case errors.Is(err, errEnded):
+		return revoke.ReasonRebuilding
+	}
+	return revoke.ReasonNoHeartbeat
+}
+
+// maxPause bounds the pause between two attempts; a stream that appears is found
+// within it.
+const maxPause = 5 * time.Second
+
+// pauseAfter returns how long to wait after that many failures in a row. Even after the
+// first of a long time some jitter keeps many followers of one server apart.
+func pauseAfter(failures int) time.Duration {
+	if failures == 0 {
+		return rand.N(100 * time.Millisecond)
+	}
+	d := min(100*time.Millisecond<<min(failures, 10), maxPause)
+	return d/2 + rand.N(d/2)
+}
+
+func (f *Follower) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.ctx.Done():
+	}
+}

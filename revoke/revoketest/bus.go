@@ -1,0 +1,181 @@
+package revoketest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Config configures a [Bus].
+type Config struct {
+	// Horizons of the log. Zero lifetimes mean those of [revoke.DefaultHorizons].
+	Horizons revoke.Horizons
+
+	// Sleep, if set, is what [Bus.Advance] lets time pass by, and the bus takes its
+	// time from time.Now: for use in a testing/synctest bubble, where it is
+	// time.Sleep. Nil means a time of the bus's own.
+	Sleep func(time.Duration)
+}
+
+// A Bus is a revocation bus in memory: one totally ordered log and the members that
+// read it. It is not safe for concurrent use.
+type Bus struct {
+	cfg        Config
+	base       revoke.Instant // where the bus's own time starts
+	passed     time.Duration
+	skew       time.Duration // of the log server's clock
+	log        []entry
+	seq        uint64
+	nextExpiry time.Duration // when to look for messages that have expired
+	members    []*Member
+	history    history
+}
+
+// An entry is one message of the log.
+type entry struct {
+	seq     uint64
+	time    time.Time // by the server's clock
+	expires time.Duration
+	event   *revoke.Event
+	beat    *revoke.Heartbeat
+	digest  [32]byte
+}
+
+func (e *entry) hash() [32]byte {
+	if e.event != nil {
+		return sha256.Sum256(fmt.Appendf(nil, "%#v", *e.event))
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%#v", *e.beat))
+}
+
+// NewBus returns a Bus with an empty log.
+func NewBus(cfg Config) *Bus {
+	def := revoke.DefaultHorizons()
+	if cfg.Horizons.TokenLifetime == 0 {
+		cfg.Horizons.TokenLifetime = def.TokenLifetime
+	}
+	if cfg.Horizons.SessionLifetime == 0 {
+		cfg.Horizons.SessionLifetime = def.SessionLifetime
+	}
+	return &Bus{cfg: cfg, base: revoke.Now()}
+}
+
+// elapsed is the true time since the bus was made.
+func (b *Bus) elapsed() time.Duration {
+	if b.cfg.Sleep != nil {
+		return time.Duration(revoke.Now().Mono - b.base.Mono)
+	}
+	return b.passed
+}
+
+// Now returns the true time: that of a clock which is right and never stops.
+func (b *Bus) Now() time.Time { return b.base.Time().Add(b.elapsed()) }
+
+// tick is the step in which time passes, short beside every interval of the protocol.
+const tick = 100 * time.Millisecond
+
+// Advance lets time pass and the members work.
+func (b *Bus) Advance(d time.Duration) {
+	for d > 0 {
+		step := min(d, tick)
+		if b.cfg.Sleep != nil {
+			b.cfg.Sleep(step)
+		} else {
+			b.passed += step
+		}
+		d -= step
+		b.Settle()
+	}
+}
+
+// Settle lets every member that is up do what is due now, without letting time pass.
+func (b *Bus) Settle() {
+	b.expire()
+	for range 2 { // a heartbeat sent in the first round is read in the second
+		for _, m := range b.members {
+			m.work()
+		}
+	}
+}
+
+// expire drops what the log no longer holds.
+func (b *Bus) expire() {
+	now := b.elapsed()
+	if now < b.nextExpiry {
+		return
+	}
+	b.nextExpiry = now + time.Second
+	keep := b.log[:0]
+	for _, e := range b.log {
+		if e.expires > now {
+			keep = append(keep, e)
+		}
+	}
+	b.log = keep
+}
+
+// Publish completes e as a publisher whose clock is right does, and appends it to
+// the log. The event counts as acknowledged from now on.
+func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
+	e, err := e.Complete(b.Now(), b.cfg.Horizons)
+	if err != nil {
+		return e, err
+	}
+	b.append(entry{event: &e, expires: b.elapsed() + e.Until.Sub(b.Now()) + 15*time.Minute})
+	b.history.publish(b.elapsed(), b.seq, e)
+	return e, nil
+}
+
+func (b *Bus) append(e entry) {
+	b.seq++
+	e.seq, e.time = b.seq, b.Now().Add(b.skew).Truncate(time.Nanosecond)
+	e.digest = e.hash()
+	b.log = append(b.log, e)
+}
+
+// SetSkew sets how far the log server's clock runs ahead.
+func (b *Bus) SetSkew(d time.Duration) { b.skew = d }
+
+// Restart restarts the log server: every connection breaks, nothing is lost.
+func (b *Bus) Restart() {
+	for _, m := range b.members {
+		m.disconnect()
+	}
+}
+
+// Rollback restores the log as it was n messages ago, as a disk restored from a
+// backup does, and restarts the server. What is lost is no longer held against
+// replicas that had not applied it.
+func (b *Bus) Rollback(n int) {
+	n = min(max(n, 0), len(b.log))
+	b.log = b.log[:len(b.log)-n]
+	b.seq = 0
+	if len(b.log) > 0 {
+		b.seq = b.log[len(b.log)-1].seq
+	}
+	b.history.lost(b.seq)
+	b.Restart()
+}
+
+// Recreate makes the log anew, empty, and restarts the server.
+func (b *Bus) Recreate() {
+	b.log, b.seq = nil, 0
+	b.history.lost(0)
+	b.Restart()
+}
+
+// Heal undoes every fault of links, clocks and members.
+func (b *Bus) Heal() {
+	b.skew = 0
+	for _, m := range b.members {
+		m.Heal()
+		m.Resume()
+		m.SetSkew(0)
+	}
+}
+
+// Violations returns what [Member.Check] found to be wrong so far, or nil.
+func (b *Bus) Violations() error { return errors.Join(b.history.violations...) }

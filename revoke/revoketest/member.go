@@ -1,0 +1,285 @@
+package revoketest
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// deadAfter is how long a member takes to notice that its link is dead.
+const deadAfter = 4 * time.Second
+
+// A Member is one replica and its link to the log.
+type Member struct {
+	bus  *Bus
+	cfg  revoke.Config
+	list *revoke.List
+	feed *revoke.Feed
+
+	skew      time.Duration // of its wall clock
+	asleep    time.Duration // for how long its monotonic clock stood still, in all
+	sleeps    bool
+	sleptAt   time.Duration
+	quiet     bool // sends no heartbeats
+	cut       bool
+	cutAt     time.Duration
+	isolated  bool   // connected to a server that sees nothing new
+	horizon   uint64 // the last sequence that server has
+	frozen    []entry
+	delay     time.Duration // each way
+	rng       *mathrand.Rand
+	drop, dup int // deliveries to drop, to duplicate
+	reorder   int
+
+	sub     revoke.Subscription
+	up      bool // subscribed
+	pos     uint64
+	sent    uint64 // deliveries numbered
+	pending []delivery
+	firstBy time.Duration // an anchored subscription's first record is due
+	applied bool          // something of this subscription arrived
+	learned map[int]bool  // events, by their place in the history, that it has refused
+}
+
+type delivery struct {
+	at  time.Duration
+	gen uint64
+	n   uint64
+	e   entry
+}
+
+// Join adds a member with a List of that configuration, following the log.
+func (b *Bus) Join(cfg revoke.Config) (*Member, error) {
+	var seed [16]byte
+	rand.Read(seed[:])
+	m := &Member{bus: b, cfg: cfg, learned: map[int]bool{},
+		rng: mathrand.New(mathrand.NewPCG(binary.LittleEndian.Uint64(seed[:]), uint64(len(b.members))))}
+	if err := m.start(); err != nil {
+		return nil, err
+	}
+	b.members = append(b.members, m)
+	return m, nil
+}
+
+func (m *Member) start() error {
+	list, err := revoke.NewList(m.cfg)
+	if err != nil {
+		return err
+	}
+	feed, err := list.NewFeed()
+	if err != nil {
+		return err
+	}
+	m.list, m.feed, m.up, m.pending, m.learned = list, feed, false, nil, map[int]bool{}
+	return nil
+}
+
+// List returns the member's replica. After [Member.Restart] it is another.
+func (m *Member) List() *revoke.List { return m.list }
+
+// Now reads the member's own clocks.
+func (m *Member) Now() revoke.Instant {
+	t := m.bus.elapsed()
+	stood := m.asleep
+	if m.sleeps {
+		stood += t - m.sleptAt
+	}
+	return revoke.Instant{Wall: m.bus.base.Wall + int64(t+m.skew), Mono: m.bus.base.Mono + int64(t-stood)}
+}
+
+// Check asks the replica at this instant, and has the bus's checker hold the answer
+// against what was acknowledged; see [Bus.Violations].
+func (m *Member) Check(id revoke.Identity, p revoke.Policy) error {
+	now := m.Now()
+	s := m.list.Status(now)
+	err := m.list.Check(now, &id, p)
+	m.bus.history.check(m, s, id, p, err)
+	return err
+}
+
+// Status returns the replica's freshness at this instant.
+func (m *Member) Status() revoke.Status { return m.list.Status(m.Now()) }
+
+// SetSkew sets how far the member's wall clock runs ahead.
+func (m *Member) SetSkew(d time.Duration) { m.skew = d }
+
+// Silence keeps the member from sending heartbeats, or lets it again.
+func (m *Member) Silence(on bool) { m.quiet = on }
+
+// Delay sets how long a message takes each way.
+func (m *Member) Delay(d time.Duration) { m.delay = d }
+
+// Drop loses the next n deliveries in flight, unnoticed by the transport.
+func (m *Member) Drop(n int) { m.drop += n }
+
+// Duplicate delivers the next n messages twice.
+func (m *Member) Duplicate(n int) { m.dup += n }
+
+// Reorder swaps the next n deliveries with their successors.
+func (m *Member) Reorder(n int) { m.reorder += n }
+
+// Partition cuts the link. The member notices after some seconds.
+func (m *Member) Partition() {
+	if !m.cut {
+		m.cut, m.cutAt = true, m.bus.elapsed()
+	}
+}
+
+// Isolate leaves the member connected to a server that is cut off from the others:
+// it answers, and sees nothing new.
+func (m *Member) Isolate() {
+	if !m.isolated {
+		m.isolated, m.horizon = true, m.bus.seq
+		m.frozen = slices.Clone(m.bus.log)
+	}
+}
+
+// Heal mends the link.
+func (m *Member) Heal() {
+	m.cut, m.delay, m.drop, m.dup, m.reorder = false, 0, 0, 0, 0
+	if m.isolated {
+		m.isolated, m.frozen = false, nil
+		m.disconnect()
+	}
+}
+
+// Suspend puts the member's machine to sleep: its monotonic clock stands still.
+func (m *Member) Suspend() {
+	if !m.sleeps {
+		m.sleeps, m.sleptAt = true, m.bus.elapsed()
+	}
+}
+
+// Resume wakes it.
+func (m *Member) Resume() {
+	if m.sleeps {
+		m.asleep += m.bus.elapsed() - m.sleptAt
+		m.sleeps = false
+	}
+}
+
+// Restart restarts the member's process, which has forgotten everything.
+func (m *Member) Restart() error { return m.start() }
+
+func (m *Member) disconnect() {
+	if m.up {
+		m.up = false
+		m.pending = nil
+		m.feed.Broken(m.Now(), revoke.ReasonDisconnected)
+	}
+}
+
+// view is the log as the member's server has it.
+func (m *Member) view() []entry {
+	if m.isolated {
+		return m.frozen
+	}
+	return m.bus.log
+}
+
+// work does what is due: it is what a transport does around a Feed.
+func (m *Member) work() {
+	if m.sleeps {
+		return
+	}
+	t := m.bus.elapsed()
+	if m.cut {
+		if t-m.cutAt >= deadAfter {
+			m.disconnect()
+		} else {
+			m.beat() // into the void
+		}
+		return
+	}
+	if !m.up {
+		m.begin(t)
+	}
+	m.fetch(t)
+	m.receive(t)
+	if m.up && m.sub.Anchored && !m.applied && t >= m.firstBy {
+		m.up = false
+		m.feed.Broken(m.Now(), revoke.ReasonRebuilding)
+	}
+	m.beat()
+}
+
+func (m *Member) begin(t time.Duration) {
+	info := revoke.LogInfo{Horizons: m.bus.cfg.Horizons, LastSequence: m.horizon}
+	if !m.isolated {
+		info.LastSequence = m.bus.seq
+	}
+	m.sub = m.feed.Begin(m.Now(), info)
+	m.up, m.applied = true, false
+	m.pos, m.sent, m.pending = m.sub.Start-1, 0, nil
+	m.firstBy = t + revoke.AnchorTimeout
+}
+
+// fetch puts what the server has beyond pos into flight.
+func (m *Member) fetch(t time.Duration) {
+	if !m.up {
+		return
+	}
+	view := m.view()
+	from, _ := slices.BinarySearchFunc(view, m.pos+1, func(e entry, seq uint64) int { return cmp.Compare(e.seq, seq) })
+	for _, e := range view[from:] {
+		m.pos = e.seq
+		m.sent++
+		d := delivery{t + m.delay, m.sub.Generation, m.sent, e}
+		switch {
+		case m.drop > 0:
+			m.drop--
+			continue
+		case m.dup > 0:
+			m.dup--
+			m.pending = append(m.pending, d)
+		}
+		m.pending = append(m.pending, d)
+		if n := len(m.pending); m.reorder > 0 && n > 1 {
+			m.reorder--
+			m.pending[n-1], m.pending[n-2] = m.pending[n-2], m.pending[n-1]
+		}
+	}
+}
+
+// receive hands over what has arrived.
+func (m *Member) receive(t time.Duration) {
+	for len(m.pending) > 0 && m.pending[0].at <= t {
+		d := m.pending[0]
+		m.pending = m.pending[1:]
+		r := revoke.Record{Generation: d.gen, Delivery: d.n, Sequence: d.e.seq, Time: d.e.time, Digest: d.e.digest}
+		var err error
+		if d.e.event != nil {
+			err = m.feed.Event(m.Now(), r, *d.e.event)
+		} else {
+			err = m.feed.Heartbeat(m.Now(), r, *d.e.beat)
+		}
+		m.applied = true
+		if errors.Is(err, revoke.ErrGap) || errors.Is(err, revoke.ErrAnchor) {
+			m.up, m.pending = false, nil
+			return
+		}
+	}
+}
+
+// beat sends a heartbeat that is due. On its way it is lost if the link is cut, and
+// never committed if the server is isolated.
+func (m *Member) beat() {
+	if m.quiet || m.feed.BeatIn(m.Now()) > 0 {
+		return
+	}
+	hb := revoke.Heartbeat{Time: m.Now().Time(), Name: "member"}
+	for i := range hb.Nonce {
+		hb.Nonce[i] = byte(m.rng.Uint32())
+	}
+	m.feed.Sent(m.Now(), hb.Nonce)
+	if m.cut || m.isolated {
+		return
+	}
+	m.bus.append(entry{beat: &hb, expires: m.bus.elapsed() + 10*time.Minute})
+}

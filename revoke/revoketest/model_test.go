@@ -1,0 +1,301 @@
+package revoketest_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/revoke/revoketest"
+)
+
+const iss = "https://auth.example.com"
+
+// A model is one random history.
+type model struct {
+	rng     *rand.Rand
+	bus     *revoketest.Bus
+	members []*revoketest.Member
+	ids     []revoke.Identity // tokens asked about
+	// Entries are forgotten by the local clock and the stream's both, so only one of
+	// the two may be wrong in a history: the members', or else the log server's.
+	brokerWrong bool
+	// A machine that sleeps counts on its wall clock, so one whose wall clock is set
+	// back meanwhile is beyond what any member can notice.
+	suspends bool
+	start    time.Time
+	trace    []string
+}
+
+func (m *model) note(format string, args ...any) {
+	m.trace = append(m.trace, m.bus.Now().Sub(m.start).String()+" "+fmt.Sprintf(format, args...))
+}
+
+func newModel(seed uint64) (*model, error) {
+	m := &model{rng: rand.New(rand.NewPCG(seed, 11)), bus: revoketest.NewBus(revoketest.Config{})}
+	m.start = m.bus.Now()
+	m.brokerWrong, m.suspends = m.rng.IntN(2) == 0, m.rng.IntN(2) == 0
+	for range 2 + m.rng.IntN(3) {
+		r, err := m.bus.Join(revoke.Config{})
+		if err != nil {
+			return nil, err
+		}
+		m.members = append(m.members, r)
+	}
+	m.bus.Advance(300 * time.Millisecond)
+	return m, nil
+}
+
+func (m *model) value() string { return strconv.Itoa(m.rng.IntN(4)) }
+
+func (m *model) token() revoke.Identity {
+	age := time.Duration(m.rng.IntN(3600)) * time.Second
+	if m.rng.IntN(2) == 0 {
+		age = time.Duration(m.rng.IntN(5000)) * time.Millisecond
+	}
+	return revoke.Identity{Issuer: iss, Token: "t" + strconv.Itoa(m.rng.IntN(12)), Session: m.value(), Subject: m.value(),
+		Client: m.value(), IssuedAt: m.bus.Now().Add(-age)}
+}
+
+func (m *model) event() revoke.Event {
+	e := revoke.Event{Issuer: iss, Kind: []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject, revoke.Subject, revoke.Client}[m.rng.IntN(5)], Value: m.value()}
+	if e.Kind == revoke.Token {
+		e.Value = "t" + strconv.Itoa(m.rng.IntN(12))
+	}
+	if e.Kind.Cutoff() {
+		e.Before = m.bus.Now().Add(-time.Duration(m.rng.IntN(3600)) * time.Second)
+	}
+	if e.Kind == revoke.Subject {
+		for range m.rng.IntN(3) {
+			e.Keep = append(e.Keep, m.value())
+		}
+	}
+	e.Until = m.bus.Now().Add(time.Duration(1+m.rng.IntN(90)) * time.Minute)
+	return e
+}
+
+// step does one random thing.
+func (m *model) step() error {
+	r := m.members[m.rng.IntN(len(m.members))]
+	who := 0
+	for i := range m.members {
+		if m.members[i] == r {
+			who = i
+		}
+	}
+	switch n := m.rng.IntN(100); {
+	case n < 35:
+		d := time.Duration(m.rng.IntN(3000)) * time.Millisecond
+		m.note("advance %s", d)
+		m.bus.Advance(d)
+	case n < 38:
+		d := time.Duration(10+m.rng.IntN(30)) * time.Second
+		m.note("advance %s", d)
+		m.bus.Advance(d)
+	case n < 65:
+		e, err := m.bus.Publish(m.event())
+		if err != nil {
+			return err
+		}
+		m.note("publish %s %s before %s keep %q", e.Kind, e.Value, e.Before, e.Keep)
+		m.bus.Settle()
+	case n < 68:
+		m.note("partition %d", who)
+		r.Partition()
+	case n < 71:
+		m.note("isolate %d", who)
+		r.Isolate()
+	case n < 77:
+		m.note("heal %d", who)
+		r.Heal()
+	case n < 80 && m.suspends:
+		m.note("suspend %d", who)
+		r.Suspend()
+	case n < 84:
+		m.note("resume %d", who)
+		r.Resume()
+	case n < 86:
+		d := []time.Duration{-time.Hour, time.Hour, 0, time.Second, -time.Second}[m.rng.IntN(5)]
+		switch {
+		case m.suspends:
+			return nil
+		case m.brokerWrong:
+			d %= time.Hour
+		}
+		m.note("skew %d by %s", who, d)
+		r.SetSkew(d)
+	case n < 88:
+		d := time.Duration(m.rng.IntN(6000)) * time.Millisecond
+		m.note("delay %d by %s", who, d)
+		r.Delay(d)
+	case n < 90:
+		m.note("drop %d", who)
+		r.Drop(1 + m.rng.IntN(2))
+	case n < 92:
+		m.note("duplicate %d", who)
+		r.Duplicate(1 + m.rng.IntN(2))
+	case n < 93:
+		m.note("reorder %d", who)
+		r.Reorder(1)
+	case n < 94:
+		if !m.brokerWrong {
+			return nil
+		}
+		d := []time.Duration{-time.Hour, time.Hour, 0}[m.rng.IntN(3)]
+		m.note("broker skew %s", d)
+		m.bus.SetSkew(d)
+	case n < 96:
+		m.note("server restart")
+		m.bus.Restart()
+	case n < 98:
+		n := 1 + m.rng.IntN(20)
+		m.note("rollback by %d", n)
+		m.bus.Rollback(n)
+		for range m.rng.IntN(30) { // perhaps past everybody's position, before anybody is back
+			if _, err := m.bus.Publish(m.event()); err != nil {
+				return err
+			}
+		}
+	case n < 99:
+		m.note("recreate")
+		m.bus.Recreate()
+		for range m.rng.IntN(30) {
+			if _, err := m.bus.Publish(m.event()); err != nil {
+				return err
+			}
+		}
+	default:
+		m.note("restart %d", who)
+		return r.Restart()
+	}
+	return nil
+}
+
+func (m *model) check() {
+	if len(m.ids) < 40 || m.rng.IntN(4) == 0 {
+		m.ids = append(m.ids, m.token())
+		if len(m.ids) > 40 {
+			m.ids = m.ids[1:]
+		}
+	}
+	for _, r := range m.members {
+		for range 6 {
+			r.Check(m.ids[m.rng.IntN(len(m.ids))], revoke.Deny())
+		}
+	}
+}
+
+// run lives through a history. Invariants 1 to 5 are held by the bus's checker after
+// each step; in the end everything is mended, and everybody must be fresh again.
+func (m *model) run(steps int) error {
+	for range steps {
+		if err := m.step(); err != nil {
+			return err
+		}
+		m.check()
+		if err := m.bus.Violations(); err != nil {
+			return err
+		}
+	}
+	m.note("heal all")
+	m.bus.Heal()
+	// One member's clock an hour off, either way, silences nobody and stops nobody.
+	if !m.brokerWrong && !m.suspends {
+		m.members[0].SetSkew([]time.Duration{-time.Hour, time.Hour}[m.rng.IntN(2)])
+	}
+	for range 40 {
+		m.bus.Advance(time.Second)
+		m.check()
+	}
+	for i, r := range m.members {
+		if s := r.Status(); s.State != revoke.Fresh {
+			return fmt.Errorf("member %d is %s (%s), age %s, 40 s after everything was mended", i, s.State, s.Reason, s.Age)
+		}
+	}
+	return m.bus.Violations()
+}
+
+// TestHistories holds invariants 1, 2, 3, 4 and 5 on random histories of publishing,
+// partitions, isolated servers, restarts, rollbacks, recreations, skew, suspends,
+// losses, duplicates and disorder in flight. HYBRIDTOKEN_HISTORIES asks for more.
+func TestHistories(t *testing.T) {
+	histories, steps := 1500, 60
+	if testing.Short() {
+		histories = 200
+	}
+	if s := os.Getenv("HYBRIDTOKEN_HISTORIES"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("HYBRIDTOKEN_HISTORIES: %v", err)
+		}
+		histories = n
+	}
+	for seed := range uint64(histories) {
+		m, err := newModel(seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.run(steps); err != nil {
+			t.Fatalf("history %d: %v\n%s", seed, err, strings.Join(m.trace, "\n"))
+		}
+	}
+}
+
+// TestSlowClocksSilenceNobody: many members whose clocks are an hour slow, and who
+// beat for each other, leave the one whose clock is right as fresh as if alone.
+func TestSlowClocksSilenceNobody(t *testing.T) {
+	b := revoketest.NewBus(revoketest.Config{})
+	var right *revoketest.Member
+	for i := range 13 {
+		m, err := b.Join(revoke.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			right = m
+			continue
+		}
+		m.SetSkew(-time.Hour)
+	}
+	for i := range 1200 {
+		b.Advance(time.Second)
+		if s := right.Status(); s.State != revoke.Fresh {
+			t.Fatalf("after %d s the one whose clock is right is %s (%s), age %s", i, s.State, s.Reason, s.Age)
+		}
+	}
+}
+
+// TestCheckerNotices: the checker itself must be able to fail.
+func TestCheckerNotices(t *testing.T) {
+	b := revoketest.NewBus(revoketest.Config{})
+	m, err := b.Join(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Advance(time.Second)
+	id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: b.Now()}
+	if err := m.Check(id, revoke.Deny()); err != nil || b.Violations() != nil {
+		t.Fatalf("a good token: %v, %v", err, b.Violations())
+	}
+	if _, err := b.Publish(revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	b.Settle()
+	if err := m.Check(id, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) || b.Violations() != nil {
+		t.Fatalf("a revoked token: %v, %v", err, b.Violations())
+	}
+	// Whoever applies an event behind the bus's back refuses what no event revokes.
+	if err := m.List().Apply(m.Now(), revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "y"}); err != nil {
+		t.Fatal(err)
+	}
+	id.Token = "y"
+	m.Check(id, revoke.Deny())
+	if b.Violations() == nil {
+		t.Error("a refusal without an event goes unnoticed")
+	}
+}

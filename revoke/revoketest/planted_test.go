@@ -1,0 +1,79 @@
+package revoketest_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestPlantedFaults plants one fault after the other in a copy of package revoke
+// and expects the model to notice: a checker that cannot fail proves nothing.
+func TestPlantedFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the package once for each fault; run without -short")
+	}
+	dir, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range []struct {
+		name, file, old, new string
+	}{
+		{"no anchor", "feed.go", "if r.Sequence != c.Sequence || !r.Time.Equal(c.Time) || r.Digest != c.Digest {", "if false {"},
+		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if"},
+		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval && f.enough(now.Since(at)) {", "if true {"},
+		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false"},
+		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now"},
+		{"heartbeat not a fence", "feed.go", "	l.insert(now, &e)\n", "	if late := f.late; late != nil {\n		l.insert(now, late)\n	}\n	f.late = &e\n"},
+		{"latest wins", "entry.go", "before: max(a.before, b.before)", "before: b.before"},
+		{"forget on rebuild", "feed.go", "		f.provenFrom = now\n", "		f.provenFrom = now\n		f.list.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})\n"},
+		{"forget by one clock", "list.go", "t = min(t, now.Mono+off)", "t = now.Mono + off"},
+		{"forget by the other clock", "list.go", "t = min(t, now.Mono+off)", "_ = off"},
+		{"proven before the data is in view", "feed.go", "	l.insert(now, &e)\n	f.applied(now, r)\n", "	f.applied(now, r)\n	if f.late != nil {\n		l.insert(now, f.late)\n	}\n	f.late = &e\n"},
+		{"future heartbeats accepted", "feed.go", "case delay < -l.cfg.MaxSkew:", "case false:"},
+		{"exceptions unioned", "entry.go", "max(as[0].before, b.before)", "as[0].before"},
+		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono"},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
+			real := filepath.Join(dir, fault.file)
+			src, err := os.ReadFile(real)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(src), fault.old) != 1 {
+				t.Fatalf("%s holds %q %d times: the test must follow the code", fault.file, fault.old, strings.Count(string(src), fault.old))
+			}
+			broken := strings.Replace(string(src), fault.old, fault.new, 1)
+			if strings.Contains(fault.new, "f.late") {
+				broken = strings.Replace(broken, "type Feed struct {", "type Feed struct {\n	late *Event\n", 1)
+			}
+			tmp := t.TempDir()
+			copied := filepath.Join(tmp, fault.file)
+			if err := os.WriteFile(copied, []byte(broken), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{real: copied}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := filepath.Join(tmp, "overlay.json")
+			if err := os.WriteFile(list, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("go", "test", "-overlay", list, "-count=1", "-run", "^(TestHistories|TestSlowClocksSilenceNobody)$", ".").CombinedOutput()
+			if err == nil {
+				t.Fatalf("goes unnoticed:\n%s", out)
+			}
+			_, found, _ := strings.Cut(string(out), "model_test.go:")
+			if found == "" {
+				t.Fatalf("failed, but not by an assertion:\n%s", out)
+			}
+			found, _, _ = strings.Cut(found, "\n")
+			t.Log(found)
+		})
+	}
+}

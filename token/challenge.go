@@ -1,0 +1,135 @@
+package token
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// retryAfter is what a client is told to wait when nobody can tell, in seconds: a
+// stale denylist is usually fresh again within that time.
+const retryAfter = "2"
+
+// A challenge is the part of a WWW-Authenticate header that every answer has.
+type challenge struct {
+	scheme string
+	params string // each with a comma before it
+}
+
+func (f *front) setChallenges(realm string) {
+	params := ""
+	if q, ok := quoted(realm); ok {
+		params = ", realm=" + q
+	}
+	f.challenges = []challenge{{schemeBearer, params}}
+	if f.dpop != nil {
+		f.challenges = append(f.challenges, challenge{schemeDPoP, params + `, algs="` + f.dpop.s.algs + `"`})
+	}
+}
+
+func (c challenge) header(params string) string {
+	return c.scheme + strings.Replace(c.params+params, ", ", " ", 1)
+}
+
+// An answer is what a client is told: by code what went wrong, in RFC 6750's and its
+// successors' terms, by advice what to do about it, and about the reason nothing.
+type answer struct {
+	status int
+	code   string // no code, no body
+	advice string
+}
+
+var (
+	answerNoToken     = answer{http.StatusUnauthorized, "", ""}
+	answerRequest     = answer{http.StatusBadRequest, "invalid_request", "Send one access token, in one Authorization header."}
+	answerToken       = answer{http.StatusUnauthorized, "invalid_token", "Get a new access token."}
+	answerProof       = answer{http.StatusUnauthorized, "invalid_dpop_proof", "Make a new DPoP proof for this request and this access token."}
+	answerNonce       = answer{http.StatusUnauthorized, "use_dpop_nonce", "Make a new DPoP proof with the nonce in the DPoP-Nonce header."}
+	answerScope       = answer{http.StatusForbidden, "insufficient_scope", "Get an access token with the scope in the challenge."}
+	answerStepUp      = answer{http.StatusUnauthorized, "insufficient_user_authentication", "Authenticate the user anew, as the challenge says."}
+	answerUnavailable = answer{http.StatusServiceUnavailable, "temporarily_unavailable", "Try again later with the same access token."}
+)
+
+func answerTo(err error) answer {
+	switch {
+	case errors.Is(err, errNoToken):
+		return answerNoToken
+	case errors.Is(err, errTwice), errors.Is(err, errNotToken), errors.Is(err, errInQuery), errors.Is(err, errInForm):
+		return answerRequest
+	case errors.Is(err, ErrUnavailable):
+		return answerUnavailable
+	case errors.Is(err, ErrInsufficientScope):
+		return answerScope
+	case errors.Is(err, ErrInsufficient):
+		return answerStepUp
+	case errors.Is(err, ErrNonce):
+		return answerNonce
+	case errors.Is(err, ErrProof):
+		return answerProof
+	case errors.Is(err, ErrInvalidToken):
+		return answerToken
+	}
+	return answerUnavailable
+}
+
+// refuse answers a request whose token came under scheme, if under any.
+func (f *front) refuse(w http.ResponseWriter, scheme string, err error) {
+	a := answerTo(err)
+	h := w.Header()
+	if a.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", retryAfter)
+	} else {
+		if scheme == "" {
+			scheme = schemeBearer
+		}
+		for _, c := range f.challenges {
+			params := ""
+			if c.scheme == scheme && a.code != "" {
+				params = `, error="` + a.code + `"` + f.params(a)
+			}
+			h.Add("WWW-Authenticate", c.header(params))
+		}
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if a.code == "" {
+		w.WriteHeader(a.status)
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(a.status)
+	io.WriteString(w, `{"error":"`+a.code+`","error_description":"`+a.advice+`"}`+"\n")
+}
+
+// params returns what a client needs to get a token that is good enough.
+func (f *front) params(a answer) string {
+	if a != answerScope && a != answerStepUp {
+		return ""
+	}
+	var call verifyCall
+	for _, o := range f.opts {
+		if o != nil {
+			o(&call)
+		}
+	}
+	switch {
+	case a == answerScope:
+		return `, scope="` + strings.Join(call.scopes, " ") + `"`
+	case call.maxAge == 0:
+		return `, acr_values="` + strings.Join(call.acr, " ") + `"`
+	case call.acr == nil:
+		return `, max_age="` + strconv.Itoa(int(call.maxAge/time.Second)) + `"`
+	}
+	return `, acr_values="` + strings.Join(call.acr, " ") + `", max_age="` + strconv.Itoa(int(call.maxAge/time.Second)) + `"`
+}
+
+// quoted returns s as a quoted-string (RFC 9110 section 5.6.4) if it is printable ASCII.
+func quoted(s string) (string, bool) {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", false
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`, true
+}

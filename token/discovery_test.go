@@ -1,0 +1,288 @@
+package token_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A web answers by URL, without sockets. What it does not know is not found.
+type web struct {
+	mu    sync.Mutex
+	pages map[string]http.Handler
+	calls []string
+}
+
+func (w *web) set(url string, h http.Handler) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pages == nil {
+		w.pages = make(map[string]http.Handler)
+	}
+	w.pages[url] = h
+}
+
+// asked returns the URLs asked for since the last call.
+func (w *web) asked() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	calls := w.calls
+	w.calls = nil
+	return calls
+}
+
+func (w *web) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	h := w.pages[r.URL.String()]
+	w.calls = append(w.calls, r.URL.String())
+	w.mu.Unlock()
+	if h == nil {
+		h = http.NotFoundHandler()
+	}
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, r)
+	resp := rec.Result()
+	resp.Request = r
+	return resp, nil
+}
+
+const (
+	oidcPath  = "/.well-known/openid-configuration"
+	oauthPath = "/.well-known/oauth-authorization-server"
+)
+
+func metadata(issuer, jwksURI string) object {
+	return object{"issuer", strconv.Quote(issuer), "authorization_endpoint", `"https://a.example/auth"`, "jwks_uri", strconv.Quote(jwksURI), "id_token_signing_alg_values_supported", `["RS256","none"]`}
+}
+
+func discover(t *testing.T, w *web, issuer string) *token.RemoteKeySet {
+	t.Helper()
+	keys, err := token.Discover(t.Context(), issuer, token.RemoteKeysConfig{Transport: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keys.Close() })
+	return keys
+}
+
+// OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3: where metadata is, and
+// that the issuer in it is the one asked for, byte for byte.
+func TestDiscover(t *testing.T) {
+	const issuer, keysAtURL = "https://sso.example.com", "https://keys.example.net/jwks"
+	good := metadata(issuer, keysAtURL)
+	page := func(o object) http.Handler { return jsonHandler(o.String()) }
+	for _, x := range []struct {
+		name, issuer, url string
+		page              http.Handler
+		want              string // in the error; empty is success
+	}{
+		{"OpenID", issuer, issuer + oidcPath, page(good), ""},
+		{"OAuth", issuer, issuer + oauthPath, page(good), ""},
+		{"OpenID with a path", issuer + "/realms/a", issuer + "/realms/a" + oidcPath, page(metadata(issuer+"/realms/a", keysAtURL)), ""},
+		{"OAuth with a path", issuer + "/realms/a", issuer + oauthPath + "/realms/a", page(metadata(issuer+"/realms/a", keysAtURL)), ""},
+		{"a slash at the end", issuer + "/", issuer + oidcPath, page(metadata(issuer+"/", keysAtURL)), ""},
+		{"keys at the issuer's", issuer, issuer + oidcPath, page(metadata(issuer, issuer+"/keys")), ""},
+
+		{"a slash too many", issuer, issuer + oidcPath, page(metadata(issuer+"/", keysAtURL)), `calls itself "https://sso.example.com/"`},
+		{"a slash too few", issuer + "/", issuer + oidcPath, page(metadata(issuer, keysAtURL)), "calls itself"},
+		{"another issuer", issuer, issuer + oidcPath, page(metadata("https://evil.example.com", keysAtURL)), "calls itself"},
+		{"another case", issuer, issuer + oidcPath, page(metadata("https://SSO.example.com", keysAtURL)), "calls itself"},
+		{"a template", issuer, issuer + oidcPath, page(metadata("https://sso.example.com/{tenantid}/v2.0", keysAtURL)), "calls itself"},
+		{"no issuer", issuer, issuer + oidcPath, page(good.without("issuer")), "no issuer"},
+		{"issuer null", issuer, issuer + oidcPath, page(good.with("issuer", "null")), "no issuer"},
+		{"issuer twice", issuer, issuer + oidcPath, page(good.plus("issuer", strconv.Quote(issuer))), "JSON"},
+		{"no jwks_uri", issuer, issuer + oidcPath, page(good.without("jwks_uri")), "no jwks_uri"},
+		{"jwks_uri no string", issuer, issuer + oidcPath, page(good.with("jwks_uri", `["https://a.example"]`)), "no jwks_uri"},
+		{"jwks_uri http", issuer, issuer + oidcPath, page(metadata(issuer, "http://keys.example.net/jwks")), "http"},
+		{"jwks_uri file", issuer, issuer + oidcPath, page(metadata(issuer, "file:///etc/passwd")), "not https"},
+		{"jwks_uri relative", issuer, issuer + oidcPath, page(metadata(issuer, "/jwks")), "not https"},
+		{"jwks_uri with credentials", issuer, issuer + oidcPath, page(metadata(issuer, "https://u:secret@keys.example.net/jwks")), "credentials"},
+		{"jwks_uri on loopback", issuer, issuer + oidcPath, page(metadata(issuer, "https://127.0.0.1/jwks")), "not a public address"},
+		{"jwks_uri on loopback, IPv6", issuer, issuer + oidcPath, page(metadata(issuer, "https://[::1]/jwks")), "not a public address"},
+		{"jwks_uri on localhost", issuer, issuer + oidcPath, page(metadata(issuer, "https://LOCALHOST/jwks")), "not a public address"},
+		{"jwks_uri at the metadata service", issuer, issuer + oidcPath, page(metadata(issuer, "https://169.254.169.254/latest")), "not a public address"},
+		{"jwks_uri too long", issuer, issuer + oidcPath, page(metadata(issuer, keysAtURL+"?"+strings.Repeat("a", 2048))), "too long"},
+		{"not JSON", issuer, issuer + oidcPath, jsonHandler("<html>"), "JSON"},
+		{"an array", issuer, issuer + oidcPath, jsonHandler("[" + good.String() + "]"), "JSON"},
+		{"HTML", issuer, issuer + oidcPath, jsonHandler(good.String(), "Content-Type", "text/html"), "Content-Type"},
+		{"too large", issuer, issuer + oidcPath, jsonHandler(good.String() + strings.Repeat(" ", 256<<10)), "more than"},
+		{"500", issuer, issuer + oidcPath, status(500), "status 500"},
+		{"304", issuer, issuer + oidcPath, status(304), "304"},
+		{"elsewhere", issuer, issuer + oidcPath, http.RedirectHandler("https://evil.example.com/", http.StatusFound), "another origin"},
+		{"nowhere", issuer, "https://x.example", status(500), "status 404"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := new(web)
+			w.set(x.url, x.page)
+			for _, u := range []string{keysAtURL, issuer + "/keys", "http://keys.example.net/jwks", "https://127.0.0.1/jwks", "https://LOCALHOST/jwks"} {
+				w.set(u, keysAt(t, "k"))
+			}
+			keys := discover(t, w, x.issuer)
+			_, err := keys.Lookup(t.Context(), "k", token.EdDSA)
+			switch {
+			case x.want == "" && err != nil:
+				t.Errorf("%s: %v", x.name, err)
+			case x.want != "" && (!errors.Is(err, token.ErrKeysUnavailable) || !strings.Contains(err.Error(), x.want) || strings.Contains(err.Error(), "secret")):
+				t.Errorf("%s: error %v", x.name, err)
+			}
+			if st := keys.Status(); st.Usable != (x.want == "") || (st.URL == "") == st.Usable {
+				t.Errorf("%s: status %+v", x.name, st)
+			}
+			keys.Close()
+		})
+	}
+}
+
+func TestDiscoverRefuses(t *testing.T) {
+	for _, issuer := range []string{"", "sso.example.com", "http://sso.example.com", "https://sso.example.com?a", "https://sso.example.com?", "https://sso.example.com#a", "https://u:secret@sso.example.com", "https:///a", "https://a/%zz"} {
+		keys, err := token.Discover(t.Context(), issuer, token.RemoteKeysConfig{Transport: new(web)})
+		if keys != nil || err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: error %v", issuer, err)
+		}
+	}
+	if _, err := token.Discover(t.Context(), "https://a.example", token.RemoteKeysConfig{MinInterval: 1}); err == nil {
+		t.Error("a bad configuration is accepted")
+	}
+}
+
+// Discovery heals: an issuer that is not up yet, keys that move, metadata that
+// cannot be had for a while or say something else.
+func TestDiscoverHeals(t *testing.T) {
+	const issuer = "https://sso.example.com"
+	synctest.Test(t, func(t *testing.T) {
+		w := new(web)
+		keys := discover(t, w, issuer)
+		defer keys.Close()
+		find(t, keys, "k", token.ErrKeysUnavailable)
+
+		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/1").String()))
+		w.set(issuer+"/1", keysAt(t, "k"))
+		time.Sleep(10 * time.Second)
+		find(t, keys, "k", nil)
+
+		// They move. The old place is gone, and found to be at the next fetch.
+		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/2").String()))
+		w.set(issuer+"/1", nil)
+		w.set(issuer+"/2", keysAt(t, "k2"))
+		for range 10 {
+			time.Sleep(time.Minute)
+			keys.Lookup(t.Context(), "k2", token.EdDSA)
+			synctest.Wait()
+		}
+		find(t, keys, "k2", nil)
+		if st := keys.Status(); st.URL != issuer+"/2" {
+			t.Errorf("status %+v", st)
+		}
+
+		// The metadata are read once a day, and their loss changes nothing.
+		w.set(issuer+oidcPath, jsonHandler(metadata("https://evil.example.com", "https://evil.example.com/keys").String()))
+		w.asked()
+		count := make(map[string]int)
+		for range 30 * 60 {
+			time.Sleep(time.Minute)
+			find(t, keys, "k2", nil)
+			synctest.Wait()
+			for _, u := range w.asked() {
+				count[u]++
+			}
+		}
+		if count[issuer+"/2"] < 300 || count["https://evil.example.com/keys"] != 0 {
+			t.Errorf("asked for %v", count)
+		}
+		if n := count[issuer+oidcPath]; n == 0 || n > 100 {
+			t.Errorf("asked %d times for the metadata in 30 hours", n)
+		}
+	})
+}
+
+// What one place said of its keys means nothing to another, even if both say it alike.
+func TestDiscoverSendsNoETagElsewhere(t *testing.T) {
+	const issuer = "https://sso.example.com"
+	tagged := func(kid string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"1"`)
+			if r.Header.Get("If-None-Match") == `"1"` {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			keysAt(t, kid).ServeHTTP(w, r)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := new(web)
+		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/1").String()))
+		w.set(issuer+"/1", tagged("k1"))
+		keys := discover(t, w, issuer)
+		defer keys.Close()
+		find(t, keys, "k1", nil)
+		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/2").String()))
+		w.set(issuer+"/2", tagged("k2"))
+		time.Sleep(25 * time.Hour)
+		find(t, keys, "k2", nil)
+		find(t, keys, "k1", token.ErrUnknownKey)
+	})
+}
+
+// A key that names another issuer is not this one's (C03), as Entra publishes them.
+func TestDiscoverSkipsOtherIssuersKeys(t *testing.T) {
+	const issuer = "https://login.example.com/0000/v2.0"
+	key := jwk(t, forgeKeys().ed.Public()).with("kid", `"k"`)
+	for named, want := range map[string]error{
+		"":                                      nil,
+		`"https://login.example.com/0000/v2.0"`: nil,
+		`"https://login.example.com/{tenantid}/v2.0"`: nil,
+		`"https://login.example.com/1111/v2.0"`:       token.ErrKeysUnavailable, // no key is left
+		`"https://evil.example.com/{tenantid}/v2.0"`:  token.ErrKeysUnavailable,
+		`"https://login.example.com/{tenantid}/v1.0"`: token.ErrKeysUnavailable,
+		`"https://login.example.com/{tenantid}"`:      token.ErrKeysUnavailable,
+		`"https://login.example.com/0000/v2.0/"`:      token.ErrKeysUnavailable,
+		`7`:                                           token.ErrKeysUnavailable,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := new(web)
+			w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/keys").String()))
+			k := key
+			if named != "" {
+				k = k.with("issuer", named)
+			}
+			w.set(issuer+"/keys", jsonHandler(jwks(k)))
+			keys := discover(t, w, issuer)
+			defer keys.Close()
+			if _, err := keys.Lookup(t.Context(), "k", token.EdDSA); !errors.Is(err, want) {
+				t.Errorf("issuer %s: error %v", named, err)
+			}
+		})
+	}
+}
+
+func ExampleDiscover() {
+	mux := http.NewServeMux()
+	server := httptest.NewTLSServer(mux) // https://sso.example.com
+	defer server.Close()
+	mux.Handle(oidcPath, jsonHandler(`{"issuer":"`+server.URL+`","jwks_uri":"`+server.URL+`/keys"}`))
+	mux.Handle("/keys", jsonHandler(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+
+	ctx, cancel := background()
+	defer cancel()
+	keys, err := token.Discover(ctx, server.URL, token.RemoteKeysConfig{
+		Algorithms: []token.Algorithm{token.EdDSA},
+		Transport:  server.Client().Transport, // only because the test's certificate is nobody's
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer keys.Close()
+	st := keys.Status()
+	fmt.Println(st.Usable, st.Keys, st.Err)
+	// Output: true 1 <nil>
+}

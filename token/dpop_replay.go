@@ -1,0 +1,119 @@
+package token
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+)
+
+// replayShards is into how many parts the memory of used proofs is divided, by
+// the sender's key.
+const replayShards = 16
+
+// A replayCache remembers which proofs were used. It never forgets one that could be
+// accepted again: see floor.
+type replayCache struct {
+	keep   time.Duration // for at least this long
+	limit  int           // of one shard
+	shards [replayShards]replayShard
+}
+
+// A replayShard holds two generations. The young one takes new entries until it is
+// as old as entries must be kept; then it becomes the old one, and what was the old
+// one is dropped.
+type replayShard struct {
+	mu         sync.Mutex
+	young, old replayGeneration
+	// floor is the latest creation among what was dropped, in milliseconds. Anything
+	// created up to then may have been used before, whatever the clocks did since.
+	floor int64
+}
+
+type replayGeneration struct {
+	began  time.Time
+	used   map[replayKey]struct{}
+	newest int64 // the latest creation in it, in milliseconds
+}
+
+// A replayKey is 128 bits of a hash: who finds two proofs of his own with one key
+// has only locked himself out.
+type replayKey [16]byte
+
+func newReplayCache(keep time.Duration, limit int) *replayCache {
+	c := &replayCache{keep: keep, limit: limit / replayShards}
+	for i := range c.shards {
+		c.shards[i].floor = math.MinInt64
+	}
+	return c
+}
+
+// A proofUse is a proof that passed every check but the last, that it is new.
+type proofUse struct {
+	cache    *replayCache
+	jkt      string
+	jti, uri string
+	created  int64 // when the proof was made, in milliseconds
+}
+
+// record uses the proof up. Of any number of concurrent calls for one proof one
+// succeeds. Call it last, so that only senders of good tokens fill the cache.
+func (u *proofUse) record(now time.Time) error {
+	if u == nil {
+		return nil
+	}
+	h := sha256.New()
+	for _, s := range []string{u.jkt, u.uri, u.jti} { // jti is unique per URI (RFC 9449 section 11.1)
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	var sum [sha256.Size]byte
+	h.Sum(sum[:0])
+	by := sha256.Sum256([]byte(u.jkt))
+	return u.cache.record(&u.cache.shards[by[0]%replayShards], replayKey(sum[:16]), u.created, now)
+}
+
+func (c *replayCache) record(s *replayShard, k replayKey, created int64, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch age := now.Sub(s.young.began); {
+	case age >= 2*c.keep:
+		s.drop(s.old)
+		s.drop(s.young)
+		s.old, s.young = replayGeneration{}, newGeneration(now)
+	case age >= c.keep:
+		s.drop(s.old)
+		s.old, s.young = s.young, newGeneration(now)
+	}
+	if created <= s.floor {
+		return badProof("made before what is remembered")
+	}
+	if s.young.has(k) || s.old.has(k) {
+		return fmt.Errorf("token: %w", ErrReplayed)
+	}
+	if len(s.young.used)+len(s.old.used) >= c.limit {
+		return fmt.Errorf("token: %w", ErrReplayCacheFull)
+	}
+	s.young.used[k] = struct{}{}
+	s.young.newest = max(s.young.newest, created)
+	return nil
+}
+
+func (s *replayShard) drop(g replayGeneration) {
+	if len(g.used) > 0 {
+		s.floor = max(s.floor, g.newest)
+	}
+}
+
+func newGeneration(now time.Time) replayGeneration {
+	return replayGeneration{now, make(map[replayKey]struct{}), math.MinInt64}
+}
+
+func (g *replayGeneration) has(k replayKey) bool {
+	_, ok := g.used[k]
+	return ok
+}

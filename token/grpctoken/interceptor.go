@@ -1,0 +1,197 @@
+package grpctoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A Verifier accepts or refuses tokens; [token.Verifier] is one.
+type Verifier interface {
+	Verify(ctx context.Context, raw string, opts ...token.VerifyOption) (*token.Claims, error)
+	Recheck(ctx context.Context, c *token.Claims, opts ...token.VerifyOption) error
+}
+
+// Config configures an [Interceptor].
+type Config struct {
+	// Verifier verifies the tokens. Required.
+	Verifier Verifier
+
+	// Methods says what single methods ask of a token, by full name:
+	// "/shop.Orders/Cancel": {token.RequireScope("orders:write")}.
+	Methods map[string][]token.VerifyOption
+
+	// Public are the methods that need no token, by full name, such as
+	// "/grpc.health.v1.Health/Check". A token sent to them is not looked at, and their
+	// handlers find no claims.
+	Public []string
+
+	// Recheck is how often the token of an open stream is checked while no message
+	// comes or goes. Zero means 1 s; between 10 ms and 1 min.
+	Recheck time.Duration
+
+	// Logger hears why a call was refused or a stream ended. Nil means silent.
+	Logger *slog.Logger
+}
+
+// An Interceptor stands before the methods of a server. Its methods may be called
+// concurrently. It has no background and needs no Close.
+type Interceptor struct {
+	cfg    Config
+	public map[string]bool
+	warned atomic.Int64 // when it was last said that tokens cannot be verified, in unix seconds
+}
+
+// New returns an Interceptor. The error names the field of cfg that is to blame.
+func New(cfg Config) (*Interceptor, error) {
+	if cfg.Recheck == 0 {
+		cfg.Recheck = time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch v, ok := cfg.Verifier.(*token.Verifier); {
+	case cfg.Verifier == nil, ok && v == nil:
+		return nil, errors.New("grpctoken: Config.Verifier is nil")
+	case cfg.Recheck < 10*time.Millisecond || cfg.Recheck > time.Minute:
+		return nil, errors.New("grpctoken: Config.Recheck is not between 10 ms and 1 min")
+	}
+	i := &Interceptor{cfg: cfg, public: make(map[string]bool, len(cfg.Public))}
+	i.cfg.Methods = maps.Clone(cfg.Methods)
+	for m := range cfg.Methods {
+		if !isFullMethod(m) {
+			return nil, fmt.Errorf("grpctoken: Config.Methods holds %q, which is no /service/method", m)
+		}
+	}
+	for _, m := range cfg.Public {
+		if !isFullMethod(m) {
+			return nil, fmt.Errorf("grpctoken: Config.Public holds %q, which is no /service/method", m)
+		}
+		if _, both := cfg.Methods[m]; both {
+			return nil, fmt.Errorf("grpctoken: Config.Public holds %q, and so does Methods", m)
+		}
+		i.public[m] = true
+	}
+	return i, nil
+}
+
+// isFullMethod catches a service, a short name or a pattern, which no call has.
+func isFullMethod(m string) bool {
+	service, method, ok := strings.Cut(strings.TrimPrefix(m, "/"), "/")
+	return ok && m[0] == '/' && service != "" && method != "" && !strings.ContainsAny(m, "* ") && !strings.Contains(method, "/")
+}
+
+// Unary returns the interceptor of unary methods.
+func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if i.public[info.FullMethod] {
+			return handler(ctx, req)
+		}
+		claims, err := i.verify(ctx, info.FullMethod)
+		if err != nil {
+			return nil, i.refused(ctx, info.FullMethod, err)
+		}
+		return handler(token.NewContext(ctx, claims), req)
+	}
+}
+
+// Stream returns the interceptor of streaming methods.
+func (i *Interceptor) Stream() grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if i.public[info.FullMethod] {
+			return handler(srv, ss)
+		}
+		ctx := ss.Context()
+		claims, err := i.verify(ctx, info.FullMethod)
+		if err != nil {
+			return i.refused(ctx, info.FullMethod, err)
+		}
+		s := i.newStream(ss, info.FullMethod, claims)
+		defer s.stop()
+		err = handler(srv, s)
+		// A handler that saw its context end may call that a success.
+		if ended := s.ended.Load(); ended != nil {
+			return *ended
+		}
+		return err
+	}
+}
+
+// errNoToken: the metadata do not hold exactly one bearer token.
+var errNoToken = errors.New("not exactly one bearer token")
+
+func (i *Interceptor) verify(ctx context.Context, method string) (*token.Claims, error) {
+	values := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(values) != 1 {
+		return nil, errNoToken
+	}
+	scheme, raw, _ := strings.Cut(values[0], " ")
+	if raw = strings.TrimLeft(raw, " "); !strings.EqualFold(scheme, "bearer") || raw == "" {
+		return nil, errNoToken
+	}
+	opts := i.cfg.Methods[method]
+	return i.cfg.Verifier.Verify(ctx, raw, append(opts[:len(opts):len(opts)], token.WithSender(sender(ctx)))...)
+}
+
+// sender returns what the handshake proved.
+func sender(ctx context.Context) (s token.Sender) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return s
+	}
+	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.PeerCertificates) > 0 {
+		s.Certificate = info.State.PeerCertificates[0]
+	}
+	return s
+}
+
+// refused logs why and returns what the client is told.
+func (i *Interceptor) refused(ctx context.Context, method string, err error) error {
+	told := statusOf(err)
+	if told != statusUnavailable {
+		i.cfg.Logger.DebugContext(ctx, "grpctoken: call refused", "method", method, "error", err)
+	} else if last, now := i.warned.Load(), time.Now().Unix(); last != now && i.warned.CompareAndSwap(last, now) {
+		// Once a second: an outage must not bring a flood of lines with it.
+		i.cfg.Logger.WarnContext(ctx, "grpctoken: tokens cannot be verified", "method", method, "error", err)
+	}
+	return told
+}
+
+// What clients are told: a code of OAuth, and about the reason nothing.
+var (
+	statusNoToken     = status.Error(codes.Unauthenticated, "access token required")
+	statusInvalid     = status.Error(codes.Unauthenticated, "invalid_token")
+	statusStepUp      = status.Error(codes.Unauthenticated, "insufficient_user_authentication")
+	statusScope       = status.Error(codes.PermissionDenied, "insufficient_scope")
+	statusUnavailable = status.Error(codes.Unavailable, "temporarily_unavailable")
+)
+
+func statusOf(err error) error {
+	switch {
+	case errors.Is(err, errNoToken):
+		return statusNoToken
+	case errors.Is(err, token.ErrUnavailable):
+		return statusUnavailable
+	case errors.Is(err, token.ErrInsufficientScope):
+		return statusScope
+	case errors.Is(err, token.ErrInsufficient):
+		return statusStepUp
+	case errors.Is(err, token.ErrInvalidToken):
+		return statusInvalid
+	}
+	return statusUnavailable
+}

@@ -1,0 +1,131 @@
+package grpctoken
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A stream ends when its token does.
+type stream struct {
+	grpc.ServerStream
+	i      *Interceptor
+	method string
+	claims *token.Claims
+	ctx    context.Context // the handler's; ends with the token
+	cancel context.CancelCauseFunc
+
+	ended atomic.Pointer[error] // what the client is told, once the token is at its end
+
+	mu    sync.Mutex // guards timer
+	timer *time.Timer
+}
+
+func (i *Interceptor) newStream(ss grpc.ServerStream, method string, claims *token.Claims) *stream {
+	ctx, cancel := context.WithCancelCause(ss.Context())
+	s := &stream{ServerStream: ss, i: i, method: method, claims: claims, ctx: token.NewContext(ctx, claims), cancel: cancel}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer = time.AfterFunc(i.cfg.Recheck, s.tick)
+	return s
+}
+
+// stop is called when the handler has returned. A tick that is under way finds the
+// context ended and arms no other.
+func (s *stream) stop() {
+	s.cancel(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer.Stop()
+}
+
+// tick checks a stream that may lie idle.
+func (s *stream) tick() {
+	if s.ctx.Err() != nil || s.check() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() == nil {
+		s.timer.Reset(s.i.cfg.Recheck)
+	}
+}
+
+// check returns what the client is told if the token is no longer good. Then the
+// stream is over: what is not good once is not waited for.
+func (s *stream) check() error {
+	if ended := s.ended.Load(); ended != nil {
+		return *ended
+	}
+	err := s.i.cfg.Verifier.Recheck(s.ctx, s.claims, s.i.cfg.Methods[s.method]...)
+	if err == nil {
+		return nil
+	}
+	if s.ctx.Err() != nil && s.ended.Load() == nil { // the call itself is over
+		return status.FromContextError(s.ctx.Err()).Err()
+	}
+	told := statusOf(err)
+	if s.ended.CompareAndSwap(nil, &told) {
+		s.i.refused(s.ctx, s.method, err)
+		s.cancel(told)
+	}
+	return *s.ended.Load()
+}
+
+// Context returns a context that ends with the token and holds its claims.
+func (s *stream) Context() context.Context { return s.ctx }
+
+// SendMsg sends m if the token is still good.
+func (s *stream) SendMsg(m any) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// A received is how a RecvMsg ended.
+type received struct {
+	err      error
+	panicked any
+}
+
+// RecvMsg returns a message if the token is still good when it has come. It does not
+// wait longer than the token lives.
+func (s *stream) RecvMsg(m any) error {
+	if ended := s.ended.Load(); ended != nil {
+		return *ended
+	}
+	// gRPC lets nobody but the end of the call end its RecvMsg, so it is left behind;
+	// it returns when the handler has, and fills what nobody looks at.
+	done := make(chan received, 1)
+	go func() {
+		var r received
+		defer func() {
+			r.panicked = recover() // a codec's: it is the handler's to recover from
+			done <- r
+		}()
+		r.err = s.ServerStream.RecvMsg(m)
+	}()
+	var r received
+	select {
+	case r = <-done:
+	case <-s.ctx.Done():
+		if ended := s.ended.Load(); ended != nil {
+			return *ended
+		}
+		r = <-done // the call is over, and so is this
+	}
+	switch {
+	case r.panicked != nil:
+		panic(r.panicked)
+	case r.err != nil:
+		return r.err
+	}
+	return s.check()
+}

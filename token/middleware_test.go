@@ -1,0 +1,334 @@
+package token_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// An api is a service behind the middleware, and what it answered and logged.
+type api struct {
+	h      http.Handler
+	ring   *token.Keyring
+	issuer *token.Issuer
+	logged bytes.Buffer
+	passed int
+	claims *token.Claims
+}
+
+func newAPI(t testing.TB, change func(*token.VerifierConfig), opts ...token.VerifyOption) *api {
+	t.Helper()
+	a := &api{ring: newRing(t, token.KeyringConfig{})}
+	a.issuer = newIssuer(t, a.ring, nil)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, a.ring
+		c.Logger = slog.New(slog.NewTextHandler(&a.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		if change != nil {
+			change(c)
+		}
+	})
+	a.logged.Reset()
+	a.h = v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.passed++
+		a.claims, _ = token.FromContext(r.Context())
+		io.WriteString(w, "ok")
+	}), opts...)
+	return a
+}
+
+func (a *api) get(target string, authorization ...string) *http.Response {
+	r := httptest.NewRequest("GET", target, nil)
+	if len(authorization) > 0 {
+		r.Header["Authorization"] = authorization
+	}
+	w := httptest.NewRecorder()
+	a.h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func TestMiddlewareAccepts(t *testing.T) {
+	a := newAPI(t, nil)
+	raw := issue(t, a.issuer, request()).Token()
+	for _, header := range []string{"Bearer " + raw, "bearer " + raw, "BEARER " + raw, "Bearer   " + raw} {
+		a.claims = nil
+		if r := a.get("/orders?a=b&access=1", header); r.StatusCode != 200 || a.claims == nil || a.claims.Subject() != "user-1" {
+			t.Errorf("%s…: %d, claims %v", header[:8], r.StatusCode, a.claims)
+		}
+	}
+	if a.logged.Len() != 0 {
+		t.Errorf("logged %q", &a.logged)
+	}
+}
+
+// C11: RFC 6750 section 3.1 as a golden table. N44: one way to send a token, once.
+func TestMiddlewareChallenges(t *testing.T) {
+	a := newAPI(t, nil)
+	raw := issue(t, a.issuer, request()).Token()
+	const realm = `Bearer realm="orders"`
+	for _, x := range []struct {
+		name          string
+		target        string
+		authorization []string
+		status        int
+		challenge     string
+	}{
+		{"no token", "/", nil, 401, realm},
+		{"another scheme", "/", []string{"Basic bWU6c2VjcmV0"}, 401, realm},
+		{"a scheme that begins like ours", "/", []string{"Bearers " + raw}, 401, realm},
+		{"DPoP", "/", []string{"DPoP " + raw}, 401, realm},
+		{"the token alone", "/", []string{raw}, 401, realm},
+		{"empty header", "/", []string{""}, 401, realm},
+		{"no token68", "/", []string{"Bearer"}, 400, realm + `, error="invalid_request"`},
+		{"blank", "/", []string{"Bearer  "}, 400, realm + `, error="invalid_request"`},
+		{"tab", "/", []string{"Bearer \t" + raw}, 400, realm + `, error="invalid_request"`},
+		{"more after it", "/", []string{"Bearer " + raw + " x"}, 400, realm + `, error="invalid_request"`},
+		{"two in one", "/", []string{"Bearer " + raw + ", Bearer " + raw}, 400, realm + `, error="invalid_request"`},
+		{"parameters", "/", []string{`Bearer token="` + raw + `"`}, 400, realm + `, error="invalid_request"`},
+		{"only padding", "/", []string{"Bearer =="}, 400, realm + `, error="invalid_request"`},
+		{"beyond ASCII", "/", []string{"Bearer é"}, 400, realm + `, error="invalid_request"`},
+		{"two headers", "/", []string{"Bearer " + raw, "Bearer " + raw}, 400, realm + `, error="invalid_request"`},
+		{"two headers, one not ours", "/", []string{"Basic bWU6", "Bearer " + raw}, 400, realm + `, error="invalid_request"`},
+		{"in the query", "/?access_token=" + raw, nil, 400, realm + `, error="invalid_request"`},
+		{"in the query, escaped", "/?a=1&access%5Ftoken=" + raw, nil, 400, realm + `, error="invalid_request"`},
+		{"in the query, after nonsense", "/?%zz&access_token=" + raw, nil, 400, realm + `, error="invalid_request"`},
+		{"in the query, empty", "/?access_token", nil, 400, realm + `, error="invalid_request"`},
+		{"in both", "/?access_token=" + raw, []string{"Bearer " + raw}, 400, realm + `, error="invalid_request"`},
+		{"no JWT", "/", []string{"Bearer opaque"}, 401, realm + `, error="invalid_token"`},
+		{"padded", "/", []string{"Bearer " + raw + "="}, 401, realm + `, error="invalid_token"`},
+	} {
+		r := a.get(x.target, x.authorization...)
+		if r.StatusCode != x.status || r.Header.Get("WWW-Authenticate") != x.challenge || len(r.Header["Www-Authenticate"]) != 1 {
+			t.Errorf("%s: %d %q; want %d %q", x.name, r.StatusCode, r.Header["Www-Authenticate"], x.status, x.challenge)
+		}
+		if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Retry-After") != "" || !bodyFits(body(t, r), x.challenge) {
+			t.Errorf("%s: %v", x.name, r.Header)
+		}
+		if leak := leaks(a.logged.String(), raw); leak != "" {
+			t.Fatalf("%s: the log holds %q (N96, invariant 10)", x.name, leak)
+		}
+	}
+	if a.passed != 0 {
+		t.Errorf("%d requests passed", a.passed)
+	}
+	if r := a.get("/", "Bearer "+raw); r.StatusCode != 200 {
+		t.Errorf("the good twin: %d", r.StatusCode)
+	}
+}
+
+// All classes of refusal look alike from outside; the log tells them apart and
+// holds no token (N96, invariant 10).
+func TestMiddlewareTellsNoReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := localList(t, revoke.Config{})
+		a := newAPI(t, func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = list, false })
+		expired := issue(t, a.issuer, request())
+		time.Sleep(16 * time.Minute)
+		good := issue(t, a.issuer, request())
+		revoked := issue(t, a.issuer, request())
+		event, err := revoke.TokenOf(revoked.Claims().Identity())
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, list, event)
+		audience, future := request(), request()
+		audience.Audience = []string{"billing"}
+		future.NotBefore = time.Now().Add(2 * time.Minute)
+		foreign := newIssuer(t, a.ring, func(c *token.IssuerConfig) { c.Issuer += "/" })
+		stranger := newIssuer(t, newRing(t, token.KeyringConfig{}), nil)
+		var first string
+		for reason, raw := range map[string]string{
+			"token too large":        strings.Repeat("A", 9000),
+			"malformed token":        "A.B",
+			"unknown key":            issue(t, stranger, request()).Token(),
+			"bad signature":          good.Token()[:len(good.Token())-4] + "AAAA",
+			"wrong issuer":           issue(t, foreign, request()).Token(),
+			"wrong audience":         issue(t, a.issuer, audience).Token(),
+			"expired":                expired.Token(),
+			"not yet valid":          issue(t, a.issuer, future).Token(),
+			"token revoked by token": revoked.Token(),
+		} {
+			a.logged.Reset()
+			r := a.get("/", "Bearer "+raw)
+			answer := fmt.Sprint(r.Status, r.Header, body(t, r))
+			if r.StatusCode != 401 || !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), `error="invalid_token"`) {
+				t.Errorf("%s: %s", reason, answer)
+			}
+			if first == "" {
+				first = answer
+			}
+			if answer != first {
+				t.Errorf("%s is answered %s, others %s", reason, answer, first)
+			}
+			if !strings.Contains(a.logged.String(), reason) {
+				t.Errorf("%s: logged %q", reason, &a.logged)
+			}
+			if leak := leaks(a.logged.String(), raw); leak != "" {
+				t.Errorf("%s: the log holds %q", reason, leak)
+			}
+		}
+		if r := a.get("/", "Bearer "+good.Token()); r.StatusCode != 200 {
+			t.Errorf("the good twin: %d", r.StatusCode)
+		}
+	})
+}
+
+// "Cannot know" is 503 with Retry-After, never 401: clients throw a token away that
+// may be good.
+func TestMiddlewareUnavailable(t *testing.T) {
+	stale := newList(t, revoke.Config{})
+	for name, x := range map[string]struct {
+		change func(*token.VerifierConfig)
+		opts   []token.VerifyOption
+		want   int
+	}{
+		"stale denylist":               {func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = stale, false }, nil, 503},
+		"stale denylist, allowed here": {func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = stale, false }, []token.VerifyOption{token.WithStalePolicy(revoke.InsecureAllow())}, 200},
+		"unknown here, unavailable there": {func(c *token.VerifierConfig) {
+			c.Keys = failingKeys(errors.Join(token.ErrUnknownKey, token.ErrKeysUnavailable))
+		}, nil, 503},
+		"keys unavailable":            {func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrKeysUnavailable) }, nil, 503},
+		"an error of a key set's own": {func(c *token.VerifierConfig) { c.Keys = failingKeys(io.ErrUnexpectedEOF) }, nil, 503},
+		"unknown key":                 {func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrUnknownKey) }, nil, 401},
+		"everything in order":         {nil, nil, 200},
+	} {
+		a := newAPI(t, x.change, x.opts...)
+		raw := issue(t, a.issuer, request()).Token()
+		r := a.get("/", "Bearer "+raw)
+		if r.StatusCode != x.want {
+			t.Errorf("%s: %d, want %d; logged %q", name, r.StatusCode, x.want, &a.logged)
+		}
+		if x.want == 503 {
+			if r.Header.Get("Retry-After") == "" || r.Header["Www-Authenticate"] != nil || r.Header.Get("Cache-Control") != "no-store" || !bodyFits(body(t, r), `, error="temporarily_unavailable"`) {
+				t.Errorf("%s: %v", name, r.Header)
+			}
+			if !strings.Contains(a.logged.String(), "level=WARN") || leaks(a.logged.String(), raw) != "" {
+				t.Errorf("%s: logged %q", name, &a.logged)
+			}
+		}
+	}
+}
+
+// bodyFits reports whether an answer's body is JSON that names the challenge's error,
+// and advice; an answer without an error has no body.
+func bodyFits(body, challenge string) bool {
+	_, code, _ := strings.Cut(challenge, `error="`)
+	if code, _, _ = strings.Cut(code, `"`); code == "" {
+		return body == ""
+	}
+	var got map[string]string
+	err := json.Unmarshal([]byte(body), &got)
+	return err == nil && len(got) == 2 && got["error"] == code && len(got["error_description"]) > 10
+}
+
+func failingKeys(err error) token.KeySet {
+	return keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) { return nil, err })
+}
+
+func TestMiddlewareRealm(t *testing.T) {
+	for audience, want := range map[string]string{
+		"orders":    `Bearer realm="orders"`,
+		`a"b\c`:     `Bearer realm="a\"b\\c"`,
+		"größe":     `Bearer`,
+		"a\r\nb: c": `Bearer`,
+	} {
+		a := newAPI(t, func(c *token.VerifierConfig) { c.Audiences = []string{audience} })
+		if r := a.get("/"); r.Header.Get("WWW-Authenticate") != want {
+			t.Errorf("%q: %q, want %q", audience, r.Header.Get("WWW-Authenticate"), want)
+		}
+		if r := a.get("/", "Bearer x"); !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), want) || !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), ` error="invalid_token"`) {
+			t.Errorf("%q: %q", audience, r.Header.Get("WWW-Authenticate"))
+		}
+	}
+}
+
+func TestFromContext(t *testing.T) {
+	if c, ok := token.FromContext(t.Context()); c != nil || ok {
+		t.Errorf("claims %v from nothing", c)
+	}
+	if c, ok := token.FromContext(token.NewContext(t.Context(), nil)); c != nil || ok {
+		t.Errorf("claims %v from nil", c)
+	}
+	claims := issue(t, newIssuer(t, newRing(t, token.KeyringConfig{}), nil), request()).Claims()
+	if c, ok := token.FromContext(token.NewContext(t.Context(), claims)); c != claims || !ok {
+		t.Errorf("claims %v", c)
+	}
+}
+
+// The whole way over sockets: keys served, token sent, claims found.
+func TestMiddlewareEndToEnd(t *testing.T) {
+	ring := newRing(t, token.KeyringConfig{})
+	auth := httptest.NewServer(ring)
+	defer auth.Close()
+	keys, err := token.RemoteKeys(t.Context(), auth.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	service := httptest.NewServer(ringVerifier(t, keys, token.EdDSA).Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := token.FromContext(r.Context())
+		io.WriteString(w, c.Subject())
+	})))
+	defer service.Close()
+	get := func(raw string) (int, string) {
+		r, _ := http.NewRequestWithContext(t.Context(), "GET", service.URL, nil)
+		r.Header.Set("Authorization", "Bearer "+raw)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode, body(t, resp)
+	}
+	i := newIssuer(t, ring, nil)
+	if code, text := get(issue(t, i, request()).Token()); code != 200 || text != "user-1" {
+		t.Errorf("%d %q", code, text)
+	}
+	if _, err := ring.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := get(issue(t, i, request()).Token()); code != 200 { // the new key is fetched
+		t.Errorf("after a rotation: %d", code)
+	}
+	if code, _ := get(issue(t, newIssuer(t, newRing(t, token.KeyringConfig{}), nil), request()).Token()); code != 401 {
+		t.Errorf("another ring's token: %d", code)
+	}
+}
+
+// A route that could only ever answer 503 is heard of when it is built.
+func TestMiddlewareRefusesABadPolicy(t *testing.T) {
+	defer func() {
+		if r := recover(); r == nil {
+			t.Error("a policy that cannot take effect is taken")
+		}
+	}()
+	newAPI(t, nil, token.WithStalePolicy(revoke.AllowYounger(-1)))
+}
+
+// An outage brings a line a second, not a line a request.
+func TestMiddlewareWarnsOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrKeysUnavailable) })
+		raw := issue(t, a.issuer, request()).Token()
+		for range 1000 {
+			a.get("/", "Bearer "+raw)
+		}
+		time.Sleep(time.Second)
+		a.get("/", "Bearer "+raw)
+		if n := strings.Count(a.logged.String(), "level=WARN"); n != 2 || !strings.Contains(a.logged.String(), "unreported=999") {
+			t.Errorf("%d warnings: %s", n, &a.logged)
+		}
+	})
+}

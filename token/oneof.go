@@ -1,0 +1,100 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+)
+
+// OneOf returns a Verifier that accepts what one of the given ones does. It reads
+// iss before anything is verified, only to choose the Verifier of that issuer, which
+// then verifies all of the token, iss too. So a key vouches for its own issuer
+// alone, whatever kid it shares with another's, and no Verifier is tried after
+// another. A token of another issuer matches [ErrIssuer].
+//
+// Two Verifiers of one issuer are refused, and so is one [KeySet] of ours that
+// serves two issuers: either of them could speak for the other. Those that have a
+// [DPoP] must share it, or nonces and the memory of used proofs would be several. Its
+// Middleware takes realm and Logger from the first; everything else is that of the
+// chosen Verifier.
+func OneOf(verifiers ...*Verifier) (*Verifier, error) {
+	all := &Verifier{issuers: make(map[string]*Verifier)}
+	keys := make(map[KeySet]string)
+	var add func(v *Verifier) error
+	add = func(v *Verifier) error {
+		switch {
+		case v == nil:
+			return errors.New("token: OneOf: a nil Verifier")
+		case v.issuers != nil:
+			for _, v := range v.issuers {
+				if err := add(v); err != nil {
+					return err
+				}
+			}
+			return nil
+		case v.cfg.Issuer == "":
+			return errors.New("token: OneOf: a Verifier that NewVerifier did not make")
+		case all.issuers[v.cfg.Issuer] != nil:
+			return fmt.Errorf("token: OneOf: two Verifiers of %q", v.cfg.Issuer)
+		}
+		if d := v.cfg.DPoP; d != nil {
+			if all.cfg.DPoP != nil && all.cfg.DPoP.s != d.s {
+				return fmt.Errorf("token: OneOf: the Verifier of %q has a DPoP of its own: share one", v.cfg.Issuer)
+			}
+			all.cfg.DPoP = d
+		}
+		switch k := v.cfg.Keys.(type) {
+		case *Keyring, *StaticKeySet, *RemoteKeySet: // which compare
+			if other, ok := keys[k]; ok {
+				return fmt.Errorf("token: OneOf: %q and %q have the same key set: each could speak for the other", other, v.cfg.Issuer)
+			}
+			keys[k] = v.cfg.Issuer
+		}
+		all.issuers[v.cfg.Issuer] = v
+		all.cfg.MaxTokenBytes = max(all.cfg.MaxTokenBytes, v.cfg.MaxTokenBytes)
+		return nil
+	}
+	for _, v := range verifiers {
+		if err := add(v); err != nil {
+			return nil, err
+		}
+	}
+	if len(verifiers) == 0 {
+		return nil, errors.New("token: OneOf: no Verifier")
+	}
+	all.cfg.Audiences, all.cfg.Logger = verifiers[0].cfg.Audiences, verifiers[0].cfg.Logger
+	if all.cfg.Logger == nil {
+		all.cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return all, nil
+}
+
+// choose returns the Verifier of the issuer that raw names, of which nothing is
+// verified yet.
+func (v *Verifier) choose(raw string) (*Verifier, error) {
+	p, err := split(raw, v.cfg.MaxTokenBytes)
+	if err != nil {
+		return nil, err
+	}
+	issuer, found := "", false
+	err = strictjson.Object(p.payload, func(name string, v strictjson.Value) error {
+		if name == "iss" {
+			issuer, _ = v.Text()
+			found = true
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
+	case !found:
+		return nil, missing("iss")
+	}
+	chosen := v.issuers[issuer]
+	if chosen == nil {
+		return nil, fmt.Errorf("token: %w: iss", ErrIssuer)
+	}
+	return chosen, nil
+}

@@ -1,0 +1,120 @@
+package token
+
+import (
+	"net/url"
+	"strings"
+)
+
+// The functions of this file start the configuration of a [Verifier] for a service
+// that many use: Issuer, Algorithms, TenantClaim and Profile. The caller adds Keys,
+// from [Discover] with the same Issuer and Algorithms, Audiences and Revocations.
+//
+// They are tested against discovery documents, key sets and tokens of the shapes
+// that these services document, not against the live services.
+
+// Keycloak describes the access tokens of a Keycloak realm, by the realm's URL as
+// its tokens' iss has it: https://sso.example.com/realms/name. Older servers put
+// /auth before /realms.
+//
+// A client's tokens name this service in aud only if an audience mapper or a client
+// scope of the realm says so. Sessions are Keycloak's (sid, or session_state before
+// version 24). Realms that do not sign with RS256 change Algorithms.
+func Keycloak(realmURL string) VerifierConfig {
+	return VerifierConfig{
+		Issuer:     strings.TrimSuffix(realmURL, "/"),
+		Algorithms: []Algorithm{RS256},
+		Profile: Profile{
+			Types:        []string{"JWT", "at+jwt"},
+			ClientClaim:  "azp",
+			SessionClaim: "session_state",
+			Require:      map[string][]string{"typ": {"Bearer", "DPoP"}}, // ID tokens say "ID", logout tokens "Logout"
+		},
+	}
+}
+
+// Auth0 describes the access tokens of an Auth0 tenant for an API, by the tenant's
+// domain, custom or not: example.eu.auth0.com. Its issuer ends with a slash.
+//
+// Audiences are identifiers of APIs. Never name a client ID there: ID tokens are for
+// those. Tokens of the default profile have no jti and no tokens have a sid, so that
+// events of kind subject, client and tenant (the organization, org_id) revoke, and
+// those of kind token only with the RFC 9068 profile. The default lifetime is 24
+// hours: the denylist's TokenLifetime must not be less than the API's.
+func Auth0(domain string) VerifierConfig {
+	return VerifierConfig{
+		Issuer:      "https://" + strings.TrimSuffix(domain, "/") + "/",
+		Algorithms:  []Algorithm{RS256},
+		TenantClaim: "org_id",
+		Profile: Profile{
+			Types:       []string{"JWT", "at+jwt"},
+			Optional:    []string{"jti"},
+			ClientClaim: "azp",
+			Refuse:      []string{"nonce", "at_hash", "c_hash"}, // an ID token's
+		},
+	}
+}
+
+// Cognito describes the access tokens of an Amazon Cognito user pool: Cognito(
+// "eu-central-1", "eu-central-1_AbCdEfGhI").
+//
+// Audiences are the IDs of the app clients whose tokens are accepted; tokens that
+// were asked for with a resource have an aud, which then counts instead. A session
+// is what began with one sign-in (origin_jti): kind session revokes what a sign-out
+// leaves behind.
+func Cognito(region, userPool string) VerifierConfig {
+	return VerifierConfig{
+		Issuer:     "https://cognito-idp." + region + ".amazonaws.com/" + url.PathEscape(userPool),
+		Algorithms: []Algorithm{RS256},
+		Profile: Profile{
+			Types:         []string{"", "JWT", "at+jwt"},
+			AudienceClaim: "client_id",
+			SessionClaim:  "origin_jti",
+			Require:       map[string][]string{"token_use": {"access"}}, // ID tokens say "id"
+		},
+	}
+}
+
+// Entra describes the access tokens (version 2.0) that Microsoft Entra ID issues to
+// the users and applications of one tenant, for an API whose registration sets
+// requestedAccessTokenVersion to 2. tenant is the tenant's GUID, as in iss. With a
+// domain or "common" nothing is accepted; for several tenants see [OneOf].
+//
+// Audiences is the API's application ID. sub is another one for each API: to revoke
+// by user, publish the sub that this API sees. Tokens live up to 90 minutes, and up
+// to 28 hours where continuous access evaluation is on: the denylist's
+// TokenLifetime must not be less.
+func Entra(tenant string) VerifierConfig {
+	return VerifierConfig{
+		Issuer:      "https://login.microsoftonline.com/" + url.PathEscape(tenant) + "/v2.0",
+		Algorithms:  []Algorithm{RS256},
+		TenantClaim: "tid",
+		Profile: Profile{
+			Types:       []string{"JWT", "at+jwt"},
+			ClientClaim: "azp", // which ID tokens do not have
+			IDClaim:     "uti",
+			ScopeClaim:  "scp",
+			Require:     map[string][]string{"ver": {"2.0"}},
+			Refuse:      []string{"nonce", "at_hash", "c_hash"},
+		},
+	}
+}
+
+// Google describes the ID tokens that Google issues: to users who sign in, and to
+// service accounts that call a service. Google's access tokens are no JWTs. An ID
+// token says who somebody is, to the client that asked: Audiences are the client IDs,
+// or the service URL, that are this service's own.
+//
+// There is no sid, and a jti not always: events of kind subject and client revoke.
+// hd, the Workspace domain, is the tenant.
+func Google() VerifierConfig {
+	return VerifierConfig{
+		Issuer:      "https://accounts.google.com",
+		Algorithms:  []Algorithm{RS256},
+		TenantClaim: "hd",
+		Profile: Profile{
+			Types:       []string{"JWT"},
+			Optional:    []string{"client_id", "jti"},
+			ClientClaim: "azp",
+		},
+	}
+}

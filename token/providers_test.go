@@ -1,0 +1,370 @@
+package token_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A provider is a service as it presents itself: the shapes of its metadata, its key
+// set and its tokens, written down from its documentation, with keys of our own.
+// None of this talks to the live services.
+type provider struct {
+	name        string
+	cfg         token.VerifierConfig
+	lifetime    time.Duration // of its tokens; zero is an hour
+	audience    string
+	metadataURL string
+	metadata    object
+	jwks        func(t testing.TB) string
+	header      object
+	claims      func(iat int64) object
+	want        revoke.Identity // but for Key and times
+	bad         map[string]func(header, claims object) (object, object)
+	wantBad     map[string]error
+}
+
+// rsKey is the key that they all sign with here, as each of them writes it.
+func rsKey(t testing.TB, members ...string) object {
+	o := jwk(t, forgeKeys().rsa.Public())
+	for i := 0; i < len(members); i += 2 {
+		o = o.with(members[i], members[i+1])
+	}
+	return o
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+func changed(pairs ...string) func(object, object) (object, object) {
+	return func(header, claims object) (object, object) {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i+1] == "" {
+				claims = claims.without(pairs[i])
+			} else {
+				claims = claims.with(pairs[i], pairs[i+1])
+			}
+		}
+		return header, claims
+	}
+}
+
+func typed(typ string) func(object, object) (object, object) {
+	return func(header, claims object) (object, object) { return header.with("typ", strconv.Quote(typ)), claims }
+}
+
+const (
+	tenantGUID = "11111111-2222-3333-4444-555555555555"
+	otherGUID  = "99999999-2222-3333-4444-555555555555"
+)
+
+func providers() []provider {
+	return []provider{
+		{
+			name:        "Keycloak",
+			cfg:         token.Keycloak("https://sso.example.com/realms/acme/"),
+			audience:    "orders",
+			metadataURL: "https://sso.example.com/realms/acme/.well-known/openid-configuration",
+			metadata: object{
+				"issuer", `"https://sso.example.com/realms/acme"`, "token_endpoint", `"https://sso.example.com/realms/acme/protocol/openid-connect/token"`,
+				"jwks_uri", `"https://sso.example.com/realms/acme/protocol/openid-connect/certs"`, "mtls_endpoint_aliases", `{"token_endpoint":"https://sso.example.com/t"}`,
+			},
+			jwks: func(t testing.TB) string { // a signature key and an encryption key, each with a certificate
+				return jwks(
+					rsKey(t, "kid", `"enc-1"`, "alg", `"RSA-OAEP"`, "use", `"enc"`, "x5c", `["AA=="]`, "x5t", `"AA"`),
+					rsKey(t, "kid", `"kid-1"`, "alg", `"RS256"`, "use", `"sig"`, "x5c", `["AA=="]`, "x5t", `"AA"`, "x5t#S256", `"AA"`),
+				)
+			},
+			header: object{"alg", `"RS256"`, "typ", `"JWT"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"exp", number(iat + 300), "iat", number(iat), "auth_time", number(iat - 60), "jti", `"onrtac:0b7c0f2e"`,
+					"iss", `"https://sso.example.com/realms/acme"`, "aud", `["orders","account"]`, "sub", `"f1b0"`, "typ", `"Bearer"`, "azp", `"web"`, "sid", `"5d3a"`, "acr", `"1"`,
+					"allowed-origins", `["https://shop.example.com"]`, "realm_access", `{"roles":["user"]}`, "resource_access", `{"account":{"roles":["view-profile"]}}`,
+					"scope", `"openid profile"`, "email_verified", `true`, "preferred_username", `"jo"`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://sso.example.com/realms/acme", Token: "onrtac:0b7c0f2e", Session: "5d3a", Subject: "f1b0", Client: "web"},
+			bad: map[string]func(object, object) (object, object){
+				"ID token": changed("typ", `"ID"`), "logout token": changed("typ", `"Logout"`), "no typ": changed("typ", ""), "another realm": changed("iss", `"https://sso.example.com/realms/other"`),
+				"no audience mapper": changed("aud", `"account"`), "no client": changed("azp", ""), "its logout+jwt": typed("logout+jwt"),
+			},
+			wantBad: map[string]error{"another realm": token.ErrIssuer, "no audience mapper": token.ErrAudience, "its logout+jwt": token.ErrType},
+		},
+		{
+			name:        "Keycloak, an older one",
+			cfg:         token.Keycloak("https://sso.example.com/auth/realms/acme"),
+			audience:    "orders",
+			metadataURL: "https://sso.example.com/auth/realms/acme/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://sso.example.com/auth/realms/acme"`, "jwks_uri", `"https://sso.example.com/auth/realms/acme/protocol/openid-connect/certs"`},
+			jwks:        func(t testing.TB) string { return jwks(rsKey(t, "kid", `"kid-1"`, "alg", `"RS256"`, "use", `"sig"`)) },
+			header:      object{"alg", `"RS256"`, "typ", `"JWT"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"exp", number(iat + 300), "iat", number(iat), "nbf", `0`, "jti", `"0b7c"`, "iss", `"https://sso.example.com/auth/realms/acme"`, "aud", `"orders"`,
+					"sub", `"f1b0"`, "typ", `"Bearer"`, "azp", `"web"`, "nonce", `"n"`, "session_state", `"5d3a"`, "scope", `"openid"`,
+				}
+			},
+			want:    revoke.Identity{Issuer: "https://sso.example.com/auth/realms/acme", Token: "0b7c", Session: "5d3a", Subject: "f1b0", Client: "web"},
+			bad:     map[string]func(object, object) (object, object){"refresh token": changed("typ", `"Refresh"`)},
+			wantBad: map[string]error{},
+		},
+		{
+			name:        "Auth0",
+			cfg:         token.Auth0("acme.eu.auth0.com"),
+			lifetime:    24 * time.Hour,
+			audience:    "https://orders.example.com",
+			metadataURL: "https://acme.eu.auth0.com/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://acme.eu.auth0.com/"`, "jwks_uri", `"https://acme.eu.auth0.com/.well-known/jwks.json"`},
+			jwks: func(t testing.TB) string { // the key in use and the next one
+				next := jwk(t, forgeKeys().rsa.Public()).with("n", `"AQAB"`)
+				return jwks(rsKey(t, "alg", `"RS256"`, "use", `"sig"`, "kid", `"kid-1"`, "x5t", `"AA"`, "x5c", `["AA=="]`), next.with("alg", `"RS256"`).with("kid", `"next"`))
+			},
+			header: object{"alg", `"RS256"`, "typ", `"JWT"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"iss", `"https://acme.eu.auth0.com/"`, "sub", `"auth0|5e0f"`, "aud", `["https://orders.example.com","https://acme.eu.auth0.com/userinfo"]`,
+					"iat", number(iat), "exp", number(iat + 86400), "scope", `"openid read:orders"`, "org_id", `"org_1"`, "azp", `"web"`, "permissions", `["read:orders"]`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://acme.eu.auth0.com/", Subject: "auth0|5e0f", Client: "web", Tenant: "org_1"},
+			bad: map[string]func(object, object) (object, object){
+				"ID token":                changed("aud", `"web"`, "nonce", `"n"`),
+				"ID token without nonce":  changed("aud", `"web"`),
+				"ID token for the API":    changed("nonce", `"n"`),
+				"issuer without slash":    changed("iss", `"https://acme.eu.auth0.com"`),
+				"no subject":              changed("sub", ""),
+				"for userinfo alone":      changed("aud", `"https://acme.eu.auth0.com/userinfo"`),
+				"of another tenant of it": changed("iss", `"https://evil.eu.auth0.com/"`),
+			},
+			wantBad: map[string]error{
+				"ID token without nonce": token.ErrAudience, "issuer without slash": token.ErrIssuer, "for userinfo alone": token.ErrAudience, "of another tenant of it": token.ErrIssuer,
+			},
+		},
+		{
+			name:        "Auth0, RFC 9068 profile",
+			cfg:         token.Auth0("login.example.com"),
+			audience:    "https://orders.example.com",
+			metadataURL: "https://login.example.com/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://login.example.com/"`, "jwks_uri", `"https://login.example.com/.well-known/jwks.json"`},
+			jwks:        func(t testing.TB) string { return jwks(rsKey(t, "alg", `"RS256"`, "use", `"sig"`, "kid", `"kid-1"`)) },
+			header:      object{"alg", `"RS256"`, "typ", `"at+jwt"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"iss", `"https://login.example.com/"`, "sub", `"web@clients"`, "aud", `"https://orders.example.com"`, "iat", number(iat), "exp", number(iat + 3600), "jti", `"73Wa"`, "client_id", `"web"`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://login.example.com/", Token: "73Wa", Subject: "web@clients", Client: "web"},
+		},
+		{
+			name:        "Cognito",
+			cfg:         token.Cognito("eu-central-1", "eu-central-1_AbCdEfGhI"),
+			audience:    "7abc",
+			metadataURL: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI"`, "jwks_uri", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI/.well-known/jwks.json"`},
+			jwks: func(t testing.TB) string {
+				return jwks(rsKey(t, "alg", `"RS256"`, "kid", `"kid-1"`, "use", `"sig"`), rsKey(t, "alg", `"RS256"`, "kid", `"id-tokens"`, "use", `"sig"`))
+			},
+			header: object{"kid", `"kid-1"`, "alg", `"RS256"`},
+			claims: func(iat int64) object {
+				return object{
+					"sub", `"aaaa"`, "device_key", `"d"`, "cognito:groups", `["admin"]`, "iss", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI"`,
+					"version", `2`, "client_id", `"7abc"`, "origin_jti", `"o-1"`, "event_id", `"e"`, "token_use", `"access"`, "scope", `"aws.cognito.signin.user.admin"`,
+					"auth_time", number(iat), "exp", number(iat + 3600), "iat", number(iat), "jti", `"j-1"`, "username", `"jo"`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI", Token: "j-1", Session: "o-1", Subject: "aaaa", Client: "7abc"},
+			bad: map[string]func(object, object) (object, object){
+				"ID token":              changed("client_id", "", "aud", `"7abc"`, "token_use", `"id"`),
+				"ID token without use":  changed("client_id", "", "aud", `"7abc"`, "token_use", ""),
+				"of another client":     changed("client_id", `"8xyz"`),
+				"for another resource":  changed("aud", `"https://other.example.com"`),
+				"of another pool":       changed("iss", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Other"`),
+				"of a pool elsewhere":   changed("iss", `"https://cognito-idp.us-east-1.amazonaws.com/eu-central-1_AbCdEfGhI"`),
+				"longer than an hour":   changed("exp", "4102444800"),
+				"a number for a client": changed("client_id", "7"),
+			},
+			wantBad: map[string]error{
+				"of another client": token.ErrAudience, "for another resource": token.ErrAudience, "of another pool": token.ErrIssuer, "of a pool elsewhere": token.ErrIssuer, "longer than an hour": token.ErrLifetime,
+			},
+		},
+		{
+			name:        "Entra",
+			cfg:         token.Entra(tenantGUID),
+			lifetime:    2 * time.Hour,
+			audience:    "api-guid",
+			metadataURL: "https://login.microsoftonline.com/" + tenantGUID + "/v2.0/.well-known/openid-configuration",
+			metadata: object{
+				"issuer", `"https://login.microsoftonline.com/` + tenantGUID + `/v2.0"`, "jwks_uri", `"https://login.microsoftonline.com/` + tenantGUID + `/discovery/v2.0/keys"`,
+				"cloud_instance_name", `"microsoftonline.com"`, "tenant_region_scope", `"EU"`,
+			},
+			jwks: func(t testing.TB) string { // without alg, each with its issuer
+				return jwks(
+					rsKey(t, "use", `"sig"`, "kid", `"kid-1"`, "x5t", `"kid-1"`, "x5c", `["AA=="]`, "issuer", `"https://login.microsoftonline.com/{tenantid}/v2.0"`, "cloud_instance_name", `"microsoftonline.com"`),
+					rsKey(t, "use", `"sig"`, "kid", `"kid-2"`, "issuer", `"https://login.microsoftonline.com/`+otherGUID+`/v2.0"`),
+				)
+			},
+			header: object{"typ", `"JWT"`, "alg", `"RS256"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"aud", `"api-guid"`, "iss", `"https://login.microsoftonline.com/` + tenantGUID + `/v2.0"`, "iat", number(iat), "nbf", number(iat), "exp", number(iat + 5399),
+					"aio", `"x"`, "azp", `"web"`, "azpacr", `"0"`, "name", `"Jo"`, "oid", `"o"`, "rh", `"x"`, "scp", `"orders.read orders.write"`, "sub", `"pairwise"`, "tid", `"` + tenantGUID + `"`, "uti", `"u-1"`, "ver", `"2.0"`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://login.microsoftonline.com/" + tenantGUID + "/v2.0", Token: "u-1", Subject: "pairwise", Client: "web", Tenant: tenantGUID},
+			bad: map[string]func(object, object) (object, object){
+				"ID token":              changed("azp", "", "scp", ""),
+				"ID token with nonce":   changed("nonce", `"n"`),
+				"version 1.0":           changed("iss", `"https://sts.windows.net/`+tenantGUID+`/"`, "ver", `"1.0"`, "azp", "", "appid", `"web"`),
+				"version 1.0, same iss": changed("ver", `"1.0"`),
+				"of another tenant":     changed("iss", `"https://login.microsoftonline.com/`+otherGUID+`/v2.0"`, "tid", `"`+otherGUID+`"`),
+				"for Graph":             changed("aud", `"00000003-0000-0000-c000-000000000000"`),
+				"another tenant's key":  func(h, c object) (object, object) { return h.with("kid", `"kid-2"`), c },
+			},
+			wantBad: map[string]error{"of another tenant": token.ErrIssuer, "for Graph": token.ErrAudience, "another tenant's key": token.ErrUnknownKey},
+		},
+		{
+			name:        "Google",
+			cfg:         token.Google(),
+			audience:    "https://orders.example.com",
+			metadataURL: "https://accounts.google.com/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://accounts.google.com"`, "jwks_uri", `"https://www.googleapis.com/oauth2/v3/certs"`},
+			jwks: func(t testing.TB) string {
+				return jwks(rsKey(t, "use", `"sig"`, "alg", `"RS256"`, "kid", `"kid-1"`), rsKey(t, "use", `"sig"`, "alg", `"RS256"`, "kid", `"kid-2"`))
+			},
+			header: object{"alg", `"RS256"`, "kid", `"kid-1"`, "typ", `"JWT"`},
+			claims: func(iat int64) object {
+				return object{
+					"iss", `"https://accounts.google.com"`, "azp", `"svc"`, "aud", `"https://orders.example.com"`, "sub", `"1100"`, "hd", `"example.com"`, "email", `"jo@example.com"`,
+					"email_verified", `true`, "at_hash", `"x"`, "iat", number(iat), "exp", number(iat + 3600),
+				}
+			},
+			want: revoke.Identity{Issuer: "https://accounts.google.com", Subject: "1100", Client: "svc", Tenant: "example.com"},
+			bad: map[string]func(object, object) (object, object){
+				"for another client":     changed("aud", `"other.apps.googleusercontent.com"`),
+				"issuer without scheme":  changed("iss", `"accounts.google.com"`),
+				"by a service account":   changed("iss", `"svc@project.iam.gserviceaccount.com"`),
+				"no user":                changed("sub", ""),
+				"a SET of Cross-Account": typed("secevent+jwt"),
+			},
+			wantBad: map[string]error{
+				"for another client": token.ErrAudience, "issuer without scheme": token.ErrIssuer, "by a service account": token.ErrIssuer, "a SET of Cross-Account": token.ErrType,
+			},
+		},
+	}
+}
+
+func TestProviders(t *testing.T) {
+	forgeKeys()
+	for _, p := range providers() {
+		t.Run(p.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testProvider(t, p) })
+		})
+	}
+}
+
+func testProvider(t *testing.T, p provider) {
+	w := new(web)
+	w.set(p.metadataURL, jsonHandler(p.metadata.String(), "Cache-Control", "public, max-age=3600"))
+	for i := 0; i < len(p.metadata); i += 2 {
+		if p.metadata[i] == "jwks_uri" {
+			uri, _ := strconv.Unquote(p.metadata[i+1])
+			w.set(uri, jsonHandler(p.jwks(t), "Cache-Control", "public, max-age=22000, must-revalidate"))
+		}
+	}
+	keys, err := token.Discover(t.Context(), p.cfg.Issuer, token.RemoteKeysConfig{Algorithms: p.cfg.Algorithms, Transport: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+
+	list := localList(t, revoke.Config{TokenLifetime: p.lifetime})
+	cfg := p.cfg
+	cfg.Audiences, cfg.Keys, cfg.Revocations = []string{p.audience}, keys, list
+	v, err := token.NewVerifier(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs := rsSigner(t, "kid-1")
+	now := time.Now().Unix()
+	raw := rs.forge(p.header, p.claims(now))
+	c, err := v.Verify(t.Context(), raw)
+	if err != nil {
+		t.Fatalf("%v; keys %+v", err, keys.Status())
+	}
+	got := c.Identity()
+	if len(got.Key) != 43 || got.IssuedAt.Unix() != now {
+		t.Errorf("identity %+v", got)
+	}
+	got.Key, got.IssuedAt, got.ExpiresAt = "", time.Time{}, time.Time{}
+	if got != p.want {
+		t.Errorf("identity %+v, want %+v", got, p.want)
+	}
+	for name, change := range p.bad {
+		want := p.wantBad[name]
+		if want == nil {
+			want = token.ErrClaims
+			if name == "version 1.0" {
+				want = token.ErrInvalidToken
+			}
+		}
+		if c, err := v.Verify(t.Context(), rs.forge(change(p.header, p.claims(now)))); c != nil || !errors.Is(err, want) {
+			t.Errorf("%s: error %v, want %v", name, err, want)
+		}
+	}
+	// A verifier without the Profile accepts nothing but RFC 9068.
+	strict := cfg
+	strict.Profile = token.Profile{}
+	if s, err := token.NewVerifier(strict); err != nil {
+		t.Error(err)
+	} else if _, err := s.Verify(t.Context(), raw); (err == nil) != (p.name == "Auth0, RFC 9068 profile") {
+		t.Errorf("without the Profile: error %v", err)
+	}
+	apply(t, list, revoke.Event{Kind: revoke.Subject, Issuer: p.cfg.Issuer, Value: p.want.Subject})
+	if _, err := v.Verify(t.Context(), raw); !errors.Is(err, revoke.ErrRevoked) {
+		t.Errorf("after its user was banned: error %v", err)
+	}
+}
+
+// A tenant's name instead of its GUID is no issuer: nothing is ever accepted.
+func TestEntraCommon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := new(web)
+		w.set("https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration", jsonHandler(metadata("https://login.microsoftonline.com/{tenantid}/v2.0", "https://login.microsoftonline.com/common/discovery/v2.0/keys").String()))
+		w.set("https://login.microsoftonline.com/common/discovery/v2.0/keys", keysAt(t, "k"))
+		keys := discover(t, w, token.Entra("common").Issuer)
+		defer keys.Close()
+		find(t, keys, "k", token.ErrKeysUnavailable)
+	})
+}
+
+func ExampleKeycloak() {
+	cfg := token.Keycloak("https://sso.example.com/realms/acme")
+	ctx, cancel := background()
+	defer cancel()
+	list, err := revoke.NewList(revoke.Config{Local: true}) // package bus feeds one over NATS
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	keys, err := token.Discover(ctx, cfg.Issuer, token.RemoteKeysConfig{Algorithms: cfg.Algorithms, Transport: new(web)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer keys.Close()
+	cfg.Audiences, cfg.Keys, cfg.Revocations = []string{"orders"}, keys, list
+	verifier, err := token.NewVerifier(cfg)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = verifier.Middleware
+	fmt.Println(cfg.Issuer, keys.Status().Usable) // nobody answers here: 503 until somebody does
+	// Output: https://sso.example.com/realms/acme false
+}

@@ -1,0 +1,146 @@
+package token_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A fetch that failed long ago says nothing of the server now: a key that was
+// withdrawn since stops verifying at the first look-up after a long time.
+func TestRemoteKeysOldFailure(t *testing.T) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+		old := ring.Active().ID()
+		time.Sleep(5 * time.Minute)
+		s.answer(status(500))
+		find(t, keys, old, nil) // starts a fetch, which fails
+		s.fetches()
+		if _, err := ring.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := ring.Remove(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		s.answer(ring)
+		time.Sleep(50 * time.Minute) // within MaxAge
+		find(t, keys, old, token.ErrUnknownKey)
+		find(t, keys, ring.Active().ID(), nil)
+	})
+}
+
+// A server that hangs costs a look-up that has a key at hand two seconds, not its
+// request.
+func TestRemoteKeysHangingServer(t *testing.T) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+		s.answer(nil)
+		time.Sleep(30 * time.Minute) // not used for long, so that the look-up waits
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		began := time.Now()
+		if key, err := keys.Lookup(ctx, ring.Active().ID(), token.EdDSA); key == nil || err != nil {
+			t.Errorf("a key at hand: %v, %v", key, err)
+		}
+		if d := time.Since(began); d != 2*time.Second {
+			t.Errorf("waited %s", d)
+		}
+		// Without one it waits as long as it may.
+		if _, err := keys.Lookup(ctx, "another", token.EdDSA); !errors.Is(err, token.ErrKeysUnavailable) {
+			t.Errorf("no key at hand: %v", err)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+// The URL's query may be a secret: no error and no log line holds it (invariant 10).
+func TestRemoteKeysHideTheQuery(t *testing.T) {
+	var logged bytes.Buffer
+	for name, rt := range map[string]transport{
+		"error":  func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF },
+		"status": func(r *http.Request) (*http.Response, error) { return answer(r, status(500)), nil },
+		"panic":  func(*http.Request) (*http.Response, error) { panic("of the caller's own") },
+	} {
+		keys, err := token.RemoteKeys(t.Context(), "https://keys.example.com/jwks?api_key=hunter2", token.RemoteKeysConfig{
+			Transport: rt, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = keys.Lookup(t.Context(), "x", token.EdDSA)
+		if !errors.Is(err, token.ErrKeysUnavailable) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if s := keys.Status().URL; s != "https://keys.example.com/jwks" {
+			t.Errorf("%s: status shows %q", name, s)
+		}
+		keys.Close()
+	}
+	if s := logged.String(); strings.Contains(s, "hunter2") || !strings.Contains(s, "https://keys.example.com/jwks") {
+		t.Errorf("logged %s", s)
+	}
+}
+
+func answer(r *http.Request, h http.Handler) *http.Response {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	resp := w.Result()
+	resp.Request = r
+	return resp
+}
+
+// An endless body is given up at the bound, not at the time limit.
+func TestRemoteKeysBodyIsBounded(t *testing.T) {
+	body := &endless{}
+	keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: body, Request: r}, nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	if body.read == 0 || body.read > 512<<10 || !body.closed {
+		t.Errorf("read %d bytes, closed %v", body.read, body.closed)
+	}
+}
+
+type endless struct {
+	read   int
+	closed bool
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read > 64<<20 {
+		return 0, io.EOF // or a broken bound would eat the machine
+	}
+	for i := range p {
+		p[i] = ' '
+	}
+	e.read += len(p)
+	return len(p), nil
+}
+
+func (e *endless) Close() error {
+	e.closed = true
+	return nil
+}
+
+func TestRemoteKeysNilContext(t *testing.T) {
+	var none context.Context
+	if _, err := token.RemoteKeys(none, jwksURL, token.RemoteKeysConfig{}); err == nil {
+		t.Error("a nil context is taken")
+	}
+}

@@ -1,0 +1,80 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// RequireScope accepts only tokens whose scope holds all of scopes. Others are
+// refused with [ErrInsufficientScope], by the Middleware with 403 and a challenge
+// that names scopes (RFC 6750 section 3.1). Options add up. A value that is no scope-token
+// (RFC 6749 section 3.3), or none at all, accepts nothing.
+func RequireScope(scopes ...string) VerifyOption {
+	return func(c *verifyCall) {
+		if len(scopes) == 0 || slices.ContainsFunc(scopes, isNoScopeToken) {
+			c.fail(errors.New("RequireScope without a scope-token, or with what is none"))
+		}
+		c.scopes = append(c.scopes, scopes...)
+	}
+}
+
+// RequireFresh accepts only tokens whose user was authenticated within maxAge, by
+// auth_time, widened by the verifier's Leeway. Others, and those without auth_time,
+// are refused with [ErrInsufficientAuthentication], by the Middleware with 401 and a
+// challenge that names max_age, so that the client can ask for a new login (RFC
+// 9470). maxAge counts in whole seconds; below one it accepts nothing.
+func RequireFresh(maxAge time.Duration) VerifyOption {
+	return func(c *verifyCall) {
+		if maxAge < time.Second {
+			c.fail(errors.New("RequireFresh with less than a second"))
+		}
+		if maxAge = maxAge.Truncate(time.Second); c.maxAge == 0 || maxAge < c.maxAge {
+			c.maxAge = maxAge
+		}
+	}
+}
+
+// RequireACR accepts only tokens whose acr is one of values, in order of preference.
+// Others are refused as those of [RequireFresh] are, with acr_values in the
+// challenge. Of several options the last holds. A value that acr_values could not
+// carry, or none at all, accepts nothing.
+func RequireACR(values ...string) VerifyOption {
+	return func(c *verifyCall) {
+		if len(values) == 0 || slices.ContainsFunc(values, isNoScopeToken) {
+			c.fail(errors.New("RequireACR without a value, or with one that acr_values cannot carry"))
+		}
+		c.acr = slices.Clone(values)
+	}
+}
+
+// isNoScopeToken reports whether s is not a scope-token (RFC 6749 section 3.3).
+func isNoScopeToken(s string) bool {
+	return s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
+}
+
+// sufficient says whether an acceptable token is good for this call.
+func (v *Verifier) sufficient(c *Claims, call *verifyCall, now int64) error {
+	for _, s := range call.scopes {
+		if !slices.Contains(c.scopes, s) {
+			return fmt.Errorf("token: %w", ErrInsufficientScope)
+		}
+	}
+	if call.maxAge != 0 {
+		age := now - c.authTime.ms
+		switch {
+		case !c.authTime.set:
+			return fmt.Errorf("token: %w: no auth_time", ErrInsufficientAuthentication)
+		case age > call.maxAge.Milliseconds()+v.leeway:
+			return fmt.Errorf("token: %w: auth_time is too long ago", ErrInsufficientAuthentication)
+		case age < -v.leeway: // it would stay fresh for ever
+			return fmt.Errorf("token: %w: auth_time lies in the future", ErrInsufficientAuthentication)
+		}
+	}
+	if call.acr != nil && !slices.Contains(call.acr, c.acr) {
+		return fmt.Errorf("token: %w: acr", ErrInsufficientAuthentication)
+	}
+	return nil
+}

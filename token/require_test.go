@@ -1,0 +1,304 @@
+package token_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// C11, C14: RFC 6750 section 3.1 and RFC 9470 section 3.
+func TestRequirements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		synctestTable(t)
+	})
+}
+
+func synctestTable(t *testing.T) {
+	now := time.Now()
+	type change func(*token.IssueRequest)
+	scope := func(s ...string) change { return func(r *token.IssueRequest) { r.Scope = s } }
+	login := func(age time.Duration, acr string) change {
+		return func(r *token.IssueRequest) { r.AuthTime, r.ACR = now.Add(-age), acr }
+	}
+	fresh := token.RequireFresh(5 * time.Minute)
+	const realm = `Bearer realm="orders"`
+	for _, x := range []struct {
+		name      string
+		opts      []token.VerifyOption
+		change    change
+		status    int
+		challenge string
+	}{
+		{"a scope", []token.VerifyOption{token.RequireScope("a")}, scope("b", "a"), 200, ""},
+		{"a scope missing", []token.VerifyOption{token.RequireScope("a")}, scope("b", "ab", "A"), 403, realm + `, error="insufficient_scope", scope="a"`},
+		{"no scope at all", []token.VerifyOption{token.RequireScope("a")}, scope(), 403, realm + `, error="insufficient_scope", scope="a"`},
+		{"one of two scopes", []token.VerifyOption{token.RequireScope("a", "b")}, scope("a"), 403, realm + `, error="insufficient_scope", scope="a b"`},
+		{"two options", []token.VerifyOption{token.RequireScope("a"), token.RequireScope("b")}, scope("a"), 403, realm + `, error="insufficient_scope", scope="a b"`},
+		{"both", []token.VerifyOption{token.RequireScope("a"), token.RequireScope("b")}, scope("a", "b"), 200, ""},
+		{"fresh", []token.VerifyOption{fresh}, login(5*time.Minute+time.Minute, ""), 200, ""}, // the leeway is a minute
+		{"not fresh", []token.VerifyOption{fresh}, login(6*time.Minute+time.Second, ""), 401, realm + `, error="insufficient_user_authentication", max_age="300"`},
+		{"no auth_time", []token.VerifyOption{fresh}, scope("a"), 401, realm + `, error="insufficient_user_authentication", max_age="300"`},
+		{"auth_time in the future", []token.VerifyOption{fresh}, login(-62*time.Second, ""), 401, realm + `, error="insufficient_user_authentication", max_age="300"`},
+		{"the shorter of two", []token.VerifyOption{fresh, token.RequireFresh(time.Second + time.Millisecond)}, login(2*time.Minute, ""), 401, realm + `, error="insufficient_user_authentication", max_age="1"`},
+		{"acr", []token.VerifyOption{token.RequireACR("gold", "silver")}, login(time.Hour, "silver"), 200, ""},
+		{"another acr", []token.VerifyOption{token.RequireACR("gold", "silver")}, login(0, "bronze"), 401, realm + `, error="insufficient_user_authentication", acr_values="gold silver"`},
+		{"no acr", []token.VerifyOption{token.RequireACR("gold")}, login(0, ""), 401, realm + `, error="insufficient_user_authentication", acr_values="gold"`},
+		{"acr, but not fresh", []token.VerifyOption{token.RequireACR("gold"), fresh}, login(time.Hour, "gold"), 401, realm + `, error="insufficient_user_authentication", acr_values="gold", max_age="300"`},
+		{"scope comes before freshness", []token.VerifyOption{fresh, token.RequireScope("a")}, login(time.Hour, ""), 403, realm + `, error="insufficient_scope", scope="a"`},
+	} {
+		a := newAPI(t, nil, x.opts...)
+		q := request()
+		q.Scope = nil
+		x.change(&q)
+		raw := issue(t, a.issuer, q).Token()
+		r := a.get("/", "Bearer "+raw)
+		if r.StatusCode != x.status || r.Header.Get("WWW-Authenticate") != x.challenge {
+			t.Errorf("%s: %d %q; want %d %q", x.name, r.StatusCode, r.Header.Get("WWW-Authenticate"), x.status, x.challenge)
+		}
+		if x.challenge != "" && (!bodyFits(body(t, r), x.challenge) || r.Header.Get("Cache-Control") != "no-store") {
+			t.Errorf("%s: %v", x.name, r.Header)
+		}
+		if r := a.get("/", "Bearer "+raw+"x"); !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), `"invalid_token"`) {
+			t.Errorf("%s: a bad token is told %q", x.name, r.Header.Get("WWW-Authenticate"))
+		}
+		if leak := leaks(a.logged.String(), raw); leak != "" {
+			t.Errorf("%s: the log holds %q (invariant 10)", x.name, leak)
+		}
+	}
+}
+
+// A demand that cannot be met is heard of when the route is built; Verify accepts
+// nothing under it.
+func TestDemandsThatCannotTakeEffect(t *testing.T) {
+	ring := newRing(t, token.KeyringConfig{})
+	v := ringVerifier(t, ring, token.EdDSA)
+	q := request()
+	q.Scope, q.AuthTime, q.ACR = []string{"a"}, time.Now(), "a b"
+	raw := issue(t, newIssuer(t, ring, nil), q).Token()
+	panics := func(o token.VerifyOption) (panicked bool) {
+		defer func() { panicked = recover() != nil }()
+		v.Middleware(http.NotFoundHandler(), o)
+		return
+	}
+	for name, o := range map[string]token.VerifyOption{
+		"no scope": token.RequireScope(), "no scope-token": token.RequireScope(`a"b`), "an empty scope": token.RequireScope(""),
+		"one no scope-token": token.RequireScope("a", "a b"), "no acr": token.RequireACR(), "acr with a blank": token.RequireACR("a b"),
+		"no max age": token.RequireFresh(0), "a negative max age": token.RequireFresh(-time.Hour), "less than a second": token.RequireFresh(time.Second - 1),
+	} {
+		if c, err := v.Verify(t.Context(), raw, o); c != nil || !errors.Is(err, token.ErrUnavailable) || !panics(o) {
+			t.Errorf("%s: claims %v, error %v", name, c, err)
+		}
+	}
+	for name, o := range map[string]token.VerifyOption{"scope": token.RequireScope("a"), "fresh": token.RequireFresh(time.Minute), "nil": nil} {
+		if _, err := v.Verify(t.Context(), raw, o); err != nil || panics(o) {
+			t.Errorf("the good twin %s: error %v", name, err)
+		}
+	}
+}
+
+// A revoked token is told that it is invalid, not what else it would need.
+func TestRevokedComesBeforeInsufficient(t *testing.T) {
+	list := localList(t, revoke.Config{})
+	a := newAPI(t, func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = list, false }, token.RequireScope("admin"))
+	issued := issue(t, a.issuer, request())
+	if r := a.get("/", "Bearer "+issued.Token()); r.StatusCode != 403 {
+		t.Errorf("the good twin: %d", r.StatusCode)
+	}
+	event, err := revoke.TokenOf(issued.Claims().Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, list, event)
+	if r := a.get("/", "Bearer "+issued.Token()); r.StatusCode != 401 {
+		t.Errorf("revoked: %d", r.StatusCode)
+	}
+}
+
+// Recheck finds what changed since Verify.
+func TestRecheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := localList(t, revoke.Config{})
+		ring := newRing(t, token.KeyringConfig{})
+		i := newIssuer(t, ring, nil)
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
+		})
+		accepted := func(change func(*token.IssueRequest)) *token.Claims {
+			r := request()
+			if change != nil {
+				change(&r)
+			}
+			c, err := v.Verify(t.Context(), issue(t, i, r).Token())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		c := accepted(nil)
+		if err := v.Recheck(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Recheck(t.Context(), c, token.RequireScope("admin")); !errors.Is(err, token.ErrInsufficientScope) {
+			t.Errorf("scope: error %v", err)
+		}
+		for name, c := range map[string]*token.Claims{"nil": nil, "zero": {}, "never verified": issue(t, i, request()).Claims()} {
+			if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrInvalidToken) {
+				t.Errorf("%s: error %v", name, err)
+			}
+		}
+		old := ring.Active().ID()
+		if _, err := ring.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Recheck(t.Context(), c); err != nil {
+			t.Errorf("after a rotation: %v", err)
+		}
+		if err := ring.Remove(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrUnknownKey) {
+			t.Errorf("after its key was removed: error %v", err)
+		}
+		c = accepted(func(r *token.IssueRequest) { r.Session = "one" })
+		time.Sleep(10 * time.Minute)
+		if err := v.Recheck(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Session, Value: c.SessionID()})
+		if err := v.Recheck(t.Context(), c); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("revoked: error %v", err)
+		}
+		c = accepted(func(r *token.IssueRequest) { r.Session = "another" })
+		time.Sleep(17 * time.Minute)
+		if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrExpired) {
+			t.Errorf("expired: error %v", err)
+		}
+	})
+}
+
+// A kid that names another key by now is no key of the token's.
+func TestRecheckReplacedKey(t *testing.T) {
+	one, two := edSigner(t, "k", forgeKeys().ed), edSigner(t, "k", newEd(t))
+	current := one
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms = []token.Algorithm{token.EdDSA}
+		c.Keys = keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) { return current.key, nil })
+	})
+	c, err := v.Verify(t.Context(), one.forge(one.header(), goodClaims(time.Now())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Recheck(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+	current = two
+	if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrUnknownKey) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func newEd(t testing.TB) ed25519.PrivateKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private
+}
+
+// One Middleware around all, another around a route: a proof is used once, and the
+// route's own demands hold.
+func TestNestedMiddleware(t *testing.T) {
+	list := localList(t, revoke.Config{})
+	ring := newRing(t, token.KeyringConfig{})
+	i := newIssuer(t, ring, nil)
+	d := newDPoP(t, nil)
+	config := func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, ring, d
+		c.Revocations, c.InsecureNoRevocations = list, false
+	}
+	v, stranger := forgedVerifier(t, config), forgedVerifier(t, func(c *token.VerifierConfig) { config(c); c.Audiences = []string{"billing"} })
+	ok := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := token.FromContext(r.Context())
+		io.WriteString(w, c.Subject())
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/orders", v.Middleware(ok, token.RequireScope("orders:read")))
+	mux.Handle("/admin", v.Middleware(ok, token.RequireScope("admin")))
+	mux.Handle("/revoking", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := token.FromContext(r.Context())
+		apply(t, list, revoke.Event{Issuer: c.Issuer(), Kind: revoke.Token, Value: c.ID()})
+		v.Middleware(ok).ServeHTTP(w, r)
+	}))
+	mux.Handle("/billing", stranger.Middleware(ok))
+	mux.Handle("/other", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Authorization", "Bearer opaque")
+		v.Middleware(ok).ServeHTTP(w, r)
+	}))
+	strict := forgedVerifier(t, func(c *token.VerifierConfig) { config(c); c.RequireBinding = true })
+	mux.Handle("/strict", strict.Middleware(ok))
+	h := v.Middleware(mux)
+	bearer := httptest.NewRequest("GET", "/strict", nil)
+	bearer.Header.Set("Authorization", "Bearer "+issue(t, i, request()).Token())
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, bearer); w.Code != 401 {
+		t.Errorf("a verifier that asks for more than the one around it: %d", w.Code)
+	}
+	p := edProver(t)
+	for path, want := range map[string]int{"/orders": 200, "/admin": 403, "/revoking": 401, "/billing": 401, "/other": 401} {
+		q := request()
+		q.Scope, q.Binding.KeyThumbprint = []string{"orders:read"}, p.jkt
+		raw := issue(t, i, q).Token()
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("Authorization", "DPoP "+raw)
+		r.Header.Set("DPoP", p.forge(p.header(), p.claims(raw).with("htu", `"`+proofBase+path+`"`)))
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s: %d, want %d: %v", path, w.Code, want, w.Header())
+		}
+	}
+}
+
+// N44, C12: a token in a form is none, and where the form was read already it is told.
+func TestTokenInForm(t *testing.T) {
+	a := newAPI(t, nil)
+	raw := issue(t, a.issuer, request()).Token()
+	post := func(parse bool, header string) int {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(url.Values{"access_token": {raw}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if header != "" {
+			r.Header.Set("Authorization", header)
+		}
+		if parse {
+			if err := r.ParseForm(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w := httptest.NewRecorder()
+		a.h.ServeHTTP(w, r)
+		return w.Code
+	}
+	if code := post(false, ""); code != 401 {
+		t.Errorf("in the body: %d", code)
+	}
+	for _, header := range []string{"", "Bearer " + raw} {
+		if code := post(true, header); code != 400 {
+			t.Errorf("in a form that was read: %d", code)
+		}
+	}
+	if code := post(false, "Bearer "+raw); code != 200 { // the header alone counts
+		t.Errorf("the good twin: %d", code)
+	}
+}
