@@ -79,7 +79,10 @@ var importKeys = sync.OnceValue(func() (k struct{ p384, p521 *ecdsa.PrivateKey }
 // with the public half that went in.
 func TestParseSigningKey(t *testing.T) {
 	k, more := forgeKeys(), importKeys()
-	pkcs8 := func(key any) string { der, err := x509.MarshalPKCS8PrivateKey(key); return pemOf("PRIVATE KEY", der, err) }
+	pkcs8 := func(key any) string {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		return pemOf("PRIVATE KEY", der, err)
+	}
 	sec1 := func(key *ecdsa.PrivateKey) string {
 		der, err := x509.MarshalECPrivateKey(key)
 		return pemOf("EC PRIVATE KEY", der, err)
@@ -154,7 +157,10 @@ func TestParseSigningKey(t *testing.T) {
 
 func TestParseSigningKeyRefuses(t *testing.T) {
 	k := forgeKeys()
-	pkcs8 := func(key any) string { der, err := x509.MarshalPKCS8PrivateKey(key); return pemOf("PRIVATE KEY", der, err) }
+	pkcs8 := func(key any) string {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		return pemOf("PRIVATE KEY", der, err)
+	}
 	good := pkcs8(k.ed)
 	goodDER, _ := x509.MarshalPKCS8PrivateKey(k.ed)
 	pkix, _ := x509.MarshalPKIXPublicKey(k.ec.Public())
