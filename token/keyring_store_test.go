@@ -1,0 +1,289 @@
+package token_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A hookedStore lets a test into each call.
+type hookedStore struct {
+	token.KeyStore
+	load func() error
+	save func(save func() error) error
+}
+
+func (h *hookedStore) Load(ctx context.Context) ([]byte, string, error) {
+	if h.load != nil {
+		if err := h.load(); err != nil {
+			return nil, "", err
+		}
+	}
+	return h.KeyStore.Load(ctx)
+}
+
+func (h *hookedStore) Save(ctx context.Context, blob []byte, revision string) error {
+	if h.save != nil {
+		return h.save(func() error { return h.KeyStore.Save(ctx, blob, revision) })
+	}
+	return h.KeyStore.Save(ctx, blob, revision)
+}
+
+// A lastWriteWins is a store that ignores the revision.
+type lastWriteWins struct{ token.MemoryStore }
+
+func (l *lastWriteWins) Save(ctx context.Context, blob []byte, _ string) error {
+	_, revision, err := l.Load(ctx)
+	if err != nil {
+		return err
+	}
+	return l.MemoryStore.Save(ctx, blob, revision)
+}
+
+// One instance removes a key while another's change is under way: neither is lost,
+// and the other decides anew. Without compare-and-set the removed key is back.
+func TestKeyringConflict(t *testing.T) {
+	for name, store := range map[string]token.KeyStore{"compare-and-set": new(token.MemoryStore), "without": new(lastWriteWins)} {
+		synctest.Test(t, func(t *testing.T) {
+			one := openRing(t, store, token.KeyringConfig{})
+			time.Sleep(36 * time.Hour)
+			if _, err := one.Rotate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			retired := states(one, token.KeyRetired)[0]
+			slow := &hookedStore{KeyStore: store}
+			two := openRing(t, slow, token.KeyringConfig{})
+			under := false
+			slow.save = func(save func() error) error {
+				if !under {
+					under = true
+					if err := one.Remove(t.Context(), retired); err != nil {
+						t.Error(err)
+					}
+				}
+				return save()
+			}
+			next, err := two.Rotate(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if next.ID() != states(two, token.KeyAnnounced)[0] {
+				t.Errorf("%s: it rotated to %s", name, next.ID())
+			}
+			time.Sleep(time.Minute)
+			back := len(states(one, token.KeyRetired)) > 0
+			if back != (name == "without") {
+				t.Errorf("%s: the removed key is back: %v", name, back)
+			}
+		})
+	}
+}
+
+// A store that takes its time: what is saved counts from when it was seen there, not
+// from when it was sent.
+func TestKeyringCountsFromWhatWasSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &hookedStore{KeyStore: new(token.MemoryStore)}
+		var saved time.Time
+		store.save = func(save func() error) error {
+			time.Sleep(9 * time.Second)
+			err := save()
+			saved = time.Now()
+			time.Sleep(500 * time.Millisecond)
+			return err
+		}
+		ring := openRing(t, store, token.KeyringConfig{})
+		time.Sleep(36 * time.Hour)
+		for range 2 {
+			before := time.Now()
+			if err := ring.Remove(t.Context(), states(ring, token.KeyAnnounced)[0]); err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range ring.Status().Keys {
+				if k.State == token.KeyAnnounced && k.Since.Sub(before) < 9*time.Second {
+					t.Errorf("announced %s after it was sent, and saved at %s", k.Since.Sub(before), saved.Sub(before))
+				}
+			}
+		}
+		time.Sleep(36 * time.Hour)
+		before := time.Now()
+		if _, err := ring.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range ring.Status().Keys {
+			if k.Since.After(before) != (k.Since.Sub(before) >= 9*time.Second) {
+				t.Errorf("%s %s after it was sent", k.State, k.Since.Sub(before))
+			}
+		}
+	})
+}
+
+// Without its store an instance goes on for as long as nobody else can have moved
+// on, then fails as "cannot know", and comes back by itself.
+func TestKeyringWithoutStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		broken := errors.New("disk on fire")
+		store := &hookedStore{KeyStore: new(token.MemoryStore)}
+		var down atomic.Bool
+		store.load = func() error {
+			if down.Load() {
+				return broken
+			}
+			return nil
+		}
+		cfg := token.KeyringConfig{MaxAge: time.Minute, AnnounceFor: time.Hour, Logger: slog.New(slog.NewJSONHandler(&logged, nil))}
+		ring := openRing(t, store, cfg)
+		i, v := newIssuer(t, ring, nil), ringVerifier(t, ring, token.EdDSA)
+		time.Sleep(10 * time.Minute)
+		down.Store(true)
+		last := ring.Status().Loaded
+		time.Sleep(time.Until(last.Add(58*time.Minute - time.Millisecond)))
+		issued := issue(t, i, request())
+		if _, err := v.Verify(t.Context(), issued.Token()); err != nil {
+			t.Error(err)
+		}
+		if s := ring.Status(); !errors.Is(s.Err, broken) || !errors.Is(s.Err, token.ErrKeyStore) || errors.Is(s.Err, token.ErrUnavailable) || !s.Loaded.Equal(last) {
+			t.Errorf("status: %+v", s)
+		}
+		if r := serve(t, ring, "GET", nil); r.StatusCode != 200 {
+			t.Errorf("GET: %d", r.StatusCode)
+		}
+
+		time.Sleep(2 * time.Millisecond)
+		if _, err := i.Issue(t.Context(), request()); !errors.Is(err, token.ErrIssue) || !errors.Is(err, token.ErrKeysUnavailable) {
+			t.Errorf("issue: error %v", err)
+		}
+		if _, err := v.Verify(t.Context(), issued.Token()); !errors.Is(err, token.ErrKeysUnavailable) || errors.Is(err, token.ErrInvalidToken) {
+			t.Errorf("verify: error %v", err)
+		}
+		if r := serve(t, ring, "GET", nil); r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Retry-After") != "30" || body(t, r) != "" {
+			t.Errorf("GET: %d %v", r.StatusCode, r.Header)
+		}
+		if s := ring.Status(); !errors.Is(s.Err, token.ErrKeysUnavailable) {
+			t.Errorf("status: %+v", s)
+		}
+		if _, err := ring.Rotate(t.Context()); !errors.Is(err, broken) {
+			t.Errorf("rotate: error %v", err)
+		}
+		if err := ring.Remove(t.Context(), ring.Active().ID()); !errors.Is(err, broken) {
+			t.Errorf("remove: error %v", err)
+		}
+
+		time.Sleep(time.Minute)
+		down.Store(false)
+		time.Sleep(time.Minute)
+		issue(t, i, request())
+		if s := ring.Status(); s.Err != nil {
+			t.Errorf("status: %+v", s)
+		}
+		for _, want := range []string{"key store fails", "answers again", `"signing":false`} {
+			if !strings.Contains(logged.String(), want) {
+				t.Errorf("nothing logged of %q", want)
+			}
+		}
+	})
+}
+
+// A store that hangs ends with the context of the caller and with Close.
+func TestKeyringStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(stuckStore)
+		store.stuck.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := token.OpenKeyring(ctx, store, token.KeyringConfig{}); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrKeyStore) {
+			t.Errorf("open: error %v", err)
+		}
+		start := time.Now()
+		if _, err := token.OpenKeyring(t.Context(), store, token.KeyringConfig{}); !errors.Is(err, token.ErrKeyStore) || time.Since(start) != 10*time.Second {
+			t.Errorf("open: error %v after %s", err, time.Since(start))
+		}
+		store.stuck.Store(false)
+		ring := openRing(t, store, token.KeyringConfig{})
+		store.stuck.Store(true)
+		time.Sleep(45 * time.Second) // a refresh is under way
+		start = time.Now()
+		for range 2 {
+			if err := ring.Close(); err != nil || time.Since(start) != 0 {
+				t.Errorf("close: error %v after %s", err, time.Since(start))
+			}
+		}
+		if _, err := ring.Rotate(t.Context()); err == nil {
+			t.Error("a closed ring rotates")
+		}
+		if err := ring.Remove(t.Context(), ring.Active().ID()); err == nil {
+			t.Error("a closed ring removes")
+		}
+		issue(t, newIssuer(t, ring, nil), request()) // requests under way end well
+	})
+}
+
+type stuckStore struct {
+	token.MemoryStore
+	stuck atomic.Bool
+}
+
+func (s *stuckStore) Load(ctx context.Context) ([]byte, string, error) {
+	if s.stuck.Load() {
+		<-ctx.Done()
+		return nil, "", ctx.Err()
+	}
+	return s.MemoryStore.Load(ctx)
+}
+
+// A store that is emptied or put back to a backup gets the ring back from whoever
+// runs; one that refuses what it is given is an error.
+func TestKeyringStoreForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		switching := new(switchingStore)
+		switching.now.Store(new(token.MemoryStore))
+		backup := new(token.MemoryStore)
+		ring := openRing(t, switching, token.KeyringConfig{})
+		blob, _, _ := switching.Load(t.Context())
+		if err := backup.Save(t.Context(), blob, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(36 * time.Hour)
+		if _, err := ring.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		kids := func(r *token.Keyring) string {
+			var all []string
+			for _, k := range r.Status().Keys {
+				all = append(all, k.Key.ID())
+			}
+			return strings.Join(all, " ")
+		}
+		want := kids(ring)
+		for name, store := range map[string]*token.MemoryStore{"emptied": new(token.MemoryStore), "put back": backup} {
+			switching.now.Store(store)
+			time.Sleep(time.Minute)
+			other := openRing(t, switching, token.KeyringConfig{})
+			if kids(ring) != want || kids(other) != want {
+				t.Errorf("%s: %s and %s, want %s", name, kids(ring), kids(other), want)
+			}
+		}
+	})
+}
+
+type switchingStore struct {
+	now atomic.Pointer[token.MemoryStore]
+}
+
+func (s *switchingStore) Load(ctx context.Context) ([]byte, string, error) {
+	return s.now.Load().Load(ctx)
+}
+
+func (s *switchingStore) Save(ctx context.Context, blob []byte, revision string) error {
+	return s.now.Load().Save(ctx, blob, revision)
+}
