@@ -93,11 +93,12 @@ func TestKeyringConflict(t *testing.T) {
 func TestKeyringCountsFromWhatWasSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &hookedStore{KeyStore: new(token.MemoryStore)}
-		var saved time.Time
+		var saved atomic.Pointer[time.Time]
 		store.save = func(save func() error) error {
 			time.Sleep(9 * time.Second)
 			err := save()
-			saved = time.Now()
+			now := time.Now()
+			saved.Store(&now)
 			time.Sleep(500 * time.Millisecond)
 			return err
 		}
@@ -110,7 +111,7 @@ func TestKeyringCountsFromWhatWasSeen(t *testing.T) {
 			}
 			for _, k := range ring.Status().Keys {
 				if k.State == token.KeyAnnounced && k.Since.Sub(before) < 9*time.Second {
-					t.Errorf("announced %s after it was sent, and saved at %s", k.Since.Sub(before), saved.Sub(before))
+					t.Errorf("announced %s after it was sent, and saved at %s", k.Since.Sub(before), saved.Load().Sub(before))
 				}
 			}
 		}
