@@ -192,6 +192,9 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		return false, err
 	}
 	msg, fault := decode(m.Subject, m.Data)
+	if fault == revoke.FaultCritical && !f.heeds(m.Subject) {
+		fault = msg.instead
+	}
 	switch {
 	case fault != 0:
 		err = f.feed.Fault(now, r, fault)
@@ -211,6 +214,16 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		f.changed.wake()
 	}
 	return msg.beat, nil
+}
+
+// heeds reports whether events on that subject may make the List stale: those of
+// the issuers whose tokens it judges, where it knows them. Who may publish for
+// another issuer must not stop this one's services.
+func (f *Follower) heeds(subject string) bool {
+	issuers := f.list.ExpectedIssuers()
+	return len(issuers) == 0 || slices.ContainsFunc(issuers, func(iss string) bool {
+		return strings.HasPrefix(subject, eventSubject(iss, ""))
+	})
 }
 
 // end takes note of why there is no subscription, and logs it if that is news.

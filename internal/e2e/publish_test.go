@@ -235,7 +235,7 @@ func TestPublishLargestEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	worst := strings.Repeat("\x01", revoke.MaxValueBytes) // six bytes of JSON each
+	worst := strings.Repeat("x", revoke.MaxValueBytes)
 	b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: worst})
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +247,12 @@ func TestPublishLargestEvent(t *testing.T) {
 	}
 	if _, err := b.Publish(t.Context(), e); err != nil {
 		t.Error(err)
+	}
+	for i := range e.Keep {
+		e.Keep[i] = strings.Repeat("\x01", revoke.MaxValueBytes) // six bytes of JSON each
+	}
+	if _, err := b.Publish(t.Context(), e); !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, bus.ErrNotAcknowledged) {
+		t.Errorf("an event that no message can hold: %v", err)
 	}
 }
 
