@@ -71,7 +71,8 @@ var (
 
 // follow lives through one subscription and returns why it ended.
 func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
-	epoch := f.b.nc.Stats().Reconnects
+	epoch, before := f.reconnects(), f.b.nc.LastError()
+	f.heart.denied = false // perhaps no longer
 	var info revoke.LogInfo
 	var hazards []string
 	err := f.connected(func(ctx context.Context) (err error) {
@@ -79,7 +80,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		return err
 	})
 	if err != nil {
-		return f.reason(err), err
+		return f.reason(err, before), err
 	}
 	f.hazards(hazards)
 	at := f.feed.Begin(now, info)
@@ -96,9 +97,10 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		return err
 	})
 	if err != nil {
-		return f.reason(err), err
+		return f.reason(err, before), err
 	}
 	defer s.close()
+	s.epoch = epoch
 	if f.moved(epoch) || !f.b.nc.IsConnected() {
 		return revoke.ReasonDisconnected, errDisconnected
 	}
@@ -116,16 +118,15 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			heard = now
 			if !isRecord(m) {
 				if err := s.status(m); err != nil {
-					return f.reason(err), err
+					return f.reason(err, before), err
 				}
 				continue
 			}
-			// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
-			if f.moved(epoch) {
-				return revoke.ReasonDisconnected, errDisconnected
-			}
 			beat, err := f.apply(now, s, m)
-			if err != nil {
+			switch {
+			case err == errDisconnected:
+				return revoke.ReasonDisconnected, err
+			case err != nil:
 				return revoke.ReasonRebuilding, err
 			}
 			anchored = true
@@ -183,10 +184,14 @@ func (f *Follower) connected(call func(context.Context) error) error {
 }
 
 // moved reports whether the connection is another than it was.
-func (f *Follower) moved(epoch uint64) bool { return f.b.nc.Stats().Reconnects != epoch }
+func (f *Follower) moved(epoch uint64) bool { return f.reconnects() != epoch }
 
 // apply hands one record to the feed and tells whether it was a heartbeat.
 func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat bool, err error) {
+	// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
+	if f.moved(s.epoch) {
+		return false, errDisconnected
+	}
 	r, err := s.record(m)
 	if err != nil {
 		return false, err
@@ -259,8 +264,9 @@ func (f *Follower) hazards(list []string) {
 	}
 }
 
-// reason finds the word for a failure.
-func (f *Follower) reason(err error) revoke.Reason {
+// reason finds the word for a failure of an attempt, before which the connection's
+// last error was before.
+func (f *Follower) reason(err, before error) revoke.Reason {
 	last := f.b.nc.LastError()
 	switch {
 	case errors.Is(err, ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
@@ -269,7 +275,7 @@ func (f *Follower) reason(err error) revoke.Reason {
 		return revoke.ReasonClosed
 	case errors.Is(err, errDisconnected):
 		return revoke.ReasonDisconnected
-	case errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
+	case last != before && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
 		return revoke.ReasonNotPermitted
 	case errors.Is(err, errEnded):
 		return revoke.ReasonRebuilding

@@ -480,6 +480,32 @@ func TestPublishNoStream(t *testing.T) {
 	}
 }
 
+// An event never lands in a stream that others follow, or nobody: the one named has
+// to hold the subject.
+func TestPublishSubjectMoved(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+	if _, err := b.Publish(t.Context(), token("a")); err != nil { // reads the stream, so that it is not read again at once
+		t.Fatal(err)
+	}
+	c := theStream(t, js).CachedInfo().Config
+	if err := js.DeleteStream(t.Context(), c.Name); err != nil {
+		t.Fatal(err)
+	}
+	c.Name = "OTHER"
+	other, err := js.CreateStream(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(t.Context(), token("b")); !errors.Is(err, bus.ErrStreamUnsafe) && !errors.Is(err, bus.ErrNoStream) {
+		t.Errorf("error %v", err)
+	}
+	if info, err := other.Info(t.Context()); err != nil || info.State.LastSeq != 0 {
+		t.Errorf("the other stream has taken %+v, %v", info.State, err)
+	}
+}
+
 // Invariant 9: a connection without the right to publish hears why, after one attempt.
 func TestPublishNotPermitted(t *testing.T) {
 	noLeaks(t)
