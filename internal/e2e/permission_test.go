@@ -11,8 +11,10 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// guarded is a server where verifiers may follow and nothing else, members may send
-// heartbeats besides, and strangers may not even follow.
+// guarded is a server where verifiers may publish nothing but what following takes,
+// members may send heartbeats besides, and strangers may not even follow. These
+// rights are the fewest that work, not a wall: see
+// TestFollowersCanWriteThroughReplies.
 func guarded(o *server.Options) {
 	follow := []string{
 		"$JS.API.STREAM.INFO." + bus.DefaultStream,
