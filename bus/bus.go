@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,6 +59,7 @@ type Bus struct {
 
 	publisher publisher
 	watching  sync.Once
+	filling   atomic.Bool // that the stream is getting full was reported
 }
 
 // Open makes a Bus over conn. It never creates the stream and does not need it to

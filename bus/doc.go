@@ -35,13 +35,38 @@
 //
 // Times are integer milliseconds since 1970. Only v, iss, kind and, but for kind
 // issuer, value are required. Unknown members are ignored. Version 1 is understood
-// for ever.
+// for ever. A cutoff written by hand should carry before and at, too: one without
+// before counts from the time at which it is stored, and so again if it is stored
+// again. Messages of more than 64 KiB are refused.
 //
 // # Trust
 //
-// Whoever may publish on a subject of the stream may revoke what it names;
-// whoever may delete the stream may delay revocations, though no replica forgets
-// what it knows. Bound both with NATS accounts and permissions: publishers need
-// their subjects, [HeartbeatSubject] and a reply inbox; followers need
-// [HeartbeatSubject] and the right to make consumers on the stream.
+// Events are not signed yet: what is in the stream counts. Whoever may publish on a
+// subject of the stream may revoke what it names; whoever may delete the stream may
+// delay revocations, though no replica forgets what it knows. Bound both with NATS
+// accounts and permissions, and know what they do not bound. On the account that
+// holds the stream:
+//
+//   - An issuer's subject with a kind (see [Subject]): revoke what that kind names for
+//     that issuer, and, with an event marked critical, stop for a TokenLifetime the
+//     services that accept this issuer's tokens.
+//   - [HeartbeatSubject]: help freshness, or fill the stream for ever. A message may
+//     say that it never expires, and nobody may delete it. Publishing and freshness
+//     then fail, loudly, until the stream is made anew, larger; replicas go on
+//     refusing what they know. At 80 % of MaxBytes publishers and followers log a
+//     warning.
+//   - $JS.API.STREAM.INFO and $JS.API.STREAM.MSG.GET, which publishers use, the second
+//     to notice that a restored disk has lost what they published: junk can be stored
+//     with them, because the server sends its answer wherever the request asks it to,
+//     into the stream as well, and no permission is looked up.
+//   - $JS.API.CONSUMER.CREATE and MSG.NEXT, which followers need, or any direct get:
+//     by the same way every message of the log can be stored again, on any subject of
+//     the stream. That fills it, and a cutoff without before cuts off who has logged in
+//     since. So the right to follow is a right to write.
+//
+// Hence only members that are trusted to revoke belong into the account that holds
+// the stream. Give verifiers another account, with a mirror of the stream there
+// ([Config].Stream names it): a mirror takes no messages but its origin's. They set
+// NoHeartbeats, and live on those of members. All need a reply inbox of their own
+// ([DialConfig].InboxPrefix).
 package bus

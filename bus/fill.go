@@ -87,6 +87,9 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 	g.mu.Unlock()
 	highest, era := p.ledger.begin()
 	st, err := p.b.readStream(ctx)
+	if st.mirror {
+		st.unsafe = append(st.unsafe, "it is a mirror")
+	}
 
 	g.mu.Lock()
 	g.reading, g.err = nil, err

@@ -27,6 +27,8 @@ type Follower struct {
 	done   chan struct{} // the goroutine has ended
 	dead   chan struct{} // nothing will ever be applied again
 
+	reconnects func() uint64 // of the connection, so far
+
 	// The goroutine's own.
 	feed   *revoke.Feed
 	heart  heart
@@ -76,11 +78,12 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	}
 	f := &Follower{
 		b: b, list: list, feed: feed,
-		idle:   min(max(list.Config().MaxStaleness/5, 100*time.Millisecond), time.Second),
-		done:   make(chan struct{}),
-		dead:   make(chan struct{}),
-		events: b.nc.StatusChanged(),
-		heart:  heart{b: b, feed: feed, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
+		idle:       min(max(list.Config().MaxStaleness/5, 100*time.Millisecond), time.Second),
+		done:       make(chan struct{}),
+		dead:       make(chan struct{}),
+		events:     b.nc.StatusChanged(),
+		reconnects: func() uint64 { return b.nc.Stats().Reconnects },
+		heart:      heart{b: b, feed: feed, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
 	}
 	f.said = revoke.ReasonConnecting.String()
 	f.ctx, f.cancel = context.WithCancel(b.ctx)

@@ -71,7 +71,8 @@ var (
 
 // follow lives through one subscription and returns why it ended.
 func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
-	epoch := f.b.nc.Stats().Reconnects
+	epoch, before := f.reconnects(), f.b.nc.LastError()
+	f.heart.denied = false // perhaps no longer
 	var info revoke.LogInfo
 	var hazards []string
 	err := f.connected(func(ctx context.Context) (err error) {
@@ -79,7 +80,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		return err
 	})
 	if err != nil {
-		return f.reason(err), err
+		return f.reason(err, before), err
 	}
 	f.hazards(hazards)
 	at := f.feed.Begin(now, info)
@@ -96,9 +97,10 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		return err
 	})
 	if err != nil {
-		return f.reason(err), err
+		return f.reason(err, before), err
 	}
 	defer s.close()
+	s.epoch = epoch
 	if f.moved(epoch) || !f.b.nc.IsConnected() {
 		return revoke.ReasonDisconnected, errDisconnected
 	}
@@ -116,16 +118,15 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			heard = now
 			if !isRecord(m) {
 				if err := s.status(m); err != nil {
-					return f.reason(err), err
+					return f.reason(err, before), err
 				}
 				continue
 			}
-			// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
-			if f.moved(epoch) {
-				return revoke.ReasonDisconnected, errDisconnected
-			}
 			beat, err := f.apply(now, s, m)
-			if err != nil {
+			switch {
+			case err == errDisconnected:
+				return revoke.ReasonDisconnected, err
+			case err != nil:
 				return revoke.ReasonRebuilding, err
 			}
 			anchored = true
@@ -183,15 +184,22 @@ func (f *Follower) connected(call func(context.Context) error) error {
 }
 
 // moved reports whether the connection is another than it was.
-func (f *Follower) moved(epoch uint64) bool { return f.b.nc.Stats().Reconnects != epoch }
+func (f *Follower) moved(epoch uint64) bool { return f.reconnects() != epoch }
 
 // apply hands one record to the feed and tells whether it was a heartbeat.
 func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat bool, err error) {
+	// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
+	if f.moved(s.epoch) {
+		return false, errDisconnected
+	}
 	r, err := s.record(m)
 	if err != nil {
 		return false, err
 	}
 	msg, fault := decode(m.Subject, m.Data)
+	if fault == revoke.FaultCritical && !f.heeds(m.Subject) {
+		fault = msg.instead
+	}
 	switch {
 	case fault != 0:
 		err = f.feed.Fault(now, r, fault)
@@ -211,6 +219,16 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		f.changed.wake()
 	}
 	return msg.beat, nil
+}
+
+// heeds reports whether events on that subject may make the List stale: those of
+// the issuers whose tokens it judges, where it knows them. Who may publish for
+// another issuer must not stop this one's services.
+func (f *Follower) heeds(subject string) bool {
+	issuers := f.list.ExpectedIssuers()
+	return len(issuers) == 0 || slices.ContainsFunc(issuers, func(iss string) bool {
+		return strings.HasPrefix(subject, eventSubject(iss, ""))
+	})
 }
 
 // end takes note of why there is no subscription, and logs it if that is news.
@@ -246,8 +264,9 @@ func (f *Follower) hazards(list []string) {
 	}
 }
 
-// reason finds the word for a failure.
-func (f *Follower) reason(err error) revoke.Reason {
+// reason finds the word for a failure of an attempt, before which the connection's
+// last error was before.
+func (f *Follower) reason(err, before error) revoke.Reason {
 	last := f.b.nc.LastError()
 	switch {
 	case errors.Is(err, ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
@@ -256,7 +275,7 @@ func (f *Follower) reason(err error) revoke.Reason {
 		return revoke.ReasonClosed
 	case errors.Is(err, errDisconnected):
 		return revoke.ReasonDisconnected
-	case errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
+	case last != before && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
 		return revoke.ReasonNotPermitted
 	case errors.Is(err, errEnded):
 		return revoke.ReasonRebuilding

@@ -3,7 +3,6 @@ package bus
 import (
 	"crypto/rand"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +24,9 @@ const (
 	// lostBeats is how many own heartbeats in a row may fail to come back before it
 	// is reported.
 	lostBeats = 3
+
+	// deniedPause is how long a member waits that was told that it may not send them.
+	deniedPause = 30 * time.Second
 )
 
 // A heart sends a follower's heartbeats. It belongs to the follower's goroutine
@@ -38,6 +40,8 @@ type heart struct {
 	nonce    [16]byte       // of that one
 	lost     int            // sent since one came back
 	reported bool           // that they are lost
+	before   error          // the connection's last error before the last was sent
+	denied   bool           // they are lost because this connection may not send them
 
 	// wanted holds a token while a barrier waits for a heartbeat that is not sent
 	// yet. Whoever finds one there already shares it.
@@ -50,7 +54,8 @@ type heart struct {
 
 // in returns when the next heartbeat is due, after sending one that is.
 func (h *heart) in(now revoke.Instant) time.Duration {
-	if h.b.cfg.NoHeartbeats {
+	if h.b.cfg.NoHeartbeats || h.denied && mono(h.last, now) < deniedPause {
+		h.asked = false
 		return h.interval
 	}
 	d := h.feed.BeatIn(now)
@@ -83,6 +88,8 @@ func (h *heart) beat() {
 		return
 	}
 	rand.Read(h.nonce[:]) // never fails
+	denied := h.b.refused(h.before, HeartbeatSubject)
+	h.before = h.b.nc.LastError()
 	h.last = revoke.Now()
 	data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.b.cfg.Name})
 	if err != nil {
@@ -97,11 +104,13 @@ func (h *heart) beat() {
 		return
 	}
 	h.sent.Add(1)
-	if h.lost++; h.lost > lostBeats && !h.reported {
+	h.lost++
+	h.denied = h.lost > lostBeats && denied != nil
+	if h.lost > lostBeats && !h.reported {
 		h.reported = true
-		err := errors.New("the stream does not take them")
-		if last := h.b.nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), HeartbeatSubject) {
-			err = last
+		err := denied
+		if err == nil {
+			err = errors.New("the stream does not take them")
 		}
 		h.b.log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", err)
 	}
@@ -110,7 +119,7 @@ func (h *heart) beat() {
 // heard takes note of a heartbeat in the log.
 func (h *heart) heard(hb revoke.Heartbeat) {
 	if hb.Nonce == h.nonce && !h.last.IsZero() {
-		h.lost, h.reported = 0, false
+		h.lost, h.reported, h.denied = 0, false, false
 		h.returned.Add(1)
 	}
 }

@@ -1,8 +1,11 @@
 package bus
 
 import (
+	"bytes"
 	"container/heap"
 	"context"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -194,6 +197,7 @@ func (p *publisher) republishOnce(ctx context.Context, pending []*record) error 
 		wg.Go(func() {
 			for rec := range work {
 				ctx, done := withDefaultTimeout(ctx, defaultTimeout)
+				p.ledger.renew(rec, time.Now())
 				if _, err := p.deliver(ctx, rec); err != nil {
 					cancel(err)
 				}
@@ -212,6 +216,18 @@ send:
 	close(work)
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// renew writes the present into rec as the time of its publication. Replicas compare
+// it with the stream's timestamp, and would take the broker's clock to be wrong.
+func (l *ledger) renew(rec *record, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const name = `,"at":` // the last member; in a text its quotes would be escaped
+	if i := bytes.LastIndex(rec.payload, []byte(name)); i >= 0 {
+		head := slices.Clip(rec.payload[:i+len(name)]) // a witness may hold the old one
+		rec.payload = append(strconv.AppendInt(head, ceilMillis(now), 10), '}')
+	}
 }
 
 // living is a heap of records, the soonest to expire first.

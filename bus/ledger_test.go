@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -179,6 +180,65 @@ func TestHazards(t *testing.T) {
 		spoil(&c)
 		if bad := hazards(c); len(bad) != 1 {
 			t.Errorf("%s: %q", name, bad)
+		}
+	}
+}
+
+// CreateStream calls nothing the same that differs in a way that matters.
+func TestDifferences(t *testing.T) {
+	want, err := StreamConfig{}.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := want
+	same.Description, same.Compression = "ours", jetstream.S2Compression
+	if diff := differences(same, want); len(diff) > 0 {
+		t.Errorf("the same: %q", diff)
+	}
+	for name, change := range map[string]func(c *jetstream.StreamConfig){
+		"subjects":          func(c *jetstream.StreamConfig) { c.Subjects = []string{streamSubjects, "other.>"} },
+		"mirror":            func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "ORIGIN"} },
+		"sources":           func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} },
+		"max consumers":     func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 },
+		"consumer limits":   func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Second },
+		"republish":         func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Destination: "leak.>"} },
+		"duplicate window":  func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond },
+		"first sequence":    func(c *jetstream.StreamConfig) { c.FirstSeq = 1000 },
+		"message schedules": func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = true },
+		"max message size":  func(c *jetstream.StreamConfig) { c.MaxMsgSize = -1 },
+		"persist mode":      func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode },
+		"replicas":          func(c *jetstream.StreamConfig) { c.Replicas = 1 },
+	} {
+		c := want
+		change(&c)
+		if diff := differences(c, want); len(diff) != 1 || !strings.HasPrefix(diff[0], name) {
+			t.Errorf("%s: %q", name, diff)
+		}
+	}
+}
+
+func TestWeaknesses(t *testing.T) {
+	good, err := StreamConfig{}.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if weak := weaknesses(good); len(weak) > 0 {
+		t.Errorf("our own stream: %q", weak)
+	}
+	for name, spoil := range map[string]func(c *jetstream.StreamConfig){
+		"memory":          func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"replicas":        func(c *jetstream.StreamConfig) { c.Replicas = 2 },
+		"persisted later": func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode },
+		"small messages":  func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 10 },
+		"huge messages":   func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 },
+		"any messages":    func(c *jetstream.StreamConfig) { c.MaxMsgSize = -1 },
+		"max consumers":   func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 },
+		"consumer limits": func(c *jetstream.StreamConfig) { c.ConsumerLimits.MaxAckPending = 1 },
+	} {
+		c := good
+		spoil(&c)
+		if weak := weaknesses(c); len(weak) != 1 {
+			t.Errorf("%s: %q", name, weak)
 		}
 	}
 }

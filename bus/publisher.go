@@ -124,10 +124,10 @@ func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 		if err == nil {
 			return ack, retried, nil
 		}
+		retried = retried || sent
 		if final(err) {
 			return nil, retried, unsure(retried, err)
 		}
-		retried = retried || sent
 		if err := p.pause(ctx, attempt, err); err != nil {
 			return nil, retried, err
 		}
@@ -147,6 +147,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
+	before := p.b.nc.LastError()
 	p.ledger.reconnected(p.b.nc.Stats().Reconnects)
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	ack, err = p.b.js.PublishMsg(ctx, msg,
@@ -178,8 +179,8 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		return nil, false, err
 	}
 	// A timeout, or something unknown: it may be stored.
-	if refusal := p.b.nc.LastError(); errors.Is(refusal, nats.ErrPermissionViolation) && strings.Contains(refusal.Error(), `"`+rec.subject+`"`) {
-		return nil, false, fmt.Errorf("%w: %w", errNotPermitted, refusal)
+	if refusal := p.b.refused(before, rec.subject); refusal != nil {
+		return nil, true, fmt.Errorf("%w: %w", errNotPermitted, refusal)
 	}
 	return nil, true, err
 }

@@ -31,6 +31,7 @@ const (
 	// use: ten minutes of several members' heartbeats.
 	minMaxBytes = 16 << 20
 	maxHorizon  = 3653 * 24 * time.Hour
+	warnPercent = 80
 )
 
 // StreamConfig configures [CreateStream]. The zero StreamConfig suits a production
@@ -174,6 +175,7 @@ type streamState struct {
 	bytes    uint64   // in use
 	maxBytes int64    // positive, or unsafe says so
 	unsafe   []string // reasons why it could forget; nothing is published to it
+	mirror   bool     // of another stream; it can be followed, and nothing published to it
 	weak     []string // reasons why an accident could lose what it holds; reported
 }
 
@@ -197,6 +199,8 @@ func (b *Bus) readStream(ctx context.Context) (streamState, error) {
 		st.unsafe = append(st.unsafe, err.Error())
 	}
 	st.weak = weaknesses(info.Config)
+	st.mirror = info.Config.Mirror != nil
+	b.warnFill(st)
 	return st, nil
 }
 
@@ -245,6 +249,18 @@ func hazards(c jetstream.StreamConfig) []string {
 	return list
 }
 
+// warnFill logs once that the stream is getting full, until it is less so. Messages
+// expire by themselves; those of a flood perhaps never do.
+func (b *Bus) warnFill(st streamState) {
+	switch limit := uint64(max(st.maxBytes, 0)) / 100; {
+	case st.maxBytes <= 0, st.bytes < limit*(warnPercent-5):
+		b.filling.Store(false)
+	case st.bytes >= limit*warnPercent && !b.filling.Swap(true):
+		b.log.Warn("bus: the stream is nearly full; soon revocations will be refused, and then heartbeats",
+			"stream", b.stream, "bytes", st.bytes, "max_bytes", st.maxBytes)
+	}
+}
+
 // weaknesses lists the settings under which an accident can lose events that were
 // acknowledged.
 func weaknesses(c jetstream.StreamConfig) []string {
@@ -258,8 +274,14 @@ func weaknesses(c jetstream.StreamConfig) []string {
 	if c.PersistMode == jetstream.AsyncPersistMode {
 		list = append(list, "acknowledged before it is on disk")
 	}
-	if c.MaxMsgSize > 0 && c.MaxMsgSize < maxMessageBytes {
-		list = append(list, fmt.Sprintf("max message size is %d, below %d", c.MaxMsgSize, maxMessageBytes))
+	if c.MaxMsgSize != maxMessageBytes { // smaller: events that do not fit; larger or none: a flood is cheap
+		list = append(list, fmt.Sprintf("max message size is %d, want %d", c.MaxMsgSize, maxMessageBytes))
+	}
+	if c.MaxConsumers > 0 {
+		list = append(list, fmt.Sprintf("max consumers is %d, want none", c.MaxConsumers))
+	}
+	if c.ConsumerLimits != (jetstream.StreamConsumerLimits{}) {
+		list = append(list, "consumers are limited")
 	}
 	return list
 }
@@ -277,6 +299,17 @@ func differences(have, want jetstream.StreamConfig) []string {
 	differ("max bytes", have.MaxBytes, want.MaxBytes)
 	differ("max message size", have.MaxMsgSize, want.MaxMsgSize)
 	differ("persist mode", have.PersistMode, want.PersistMode)
+	if !slices.Equal(have.Subjects, want.Subjects) {
+		list = append(list, fmt.Sprintf("subjects are %q, want %q", have.Subjects, want.Subjects))
+	}
+	differ("mirror", have.Mirror != nil, false)
+	differ("sources", len(have.Sources), 0)
+	differ("max consumers", have.MaxConsumers, want.MaxConsumers)
+	differ("consumer limits", have.ConsumerLimits, want.ConsumerLimits)
+	differ("republish", have.RePublish != nil, false)
+	differ("duplicate window", have.Duplicates, want.Duplicates)
+	differ("first sequence", have.FirstSeq, want.FirstSeq)
+	differ("message schedules", have.AllowMsgSchedules, false)
 	for _, key := range slices.Sorted(maps.Keys(want.Metadata)) { // the server adds keys of its own
 		differ("metadata "+key, strconv.Quote(have.Metadata[key]), strconv.Quote(want.Metadata[key]))
 	}

@@ -39,6 +39,7 @@ const (
 type subscription struct {
 	b        *Bus
 	gen      uint64
+	epoch    uint64 // reconnects before it began; it lives on one connection
 	consumer string
 	idle     time.Duration // how often the server says that it is there
 	inbox    string
@@ -139,6 +140,9 @@ func (s *subscription) status(m *nats.Msg) error {
 		return nil
 	case "408", "409": // a request has ended, perhaps because of its size, and the rest of it will not come
 		messages, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+		if code == "409" && messages >= pullMessages {
+			break // it delivered nothing, and the next would neither: not again without a pause
+		}
 		if err == nil && text != "Server Shutdown" {
 			bytes, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Bytes"))
 			s.wantMessages = max(s.wantMessages-max(messages, 0), 0)

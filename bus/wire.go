@@ -14,26 +14,33 @@ import (
 const (
 	wireVersion = 1
 
-	// maxEventBytes bounds the JSON of a legal event, however it is escaped: an
-	// escape makes at most six bytes of one ("\u0001"), and around each text stand
-	// quotes and a comma. The rest is names, numbers and punctuation.
-	maxEventBytes = (2+revoke.MaxKeep)*(6*revoke.MaxValueBytes+3) + 3*(6*revoke.MaxReasonBytes+3) + 256
-
 	// maxMessageBytes is the largest message that the stream takes and that a
-	// follower reads: the largest event, headers, and room for members to come.
-	maxMessageBytes = 256 << 10
+	// follower reads. It bounds how fast a flood can fill the stream.
+	maxMessageBytes = 64 << 10
+
+	// maxEventBytes leaves room for headers. Every legal event fits whose texts are
+	// what identifiers are, whatever their length; one whose bytes have to be escaped,
+	// each of which takes up to six ("\u0001"), may not.
+	maxEventBytes = maxMessageBytes - 4<<10
+
+	// largestPlain bounds the JSON of a legal event without escapes: around each text
+	// stand quotes and a comma; the rest is names, numbers and punctuation.
+	largestPlain = (2+revoke.MaxKeep)*(revoke.MaxValueBytes+3) + 3*(revoke.MaxReasonBytes+3) + 256
 
 	maxHeartbeatBytes = 2 << 10
 	maxNameBytes      = 128
 )
 
-var _ [maxMessageBytes - maxEventBytes - 4096]struct{} // the one must fit in the other
+var _ [maxEventBytes - largestPlain]struct{} // the one must fit in the other
 
 // A message is what a record of the log says: an event, or a heartbeat.
 type message struct {
 	event     revoke.Event
 	heartbeat revoke.Heartbeat
 	beat      bool // which of the two
+
+	// instead is the fault in place of FaultCritical, for who does not heed the mark.
+	instead revoke.Fault
 }
 
 // decode reads one record. A fault of zero means that there was none.
@@ -42,7 +49,10 @@ func decode(subject string, data []byte) (message, revoke.Fault) {
 		hb, fault := decodeHeartbeat(data)
 		return message{heartbeat: hb, beat: true}, fault
 	}
-	e, fault := decodeEvent(subject, data)
+	e, fault, critical := decodeEvent(subject, data)
+	if fault != 0 && critical {
+		return message{instead: fault}, revoke.FaultCritical
+	}
 	return message{event: e}, fault
 }
 
@@ -52,9 +62,11 @@ type members struct {
 	v, critical, id, iss, kind, value, before, keep, until, reason, actor, at strictjson.Value
 }
 
-func decodeEvent(subject string, data []byte) (revoke.Event, revoke.Fault) {
+// decodeEvent also tells whether an event that is not understood, because it is of a
+// version or kind to come, is marked critical.
+func decodeEvent(subject string, data []byte) (e revoke.Event, fault revoke.Fault, critical bool) {
 	if len(data) > maxMessageBytes {
-		return revoke.Event{}, revoke.FaultOversized
+		return revoke.Event{}, revoke.FaultOversized, false
 	}
 	var m members
 	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
@@ -87,44 +99,39 @@ func decodeEvent(subject string, data []byte) (revoke.Event, revoke.Fault) {
 		return nil
 	})
 	if err != nil {
-		return revoke.Event{}, revoke.FaultMalformed
+		return revoke.Event{}, revoke.FaultMalformed, false
 	}
-	critical, ok := m.critical.Bool()
+	marked, ok := m.critical.Bool()
 	if !ok && present(m.critical) {
-		return revoke.Event{}, revoke.FaultMalformed
+		return revoke.Event{}, revoke.FaultMalformed, false
 	}
 	// A version to come may have changed everything but these two members and the
 	// meaning of the subject's prefix.
 	switch v, ok := m.v.Int(); {
 	case !ok || v < 1:
-		return revoke.Event{}, revoke.FaultMalformed
-	case v != wireVersion && critical:
-		return revoke.Event{}, revoke.FaultCritical
+		return revoke.Event{}, revoke.FaultMalformed, false
 	case v != wireVersion:
-		return revoke.Event{}, revoke.FaultVersion
+		return revoke.Event{}, revoke.FaultVersion, marked
 	}
 	iss, ok1 := m.iss.Text()
 	kindName, ok2 := m.kind.Text()
 	if !ok1 || !ok2 || iss == "" || kindName == "" || len(iss) > revoke.MaxValueBytes {
-		return revoke.Event{}, revoke.FaultMalformed
+		return revoke.Event{}, revoke.FaultMalformed, false
 	}
 	if eventSubject(iss, kindName) != subject {
-		return revoke.Event{}, revoke.FaultSubject
+		return revoke.Event{}, revoke.FaultSubject, false
 	}
 	kind, ok := revoke.ParseKind(kindName)
-	switch {
-	case !ok && critical:
-		return revoke.Event{}, revoke.FaultCritical
-	case !ok:
-		return revoke.Event{}, revoke.FaultKind
+	if !ok {
+		return revoke.Event{}, revoke.FaultKind, marked
 	}
-	e := revoke.Event{Issuer: iss, Kind: kind}
+	e = revoke.Event{Issuer: iss, Kind: kind}
 	if !text(m.id, &e.ID) || !text(m.value, &e.Value) || !text(m.reason, &e.Reason) || !text(m.actor, &e.Actor) ||
 		!instant(m.before, &e.Before) || !instant(m.until, &e.Until) || !instant(m.at, &e.At) ||
 		!texts(m.keep, &e.Keep, revoke.MaxKeep) || e.Validate() != nil {
-		return revoke.Event{}, revoke.FaultMalformed
+		return revoke.Event{}, revoke.FaultMalformed, false
 	}
-	return e, 0
+	return e, 0, false
 }
 
 func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
@@ -243,7 +250,11 @@ func encodeEvent(e *revoke.Event) ([]byte, error) {
 	w.text("reason", e.Reason)
 	w.text("actor", e.Actor)
 	w.millis("at", e.At)
-	return w.end()
+	data, err := w.end()
+	if err == nil && len(data) > maxEventBytes {
+		return nil, fmt.Errorf("%w: %d bytes of JSON, more than %d", revoke.ErrInvalidEvent, len(data), maxEventBytes)
+	}
+	return data, err
 }
 
 // encodeHeartbeat returns the canonical JSON of hb. Its time is rounded down: a

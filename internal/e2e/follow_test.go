@@ -196,6 +196,22 @@ func TestServerAwayTooLong(t *testing.T) {
 	mustPass(t, l, session("other"))
 }
 
+// They are needed for minutes, and sent for ever.
+func TestHeartbeatsExpire(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick))
+	waitFresh(t, f)
+	_, js := plain(t, br.url())
+	m, err := theStream(t, js).GetLastMsgForSubject(within(t), bus.HeartbeatSubject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ttl := m.Header.Get("Nats-TTL"); ttl != "10m" {
+		t.Errorf("TTL %q", ttl)
+	}
+}
+
 // Silence works: of several members about one beats for each interval.
 func TestHeartbeatsAreShared(t *testing.T) {
 	br := newBroker(t, nil)

@@ -11,8 +11,10 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// guarded is a server where verifiers may follow and nothing else, members may send
-// heartbeats besides, and strangers may not even follow.
+// guarded is a server where verifiers may publish nothing but what following takes,
+// members may send heartbeats besides, and strangers may not even follow. These
+// rights are the fewest that work, not a wall: see
+// TestFollowersCanWriteThroughReplies.
 func guarded(o *server.Options) {
 	follow := []string{
 		"$JS.API.STREAM.INFO." + bus.DefaultStream,
@@ -56,6 +58,7 @@ func TestVerifierOnly(t *testing.T) {
 	tries := newList(t, cfg)
 	denied := follow(t, open(t, dial(t, br.url(), as("verifier")...), bus.Config{Logger: log.logger()}), tries)
 
+	began := time.Now()
 	// Alone they follow, and are not fresh.
 	eventually(t, "the missing heartbeats are reported", func() bool {
 		return log.count("own heartbeats do not come back", bus.HeartbeatSubject) == 1
@@ -64,6 +67,13 @@ func TestVerifierOnly(t *testing.T) {
 		if s := f.Status(); s.State != revoke.Syncing || s.Returned != 0 || s.Subscriptions != 1 {
 			t.Errorf("%s, alone: %+v", name, s)
 		}
+	}
+
+	// Who was told so does not try every time again.
+	sent := denied.Status().Sent
+	eventually(t, "fifty intervals", func() bool { return time.Since(began) > 50*cfg.HeartbeatInterval })
+	if more := denied.Status().Sent - sent; more > 2 {
+		t.Errorf("%d more heartbeats that are not permitted", more)
 	}
 
 	member := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), newList(t, cfg))

@@ -235,7 +235,7 @@ func TestPublishLargestEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	worst := strings.Repeat("\x01", revoke.MaxValueBytes) // six bytes of JSON each
+	worst := strings.Repeat("x", revoke.MaxValueBytes)
 	b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: worst})
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +247,12 @@ func TestPublishLargestEvent(t *testing.T) {
 	}
 	if _, err := b.Publish(t.Context(), e); err != nil {
 		t.Error(err)
+	}
+	for i := range e.Keep {
+		e.Keep[i] = strings.Repeat("\x01", revoke.MaxValueBytes) // six bytes of JSON each
+	}
+	if _, err := b.Publish(t.Context(), e); !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, bus.ErrNotAcknowledged) {
+		t.Errorf("an event that no message can hold: %v", err)
 	}
 }
 
@@ -471,6 +477,32 @@ func TestPublishNoStream(t *testing.T) {
 	}
 	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("after the stream was deleted: %v", err)
+	}
+}
+
+// An event never lands in a stream that others follow, or nobody: the one named has
+// to hold the subject.
+func TestPublishSubjectMoved(t *testing.T) {
+	noLeaks(t)
+	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
+	_, js := plainClient(t, srv.URL())
+	if _, err := b.Publish(t.Context(), token("a")); err != nil { // reads the stream, so that it is not read again at once
+		t.Fatal(err)
+	}
+	c := theStream(t, js).CachedInfo().Config
+	if err := js.DeleteStream(t.Context(), c.Name); err != nil {
+		t.Fatal(err)
+	}
+	c.Name = "OTHER"
+	other, err := js.CreateStream(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(t.Context(), token("b")); !errors.Is(err, bus.ErrStreamUnsafe) && !errors.Is(err, bus.ErrNoStream) {
+		t.Errorf("error %v", err)
+	}
+	if info, err := other.Info(t.Context()); err != nil || info.State.LastSeq != 0 {
+		t.Errorf("the other stream has taken %+v, %v", info.State, err)
 	}
 }
 

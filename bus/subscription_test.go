@@ -1,0 +1,96 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// newTestFollower has no connection, and a subscription that wants nothing more.
+func newTestFollower(t *testing.T) (*Follower, *subscription) {
+	l, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed, err := l.NewFeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Bus{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
+	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed}, reconnects: func() uint64 { return 0 }}
+	f.report.Store(&report{})
+	at := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	return f, &subscription{b: b, gen: at.Generation, consumer: "own", wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
+}
+
+// delivery is the n-th message that a server delivers for a consumer.
+func delivery(stream, consumer string, n int, value string) *nats.Msg {
+	return &nats.Msg{
+		Sub:     &nats.Subscription{},
+		Subject: Subject(testIssuer, revoke.Session),
+		Reply:   fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.0", stream, consumer, n, n, time.Now().UnixNano()),
+		Data:    fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q}`, testIssuer, value),
+	}
+}
+
+// What another consumer delivers ends the subscription, however well it fits in:
+// whoever may make consumers could otherwise hand a follower a log of his choice.
+func TestDeliveryOfAnotherConsumer(t *testing.T) {
+	for _, c := range []struct{ stream, consumer string }{{DefaultStream, "other"}, {"OTHER", "own"}} {
+		f, s := newTestFollower(t)
+		if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 1, "a")); err != nil { // the good twin
+			t.Fatal(err)
+		}
+		if _, err := f.apply(revoke.Now(), s, delivery(c.stream, c.consumer, 2, "b")); err == nil {
+			t.Errorf("%v: applied", c)
+		}
+		if n := f.list.Stats(revoke.Now()).Applied[revoke.Session]; n != 1 || f.sequence.Load() != 1 {
+			t.Errorf("%v: %d events applied, up to %d", c, n, f.sequence.Load())
+		}
+	}
+}
+
+// A subscription ends with its connection, before anything that came over the next
+// is applied, even if nobody has announced it.
+func TestDeliveryAfterReconnect(t *testing.T) {
+	f, s := newTestFollower(t)
+	if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 1, "a")); err != nil { // the good twin
+		t.Fatal(err)
+	}
+	f.reconnects = func() uint64 { return 1 }
+	if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 2, "b")); !errors.Is(err, errDisconnected) {
+		t.Errorf("after a reconnect: %v", err)
+	}
+	if n := f.list.Stats(revoke.Now()).Applied[revoke.Session]; n != 1 {
+		t.Errorf("%d events applied", n)
+	}
+}
+
+// A request that ended without a message is not renewed at once, for ever: it ends
+// the subscription. Idleness is no such end.
+func TestFruitlessRequest(t *testing.T) {
+	for _, c := range []struct {
+		code, pending string
+		ends          bool
+	}{
+		{"100", "", false},
+		{"408", "5000", false},
+		{"409", "4999", false},
+		{"409", "5000", true},
+		{"409", "", true},
+		{"503", "", true},
+	} {
+		_, s := newTestFollower(t)
+		s.wantMessages, s.wantBytes = 3*pullMessages, 3*pullBytes
+		err := s.status(&nats.Msg{Header: nats.Header{"Status": {c.code}, "Nats-Pending-Messages": {c.pending}, "Nats-Pending-Bytes": {"1"}}})
+		if (err != nil) != c.ends {
+			t.Errorf("%s with %q pending: %v", c.code, c.pending, err)
+		}
+	}
+}
