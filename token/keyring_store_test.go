@@ -121,7 +121,7 @@ func TestKeyringCountsFromWhatWasSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, k := range ring.Status().Keys {
-			if k.Since.After(before) != (k.Since.Sub(before) >= 9*time.Second) {
+			if k.Since.Sub(before) < 9*time.Second { // each of them has changed
 				t.Errorf("%s %s after it was sent", k.State, k.Since.Sub(before))
 			}
 		}
