@@ -364,8 +364,8 @@ func TestReplay(t *testing.T) {
 	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false })
 	createStream(t, dial(t, br.url()), bus.StreamConfig{MaxBytes: 256 << 20, InsecureMemory: true})
 	_, js := plain(t, br.url())
-	const events, large = 12_000, 200
-	junk := make([]byte, 250<<10)
+	const events, large = 12_000, 800
+	junk := make([]byte, 63<<10)
 	subject := bus.Subject(issuer, revoke.Session)
 	for i := range events {
 		data := fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":"r-%d"}`, issuer, i)
