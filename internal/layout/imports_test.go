@@ -1,6 +1,6 @@
-// Package hybridtoken holds no code: it is the root of the module, and its tests
-// watch over what the packages below may import.
-package hybridtoken_test
+// Package layout holds no code: its tests watch over what the packages of the root
+// module may import.
+package layout_test
 
 import (
 	"os"
@@ -10,7 +10,10 @@ import (
 	"testing"
 )
 
-const module = "github.com/hybridtoken/hybridtoken"
+const (
+	module = "github.com/hybridtoken/hybridtoken"
+	root   = "../.."
+)
 
 // The arrows of the house point down only: refresh → token → revoke, bus → revoke.
 // Whoever imports one package must not get the dependencies of another.
@@ -76,7 +79,7 @@ func TestOnlyJOSEImportsJWX(t *testing.T) {
 
 // The server stays out of an importer's module graph.
 func TestRootModuleIsShort(t *testing.T) {
-	b, err := os.ReadFile("go.mod")
+	b, err := os.ReadFile(root + "/go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +92,7 @@ func TestRootModuleIsShort(t *testing.T) {
 		}
 	}
 	cmd := exec.Command("go", "list", "-m", "all")
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list -m all: %v", err)
@@ -103,7 +106,7 @@ func TestRootModuleIsShort(t *testing.T) {
 func goList(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list"}, args...)...)
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
