@@ -61,17 +61,17 @@ func TestKeyringConflict(t *testing.T) {
 			}
 			retired := states(one, token.KeyRetired)[0]
 			slow := &hookedStore{KeyStore: store}
-			two := openRing(t, slow, token.KeyringConfig{})
-			under := false
+			var armed atomic.Bool
 			slow.save = func(save func() error) error {
-				if !under {
-					under = true
+				if armed.CompareAndSwap(true, false) {
 					if err := one.Remove(t.Context(), retired); err != nil {
 						t.Error(err)
 					}
 				}
 				return save()
 			}
+			two := openRing(t, slow, token.KeyringConfig{})
+			armed.Store(true)
 			next, err := two.Rotate(t.Context())
 			if err != nil {
 				t.Fatal(err)
