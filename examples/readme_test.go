@@ -18,7 +18,9 @@ var available = map[string]string{
 	"context":  "context",
 	"errors":   "errors",
 	"http":     "net/http",
+	"io":       "io",
 	"log":      "log",
+	"slog":     "log/slog",
 	"revoke":   "github.com/hybridtoken/hybridtoken/revoke",
 	"time":     "time",
 	"token":    "github.com/hybridtoken/hybridtoken/token",
@@ -72,11 +74,11 @@ func compile(t *testing.T, block, doc string, line int) ([]byte, error) {
 	src.WriteString("package snippet\n\n")
 	for name, path := range available {
 		// What the function's parameters need, and what the block names.
-		if name == "context" || name == "http" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block) {
+		if name == "context" || name == "http" || name == "token" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block) {
 			fmt.Fprintf(&src, "import %s %q\n", name, path)
 		}
 	}
-	src.WriteString("\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw string) error {\n")
+	src.WriteString("\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw, sid string, login token.IssueRequest) error {\n")
 	fmt.Fprintf(&src, "//line %s:%d\n%s\nreturn nil\n}\n", filepath.Base(doc), line, block)
 	here, err := os.Getwd()
 	if err != nil {

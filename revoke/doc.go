@@ -1,5 +1,5 @@
-// Package revoke is a denylist for JWT access tokens that answers locally, in well
-// under a microsecond, and knows how old its knowledge is.
+// Package revoke is a denylist for JWT access tokens that answers locally, from
+// memory, and knows how old its knowledge is.
 //
 // # Which door to use
 //
@@ -12,7 +12,8 @@
 //
 // An [Event] names a token, a session, a subject, a client, a tenant, a key or an
 // issuer ([Kind]), each scoped by issuer. The cutoff kinds revoke what was issued up
-// to an instant, so that the next login passes; an event of kind Subject can spare
+// to an instant, so that a login after it passes (see [Event].Before for the first two
+// seconds); an event of kind Subject can spare
 // sessions, so that a password change need not end the session it was made in. A
 // token is refused if some live event revokes it: events only add, and their order
 // and number change nothing. There is no un-revoke.

@@ -31,11 +31,15 @@ var minTime = time.UnixMilli(100_000_000_000)
 // An Event revokes tokens. Events only ever add: there is no un-revoke, and
 // order and duplication change nothing (invariant 4).
 type Event struct {
-	ID     string    // identifies the event in logs; a publisher sets it when empty
-	Issuer string    // iss of the tokens; a publisher configured for one issuer fills it in
-	Kind   Kind      // what Value names
-	Value  string    // jti, sid, sub, client_id, tenant or key thumbprint; empty for kind Issuer
-	Before time.Time // cutoff kinds: tokens with iat ≤ Before; zero means now + 2 s. Rounded up to milliseconds
+	ID     string // identifies the event in logs; a publisher sets it when empty
+	Issuer string // iss of the tokens; a publisher configured for one issuer fills it in
+	Kind   Kind   // what Value names
+	Value  string // jti, sid, sub, client_id, tenant or key thumbprint; empty for kind Issuer
+	// Before is the cutoff: tokens with iat ≤ Before are revoked. It is rounded up to
+	// milliseconds. Zero means now + 2 s, for clocks that differ: a token issued within
+	// those 2 s is refused for its whole life, so issue the next one with an iat of
+	// Before + 1 ms, from the event as it was published.
+	Before time.Time
 	Keep   []string  // kind Subject: sids that the event spares, at most [MaxKeep]
 	Until  time.Time // when every token concerned has expired, without leeway; zero means the longest horizon
 	Reason string    // for people: "logout", "password_change"; at most [MaxReasonBytes]. Never put a secret here

@@ -78,6 +78,12 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("revoke: Config.HeartbeatInterval or MaxSkew exceeds an hour")
 	case !(c.FalsePositiveRate >= 1e-9 && c.FalsePositiveRate <= 0.1):
 		return c, fmt.Errorf("revoke: Config.FalsePositiveRate %g is not between 1e-9 and 0.1", c.FalsePositiveRate)
+	case c.HeartbeatInterval < 10*time.Millisecond:
+		return c, fmt.Errorf("revoke: Config.HeartbeatInterval %s is below 10 ms (a number without its unit?): it would flood the stream", c.HeartbeatInterval)
+	case c.MaxSkew < time.Millisecond:
+		return c, fmt.Errorf("revoke: Config.MaxSkew %s is below a millisecond (a number without its unit?)", c.MaxSkew)
+	case c.SessionLifetime < time.Second:
+		return c, fmt.Errorf("revoke: Config.SessionLifetime %s is below a second (a number without its unit?)", c.SessionLifetime)
 	case c.TokenLifetime < time.Second:
 		return c, fmt.Errorf("revoke: Config.TokenLifetime %s is below a second (a number without its unit?)", c.TokenLifetime)
 	case c.TokenLifetime > 10*365*24*time.Hour || c.SessionLifetime > 10*365*24*time.Hour:

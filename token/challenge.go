@@ -10,7 +10,7 @@ import (
 )
 
 // retryAfter is what a client is told to wait when nobody can tell, in seconds: a
-// stale denylist is usually fresh again within that time.
+// stale denylist that hears heartbeats again is fresh with the next of them.
 const retryAfter = "2"
 
 // A challenge is the part of a WWW-Authenticate header that every answer has.

@@ -302,3 +302,27 @@ func TestIssuedAtAgainstCutoffs(t *testing.T) {
 		}
 	}
 }
+
+// Invariant 5, as the README shows it: without a Before the cutoff is two seconds
+// ahead, and the next token passes at once if it is issued past it.
+func TestNextTokenAfterADefaultCutoff(t *testing.T) {
+	ring := newRing(t, token.KeyringConfig{})
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
+	})
+	i := newIssuer(t, ring, nil)
+	event, err := revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "user-1"}.Complete(time.Now(), revoke.DefaultHorizons())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, list, event)
+	r := request()
+	if _, err := v.Verify(t.Context(), issue(t, i, r).Token()); !errors.Is(err, revoke.ErrRevoked) {
+		t.Errorf("issued now: %v", err)
+	}
+	r.IssuedAt = event.Before.Add(time.Millisecond)
+	if _, err := v.Verify(t.Context(), issue(t, i, r).Token()); err != nil {
+		t.Errorf("issued past the cutoff: %v", err)
+	}
+}

@@ -132,6 +132,8 @@ func (c *VerifierConfig) validate() error {
 		return refuse("InsecureNoRevocations", "contradicts Revocations")
 	case c.Leeway < 0:
 		return refuse("Leeway", "is negative")
+	case c.Leeway < time.Millisecond:
+		return refuse("Leeway", fmt.Sprintf("%s is below a millisecond (a number without its unit?)", c.Leeway))
 	case c.Leeway > revoke.MaxLeeway:
 		return refuse("Leeway", fmt.Sprintf("is %s, more than %s: a revocation would be forgotten before its token", c.Leeway, revoke.MaxLeeway))
 	case c.MaxLifetime != 0 && c.MaxLifetime < time.Second:

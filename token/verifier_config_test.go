@@ -23,6 +23,7 @@ func TestNewVerifierRefuses(t *testing.T) {
 		bad, twin func(*config)
 	}{
 		{"Issuer", func(c *config) { c.Issuer = "" }, nil},
+		{"Leeway", func(c *config) { c.Leeway = 30 }, func(c *config) { c.Leeway = time.Millisecond }},
 		{"MaxLifetime", func(c *config) { c.MaxLifetime = 900 }, func(c *config) { c.MaxLifetime = time.Second }}, // 900 of what?
 		{"TenantClaim", func(c *config) { c.TenantClaim = "SUB" }, func(c *config) { c.TenantClaim = "tid" }},
 		{"TenantClaim", func(c *config) { c.TenantClaim = "\xff" }, nil},
@@ -42,7 +43,7 @@ func TestNewVerifierRefuses(t *testing.T) {
 		{"Keys", func(c *config) { c.Keys = (*token.Keyring)(nil) }, nil},
 		{"Revocations", func(c *config) { c.Revocations = nil }, func(c *config) { c.Revocations, c.InsecureNoRevocations = nil, true }},
 		{"InsecureNoRevocations", func(c *config) { c.InsecureNoRevocations = true }, nil},
-		{"Leeway", func(c *config) { c.Leeway = -1 }, func(c *config) { c.Leeway = 1 }},
+		{"Leeway", func(c *config) { c.Leeway = -1 }, func(c *config) { c.Leeway = time.Millisecond }},
 		{"Leeway", func(c *config) { c.Leeway = revoke.MaxLeeway + 1 }, func(c *config) { c.Leeway = revoke.MaxLeeway }},
 		{"MaxLifetime", func(c *config) { c.MaxLifetime = -1 }, nil},
 		{"MaxLifetime", func(c *config) { c.MaxLifetime = time.Hour + 1 }, func(c *config) { c.MaxLifetime = time.Hour }},

@@ -4,7 +4,7 @@
 // A [Bus] holds the log and the time. [Bus.Join] gives a [Member], a replica that
 // reads the log over a link of its own. [Bus.Advance] lets time pass; everything
 // else happens when it is called, on the caller's goroutine, in an order that the
-// test decides: nothing here sleeps, and a failing history can be replayed.
+// test decides: nothing here sleeps. When members beat is random, as in life.
 //
 //	b := revoketest.NewBus(revoketest.Config{})
 //	m, err := b.Join(revoke.Config{})
