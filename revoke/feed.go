@@ -71,8 +71,9 @@ type Feed struct {
 	mu   sync.Mutex
 	sent []sentBeat // guarded by mu: own heartbeats under way, oldest first
 
-	logged [faults]Instant
-	was    State // as last logged
+	logged  [faults]Instant
+	foreign Instant // when an event of a foreign issuer was logged last
+	was     State   // as last logged
 }
 
 type sentBeat struct {
@@ -187,6 +188,8 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		f.horizons = DefaultHorizons()
 	case f.list.cfg.TokenLifetime > h.TokenLifetime:
 		p.block = ReasonHorizon
+		f.list.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
+			"stream", h.TokenLifetime, "list", f.list.cfg.TokenLifetime)
 	default:
 		p.block = ReasonNone
 	}
@@ -254,6 +257,10 @@ func (f *Feed) Event(now Instant, r Record, e Event) error {
 	if want := *l.expected.Load(); len(want) > 0 {
 		if _, ok := slices.BinarySearch(want, e.Issuer); !ok {
 			l.counters.foreignIssuer.Add(1)
+			if f.foreign.IsZero() || now.Since(f.foreign) >= time.Minute {
+				f.foreign = now
+				l.cfg.Logger.Warn("revocation log: event of an issuer that no verifier here uses (a slash too many?)", "issuer", e.Issuer, "verifiers", want)
+			}
 		}
 	}
 	e.clamp(r.Time, f.horizons)

@@ -1,11 +1,14 @@
 package revoke_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -579,11 +582,15 @@ func TestGenerations(t *testing.T) {
 }
 
 func TestHorizon(t *testing.T) {
-	r, l := newReplica(t, revoke.Config{TokenLifetime: 2 * time.Hour}), &tape{}
+	var logged bytes.Buffer
+	r, l := newReplica(t, revoke.Config{TokenLifetime: 2 * time.Hour, Logger: slog.New(slog.NewTextHandler(&logged, nil))}), &tape{}
 	r.begin(l)
 	r.beat(l)
 	r.must(r.read(l))
 	r.want(revoke.Stale, revoke.ReasonHorizon)
+	if s := logged.String(); !strings.Contains(s, "stream=1h0m0s") || !strings.Contains(s, "list=2h0m0s") {
+		t.Errorf("the log does not name both lifetimes: %s", s)
+	}
 	id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: r.now.Time()}
 	if err := r.list.Check(r.now, &id, revoke.MaxStaleness(time.Hour)); !errors.Is(err, revoke.ErrStale) {
 		t.Errorf("MaxStaleness overrides the horizon: %v", err)
@@ -805,7 +812,9 @@ func TestOneFeedAtATime(t *testing.T) {
 }
 
 func TestForeignIssuersAreCounted(t *testing.T) {
-	r, l := ready(t)
+	var logged bytes.Buffer
+	r, l := newReplica(t, revoke.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))}), &tape{}
+	r.begin(l)
 	r.list.ExpectIssuer(iss)
 	r.list.ExpectIssuer(iss)
 	r.list.ExpectIssuer("https://b.example.com")
@@ -814,5 +823,13 @@ func TestForeignIssuersAreCounted(t *testing.T) {
 	r.must(r.read(l))
 	if n := r.list.Stats(r.now).ForeignIssuer; n != 1 {
 		t.Errorf("%d foreign events, want 1", n)
+	}
+	// Named in the log, once a minute.
+	for range 100 {
+		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss + "/", Kind: revoke.Token, Value: "x"}})
+	}
+	r.must(r.read(l))
+	if n := strings.Count(logged.String(), iss+"/"); n != 1 {
+		t.Errorf("named %d times in\n%s", n, &logged)
 	}
 }

@@ -27,7 +27,8 @@ type Config struct {
 	MaxSkew time.Duration
 
 	// TokenLifetime is the longest exp − iat of any access token; verifiers refuse
-	// longer ones, which would outlive their revocation. Zero means one hour.
+	// longer ones, which would outlive their revocation. It must not exceed that of the
+	// stream, or the List is never fresh ([ReasonHorizon]). Zero means one hour.
 	TokenLifetime time.Duration
 
 	// SessionLifetime is the longest life of a session. It bounds events given to
