@@ -43,6 +43,7 @@ func parseForeignKeySet(data []byte, algorithms []Algorithm, issuer string) (*St
 			broken = broken || f.private == ""
 			skip(n, err.Error())
 		case why != "":
+			broken = broken || !f.hasKty && f.private == "" // a mistake, not a kty to come
 			skip(n, why)
 		case issuer != "" && f.hasIssuer && !namesIssuer(f.issuer, issuer):
 			skip(n, "it is another issuer's")

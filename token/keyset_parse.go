@@ -23,10 +23,10 @@ var errNoUsableKey = errors.New("no usable key in the set")
 //
 // algorithms are those that the keys may be used for; none means every public-key
 // algorithm. A key without alg takes the one of them that fits its kty and crv.
-// [StaticKeySet.Skipped] counts keys that are not for us: of unknown kty, crv or
-// alg, with another use than "sig" or key_ops without "verify", of an algorithm
-// that is not asked for, without alg where several fit, as all six RSA algorithms
-// do unless algorithms says which.
+// [StaticKeySet.Skipped] counts keys that are not for us: of unknown or no kty,
+// with another use than "sig", whatever else these hold, of unknown crv or alg, with
+// key_ops without "verify", of an algorithm that is not asked for, without alg where
+// several fit, as all six RSA algorithms do unless algorithms says which.
 //
 // The whole set is refused with [ErrKey] for a private or symmetric key in it,
 // which is compromised by being there, for a duplicate kid, for a key that does
@@ -113,6 +113,8 @@ type foreignKey struct {
 	jose.JWK
 	kid, alg, use string
 	issuer        string // whose key it is, where sets of several issuers are published as one
+	malformed     error  // the first member that is
+	hasKty        bool
 	hasAlg        bool
 	hasUse        bool
 	hasIssuer     bool
@@ -121,34 +123,30 @@ type foreignKey struct {
 	private       string
 }
 
-// readKey reads the members of a JWK, all of them: beside an error it returns the
-// others.
+// readKey reads the members of a JWK, all of them: whether a malformed one matters,
+// kty and use decide, which may come after it.
 func readKey(v strictjson.Value) (*foreignKey, error) {
 	f := new(foreignKey)
 	if v.Kind() != '{' {
 		return f, errors.New("not an object")
 	}
-	var first error
 	err := strictjson.Object(v.Raw(), func(name string, v strictjson.Value) error {
-		if err := f.member(name, v); first == nil {
-			first = err
+		if err := f.member(name, v); f.malformed == nil {
+			f.malformed = err
 		}
 		return nil
 	})
-	if err == nil {
-		err = first
-	}
 	return f, err
 }
 
 // key returns the key that f describes, or why it is of no use to us.
 func (f *foreignKey) key(algorithms []Algorithm) (key *Key, skip string, err error) {
 	switch f.Kty {
-	case "":
-		return nil, "", errors.New("no kty")
 	case "RSA", "EC", "OKP":
 	case "oct":
 		return nil, "", fmt.Errorf("%w: a secret in a public set", ErrKey)
+	case "":
+		return nil, "no kty", nil
 	default:
 		return nil, "unknown kty", nil
 	}
@@ -157,6 +155,8 @@ func (f *foreignKey) key(algorithms []Algorithm) (key *Key, skip string, err err
 		return nil, "", fmt.Errorf("%w: private member %s in a public set", ErrKey, f.private)
 	case f.hasUse && f.use != "sig":
 		return nil, "use is not sig", nil
+	case f.malformed != nil:
+		return nil, "", f.malformed
 	case f.hasOps && !f.verifies:
 		return nil, "key_ops lacks verify", nil
 	}
@@ -208,7 +208,10 @@ func (f *foreignKey) member(name string, v strictjson.Value) error {
 	var dst *string
 	switch name {
 	case "kty":
-		dst = &f.Kty
+		if f.Kty, f.hasKty = v.Text(); f.hasKty {
+			return nil
+		}
+		return errors.New("kty is not a string")
 	case "crv":
 		dst = &f.Crv
 	case "x":
@@ -224,7 +227,10 @@ func (f *foreignKey) member(name string, v strictjson.Value) error {
 	case "alg":
 		dst, f.hasAlg = &f.alg, true
 	case "use":
-		dst, f.hasUse = &f.use, true
+		if f.use, f.hasUse = v.Text(); f.hasUse {
+			return nil
+		}
+		return errors.New("use is not a string")
 	case "issuer": // not registered; Entra's sets have it
 		f.issuer, _ = v.Text()
 		f.hasIssuer = true

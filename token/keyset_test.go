@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -156,6 +157,10 @@ func TestParseKeySet(t *testing.T) {
 		{"alg not asked for", jwks(ed, alg(rs, "RS512")), []token.Algorithm{token.EdDSA, token.RS256}, 1, 1, nil},
 		{"nothing for us", jwks(alg(rs, "RSA-OAEP")), nil, 0, 0, token.ErrKey},
 		{"kty in another case", jwks(ed, ec.with("kty", `"ec"`)), nil, 1, 1, nil},
+		{"no kty", jwks(ed, ec.without("kty").with("x", `1`)), nil, 1, 1, nil},
+		{"kty no string", jwks(ed, ec.with("kty", `1`).with("kid", `null`)), nil, 1, 1, nil},
+		{"unknown kty, other members than ours", jwks(ed, object{"x", `1`, "e", `[1]`, "kid", `7`, "kty", `"AKP"`, "alg", `null`, "use", `null`, "key_ops", `1`, "priv", `"AA"`, "d", `"AA"`}), nil, 1, 1, nil},
+		{"use enc, other members than ours", jwks(ed, rs.with("kid", `""`).with("n", `1`).with("alg", `null`).with("key_ops", `"wrapKey"`).with("use", `"enc"`)), nil, 1, 1, nil},
 
 		// Refused whole.
 		{"no keys", jwks(), nil, 0, 0, token.ErrKey},
@@ -175,8 +180,8 @@ func TestParseKeySet(t *testing.T) {
 		{"alg of secrets", jwks(alg(rs, "HS256")), nil, 0, 0, token.ErrKey}, // N04
 		{"x missing", jwks(ed.without("x")), nil, 0, 0, token.ErrKey},
 		{"x padded", jwks(ed.with("x", `"AAAA="`)), nil, 0, 0, token.ErrKey},
-		{"no kty", jwks(ed.without("kty")), nil, 0, 0, token.ErrKey},
-		{"kty no string", jwks(ed.with("kty", `1`)), nil, 0, 0, token.ErrKey},
+		{"no kty alone", jwks(ed.without("kty")), nil, 0, 0, token.ErrKey},
+		{"kty no string alone", jwks(ed.with("kty", `1`)), nil, 0, 0, token.ErrKey},
 		{"kid no string", jwks(ed.with("kid", `7`)), nil, 0, 0, token.ErrKey},
 		{"kid null", jwks(ed.with("kid", `null`)), nil, 0, 0, token.ErrKey},
 		{"kid empty", jwks(ed.with("kid", `""`)), nil, 0, 0, token.ErrKey},
@@ -185,6 +190,9 @@ func TestParseKeySet(t *testing.T) {
 		{"alg no string", jwks(ed.with("alg", `["EdDSA"]`)), nil, 0, 0, token.ErrKey},
 		{"key_ops no array", jwks(ed.with("key_ops", `"verify"`)), nil, 0, 0, token.ErrKey},
 		{"key_ops of numbers", jwks(ed.with("key_ops", `[1]`)), nil, 0, 0, token.ErrKey},
+		{"member twice in a key of unknown kty", jwks(ed, object{"kty", `"AKP"`, "x", `1`, "x", `1`}), nil, 0, 0, token.ErrKey},
+		{"malformed, use sig", jwks(ed, ec.with("use", `"sig"`).with("x", `1`)), nil, 0, 0, token.ErrKey},
+		{"malformed, not asked for", jwks(ed, ec.with("x", `1`)), []token.Algorithm{token.EdDSA}, 0, 0, token.ErrKey},
 		{"member twice", jwks(ed.plus("kid", `"b"`)), nil, 0, 0, token.ErrKey},
 		{"keys twice", `{"keys":[` + ed.String() + `],"keys":[]}`, nil, 0, 0, token.ErrKey},
 		{"keys no array", `{"keys":` + ed.String() + `}`, nil, 0, 0, token.ErrKey},
@@ -222,19 +230,107 @@ func TestParseKeySetHidesSecrets(t *testing.T) {
 	}
 }
 
-// The same kid at two issuers: each verifier has its own set (N10, CVE-2026-49998).
-func TestSameKidAtTwoIssuers(t *testing.T) {
-	_, otherPrivate, _ := ed25519.GenerateKey(rand.Reader)
-	own, other := edSigner(t, "1", forgeKeys().ed), edSigner(t, "1", otherPrivate)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, own)
-	})
-	claims := goodClaims(time.Now())
-	if _, err := v.Verify(t.Context(), other.forge(other.header(), claims)); !errors.Is(err, token.ErrSignature) {
-		t.Errorf("signed by the other issuer's key: error %v", err)
+// Every private member is refused in every kind of key, whatever stands in it
+// (invariant 10); the good twin is the key without it.
+func TestParseKeySetRefusesPrivateMembers(t *testing.T) {
+	k := forgeKeys()
+	for kty, o := range map[string]object{
+		"RSA": jwk(t, k.rsa.Public()).with("alg", `"RS256"`),
+		"EC":  jwk(t, k.ec.Public()),
+		"OKP": jwk(t, k.ed.Public()),
+	} {
+		if _, err := token.ParseKeySet([]byte(jwks(o))); err != nil {
+			t.Errorf("%s: %v", kty, err)
+		}
+		for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
+			for _, value := range []string{`"AAAA"`, `null`, `""`, `[{"r":"AA","d":"AA","t":"AA"}]`} {
+				for _, o := range []object{o.with(name, value), o.with("use", `"enc"`).with(name, value)} {
+					_, err := token.ParseKeySet([]byte(jwks(jwk(t, k.ed.Public()).with("kid", `"good"`), o)))
+					if !errors.Is(err, token.ErrKey) || !strings.Contains(err.Error(), "private member "+name) {
+						t.Errorf("%s with %s %s: error %v", kty, name, value, err)
+					}
+				}
+			}
+		}
 	}
-	if _, err := v.Verify(t.Context(), own.forge(own.header(), claims)); err != nil {
-		t.Errorf("the good twin: %v", err)
+}
+
+// A member that is null is not one that is absent.
+func TestParseKeySetRefusesNull(t *testing.T) {
+	k := forgeKeys()
+	for name, o := range map[string]object{
+		"kid": jwk(t, k.ed.Public()), "alg": jwk(t, k.ed.Public()), "use": jwk(t, k.ed.Public()), "key_ops": jwk(t, k.ed.Public()),
+		"crv": jwk(t, k.ed.Public()), "x": jwk(t, k.ed.Public()), "y": jwk(t, k.ec.Public()),
+		"n": jwk(t, k.rsa.Public()).with("alg", `"RS256"`), "e": jwk(t, k.rsa.Public()).with("alg", `"RS256"`),
+	} {
+		good := jwk(t, k.ec.Public()).with("kid", `"good"`)
+		if _, err := token.ParseKeySet([]byte(jwks(good, o))); err != nil {
+			t.Errorf("the good twin of %s: %v", name, err)
+		}
+		_, err := token.ParseKeySet([]byte(jwks(good, o.with(name, "null"))))
+		if !errors.Is(err, token.ErrKey) || !strings.Contains(err.Error(), name+" is not a") {
+			t.Errorf("%s null: error %v", name, err)
+		}
+	}
+}
+
+// Points of an Ed25519 key that are none, and those of small order, are told apart:
+// x = 0 has one sign only (RFC 8032 section 5.1.3).
+func TestParseKeySetZeroX(t *testing.T) {
+	point := func(y *big.Int, sign byte) string {
+		b := y.FillBytes(make([]byte, 32))
+		slices.Reverse(b)
+		b[31] |= sign << 7
+		return jwks(jwk(t, ed25519.PublicKey(b)))
+	}
+	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	for name, y := range map[string]*big.Int{"1": big.NewInt(1), "-1": p.Sub(p, big.NewInt(1))} {
+		for sign, want := range []string{"small order", "no point"} {
+			if _, err := token.ParseKeySet([]byte(point(y, byte(sign)))); !errors.Is(err, token.ErrWeakKey) || !strings.Contains(err.Error(), want) {
+				t.Errorf("y = %s, sign %d: error %v", name, sign, err)
+			}
+		}
+	}
+}
+
+// The same kid at two issuers (N10, CVE-2026-49998): each verifier has its own set,
+// and neither takes a token of the other's key, whomever that names as its issuer.
+func TestSameKidAtTwoIssuers(t *testing.T) {
+	_, private, _ := ed25519.GenerateKey(rand.Reader)
+	type party struct {
+		issuer string
+		signer signer
+		v      *token.Verifier
+	}
+	var parties []party
+	for issuer, key := range map[string]ed25519.PrivateKey{"https://one.example.com": forgeKeys().ed, "https://two.example.com": private} {
+		s := edSigner(t, "1", key)
+		set := jsonHandler(jwks(jwk(t, key.Public()).with("kid", `"1"`)))
+		keys, err := token.RemoteKeys(t.Context(), issuer+"/jwks.json", token.RemoteKeysConfig{Transport: &keyServer{h: set}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer keys.Close()
+		parties = append(parties, party{issuer, s, forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Issuer, c.Algorithms, c.Keys = issuer, []token.Algorithm{token.EdDSA}, keys
+		})})
+	}
+	for _, signs := range parties {
+		for _, named := range parties {
+			raw := signs.signer.forge(signs.signer.header(), goodClaims(time.Now()).with("iss", strconv.Quote(named.issuer)))
+			for _, reads := range parties {
+				var want error
+				switch {
+				case reads.issuer != signs.issuer:
+					want = token.ErrSignature
+				case reads.issuer != named.issuer:
+					want = token.ErrIssuer
+				}
+				if _, err := reads.v.Verify(t.Context(), raw); !errors.Is(err, want) {
+					t.Errorf("%s reads what %s signed for %s: error %v, want %v", reads.issuer, signs.issuer, named.issuer, err, want)
+				}
+			}
+		}
 	}
 }
 

@@ -144,22 +144,6 @@ func TestKeySetIsNotTrusted(t *testing.T) {
 	}
 }
 
-// N10: a kid means something within one issuer only.
-func TestSameKeyIDOfTwoIssuers(t *testing.T) {
-	_, private, _ := ed25519.GenerateKey(rand.Reader)
-	ours, theirs := edSigner(t, "2026", forgeKeys().ed), edSigner(t, "2026", private)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ours)
-	})
-	claims := goodClaims(time.Now())
-	if _, err := v.Verify(t.Context(), theirs.forge(theirs.header(), claims)); !errors.Is(err, token.ErrSignature) {
-		t.Errorf("error %v", err)
-	}
-	if _, err := v.Verify(t.Context(), ours.forge(ours.header(), claims)); err != nil {
-		t.Error(err)
-	}
-}
-
 // A token without kid finds a key only if nothing has to be guessed.
 func TestNoKeyID(t *testing.T) {
 	_, private, _ := ed25519.GenerateKey(rand.Reader)
