@@ -27,19 +27,23 @@ type RemoteKeysConfig struct {
 	// when they are used; a shorter max-age of the response is followed. A set in use
 	// is fetched again ahead of that, after 80 to 90 % of the time, while the keys at
 	// hand go on verifying: nobody waits. A key that the issuer has withdrawn stops
-	// verifying within twice this time, while its server answers. Zero means 5 min; at
-	// least MinInterval.
+	// verifying within twice this time, while its server answers with an acceptable set,
+	// see [RemoteKeys]. Zero means 5 min; at least MinInterval.
 	RefreshInterval time.Duration
 
 	// MinInterval is the shortest time between two fetches for tokens with an unknown
 	// kid, and the shortest max-age that is followed: strangers cannot make us flood
 	// the issuer. A kid that a fetch did not bring is fetched for again after that time,
-	// then after twice that, up to RefreshInterval. While strangers ask for invented
-	// kids, a key that signs before it was published for a while is refused for up to
-	// MinInterval, as a kid like any other. Zero means 10 s; at least 1 s.
+	// then after twice that, up to RefreshInterval, and is unknown in between. A kid that
+	// is new meanwhile, when no fetch may be made for it, is not called unknown but
+	// [ErrKeysUnavailable], whether a key of that name was just published or a stranger
+	// invented it: nobody can tell yet. So strangers can earn themselves a 503 instead
+	// of a 401, and a token signed by a new key is accepted within MinInterval, when it
+	// is tried again. Zero means 10 s; at least 1 s.
 	MinInterval time.Duration
 
-	// MaxAge is how long the last keys are good while their server does not answer.
+	// MaxAge is how long the last keys are good while their server does not answer with
+	// an acceptable set.
 	// Zero means an hour, by when every token from before the outage has expired; at
 	// least RefreshInterval.
 	MaxAge time.Duration
@@ -104,9 +108,16 @@ type remoteKeys struct {
 }
 
 // A flight is one fetch. The goroutine that owns it closes done, once.
-type flight struct{ done chan struct{} }
+type flight struct {
+	done chan struct{}
+	want *wanted // what it is to bring, or nil if that is at hand
+}
 
-var errClosed = errors.New("key set closed")
+var (
+	errClosed = errors.New("key set closed")
+	// errNotYet: the kid was first seen after the last fetch began.
+	errNotYet = errors.New("not in the key set, which cannot be fetched again so soon")
+)
 
 // RemoteKeys returns the keys published at rawURL, which must be an https URL. It
 // waits for the first fetch as long as ctx and cfg.Timeout allow. A server that
@@ -198,7 +209,7 @@ func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm,
 		case key != nil && (f == nil || failing || age < 2*fresh):
 			return key, nil // the fetch goes on by itself
 		case f == nil:
-			return s.verdict(kid, alg)
+			return s.verdict(kid, alg, s.confirmed(*want))
 		}
 		if err := s.wait(ctx, f, key != nil); err != nil {
 			if key != nil && ctx.Err() == nil {
@@ -207,17 +218,11 @@ func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm,
 			return nil, fmt.Errorf("token: %w: waiting for the key set: %w", ErrKeysUnavailable, err)
 		}
 		// A fetch that was under way may have been answered before the key was published.
-		key, err := s.verdict(kid, alg)
-		if !errors.Is(err, ErrUnknownKey) {
+		key, err := s.verdict(kid, alg, !joined)
+		if !errors.Is(err, errNotYet) {
 			return key, err
 		}
 		now = revoke.Now()
-		if !joined {
-			if want != nil {
-				s.missed(*want, now)
-			}
-			return nil, err
-		}
 	}
 }
 
@@ -229,15 +234,9 @@ func (s *RemoteKeySet) failing(now revoke.Instant, lately time.Duration) bool {
 	return s.lastErr != nil && now.Since(s.attempt) < lately
 }
 
-// missed remembers that a fetch did not bring a key.
-func (s *RemoteKeySet) missed(w wanted, now revoke.Instant) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.missing.add(w, now, s.cfg.MinInterval, s.cfg.RefreshInterval)
-}
-
-// verdict answers without fetching anything.
-func (s *RemoteKeySet) verdict(kid string, alg Algorithm) (*Key, error) {
+// verdict answers without fetching anything. absent: a fetch that began after the
+// key was first wanted has ended, so that what it did not bring does not exist.
+func (s *RemoteKeySet) verdict(kid string, alg Algorithm, absent bool) (*Key, error) {
 	key, age, _ := s.known(kid, alg, revoke.Now())
 	err := s.failure()
 	switch {
@@ -247,6 +246,8 @@ func (s *RemoteKeySet) verdict(kid string, alg Algorithm) (*Key, error) {
 		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
 	case age >= s.cfg.MaxAge:
 		return nil, fmt.Errorf("token: %w: the key set is too old", ErrKeysUnavailable)
+	case !absent:
+		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, errNotYet)
 	}
 	s.refused.Add(1)
 	return nil, ErrUnknownKey
@@ -296,18 +297,18 @@ func (s *RemoteKeySet) start(now revoke.Instant, want *wanted) (f *flight, joine
 	if s.flight != nil {
 		return s.flight, true
 	}
-	due := c == nil || now.Since(c.at) >= c.fresh
+	due := c == nil || c.keys == nil || now.Since(c.at) >= c.fresh
 	switch {
 	case s.failures > 0 && now.Since(s.attempt) < backoff(s.failures):
 		return nil, false
-	case s.failures > 0, due:
+	case due:
 	case want != nil && (s.unknown.IsZero() || now.Since(s.unknown) >= s.cfg.MinInterval):
 		s.unknown = now
 	default:
 		return nil, false
 	}
 	s.attempt = now
-	f = &flight{make(chan struct{})}
+	f = &flight{make(chan struct{}), want}
 	s.flight = f
 	s.done.Go(func() { s.fly(f, now) })
 	return f, false
@@ -345,6 +346,7 @@ func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	case s.closed:
 	case err == nil, errors.Is(err, errNoUsableKey): // what the server withdrew is gone
 		s.current.Store(next)
+		s.remember(f.want, old, next)
 	}
 	s.fetches++
 	if err == nil && got.unchanged {

@@ -124,17 +124,17 @@ func TestRemoteKeysFlood(t *testing.T) {
 	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.fetches()
-		for i := range 600 {
-			for j := range 100 {
-				keys.Lookup(t.Context(), "invented-"+strconv.Itoa(100*i+j), token.EdDSA)
+		for i := range 6000 {
+			for j := range 10 {
+				keys.Lookup(t.Context(), "invented-"+strconv.Itoa(10*i+j), token.EdDSA)
 			}
 			find(t, keys, kid, nil)
-			time.Sleep(time.Second)
+			time.Sleep(100 * time.Millisecond)
 		}
-		if n := s.fetches(); n > 65 {
+		if n := s.fetches(); n < 55 || n > 61 {
 			t.Errorf("%d fetches in ten minutes", n)
 		}
-		if st := keys.Status(); st.Refused < 60_000 || st.Failures != 0 {
+		if st := keys.Status(); st.Refused < 55 || st.Refused > 61 || st.Failures != 0 { // one a fetch: of the others nobody knows
 			t.Errorf("status %+v", st)
 		}
 	})

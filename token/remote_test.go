@@ -133,7 +133,7 @@ func TestRemoteKeysFetchesOnDemand(t *testing.T) {
 // N11, CVE-2025-22149: a key that the issuer has withdrawn stops verifying, in a
 // busy service and in one that nobody has called for a while.
 func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
-	for name, idle := range map[string]time.Duration{"busy": time.Minute, "idle": 50 * time.Minute} {
+	for name, idle := range map[string]time.Duration{"busy": time.Minute, "twice due": 10 * time.Minute, "idle": 50 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
 				old := ring.Active().ID()
@@ -168,6 +168,12 @@ func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 		time.Sleep(50 * time.Minute)
 		find(t, keys, old, token.ErrUnknownKey) // the first look-up after a long time
 	})
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+		old := ring.Active().ID()
+		drop(t, ring, old)
+		time.Sleep(10 * time.Minute)
+		find(t, keys, old, token.ErrUnknownKey) // twice RefreshInterval, by the letter
+	})
 }
 
 // Strangers with invented kids cannot make us flood the issuer, and a new key is
@@ -184,15 +190,20 @@ func TestRemoteKeysUnknownKid(t *testing.T) {
 			t.Errorf("%d fetches for the new key", n)
 		}
 		const rounds = 10
-		for range rounds {
-			for i := range 100 {
-				find(t, keys, "invented-"+strconv.Itoa(i), token.ErrUnknownKey)
-			}
-			find(t, keys, "", token.ErrUnknownKey) // two keys would fit
+		for n := range rounds {
 			time.Sleep(10 * time.Second)
+			if n == 0 {
+				find(t, keys, "", token.ErrUnknownKey) // two keys would fit
+				time.Sleep(10 * time.Second)
+			}
+			find(t, keys, "turn-"+strconv.Itoa(n), token.ErrUnknownKey)
+			find(t, keys, "", token.ErrUnknownKey)
+			for i := range 100 {
+				find(t, keys, "invented-"+strconv.Itoa(100*n+i), token.ErrKeysUnavailable) // no fetch has been made for it
+			}
 		}
-		if n := s.fetches(); n > rounds {
-			t.Errorf("%d fetches in %d intervals", n, rounds)
+		if n := s.fetches(); n != rounds+1 {
+			t.Errorf("%d fetches in %d intervals", n, rounds+1)
 		}
 	})
 }
