@@ -137,13 +137,14 @@ func TestKeyringRotation(t *testing.T) {
 // A ring that is only ever rotated would grow beyond what verifiers read.
 func TestKeyringIsBounded(t *testing.T) {
 	ring := newRing(t, token.KeyringConfig{})
+	var key *token.Key
 	var err error
 	n := 1
 	for ; err == nil && n < 1000; n++ {
-		_, err = ring.Rotate(t.Context())
+		key, err = ring.Rotate(t.Context())
 	}
-	if n > 101 || err == nil {
-		t.Fatalf("%d keys, error %v", n, err)
+	if n > 101 || err == nil || key != nil {
+		t.Fatalf("%d keys, key %v, error %v", n, key, err)
 	}
 	if _, err := token.ParseKeySet([]byte(body(t, serve(t, ring, "GET", nil)))); err != nil {
 		t.Error(err)

@@ -107,8 +107,12 @@ func get(ctx context.Context, client *http.Client, address, accept, etag string)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		if u := (*url.Error)(nil); errors.As(err, &u) {
-			err = u.Err // it quotes the URL, whose query may hold a key
+		// A url.Error quotes the URL, whose query may hold a key; so may one of a
+		// Transport that is a client itself.
+		for u := (*url.Error)(nil); errors.As(err, &u); {
+			if err = u.Err; err == nil {
+				err = errors.New("no response")
+			}
 		}
 		return response{}, err
 	}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -72,7 +74,10 @@ func TestRemoteKeysHideTheQuery(t *testing.T) {
 	for name, rt := range map[string]transport{
 		"error":  func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF },
 		"status": func(r *http.Request) (*http.Response, error) { return answer(r, status(500)), nil },
-		"panic":  func(*http.Request) (*http.Response, error) { panic("of the caller's own") },
+		"client": func(r *http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("relayed: %w", &url.Error{Op: "Get", URL: r.URL.String(), Err: io.ErrUnexpectedEOF})
+		},
+		"panic": func(*http.Request) (*http.Response, error) { panic("of the caller's own") },
 	} {
 		keys, err := token.RemoteKeys(t.Context(), "https://keys.example.com/jwks?api_key=hunter2", token.RemoteKeysConfig{
 			Transport: rt, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
@@ -105,15 +110,18 @@ func answer(r *http.Request, h http.Handler) *http.Response {
 // An endless body is given up at the bound, not at the time limit.
 func TestRemoteKeysBodyIsBounded(t *testing.T) {
 	body := &endless{}
-	keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: transport(func(r *http.Request) (*http.Response, error) {
+	keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Timeout: time.Hour, Transport: transport(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: body, Request: r}, nil
 	})})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer keys.Close()
-	if body.read == 0 || body.read > 512<<10 || !body.closed {
+	if body.read == 0 || body.read > 256<<10+1 || !body.closed {
 		t.Errorf("read %d bytes, closed %v", body.read, body.closed)
+	}
+	if err := keys.Status().Err; err == nil || !strings.Contains(err.Error(), "more than 262144 bytes") {
+		t.Errorf("error %v", err)
 	}
 }
 
