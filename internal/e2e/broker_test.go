@@ -145,8 +145,17 @@ func createStream(t *testing.T, conn *bus.Conn, cfg bus.StreamConfig) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20
 	}
-	if err := bus.CreateStream(within(t), conn, cfg); err != nil {
-		t.Fatal(err)
+	// A server that has deleted its account's last stream removes the directory above
+	// it a moment later, perhaps while it makes the next stream's.
+	const storeFailed = 10049
+	for ctx := within(t); ; {
+		err := bus.CreateStream(ctx, conn, cfg)
+		if err == nil {
+			return
+		}
+		if api, ok := errors.AsType[*jetstream.APIError](err); !ok || api.ErrorCode != storeFailed || ctx.Err() != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
