@@ -66,8 +66,8 @@ type Bus struct {
 // exist: followers wait for it, and Publish fails with [ErrNoStream] meanwhile. ctx
 // bounds one look at the stream, for warnings; Open does not fail because of it.
 func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
-	if conn == nil {
-		return nil, errors.New("bus: open: nil Conn")
+	if conn == nil || conn.nc == nil {
+		return nil, errors.New("bus: open: no Conn of Dial's or Use's")
 	}
 	if conn.nc.IsClosed() {
 		return nil, fmt.Errorf("bus: open: connection %w", ErrClosed)
@@ -105,6 +105,9 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 // Close ends the Bus: its followers, its calls in flight, which fail with
 // [ErrClosed], and its background work, and waits for all of them. It does not
 // close the [Conn]. It may be called more than once.
+//
+// Followers, Bus, Conn and an embedded server may be closed in any order; in this
+// one nothing is logged as lost.
 func (b *Bus) Close() error {
 	b.mu.Lock()
 	b.closed = true

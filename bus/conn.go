@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,8 @@ type DialConfig struct {
 	Logger *slog.Logger
 }
 
-// Dial connects to the NATS servers, a comma-separated list of URLs.
+// Dial connects to the NATS servers, a comma-separated list of URLs with the scheme
+// nats, tls, ws or wss, or none, which means nats.
 //
 // A server that is down is no error: the Conn keeps trying in the background, so
 // that a service may start before the bus. Errors are those that trying again
@@ -70,10 +72,15 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 	}
 	log := logger(cfg.Logger)
 	opts := nats.GetDefaultOptions()
-	for _, u := range strings.Split(servers, ",") {
-		if u = strings.TrimSpace(u); u != "" {
-			opts.Servers = append(opts.Servers, u)
+	for i, u := range strings.Split(servers, ",") {
+		if u = strings.TrimSpace(u); u == "" {
+			continue
 		}
+		// The client library takes any scheme for a plain TCP address.
+		if scheme, _, ok := strings.Cut(u, "://"); ok && !slices.Contains([]string{"nats", "tls", "ws", "wss"}, scheme) {
+			return nil, fmt.Errorf("bus: dial: server URL %d: the scheme is not nats, tls, ws or wss", i+1)
+		}
+		opts.Servers = append(opts.Servers, u)
 	}
 	if len(opts.Servers) == 0 && cfg.InProcess == nil {
 		return nil, errors.New("bus: dial: no server URL")

@@ -11,8 +11,9 @@ var (
 	// was stored.
 	ErrFull = errors.New("stream full")
 
-	// ErrNoStream means that the stream does not exist (see [CreateStream]).
-	ErrNoStream = errors.New("no such stream")
+	// ErrNoStream means that the stream does not exist. [CreateStream] makes it, once,
+	// or bus/embedded does.
+	ErrNoStream = errors.New("no such stream (bus.CreateStream makes it, once)")
 
 	// ErrStreamUnsafe means that the stream would forget revocations, or cannot say
 	// for how long to keep them. The error lists what is wrong with it.

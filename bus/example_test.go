@@ -24,8 +24,10 @@ func ExampleBus_Publish() {
 	}
 	defer b.Close()
 
-	// The password was changed: every session ends but the one it was changed in.
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	// The password was changed: every session ends but the one it was changed in. In a
+	// handler ctx is r.Context(), which ends when the browser goes away; a revocation
+	// must not end with it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	receipt, err := b.Publish(ctx, revoke.Event{
 		Kind: revoke.Subject, Value: "user-1", Keep: []string{"the-session-at-hand"}, Reason: "password_change",
@@ -36,7 +38,10 @@ func ExampleBus_Publish() {
 	case err != nil:
 		log.Print("not revoked: ", err)
 	default:
-		log.Print("revoked at ", receipt.Sequence)
+		// The kept session's next token; one issued at or before the cutoff, up to 2 s
+		// from now, would be refused if its session were not kept.
+		iat := receipt.Event.Before.Add(time.Millisecond)
+		log.Print("revoked at ", receipt.Sequence, ", next token from ", iat)
 	}
 }
 

@@ -64,8 +64,8 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("bus: follow: %w", err)
 	}
-	if list == nil {
-		return nil, errors.New("bus: follow: nil List")
+	if list == nil || list.Config().TokenLifetime == 0 {
+		return nil, errors.New("bus: follow: no List of NewList's")
 	}
 	leave, err := b.enter()
 	if err != nil {

@@ -166,7 +166,7 @@ func failed(n int, err error) ([]Result, error) {
 func (b *Bus) own(e revoke.Event) (revoke.Event, error) {
 	switch {
 	case b.cfg.Issuer == "":
-		return e, errors.New("this Bus only follows: Config.Issuer is empty")
+		return e, errors.New("this Bus only follows: it was opened with an empty Config.Issuer")
 	case e.Issuer == "":
 		e.Issuer = b.cfg.Issuer
 	case e.Issuer != b.cfg.Issuer:

@@ -68,8 +68,8 @@ type StreamConfig struct {
 // The connection needs the rights to read and create streams. In production, run
 // servers with sync_interval: always; a client cannot see whether they do.
 func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
-	if conn == nil {
-		return errors.New("bus: create stream: nil Conn")
+	if conn == nil || conn.nc == nil {
+		return errors.New("bus: create stream: no Conn of Dial's or Use's")
 	}
 	want, err := cfg.resolve()
 	if err != nil {

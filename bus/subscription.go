@@ -143,7 +143,10 @@ func (s *subscription) status(m *nats.Msg) error {
 		if code == "409" && messages >= pullMessages {
 			break // it delivered nothing, and the next would neither: not again without a pause
 		}
-		if err == nil && text != "Server Shutdown" {
+		if text == "Server Shutdown" {
+			return fmt.Errorf("%w: the server shuts down", errDisconnected)
+		}
+		if err == nil {
 			bytes, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Bytes"))
 			s.wantMessages = max(s.wantMessages-max(messages, 0), 0)
 			s.wantBytes = max(s.wantBytes-max(bytes, 0), 0)

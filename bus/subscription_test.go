@@ -72,6 +72,21 @@ func TestDeliveryAfterReconnect(t *testing.T) {
 	}
 }
 
+// The last word of a server that goes down may be read before its connection ends.
+func TestServerShutdownIsADisconnection(t *testing.T) {
+	f, s := newTestFollower(t)
+	f.b.nc = new(nats.Conn)
+	for text, want := range map[string]revoke.Reason{"Server Shutdown": revoke.ReasonDisconnected, "Consumer Deleted": revoke.ReasonRebuilding} {
+		err := s.status(&nats.Msg{Header: nats.Header{"Status": {"409"}, "Description": {text}}})
+		if err == nil {
+			t.Fatalf("%s: the subscription goes on", text)
+		}
+		if got := f.reason(err, nil); got != want {
+			t.Errorf("%s: reason %s, want %s", text, got, want)
+		}
+	}
+}
+
 // A request that ended without a message is not renewed at once, for ever: it ends
 // the subscription. Idleness is no such end.
 func TestFruitlessRequest(t *testing.T) {

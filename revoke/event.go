@@ -88,6 +88,9 @@ func (e *Event) Validate() error {
 			return invalid("key value is not an RFC 7638 SHA-256 thumbprint (43 base64url characters)")
 		}
 	default:
+		if e.Value == "" { // for one, of a token without that claim
+			return invalid("value is empty: kind %s needs a %s", e.Kind, valueNames[e.Kind])
+		}
 		if err := checkText("value", e.Value, 1, MaxValueBytes); err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"issuer is empty":        func(e *revoke.Event) { e.Issuer = "" },
 		"issuer has 513 bytes":   func(e *revoke.Event) { e.Issuer = long },
 		"value is empty":         func(e *revoke.Event) { e.Value = "" },
+		"needs a sid":            func(e *revoke.Event) { *e = revoke.Event{Issuer: e.Issuer, Kind: revoke.Session} },
 		"value has 513 bytes":    func(e *revoke.Event) { e.Value = long },
 		"value is not valid":     func(e *revoke.Event) { e.Value = "\xff" },
 		"takes no value":         func(e *revoke.Event) { e.Kind, e.Keep = revoke.Issuer, nil },

@@ -22,7 +22,7 @@ const maxAnchorAttempts = 2
 
 var (
 	// ErrFollowed is returned by [List.NewFeed] for a List that is fed already, or is Local.
-	ErrFollowed = errors.New("the list is fed already")
+	ErrFollowed = errors.New("the list takes no feed")
 
 	// ErrGap ends a subscription whose deliveries are not in unbroken order.
 	ErrGap = errors.New("gap in the log's deliveries")
@@ -148,10 +148,10 @@ func (l *List) NewFeed() (*Feed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cfg.Local {
-		return nil, fmt.Errorf("revoke: a Local List takes no feed: %w", ErrFollowed)
+		return nil, fmt.Errorf("revoke: %w: it is Local", ErrFollowed)
 	}
 	if l.feed != nil {
-		return nil, fmt.Errorf("revoke: %w", ErrFollowed)
+		return nil, fmt.Errorf("revoke: %w: it has one already", ErrFollowed)
 	}
 	l.feed = &Feed{list: l, gen: l.gen}
 	// From now on the stream's clock has a say in what may be forgotten.

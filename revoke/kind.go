@@ -25,6 +25,9 @@ var kindNames = [kinds]string{
 	Tenant: "tenant", Key: "key", Issuer: "issuer",
 }
 
+// valueNames are the claims that a Value is compared with.
+var valueNames = [kinds]string{Token: "jti", Session: "sid", Subject: "sub", Client: "client_id", Tenant: "tenant"}
+
 // Kinds returns the seven kinds, in their numeric order.
 func Kinds() []Kind {
 	return []Kind{Token, Session, Subject, Client, Tenant, Key, Issuer}

@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -58,7 +59,7 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 	}
 	f := &front{
 		owner: v, verify: v.Verify, recheck: v.Recheck,
-		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned,
+		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned, strayed: &v.strayed,
 		next: next, opts: opts,
 	}
 	f.setChallenges(v.cfg.Audiences[0])
@@ -73,6 +74,7 @@ type front struct {
 	dpop       *DPoP // nil: the scheme is not spoken
 	logger     *slog.Logger
 	warned     *limiter
+	strayed    *limiter
 	next       http.Handler
 	opts       []VerifyOption
 	challenges []challenge
@@ -106,10 +108,16 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		f.next.ServeHTTP(w, r)
 		return
+	case errors.Is(err, ErrIssuer), errors.Is(err, ErrAudience):
+		// A client's mistake, or the configuration's: then every token fails so.
+		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)
+		if heldBack, ok := f.strayed.allow(time.Now(), time.Minute); ok {
+			f.logger.WarnContext(r.Context(), "token: tokens for another issuer or audience arrive; is the verifier configured for its own?", "error", err, "unreported", heldBack)
+		}
 	case answerTo(err) != answerUnavailable:
 		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)
 	default:
-		if heldBack, ok := f.warned.allow(time.Now()); ok {
+		if heldBack, ok := f.warned.allow(time.Now(), time.Second); ok {
 			f.logger.WarnContext(r.Context(), "token: tokens cannot be verified", "error", err, "unreported", heldBack)
 		}
 	}
@@ -139,15 +147,15 @@ func (f *front) admit(r *http.Request, scheme, raw string) (*http.Request, error
 	return r.WithContext(NewContext(ctx, claims)), nil
 }
 
-// A limiter lets one warning through a second, and counts the others: an outage must
-// not bring a flood of lines with it.
+// A limiter lets one warning through in each period, and counts the others: an outage
+// must not bring a flood of lines with it.
 type limiter struct {
-	last  atomic.Int64 // unix seconds
+	last  atomic.Int64 // period, counted from 1970
 	count atomic.Int64 // held back since
 }
 
-func (l *limiter) allow(now time.Time) (heldBack int64, ok bool) {
-	last, t := l.last.Load(), now.Unix()
+func (l *limiter) allow(now time.Time, every time.Duration) (heldBack int64, ok bool) {
+	last, t := l.last.Load(), now.Unix()/int64(every/time.Second)
 	if last == t || !l.last.CompareAndSwap(last, t) {
 		l.count.Add(1)
 		return 0, false

@@ -318,6 +318,33 @@ func TestMiddlewareRefusesABadPolicy(t *testing.T) {
 	newAPI(t, nil, token.WithStalePolicy(revoke.AllowYounger(-1)))
 }
 
+// A verifier that is configured for another issuer or audience than its tokens are
+// says so where people look, and what it wants.
+func TestMiddlewareWarnsOfStrays(t *testing.T) {
+	for want, change := range map[string]func(*token.VerifierConfig){
+		`iss is not \"https://auth.example.com/\"`: func(c *token.VerifierConfig) { c.Issuer += "/" },
+		`aud holds none of [\"invoices\"]`:         func(c *token.VerifierConfig) { c.Audiences = []string{"invoices"} },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAPI(t, change)
+			raw := issue(t, a.issuer, request()).Token()
+			for range 120 {
+				a.get("/", "Bearer "+raw)
+				time.Sleep(time.Second)
+			}
+			logged := a.logged.String()
+			if n := strings.Count(logged, "level=WARN"); n < 2 || n > 3 || !strings.Contains(logged, want) {
+				t.Errorf("%d warnings: %.2000s", n, logged)
+			}
+		})
+	}
+	a := newAPI(t, nil)
+	a.get("/", "Bearer "+issue(t, a.issuer, request()).Token())
+	if strings.Contains(a.logged.String(), "level=WARN") {
+		t.Errorf("a good token: %s", &a.logged)
+	}
+}
+
 // An outage brings a line a second, not a line a request.
 func TestMiddlewareWarnsOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,8 @@ type Verifier struct {
 	leeway   int64                // in milliseconds
 	ahead    int64                // how far iat may lie in the future, in milliseconds
 	lifetime int64                // in milliseconds
-	warned   limiter
+	warned   limiter              // that tokens cannot be verified
+	strayed  limiter              // that tokens are for others
 }
 
 // NewVerifier returns a Verifier. The error names the field of cfg that is
@@ -233,9 +234,9 @@ func (v *Verifier) key(ctx context.Context, h header) (*Key, error) {
 func (v *Verifier) judge(c *Claims, now int64) error {
 	switch {
 	case c.issuer != v.cfg.Issuer:
-		return fmt.Errorf("token: %w: iss", ErrIssuer)
+		return fmt.Errorf("token: %w: iss is not %q", ErrIssuer, v.cfg.Issuer)
 	case !slices.ContainsFunc(c.audience, func(a string) bool { return slices.Contains(v.cfg.Audiences, a) }):
-		return fmt.Errorf("token: %w: aud", ErrAudience)
+		return fmt.Errorf("token: %w: aud holds none of %q", ErrAudience, v.cfg.Audiences)
 	case now-v.leeway >= c.expires.ms:
 		return fmt.Errorf("token: %w: exp", ErrExpired)
 	case c.notBefore.set && now+v.leeway < c.notBefore.ms:

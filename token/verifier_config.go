@@ -80,8 +80,9 @@ type VerifierConfig struct {
 	MaxTokenBytes int
 
 	// Logger hears of weakened settings, once, from [NewVerifier], and from
-	// [Verifier.Middleware] why a request was refused, at debug level, and that tokens
-	// cannot be verified, as a warning at most once a second. Nil means silent.
+	// [Verifier.Middleware] why a request was refused, at debug level. Warnings say that
+	// tokens cannot be verified, at most once a second, and that tokens for another
+	// issuer or audience arrive, at most once a minute. Nil means silent.
 	Logger *slog.Logger
 }
 
@@ -128,6 +129,8 @@ func (c *VerifierConfig) validate() error {
 		return refuse("Keys", "is nil")
 	case c.Revocations == nil && !c.InsecureNoRevocations:
 		return refuse("Revocations", "is nil: revoked tokens would be accepted (InsecureNoRevocations says so aloud)")
+	case c.Revocations != nil && c.Revocations.Config().TokenLifetime == 0:
+		return refuse("Revocations", "was not made by revoke.NewList")
 	case c.Revocations != nil && c.InsecureNoRevocations:
 		return refuse("InsecureNoRevocations", "contradicts Revocations")
 	case c.Leeway < 0:

@@ -42,6 +42,7 @@ func TestNewVerifierRefuses(t *testing.T) {
 		{"Keys", func(c *config) { c.Keys = (*token.RemoteKeySet)(nil) }, nil},
 		{"Keys", func(c *config) { c.Keys = (*token.Keyring)(nil) }, nil},
 		{"Revocations", func(c *config) { c.Revocations = nil }, func(c *config) { c.Revocations, c.InsecureNoRevocations = nil, true }},
+		{"Revocations", func(c *config) { c.Revocations = new(revoke.List) }, nil},
 		{"InsecureNoRevocations", func(c *config) { c.InsecureNoRevocations = true }, nil},
 		{"Leeway", func(c *config) { c.Leeway = -1 }, func(c *config) { c.Leeway = time.Millisecond }},
 		{"Leeway", func(c *config) { c.Leeway = revoke.MaxLeeway + 1 }, func(c *config) { c.Leeway = revoke.MaxLeeway }},

@@ -57,7 +57,7 @@ type Server struct {
 // Start starts a server and creates the stream, or finds it as it was left. The
 // caller closes the Server. A stream that exists with other settings is an error
 // ([bus.ErrStreamExists]). ctx bounds starting; without a deadline it takes at most
-// 30 s.
+// 30 s. A port that is taken is an error at once.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -112,11 +112,18 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if s.srv, err = server.NewServer(opts); err != nil {
 		return nil, err
 	}
-	if cfg.Logger != nil {
-		s.srv.SetLoggerV2(serverLog{cfg.Logger}, false, false, false)
+	log := &serverLog{log: cfg.Logger, fatal: make(chan string, 1)}
+	if log.log == nil {
+		log.log = slog.New(slog.DiscardHandler)
 	}
+	s.srv.SetLoggerV2(log, false, false, false)
 	s.srv.Start()
 	for !s.srv.ReadyForConnections(100 * time.Millisecond) {
+		select {
+		case why := <-log.fatal: // it says why, and goes on waiting
+			return nil, fmt.Errorf("server did not start: %s", why)
+		default:
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("server not ready: %w", err)
 		}
@@ -200,14 +207,26 @@ func loopback(address string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// serverLog hands the server's messages to slog.
-type serverLog struct{ log *slog.Logger }
+// serverLog hands the server's messages to slog, and keeps the first fatal one.
+type serverLog struct {
+	log   *slog.Logger
+	fatal chan string
+}
 
-func (l serverLog) Noticef(format string, v ...any) {
+func (l *serverLog) Noticef(format string, v ...any) {
 	l.log.Debug("nats: " + fmt.Sprintf(format, v...))
 }
-func (l serverLog) Warnf(format string, v ...any)  { l.log.Warn("nats: " + fmt.Sprintf(format, v...)) }
-func (l serverLog) Errorf(format string, v ...any) { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
-func (l serverLog) Fatalf(format string, v ...any) { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
-func (l serverLog) Debugf(format string, v ...any) {}
-func (l serverLog) Tracef(format string, v ...any) {}
+func (l *serverLog) Warnf(format string, v ...any) { l.log.Warn("nats: " + fmt.Sprintf(format, v...)) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.log.Error("nats: " + fmt.Sprintf(format, v...))
+}
+func (l *serverLog) Debugf(format string, v ...any) {}
+func (l *serverLog) Tracef(format string, v ...any) {}
+func (l *serverLog) Fatalf(format string, v ...any) {
+	why := fmt.Sprintf(format, v...)
+	l.log.Error("nats: " + why)
+	select {
+	case l.fatal <- why:
+	default:
+	}
+}

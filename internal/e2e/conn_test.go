@@ -14,6 +14,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 func TestUse(t *testing.T) {
@@ -67,6 +68,19 @@ func TestDialRefusals(t *testing.T) {
 	}
 	if _, err := bus.Dial(t.Context(), " , ", bus.DialConfig{}); err == nil {
 		t.Error("no URL accepted")
+	}
+	if _, err := bus.Dial(t.Context(), "nats://"+freeAddress(t)+",http://user:hunter2@localhost:4222", bus.DialConfig{}); err == nil || !strings.Contains(err.Error(), "server URL 2") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a web server's URL: %v", err)
+	}
+	if _, err := bus.Open(t.Context(), new(bus.Conn), bus.Config{}); err == nil {
+		t.Error("a Conn of nobody's accepted")
+	}
+	if err := bus.CreateStream(t.Context(), new(bus.Conn), bus.StreamConfig{}); err == nil {
+		t.Error("a Conn of nobody's accepted")
+	}
+	b := open(t, dial(t, "nats://"+freeAddress(t)), bus.Config{})
+	if _, err := b.Follow(t.Context(), new(revoke.List)); err == nil {
+		t.Error("a List of nobody's accepted")
 	}
 	// Invariant 10: a URL may hold a password.
 	if _, err := bus.Dial(t.Context(), "nats://user:hunter2@[::1", bus.DialConfig{}); err == nil || strings.Contains(err.Error(), "hunter2") {

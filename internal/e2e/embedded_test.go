@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -125,6 +126,25 @@ func TestEmbeddedListensOnLoopbackOnly(t *testing.T) {
 	host, _, err := net.SplitHostPort(strings.TrimPrefix(srv.URL(), "nats://"))
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 		t.Errorf("URL %s", srv.URL())
+	}
+}
+
+// A taken port is told at once, and whose it is to mend.
+func TestEmbeddedPortTaken(t *testing.T) {
+	noLeaks(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	srv, err := embedded.Start(t.Context(), embedded.Config{Listen: taken})
+	if err == nil || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), taken) {
+		t.Errorf("on a taken port: %v, %v", srv, err)
+	}
+	l.Close()
+	if srv := startServer(t, embedded.Config{Listen: taken}); srv.URL() != "nats://"+taken {
+		t.Errorf("listens at %s", srv.URL())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -176,12 +177,13 @@ func TestFollowerBeforeServer(t *testing.T) {
 
 func TestServerAwayTooLong(t *testing.T) {
 	br := newBroker(t, nil)
+	var log journal
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	known := revokeSession(t, br.url(), "known")
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), l)
 	waitFresh(t, f)
 	br.stop()
 	eventually(t, "stale", func() bool { return errors.Is(check(l, session("other")), revoke.ErrStale) })
@@ -189,6 +191,9 @@ func TestServerAwayTooLong(t *testing.T) {
 		s := f.Status()
 		return s.State == revoke.Stale && s.Reason == revoke.ReasonDisconnected
 	})
+	if said := log.String(); strings.Contains(said, "rebuilding") || !strings.Contains(said, "reason=disconnected") {
+		t.Errorf("a server that went down was called otherwise: %s", said)
+	}
 	mustRefuse(t, l, known)
 	br.start()
 	waitFresh(t, f)
