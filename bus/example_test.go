@@ -38,10 +38,9 @@ func ExampleBus_Publish() {
 	case err != nil:
 		log.Print("not revoked: ", err)
 	default:
-		// The kept session's next token; one issued at or before the cutoff, up to 2 s
-		// from now, would be refused if its session were not kept.
+		// The cutoff lies up to 2 s ahead: the user's next login gets an iat after it.
 		iat := receipt.Event.Before.Add(time.Millisecond)
-		log.Print("revoked at ", receipt.Sequence, ", next token from ", iat)
+		log.Print("revoked at ", receipt.Sequence, ", next login from ", iat)
 	}
 }
 

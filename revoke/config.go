@@ -1,0 +1,91 @@
+package revoke
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config configures a [List]. The zero Config is usable and secure.
+type Config struct {
+	// MaxStaleness is the guaranteed bound: a replica not proven up to date within
+	// it answers [ErrStale]. Zero means 15 s. It must be at least
+	// 3 × HeartbeatInterval + MaxSkew.
+	MaxStaleness time.Duration
+
+	// HeartbeatInterval is how often some member of the system beats. Zero means 1 s.
+	HeartbeatInterval time.Duration
+
+	// MaxSkew is how far two members' clocks may differ. Zero means 2 s.
+	MaxSkew time.Duration
+
+	// TokenLifetime is the longest exp − iat of any access token; verifiers refuse
+	// longer ones, which would outlive their revocation. It must not exceed that of the
+	// stream, or the List is never fresh ([ReasonHorizon]). Zero means one hour.
+	TokenLifetime time.Duration
+
+	// SessionLifetime is the longest life of a session. It bounds events given to
+	// [List.Apply]; events from a bus are bounded by the stream's. Zero means 90 days.
+	SessionLifetime time.Duration
+
+	// FalsePositiveRate is the Bloom filter's, between 1e-9 and 0.1. A false positive
+	// costs one exact look-up and never refuses a token. Zero means 1e-4.
+	FalsePositiveRate float64
+
+	// Local says that this List is the only replica there is: no bus will follow,
+	// Apply in this process is the only source, and the List is always fresh. False
+	// means that it is not fresh until a bus feeds it.
+	Local bool
+
+	// Logger receives changes of state and, at most once a minute each, faults on
+	// the log. Nil means silent.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	for _, f := range []struct {
+		name string
+		d    *time.Duration
+		def  time.Duration
+	}{
+		{"MaxStaleness", &c.MaxStaleness, 15 * time.Second},
+		{"HeartbeatInterval", &c.HeartbeatInterval, time.Second},
+		{"MaxSkew", &c.MaxSkew, 2 * time.Second},
+		{"TokenLifetime", &c.TokenLifetime, DefaultHorizons().TokenLifetime},
+		{"SessionLifetime", &c.SessionLifetime, DefaultHorizons().SessionLifetime},
+	} {
+		if *f.d < 0 {
+			return c, fmt.Errorf("revoke: Config.%s is negative", f.name)
+		}
+		if *f.d == 0 {
+			*f.d = f.def
+		}
+	}
+	if c.FalsePositiveRate == 0 {
+		c.FalsePositiveRate = 1e-4
+	}
+	least := 3*c.HeartbeatInterval + c.MaxSkew
+	switch {
+	case c.HeartbeatInterval <= time.Hour && c.MaxSkew <= time.Hour && c.MaxStaleness < least:
+		return c, fmt.Errorf("revoke: Config.MaxStaleness is %s, less than 3 × HeartbeatInterval + MaxSkew = %s: ordinary delays would make the replica stale", c.MaxStaleness, least)
+	case c.HeartbeatInterval > time.Hour || c.MaxSkew > time.Hour:
+		return c, errors.New("revoke: Config.HeartbeatInterval or MaxSkew exceeds an hour")
+	case !(c.FalsePositiveRate >= 1e-9 && c.FalsePositiveRate <= 0.1):
+		return c, fmt.Errorf("revoke: Config.FalsePositiveRate %g is not between 1e-9 and 0.1", c.FalsePositiveRate)
+	case c.HeartbeatInterval < 10*time.Millisecond:
+		return c, fmt.Errorf("revoke: Config.HeartbeatInterval %s is below 10 ms (a number without its unit?): it would flood the stream", c.HeartbeatInterval)
+	case c.MaxSkew < time.Millisecond:
+		return c, fmt.Errorf("revoke: Config.MaxSkew %s is below a millisecond (a number without its unit?)", c.MaxSkew)
+	case c.SessionLifetime < time.Second:
+		return c, fmt.Errorf("revoke: Config.SessionLifetime %s is below a second (a number without its unit?)", c.SessionLifetime)
+	case c.TokenLifetime < time.Second:
+		return c, fmt.Errorf("revoke: Config.TokenLifetime %s is below a second (a number without its unit?)", c.TokenLifetime)
+	case c.TokenLifetime > 10*365*24*time.Hour || c.SessionLifetime > 10*365*24*time.Hour:
+		return c, errors.New("revoke: Config.TokenLifetime or SessionLifetime exceeds ten years")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
