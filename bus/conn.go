@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,8 @@ type Conn struct {
 	owned  bool // dialled by us, closed by us
 	shared bool // others use it too: it must not be forced to another server
 	log    *slog.Logger
+
+	movedAt atomic.Int64 // when a follower last moved it; an Instant's Mono, 0: never
 }
 
 // DialConfig configures [Dial]. The zero DialConfig is usable and secure as far as
@@ -160,7 +163,9 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 // UseConfig configures [Use].
 type UseConfig struct {
 	// Shared says that others use the connection too. A follower then never moves it
-	// to another server when heartbeats stay away; it can only report.
+	// to another server when heartbeats stay away: behind a server that is cut off from
+	// its peers it stays stale until that server is back, and can only report it.
+	// False means that it may: requests under way then fail as in a reconnect.
 	Shared bool
 
 	// Logger receives warnings about the connection's settings. Nil means silent.

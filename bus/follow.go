@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +15,10 @@ import (
 
 // A Follower keeps one [revoke.List] in step with the stream. It never gives up
 // while it is open: whatever fails is tried again, with jitter, at least every 5 s.
-// It is safe for concurrent use.
+// When the connection stands and no heartbeats arrive for half of the List's
+// MaxStaleness, it moves to another server, then reads the log from its start, then
+// goes on moving, ever more rarely, but at least every 6 minutes (or MaxStaleness,
+// where that is longer). It is safe for concurrent use.
 type Follower struct {
 	b    *Bus
 	list *revoke.List
@@ -36,17 +38,17 @@ type Follower struct {
 	ever   bool             // connected at least once
 	last   revoke.Instant   // when a record was last applied or matched; zero: the log will be replayed
 	said   string           // the reason logged last; empty while records arrive
+	ladder ladder
+	left   []string // consumers that the server may not know to be left
+
+	fled    string // id of the server that the connection was moved away from; empty: it got away
+	flights int    // how often that was tried again
 
 	changed  signal
 	sequence atomic.Uint64
 	begun    atomic.Uint64
+	moves    atomic.Uint64
 	report   atomic.Pointer[report]
-}
-
-// A report is what the goroutine last said about its subscription; immutable.
-type report struct {
-	hazards []string
-	err     error
 }
 
 // Follow starts to follow the stream and returns at once; list is then syncing.
@@ -85,6 +87,7 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 		reconnects: func() uint64 { return b.nc.Stats().Reconnects },
 		heart:      heart{b: b, feed: feed, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
 	}
+	f.ladder = newLadder(list.Config(), f.idle)
 	f.said = revoke.ReasonConnecting.String()
 	f.ctx, f.cancel = context.WithCancel(b.ctx)
 	f.report.Store(&report{})
@@ -146,40 +149,6 @@ func (f *Follower) await(ctx context.Context, what string, ok func(revoke.Status
 			return fmt.Errorf("bus: %s: %w: %w", what, context.Cause(ctx), &revoke.StaleError{State: s.State, Reason: s.Reason, Age: s.Age})
 		}
 	}
-}
-
-// FollowerStatus is what a [Follower] knows at one moment. What was applied and
-// refused is counted by [revoke.List.Stats].
-type FollowerStatus struct {
-	revoke.Status
-
-	Connected     bool     // to a server
-	Server        string   // its URL, without credentials; empty while not connected
-	Sequence      uint64   // place in the stream of the record applied last; 0: none
-	Subscriptions uint64   // begun so far; more than one means that something broke
-	Hazards       []string // why the stream could forget events; see [ErrStreamUnsafe]
-	Sent          uint64   // own heartbeats
-	Returned      uint64   // of those, how many came back while they were the newest
-	Err           error    // what ended the last subscription or attempt; nil while records arrive
-}
-
-// Status returns the present status.
-func (f *Follower) Status() FollowerStatus {
-	r := f.report.Load()
-	s := FollowerStatus{
-		Status:        f.list.Status(revoke.Now()),
-		Connected:     f.b.nc.IsConnected(),
-		Sequence:      f.sequence.Load(),
-		Subscriptions: f.begun.Load(),
-		Hazards:       slices.Clone(r.hazards),
-		Sent:          f.heart.sent.Load(),
-		Returned:      f.heart.returned.Load(),
-		Err:           r.err,
-	}
-	if s.Connected {
-		s.Server = f.b.nc.ConnectedUrlRedacted()
-	}
-	return s
 }
 
 // A signal wakes everyone who waits for a change.

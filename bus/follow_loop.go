@@ -20,7 +20,10 @@ import (
 // run is the follower's goroutine, the only one that touches the feed.
 func (f *Follower) run() {
 	defer f.b.nc.RemoveStatusListener(f.events)
-	defer func() { f.feed.Close(revoke.Now()) }()
+	defer func() {
+		f.feed.Close(revoke.Now())
+		f.note(func(r *report) { r.connected, r.server = false, "" })
+	}()
 	failures := 0
 	for f.ctx.Err() == nil {
 		switch {
@@ -40,9 +43,13 @@ func (f *Follower) run() {
 			case <-time.After(time.Second): // the client library drops events rather than wait
 			case <-f.ctx.Done():
 			}
+			f.ladder.restart(revoke.Now())
 			continue
 		}
 		f.ever = true
+		if f.astray() {
+			continue
+		}
 		began := revoke.Now()
 		reason, err := f.follow(began)
 		if f.ctx.Err() != nil {
@@ -57,6 +64,12 @@ func (f *Follower) run() {
 			failures = 0
 		}
 		f.end(reason, err, slog.LevelWarn)
+		switch now := revoke.Now(); {
+		case reason == revoke.ReasonDisconnected, reason == revoke.ReasonNoStream, reason == revoke.ReasonNotPermitted:
+			f.ladder.restart(now) // which no other server mends
+		case f.ladder.in(now) <= 0:
+			f.climb(now)
+		}
 		f.pause(pauseAfter(failures))
 		failures++
 	}
@@ -72,6 +85,9 @@ var (
 // follow lives through one subscription and returns why it ended.
 func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	epoch, before := f.reconnects(), f.b.nc.LastError()
+	if server := f.b.nc.ConnectedUrlRedacted(); server != f.report.Load().server || server == "" {
+		f.note(func(r *report) { r.connected, r.server = true, server })
+	}
 	f.heart.denied = false // perhaps no longer
 	var info revoke.LogInfo
 	var hazards []string
@@ -91,16 +107,16 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		f.last = revoke.Instant{}
 	}
 	f.changed.wake()
+	f.tidy()
 	var s *subscription
 	err = f.connected(func(ctx context.Context) (err error) {
-		s, err = f.b.subscribe(ctx, at, f.idle)
+		s, err = f.b.subscribe(ctx, at, f.idle, epoch)
 		return err
 	})
+	defer func() { f.leave(s) }()
 	if err != nil {
 		return f.reason(err, before), err
 	}
-	defer s.close()
-	s.epoch = epoch
 	if f.moved(epoch) || !f.b.nc.IsConnected() {
 		return revoke.ReasonDisconnected, errDisconnected
 	}
@@ -116,6 +132,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		case m := <-s.msgs:
 			now = revoke.Now()
 			heard = now
+			f.left = f.left[:0]
 			if !isRecord(m) {
 				if err := s.status(m); err != nil {
 					return f.reason(err, before), err
@@ -141,8 +158,11 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 					return revoke.ReasonNoHeartbeat, errSilence
 				case !anchored && mono(anchorBy, now) > 0:
 					return revoke.ReasonRebuilding, errNoAnchor
+				case f.ladder.in(now) <= 0:
+					return revoke.ReasonNoHeartbeat, errNoBeats
 				}
 			}
+			f.feed.Tick(now)
 			timer.Reset(min(f.heart.in(now), f.idle))
 		case <-f.heart.wanted:
 			f.heart.asked = true
@@ -205,6 +225,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		err = f.feed.Fault(now, r, fault)
 	case msg.beat:
 		f.heart.heard(msg.heartbeat)
+		f.ladder.heard(now)
 		err = f.feed.Heartbeat(now, r, msg.heartbeat)
 	default:
 		err = f.feed.Event(now, r, msg.event)
@@ -214,9 +235,13 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	}
 	f.last = now
 	f.sequence.Store(r.Sequence)
-	if msg.beat || fault != 0 {
-		f.recovered()
-		f.changed.wake()
+	switch {
+	case msg.beat:
+		f.recovered(&msg.heartbeat, now)
+	case fault != 0:
+		f.recovered(nil, now)
+	case s.behind:
+		f.ladder.restart(now) // its heartbeats are still to come
 	}
 	return msg.beat, nil
 }
@@ -234,34 +259,44 @@ func (f *Follower) heeds(subject string) bool {
 // end takes note of why there is no subscription, and logs it if that is news.
 func (f *Follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
-	f.report.Store(&report{hazards: f.report.Load().hazards, err: err})
-	f.changed.wake()
+	server := f.b.nc.ConnectedUrlRedacted()
+	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
 	if said := reason.String(); said != f.said {
 		f.said = said
 		f.b.log.Log(context.Background(), level, "bus: not following", "reason", said, "error", err)
 	}
 }
 
-// recovered takes note that records arrive.
-func (f *Follower) recovered() {
-	r := f.report.Load()
-	if r.err == nil && f.said == "" {
-		return
+// recovered takes note that records arrive, and of a heartbeat.
+func (f *Follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
+	f.note(func(r *report) {
+		r.err = nil
+		if hb != nil {
+			r.beater, r.beat = hb.Name, now
+		}
+	})
+	if f.said != "" {
+		f.said = ""
+		f.b.log.Info("bus: following", "stream", f.b.stream)
 	}
-	f.report.Store(&report{hazards: r.hazards})
-	f.said = ""
-	f.b.log.Info("bus: following", "stream", f.b.stream)
 }
 
 func (f *Follower) hazards(list []string) {
-	r := f.report.Load()
-	if slices.Equal(r.hazards, list) {
+	if slices.Equal(f.report.Load().hazards, list) {
 		return
 	}
-	f.report.Store(&report{hazards: list, err: r.err})
+	f.note(func(r *report) { r.hazards = list })
 	if len(list) > 0 {
 		f.b.log.Warn("bus: the stream could forget revocations", "stream", f.b.stream, "reasons", strings.Join(list, "; "))
 	}
+}
+
+// note replaces the report by a changed copy, and wakes who waits for that.
+func (f *Follower) note(change func(*report)) {
+	r := *f.report.Load()
+	change(&r)
+	f.report.Store(&r)
+	f.changed.wake()
 }
 
 // reason finds the word for a failure of an attempt, before which the connection's

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,17 +46,19 @@ type subscription struct {
 	inbox    string
 	sub      *nats.Subscription
 	msgs     chan *nats.Msg
+	created  bool // the server has said so
+	behind   bool // more was in the log when it delivered the last message
 
 	// wantMessages and wantBytes have been asked for and not come yet. The server may
 	// hold less, never more.
 	wantMessages, wantBytes int
 }
 
-// subscribe creates the consumer where at says and asks for messages. What it
-// leaves behind when it fails, the server removes.
-func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration) (*subscription, error) {
+// subscribe creates the consumer where at says and asks for messages. Unless it is
+// nil, the subscription is to be closed, also after an error.
+func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration, epoch uint64) (*subscription, error) {
 	s := &subscription{
-		b: b, gen: at.Generation, idle: idle,
+		b: b, gen: at.Generation, idle: idle, epoch: epoch,
 		consumer: "hybridtoken-" + rand.Text(), // two consumers of one name would halve the log between them
 		inbox:    b.nc.NewInbox(),
 		msgs:     make(chan *nats.Msg, 2*pullMessages+64),
@@ -78,14 +81,10 @@ func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.D
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
 	if _, err = b.js.CreateConsumer(ctx, b.stream, cfg); err != nil {
-		s.close()
-		return nil, fmt.Errorf("bus: create consumer: %w", streamError(err))
+		return s, fmt.Errorf("bus: create consumer: %w", streamError(err))
 	}
-	if err = s.pull(); err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
+	s.created = true
+	return s, s.pull()
 }
 
 func (s *subscription) api(verb string) string {
@@ -119,6 +118,7 @@ func (s *subscription) record(m *nats.Msg) (revoke.Record, error) {
 	if md.Stream != s.b.stream || md.Consumer != s.consumer {
 		return revoke.Record{}, fmt.Errorf("bus: delivery of another consumer, %q of %q", md.Consumer, md.Stream)
 	}
+	s.behind = md.NumPending > 0
 	s.wantMessages--
 	s.wantBytes -= m.Size()
 	return revoke.Record{
@@ -157,10 +157,38 @@ func (s *subscription) status(m *nats.Msg) error {
 }
 
 // close ends the subscription and has the server forget its consumer, without
-// waiting for an answer.
-func (s *subscription) close() {
+// waiting for an answer. It reports whether the server must have heard of it; if
+// not, the consumer may live on for a while.
+func (s *subscription) close() (heard bool) {
 	_ = s.sub.Unsubscribe() // fails only if it is over already
-	if s.b.nc.IsConnected() {
-		_ = s.b.nc.Publish(s.api("DELETE"), nil)
+	return s.forget() && s.created
+}
+
+// forget asks the server to delete the consumer.
+func (s *subscription) forget() bool {
+	return s.b.nc.Stats().Reconnects == s.epoch && s.b.nc.IsConnected() && s.b.nc.Publish(s.api("DELETE"), nil) == nil
+}
+
+// maxLeft bounds the consumers that a follower remembers to have left behind; the
+// server removes the others by itself.
+const maxLeft = 16
+
+// leave closes s and remembers its consumer if the server may not know that it is
+// over: one that was cut off, or whose creation nobody has confirmed.
+func (f *Follower) leave(s *subscription) {
+	if s == nil || s.close() {
+		return
+	}
+	if len(f.left) == maxLeft {
+		f.left = slices.Delete(f.left, 0, 1)
+	}
+	f.left = append(f.left, s.consumer)
+}
+
+// tidy asks the server, which answers again, to delete the consumers left behind. It
+// has read that when anything of the subscription made after it arrives.
+func (f *Follower) tidy() {
+	for _, name := range f.left {
+		_ = f.b.nc.Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.b.stream+"."+name, nil)
 	}
 }

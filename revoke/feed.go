@@ -422,6 +422,21 @@ func (f *Feed) breakOff(now Instant, reason Reason) {
 	f.store(now, p)
 }
 
+// Rewind has the next subscription read the log from its start, whatever the anchor
+// would say. What is known stays known, and the proven instant where it is. It ends
+// the present subscription.
+func (f *Feed) Rewind() {
+	f.open, f.anchoring, f.has = false, false, false
+}
+
+// Tick logs a change of state that time alone has brought about. A caller that has
+// nothing to hand over calls it now and then.
+func (f *Feed) Tick(now Instant) {
+	if !f.closed {
+		f.store(now, *f.list.proof.Load())
+	}
+}
+
 // Close ends the Feed; another may be made. What is known stays known.
 func (f *Feed) Close(now Instant) {
 	if f.closed {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -217,11 +219,10 @@ func (c *cluster) createStream(cfg bus.StreamConfig) {
 	conn := dial(c.t, c.urls())
 	defer conn.Close()
 	eventually(c.t, "the stream is made", func() bool {
-		err := bus.CreateStream(within(c.t), conn, cfg)
-		if err != nil {
-			c.t.Log(err) // a cluster that has just elected may not be ready to place it
-		}
-		return err == nil
+		// A cluster that has just elected may not answer; it is asked again.
+		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
+		defer cancel()
+		return bus.CreateStream(ctx, conn, cfg) == nil
 	})
 	c.settled(cfg.Name)
 }

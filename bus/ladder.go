@@ -1,0 +1,135 @@
+package bus
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// maxPatience bounds the pause between two steps, before jitter.
+const maxPatience = 5 * time.Minute
+
+// A ladder is what a follower climbs when no heartbeats arrive although it is
+// connected and the server looks healthy, as an isolated one does: it moves to
+// another server, then reads the log from its start, then goes on moving, ever more
+// rarely. Each step costs the server at most one consumer, and the jitter keeps many
+// followers of one server apart. It never ends. It belongs to the follower's
+// goroutine.
+type ladder struct {
+	patience time.Duration  // before the first step
+	quiet    revoke.Instant // since when nothing was heard; zero: not waiting
+	step     int            // to be taken next
+	wait     time.Duration  // from quiet until then
+}
+
+// newLadder returns the ladder of a List of that configuration, whose server is to
+// say every idle that it is there. Its first step is taken while the replica is still
+// fresh, late enough that the election of a leader, up to 9 s of silence, is mostly
+// over, and after a server that says nothing at all has been noticed as such.
+func newLadder(cfg revoke.Config, idle time.Duration) ladder {
+	return ladder{patience: max(3*cfg.HeartbeatInterval, cfg.MaxStaleness/2, 4*idle)}
+}
+
+// heard takes note of a heartbeat: there is nothing to mend.
+func (l *ladder) heard(now revoke.Instant) {
+	l.step = 0
+	l.restart(now)
+}
+
+// restart begins the wait for the next step anew: the connection is new, or records
+// still arrive, or there is a better reason than silence.
+func (l *ladder) restart(now revoke.Instant) {
+	l.quiet = now
+	d := max(min(l.patience<<min(l.step, 16), maxPatience), l.patience)
+	l.wait = d + rand.N(d/4)
+}
+
+// in returns how long until the next step is due.
+func (l *ladder) in(now revoke.Instant) time.Duration {
+	if l.quiet.IsZero() {
+		l.restart(now)
+	}
+	return l.wait - mono(l.quiet, now)
+}
+
+// climb takes the step that is due and says which of them it is.
+func (l *ladder) climb(now revoke.Instant) (step int) {
+	step = l.step
+	l.step++
+	l.restart(now)
+	return step
+}
+
+var (
+	errNoBeats  = errors.New("bus: connected, but no heartbeats arrive")
+	errIsShared = errors.New("the connection is shared and stays where it is")
+	errIsAlone  = errors.New("no other server is known")
+)
+
+// move forces the connection to another server, unless another follower over it did
+// so within the last gap. The error says why it must stay.
+func (c *Conn) move(now revoke.Instant, gap time.Duration) error {
+	switch {
+	case c.shared:
+		return errIsShared
+	case alone(c.nc.Servers()):
+		return errIsAlone
+	}
+	if last := c.movedAt.Load(); last != 0 && now.Mono-last < int64(gap) || !c.movedAt.CompareAndSwap(last, now.Mono) {
+		return nil
+	}
+	return c.nc.ForceReconnect()
+}
+
+// alone reports whether all addresses are one server's. A name may stand for several.
+func alone(servers []string) bool {
+	for _, s := range servers {
+		u, err := url.Parse(s)
+		if err != nil || s != servers[0] {
+			return false
+		}
+		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// climb takes the next step of the ladder.
+func (f *Follower) climb(now revoke.Instant) {
+	silence := mono(f.ladder.quiet, now).Round(time.Millisecond)
+	switch f.ladder.climb(now) {
+	case 1:
+		f.feed.Rewind()
+		f.last = revoke.Instant{} // it is we who want it so: no sign of a loss
+		f.b.log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)
+	default:
+		from, id := f.report.Load().server, f.b.nc.ConnectedServerId()
+		if err := f.b.conn.move(now, f.ladder.patience/2); err != nil {
+			f.b.log.Warn("bus: no heartbeats; subscribing anew", "silence", silence, "server", from, "reason", err)
+			return
+		}
+		f.moves.Add(1)
+		f.fled, f.flights = id, 0
+		f.b.log.Warn("bus: no heartbeats; moving to another server", "silence", silence, "from", from)
+	}
+}
+
+// maxFlights bounds how often in a row a move is tried that leads back to the server
+// that was left: two names of one, or another that is down.
+const maxFlights = 4
+
+// astray reports whether the connection is back at the server that was left, and
+// sends it on.
+func (f *Follower) astray() bool {
+	if f.fled == "" || f.flights == maxFlights || f.b.nc.ConnectedServerId() != f.fled {
+		f.fled = ""
+		return false
+	}
+	f.flights++
+	return f.b.nc.ForceReconnect() == nil
+}

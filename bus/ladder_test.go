@@ -1,0 +1,95 @@
+package bus
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+func testLadder(t *testing.T) ladder {
+	l, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newLadder(l.Config(), time.Second)
+}
+
+// The first step is taken while the replica is fresh; later ones ever more rarely,
+// but for ever.
+func TestLadderPauses(t *testing.T) {
+	for range 100 {
+		l := testLadder(t)
+		now := revoke.Now()
+		for step := range 100 {
+			least := min(7500*time.Millisecond<<min(step, 16), maxPatience)
+			d := l.in(now)
+			if most := least + least/4; d < least || d > most || step == 0 && d > 14*time.Second {
+				t.Fatalf("step %d in %s, want between %s and %s", step, d, least, most)
+			}
+			now = now.Add(d)
+			if l.in(now) > 0 {
+				t.Fatalf("step %d: not due when it was said to be", step)
+			}
+			if got := l.climb(now); got != step {
+				t.Fatalf("step %d, want %d", got, step)
+			}
+		}
+	}
+}
+
+// Sixty-four followers of one server do not climb at once.
+func TestLadderJitter(t *testing.T) {
+	now := revoke.Now()
+	seen := map[time.Duration]bool{}
+	for range 64 {
+		l := testLadder(t)
+		seen[l.in(now).Truncate(100*time.Millisecond)] = true
+	}
+	if len(seen) < 8 {
+		t.Errorf("64 followers climb at only %d different times", len(seen))
+	}
+}
+
+// A heartbeat ends the climb; a new connection, or records of a long replay, only put
+// the next step off.
+func TestLadderHears(t *testing.T) {
+	l := testLadder(t)
+	now := revoke.Now()
+	l.in(now)
+	l.climb(now)
+	l.climb(now)
+	for range 1000 {
+		now = now.Add(time.Second)
+		l.restart(now)
+		if l.in(now) < 30*time.Second {
+			t.Fatal("the third step is not put off by records")
+		}
+	}
+	if l.step != 2 {
+		t.Fatalf("step %d after a replay, want 2", l.step)
+	}
+	l.heard(now)
+	if l.step != 0 || l.in(now) > 10*time.Second {
+		t.Errorf("step %d in %s after a heartbeat", l.step, l.in(now))
+	}
+}
+
+// Several addresses, or a name that may stand for several servers, are worth a move.
+func TestAlone(t *testing.T) {
+	for _, c := range []struct {
+		servers []string
+		alone   bool
+	}{
+		{[]string{"nats://127.0.0.1:4222"}, true},
+		{[]string{"nats://127.0.0.1:4222", "nats://127.0.0.1:4222"}, true},
+		{[]string{"nats://127.0.0.1:4222", "nats://127.0.0.1:4223"}, false},
+		{[]string{"tls://[2001:db8::1]:4222"}, true},
+		{[]string{"nats://nats:4222"}, false},
+		{nil, true},
+	} {
+		if got := alone(c.servers); got != c.alone {
+			t.Errorf("%q: %v", c.servers, got)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// FollowerStatus is what a [Follower] knows at one moment. What was applied and
+// refused is counted by [revoke.List.Stats].
+type FollowerStatus struct {
+	revoke.Status
+
+	Connected     bool      // to a server, when the Follower last looked
+	Server        string    // its URL, without credentials; empty while not connected
+	Sequence      uint64    // place in the stream of the record applied last; 0: none
+	Subscriptions uint64    // begun so far; more than one means that something broke
+	Moves         uint64    // to another server, because this one brought no heartbeats
+	Hazards       []string  // why the stream could forget events; see [ErrStreamUnsafe]
+	Sent          uint64    // own heartbeats
+	Returned      uint64    // of those, how many came back while they were the newest
+	Beater        string    // name of the member whose heartbeat was applied last
+	BeatAt        time.Time // when that was; zero: none was
+	Err           error     // what ended the last subscription or attempt; nil while records arrive
+}
+
+// A report is what the Follower's goroutine last said about its subscription;
+// immutable.
+type report struct {
+	connected bool
+	server    string
+	hazards   []string
+	beater    string
+	beat      revoke.Instant
+	err       error
+}
+
+// Status returns the present status. It takes no lock and never waits, whatever
+// state the connection is in.
+func (f *Follower) Status() FollowerStatus {
+	r := f.report.Load()
+	s := FollowerStatus{
+		Status:        f.list.Status(revoke.Now()),
+		Connected:     r.connected,
+		Server:        r.server,
+		Sequence:      f.sequence.Load(),
+		Subscriptions: f.begun.Load(),
+		Moves:         f.moves.Load(),
+		Hazards:       slices.Clone(r.hazards),
+		Sent:          f.heart.sent.Load(),
+		Returned:      f.heart.returned.Load(),
+		Beater:        r.beater,
+		Err:           r.err,
+	}
+	if !r.beat.IsZero() {
+		s.BeatAt = r.beat.Time()
+	}
+	return s
+}
+
+// A level is what of a status an observer is told about when it changes. Counters
+// and ages are not part of it.
+type level struct {
+	state       revoke.State
+	reason      revoke.Reason
+	degraded    bool
+	connected   bool
+	server, err string
+	hazards     int
+}
+
+func (s *FollowerStatus) level() level {
+	l := level{state: s.State, reason: s.Reason, degraded: s.Degraded, connected: s.Connected, server: s.Server, hazards: len(s.Hazards)}
+	if s.Err != nil {
+		l.err = s.Err.Error()
+	}
+	return l
+}
+
+// WaitChange waits until the status differs from that one in State, Reason,
+// Degraded, Connected, Server, Hazards or Err, and returns the present one. Counters
+// and ages do not count. To observe a Follower, call it in a loop, with what it
+// returned last:
+//
+//	for s := (bus.FollowerStatus{}); ; {
+//		var err error
+//		if s, err = f.WaitChange(ctx, s); err != nil {
+//			return err
+//		}
+//		gauge.Set(float64(s.State))
+//	}
+//
+// An observer learns of levels, not of events: a slow one misses what has passed
+// meanwhile, never what is. It holds up nobody. The error is ctx's, or [ErrClosed]
+// when the Follower is closed and nothing has changed since.
+func (f *Follower) WaitChange(ctx context.Context, from FollowerStatus) (FollowerStatus, error) {
+	old := from.level()
+	for {
+		changed := f.changed.wait()
+		dead := false
+		select {
+		case <-f.dead:
+			dead = true
+		default:
+		}
+		s := f.Status()
+		if s.level() != old {
+			return s, nil
+		}
+		if dead {
+			return s, fmt.Errorf("bus: wait for a change: follower %w", ErrClosed)
+		}
+		timer := time.NewTimer(f.agesIn(&s))
+		select {
+		case <-changed:
+		case <-timer.C: // time alone has perhaps made it stale
+		case <-f.dead:
+		case <-ctx.Done():
+			timer.Stop()
+			return s, fmt.Errorf("bus: wait for a change: %w", context.Cause(ctx))
+		}
+		timer.Stop()
+	}
+}
+
+// agesIn returns when to look again at a status that nobody changes: when it becomes
+// stale, but after a second at the latest, because timers stand still in suspend.
+func (f *Follower) agesIn(s *FollowerStatus) time.Duration {
+	if s.State != revoke.Fresh {
+		return time.Second
+	}
+	return min(max(f.list.Config().MaxStaleness-s.Age, 0)+time.Millisecond, time.Second)
+}
