@@ -96,13 +96,18 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	go func() {
 		defer leave()
 		defer close(f.done)
+		var keeper sync.WaitGroup
+		keeper.Go(f.keepState)
 		f.run()
+		keeper.Wait()
+		_ = list.SaveState(revoke.Now()) // what came last; List.StateFile reports
 	}()
 	return f, nil
 }
 
-// Close ends the Follower and waits for it. What list knows stays known, but from
-// now on nothing proves it current. It may be called more than once.
+// Close ends the Follower, has the List's state file written, if it has one, and waits
+// for both. What list knows stays known, but from now on nothing proves it current.
+// It may be called more than once.
 func (f *Follower) Close() error {
 	f.cancel()
 	<-f.done

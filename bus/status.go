@@ -25,6 +25,8 @@ type FollowerStatus struct {
 	Beater        string    // name of the member whose heartbeat was applied last
 	BeatAt        time.Time // when that was; zero: none was
 	Err           error     // what ended the last subscription or attempt; nil while records arrive
+
+	StateFile revoke.StateFileStatus // of the List's state file, if it has one
 }
 
 // A report is what the Follower's goroutine last said about its subscription;
@@ -54,6 +56,7 @@ func (f *Follower) Status() FollowerStatus {
 		Returned:      f.heart.returned.Load(),
 		Beater:        r.beater,
 		Err:           r.err,
+		StateFile:     f.list.StateFile(),
 	}
 	if !r.beat.IsZero() {
 		s.BeatAt = r.beat.Time()

@@ -38,6 +38,18 @@ type Config struct {
 	// means that it is not fresh until a bus feeds it.
 	Local bool
 
+	// StateFile names a file in which a follower keeps what the List knows, so that
+	// after a restart known revocations are refused before the bus answers. NewList
+	// reads it; [List.SaveState] writes it, mode 0600, replacing it as a whole. Give each
+	// List its own, in a directory where nobody else may write.
+	//
+	// It is a hint: it proves nothing fresh, and one that cannot be used is reported
+	// ([List.StateFile]) and otherwise ignored. It holds no token, jti, sid or subject,
+	// but keyed hashes of them beside the key: whoever reads it can find out whether and
+	// until when something that he can guess, a user's name, is revoked. Whoever can
+	// write it can have tokens refused, none accepted. Empty means no file.
+	StateFile string
+
 	// Logger receives changes of state and, at most once a minute each, faults on
 	// the log. Nil means silent.
 	Logger *slog.Logger

@@ -181,6 +181,9 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		f.list.counters.replays.Add(1)
 	}
 
+	known := *f.list.horizons.Load()
+	f.list.horizons.Store(&Horizons{max(known.TokenLifetime, info.Horizons.TokenLifetime), max(known.SessionLifetime, info.Horizons.SessionLifetime)})
+
 	p := *f.list.proof.Load()
 	switch h := info.Horizons; {
 	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
@@ -459,6 +462,9 @@ func (f *Feed) store(now Instant, p proof) {
 	s, r, age := p.state(l, now)
 	if s == f.was {
 		return
+	}
+	if s == Fresh {
+		l.everFresh.Store(true)
 	}
 	level := slog.LevelInfo
 	if s == Stale {

@@ -1,8 +1,6 @@
 package revoke
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -18,7 +16,7 @@ import (
 // it folds recent events into the settled base.
 type List struct {
 	cfg    Config
-	hasher hasher
+	hasher hasher // for good, once NewList has returned
 
 	// view is what readers look in; the writer replaces it.
 	view atomic.Pointer[view]
@@ -35,8 +33,11 @@ type List struct {
 	streamOffset atomic.Int64
 	sweepAt      atomic.Int64 // of the base in view
 
-	expected atomic.Pointer[[]string] // issuers that verifiers named, sorted
-	counters counters
+	expected  atomic.Pointer[[]string] // issuers that verifiers named, sorted
+	horizons  atomic.Pointer[Horizons] // the longest that are known of: ours and the streams'
+	everFresh atomic.Bool
+	stateFile stateFile
+	counters  counters
 
 	mu      sync.Mutex // the writer's: guards folding, feed, generation and the content of the last recent
 	folding bool
@@ -58,15 +59,18 @@ func NewList(cfg Config) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	var seed [16]byte
-	rand.Read(seed[:]) // never fails
-	l := &List{cfg: cfg, hasher: hasher{binary.LittleEndian.Uint64(seed[:8]), binary.LittleEndian.Uint64(seed[8:])}}
+	l := &List{cfg: cfg, hasher: newHasher()}
 	l.folded.L = &l.mu
 	l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})
 	l.proof.Store(&proof{reason: ReasonNotFollowed})
 	l.streamOffset.Store(math.MaxInt64)
 	l.sweepAt.Store(math.MaxInt64)
 	l.expected.Store(new([]string))
+	l.horizons.Store(&Horizons{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime})
+	l.stateFile.status.Store(&StateFileStatus{})
+	if cfg.StateFile != "" {
+		l.loadState() // before anybody hashes an identity
+	}
 	return l, nil
 }
 

@@ -1,0 +1,34 @@
+package bus
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// savePause is the least time between two writings of a state file. What was revoked
+// within it, a crash takes out of the file, until the bus tells it again.
+const savePause = 10 * time.Second
+
+// keepState writes the List's state file now and then until the Follower is closed. It
+// takes no more than a twentieth of the time, however large the List and slow the
+// disk, and holds up nobody but Close.
+func (f *Follower) keepState() {
+	if f.list.Config().StateFile == "" {
+		return
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-f.ctx.Done():
+			return
+		}
+		began := time.Now()
+		_ = f.list.SaveState(revoke.Now()) // List.StateFile reports, and it has logged
+		pause := max(savePause, 20*time.Since(began))
+		timer.Reset(pause + rand.N(pause/10))
+	}
+}

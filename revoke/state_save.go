@@ -1,0 +1,172 @@
+package revoke
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A StateFileStatus tells what became of a List's state file.
+type StateFileStatus struct {
+	Restored bool      // the file was there and was read
+	Entries  int       // in it
+	Ignored  error     // why a file that was there is not used, in the family [ErrStateFile]
+	Saved    time.Time // when it was last written; zero: not yet
+	Bytes    int64     // written then
+	Failures uint64    // to read or to write it
+	Err      error     // of the last attempt to write it; nil if that went well
+}
+
+// A stateFile is a List's side of it.
+type stateFile struct {
+	status atomic.Pointer[StateFileStatus] // immutable, replaced by who holds mu
+
+	mu    sync.Mutex // held while writing; readers and Apply never take it
+	saved uint64     // guarded by mu: events applied before the file was last written
+}
+
+// StateFile tells what became of the state file. It never waits.
+func (l *List) StateFile() StateFileStatus { return *l.stateFile.status.Load() }
+
+// loadState reads the state file. The List is not in use yet.
+func (l *List) loadState() {
+	var s *state
+	file, err := openState(l.cfg.StateFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err == nil:
+		s, err = readState(file, time.Now())
+		file.Close()
+	}
+	if err != nil {
+		if !errors.Is(err, ErrStateFile) {
+			err = fmt.Errorf("%w: %w", ErrStateFile, err)
+		}
+		err = fmt.Errorf("revoke: read %s: %w", l.cfg.StateFile, err)
+		l.stateFile.status.Store(&StateFileStatus{Ignored: err, Failures: 1})
+		l.cfg.Logger.Warn("revocation replica: known revocations pass until the bus answers", "error", err)
+		return
+	}
+	l.restore(s)
+	l.stateFile.status.Store(&StateFileStatus{Restored: true, Entries: len(s.entries)})
+	l.cfg.Logger.Info("revocation replica: state file read", "entries", len(s.entries), "written", s.written.UTC())
+}
+
+// checkState refuses an open file that is not ours to believe.
+func checkState(info fs.FileInfo) error {
+	switch {
+	case !info.Mode().IsRegular():
+		return badState("not a regular file")
+	case info.Size() > maxStateBytes:
+		return badState("%d bytes, more than %d", info.Size(), maxStateBytes)
+	}
+	return nil
+}
+
+// SaveState writes the state file, if Config names one and something was applied since
+// it was last written. Followers call it now and then, and when they are closed; who
+// uses a Local List calls it himself. The file is replaced as a whole, once the new
+// one is on disk. A List that has neither been fresh nor read a state file knows too
+// little: it leaves alone what is there.
+//
+// It is slow, for a large List, and does not hold up [List.Check] or [List.Apply]. An
+// error is also reported by [List.StateFile] and, when it is news, logged.
+func (l *List) SaveState(now Instant) error {
+	f := &l.stateFile
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.status.Load()
+	if l.cfg.StateFile == "" || !old.Restored && !l.everFresh.Load() && !l.cfg.Local {
+		return nil
+	}
+	applied := l.applied() // before the view: what comes later is saved the next time
+	if applied == f.saved && (old.Restored || !old.Saved.IsZero()) && old.Err == nil {
+		return nil
+	}
+	next := *old
+	n, err := l.saveState(now)
+	if err != nil {
+		next.Err = fmt.Errorf("revoke: write the state file: %w", err)
+		next.Failures++
+		if old.Err == nil {
+			l.cfg.Logger.Warn("revocation replica: what is known will be forgotten by a restart without a bus", "error", next.Err)
+		}
+	} else {
+		f.saved = applied
+		next.Saved, next.Bytes, next.Err = now.Time(), n, nil
+		if old.Err != nil {
+			l.cfg.Logger.Info("revocation replica: state file written again")
+		}
+	}
+	f.status.Store(&next)
+	return next.Err
+}
+
+// applied counts the events applied so far.
+func (l *List) applied() (n uint64) {
+	for k := range l.counters.applied {
+		n += l.counters.applied[k].Load()
+	}
+	return n
+}
+
+// snapshot returns what the List holds; the last recent, which still changes, is
+// copied.
+func (l *List) snapshot() (v *view, newest []entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v = l.view.Load()
+	active := v.recents[len(v.recents)-1]
+	newest = make([]entry, 0, active.used)
+	for i := range active.slots {
+		if s := &active.slots[i]; s.h.Load() != 0 {
+			newest = append(newest, s.entry())
+		}
+	}
+	return v, newest
+}
+
+func (l *List) saveState(now Instant) (n int64, err error) {
+	path := l.cfg.StateFile
+	name := path + ".tmp"
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // left over
+		return 0, err
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	v, newest := l.snapshot()
+	err = writeState(file, l.hasher, now.Time(), *l.horizons.Load(), clampSeconds(l.effective(now)), v, newest)
+	if err == nil {
+		err = file.Sync()
+	}
+	if info, failed := file.Stat(); failed == nil {
+		n = info.Size()
+	}
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Rename(name, path)
+	}
+	if err != nil {
+		os.Remove(name)
+		return 0, err
+	}
+	return n, syncDirectory(filepath.Dir(path))
+}
+
+// Ready reports whether a service that judges by p should be sent requests: once the
+// List has been fresh, or, unless p is [Deny], once a state file was read; and from
+// then on, stale or not. It answers the question of a load balancer. It is no sign
+// of life: a stale replica recovers by itself, and a restart only loses what it knows.
+func (l *List) Ready(p Policy) bool {
+	return l.cfg.Local || l.everFresh.Load() || !p.IsDeny() && l.stateFile.status.Load().Restored
+}
