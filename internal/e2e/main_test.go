@@ -2,12 +2,17 @@ package e2e_test
 
 import (
 	"flag"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(suspendedEnv) != "" {
+		suspended() // a process of TestNormalDaySuspended
+		return
+	}
 	// What runs in parallel here waits for elections and timeouts, not for a processor.
 	flag.Parse()
 	if !isSet("test.parallel") {

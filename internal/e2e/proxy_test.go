@@ -22,6 +22,7 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool         // guarded by mu
 	drop  func(subject string) bool // guarded by mu: of messages on their way to the client; called under mu
+	edit  func(line []byte)         // guarded by mu: of the first line of each; called under mu
 	hung  chan struct{}             // guarded by mu: nothing passes until it is closed
 }
 
@@ -60,6 +61,13 @@ func (p *proxy) lose(f func(subject string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drop = f
+}
+
+// change has f change the line that begins each message to the client, in place.
+func (p *proxy) change(f func(line []byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.edit = f
 }
 
 // hang lets nothing pass in either direction; resume ends that.
@@ -147,6 +155,9 @@ func (p *proxy) frames(dst io.Writer, src io.Reader) {
 			}
 			p.mu.Lock()
 			keep = p.drop == nil || !p.drop(string(fields[1]))
+			if p.edit != nil {
+				p.edit(frame[:len(line)])
+			}
 			p.mu.Unlock()
 		}
 		p.pass()

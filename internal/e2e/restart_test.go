@@ -39,23 +39,23 @@ func TestRestartWithoutBus(t *testing.T) {
 		l := newList(t, cfg)
 		return l, follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
 	}
-	l, f := begin()
-	if code, body := probe(t, f.Readiness(revoke.InsecureAllow())); code != http.StatusServiceUnavailable && body["state"] != "fresh" {
+	_, first := begin()
+	if code, body := probe(t, first.Readiness(revoke.InsecureAllow())); code != http.StatusServiceUnavailable && body["state"] != "fresh" {
 		t.Errorf("a first start: %d %v", code, body)
 	}
-	waitFresh(t, f)
-	if code, body := probe(t, f.Readiness(revoke.Deny())); code != http.StatusOK || body["state"] != "fresh" {
+	waitFresh(t, first)
+	if code, body := probe(t, first.Readiness(revoke.Deny())); code != http.StatusOK || body["state"] != "fresh" {
 		t.Errorf("fresh: %d %v", code, body)
 	}
 	known := revokeSession(t, br.url(), "known")
-	barrier(t, f)
-	f.Close()
-	if s := f.Status().StateFile; s.Saved.IsZero() || s.Err != nil {
+	barrier(t, first)
+	first.Close()
+	if s := first.Status().StateFile; s.Saved.IsZero() || s.Err != nil {
 		t.Fatalf("after Close: %+v", s)
 	}
 	br.stop()
 	for range 2 { // and again, without having been fresh in between
-		l, f = begin()
+		l, f := begin()
 		mustRefuse(t, l, known)
 		if s := f.Status(); s.State != revoke.Syncing || !s.StateFile.Restored {
 			t.Errorf("%+v", s)
@@ -68,7 +68,7 @@ func TestRestartWithoutBus(t *testing.T) {
 		}
 		f.Close()
 	}
-	l, f = begin()
+	l, f := begin()
 	br.start()
 	waitFresh(t, f)
 	mustRefuse(t, l, known)

@@ -1,0 +1,396 @@
+package e2e_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/tokentest"
+)
+
+// The rows of "A normal day", section 6 of the design, on real servers and with the
+// settings that one gets by setting none. Each test cites its row. Rows that other
+// tests hold as well name them. Those that take a cluster are in
+// normal_day_cluster_test.go, those that take a process in normal_day_process_test.go.
+
+// moves waits until the proof of l has moved forward by d.
+func moves(t *testing.T, l *revoke.List, d time.Duration) {
+	t.Helper()
+	from := l.Status(revoke.Now()).Proven
+	for step := time.Second; step < d+time.Second; step += time.Second { // each within the deadline
+		eventually(t, fmt.Sprintf("proven %s further", step), func() bool {
+			return l.Status(revoke.Now()).Proven.Since(from) >= min(step, d)
+		})
+	}
+}
+
+// Row "auth service down for a minute → nothing": the services keep each other
+// fresh. Had the last proof been the auth service's, it would be too old by the end.
+func TestNormalDayAuthServiceDown(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	conn := dial(t, br.url())
+	auth := open(t, conn, bus.Config{Name: "auth"})
+	authList := newList(t, revoke.Config{})
+	authFollower := follow(t, auth, authList)
+	var log journal
+	cfg := revoke.Config{Logger: log.logger()}
+	var lists []*revoke.List
+	for i := range 3 {
+		l := newList(t, cfg)
+		waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Name: fmt.Sprint("service-", i)}), l))
+		lists = append(lists, l)
+	}
+	waitFresh(t, authFollower)
+	id := session("before")
+	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: id.Session})
+	auth.Close()
+	conn.Close()
+	for _, l := range lists[:1] {
+		moves(t, l, l.Config().MaxStaleness+time.Second)
+	}
+	for _, l := range lists {
+		mustRefuse(t, l, id)
+		mustPass(t, l, session("other"))
+	}
+	if n := log.count("to=stale"); n != 0 {
+		t.Errorf("%d times stale:\n%s", n, &log)
+	}
+}
+
+// Row "one member's clock an hour off, either way → its heartbeats prove nothing and
+// silence nobody". TestHostileHeartbeats has more clocks.
+func TestNormalDayMembersClockOff(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	_, js := plain(t, br.url())
+	verifier := newList(t, revoke.Config{}) // sends none itself
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), verifier)
+	n := 0
+	beat := func() {
+		t.Helper()
+		for _, off := range []time.Duration{-time.Hour, time.Hour} {
+			n++
+			data := fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d,"name":"skewed"}`, n, time.Now().Add(off).UnixMilli())
+			if _, err := js.Publish(within(t), bus.HeartbeatSubject, data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 10 {
+		beat()
+	}
+	eventually(t, "all are seen", func() bool {
+		s := verifier.Stats(revoke.Now())
+		return s.FutureHeartbeats == 10 && s.SkewedHeartbeats == 10
+	})
+	if s := f.Status(); s.State != revoke.Syncing || s.Reason != revoke.ReasonClockSkew || s.Beater != "skewed" {
+		t.Errorf("proven by clocks that are off: %+v", s)
+	}
+	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, revoke.Config{}))
+	waitFresh(t, own, f)
+	sent := own.Status().Sent
+	eventually(t, "the honest member goes on beating", func() bool { beat(); return own.Status().Sent >= sent+3 })
+}
+
+// Row "the broker's clock an hour off → shown, nothing revived", either way.
+func TestNormalDayBrokersClockOff(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		t.Run(off.String(), func(t *testing.T) {
+			br := newBroker(t, nil)
+			createStream(t, dial(t, br.url()), bus.StreamConfig{})
+			p := newProxy(t, br.url())
+			p.change(func(line []byte) { shiftTimestamp(line, off) })
+			l := newList(t, revoke.Config{})
+			f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
+			pub := open(t, dial(t, br.url()), bus.Config{})
+			waitFresh(t, f)
+
+			iat := time.Now().Add(-time.Second)
+			one := publish(t, pub, revoke.Event{Kind: revoke.Token, Value: "jti", Until: time.Now().Add(30 * time.Minute)})
+			cut := publish(t, pub, revoke.Event{Kind: revoke.Subject, Value: "user-1"})
+			barrier(t, f)
+			for _, id := range []revoke.Identity{
+				{Issuer: issuer, Token: "jti", IssuedAt: iat},
+				{Issuer: issuer, Subject: "user-1", IssuedAt: iat},
+				{Issuer: issuer, Subject: "user-1", IssuedAt: cut.Event.Before},
+			} {
+				if !refused(l, id) {
+					t.Errorf("revived: %+v", id)
+				}
+				// To the end of the token's life, by the local clock.
+				id.IssuedAt = iat
+				if err := l.Check(revoke.Now().Add(29*time.Minute), &id, revoke.InsecureAllow()); !errors.Is(err, revoke.ErrRevoked) {
+					t.Errorf("revived later: %+v: %v", id, err)
+				}
+			}
+			next := revoke.Identity{Issuer: issuer, Subject: "user-1", IssuedAt: cut.Event.Before.Add(time.Millisecond)}
+			mustPass(t, l, next, session("other"))
+			if s := l.Stats(revoke.Now()); s.BrokerClock != 2 {
+				t.Errorf("shown %d times, want 2 (%v)", s.BrokerClock, one.Event.At)
+			}
+			if s := f.Status(); s.State != revoke.Fresh {
+				t.Errorf("%+v", s.Status)
+			}
+		})
+	}
+}
+
+// shiftTimestamp changes the time at which the server says that it has stored a
+// message of the log: the seventh part of its reply subject, in nanoseconds.
+func shiftTimestamp(line []byte, by time.Duration) {
+	i := bytes.Index(line, []byte("$JS.ACK."))
+	if i < 0 {
+		return
+	}
+	part := line[i:]
+	for range 7 {
+		part = part[bytes.IndexByte(part, '.')+1:]
+	}
+	digits := part[:bytes.IndexByte(part, '.')]
+	ns, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	copy(digits, strconv.FormatInt(ns+int64(by), 10)) // of 19 digits until 2286
+}
+
+// Row "200 services starting at once → jitter, all fresh", with one consumer each,
+// and silence afterwards: of 200 members about one beats for each interval.
+func TestNormalDayTwoHundredServices(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	id := revokeSession(t, br.url(), "before")
+	var buses []*bus.Bus
+	for range 10 {
+		buses = append(buses, open(t, dial(t, br.url()), bus.Config{}))
+	}
+	var lists []*revoke.List
+	var fs []*bus.Follower
+	for i := range 200 {
+		l := newList(t, revoke.Config{})
+		lists = append(lists, l)
+		fs = append(fs, follow(t, buses[i%len(buses)], l))
+	}
+	waitFresh(t, fs...)
+	for _, l := range lists {
+		mustRefuse(t, l, id)
+	}
+	_, js := plain(t, br.url())
+	if n := consumers(t, js); n != len(fs) {
+		t.Errorf("%d consumers of %d services", n, len(fs))
+	}
+	sum := func() (sent, subscriptions uint64) {
+		for _, f := range fs {
+			s := f.Status()
+			sent += s.Sent
+			subscriptions += s.Subscriptions
+		}
+		return sent, subscriptions
+	}
+	before, subscriptions := sum()
+	if subscriptions != uint64(len(fs)) {
+		t.Errorf("%d subscriptions of %d services", subscriptions, len(fs))
+	}
+	moves(t, lists[0], 4*time.Second)
+	// Four seconds and a little: each of 200 would have beaten two to four times.
+	if after, _ := sum(); after-before > uint64(len(fs)) {
+		t.Errorf("%d heartbeats within some four seconds: nobody is silenced", after-before)
+	}
+}
+
+// Row "service before bus or stream → syncing, 503, heals". TestFollowerBeforeServer
+// and TestStreamAppearsLater have the reasons.
+func TestNormalDayServiceFirst(t *testing.T) {
+	br := newBroker(t, nil)
+	br.stop()
+	l := newList(t, revoke.Config{})
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	auth := tokentest.New(t, func(cfg *tokens.VerifierConfig) { cfg.Revocations = l })
+	service := auth.Verifier.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))
+	ask := func() *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+auth.Token())
+		w := httptest.NewRecorder()
+		service.ServeHTTP(w, r)
+		return w
+	}
+	ready := f.Readiness(revoke.Deny())
+	for _, reason := range []revoke.Reason{revoke.ReasonConnecting, revoke.ReasonNoStream} {
+		eventually(t, reason.String(), func() bool { return f.Status().Reason == reason })
+		if w := ask(); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d %v", reason, w.Code, w.Header())
+		}
+		if code, body := probe(t, ready); code != http.StatusServiceUnavailable || body["state"] != "syncing" || body["reason"] != reason.String() {
+			t.Errorf("%d %v", code, body)
+		}
+		if reason == revoke.ReasonConnecting {
+			br.start()
+		}
+	}
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	waitFresh(t, f)
+	if w := ask(); w.Code != http.StatusOK {
+		t.Errorf("healed: %d %s", w.Code, w.Body)
+	}
+	if code, body := probe(t, ready); code != http.StatusOK {
+		t.Errorf("healed: %d %v", code, body)
+	}
+}
+
+// Row "an SDK version ahead publishes a new kind → degraded alarm, not an outage".
+func TestNormalDayVersionAhead(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	var log journal
+	l := newList(t, revoke.Config{Logger: log.logger()})
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	waitFresh(t, f)
+	_, js := plain(t, br.url())
+	device := strings.TrimSuffix(bus.Subject(issuer, revoke.Token), "token") + "device"
+	for _, data := range []string{
+		`{"v":1,"iss":"` + issuer + `","kind":"device","value":"d-1"}`,
+		`{"v":2,"whatever":["a","version","to","come"]}`,
+	} {
+		if _, err := js.Publish(within(t), device, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := revokeSession(t, br.url(), "after")
+	barrier(t, f)
+	mustRefuse(t, l, id)
+	mustPass(t, l, session("other"))
+	if s := f.Status(); s.State != revoke.Fresh || !s.Degraded {
+		t.Errorf("%+v", s.Status)
+	}
+	s := l.Stats(revoke.Now())
+	if s.Faults[revoke.FaultKind] != 1 || s.Faults[revoke.FaultVersion] != 1 || log.count("message not applied") != 2 {
+		t.Errorf("%v:\n%s", s.Faults, &log)
+	}
+}
+
+// Row "stream full → publishing refused, heartbeats pass". TestPublishFull has the
+// limits.
+func TestNormalDayStreamFull(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{MaxBytes: 16 << 20})
+	l := newList(t, revoke.Config{})
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	pub := open(t, dial(t, br.url()), bus.Config{})
+	waitFresh(t, f)
+	known := session("known")
+	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: known.Session})
+	bulk := revoke.Event{Kind: revoke.Subject, Value: "v"}
+	for range revoke.MaxKeep {
+		bulk.Keep = append(bulk.Keep, strings.Repeat("s", revoke.MaxValueBytes))
+	}
+	var err error
+	for err == nil {
+		_, err = pub.Publish(within(t), bulk)
+	}
+	if !errors.Is(err, bus.ErrFull) {
+		t.Fatal(err)
+	}
+	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "x"}); !errors.Is(err, bus.ErrFull) {
+		t.Errorf("a single event: %v", err)
+	}
+	for range 3 {
+		barrier(t, f)
+	}
+	mustRefuse(t, l, known)
+	mustPass(t, l, session("x"))
+}
+
+// Row "two auth instances, one restarts → shared key store, nobody notices".
+func TestNormalDayAuthInstanceRestarts(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	path := filepath.Join(t.TempDir(), "keys") // TempDir is private
+	type instance struct {
+		ring   *tokens.Keyring
+		issuer *tokens.Issuer
+		bus    *bus.Bus
+		close  func()
+	}
+	start := func() instance {
+		t.Helper()
+		store, err := tokens.NewFileStore(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ring, err := tokens.OpenKeyring(within(t), store, tokens.KeyringConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := dial(t, br.url())
+		b := open(t, conn, bus.Config{})
+		return instance{ring, iss, b, func() { b.Close(); conn.Close(); ring.Close() }}
+	}
+	a, b := start(), start()
+	defer func() { a.close(); b.close() }()
+	jwks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.ring.ServeHTTP(w, r) }))
+	defer jwks.Close()
+	keys, err := tokens.RemoteKeys(within(t), jwks.URL, tokens.RemoteKeysConfig{InsecureAllowHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	l := newList(t, revoke.Config{})
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	waitFresh(t, f)
+	verifier, err := tokens.NewVerifier(tokens.VerifierConfig{
+		Issuer: issuer, Audiences: []string{"orders"}, Algorithms: []tokens.Algorithm{tokens.EdDSA}, Keys: keys, Revocations: l,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(by instance, sid string) string {
+		t.Helper()
+		issued, err := by.issuer.Issue(within(t), tokens.IssueRequest{Subject: "u", Client: "c", Session: sid, Audience: []string{"orders"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return issued.Token()
+	}
+	mustVerify := func(raw string) {
+		t.Helper()
+		if _, err := verifier.Verify(within(t), raw); err != nil {
+			t.Error(err)
+		}
+	}
+	before, revokedBefore := issue(a, "before"), issue(a, "revoked-before")
+	publish(t, a.bus, revoke.Event{Kind: revoke.Session, Value: "revoked-before"})
+	a.close()
+	mustVerify(issue(b, "meanwhile"))
+	mustVerify(before)
+	a = start()
+	after := issue(a, "after")
+	mustVerify(after)
+	mustVerify(before)
+	// Either instance revokes what the other has issued, or its predecessor.
+	publish(t, b.bus, revoke.Event{Kind: revoke.Session, Value: "after"})
+	publish(t, a.bus, revoke.Event{Kind: revoke.Session, Value: "before"})
+	barrier(t, f)
+	for _, raw := range []string{before, revokedBefore, after} {
+		if _, err := verifier.Verify(within(t), raw); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("%v, want it revoked", err)
+		}
+	}
+}
