@@ -19,6 +19,7 @@ type Claims struct {
 	issuer, subject, id, client string // never empty, but where a Profile lets them be missing
 	session, tenant             string
 	audience                    []string
+	soleAudience                [1]string // what audience is of, if there is one
 	scopes                      []string
 	acr                         string
 	amr                         []string
@@ -28,7 +29,7 @@ type Claims struct {
 
 	header  header // of the token; empty if it was not verified here
 	key     string // thumbprint of the key that verified the token
-	payload []byte // the verified JSON
+	payload string // the verified JSON, which the strings above point into
 }
 
 // A date is a NumericDate (RFC 7519 section 2) in milliseconds, rounded down.
@@ -96,11 +97,11 @@ func (c *Claims) Binding() Binding { return c.binding }
 func (c *Claims) Claim(name string) (json.RawMessage, bool) {
 	var raw json.RawMessage
 	found := errors.New("found")
-	err := strictjson.Object(c.payload, func(n string, v strictjson.Value) error {
+	err := strictjson.Object([]byte(c.payload), func(n string, v strictjson.Value) error {
 		if n != name {
 			return nil
 		}
-		raw = slices.Clone(json.RawMessage(v.Raw()))
+		raw = v.Raw()
 		return found
 	})
 	return raw, err == found
@@ -110,7 +111,8 @@ func (c *Claims) Claim(name string) (json.RawMessage, bool) {
 // matches names without regard to case. Where an issuer lets its users choose
 // claim names, read what decides with [Claims.Claim].
 func (c *Claims) Decode(v any) error {
-	if err := json.Unmarshal(c.payload, v); err != nil {
+	// A copy: others hold c too, and an UnmarshalJSON may write to what it gets.
+	if err := json.Unmarshal([]byte(c.payload), v); err != nil {
 		return fmt.Errorf("token: decoding claims into %T: %w", v, withoutValue(err))
 	}
 	return nil

@@ -1,7 +1,6 @@
 package token
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,17 +18,24 @@ func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
 
 // decodeProfile is decodeClaims for an issuer that p describes. Nil is RFC 9068.
 func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, error) {
-	c := &Claims{payload: payload}
+	var buf [24]strictjson.Member
+	payloadText, members, err := strictjson.Members(buf[:0], payload)
+	if err != nil {
+		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
+	}
+	c := &Claims{payload: payloadText}
 	hasIssuer, hasAudience := false, false
 	in := newStandIns(p)
-	err := strictjson.Object(payload, func(name string, v strictjson.Value) (err error) {
+	for _, m := range members {
+		name, v := m.Name, m.Value
+		var err error
 		switch name {
 		case "iss":
 			hasIssuer = true
 			c.issuer, _ = v.Text() // whatever is no string is no issuer of ours
 		case "aud":
 			hasAudience = true
-			c.audience, err = textOrTexts(name, v)
+			err = c.setAudience(v)
 		case "sub":
 			c.subject, err = revocable(name, v)
 		case "jti":
@@ -60,13 +66,9 @@ func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, err
 		if err == nil && in != nil {
 			err = in.member(name, v)
 		}
-		return err
-	})
-	switch {
-	case errors.Is(err, strictjson.ErrSyntax):
-		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
-	case err != nil:
-		return nil, err
+		if err != nil {
+			return nil, err
+		}
 	}
 	if in != nil {
 		if err := in.fill(c, &hasAudience); err != nil {
@@ -149,6 +151,17 @@ func texts(name string, v strictjson.Value) ([]string, error) {
 	return all, err
 }
 
+// setAudience reads aud. One name, which is usual, needs no memory of its own.
+func (c *Claims) setAudience(v strictjson.Value) (err error) {
+	if s, ok := v.Text(); ok {
+		c.soleAudience[0] = s
+		c.audience = c.soleAudience[:]
+		return nil
+	}
+	c.audience, err = texts("aud", v)
+	return err
+}
+
 func textOrTexts(name string, v strictjson.Value) ([]string, error) {
 	if s, ok := v.Text(); ok {
 		return []string{s}, nil
@@ -162,7 +175,7 @@ func numericDate(name string, v strictjson.Value) (date, error) {
 	if v.Kind() != '0' {
 		return date{}, claim(name, "is not a number")
 	}
-	ms, ok := floorMilli(v.Raw())
+	ms, ok := floorMilli(v.JSON())
 	if !ok {
 		return date{}, claim(name, "is out of range")
 	}

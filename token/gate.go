@@ -1,10 +1,13 @@
 package token
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 )
@@ -17,58 +20,92 @@ const (
 	maxHeaderBytes    = 4 << 10 // decoded; it is read before any key is asked
 )
 
-// parts are the three segments of a token in compact form. The bytes that the
-// signature covers are the bytes that payload was decoded from.
-type parts struct {
-	signed    []byte // header and payload with the dot between, as received
-	header    []byte // decoded
-	payload   []byte // decoded
-	signature []byte // decoded
+// segments are the three segments of a token in compact form, as received.
+type segments struct {
+	signed                     string // header and payload with the dot between
+	header, payload, signature string
 }
 
-// segment decodes what inAlphabet has let through; alone it would skip CR and LF.
+// cut takes raw apart: at most limit bytes, exactly three segments, none empty. So
+// JSON serialisation and JWE never get past here.
+func cut(raw string, limit int) (s segments, err error) {
+	if len(raw) > limit {
+		return s, fmt.Errorf("token: %w: %d bytes, more than %d", ErrTooLarge, len(raw), limit)
+	}
+	first := strings.IndexByte(raw, '.')
+	second := strings.IndexByte(raw[first+1:], '.') + first + 1
+	switch {
+	case first < 0, second == first:
+		return s, malformed("fewer than three segments")
+	case strings.IndexByte(raw[second+1:], '.') >= 0:
+		return s, malformed("more than three segments")
+	}
+	s = segments{signed: raw[:second], header: raw[:first], payload: raw[first+1 : second], signature: raw[second+1:]}
+	if s.header == "" || s.payload == "" || s.signature == "" {
+		return segments{}, malformed("an empty segment")
+	}
+	return s, nil
+}
+
+// parts are the segments of a token, decoded. The bytes that the signature covers
+// are the bytes that payload was decoded from.
+type parts struct {
+	signed    []byte // header and payload with the dot between, as received
+	header    []byte
+	payload   []byte
+	signature []byte
+}
+
+// split takes raw apart and decodes the segments, see [scratch.decode].
+func split(raw string, limit int) (parts, error) {
+	s, err := cut(raw, limit)
+	if err != nil {
+		return parts{}, err
+	}
+	return new(scratch).decode(s, false)
+}
+
+// A scratch is memory for the parts of one token after another.
+type scratch struct{ buf []byte }
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// segment decodes what holds no CR and LF; those alone it would skip.
 var segment = base64.RawURLEncoding.Strict()
 
-// split takes raw apart: at most limit bytes, exactly three segments, none empty,
-// each strict base64url: no padding, no other alphabet, no white space, no stray
-// bits at the end (RFC 7515 section 2, RFC 4648 section 3.5). So a token has one
-// spelling, and JSON serialisation and JWE never get past here.
-func split(raw string, limit int) (parts, error) {
-	if len(raw) > limit {
-		return parts{}, fmt.Errorf("token: %w: %d bytes, more than %d", ErrTooLarge, len(raw), limit)
-	}
-	var dots [2]int
-	n := 0
-	for i := range len(raw) {
-		switch c := raw[i]; {
-		case c == '.' && n == len(dots):
-			return parts{}, malformed("more than three segments")
-		case c == '.':
-			dots[n] = i
-			n++
-		case !inAlphabet[c]:
-			return parts{}, malformed("a byte outside of base64url")
-		}
-	}
-	if n != len(dots) {
-		return parts{}, malformed("fewer than three segments")
-	}
-	header, payload, signature := raw[:dots[0]], raw[dots[0]+1:dots[1]], raw[dots[1]+1:]
-	if header == "" || payload == "" || signature == "" {
-		return parts{}, malformed("an empty segment")
-	}
-	if base64.RawURLEncoding.DecodedLen(len(header)) > maxHeaderBytes {
+// decode decodes the segments of s, the header only unless it is known. Each is
+// strict base64url: no padding, no other alphabet, no white space, no stray bits at
+// the end (RFC 7515 section 2, RFC 4648 section 3.5). So a token has one spelling.
+// The parts are good until the next call.
+func (m *scratch) decode(s segments, headerKnown bool) (p parts, err error) {
+	if segment.DecodedLen(len(s.header)) > maxHeaderBytes {
 		return parts{}, fmt.Errorf("token: %w: header of more than %d bytes", ErrTooLarge, maxHeaderBytes)
 	}
-	p := parts{signed: []byte(raw[:dots[1]])}
-	for _, s := range []struct {
-		dst  *[]byte
-		text string
-	}{{&p.header, header}, {&p.payload, payload}, {&p.signature, signature}} {
-		var err error
-		if *s.dst, err = segment.DecodeString(s.text); err != nil {
-			return parts{}, malformed("a segment is not canonical base64url") // err may quote it
+	// What is decoded, and behind it what it decodes to.
+	m.buf = append(append(m.buf[:0], s.signed...), s.signature...)
+	text := m.buf
+	if bytes.IndexByte(text, '\n') >= 0 || bytes.IndexByte(text, '\r') >= 0 {
+		return parts{}, malformed("a byte outside of base64url")
+	}
+	m.buf = slices.Grow(m.buf, len(text))
+	next := m.buf[len(text):cap(m.buf)]
+	decode := func(text []byte) []byte {
+		n, bad := segment.Decode(next, text)
+		if bad != nil && err == nil {
+			err = malformed("a segment is not canonical base64url") // bad may quote it
 		}
+		decoded := next[:n:n]
+		next = next[n:]
+		return decoded
+	}
+	p.signed = text[:len(s.signed):len(s.signed)]
+	if !headerKnown {
+		p.header = decode(text[:len(s.header)])
+	}
+	p.payload = decode(p.signed[len(s.header)+1:])
+	p.signature = decode(text[len(s.signed):])
+	if err != nil {
+		return parts{}, err
 	}
 	return p, nil
 }

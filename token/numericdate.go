@@ -7,7 +7,7 @@ const maxSeconds = 253402300799
 // computes in decimal: the nearest float64 to 1700000000.123 lies below it, and a
 // token must not seem issued a millisecond before it was. It reports false for
 // more than maxSeconds. The number must be valid JSON.
-func floorMilli(number []byte) (ms int64, ok bool) {
+func floorMilli[T string | []byte](number T) (ms int64, ok bool) {
 	negative := false
 	if number[0] == '-' {
 		negative, number = true, number[1:]
@@ -21,7 +21,8 @@ func floorMilli(number []byte) (ms int64, ok bool) {
 	shift := point + exponent + 3
 	var n, seen int64
 	rest := false
-	for _, c := range number {
+	for i := range len(number) {
+		c := number[i]
 		if c == 'e' || c == 'E' {
 			break
 		}
@@ -54,7 +55,7 @@ func floorMilli(number []byte) (ms int64, ok bool) {
 
 // scanNumber returns the number of digits before the decimal point, and the
 // exponent. An exponent that no date could have is reported as false.
-func scanNumber(number []byte) (point, exponent int64, ok bool) {
+func scanNumber[T string | []byte](number T) (point, exponent int64, ok bool) {
 	i := 0
 	for i < len(number) && number[i] >= '0' && number[i] <= '9' {
 		i++

@@ -22,8 +22,10 @@ type Verifier struct {
 	leeway   int64                // in milliseconds
 	ahead    int64                // how far iat may lie in the future, in milliseconds
 	lifetime int64                // in milliseconds
-	warned   limiter              // that tokens cannot be verified
-	strayed  limiter              // that tokens are for others
+	plain    verifyCall           // that of a call without options; read-only
+	headers  headerMemo
+	warned   limiter // that tokens cannot be verified
+	strayed  limiter // that tokens are for others
 }
 
 // NewVerifier returns a Verifier. The error names the field of cfg that is
@@ -42,6 +44,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 		cfg.Logger.Warn("token: a stale denylist does not refuse", "issuer", cfg.Issuer, "policy", cfg.WhenStale.String())
 	}
 	v := &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: math.MaxInt64}
+	v.plain.whenStale = cfg.WhenStale
 	v.ahead = v.leeway
 	if cfg.Revocations != nil {
 		v.ahead = min(v.ahead, 2*cfg.Revocations.Config().MaxSkew.Milliseconds())
@@ -101,32 +104,16 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 	if err != nil {
 		return nil, err
 	}
-	p, err := split(raw, v.cfg.MaxTokenBytes)
+	claims, err := v.signed(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	h, err := parseHeader(p.header)
-	if err != nil {
-		return nil, err
-	}
-	key, err := v.key(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	if key.verify(p.signed, p.signature) != nil {
-		return nil, fmt.Errorf("token: %w", ErrSignature)
-	}
-	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile)
-	if err != nil {
-		return nil, err
-	}
-	claims.header, claims.key = h, key.Thumbprint()
 	at := time.Now()
 	now, ms := revoke.At(at), at.UnixMilli()
 	if err := v.judge(claims, ms); err != nil {
 		return nil, err
 	}
-	use, err := v.possession(claims, &call, raw, at)
+	use, err := v.possession(claims, call, raw, at)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +123,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 	if err := use.record(at); err != nil {
 		return nil, err
 	}
-	if err := v.sufficient(claims, &call, ms); err != nil {
+	if err := v.sufficient(claims, call, ms); err != nil {
 		return nil, err
 	}
 	return claims, nil
@@ -176,31 +163,70 @@ func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption)
 	if err := v.revoked(c, now, call.whenStale); err != nil {
 		return err
 	}
-	return v.sufficient(c, &call, ms)
+	return v.sufficient(c, call, ms)
 }
 
-func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (verifyCall, error) {
-	call := verifyCall{whenStale: v.cfg.WhenStale}
-	if ctx == nil {
-		return call, fmt.Errorf("token: %w: nil context", ErrUnavailable)
+// signed returns the claims of raw if its form and its signature are good. What they
+// say is yet to be judged.
+func (v *Verifier) signed(ctx context.Context, raw string) (*Claims, error) {
+	s, err := cut(raw, v.cfg.MaxTokenBytes)
+	if err != nil {
+		return nil, err
 	}
+	h, known := v.headers.find(s.header)
+	m := scratches.Get().(*scratch)
+	defer scratches.Put(m)
+	p, err := m.decode(s, known)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		if h, err = parseHeader(p.header); err != nil {
+			return nil, err
+		}
+	}
+	key, err := v.key(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	if key.verify(p.signed, p.signature) != nil {
+		return nil, fmt.Errorf("token: %w", ErrSignature)
+	}
+	if !known {
+		v.headers.learn(s.header, h, key)
+	}
+	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile)
+	if err != nil {
+		return nil, err
+	}
+	claims.header, claims.key = h, key.Thumbprint()
+	return claims, nil
+}
+
+// call returns what opts ask for, which nobody may change.
+func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (*verifyCall, error) {
+	if ctx == nil {
+		return nil, fmt.Errorf("token: %w: nil context", ErrUnavailable)
+	}
+	if len(opts) == 0 {
+		return &v.plain, nil
+	}
+	call := &verifyCall{whenStale: v.cfg.WhenStale}
 	for _, o := range opts {
 		if o != nil {
-			o(&call)
+			o(call)
 		}
 	}
-	if len(opts) > 0 {
-		err := call.err
-		if err == nil {
-			err = v.cfg.validatePolicy(call.whenStale)
-		}
-		if err != nil {
-			return call, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
-		}
-		for _, one := range v.issuers { // each with its own denylist
-			if _, err := one.call(ctx, opts); err != nil {
-				return call, err
-			}
+	err := call.err
+	if err == nil {
+		err = v.cfg.validatePolicy(call.whenStale)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
+	}
+	for _, one := range v.issuers { // each with its own denylist
+		if _, err := one.call(ctx, opts); err != nil {
+			return nil, err
 		}
 	}
 	return call, nil
