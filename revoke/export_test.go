@@ -41,3 +41,11 @@ func (l *List) FalsePositives(n int, key func(int) string) int {
 
 // FilterBytes is the size of the base's filter.
 func (l *List) FilterBytes() int { return len(l.view.Load().base.filter.words) * 8 }
+
+// Skips reports whether Check would answer from what is remembered.
+func (p *Prepared) Skips(now Instant) bool {
+	return p.clear.Load() == p.list.versions.sum(p) && clampSeconds(p.list.effective(now)) >= p.list.clearedAt.Load()
+}
+
+// Forget makes the next Check look.
+func (p *Prepared) Forget() { p.clear.Store(0) }

@@ -33,6 +33,9 @@ type List struct {
 	streamOffset atomic.Int64
 	sweepAt      atomic.Int64 // of the base in view
 
+	versions  versions      // of keys; what they count is in view
+	clearedAt atomic.Uint32 // unix seconds; see versions
+
 	expected  atomic.Pointer[[]string] // issuers that verifiers named, sorted
 	horizons  atomic.Pointer[Horizons] // the longest that are known of: ours and the streams'
 	everFresh atomic.Bool

@@ -30,6 +30,26 @@ type model struct {
 	suspends bool
 	start    time.Time
 	trace    []string
+	prepared map[preparedFor]*revoke.Prepared
+	wrong    error
+}
+
+type preparedFor struct {
+	list *revoke.List
+	id   revoke.Identity
+}
+
+// checkPrepared asks the same of what was prepared when the identity was first asked about.
+func (m *model) checkPrepared(r *revoketest.Member, id revoke.Identity, want error) {
+	key := preparedFor{r.List(), id}
+	p := m.prepared[key]
+	if p == nil {
+		p = r.List().Prepare(&id)
+		m.prepared[key] = p
+	}
+	if got := p.Check(r.Now(), revoke.Deny()); fmt.Sprint(got) != fmt.Sprint(want) && m.wrong == nil {
+		m.wrong = fmt.Errorf("prepared %+v: %v, otherwise: %v", id, got, want)
+	}
 }
 
 func (m *model) note(format string, args ...any) {
@@ -37,7 +57,7 @@ func (m *model) note(format string, args ...any) {
 }
 
 func newModel(seed uint64) (*model, error) {
-	m := &model{rng: rand.New(rand.NewPCG(seed, 11)), bus: revoketest.NewBus(revoketest.Config{})}
+	m := &model{rng: rand.New(rand.NewPCG(seed, 11)), bus: revoketest.NewBus(revoketest.Config{}), prepared: map[preparedFor]*revoke.Prepared{}}
 	m.start = m.bus.Now()
 	m.brokerWrong, m.suspends = m.rng.IntN(2) == 0, m.rng.IntN(2) == 0
 	for range 2 + m.rng.IntN(3) {
@@ -185,7 +205,8 @@ func (m *model) check() {
 	}
 	for _, r := range m.members {
 		for range 6 {
-			r.Check(m.ids[m.rng.IntN(len(m.ids))], revoke.Deny())
+			id := m.ids[m.rng.IntN(len(m.ids))]
+			m.checkPrepared(r, id, r.Check(id, revoke.Deny()))
 		}
 	}
 }
@@ -198,7 +219,7 @@ func (m *model) run(steps int) error {
 			return err
 		}
 		m.check()
-		if err := m.bus.Violations(); err != nil {
+		if err := errors.Join(m.bus.Violations(), m.wrong); err != nil {
 			return err
 		}
 	}
@@ -217,7 +238,7 @@ func (m *model) run(steps int) error {
 			return fmt.Errorf("member %d is %s (%s), age %s, 40 s after everything was mended", i, s.State, s.Reason, s.Age)
 		}
 	}
-	return m.bus.Violations()
+	return errors.Join(m.bus.Violations(), m.wrong)
 }
 
 // TestHistories holds invariants 1, 2, 3, 4 and 5 on random histories of publishing,

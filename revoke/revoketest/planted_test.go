@@ -35,6 +35,8 @@ func TestPlantedFaults(t *testing.T) {
 		{"proven before the data is in view", "feed.go", "	l.insert(now, &e)\n	f.applied(now, r)\n", "	f.applied(now, r)\n	if f.late != nil {\n		l.insert(now, f.late)\n	}\n	f.late = &e\n"},
 		{"future heartbeats accepted", "feed.go", "case delay < -l.cfg.MaxSkew:", "case false:"},
 		{"exceptions unioned", "entry.go", "max(as[0].before, b.before)", "as[0].before"},
+		{"an event that no version counts", "write.go", "	l.versions.raise(n.id) // after the data: see versions\n", ""},
+		{"freshness remembered", "prepared.go", "	return proven.judge(l, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n"},
 		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono"},
 	} {
 		t.Run(fault.name, func(t *testing.T) {

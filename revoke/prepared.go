@@ -1,0 +1,131 @@
+package revoke
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A Prepared is an [Identity] made ready to be checked many times against one
+// [List], for callers that keep verified tokens: its values are hashed already, and
+// while no event arrives that could concern it, it is not looked up again. Its answers
+// are those of [List.Check]. Its methods may be called concurrently.
+type Prepared struct {
+	list     *List
+	ids      [kinds]digest // never positions: those change with the sizes of filter and tables
+	has      [kinds]bool
+	issuedAt time.Time
+	iat      int64 // unix milliseconds
+
+	// clear is the sum of versions at which no live event revoked the token; 0: never.
+	clear atomic.Uint64
+}
+
+// Prepare returns id prepared for l. It does not keep id or its strings.
+func (l *List) Prepare(id *Identity) *Prepared {
+	p := &Prepared{list: l, issuedAt: id.IssuedAt, iat: id.IssuedAt.UnixMilli()}
+	for k := Token; k <= Issuer; k++ {
+		if v := id.value(k); v != "" || k == Issuer {
+			p.ids[k], p.has[k] = l.hasher.digest(k, id.Issuer, v), true
+		}
+	}
+	return p
+}
+
+// Check is [List.Check] for what p was prepared from. Freshness is judged each time.
+// It takes no lock and allocates nothing unless it refuses as stale.
+func (p *Prepared) Check(now Instant, policy Policy) error {
+	l := p.list
+	proven := l.proof.Load() // before the look-up: see List.proof
+	if k := p.lookup(now); k != 0 {
+		return revokedErrors[k]
+	}
+	if l.cfg.Local {
+		return nil
+	}
+	return proven.judge(l, now, p.issuedAt, policy)
+}
+
+// lookup returns the kind of a live event that revokes the token, or 0.
+func (p *Prepared) lookup(now Instant) Kind {
+	l := p.list
+	eff := l.effective(now)
+	if eff >= l.sweepAt.Load() {
+		l.sweep(now)
+	}
+	live := clampSeconds(eff)
+
+	// Before the look-up: what is applied from here on is not counted in the sum, so
+	// that the next check looks again.
+	version := l.versions.sum(p)
+	if p.clear.Load() == version && live >= l.clearedAt.Load() {
+		return 0
+	}
+	v := l.view.Load()
+	for k := Token; k <= Issuer; k++ {
+		if !p.has[k] {
+			continue
+		}
+		if u := l.kindUntil[k].Load(); u == 0 || u < live {
+			continue
+		}
+		for _, r := range v.recents {
+			if r.revokes(p.ids[k], live, p.iat, p.ids[Session], p.has[Session]) {
+				return k
+			}
+		}
+		if v.base.revokes(p.ids[k], live, p.iat, p.ids[Session], p.has[Session]) {
+			return k
+		}
+	}
+	l.cleared(live)
+	p.clear.Store(version)
+	return 0
+}
+
+// cleared raises clearedAt to live.
+func (l *List) cleared(live uint32) {
+	for {
+		at := l.clearedAt.Load()
+		if live <= at || l.clearedAt.CompareAndSwap(at, live) {
+			return
+		}
+	}
+}
+
+// versions count the events applied, each where its key belongs, so that a token
+// is looked up again when something happened to one of some thousand keys, its own
+// among them, and not at every event of a busy day.
+//
+// The order is what makes skipping safe. Whoever applies an event puts its data
+// into the view first, then raises the counter of its key, then returns. Whoever checks
+// reads the counters first, then looks, and remembers what it read only if it found
+// nothing. Counters only grow, so a sum that is the same later means that each of them
+// is: every event for these keys whose counter was raised by now had been when they
+// were first read, and its data was in view for the look-up. An event whose counter is
+// not raised yet was not yet applied for anybody. The other way round, counter before
+// data, a check between the two would remember a counter for data it has not seen.
+//
+// Time can revoke too, when a clock that had run ahead is set back and what had expired
+// lives again. clearedAt is the latest moment that any remembered look-up was made
+// for, raised before the sum is remembered; an earlier one looks again. (A fold may let
+// an expired event count again, merged with a live one of its key. It need not, so
+// nobody has to notice.)
+type versions [versionCount]atomic.Uint64
+
+const versionCount = 2048
+
+func (v *versions) of(id digest) *atomic.Uint64 { return &v[id.hi%versionCount] }
+
+// raise is called with the data of the entry id in view.
+func (v *versions) raise(id digest) { v.of(id).Add(1) }
+
+// sum is never 0.
+func (v *versions) sum(p *Prepared) uint64 {
+	sum := uint64(1)
+	for k := Token; k <= Issuer; k++ {
+		if p.has[k] {
+			sum += v.of(p.ids[k]).Load()
+		}
+	}
+	return sum
+}
