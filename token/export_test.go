@@ -44,3 +44,13 @@ func (c KeyringConfig) Timing() (alone, ripeAfter, retireFor int64) {
 	}
 	return int64(c.alone()), int64(c.ripeAfter()), int64(c.retireFor())
 }
+
+// CacheUse returns how many tokens v remembers, and in how many bytes.
+func (v *Verifier) CacheUse() (tokens, bytes int) {
+	c := v.cache.tokens.Load()
+	if c == nil {
+		return 0, 0
+	}
+	c.CleanUp()
+	return c.EstimatedSize(), int(c.WeightedSize())
+}

@@ -16,7 +16,8 @@ import (
 //
 // Two Verifiers of one issuer are refused, and so is one [KeySet] of ours that
 // serves two issuers: either of them could speak for the other. Those that have a
-// [DPoP] must share it, or nonces and the memory of used proofs would be several. Its
+// [DPoP] must share it, or nonces and the memory of used proofs would be several. It
+// remembers accepted tokens itself, in as many bytes as the given ones together. Its
 // Middleware takes realm and Logger from the first; everything else is that of the
 // chosen Verifier.
 func OneOf(verifiers ...*Verifier) (*Verifier, error) {
@@ -54,6 +55,7 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 		}
 		all.issuers[v.cfg.Issuer] = v
 		all.cfg.MaxTokenBytes = max(all.cfg.MaxTokenBytes, v.cfg.MaxTokenBytes)
+		all.cfg.CacheBytes += v.cfg.CacheBytes
 		return nil
 	}
 	for _, v := range verifiers {
@@ -64,6 +66,7 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 	if len(verifiers) == 0 {
 		return nil, errors.New("token: OneOf: no Verifier")
 	}
+	all.cache = newCache(all.cfg.CacheBytes)
 	all.cfg.Audiences, all.cfg.Logger = verifiers[0].cfg.Audiences, verifiers[0].cfg.Logger
 	if all.cfg.Logger == nil {
 		all.cfg.Logger = slog.New(slog.DiscardHandler)

@@ -24,6 +24,7 @@ type Verifier struct {
 	lifetime int64                // in milliseconds
 	plain    verifyCall           // that of a call without options; read-only
 	headers  headerMemo
+	cache    *cache  // nil if there is none
 	warned   limiter // that tokens cannot be verified
 	strayed  limiter // that tokens are for others
 }
@@ -51,6 +52,9 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	}
 	if cfg.MaxLifetime != 0 {
 		v.lifetime = cfg.MaxLifetime.Milliseconds()
+	}
+	if !cfg.NoCache {
+		v.cache = newCache(cfg.CacheBytes)
 	}
 	if !cfg.Profile.isZero() {
 		v.profile = &v.cfg.Profile
@@ -92,41 +96,79 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 // sender proved ([Binding]), denylist, and what opts ask for beyond an acceptable
 // token, with errors of the family [ErrInsufficient]. ctx governs fetching keys, if
 // Keys must; the rest never waits.
+//
+// A token that was accepted before is remembered, see [VerifierConfig].CacheBytes. Then
+// its signature is not checked again; everything else is, each time.
 func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
-	if v.issuers != nil {
-		chosen, err := v.choose(raw)
+	var known *verified
+	if len(raw) <= v.cfg.MaxTokenBytes {
+		known = v.cache.find(raw)
+	}
+	one := v
+	switch {
+	case known != nil:
+		one = known.by
+	case v.issuers != nil:
+		var err error
+		if one, err = v.choose(raw); err != nil {
+			return nil, err
+		}
+	}
+	call, err := one.call(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil {
+		key, err := one.key(ctx, known.claims.header)
 		if err != nil {
 			return nil, err
 		}
-		v = chosen
+		if key == known.key || key.Thumbprint() == known.key.Thumbprint() {
+			return one.accept(known.claims, known.identity, call, raw, nil)
+		}
+		// Another key under the same name: whether it verifies the token is not known.
 	}
-	call, err := v.call(ctx, opts)
+	claims, key, err := one.signed(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	claims, err := v.signed(ctx, raw)
-	if err != nil {
-		return nil, err
+	if one.cache == nil { // one of several may do without
+		return one.accept(claims, nil, call, raw, nil)
 	}
+	var identity *revoke.Prepared
+	if list := one.cfg.Revocations; list != nil {
+		id := claims.Identity()
+		identity = list.Prepare(&id)
+	}
+	return one.accept(claims, identity, call, raw, func() { v.cache.add(raw, claims, one, key, identity) })
+}
+
+// accept judges all but form and signature of a token: what may be otherwise the next
+// time. identity is that of c, nil if it is not prepared. remember, which may be nil, is
+// called once nothing speaks against the token itself.
+func (v *Verifier) accept(c *Claims, identity *revoke.Prepared, call *verifyCall, raw string, remember func()) (*Claims, error) {
 	at := time.Now()
 	now, ms := revoke.At(at), at.UnixMilli()
-	if err := v.judge(claims, ms); err != nil {
+	if err := v.judge(c, ms); err != nil {
 		return nil, err
 	}
-	use, err := v.possession(claims, call, raw, at)
+	use, err := v.possession(c, call, raw, at)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.revoked(claims, now, call.whenStale); err != nil {
+	if err := v.revoked(c, identity, now, call.whenStale); err != nil {
 		return nil, err
+	}
+	if remember != nil {
+		remember()
 	}
 	if err := use.record(at); err != nil {
 		return nil, err
 	}
-	if err := v.sufficient(claims, call, ms); err != nil {
+	if err := v.sufficient(c, call, ms); err != nil {
 		return nil, err
 	}
-	return claims, nil
+	return c, nil
 }
 
 // Recheck checks again what changes while a token is in use: that its key is still
@@ -160,47 +202,46 @@ func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption)
 	if err := v.judge(c, ms); err != nil {
 		return err
 	}
-	if err := v.revoked(c, now, call.whenStale); err != nil {
+	if err := v.revoked(c, nil, now, call.whenStale); err != nil {
 		return err
 	}
 	return v.sufficient(c, call, ms)
 }
 
 // signed returns the claims of raw if its form and its signature are good. What they
-// say is yet to be judged.
-func (v *Verifier) signed(ctx context.Context, raw string) (*Claims, error) {
+// say is yet to be judged. key is the one that signed it.
+func (v *Verifier) signed(ctx context.Context, raw string) (_ *Claims, key *Key, err error) {
 	s, err := cut(raw, v.cfg.MaxTokenBytes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h, known := v.headers.find(s.header)
 	m := scratches.Get().(*scratch)
 	defer scratches.Put(m)
 	p, err := m.decode(s, known)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !known {
 		if h, err = parseHeader(p.header); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	key, err := v.key(ctx, h)
-	if err != nil {
-		return nil, err
+	if key, err = v.key(ctx, h); err != nil {
+		return nil, nil, err
 	}
 	if key.verify(p.signed, p.signature) != nil {
-		return nil, fmt.Errorf("token: %w", ErrSignature)
+		return nil, nil, fmt.Errorf("token: %w", ErrSignature)
 	}
 	if !known {
 		v.headers.learn(s.header, h, key)
 	}
 	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	claims.header, claims.key = h, key.Thumbprint()
-	return claims, nil
+	return claims, key, nil
 }
 
 // call returns what opts ask for, which nobody may change.
@@ -277,12 +318,18 @@ func (v *Verifier) judge(c *Claims, now int64) error {
 	return nil
 }
 
-func (v *Verifier) revoked(c *Claims, now revoke.Instant, p revoke.Policy) error {
+// revoked asks the denylist, in which identity stands for c if it is not nil.
+func (v *Verifier) revoked(c *Claims, identity *revoke.Prepared, now revoke.Instant, p revoke.Policy) error {
 	if v.cfg.Revocations == nil {
 		return nil
 	}
-	id := c.Identity()
-	err := v.cfg.Revocations.Check(now, &id, p)
+	var err error
+	if identity != nil {
+		err = identity.Check(now, p)
+	} else {
+		id := c.Identity()
+		err = v.cfg.Revocations.Check(now, &id, p)
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -79,6 +79,16 @@ type VerifierConfig struct {
 	// 64 KiB.
 	MaxTokenBytes int
 
+	// CacheBytes bounds the memory that remembers accepted tokens, in bytes. Whoever comes
+	// with a token again is spared the check of its signature, and nothing else: times,
+	// key, possession, denylist and its freshness are judged each time. A token takes
+	// some 1.7 KiB, its signature is not kept, and what is used least makes room. Zero means
+	// 16 MiB, taken as tokens come.
+	CacheBytes int
+
+	// NoCache remembers no token: each signature is checked each time.
+	NoCache bool
+
 	// Logger hears of weakened settings, once, from [NewVerifier], and from
 	// [Verifier.Middleware] why a request was refused, at debug level. Warnings say that
 	// tokens cannot be verified, at most once a second, and that tokens for another
@@ -98,6 +108,9 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 	}
 	if c.MaxLifetime == 0 && c.Revocations != nil {
 		c.MaxLifetime = c.Revocations.Config().TokenLifetime
+	}
+	if c.CacheBytes == 0 && !c.NoCache {
+		c.CacheBytes = defaultCacheBytes
 	}
 	if c.ClientCertificate == nil {
 		c.ClientCertificate = clientCertificate
@@ -145,6 +158,12 @@ func (c *VerifierConfig) validate() error {
 		return refuse("MaxLifetime", "exceeds the TokenLifetime of Revocations: a token would outlive its revocation")
 	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
+	case c.CacheBytes < 0:
+		return refuse("CacheBytes", "is negative")
+	case c.CacheBytes != 0 && c.NoCache:
+		return refuse("NoCache", "contradicts CacheBytes")
+	case c.CacheBytes != 0 && c.CacheBytes < minCacheBytes:
+		return refuse("CacheBytes", fmt.Sprintf("is below %d, room for some twenty tokens", minCacheBytes))
 	case c.DPoP != nil && c.DPoP.s == nil:
 		return refuse("DPoP", "was not made by NewDPoP")
 	}

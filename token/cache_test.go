@@ -1,0 +1,524 @@
+package token_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// verify fails unless Verify answers want; the claims it returned tell whether the
+// token was remembered: those are the same.
+func verify(t testing.TB, v *token.Verifier, when, raw string, want error, opts ...token.VerifyOption) *token.Claims {
+	t.Helper()
+	c, err := v.Verify(t.Context(), raw, opts...)
+	if !errors.Is(err, want) || (c != nil) != (want == nil) {
+		t.Fatalf("%s: claims %v, error %v; want %v", when, c, err, want)
+	}
+	return c
+}
+
+// remembered verifies raw twice and fails unless the second time it was remembered.
+func remembered(t testing.TB, v *token.Verifier, raw string, opts ...token.VerifyOption) *token.Claims {
+	t.Helper()
+	first := verify(t, v, "at first", raw, nil, opts...)
+	if verify(t, v, "again", raw, nil, opts...) != first {
+		t.Fatal("the token was not remembered")
+	}
+	return first
+}
+
+// swappedKeys is a KeySet that a test replaces.
+type swappedKeys struct {
+	atomic.Pointer[token.StaticKeySet]
+}
+
+func (s *swappedKeys) Lookup(ctx context.Context, kid string, alg token.Algorithm) (*token.Key, error) {
+	if keys := s.Load(); keys != nil {
+		return keys.Lookup(ctx, kid, alg)
+	}
+	return nil, token.ErrKeysUnavailable
+}
+
+// A remembered token is judged anew each time: expiry, nbf, age of the log, and what
+// the log says (invariant 1).
+func TestCachedTokenIsJudgedEachTime(t *testing.T) {
+	forgeKeys()
+	for name, change := range map[string]struct {
+		until time.Duration
+		event *revoke.Event
+		want  error
+	}{
+		"expiry":     {until: 16*time.Minute + time.Second, want: token.ErrExpired},
+		"the minute": {until: 15 * time.Minute, want: nil}, // within the leeway
+		"jti":        {event: &revoke.Event{Kind: revoke.Token, Value: "jti-secret-0003"}, want: revoke.ErrRevoked},
+		"sid":        {event: &revoke.Event{Kind: revoke.Session, Value: "sid-secret-0004"}, want: revoke.ErrRevoked},
+		"sub":        {event: &revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001"}, want: revoke.ErrRevoked},
+		"client":     {event: &revoke.Event{Kind: revoke.Client, Value: "client-secret-0002"}, want: revoke.ErrRevoked},
+		"tenant":     {event: &revoke.Event{Kind: revoke.Tenant, Value: "tenant-secret-0005"}, want: revoke.ErrRevoked},
+		"issuer":     {event: &revoke.Event{Kind: revoke.Issuer}, want: revoke.ErrRevoked},
+		"another":    {event: &revoke.Event{Kind: revoke.Token, Value: "another"}, want: nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ed := edSigner(t, "ed", forgeKeys().ed)
+				list := newFedList(t)
+				v := forgedVerifier(t, func(c *token.VerifierConfig) {
+					c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+					c.Revocations, c.InsecureNoRevocations = list.List, false
+				})
+				list.beat()
+				raw := ed.forge(ed.header(), goodClaims(time.Now()))
+				claims := remembered(t, v, raw)
+				for range change.until / (10 * time.Second) {
+					time.Sleep(10 * time.Second)
+					list.beat()
+				}
+				time.Sleep(change.until % (10 * time.Second))
+				if change.event != nil {
+					e := *change.event
+					e.Issuer = forgedIssuer
+					if e.Kind.Cutoff() {
+						e.Before = time.Now().Add(time.Second)
+					}
+					if e.Until = time.Now().Add(time.Hour); e.Kind == 0 {
+						t.Fatal("no kind")
+					}
+					list.event(e)
+				}
+				if again := verify(t, v, "then", raw, change.want); change.want == nil && again != claims {
+					t.Error("no longer remembered")
+				}
+			})
+		})
+	}
+}
+
+func TestCachedTokenOfAStaleReplica(t *testing.T) {
+	forgeKeys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := edSigner(t, "ed", forgeKeys().ed)
+		list := newFedList(t)
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			c.Revocations, c.InsecureNoRevocations = list.List, false
+		})
+		list.beat()
+		raw := ed.forge(ed.header(), goodClaims(time.Now()))
+		remembered(t, v, raw)
+		time.Sleep(list.Config().MaxStaleness)
+		verify(t, v, "at MaxStaleness", raw, nil)
+		time.Sleep(time.Millisecond)
+		verify(t, v, "beyond", raw, revoke.ErrStale)
+		verify(t, v, "beyond, with another policy", raw, nil, token.WithStalePolicy(revoke.InsecureAllow()))
+		list.beat()
+		verify(t, v, "fresh again", raw, nil)
+	})
+}
+
+func TestCachedTokenNeedsItsKey(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	same := edSigner(t, "ed", forgeKeys().ed)
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := edSigner(t, "ed", private)
+	var keys swappedKeys
+	keys.Store(staticKeys(t, ed))
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, &keys
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	claims := remembered(t, v, raw)
+	keys.Store(staticKeys(t, same))
+	if verify(t, v, "the set was read again", raw, nil) != claims {
+		t.Error("the same key read again is taken for another")
+	}
+	keys.Store(staticKeys(t, ecSigner(t, "ec")))
+	verify(t, v, "the key is gone", raw, token.ErrUnknownKey)
+	keys.Store(staticKeys(t, other))
+	verify(t, v, "another key took its name", raw, token.ErrSignature)
+	keys.Store(nil)
+	verify(t, v, "nobody knows", raw, token.ErrKeysUnavailable)
+	keys.Store(staticKeys(t, ed))
+	verify(t, v, "the key is back", raw, nil)
+	e := ed.key.Revocation()
+	e.Issuer = forgedIssuer
+	apply(t, list, e)
+	verify(t, v, "the key is revoked", raw, revoke.ErrRevoked)
+}
+
+// No byte of a remembered token can be changed, and none added or left out.
+func TestCacheTellsTokensApart(t *testing.T) {
+	for _, s := range []signer{edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec"), hmacSigner(t, "hs")} {
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{s.alg}, staticKeys(t, s)
+		})
+		raw := s.forge(s.header(), goodClaims(time.Now()))
+		claims := remembered(t, v, raw)
+		for i := range raw {
+			for _, c := range []byte{'A', raw[i] ^ 1, '.', '\n'} {
+				if c == raw[i] {
+					continue
+				}
+				if c, err := v.Verify(t.Context(), raw[:i]+string(c)+raw[i+1:]); err == nil {
+					t.Fatalf("%s: a change at byte %d is accepted: %v", s.alg, i, c)
+				}
+			}
+			verify(t, v, "cut short", raw[:i], token.ErrInvalidToken)
+		}
+		for _, bad := range []string{raw + "=", raw + "A", " " + raw, raw + ".", "." + raw, raw[strings.IndexByte(raw, '.')+1:], raw[strings.LastIndexByte(raw, '.'):], raw + "." + raw} {
+			verify(t, v, "a variant", bad, token.ErrInvalidToken)
+		}
+		if verify(t, v, "in the end", raw, nil) != claims {
+			t.Error("no longer remembered")
+		}
+		if s.alg == token.ES256 { // the twin is another token, with the same identity
+			if verify(t, v, "twin", ecTwin(t, raw), nil) == claims {
+				t.Error("the twin shares the entry")
+			}
+		}
+	}
+}
+
+// Tokens that were refused for any reason are not remembered.
+func TestCacheTakesAcceptedTokensOnly(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "revoked"})
+	good := goodClaims(time.Now())
+	for range 3 {
+		for name, payload := range map[string]object{
+			"revoked": good.with("jti", `"revoked"`), "expired": good.with("exp", "1").with("iat", "0"), "aud": good.with("aud", `"x"`),
+			"bound": good.with("cnf", `{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`), "claims": good.without("sub"),
+		} {
+			verify(t, v, name, ed.forge(ed.header(), payload), token.ErrInvalidToken)
+		}
+		raw := ed.forge(ed.header(), good)
+		verify(t, v, "bad signature", raw[:len(raw)-8]+"AAAAAAAA", token.ErrInvalidToken)
+	}
+	if n, _ := v.CacheUse(); n != 0 {
+		t.Errorf("%d refused tokens are remembered", n)
+	}
+	// One that is only not good enough for the call was accepted.
+	raw := ed.forge(ed.header(), good)
+	verify(t, v, "scope", raw, token.ErrInsufficientScope, token.RequireScope("admin"))
+	if n, _ := v.CacheUse(); n != 1 {
+		t.Errorf("%d tokens are remembered, want 1", n)
+	}
+	verify(t, v, "remembered, scope", raw, token.ErrInsufficientScope, token.RequireScope("admin"))
+	verify(t, v, "remembered", raw, nil)
+}
+
+// A certificate is asked for at each hit.
+func TestCachedTokenNeedsPossession(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	})
+	mine, other := newCertificate(t).Leaf, newCertificate(t).Leaf
+	raw := ed.forge(ed.header(), goodClaims(time.Now()).with("cnf", fmt.Sprintf(`{"x5t#S256":%q}`, token.CertificateThumbprint(mine))))
+	remembered(t, v, raw, token.WithSender(token.Sender{Certificate: mine}))
+	verify(t, v, "without a certificate", raw, token.ErrBinding)
+	verify(t, v, "with another", raw, token.ErrBinding, token.WithSender(token.Sender{Certificate: other}))
+	verify(t, v, "with its own", raw, nil, token.WithSender(token.Sender{Certificate: mine}))
+}
+
+// A flood of bad tokens leaves no trace; one of good tokens evicts and stays within
+// the bound.
+func TestCacheIsBounded(t *testing.T) {
+	hs := hmacSigner(t, "hs")
+	const limit = 256 << 10
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, staticKeys(t, hs), limit
+	})
+	good := goodClaims(time.Now())
+	kept := hs.forge(hs.header(), good)
+	claims := remembered(t, v, kept)
+	for i := range 20_000 {
+		raw := kept[:len(kept)-12] + fmt.Sprintf("%012d", i)
+		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, token.ErrInvalidToken) {
+			t.Fatal(err)
+		}
+	}
+	if n, bytes := v.CacheUse(); n != 1 || bytes > 4<<10 {
+		t.Errorf("after a flood of bad tokens %d are remembered, in %d bytes", n, bytes)
+	}
+	if verify(t, v, "after the flood", kept, nil) != claims {
+		t.Error("the flood pushed a good token out")
+	}
+	most := 0
+	for i := range 5_000 {
+		verify(t, v, "good", hs.forge(hs.header(), good.with("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
+		if _, bytes := v.CacheUse(); bytes > most {
+			most = bytes
+		}
+	}
+	n, _ := v.CacheUse()
+	if n < 50 || n > limit/1000 {
+		t.Errorf("%d tokens are remembered", n)
+	}
+	if most > limit+limit/4 { // the library evicts after it has let in
+		t.Errorf("%d bytes at the most, the bound is %d", most, limit)
+	}
+	t.Logf("%d tokens, %d bytes at the most", n, most)
+}
+
+// What the cache believes that its tokens take is what they take, roughly, and rather
+// too much than too little.
+func TestCacheWeighsWhatItHolds(t *testing.T) {
+	hs := hmacSigner(t, "hs")
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.HS256}, staticKeys(t, hs)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	heap := func() int {
+		var m runtime.MemStats
+		for range 3 {
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	good, before := goodClaims(time.Now()), heap()
+	for i := range 5_000 {
+		verify(t, v, "good", hs.forge(hs.header(), good.with("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
+	}
+	n, weight := v.CacheUse()
+	held := heap() - before
+	if n != 5_000 || held > weight || held < weight/2 {
+		t.Errorf("%d tokens hold %d bytes, believed to be %d", n, held, weight)
+	}
+	t.Logf("%d bytes a token, believed to be %d", held/n, weight/n)
+	runtime.KeepAlive(v)
+}
+
+// OneOf remembers for all, and its Verifiers judge.
+func TestOneOfRemembers(t *testing.T) {
+	ed, ec := edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec")
+	const second = "https://second.example.com"
+	list := localList(t, revoke.Config{})
+	a := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	b := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Issuer, c.Algorithms, c.Keys, c.NoCache = second, []token.Algorithm{token.ES256}, staticKeys(t, ec), true
+	})
+	both, err := token.OneOf(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rawA := ed.forge(ed.header(), goodClaims(time.Now()))
+	rawB := ec.forge(ec.header(), goodClaims(time.Now()).with("iss", strconv.Quote(second)))
+	remembered(t, both, rawA)
+	if verify(t, both, "second", rawB, nil) == verify(t, both, "second again", rawB, nil) {
+		t.Error("a token is remembered whose Verifier has NoCache")
+	}
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "sub-secret-0001"})
+	verify(t, both, "revoked", rawA, revoke.ErrRevoked)
+	verify(t, both, "the other issuer's", rawB, nil)
+}
+
+func TestNoCacheRemembersNothing(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.NoCache = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), true
+	})
+	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	if verify(t, v, "at first", raw, nil) == verify(t, v, "again", raw, nil) {
+		t.Error("remembered")
+	}
+}
+
+// TestCacheStorm: many goroutines verify a few hundred tokens, most of them remembered,
+// while they are revoked one after the other, and their key goes and comes back. What
+// was revoked before a Verify began is refused by it, and nothing else is; while the
+// key is gone nothing is accepted. The cache is so small that it evicts all the time.
+func TestCacheStorm(t *testing.T) {
+	hs, keep := hmacSigner(t, "hs"), edSigner(t, "ed", forgeKeys().ed)
+	var keys swappedKeys
+	with, without := staticKeys(t, hs), staticKeys(t, keep)
+	keys.Store(with)
+	list := localList(t, revoke.Config{})
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, &keys, 192<<10
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	const tokens = 300
+	raws := make([]string, tokens)
+	for i := range raws {
+		raws[i] = hs.forge(hs.header(), goodClaims(time.Now()).with("jti", strconv.Quote(fmt.Sprint("jti-", i))).with("sid", strconv.Quote(fmt.Sprint("sid-", i))).with("sub", strconv.Quote(fmt.Sprint("sub-", i))))
+	}
+	var begun, done [tokens]atomic.Bool // revoking it
+	var epoch atomic.Int64              // odd while the key is gone; changed right after and right before it is
+	var hits, accepted, refused atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			rng := mathrand.New(mathrand.NewPCG(uint64(g), 9))
+			seen := make([]*token.Claims, tokens)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				i := rng.IntN(tokens)
+				if rng.IntN(2) == 0 {
+					i = rng.IntN(20) // often enough to be remembered
+				}
+				before, mustRefuse := epoch.Load(), done[i].Load()
+				c, err := v.Verify(t.Context(), raws[i])
+				gone := before%2 == 1 && epoch.Load() == before
+				switch {
+				case err == nil && mustRefuse:
+					t.Errorf("token %d was accepted after its revocation", i)
+				case err == nil && gone:
+					t.Errorf("token %d was accepted without its key", i)
+				case errors.Is(err, revoke.ErrRevoked) && !begun[i].Load():
+					t.Errorf("token %d was refused without a revocation", i)
+				case err == nil && c.ID() != fmt.Sprint("jti-", i):
+					t.Errorf("token %d was taken for %s", i, c.ID())
+				case err != nil && !errors.Is(err, revoke.ErrRevoked) && !errors.Is(err, token.ErrUnknownKey):
+					t.Errorf("token %d: %v", i, err)
+				case err == nil:
+					accepted.Add(1)
+					if seen[i] == c {
+						hits.Add(1)
+					}
+					seen[i] = c
+				default:
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	for round := range 3 * tokens {
+		if i := round / 3; round%3 == 0 {
+			kind, name := revoke.Token, "jti-"
+			switch i % 3 {
+			case 1:
+				kind, name = revoke.Session, "sid-"
+			case 2:
+				kind, name = revoke.Subject, "sub-"
+			}
+			begun[i].Store(true)
+			apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: kind, Value: fmt.Sprint(name, i)})
+			done[i].Store(true)
+		}
+		if round%10 == 0 {
+			keys.Store(without)
+			epoch.Add(1)
+			_, err := v.Verify(t.Context(), raws[tokens-1])
+			if !errors.Is(err, token.ErrUnknownKey) {
+				t.Errorf("without its key: %v", err)
+			}
+			epoch.Add(1)
+			keys.Store(with)
+		}
+		for range 20 {
+			v.Verify(t.Context(), raws[mathrand.IntN(tokens)])
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if hits.Load() < 100 || refused.Load() < 100 {
+		t.Errorf("%d accepted, %d of them remembered, %d refused: too few to say anything", accepted.Load(), hits.Load(), refused.Load())
+	}
+	t.Logf("%d accepted, %d of them remembered, %d refused", accepted.Load(), hits.Load(), refused.Load())
+}
+
+// bareAllocations are those of the standard library for one check of a signature.
+func bareAllocations(t *testing.T, alg token.Algorithm) float64 {
+	t.Helper()
+	digest := sha256.Sum256([]byte("message"))
+	var check func() bool
+	switch alg {
+	case token.ES256:
+		private := forgeKeys().ec
+		signature, err := ecdsa.SignASN1(rand.Reader, private, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		check = func() bool { return ecdsa.VerifyASN1(&private.PublicKey, digest[:], signature) }
+	case token.RS256:
+		private := forgeKeys().rsa
+		signature, err := rsa.SignPKCS1v15(nil, private, crypto.SHA256, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		check = func() bool { return rsa.VerifyPKCS1v15(&private.PublicKey, crypto.SHA256, digest[:], signature) == nil }
+	}
+	return testing.AllocsPerRun(100, func() {
+		if !check() {
+			t.Fatal("bad signature")
+		}
+	})
+}
+
+// Verify allocates nothing for a remembered token, and little for a new one.
+func TestVerifyAllocations(t *testing.T) {
+	list := localList(t, revoke.Config{})
+	now := time.Now()
+	for _, x := range []struct {
+		signer
+		most float64 // of an unknown token; crypto/ecdsa and crypto/rsa take theirs
+	}{{edSigner(t, "ed", forgeKeys().ed), 4}, {ecSigner(t, "ec"), 4 + bareAllocations(t, token.ES256)}, {rsSigner(t, "rs"), 4 + bareAllocations(t, token.RS256)}} {
+		s := x.signer
+		raws := make([]string, 64)
+		for i := range raws {
+			raws[i] = s.forge(s.header(), goodClaims(now).with("jti", strconv.Quote(fmt.Sprint("jti-", i))))
+		}
+		for _, cached := range []bool{false, true} {
+			v := forgedVerifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.NoCache = []token.Algorithm{s.alg}, staticKeys(t, s), !cached
+				c.Revocations, c.InsecureNoRevocations = list, false
+			})
+			most := x.most
+			if cached {
+				most = 0
+				for _, raw := range raws {
+					remembered(t, v, raw)
+				}
+			}
+			i := 0
+			ctx := t.Context()
+			n := testing.AllocsPerRun(500, func() {
+				i++
+				if _, err := v.Verify(ctx, raws[i%len(raws)]); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if n > most && (cached || !raceEnabled) { // under the race detector sync.Pool forgets
+				t.Errorf("%s, remembered %t: %v allocations, want at most %v", s.alg, cached, n, most)
+			}
+		}
+	}
+}
