@@ -62,9 +62,10 @@ func (p party) tokens(b testing.TB, n int) []string {
 	return raws
 }
 
-func (p party) verifier(b testing.TB, list *revoke.List) *token.Verifier {
+func (p party) verifier(b testing.TB, list *revoke.List, cacheBytes int) *token.Verifier {
 	v, err := token.NewVerifier(token.VerifierConfig{
 		Issuer: issuer, Audiences: []string{"orders"}, Algorithms: []token.Algorithm{p.alg}, Keys: p.ring, Revocations: list,
+		CacheBytes: cacheBytes, NoCache: cacheBytes == 0,
 	})
 	return must(b, v, err)
 }
@@ -111,7 +112,7 @@ func BenchmarkVerify(b *testing.B) {
 			p := newParty(b, alg)
 			raws := p.tokens(b, 1024)
 			signatures := p.signatures(b, raws)
-			v := p.verifier(b, freshList(b))
+			v := p.verifier(b, freshList(b), 0)
 			ctx := b.Context()
 			bare := func(i int) {
 				if !p.bare(&signatures[i%len(raws)]) {
