@@ -46,7 +46,8 @@ type cacheKey struct{ hi, lo uint64 }
 
 // A verified is a token that was accepted. It is immutable.
 type verified struct {
-	signed   string // header and payload as received, with the dot between
+	header   string // segment, which tokens share
+	payload  string // segment
 	claims   *Claims
 	by       *Verifier
 	key      *Key             // that verified it
@@ -63,8 +64,8 @@ func newCache(limit int) *cache {
 	return &cache{limit: uint64(limit), k0: binary.LittleEndian.Uint64(seed[:8]), k1: binary.LittleEndian.Uint64(seed[8:])}
 }
 
-// find returns what is remembered of raw, or nil.
-func (c *cache) find(raw string) *verified {
+// find returns what is remembered of the token s, or nil.
+func (c *cache) find(s segments) *verified {
 	if c == nil {
 		return nil
 	}
@@ -72,24 +73,21 @@ func (c *cache) find(raw string) *verified {
 	if tokens == nil {
 		return nil
 	}
-	dot := strings.LastIndexByte(raw, '.')
-	if dot < 0 {
-		return nil
-	}
-	known, ok := tokens.GetIfPresent(c.key(raw[dot+1:]))
-	if !ok || known.signed != raw[:dot] {
+	known, ok := tokens.GetIfPresent(c.key(s.signature))
+	if !ok || known.header != s.header || known.payload != s.payload {
 		return nil
 	}
 	return known
 }
 
-// add remembers that by accepted raw.
-func (c *cache) add(raw string, claims *Claims, by *Verifier, key *Key, identity *revoke.Prepared) {
+// add remembers that by accepted the token s. What it keeps of s are copies: that may
+// be a part of a larger string, and is one of the signature's.
+func (c *cache) add(s segments, claims *Claims, by *Verifier, key *Key, identity *revoke.Prepared) {
 	c.once.Do(c.open)
-	dot := strings.LastIndexByte(raw, '.')
-	// A copy: raw ends in the signature, and may be a part of a larger string.
-	signed := strings.Clone(raw[:dot])
-	c.tokens.Load().Set(c.key(raw[dot+1:]), &verified{signed, claims, by, key, identity})
+	claims.share(&by.cfg)
+	c.tokens.Load().Set(c.key(s.signature), &verified{
+		by.headers.shared(s.header), strings.Clone(s.payload), claims, by, key, identity,
+	})
 }
 
 func (c *cache) open() {
@@ -111,7 +109,7 @@ var verifiedBytes = int(reflect.TypeFor[verified]().Size()+reflect.TypeFor[Claim
 
 // bytes is the memory that v keeps, rounded up as an allocator does.
 func (v *verified) bytes() uint32 {
-	n := verifiedBytes + len(v.signed) + len(v.claims.payload)
+	n := verifiedBytes + len(v.header) + len(v.payload) + len(v.claims.payload)
 	for _, all := range [][]string{v.claims.audience, v.claims.scopes, v.claims.amr} {
 		n += 16 * len(all) // their text is in the payload
 	}

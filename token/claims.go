@@ -16,20 +16,23 @@ import (
 // RFC 9068 or those that stand in for them by its [Profile]. They are
 // immutable and may be shared: what an accessor returns is the caller's own.
 type Claims struct {
-	issuer, subject, id, client string // never empty, but where a Profile lets them be missing
-	session, tenant             string
-	audience                    []string
-	soleAudience                [1]string // what audience is of, if there is one
-	scopes                      []string
-	acr                         string
-	amr                         []string
-	expires, issued             date // set, issued unless a Profile lets it be missing
-	notBefore, authTime         date
-	binding                     Binding
-
-	header  header // of the token; empty if it was not verified here
-	key     string // thumbprint of the key that verified the token
-	payload string // the verified JSON, which the strings above point into
+	// What is looked at each time a remembered token comes again stands together.
+	issuer          string
+	audience        []string
+	soleAudience    [1]string // what audience is of, if there is one
+	expires, issued date      // set, issued unless a Profile lets it be missing
+	notBefore       date
+	header          header // of the token; empty if it was not verified here
+	binding         Binding
+	subject, id     string // never empty, but where a Profile lets them be missing
+	client          string // the same
+	session, tenant string
+	scopes          []string
+	acr             string
+	amr             []string
+	authTime        date
+	key             string // thumbprint of the key that verified the token
+	payload         string // the verified JSON, which the strings above point into
 }
 
 // A date is a NumericDate (RFC 7519 section 2) in milliseconds, rounded down.

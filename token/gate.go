@@ -29,8 +29,8 @@ type segments struct {
 // cut takes raw apart: at most limit bytes, exactly three segments, none empty. So
 // JSON serialisation and JWE never get past here.
 func cut(raw string, limit int) (s segments, err error) {
-	if len(raw) > limit {
-		return s, fmt.Errorf("token: %w: %d bytes, more than %d", ErrTooLarge, len(raw), limit)
+	if err := fits(len(raw), limit); err != nil {
+		return s, err
 	}
 	first := strings.IndexByte(raw, '.')
 	second := strings.IndexByte(raw[first+1:], '.') + first + 1
@@ -45,6 +45,14 @@ func cut(raw string, limit int) (s segments, err error) {
 		return segments{}, malformed("an empty segment")
 	}
 	return s, nil
+}
+
+// fits refuses a token of more than limit bytes.
+func fits(bytes, limit int) error {
+	if bytes > limit {
+		return fmt.Errorf("token: %w: %d bytes, more than %d", ErrTooLarge, bytes, limit)
+	}
+	return nil
 }
 
 // parts are the segments of a token, decoded. The bytes that the signature covers

@@ -66,3 +66,15 @@ func (m *headerMemo) learn(segment string, h header, key *Key) {
 	}
 	m.known.Store(&known)
 }
+
+// shared returns segment as it is remembered, or a copy of it.
+func (m *headerMemo) shared(segment string) string {
+	if known := m.known.Load(); known != nil {
+		for i := range *known {
+			if k := &(*known)[i]; k.segment == segment {
+				return k.segment
+			}
+		}
+	}
+	return strings.Clone(segment)
+}

@@ -100,16 +100,15 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 // A token that was accepted before is remembered, see [VerifierConfig].CacheBytes. Then
 // its signature is not checked again; everything else is, each time.
 func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
-	var known *verified
-	if len(raw) <= v.cfg.MaxTokenBytes {
-		known = v.cache.find(raw)
+	s, err := cut(raw, v.cfg.MaxTokenBytes)
+	if err != nil {
+		return nil, err
 	}
-	one := v
+	one, known := v, v.cache.find(s)
 	switch {
 	case known != nil:
 		one = known.by
 	case v.issuers != nil:
-		var err error
 		if one, err = v.choose(raw); err != nil {
 			return nil, err
 		}
@@ -119,7 +118,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 		return nil, err
 	}
 	if known != nil {
-		key, err := one.key(ctx, known.claims.header)
+		key, err := one.lookup(ctx, known.claims.header)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +127,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 		}
 		// Another key under the same name: whether it verifies the token is not known.
 	}
-	claims, key, err := one.signed(ctx, raw)
+	claims, key, err := one.signed(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +139,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 		id := claims.Identity()
 		identity = list.Prepare(&id)
 	}
-	return one.accept(claims, identity, call, raw, func() { v.cache.add(raw, claims, one, key, identity) })
+	return one.accept(claims, identity, call, raw, func() { v.cache.add(s, claims, one, key, identity) })
 }
 
 // accept judges all but form and signature of a token: what may be otherwise the next
@@ -208,11 +207,10 @@ func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption)
 	return v.sufficient(c, call, ms)
 }
 
-// signed returns the claims of raw if its form and its signature are good. What they
+// signed returns the claims of the token s if its form and its signature are good. What they
 // say is yet to be judged. key is the one that signed it.
-func (v *Verifier) signed(ctx context.Context, raw string) (_ *Claims, key *Key, err error) {
-	s, err := cut(raw, v.cfg.MaxTokenBytes)
-	if err != nil {
+func (v *Verifier) signed(ctx context.Context, s segments) (_ *Claims, key *Key, err error) {
+	if err := fits(len(s.signed)+1+len(s.signature), v.cfg.MaxTokenBytes); err != nil { // of several, each has its own limit
 		return nil, nil, err
 	}
 	h, known := v.headers.find(s.header)
@@ -282,6 +280,11 @@ func (v *Verifier) key(ctx context.Context, h header) (*Key, error) {
 	if !v.profile.hasType(h) {
 		return nil, fmt.Errorf("token: %w: header typ", ErrType)
 	}
+	return v.lookup(ctx, h)
+}
+
+// lookup is key for the header of a token that was accepted before.
+func (v *Verifier) lookup(ctx context.Context, h header) (*Key, error) {
 	key, err := v.cfg.Keys.Lookup(ctx, h.kid, h.alg)
 	switch {
 	case errors.Is(err, ErrUnavailable): // first: unknown here and unavailable there is not unknown
