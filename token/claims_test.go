@@ -31,7 +31,7 @@ func (s *forgeSet) claimForgeries() []forgery {
 
 	malformed, claims := token.ErrMalformed, token.ErrClaims
 	all := []forgery{
-		// Form (N18, N36, N37).
+		// Form (N18, N36, N37; T12, T13).
 		{"sub twice", sign(base.plus("sub", `"admin"`)), good, malformed},
 		{"sub twice, the same", sign(base.plus("sub", `"sub-secret-0001"`)), good, malformed},
 		{"sub twice, once escaped", sign(text(strings.TrimSuffix(base.String(), "}") + `,"\u0073ub":"admin"}`)), good, malformed},
@@ -62,7 +62,7 @@ func (s *forgeSet) claimForgeries() []forgery {
 		{"iss in another case", set("iss", `"https://AUTH.example.com"`), good, token.ErrIssuer},
 		{"iss a part of ours (CVE-2024-53861)", set("iss", `"https://auth.example"`), good, token.ErrIssuer},
 		{"iss longer than ours", set("iss", `"https://auth.example.com.attacker.example"`), good, token.ErrIssuer},
-		{"iss another's", set("iss", `"https://other.example.com"`), good, token.ErrIssuer},
+		{"iss another's (CVE-2024-5037, CVE-2026-22748)", set("iss", `"https://other.example.com"`), good, token.ErrIssuer},
 		{"iss empty", set("iss", `""`), good, token.ErrIssuer},
 		{"iss null", set("iss", `null`), good, token.ErrIssuer},
 		{"iss an array", set("iss", `["https://auth.example.com"]`), good, token.ErrIssuer},
@@ -70,7 +70,7 @@ func (s *forgeSet) claimForgeries() []forgery {
 		{"iss Iss", sign(base.without("iss").with("Iss", strconv.Quote(forgedIssuer))), good, claims},
 
 		// Audience (N35; CVE-2020-26160, CVE-2024-5798).
-		{"aud another's", set("aud", `"payments"`), good, token.ErrAudience},
+		{"aud another's (CVE-2026-30223, CVE-2026-55669)", set("aud", `"payments"`), good, token.ErrAudience},
 		{"aud others'", set("aud", `["payments","billing"]`), set("aud", `["payments","orders"]`), token.ErrAudience},
 		{"aud an empty array", set("aud", `[]`), set("aud", `["orders"]`), token.ErrAudience},
 		{"aud empty", set("aud", `""`), good, token.ErrAudience},
@@ -86,7 +86,7 @@ func (s *forgeSet) claimForgeries() []forgery {
 		{"aud with a number beside ours", set("aud", `["orders",1]`), good, claims},
 		{"aud nested", set("aud", `[["orders"]]`), good, claims},
 
-		// Times (N31, N32; CVE-2026-44459). The verifier's leeway is a minute.
+		// Times (N31, N32; C05, C06; CVE-2026-44459, GHSA-wxg7-w2v3-w38g). The verifier's leeway is a minute.
 		{"exp zero", set("exp", "0"), good, token.ErrExpired},
 		{"exp minus one", set("exp", "-1"), good, token.ErrExpired},
 		{"exp -0", set("exp", "-0"), good, token.ErrExpired},

@@ -284,7 +284,7 @@ func TestRequireBinding(t *testing.T) {
 	}
 }
 
-// The zero VerifierConfig refuses bound tokens and does not speak DPoP.
+// B02, CVE-2026-42602: the zero VerifierConfig refuses bound tokens and does not speak DPoP.
 func TestBoundTokenWithoutDPoP(t *testing.T) {
 	b := &boundAPI{p: edProver(t)}
 	b.api = newAPI(t, nil)

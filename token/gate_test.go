@@ -98,21 +98,25 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"8 KiB of dots", strings.Repeat(".", 8<<10), good, malformed},
 		{"one byte above 8 KiB", good + strings.Repeat("A", 8<<10-len(good)+1), good, token.ErrTooLarge},
 
-		// Shape (N14, N15, N16).
+		// Shape (N14, N15, N16; T06, T14): a JWS in compact form or nothing.
 		{"empty", "", good, malformed},
 		{"two segments", join(parts[0], parts[1]), good, malformed},
 		{"four segments", join(parts[0], parts[1], parts[2], parts[2]), good, malformed},
 		{"empty header", join("", parts[1], parts[2]), good, malformed},
 		{"empty payload (detached content)", join(parts[0], "", parts[2]), good, malformed},
 		{"empty signature", join(parts[0], parts[1], ""), good, malformed},
+		{"alg none and no signature (CVE-2026-28802, CVE-2022-23540)", join(b64(`{"alg":"none","typ":"at+jwt"}`), parts[1], ""), good, malformed},
 		{"flat JSON serialisation", string(flat), good, malformed},
+		{"a compact token inside of JSON (CVE-2022-39227)", `{"` + parts[0] + `.":"` + parts[1] + `.` + parts[2] + `","x":` + string(flat) + `}`, good, malformed},
+		{"four dots (CVE-2026-34986)", "....", good, malformed},
+		{"a compressed JWE (CVE-2024-28122, CVE-2024-28180, CVE-2025-63811, CVE-2024-33664)", join(b64(`{"alg":"dir","enc":"A256GCM","zip":"DEF"}`), "", parts[1], parts[1], parts[2]), good, malformed},
 		{"general JSON serialisation", general, good, malformed},
-		{"general JSON serialisation with one bogus signature", bogus, good, malformed},
-		{"JSON serialisation with alg unprotected (GHSA-jc38-x7x8-2xc8)", unprotected, good, malformed},
-		{"JWE of five segments (CVE-2023-51774)", join(b64(`{"alg":"dir","enc":"A256GCM"}`), parts[1], parts[1], parts[1], parts[2]), good, malformed},
+		{"general JSON serialisation with one bogus signature (CVE-2016-9122)", bogus, good, malformed},
+		{"JSON serialisation with alg unprotected (GHSA-jc38-x7x8-2xc8, CVE-2024-21664)", unprotected, good, malformed},
+		{"JWE of five segments (CVE-2023-51774, CVE-2026-29000)", join(b64(`{"alg":"dir","enc":"A256GCM"}`), parts[1], parts[1], parts[1], parts[2]), good, malformed},
 		{"PBES2 with p2c=2e9 (CVE-2023-49290)", join(b64(`{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":2000000000}`), parts[1], parts[1], parts[1], parts[2]), good, malformed},
 
-		// Spelling (N20, 2.3): one token has one spelling.
+		// Spelling (N20, T02): one token has one spelling.
 		{"leading space", " " + good, good, malformed},
 		{"trailing newline", good + "\n", good, malformed},
 		{"trailing CR LF", good + "\r\n", good, malformed},
@@ -129,7 +133,7 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"stray bits in the signature", join(ecParts[0], ecParts[1], nextLetter(ecParts[2])), ecGood, malformed},
 		{"a segment of 4n+1 letters", join(parts[0], parts[1]+strings.Repeat("A", (5-len(parts[1])%4)%4), parts[2]), good, malformed},
 
-		// Header form (N36, N37).
+		// Header form (N36, N37; T12, T13).
 		{"header is an array", raw(`[]`), good, malformed},
 		{"header is a string", raw(`"alg"`), good, malformed},
 		{"header is null", raw(`null`), good, malformed},
@@ -145,7 +149,7 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"unknown member twice", h(func(o object) object { return o.plus("x", "1").plus("x", "1") }), set("x", "1"), malformed},
 		{"duplicate deep inside", set("x", `{"a":1,"a":2}`), set("x", `{"a":1,"b":2}`), malformed},
 
-		// Critical and encoding members (N12; CVE-2025-59420, CVE-2026-32597).
+		// Critical and encoding members (N12, T11; CVE-2025-59420, CVE-2026-32597).
 		{"crit of an extension that is there", h(func(o object) object { return o.with("crit", `["x-mfa"]`).with("x-mfa", "true") }), set("x-mfa", "true"), malformed},
 		{"empty crit", set("crit", `[]`), good, malformed},
 		{"crit naming alg", set("crit", `["alg"]`), good, malformed},
@@ -156,7 +160,7 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"zip", set("zip", `"DEF"`), good, malformed},
 		{"enc", set("enc", `"A128GCM"`), good, malformed},
 
-		// Algorithm (N01 to N05).
+		// Algorithm (N01 to N05; T03, T05).
 		{"alg none with a signature", set("alg", `"none"`), good, alg},
 		{"alg nOnE", set("alg", `"nOnE"`), good, alg},
 		{"alg eddsa", set("alg", `"eddsa"`), good, alg},
@@ -170,7 +174,7 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"alg a number", set("alg", "256"), good, malformed},
 		{"alg an array", set("alg", `["EdDSA"]`), good, malformed},
 
-		// Type (N28, C10).
+		// Type (N28, C10; CVE-2026-41164).
 		{"typ missing", h(func(o object) object { return o.without("typ") }), good, typ},
 		{"typ JWT", set("typ", `"JWT"`), good, typ},
 		{"typ secevent+jwt", set("typ", `"secevent+jwt"`), good, typ},
@@ -192,7 +196,8 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"kid of 513 bytes", set("kid", `"`+strings.Repeat("k", 513)+`"`), good, malformed},
 	}
 
-	// Algorithm confusion (N03, N04; CVE-2015-9235 and its many children): the
+	// Algorithm confusion (N03, N04; CVE-2015-9235, CVE-2016-10555, CVE-2016-5431 and
+	// their many children): the
 	// verifier's public key, in every spelling, as an HMAC secret.
 	der, _ := x509.MarshalPKIXPublicKey(forgeKeys().rsa.Public())
 	pkix := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
@@ -208,6 +213,7 @@ func (s *forgeSet) gateForgeries() []forgery {
 		"the modulus":                              forgeKeys().rsa.N.Bytes(),
 		"the Ed25519 key":                          forgeKeys().ed.Public().(ed25519.PublicKey),
 		"nothing (CVE-2026-44699)":                 {},
+		"a secret known to both (CVE-2026-33322)":  forgeSecret,
 	} {
 		forger := signer{token.HS256, s.rs.key, mac(secret)}
 		all = append(all, forgery{"HS256 keyed with " + name, forger.forge(forger.header(), s.claims()), s.rs.forge(s.rs.header(), s.claims()), alg})
@@ -246,7 +252,8 @@ func (s *forgeSet) signatureForgeries(t testing.TB) []forgery {
 	expired := s.claims().with("exp", "1").with("iat", "0")
 
 	all := []forgery{
-		{"unknown kid", kid(`"other"`), good, unknown},
+		{"unknown kid (CVE-2025-65945)", kid(`"other"`), good, unknown},
+		{"unknown kid and an empty MAC (CVE-2026-44351, CVE-2026-45363)", signer{token.EdDSA, s.ed.key, mac(nil)}.forge(s.ed.header().with("kid", `"other"`), s.claims()), good, unknown},
 		{"kid in another case", kid(`"ED"`), good, unknown},
 		{"kid a path", kid(`"../../etc/passwd"`), good, unknown},
 		{"kid SQL", kid(`"ed' OR '1'='1"`), good, unknown},
@@ -261,7 +268,7 @@ func (s *forgeSet) signatureForgeries(t testing.TB) []forgery {
 		{"jku", other.forge(other.header().with("jku", `"https://attacker.example/jwks.json"`), s.claims()), s.header(func(o object) object { return o.with("jku", `"https://attacker.example/jwks.json"`) }), signature},
 		{"x5u", other.forge(other.header().with("x5u", `"https://attacker.example/x5u"`), s.claims()), s.header(func(o object) object { return o.with("x5u", `"https://attacker.example/x5u"`) }), signature},
 		{"x5c (CVE-2025-24976)", other.forge(other.header().with("x5c", `["AAAA"]`), s.claims()), s.header(func(o object) object { return o.with("x5c", `["AAAA"]`) }), signature},
-		{"payload changed", strings.Join([]string{parts[0], b64(s.claims().with("sub", `"admin"`).String()), parts[2]}, "."), good, signature},
+		{"payload changed (CVE-2026-23518, CVE-2026-24899, CVE-2026-38651)", strings.Join([]string{parts[0], b64(s.claims().with("sub", `"admin"`).String()), parts[2]}, "."), good, signature},
 		{"header changed", strings.Join([]string{b64(s.ed.header().plus("x", "1").String()), parts[1], parts[2]}, "."), good, signature},
 		{"signature of another token", strings.Join([]string{parts[0], parts[1], strings.Split(s.ed.forge(s.ed.header(), s.claims().with("jti", `"2"`)), ".")[2]}, "."), good, signature},
 		{"signature of nothing but zeros", withSignature(good, fill(0)), good, signature},
@@ -270,7 +277,7 @@ func (s *forgeSet) signatureForgeries(t testing.TB) []forgery {
 		{"ES256 with s = n (Wycheproof 386-401)", withSignature(ecGood, func(b []byte) []byte {
 			return append(b[:32], forgeKeys().ec.Params().N.Bytes()...)
 		}), ecGood, signature},
-		{"ES256 in DER", withSignature(ecGood, func(b []byte) []byte {
+		{"ES256 in DER (T08)", withSignature(ecGood, func(b []byte) []byte {
 			der, _ := forgeKeys().ec.Sign(rand.Reader, make([]byte, 32), crypto.SHA256)
 			return der
 		}), ecGood, signature},
@@ -291,7 +298,7 @@ func (s *forgeSet) signatureForgeries(t testing.TB) []forgery {
 		{"claims not JSON and badly signed", other.forge(other.header(), text("{")), good, signature},
 		{"another issuer's and badly signed", other.forge(other.header(), s.claims().with("iss", `"https://other.example"`)), good, signature},
 	}
-	for _, salt := range []int{0, 20, 64} { // N24, Wycheproof 281-286
+	for _, salt := range []int{0, 20, 64} { // N24, T08, Wycheproof 281-286
 		ps := psSigner(t, "ps", salt)
 		all = append(all, forgery{fmt.Sprintf("PS256 with %d bytes of salt", salt), ps.forge(ps.header(), s.claims()), psGood, signature})
 	}

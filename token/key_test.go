@@ -130,7 +130,7 @@ func TestNewSecretKeyRefusesPublicKeys(t *testing.T) {
 			t.Errorf("a secret without kid: error %v", err)
 		}
 	}
-	for alg, size := range map[token.Algorithm]int{token.HS256: 32, token.HS384: 48, token.HS512: 64} { // N25, N41
+	for alg, size := range map[token.Algorithm]int{token.HS256: 32, token.HS384: 48, token.HS512: 64} { // T07, N25, N41
 		if _, err := token.NewSecretKey("a", alg, random[:size-1]); !errors.Is(err, token.ErrWeakKey) {
 			t.Errorf("%s with %d bytes: error %v", alg, size-1, err)
 		}

@@ -114,7 +114,7 @@ func mustKey(t testing.TB, kid string, alg token.Algorithm, public crypto.Public
 	return k
 }
 
-// What a published set may hold, and what becomes of it.
+// T15, N26, N27: what a published set may hold, and what becomes of it.
 func TestParseKeySet(t *testing.T) {
 	k := forgeKeys()
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)

@@ -90,7 +90,7 @@ func TestOneOf(t *testing.T) {
 			t.Errorf("%s: claims %v, error %v, want %v", x.name, c, err, x.want)
 		}
 	}
-	// A's denylist is A's.
+	// N48: A's denylist is A's.
 	apply(t, listA, revoke.Event{Issuer: issuerA, Kind: revoke.Subject, Value: "sub-secret-0001"})
 	if _, err := v.Verify(t.Context(), a.forge(a.header(), claimsA)); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("A's, revoked: error %v", err)

@@ -126,7 +126,7 @@ func TestRevokedComesBeforeInsufficient(t *testing.T) {
 	}
 }
 
-// Recheck finds what changed since Verify.
+// CVE-2026-9097: Recheck finds what changed since Verify.
 func TestRecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		list := localList(t, revoke.Config{})

@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -141,8 +142,9 @@ func checkEd25519(k ed25519.PublicKey) error {
 	return nil
 }
 
-// CheckSecret refuses secrets that are too short for alg (RFC 7518 section 3.2) or
-// all one byte.
+// CheckSecret refuses secrets that are too short for alg (RFC 7518 section 3.2), and
+// those that are long without being random: one text repeated, or made of fewer than
+// eight different bytes. Random ones, in hex too, are so with probability below 2⁻³⁰.
 func CheckSecret(alg string, secret []byte) error {
 	s := schemes[alg]
 	switch {
@@ -152,6 +154,32 @@ func CheckSecret(alg string, secret []byte) error {
 		return fmt.Errorf("%w: secret of %d bytes, fewer than %d", ErrWeak, len(secret), s.hash.Size())
 	case len(slices.Compact(slices.Clone(secret))) == 1:
 		return fmt.Errorf("%w: secret is one byte repeated", ErrWeak)
+	case distinct(secret) < 8:
+		return fmt.Errorf("%w: secret of %d different bytes, fewer than 8", ErrWeak, distinct(secret))
+	case repeats(secret):
+		return fmt.Errorf("%w: secret is one text repeated", ErrWeak)
 	}
 	return nil
+}
+
+func distinct(b []byte) int {
+	var seen [256]bool
+	n := 0
+	for _, c := range b {
+		if !seen[c] {
+			seen[c] = true
+			n++
+		}
+	}
+	return n
+}
+
+// repeats reports whether b is one text twice or more, the last time perhaps cut.
+func repeats(b []byte) bool {
+	for period := 1; period <= len(b)/2; period++ {
+		if bytes.Equal(b[period:], b[:len(b)-period]) {
+			return true
+		}
+	}
+	return false
 }
