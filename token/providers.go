@@ -17,8 +17,9 @@ import (
 // /auth before /realms.
 //
 // A client's tokens name this service in aud only if an audience mapper or a client
-// scope of the realm says so. Sessions are Keycloak's (sid, or session_state before
-// version 24). Realms that do not sign with RS256 change Algorithms.
+// scope of the realm says so. Sessions are Keycloak's: sid, or session_state before
+// version 25 (pull request 28354 of Keycloak). Realms that do not sign with RS256
+// change Algorithms.
 func Keycloak(realmURL string) VerifierConfig {
 	return VerifierConfig{
 		Issuer:     strings.TrimSuffix(realmURL, "/"),
@@ -39,7 +40,8 @@ func Keycloak(realmURL string) VerifierConfig {
 // those. Tokens of the default profile have no jti and no tokens have a sid, so that
 // events of kind subject, client and tenant (the organization, org_id) revoke, and
 // those of kind token only with the RFC 9068 profile. The default lifetime is 24
-// hours: the denylist's TokenLifetime must not be less than the API's.
+// hours: the denylist's TokenLifetime must not be less than the API's. Auth0 lists
+// the claims of both under "Access Token Profiles".
 func Auth0(domain string) VerifierConfig {
 	return VerifierConfig{
 		Issuer:      "https://" + strings.TrimSuffix(domain, "/") + "/",
@@ -82,7 +84,8 @@ func Cognito(region, userPool string) VerifierConfig {
 // Audiences is the API's application ID. sub is another one for each API: to revoke
 // by user, publish the sub that this API sees. Tokens live up to 90 minutes, and up
 // to 28 hours where continuous access evaluation is on: the denylist's
-// TokenLifetime must not be less.
+// TokenLifetime must not be less. Microsoft lists the claims in its "Access token
+// claims reference".
 func Entra(tenant string) VerifierConfig {
 	return VerifierConfig{
 		Issuer:      "https://login.microsoftonline.com/" + url.PathEscape(tenant) + "/v2.0",
@@ -105,7 +108,8 @@ func Entra(tenant string) VerifierConfig {
 // or the service URL, that are this service's own.
 //
 // There is no sid, and a jti not always: events of kind subject and client revoke.
-// hd, the Workspace domain, is the tenant.
+// hd, the Workspace domain, is the tenant. The iss of legacy clients, without
+// https:// ("OpenID Connect reference" of Google Identity), is refused.
 func Google() VerifierConfig {
 	return VerifierConfig{
 		Issuer:      "https://accounts.google.com",
