@@ -63,6 +63,9 @@ func Auth0(domain string) VerifierConfig {
 // were asked for with a resource have an aud, which then counts instead. A session
 // is what began with one sign-in (origin_jti): kind session revokes what a sign-out
 // leaves behind.
+// Tokens live for up to a day, as the app client is configured: the denylist's
+// TokenLifetime must not be less. "Understanding the access token" in Cognito's
+// developer guide lists the claims, and shows a header without typ.
 func Cognito(region, userPool string) VerifierConfig {
 	return VerifierConfig{
 		Issuer:     "https://cognito-idp." + region + ".amazonaws.com/" + url.PathEscape(userPool),
