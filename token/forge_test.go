@@ -272,7 +272,11 @@ func forgedVerifier(t testing.TB, change func(*token.VerifierConfig)) *token.Ver
 }
 
 // leaks returns a part of raw, or a claim value of it, that s contains.
+//
+// What errors name of the verifier's own configuration is no leak, even if a token
+// guesses a part of it.
 func leaks(s, raw string) string {
+	s = strings.NewReplacer(strconv.Quote(forgedIssuer), "", "["+strconv.Quote(forgedAudience)+"]", "").Replace(s)
 	const window = 12
 	for i := 0; i+window <= len(raw) && i < 1<<16; i++ {
 		if strings.Contains(s, raw[i:i+window]) {
