@@ -10,14 +10,17 @@ import (
 // while no event arrives that could concern it, it is not looked up again. Its answers
 // are those of [List.Check]. Its methods may be called concurrently.
 type Prepared struct {
+	// What a check needs that does not look fits a cache line.
 	list     *List
-	ids      [kinds]digest // never positions: those change with the sizes of filter and tables
-	has      [kinds]bool
 	issuedAt time.Time
 	iat      int64 // unix milliseconds
-
 	// clear is the sum of versions at which no live event revoked the token; 0: never.
-	clear atomic.Uint64
+	clear    atomic.Uint64
+	counters [kinds - 1]uint16 // of the keys, in versions
+	keys     uint8             // how many of counters there are
+
+	has [kinds]bool
+	ids [kinds]digest // never positions: those change with the sizes of filter and tables
 }
 
 // Prepare returns id prepared for l. It does not keep id or its strings.
@@ -26,6 +29,8 @@ func (l *List) Prepare(id *Identity) *Prepared {
 	for k := Token; k <= Issuer; k++ {
 		if v := id.value(k); v != "" || k == Issuer {
 			p.ids[k], p.has[k] = l.hasher.digest(k, id.Issuer, v), true
+			p.counters[p.keys] = counterOf(p.ids[k])
+			p.keys++
 		}
 	}
 	return p
@@ -114,18 +119,17 @@ type versions [versionCount]atomic.Uint64
 
 const versionCount = 2048
 
-func (v *versions) of(id digest) *atomic.Uint64 { return &v[id.hi%versionCount] }
+// counterOf returns which counter is that of id.
+func counterOf(id digest) uint16 { return uint16(id.hi % versionCount) }
 
 // raise is called with the data of the entry id in view.
-func (v *versions) raise(id digest) { v.of(id).Add(1) }
+func (v *versions) raise(id digest) { v[counterOf(id)].Add(1) }
 
 // sum is never 0.
 func (v *versions) sum(p *Prepared) uint64 {
 	sum := uint64(1)
-	for k := Token; k <= Issuer; k++ {
-		if p.has[k] {
-			sum += v.of(p.ids[k]).Load()
-		}
+	for _, i := range p.counters[:p.keys] {
+		sum += v[i%versionCount].Load()
 	}
 	return sum
 }

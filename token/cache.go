@@ -98,8 +98,17 @@ func (c *cache) open() {
 }
 
 func (c *cache) key(signature string) cacheKey {
-	var stack [512]byte // the segment of an RSA signature with 3072 bits fits
-	hi, lo := siphash.Hash128(c.k0, c.k1, append(stack[:0], signature...))
+	var short [96]byte // fits EdDSA and ES256, and is cleared sooner
+	if len(signature) > len(short) {
+		return c.longKey(signature)
+	}
+	hi, lo := siphash.Hash128(c.k0, c.k1, append(short[:0], signature...))
+	return cacheKey{hi, lo}
+}
+
+func (c *cache) longKey(signature string) cacheKey {
+	var long [512]byte // fits RSA with 3072 bits
+	hi, lo := siphash.Hash128(c.k0, c.k1, append(long[:0], signature...))
 	return cacheKey{hi, lo}
 }
 
