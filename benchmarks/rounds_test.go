@@ -16,10 +16,10 @@ type contender struct {
 // rounds lets the contenders take turns, a round of pieces each, so that a busy
 // neighbour slows them alike, and reports medians. The first is what the others are
 // compared with: by difference and by ratio, each of one round, with the quartiles of
-// the ratio. pieces is such that a round takes some milliseconds.
+// the ratio. pieces is such that a round takes a millisecond or so: short beside what a neighbour takes.
 func rounds(b *testing.B, pieces int, all ...contender) {
 	b.Helper()
-	const least = 24
+	const least = 64
 	n := make([]int, len(all))
 	times := make([][]float64, len(all)) // ns a piece, by contender and round
 	run := func(c int) float64 {

@@ -118,7 +118,7 @@ func BenchmarkVerifyCached(b *testing.B) {
 			if perSecond > 0 {
 				stop = arriving(b, list, perSecond)
 			}
-			rounds(b, 1<<13, contender{"get", get}, contender{"Verify", verify})
+			rounds(b, 1<<12, contender{"get", get}, contender{"Verify", verify})
 			b.ReportMetric(stop(), "events/s")
 			b.ReportMetric(allocs, "allocs")
 		})

@@ -129,7 +129,7 @@ func BenchmarkVerify(b *testing.B) {
 				return testing.AllocsPerRun(500, func() { n++; work(n) })
 			}
 			bareAllocs, allocs := count(bare), count(verify)
-			rounds(b, 128, contender{"bare", bare}, contender{"Verify", verify})
+			rounds(b, 16, contender{"bare", bare}, contender{"Verify", verify})
 			b.ReportMetric(allocs-bareAllocs, "allocs-beyond")
 		})
 	}

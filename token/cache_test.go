@@ -522,3 +522,20 @@ func TestVerifyAllocations(t *testing.T) {
 		}
 	}
 }
+
+func TestCacheConfig(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	for _, x := range []struct {
+		bytes int
+		off   bool
+		field string // that is refused
+	}{{0, false, ""}, {0, true, ""}, {64 << 10, false, ""}, {-1, false, "CacheBytes"}, {1000, false, "CacheBytes"}, {1 << 20, true, "NoCache"}} {
+		_, err := token.NewVerifier(token.VerifierConfig{
+			Issuer: forgedIssuer, Audiences: []string{forgedAudience}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: staticKeys(t, ed),
+			InsecureNoRevocations: true, CacheBytes: x.bytes, NoCache: x.off,
+		})
+		if (err == nil) != (x.field == "") || err != nil && !strings.Contains(err.Error(), "VerifierConfig."+x.field) {
+			t.Errorf("CacheBytes %d, NoCache %t: %v", x.bytes, x.off, err)
+		}
+	}
+}

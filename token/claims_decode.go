@@ -18,7 +18,7 @@ func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
 
 // decodeProfile is decodeClaims for an issuer that p describes. Nil is RFC 9068.
 func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, error) {
-	var buf [24]strictjson.Member
+	var buf [16]strictjson.Member // more than that take memory
 	payloadText, members, err := strictjson.Members(buf[:0], payload)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
@@ -135,7 +135,13 @@ func scopes(name string, v strictjson.Value, array bool) ([]string, error) {
 		return all, err
 	}
 	scope, err := text(name, v)
-	return strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' }), err
+	all := make([]string, 0, strings.Count(scope, " ")+1)
+	for s := range strings.SplitSeq(scope, " ") {
+		if s != "" {
+			all = append(all, s)
+		}
+	}
+	return all, err
 }
 
 func texts(name string, v strictjson.Value) ([]string, error) {
