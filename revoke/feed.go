@@ -66,6 +66,7 @@ type Feed struct {
 
 	seen     Instant       // when a heartbeat last counted, or was last sent
 	patience time.Duration // after seen, until this member beats
+	round    time.Duration // what an own heartbeat last took to come back
 	due      bool          // beat at once
 
 	mu   sync.Mutex
@@ -339,6 +340,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	switch {
 	case own:
 		// Needs no clock but ours: sent at, delivered since.
+		f.round = now.Since(at)
 	case delay < -l.cfg.MaxSkew:
 		l.counters.futureHeartbeats.Add(1)
 		f.hint(now, ReasonClockSkew)
@@ -383,10 +385,14 @@ func (f *Feed) enough(age time.Duration) bool {
 }
 
 // wait begins the silence after a heartbeat: an interval and up to another, at
-// random, so that of many members one beats and no election is needed.
+// random, so that of many members one beats and no election is needed. While own
+// heartbeats take longer than an interval to come back, so long is the interval:
+// behind a server that is overloaded all arrive too late to silence anybody, and many
+// members who go on as if they were lost would keep it so.
 func (f *Feed) wait(now Instant) {
 	f.seen = now
-	f.patience = f.list.cfg.HeartbeatInterval + rand.N(f.list.cfg.HeartbeatInterval)
+	d := max(f.list.cfg.HeartbeatInterval, min(f.round, f.list.cfg.MaxStaleness/2))
+	f.patience = d + rand.N(d)
 }
 
 // BeatIn returns how long this member should wait before it sends a heartbeat; at 0

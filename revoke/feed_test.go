@@ -833,3 +833,48 @@ func TestForeignIssuersAreCounted(t *testing.T) {
 		t.Errorf("named %d times in\n%s", n, &logged)
 	}
 }
+
+// A server that is overloaded returns all heartbeats too late to silence anybody.
+// Members then beat the more rarely, or it would never recover; lost ones, as in the
+// election of a leader, make nobody wait, and the first that is quick again ends it.
+func TestHeartbeatsYieldToCongestion(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		round       time.Duration
+		least, most time.Duration // until the next
+	}{
+		{"quick", 10 * time.Millisecond, time.Second, 2 * time.Second},
+		{"slow", 5 * time.Second, 5 * time.Second, 10 * time.Second},
+		{"too slow to be waited for", time.Minute, 7500 * time.Millisecond, 15 * time.Second},
+		{"quick again", time.Millisecond, time.Second, 2 * time.Second},
+		{"lost", 0, time.Second, 2 * time.Second},
+	} {
+		l := &tape{}
+		r := newReplica(t, revoke.Config{})
+		r.begin(l)
+		if c.name == "quick again" {
+			r.beat(l)
+			r.now = r.now.Add(5 * time.Second)
+			if err := r.read(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 3 {
+			r.feed.BeatIn(r.now)
+			r.beat(l)
+			if c.round > 0 {
+				r.now = r.now.Add(c.round)
+				if err := r.read(l); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.now = r.now.Add(15 * time.Second) // whatever the patience was
+			if d := r.feed.BeatIn(r.now); d != 0 {
+				t.Fatalf("%s: no heartbeat is due after 15 s, but in %s", c.name, d)
+			}
+			if d := r.feed.BeatIn(r.now); d < c.least || d > c.most {
+				t.Errorf("%s: the next heartbeat in %s, want %s to %s", c.name, d, c.least, c.most)
+			}
+		}
+	}
+}

@@ -313,34 +313,25 @@ func (l *link) pipe(dst, src net.Conn) {
 	delete(l.conns, src)
 }
 
-// The helper itself: what is acknowledged in a cluster survives an isolated leader
-// and an isolated follower, and an isolated server goes on looking healthy.
+// The helper itself: what is acknowledged survives an isolated leader, and an isolated
+// server goes on serving its clients. TestNormalDayClusterMaintenance crashes one, and
+// restarts all.
 func TestClusterHelper(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, nil)
 	c.createStream(bus.StreamConfig{})
 	first := c.leader(bus.DefaultStream)
-	pub := open(t, dial(t, c.urls()), bus.Config{})
-	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "a"})
+	publish(t, open(t, dial(t, c.urls()), bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "a"})
 
 	c.isolate(first)
 	second := c.leader(bus.DefaultStream, first)
-	others := open(t, dial(t, c.url(second)), bus.Config{})
-	publish(t, others, revoke.Event{Kind: revoke.Session, Value: "b"})
-	conn := dial(t, c.url(first))
-	if !conn.Connected() {
+	publish(t, open(t, dial(t, c.url(second)), bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "b"})
+	if conn := dial(t, c.url(first)); !conn.Connected() {
 		t.Error("the isolated server does not serve clients")
 	}
 	c.heal(first)
 	c.settled(bus.DefaultStream)
-
-	c.crash(second)
-	third := c.leader(bus.DefaultStream, second)
-	publish(t, open(t, dial(t, c.url(third)), bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "c"})
-	c.start(second)
-	c.settled(bus.DefaultStream)
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, c.url(second)), bus.Config{}), l)
-	waitFresh(t, f)
-	mustRefuse(t, l, session("a"), session("b"), session("c"))
+	waitFresh(t, follow(t, open(t, dial(t, c.url(first)), bus.Config{}), l))
+	mustRefuse(t, l, session("a"), session("b"))
 }
