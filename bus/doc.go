@@ -17,6 +17,11 @@
 // proves it. Nothing else that a server says is believed: an isolated follower, a
 // deposed leader and a disk restored from a backup all look idle and healthy.
 //
+// A follower behind a server that looks healthy but brings no heartbeats moves to
+// another; give [Dial] the addresses of all. [Follower.Readiness] answers the probes of
+// a load balancer, and must not be a liveness probe; [Follower.WaitChange] is for
+// alarms and metrics.
+//
 // # What it refuses
 //
 // It does not publish to a stream that could forget: limits by age or count, a

@@ -31,6 +31,9 @@
 // refuses with [ErrStale], which a server answers with 503, never with 401. When the
 // follower is closed or disconnected, nothing is forgotten and age alone decides.
 //
+// Config.StateFile carries what is known over a restart, so that it is refused before
+// the bus answers; it proves nothing fresh.
+//
 // The proven instant comes from the total order of the log: whoever has applied a
 // heartbeat has applied everything acknowledged before it was sent. [Feed] holds
 // that protocol, without any input or output.
