@@ -348,7 +348,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	default:
 		at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)
 	}
-	if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval && f.enough(now.Since(at)) {
+	if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {
 		// Another's clock that is off proves little and silences nobody.
 		f.wait(now)
 	} else {
@@ -387,13 +387,16 @@ func (f *Feed) enough(age time.Duration) bool {
 // wait begins the silence after a heartbeat: an interval and up to another, at
 // random, so that of many members one beats and no election is needed. While own
 // heartbeats take longer than an interval to come back, so long is the interval:
-// behind a server that is overloaded all arrive too late to silence anybody, and many
-// members who go on as if they were lost would keep it so.
+// many members who go on as if theirs were lost would keep an overloaded server so.
 func (f *Feed) wait(now Instant) {
 	f.seen = now
-	d := max(f.list.cfg.HeartbeatInterval, min(f.round, f.list.cfg.MaxStaleness/2))
+	d := max(f.list.cfg.HeartbeatInterval, f.congestion())
 	f.patience = d + rand.N(d)
 }
+
+// congestion is what an own heartbeat last took to come back, within reason. Others'
+// may be as late without their clocks being off, and silence us all the same.
+func (f *Feed) congestion() time.Duration { return min(f.round, f.list.cfg.MaxStaleness/2) }
 
 // BeatIn returns how long this member should wait before it sends a heartbeat; at 0
 // it should send one now, and the waiting begins anew. It is at least a heartbeat

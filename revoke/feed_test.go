@@ -878,3 +878,34 @@ func TestHeartbeatsYieldToCongestion(t *testing.T) {
 		}
 	}
 }
+
+// Where own heartbeats are that late, another's of the same lateness is no sign of a
+// clock that is off, and silences as well; where they are not, it is.
+func TestLateHeartbeatsSilenceInCongestion(t *testing.T) {
+	for _, c := range []struct {
+		round   time.Duration
+		silence bool
+	}{{5 * time.Second, true}, {10 * time.Millisecond, false}} {
+		l := &tape{}
+		r := newReplica(t, revoke.Config{})
+		r.begin(l)
+		r.feed.BeatIn(r.now)
+		r.beat(l)
+		r.now = r.now.Add(c.round)
+		if err := r.read(l); err != nil {
+			t.Fatal(err)
+		}
+		before := r.list.Stats(r.now).SkewedHeartbeats
+		r.now = r.now.Add(20 * time.Second) // one is due
+		l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
+		if err := r.read(l); err != nil {
+			t.Fatal(err)
+		}
+		if d := r.feed.BeatIn(r.now); (d > 0) != c.silence {
+			t.Errorf("own heartbeats take %s: the next in %s", c.round, d)
+		}
+		if skewed := r.list.Stats(r.now).SkewedHeartbeats - before; (skewed == 0) != c.silence {
+			t.Errorf("own heartbeats take %s: %d counted as skewed", c.round, skewed)
+		}
+	}
+}

@@ -18,8 +18,8 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A cluster is a NATS cluster in this process: real servers with JetStream, files
-// synced with every message, and routes that can be severed. Clients connect to the
+// A cluster is a NATS cluster in this process: real servers with JetStream on file, and
+// routes that can be severed. Clients connect to the
 // servers directly, so that a server without its peers goes on serving them.
 //
 // Its methods are for the test's goroutine.
@@ -80,7 +80,7 @@ func (c *cluster) launch(i int) {
 	m := c.nodes[i]
 	o := &server.Options{
 		ServerName: m.name, Host: "127.0.0.1", Port: m.port, StoreDir: m.dir,
-		JetStream: true, SyncAlways: true, NoSigs: true, NoLog: true,
+		JetStream: true, NoSigs: true, NoLog: true, // not synced: this process outlives its servers
 		Cluster: server.ClusterOpts{
 			Name: "cluster", Host: "127.0.0.1", Port: m.routePort,
 			// Nobody learns of another way to a server than its links.

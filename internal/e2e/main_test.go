@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	// What runs in parallel here waits for elections and timeouts, not for a processor.
 	flag.Parse()
 	if !isSet("test.parallel") {
-		_ = flag.Set("test.parallel", "6")
+		_ = flag.Set("test.parallel", "4")
 	}
 	goleak.VerifyTestMain(m)
 }

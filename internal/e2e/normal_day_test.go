@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	tokens "github.com/hybridtoken/hybridtoken/token"
@@ -171,7 +173,7 @@ func shiftTimestamp(line []byte, by time.Duration) {
 // and silence afterwards: of 200 members about one beats for each interval.
 func TestNormalDayTwoHundredServices(t *testing.T) {
 	t.Parallel()
-	br := newBroker(t, nil)
+	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false }) // whose disk other tests keep busy
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	id := revokeSession(t, br.url(), "before")
 	var buses []*bus.Bus
