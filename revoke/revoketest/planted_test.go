@@ -24,7 +24,7 @@ func TestPlantedFaults(t *testing.T) {
 	}{
 		{"no anchor", "feed.go", "if r.Sequence != c.Sequence || !r.Time.Equal(c.Time) || r.Digest != c.Digest {", "if false {"},
 		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if"},
-		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval && f.enough(now.Since(at)) {", "if true {"},
+		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {", "if true {"},
 		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false"},
 		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now"},
 		{"heartbeat not a fence", "feed.go", "	l.insert(now, &e)\n", "	if late := f.late; late != nil {\n		l.insert(now, late)\n	}\n	f.late = &e\n"},
