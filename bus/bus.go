@@ -34,6 +34,10 @@ type Config struct {
 	// that may not. Someone else must then, or nobody is ever fresh.
 	NoHeartbeats bool
 
+	// NoAnnouncements keeps followers from answering [Bus.RevokeAndWait], which then
+	// does not wait for them. See [AppliedSubject] for the rights that answering takes.
+	NoAnnouncements bool
+
 	// Logger receives warnings about the stream, losses and changes of state. Nil
 	// means silent.
 	Logger *slog.Logger
@@ -58,6 +62,7 @@ type Bus struct {
 	wg     sync.WaitGroup
 
 	publisher publisher
+	asker     asker
 	watching  sync.Once
 	filling   atomic.Bool // that the stream is getting full was reported
 }
@@ -92,6 +97,7 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger)}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publisher.b = b
+	b.asker.b = b
 	if cfg.Issuer != "" && conn.Connected() {
 		ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 		defer cancel()

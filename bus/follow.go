@@ -30,6 +30,7 @@ type Follower struct {
 	dead   chan struct{} // nothing will ever be applied again
 
 	reconnects func() uint64 // of the connection, so far
+	announcer  announcer
 
 	// The goroutine's own.
 	feed   *revoke.Feed
@@ -88,6 +89,7 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 		heart:      heart{b: b, feed: feed, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
 	}
 	f.ladder = newLadder(list.Config(), f.idle)
+	f.announcer.init(b, list)
 	f.said = revoke.ReasonConnecting.String()
 	f.ctx, f.cancel = context.WithCancel(b.ctx)
 	f.report.Store(&report{})

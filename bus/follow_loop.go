@@ -19,6 +19,9 @@ import (
 
 // run is the follower's goroutine, the only one that touches the feed.
 func (f *Follower) run() {
+	var announcing sync.WaitGroup
+	announcing.Go(func() { f.announcer.run(f.ctx) })
+	defer announcing.Wait()
 	defer f.b.nc.RemoveStatusListener(f.events)
 	defer func() {
 		f.feed.Close(revoke.Now())
@@ -232,6 +235,9 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	}
 	if err != nil {
 		return false, fmt.Errorf("bus: %w", err)
+	}
+	if !msg.beat {
+		f.announcer.note(r, fault == 0)
 	}
 	f.last = now
 	f.sequence.Store(r.Sequence)

@@ -55,9 +55,14 @@ type Receipt struct {
 // open whether it was stored; [ErrFull], [ErrNoStream] and [ErrStreamUnsafe] do not
 // go away by themselves.
 func (b *Bus) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
+	r, _, err := b.publish(ctx, e)
+	return r, err
+}
+
+func (b *Bus) publish(ctx context.Context, e revoke.Event) (Receipt, *record, error) {
 	ctx, done, err := b.call(ctx, defaultTimeout)
 	if err != nil {
-		return Receipt{}, fmt.Errorf("bus: publish: %w", err)
+		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
 	defer done()
 	limit := limitSingle
@@ -66,17 +71,17 @@ func (b *Bus) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
 	}
 	e, err = b.own(e)
 	if err != nil {
-		return Receipt{}, fmt.Errorf("bus: publish: %w", err)
+		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
 	e, rec, err := b.publisher.prepare(ctx, e, limit)
 	if err != nil {
-		return Receipt{}, fmt.Errorf("bus: publish: %w", err)
+		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
 	seq, err := b.publisher.deliver(ctx, rec)
 	if err != nil {
-		return Receipt{}, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
+		return Receipt{}, nil, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
 	}
-	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}, nil
+	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}, rec, nil
 }
 
 // A Result is what became of one event of a batch.

@@ -1,0 +1,363 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// AppliedSubject is where [Bus.RevokeAndWait] asks all replicas, outside of any
+// stream, whether they have applied a message. Replicas need the right to subscribe to
+// it and to publish the answer to the inbox that the question names (the server's
+// allow_responses, with at least 3 responses and 1 minute, or "_INBOX.>"). Those
+// without it follow as well as the others, and are not waited for. Behind a mirror in
+// another account, have that account export the subject as a service with streamed
+// responses, and the publishers' import it.
+//
+// The micro service framework of nats.go would answer its control requests ($SRV.PING
+// and others) to whatever subject they name as the reply, with the rights of the member
+// that answers: whoever may ask could have a member store messages in the stream. It
+// also exchanges the connection's handlers, which are perhaps the caller's, and its
+// Stop does not wait. Hence this is plain request and reply, answered only to inboxes.
+const AppliedSubject = "hybridtoken.v1.applied"
+
+const (
+	// A replica remembers the records that it applied last: the question comes after
+	// the event has been acknowledged, often after it has been applied.
+	maxMarks = 8192
+
+	maxQuestions  = 256              // waiting for their message
+	maxAnswerWait = 30 * time.Second // for how long
+	questionQueue = 256              // not looked at yet
+	maxAskers     = 16               // told when the replica is closed
+
+	// Answers a second, and at once. Whoever may ask must not make all replicas flood
+	// an inbox.
+	answerRate  = 500
+	answerBurst = 500
+
+	// announceAgain is when a member that may not announce itself tries again.
+	announceAgain = 10 * time.Minute
+)
+
+// Announcement tells whether a [Follower] can be waited for by [Bus.RevokeAndWait].
+type Announcement struct {
+	Listening bool   // for questions
+	Answered  uint64 // questions, each state of the answer
+	Dropped   uint64 // answers not given: too many questions, or none of this protocol
+	Err       error  // why it does not listen or its answers are refused; nil while all is well
+}
+
+// Announcement returns how the Follower's announcing goes. Freshness does not depend
+// on it.
+func (f *Follower) Announcement() Announcement {
+	a := &f.announcer
+	s := Announcement{Listening: a.listening.Load(), Answered: a.answered.Load(), Dropped: a.dropped.Load()}
+	if err := a.err.Load(); err != nil {
+		s.Err = *err
+	}
+	return s
+}
+
+// An announcer answers for one replica. The follower's goroutine tells it what was
+// applied; its own goroutine talks to those who ask.
+type announcer struct {
+	b    *Bus
+	list *revoke.List
+	id   string
+
+	mu      sync.Mutex
+	marks   []mark               // guarded by mu: a ring once it is full, sequences ascending from next
+	next    int                  // guarded by mu: where the oldest stands, and the next one goes
+	newest  uint64               // guarded by mu: sequence
+	waiting map[uint64][]pending // guarded by mu: by sequence
+	open    int                  // guarded by mu: how many wait
+	ready   []pending            // guarded by mu: to be answered
+	wake    chan struct{}        // holds a token while ready is not empty
+
+	// The announcer's goroutine's own.
+	askers []string // where answers were sent last, one for each inbox, newest last
+	tokens float64  // answers that may be given at once
+	filled time.Time
+	before error // the connection's last error before something was sent
+
+	listening         atomic.Bool
+	answered, dropped atomic.Uint64
+	err               atomic.Pointer[error]
+}
+
+// A mark remembers one applied record.
+type mark struct {
+	sequence uint64
+	digest   [32]byte
+	at       int64 // unix nanoseconds; 0: seen and ignored
+}
+
+func (m mark) outcome(digest [32]byte) string {
+	switch {
+	case m.digest != digest:
+		return outcomeOther
+	case m.at == 0:
+		return outcomeIgnored
+	}
+	return outcomeApplied
+}
+
+type pending struct {
+	question
+	reply string
+	until time.Time
+	found mark // once it is ready
+}
+
+func (a *announcer) init(b *Bus, list *revoke.List) {
+	a.b, a.list = b, list
+	a.id = rand.Text()
+	a.waiting = map[uint64][]pending{}
+	a.wake = make(chan struct{}, 1)
+	a.tokens = answerBurst
+}
+
+// note takes note of a record that is applied, or was ignored. It never blocks.
+func (a *announcer) note(r revoke.Record, applied bool) {
+	if a.b.cfg.NoAnnouncements {
+		return
+	}
+	m := mark{sequence: r.Sequence, digest: r.Digest}
+	if applied {
+		m.at = time.Now().UnixNano()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case r.Sequence == a.newest && len(a.marks) > 0: // a subscription begins where the last one ended
+		return
+	case r.Sequence < a.newest: // the log is read again, and is perhaps another
+		a.marks, a.next = a.marks[:0], 0
+	}
+	a.newest = r.Sequence
+	if len(a.marks) < maxMarks {
+		a.marks = append(a.marks, m)
+	} else {
+		a.marks[a.next] = m
+		a.next = (a.next + 1) % maxMarks
+	}
+	if a.open == 0 {
+		return
+	}
+	for _, p := range a.waiting[m.sequence] {
+		p.found = m
+		a.ready = append(a.ready, p)
+	}
+	if n := len(a.waiting[m.sequence]); n > 0 {
+		a.open -= n
+		delete(a.waiting, m.sequence)
+		select {
+		case a.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ask returns what is known about q, and keeps it if that is nothing yet.
+func (a *announcer) ask(q question, reply string, now time.Time) (outcome string, at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := len(a.marks)
+	mark := func(i int) mark { return a.marks[(a.next+i)%n] } // oldest first
+	i := sort.Search(n, func(i int) bool { return mark(i).sequence >= q.sequence })
+	switch {
+	case i < n && mark(i).sequence == q.sequence:
+		m := mark(i)
+		if outcome = m.outcome(q.digest); outcome == outcomeApplied {
+			at = time.Unix(0, m.at)
+		}
+		return outcome, at
+	case n > 0 && q.sequence < a.newest && i == 0:
+		return outcomePast, at
+	case n > 0 && q.sequence < a.newest:
+		return outcomeOther, at
+	}
+	if a.open < maxQuestions {
+		a.open++
+		a.waiting[q.sequence] = append(a.waiting[q.sequence], pending{question: q, reply: reply, until: now.Add(q.wait)})
+	}
+	return outcomeWaiting, at
+}
+
+// run answers until ctx ends.
+func (a *announcer) run(ctx context.Context) {
+	if a.b.cfg.NoAnnouncements {
+		return
+	}
+	for ctx.Err() == nil {
+		err := a.serve(ctx)
+		a.listening.Store(false)
+		if err == nil {
+			return
+		}
+		if old := a.err.Swap(&err); old == nil || (*old).Error() != err.Error() {
+			a.b.log.Info("bus: not announced; RevokeAndWait will not wait for this replica", "error", err)
+		}
+		if errors.Is(err, nats.ErrConnectionClosed) {
+			return
+		}
+		timer := time.NewTimer(announceAgain)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// serve listens for questions until ctx ends, or the server refuses something.
+func (a *announcer) serve(ctx context.Context) error {
+	questions := make(chan *nats.Msg, questionQueue)
+	a.before = a.b.nc.LastError()
+	sub, err := a.b.nc.ChanSubscribe(AppliedSubject, questions)
+	if err != nil {
+		return fmt.Errorf("bus: announce: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only if it is over already
+	defer a.farewell()
+	a.listening.Store(true)
+	overflowed := 0
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case m := <-questions:
+			a.take(m)
+		case <-a.wake:
+			a.mu.Lock()
+			ready := a.ready
+			a.ready = nil
+			a.mu.Unlock()
+			for _, p := range ready {
+				at := time.Unix(0, p.found.at)
+				outcome := p.found.outcome(p.digest)
+				if outcome != outcomeApplied {
+					at = time.Time{}
+				}
+				a.answer(p.reply, outcome, at)
+			}
+		case now := <-look.C:
+			a.expire(now)
+			if n, err := sub.Dropped(); err == nil {
+				a.dropped.Add(uint64(n - overflowed))
+				overflowed = n
+			}
+			if err := a.refusal(); err != nil {
+				return err
+			}
+			if a.b.nc.IsClosed() {
+				return fmt.Errorf("bus: announce: %w", nats.ErrConnectionClosed)
+			}
+			if sub.IsValid() && a.err.Load() != nil && a.b.nc.IsConnected() {
+				a.err.Store(nil)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// refusal returns the server's word that this connection may not listen or answer.
+func (a *announcer) refusal() error {
+	err := a.b.nc.LastError()
+	if err == a.before || !errors.Is(err, nats.ErrPermissionViolation) {
+		return nil
+	}
+	if text := err.Error(); strings.Contains(text, `"`+AppliedSubject+`"`) ||
+		slices.ContainsFunc(a.askers, func(reply string) bool { return strings.Contains(text, `"`+inboxOf(reply)) }) {
+		a.askers = nil
+		return fmt.Errorf("bus: announce: %w", err)
+	}
+	return nil
+}
+
+// take reads one question and answers it.
+func (a *announcer) take(m *nats.Msg) {
+	q, ok := decodeQuestion(m.Data)
+	if !ok || !isInbox(m.Reply) {
+		a.dropped.Add(1)
+		return
+	}
+	now := time.Now()
+	a.tokens = min(a.tokens+now.Sub(a.filled).Seconds()*answerRate, answerBurst)
+	a.filled = now
+	if a.tokens < 1 {
+		a.dropped.Add(1)
+		return
+	}
+	a.tokens--
+	a.askers = slices.DeleteFunc(a.askers, func(reply string) bool { return inboxOf(reply) == inboxOf(m.Reply) })
+	if len(a.askers) == maxAskers {
+		a.askers = slices.Delete(a.askers, 0, 1)
+	}
+	a.askers = append(a.askers, m.Reply)
+	outcome, at := a.ask(q, m.Reply, now)
+	a.answer(m.Reply, outcome, at)
+}
+
+// isInbox reports whether an answer may be sent there: never into a stream, whoever
+// asks for it. "_R_" is what servers write for an inbox in another account.
+func isInbox(reply string) bool {
+	return len(reply) <= maxReplyBytes && (strings.HasPrefix(reply, "_INBOX") || strings.HasPrefix(reply, "_R_.")) &&
+		strings.Contains(reply, ".") && !strings.ContainsAny(reply, "*> \t\r\n")
+}
+
+func (a *announcer) answer(reply, outcome string, at time.Time) {
+	data, err := encodeAnswer(answer{
+		id: a.id, name: a.b.cfg.Name, outcome: outcome, at: at,
+		staleness: a.list.Config().MaxStaleness, state: a.list.Status(revoke.Now()).State,
+	})
+	if err == nil {
+		err = a.b.nc.Publish(reply, data)
+	}
+	if err != nil {
+		a.dropped.Add(1)
+		return
+	}
+	a.answered.Add(1)
+}
+
+// farewell tells those who asked not to wait any longer.
+func (a *announcer) farewell() {
+	for _, reply := range a.askers {
+		a.answer(reply, outcomeGone, time.Time{})
+	}
+}
+
+// inboxOf is what all replies to one inbox begin with.
+func inboxOf(reply string) string { return reply[:strings.LastIndexByte(reply, '.')+1] }
+
+// expire forgets questions that nobody waits for any more.
+func (a *announcer) expire(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open == 0 {
+		return
+	}
+	for seq, list := range a.waiting {
+		left := slices.DeleteFunc(list, func(p pending) bool { return now.After(p.until) })
+		a.open -= len(list) - len(left)
+		if len(left) == 0 {
+			delete(a.waiting, seq)
+		} else {
+			a.waiting[seq] = left
+		}
+	}
+}

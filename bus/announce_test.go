@@ -1,0 +1,230 @@
+package bus
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+func newAnnouncer(t *testing.T) *announcer {
+	list, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := new(announcer)
+	a.init(new(Bus), list)
+	return a
+}
+
+func markOf(seq uint64, log byte) revoke.Record {
+	return revoke.Record{Sequence: seq, Digest: [32]byte{log, byte(seq), byte(seq >> 8), byte(seq >> 16)}}
+}
+
+func ask(a *announcer, seq uint64, log byte) string {
+	outcome, at := a.ask(question{sequence: seq, digest: markOf(seq, log).Digest, wait: time.Second}, "_INBOX.x.y", time.Now())
+	if (outcome == outcomeApplied) == at.IsZero() {
+		panic(fmt.Sprintf("%s at %v", outcome, at))
+	}
+	return outcome
+}
+
+// What a replica says about a message, wherever it stands relative to what the replica
+// remembers: it never says yes by sequence alone.
+func TestMarks(t *testing.T) {
+	a := newAnnouncer(t)
+	if got := ask(a, 1, 1); got != outcomeWaiting {
+		t.Errorf("empty: %s", got)
+	}
+	const n = 3 * maxMarks
+	for seq := uint64(1); seq <= n; seq++ {
+		if seq%2 == 0 { // sequences have holes
+			a.note(markOf(seq, 1), seq%4 == 0)
+		}
+	}
+	oldest := uint64(n - 2*maxMarks + 2)
+	for _, c := range []struct {
+		seq  uint64
+		log  byte
+		want string
+	}{
+		{n, 1, outcomeApplied}, {n, 2, outcomeOther}, {n - 2, 1, outcomeIgnored}, {n - 2, 2, outcomeOther},
+		{n - 1, 1, outcomeOther}, {n + 1, 1, outcomeWaiting}, {oldest + 2, 1, outcomeApplied}, {oldest, 1, outcomeIgnored},
+		{oldest - 1, 1, outcomePast}, {1, 1, outcomePast},
+	} {
+		if got := ask(a, c.seq, c.log); got != c.want {
+			t.Errorf("sequence %d of log %d: %s, want %s", c.seq, c.log, got, c.want)
+		}
+	}
+	if len(a.marks) != maxMarks {
+		t.Errorf("%d marks", len(a.marks))
+	}
+
+	// A subscription that begins at the cursor changes nothing.
+	a.note(markOf(n, 1), true)
+	if got := ask(a, n-4, 1); got != outcomeApplied {
+		t.Errorf("after an anchor: %s", got)
+	}
+	// Another log, or the same again: only what it held counts.
+	a.note(markOf(3, 2), true)
+	for seq, want := range map[uint64]string{3: outcomeOther, n: outcomeWaiting, 2: outcomePast} {
+		if got := ask(a, seq, 1); got != want {
+			t.Errorf("after a rebuild, sequence %d: %s, want %s", seq, got, want)
+		}
+	}
+	if got := ask(a, 3, 2); got != outcomeApplied {
+		t.Errorf("after a rebuild: %s", got)
+	}
+}
+
+// Questions that wait are answered by the record, bounded in number and time.
+func TestPendingQuestions(t *testing.T) {
+	a := newAnnouncer(t)
+	for range 2 * maxQuestions {
+		if got := ask(a, 7, 1); got != outcomeWaiting {
+			t.Fatal(got)
+		}
+	}
+	if a.open != maxQuestions {
+		t.Errorf("%d questions wait", a.open)
+	}
+	a.note(markOf(6, 1), true)
+	if len(a.ready) != 0 {
+		t.Error("answered by another record")
+	}
+	a.note(markOf(7, 1), true)
+	if len(a.ready) != maxQuestions || a.open != 0 || len(a.waiting) != 0 || len(a.wake) != 1 {
+		t.Errorf("%d ready, %d open, %d waiting", len(a.ready), a.open, len(a.waiting))
+	}
+	if got := a.ready[0].found.outcome(a.ready[0].digest); got != outcomeApplied {
+		t.Error(got)
+	}
+	ask(a, 9, 1)
+	a.expire(time.Now())
+	if a.open != 1 {
+		t.Error("expired too soon")
+	}
+	a.expire(time.Now().Add(2 * time.Second))
+	if a.open != 0 || len(a.waiting) != 0 {
+		t.Error("never expires")
+	}
+}
+
+func TestIsInbox(t *testing.T) {
+	for reply, want := range map[string]bool{
+		"_INBOX.a.b": true, "_INBOX_auth.a.b": true, "_R_.a.b": true,
+		"": false, "_INBOX": false, "_R_": false, "$JS.API.STREAM.PURGE.S": false, HeartbeatSubject: false,
+		"revocations.v1.x.session": false, "_INBOX.*": false, "_INBOX.>": false, "_INBOX.a b": false, "_INBOX.a\r\nPUB x": false,
+		"_INBOX." + strings.Repeat("x", 300): false,
+	} {
+		if isInbox(reply) != want {
+			t.Errorf("%q: want %t", reply, want)
+		}
+	}
+}
+
+var questionSeeds = []struct {
+	data string
+	ok   bool
+}{
+	{string(encodeQuestion(question{sequence: 7, digest: [32]byte{1}, wait: time.Second})), true},
+	{`{"v":1,"seq":1,"digest":"` + strings.Repeat("Aa", 32) + `","wait":9223372036854775807,"new":[]}`, true},
+	{`{"v":2,"seq":1,"digest":"` + strings.Repeat("00", 32) + `","wait":1}`, false},
+	{`{"v":1,"seq":0,"digest":"` + strings.Repeat("00", 32) + `","wait":1}`, false},
+	{`{"v":1,"seq":1,"digest":"00","wait":1}`, false},
+	{`{"v":1,"seq":1,"digest":"` + strings.Repeat("0g", 32) + `","wait":1}`, false},
+	{`{"v":1,"seq":1,"seq":1,"digest":"` + strings.Repeat("00", 32) + `","wait":1}`, false},
+	{`{"v":1,"seq":1,"digest":"` + strings.Repeat("00", 32) + `","wait":-1}`, false},
+}
+
+func FuzzDecodeQuestion(f *testing.F) {
+	for _, s := range questionSeeds {
+		f.Add([]byte(s.data))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		q, ok := decodeQuestion(data)
+		if !ok {
+			if q != (question{}) {
+				t.Fatal("refused, but not empty")
+			}
+			return
+		}
+		if q.sequence == 0 || q.wait < 0 || q.wait > maxAnswerWait {
+			t.Fatalf("%+v", q)
+		}
+		if again, ok := decodeQuestion(encodeQuestion(q)); !ok || again != q {
+			t.Fatalf("decode(encode(q)) = %+v, %t, want %+v", again, ok, q)
+		}
+	})
+}
+
+var answerSeeds = []struct {
+	data string
+	ok   bool
+}{
+	{`{"v":1,"id":"ABC","name":"replica-1","outcome":"applied","at":1767225600000,"state":"fresh","staleness":15000}`, true},
+	{`{"v":1,"id":"ABC","outcome":"waiting","state":"stale","staleness":0}`, true},
+	{`{"v":1,"id":"ABC","outcome":"applied","state":"fresh","staleness":0}`, false},
+	{`{"v":1,"id":"ABC","outcome":"waiting","at":1767225600000,"state":"fresh","staleness":0}`, false},
+	{`{"v":1,"id":"ABC","outcome":"yes","state":"fresh","staleness":0}`, false},
+	{`{"v":1,"id":"A.C","outcome":"gone","state":"fresh","staleness":0}`, false},
+	{`{"v":1,"id":"","outcome":"gone","state":"fresh","staleness":0}`, false},
+	{`{"v":1,"id":"ABC","outcome":"gone","state":"","staleness":0}`, false},
+	{`{"v":1,"id":"ABC","outcome":"gone","state":"fresh","staleness":-1}`, false},
+}
+
+func FuzzDecodeAnswer(f *testing.F) {
+	for _, s := range answerSeeds {
+		f.Add([]byte(s.data))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, ok := decodeAnswer(data)
+		if !ok {
+			return
+		}
+		if len(a.name) > maxNameBytes || !utf8.ValidString(a.name) || strings.ContainsFunc(a.name, func(r rune) bool { return !unicode.IsPrint(r) }) ||
+			!plainID(a.id) || a.staleness < 0 || a.staleness > maxAnnounced {
+			t.Fatalf("%+v", a)
+		}
+		once, err := encodeAnswer(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, ok := decodeAnswer(once)
+		if !ok || !reflect.DeepEqual(again, a) {
+			t.Fatalf("decode(encode(a)) = %+v, %t, want %+v", again, ok, a)
+		}
+		if twice, _ := encodeAnswer(again); !bytes.Equal(once, twice) {
+			t.Fatal("not canonical")
+		}
+	})
+}
+
+// The seeds do what they are there for.
+func TestAnnounceSeeds(t *testing.T) {
+	for _, s := range questionSeeds {
+		if _, ok := decodeQuestion([]byte(s.data)); ok != s.ok {
+			t.Errorf("question %s: %t", s.data, ok)
+		}
+	}
+	for _, s := range answerSeeds {
+		if _, ok := decodeAnswer([]byte(s.data)); ok != s.ok {
+			t.Errorf("answer %s: %t", s.data, ok)
+		}
+	}
+	for _, size := range []int{maxQuestionBytes + 1, maxAnswerBytes + 1} {
+		pad := strings.Repeat(" ", size)
+		if _, ok := decodeQuestion([]byte(questionSeeds[0].data + pad)); ok {
+			t.Error("question of any size")
+		}
+		if _, ok := decodeAnswer([]byte(answerSeeds[0].data + pad)); ok && size > maxAnswerBytes {
+			t.Error("answer of any size")
+		}
+	}
+}

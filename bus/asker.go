@@ -1,0 +1,234 @@
+package bus
+
+import (
+	"crypto/rand"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// answerQueue is how many answers may wait to be looked at; more are lost, and asked
+// for again.
+const answerQueue = 4096
+
+// An asker is the half of a Bus that asks replicas. One inbox serves all waits and the
+// farewells between them.
+type asker struct {
+	b *Bus
+
+	mu     sync.Mutex
+	inbox  string           // guarded by mu: empty until the first wait
+	waits  map[string]*wait // guarded by mu: by token
+	roster map[string]known // guarded by mu: by id
+}
+
+// A known is a replica that answered lately.
+type known struct {
+	answer
+	seen time.Time
+}
+
+// A wait is one call of RevokeAndWait. The asker's lock guards it.
+type wait struct {
+	cfg     WaitConfig
+	receipt Receipt // Sequence and Time are those of the newest acknowledgement
+	token   string
+	heard   map[string]*heard // by id
+	nobody  bool
+	ignored int
+	lost    bool          // the stream, and it was not acknowledged again yet
+	changed chan struct{} // holds a token after a change
+}
+
+// A heard is what one replica said to one wait.
+type heard struct {
+	answer
+	answered time.Time // when it confirmed; or, for others, last
+	silent   bool      // it said nothing to this wait, but is known
+}
+
+func (h *heard) replica(id string, acknowledged time.Time) Replica {
+	r := Replica{ID: id, Name: h.name, State: h.state, MaxStaleness: h.staleness}
+	switch {
+	case h.silent:
+		r.Problem = "no answer"
+	case h.outcome == outcomeApplied:
+		r.Applied, r.AppliedAt, r.Delay = true, h.at, max(h.answered.Sub(acknowledged), time.Nanosecond)
+	case h.outcome == outcomeIgnored:
+		r.Problem = "seen, but not understood or not trusted"
+	case h.outcome == outcomeOther:
+		r.Problem = "its log holds another message there"
+	case h.outcome == outcomePast:
+		r.Problem = "its log has passed the message without remembering it"
+	default:
+		r.Problem = "not applied yet"
+	}
+	return r
+}
+
+// enter begins a wait and returns where replicas are to answer.
+func (a *asker) enter(w *wait) (reply string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.inbox == "" {
+		inbox, err := a.b.newInbox()
+		if err != nil {
+			return "", err
+		}
+		answers := make(chan *nats.Msg, answerQueue)
+		sub, err := a.b.nc.ChanSubscribe(inbox+".*", answers)
+		if err != nil {
+			return "", streamError(err)
+		}
+		leave, err := a.b.enter()
+		if err != nil {
+			_ = sub.Unsubscribe()
+			return "", err
+		}
+		a.inbox, a.waits, a.roster = inbox, map[string]*wait{}, map[string]known{}
+		go func() {
+			defer leave()
+			a.listen(answers)
+			_ = sub.Unsubscribe() // fails only if it is over already
+		}()
+	}
+	w.token = rand.Text()
+	a.waits[w.token] = w
+	now := time.Now()
+	for id, k := range a.roster {
+		if now.Sub(k.seen) > rosterLife {
+			delete(a.roster, id)
+			continue
+		}
+		w.heard[id] = &heard{answer: k.answer, answered: k.seen, silent: true}
+	}
+	return a.inbox + "." + w.token, nil
+}
+
+// leave ends a wait.
+func (a *asker) leave(w *wait) WaitReceipt {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.waits, w.token)
+	return WaitReceipt{Receipt: w.receipt, EffectiveBy: w.effective(), Replicas: w.list(), Ignored: w.ignored}
+}
+
+func (w *wait) effective() time.Time {
+	largest := w.cfg.MaxStaleness
+	for _, h := range w.heard {
+		largest = max(largest, h.staleness)
+	}
+	return w.receipt.Time.Add(largest)
+}
+
+func (a *asker) progress(w *wait, now time.Time) progress {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := progress{nobody: w.nobody}
+	for _, h := range w.heard {
+		if !h.silent && h.outcome == outcomeApplied {
+			p.applied++
+			continue
+		}
+		p.missing++
+		if len(p.names) < 5 {
+			p.names = append(p.names, h.name)
+		}
+	}
+	if w.lost {
+		p.applied = 0 // those who have it may be the only ones
+	}
+	return p
+}
+
+// ask sends the question to whoever listens.
+func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
+	l := &a.b.publisher.ledger
+	l.mu.Lock()
+	lost := rec.era != l.current()
+	q := question{sequence: rec.seq, digest: recordDigest(rec.subject, rec.payload), wait: 2 * maxAskPause}
+	l.mu.Unlock()
+	a.mu.Lock()
+	w.lost = lost
+	if !lost && q.sequence != w.receipt.Sequence {
+		// The stream had lost it, and it was published again.
+		w.receipt.Sequence, w.receipt.Time = q.sequence, now
+	}
+	a.mu.Unlock()
+	if lost {
+		return
+	}
+	msg := &nats.Msg{Subject: AppliedSubject, Reply: reply, Data: encodeQuestion(q)}
+	if err := a.b.nc.PublishMsg(msg); err != nil {
+		a.b.log.Debug("bus: question not sent", "error", err)
+	}
+}
+
+// listen takes answers until the Bus is closed.
+func (a *asker) listen(answers <-chan *nats.Msg) {
+	for {
+		select {
+		case m := <-answers:
+			a.take(m, time.Now())
+		case <-a.b.ctx.Done():
+			return
+		}
+	}
+}
+
+// take believes an answer as far as it can be: it is what somebody says who may.
+func (a *asker) take(m *nats.Msg, now time.Time) {
+	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.waits[token]
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		if w != nil {
+			w.nobody = true
+			w.wake()
+		}
+		return
+	}
+	ans, ok := decodeAnswer(m.Data)
+	if !ok {
+		return
+	}
+	if ans.outcome == outcomeGone {
+		delete(a.roster, ans.id)
+		for _, w := range a.waits {
+			if h := w.heard[ans.id]; h != nil && (h.silent || h.outcome != outcomeApplied) {
+				delete(w.heard, ans.id)
+				w.wake()
+			}
+		}
+		return
+	}
+	if w == nil {
+		return // too late
+	}
+	if _, is := a.roster[ans.id]; is || len(a.roster) < maxReplicas {
+		a.roster[ans.id] = known{ans, now}
+	}
+	h := w.heard[ans.id]
+	switch {
+	case h == nil && len(w.heard) >= maxReplicas:
+		w.ignored++
+		return
+	case h == nil:
+		h = new(heard)
+		w.heard[ans.id] = h
+	case !h.silent && h.outcome == outcomeApplied:
+		return // it knows it, and replicas do not forget
+	}
+	*h = heard{answer: ans, answered: now}
+	w.wake()
+}
+
+func (w *wait) wake() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,512 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A waited is a publisher and some replicas that announce themselves.
+type waited struct {
+	br        *broker
+	pub       *bus.Bus
+	lists     []*revoke.List
+	followers []*bus.Follower
+}
+
+func newWaited(t *testing.T, replicas int) *waited {
+	t.Helper()
+	w := &waited{br: newBroker(t, nil)}
+	conn := dial(t, w.br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	w.pub = open(t, conn, bus.Config{})
+	for i := range replicas {
+		w.add(t, w.br.url(), fmt.Sprint("replica-", i))
+	}
+	waitFresh(t, w.followers...)
+	return w
+}
+
+func (w *waited) add(t *testing.T, url, name string) (*bus.Follower, *revoke.List) {
+	t.Helper()
+	cfg := quick
+	cfg.MaxStaleness = 2 * time.Second
+	l := newList(t, cfg)
+	f := follow(t, open(t, dial(t, url), bus.Config{Name: name}), l)
+	w.lists, w.followers = append(w.lists, l), append(w.followers, f)
+	return f, l
+}
+
+// revoke is a RevokeAndWait of a session.
+func (w *waited) revoke(ctx context.Context, sid string, cfg bus.WaitConfig) (bus.WaitReceipt, error) {
+	return w.pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Session, Value: sid}, cfg)
+}
+
+func (w *waited) mustConfirm(t *testing.T, sid string, n int, cfg bus.WaitConfig) bus.WaitReceipt {
+	t.Helper()
+	r, err := w.revoke(within(t), sid, cfg)
+	if err != nil {
+		t.Fatalf("%v; %+v", err, r.Replicas)
+	}
+	if got := applied(r); len(got) != n {
+		t.Fatalf("confirmed by %d replicas, want %d: %+v", len(got), n, r.Replicas)
+	}
+	return r
+}
+
+func applied(r bus.WaitReceipt) map[string]bus.Replica {
+	m := map[string]bus.Replica{}
+	for _, rep := range r.Replicas {
+		if rep.Applied {
+			m[rep.Name] = rep
+		}
+	}
+	return m
+}
+
+func replica(t *testing.T, r bus.WaitReceipt, name string) bus.Replica {
+	t.Helper()
+	for _, rep := range r.Replicas {
+		if rep.Name == name {
+			return rep
+		}
+	}
+	t.Fatalf("the receipt does not name %s: %+v", name, r.Replicas)
+	return bus.Replica{}
+}
+
+func mustBeUnconfirmed(t *testing.T, r bus.WaitReceipt, err, cause error) {
+	t.Helper()
+	if !errors.Is(err, bus.ErrUnconfirmed) || cause != nil && !errors.Is(err, cause) || errors.Is(err, bus.ErrNotAcknowledged) {
+		t.Fatalf("got %v, want ErrUnconfirmed and %v", err, cause)
+	}
+	if r.Sequence == 0 || r.ID == "" || r.Event.Value == "" || !r.EffectiveBy.After(r.Time) {
+		t.Fatalf("the receipt of an acknowledged event is not filled in: %+v", r)
+	}
+}
+
+// When it returns nil, every announced replica refuses, and the receipt names each.
+func TestRevokeAndWait(t *testing.T) {
+	w := newWaited(t, 12)
+	quiet := follow(t, open(t, dial(t, w.br.url()), bus.Config{Name: "quiet", NoAnnouncements: true}), newList(t, quick))
+	waitFresh(t, quiet)
+	for i := range 10 {
+		id := session(fmt.Sprint("s", i))
+		r := w.mustConfirm(t, id.Session, len(w.lists), bus.WaitConfig{})
+		for _, l := range w.lists {
+			mustRefuse(t, l, id)
+		}
+		if got := r.EffectiveBy.Sub(r.Time); got != 15*time.Second {
+			t.Errorf("effective %s after the acknowledgement, want the default of 15 s", got)
+		}
+		last := time.Duration(0)
+		for _, rep := range r.Replicas {
+			if rep.Delay < last || rep.Delay <= 0 || rep.AppliedAt.IsZero() || rep.MaxStaleness != 2*time.Second || rep.State != revoke.Fresh || rep.Problem != "" || rep.ID == "" {
+				t.Errorf("replica %+v", rep)
+			}
+			last = rep.Delay
+		}
+	}
+	if a := quiet.Announcement(); a != (bus.Announcement{}) {
+		t.Errorf("answers though it was told not to: %+v", a)
+	}
+	if a := w.followers[0].Announcement(); !a.Listening || a.Answered == 0 || a.Err != nil {
+		t.Errorf("announcement %+v", a)
+	}
+
+	// A larger MaxStaleness counts, whether it is announced or given.
+	cfg := quick
+	cfg.MaxStaleness = time.Minute
+	waitFresh(t, follow(t, open(t, dial(t, w.br.url()), bus.Config{Name: "slow"}), newList(t, cfg)))
+	if r := w.mustConfirm(t, "larger", 13, bus.WaitConfig{}); r.EffectiveBy.Sub(r.Time) != time.Minute {
+		t.Errorf("effective after %s, want the announced minute", r.EffectiveBy.Sub(r.Time))
+	}
+	if r := w.mustConfirm(t, "given", 13, bus.WaitConfig{MaxStaleness: time.Hour}); r.EffectiveBy.Sub(r.Time) != time.Hour {
+		t.Errorf("effective after %s, want the given hour", r.EffectiveBy.Sub(r.Time))
+	}
+}
+
+// Many waits at once, each of which means what it says.
+func TestRevokeAndWaitTogether(t *testing.T) {
+	w := newWaited(t, 4)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			id := session(fmt.Sprint("t", i))
+			r, err := w.revoke(within(t), id.Session, bus.WaitConfig{})
+			if err != nil || len(applied(r)) != 4 {
+				t.Errorf("%v; %+v", err, r.Replicas)
+				return
+			}
+			for _, l := range w.lists {
+				mustRefuse(t, l, id)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Who is cut off does not confirm, is named, and refuses or is stale by EffectiveBy.
+// Invariant 1.
+func TestRevokeAndWaitPartitioned(t *testing.T) {
+	w := newWaited(t, 3)
+	p := newProxy(t, w.br.url())
+	far, list := w.add(t, p.url(), "far")
+	waitFresh(t, far)
+	w.mustConfirm(t, "before", 4, bus.WaitConfig{}) // all are known from here on
+
+	p.hang()
+	id := session("cut")
+	mustPass(t, list, id)
+	r, err := w.revoke(within(t), id.Session, bus.WaitConfig{MaxStaleness: 2 * time.Second})
+	mustBeUnconfirmed(t, r, err, nil)
+	if !strings.Contains(err.Error(), "far") {
+		t.Errorf("the error does not name who is missing: %v", err)
+	}
+	if rep := replica(t, r, "far"); rep.Applied || rep.Problem != "no answer" || rep.Delay != 0 || !rep.AppliedAt.IsZero() {
+		t.Errorf("who is cut off: %+v", rep)
+	}
+	if len(applied(r)) != 3 || r.Replicas[3].Name != "far" {
+		t.Errorf("replicas %+v", r.Replicas)
+	}
+	eventually(t, "EffectiveBy", func() bool { return time.Now().After(r.EffectiveBy) })
+	if err := check(list, id); err == nil {
+		t.Error("after EffectiveBy a replica that is cut off accepts what was revoked")
+	}
+
+	// As many as are needed are enough.
+	w.mustConfirm(t, "enough", 3, bus.WaitConfig{Replicas: 3})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	r, err = w.revoke(ctx, "more", bus.WaitConfig{Replicas: 4})
+	mustBeUnconfirmed(t, r, err, context.DeadlineExceeded)
+
+	// It heals.
+	p.resume()
+	p.cut()
+	waitFresh(t, far)
+	w.mustConfirm(t, "healed", 4, bus.WaitConfig{})
+	mustRefuse(t, list, id)
+}
+
+// Who can answer and not read the log says so; and confirms when it can again, asked by
+// the same wait.
+func TestRevokeAndWaitBlind(t *testing.T) {
+	w := newWaited(t, 2)
+	p := newProxy(t, w.br.url())
+	far, list := w.add(t, p.url(), "blind")
+	waitFresh(t, far)
+	w.mustConfirm(t, "before", 3, bus.WaitConfig{})
+	p.lose(func(subject string) bool { return subject != bus.AppliedSubject })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	r, err := w.revoke(ctx, "unseen", bus.WaitConfig{})
+	mustBeUnconfirmed(t, r, err, context.DeadlineExceeded)
+	if rep := replica(t, r, "blind"); rep.Applied || rep.Problem != "not applied yet" {
+		t.Errorf("who cannot read: %+v", rep)
+	}
+	type result struct {
+		r   bus.WaitReceipt
+		err error
+	}
+	done := make(chan result, 1)
+	ctx = within(t)
+	answered := far.Announcement().Answered
+	go func() {
+		r, err := w.revoke(ctx, "late", bus.WaitConfig{})
+		done <- result{r, err}
+	}()
+	eventually(t, "it is asked", func() bool { return far.Announcement().Answered > answered })
+	select {
+	case res := <-done:
+		t.Fatalf("did not wait: %v %+v", res.err, res.r)
+	default:
+	}
+	p.lose(nil)
+	if res := <-done; res.err != nil || len(applied(res.r)) != 3 {
+		t.Errorf("%v; %+v", res.err, res.r.Replicas)
+	}
+	mustRefuse(t, list, session("late"))
+}
+
+// A sequence confirms nothing: the log may be another. Nor does it take the publisher's
+// noticing. Once it has noticed, and published again, the same wait ends well.
+func TestRevokeAndWaitRecreated(t *testing.T) {
+	w := newWaited(t, 0)
+	p := newProxy(t, w.br.url())
+	far, list := w.add(t, p.url(), "other-log")
+	waitFresh(t, far)
+	w.mustConfirm(t, "before", 1, bus.WaitConfig{})
+	p.hang()
+	ctx := within(t)
+	type result struct {
+		r   bus.WaitReceipt
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r, err := w.revoke(ctx, "lost", bus.WaitConfig{})
+		done <- result{r, err}
+	}()
+	last := lastSequence(t, w.br.url())
+	eventually(t, "it is stored", func() bool { return w.pub.Stats().Acknowledged == 2 })
+	_, js := plain(t, w.br.url())
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	createStream(t, dial(t, w.br.url()), bus.StreamConfig{})
+	for i := range last + 20 { // past the place where it was
+		revokeSession(t, w.br.url(), fmt.Sprint("other-", i))
+	}
+	p.resume()
+	p.cut()
+	waitFresh(t, far)
+	barrier(t, far)
+	answered := far.Announcement().Answered
+	eventually(t, "it is asked on the other log", func() bool { return far.Announcement().Answered > answered+1 })
+	select {
+	case res := <-done:
+		t.Fatalf("confirmed by sequence: %v %+v", res.err, res.r)
+	default:
+	}
+	mustPass(t, list, session("lost"))
+	// The next acknowledgement shows the loss.
+	for i := 0; w.pub.Stats().Losses == 0; i++ {
+		if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+			t.Fatal(err)
+		}
+		createStream(t, dial(t, w.br.url()), bus.StreamConfig{})
+		publish(t, w.pub, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("shows-", i)})
+	}
+	res := <-done
+	if res.err != nil || len(applied(res.r)) != 1 {
+		t.Fatalf("%v; %+v", res.err, res.r.Replicas)
+	}
+	mustRefuse(t, list, session("lost"))
+}
+
+// Nobody there, the caller gone, nothing stored: three different answers.
+func TestRevokeAndWaitFailures(t *testing.T) {
+	w := newWaited(t, 0)
+	l := newList(t, quick)
+	waitFresh(t, follow(t, open(t, dial(t, w.br.url()), bus.Config{NoAnnouncements: true}), l))
+	r, err := w.revoke(within(t), "nobody", bus.WaitConfig{})
+	mustBeUnconfirmed(t, r, err, nil)
+	if len(r.Replicas) != 0 || !strings.Contains(err.Error(), "no replica announces itself") {
+		t.Errorf("%v; %+v", err, r.Replicas)
+	}
+	eventually(t, "revoked all the same", func() bool { return refused(l, session("nobody")) })
+
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r, err = w.revoke(ctx, "gone", bus.WaitConfig{Replicas: 1})
+	}()
+	eventually(t, "it is acknowledged", func() bool { return w.pub.Stats().Acknowledged == 2 })
+	cancel()
+	<-done
+	// The call may have been about to return from publishing.
+	mustBeUnconfirmed(t, r, err, context.Canceled)
+
+	for _, cfg := range []bus.WaitConfig{{Replicas: -1}, {Replicas: 10_001}, {RollCall: -1}, {RollCall: time.Hour}, {MaxStaleness: -1}} {
+		if r, err := w.revoke(within(t), "refused", cfg); err == nil || r.Sequence != 0 || errors.Is(err, bus.ErrUnconfirmed) {
+			t.Errorf("%+v: %v %+v", cfg, err, r)
+		}
+	}
+	if r, err := w.pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Issuer: issuer + "/", Value: "x"}, bus.WaitConfig{}); !errors.Is(err, revoke.ErrInvalidEvent) || r.Sequence != 0 {
+		t.Errorf("an issuer that is not ours: %v %+v", err, r)
+	}
+	_, js := plain(t, w.br.url())
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel2 := context.WithTimeout(t.Context(), time.Second)
+	defer cancel2()
+	if r, err := w.revoke(short, "not stored", bus.WaitConfig{}); err == nil || errors.Is(err, bus.ErrUnconfirmed) || r.Sequence != 0 {
+		t.Errorf("not stored: %v %+v", err, r)
+	}
+	w.pub.Close()
+	if _, err := w.revoke(within(t), "closed", bus.WaitConfig{}); !errors.Is(err, bus.ErrClosed) || errors.Is(err, bus.ErrUnconfirmed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+// A connection whose inboxes look like no inbox is told so, after the event is stored.
+func TestRevokeAndWaitForeignInbox(t *testing.T) {
+	w := newWaited(t, 1)
+	b := open(t, dial(t, w.br.url(), nats.CustomInboxPrefix("replies")), bus.Config{})
+	r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "x"}, bus.WaitConfig{})
+	mustBeUnconfirmed(t, r, err, nil)
+	if !strings.Contains(err.Error(), "_INBOX") {
+		t.Error(err)
+	}
+	barrier(t, w.followers[0])
+	mustRefuse(t, w.lists[0], session("x"))
+	own := open(t, dial(t, w.br.url(), nats.CustomInboxPrefix("_INBOX_auth")), bus.Config{})
+	if r, err := own.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "y"}, bus.WaitConfig{}); err != nil || len(applied(r)) != 1 {
+		t.Errorf("a prefix of its own: %v %+v", err, r)
+	}
+}
+
+// A replica that is closed is not waited for any more; one that died is, for a while.
+func TestRevokeAndWaitFarewell(t *testing.T) {
+	w := newWaited(t, 3)
+	w.mustConfirm(t, "a", 3, bus.WaitConfig{})
+	w.followers[0].Close()
+	w.mustConfirm(t, "b", 2, bus.WaitConfig{})
+	// A new one is found by itself.
+	f, _ := w.add(t, w.br.url(), "new")
+	waitFresh(t, f)
+	w.mustConfirm(t, "c", 3, bus.WaitConfig{})
+}
+
+// Answers are information: a lie about one's own state is believed, yet it neither
+// speaks for another nor brings EffectiveBy forward, and no name reaches a screen that
+// hides something.
+func TestRevokeAndWaitLiar(t *testing.T) {
+	w := newWaited(t, 2)
+	nc, _ := plain(t, w.br.url())
+	if _, err := nc.Subscribe(bus.AppliedSubject, func(m *nats.Msg) {
+		for _, s := range []string{
+			`{"v":1,"id":"LIAR","name":"liar\u001b[2J\u202e","outcome":"applied","at":1767225600000,"state":"fresh","staleness":0}`,
+			`{"v":1,"id":"LONG","name":"` + strings.Repeat("ü", 500) + `","outcome":"applied","at":1767225600000,"state":"fresh","staleness":1}`,
+			`{"v":1,"id":"a.b","name":"id","outcome":"applied","at":1767225600000,"state":"fresh","staleness":0}`,
+			`{"v":1,"id":"WRONG","name":"outcome","outcome":"done","at":1767225600000,"state":"fresh","staleness":0}`,
+			`{"v":2,"id":"NEWER","name":"version","outcome":"applied","at":1767225600000,"state":"fresh","staleness":0}`,
+			`{"v":1,"id":"NEVER","name":"no time","outcome":"applied","state":"fresh","staleness":0}`,
+			`{"v":1,"id":"HUGE","name":"staleness","outcome":"applied","at":1767225600000,"state":"fresh","staleness":9223372036854775807}`,
+			`not JSON`, ``,
+		} {
+			_ = m.Respond([]byte(s))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r := w.mustConfirm(t, "lie", 4, bus.WaitConfig{})
+	for _, rep := range r.Replicas {
+		if len(rep.Name) > 128 || strings.ContainsFunc(rep.Name, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			t.Errorf("name %q", rep.Name)
+		}
+	}
+	if r.EffectiveBy.Sub(r.Time) != 15*time.Second {
+		t.Errorf("effective after %s", r.EffectiveBy.Sub(r.Time))
+	}
+}
+
+// A flood of answers costs bounded memory, and revokes nothing less.
+func TestRevokeAndWaitAnswerFlood(t *testing.T) {
+	w := newWaited(t, 1)
+	nc, _ := plain(t, w.br.url())
+	if _, err := nc.Subscribe(bus.AppliedSubject, func(m *nats.Msg) {
+		for i := range 12_000 {
+			_ = m.Respond(fmt.Appendf(nil, `{"v":1,"id":"F%d","name":"flood","outcome":"waiting","state":"fresh","staleness":0}`, i))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.revoke(within(t), "flooded", bus.WaitConfig{MaxStaleness: 4 * time.Second})
+	mustBeUnconfirmed(t, r, err, nil)
+	if len(r.Replicas) > 10_000 || len(r.Replicas) < 1000 || len(err.Error()) > 1000 {
+		t.Errorf("%d replicas, %d ignored, error of %d bytes", len(r.Replicas), r.Ignored, len(err.Error()))
+	}
+	barrier(t, w.followers[0])
+	mustRefuse(t, w.lists[0], session("flooded"))
+}
+
+// A flood of questions is dropped, delays nothing, and is over when it is over.
+func TestRevokeAndWaitQuestionFlood(t *testing.T) {
+	w := newWaited(t, 1)
+	nc, _ := plain(t, w.br.url())
+	f := w.followers[0]
+	for i := range 3000 {
+		q := fmt.Appendf(nil, `{"v":1,"seq":%d,"digest":"%064x","wait":30000}`, 1_000_000+i, i)
+		if err := nc.PublishRequest(bus.AppliedSubject, "_INBOX.victim.x", q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "some are dropped", func() bool { return f.Announcement().Dropped > 0 })
+	barrier(t, f)
+	w.mustConfirm(t, "after", 1, bus.WaitConfig{})
+}
+
+// Replicas never answer into the stream, whoever asks them to, with whatever rights
+// they have themselves. The micro service framework does, which is why it is not used.
+func TestAnswersStayOutOfTheStream(t *testing.T) {
+	w := newWaited(t, 1)
+	nc, js := plain(t, w.br.url())
+	subject := bus.Subject(issuer, revoke.Session)
+	f := w.followers[0]
+	for _, reply := range []string{subject, bus.HeartbeatSubject, "$JS.API.STREAM.DELETE." + bus.DefaultStream, "_INBOX"} {
+		if err := nc.PublishRequest(bus.AppliedSubject, reply, fmt.Appendf(nil, `{"v":1,"seq":1,"digest":"%064x","wait":1000}`, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all are refused", func() bool { return f.Announcement().Dropped == 4 })
+	if a := f.Announcement(); a.Answered != 0 {
+		t.Errorf("%+v", a)
+	}
+	if n := stored(t, js, subject); n != 0 {
+		t.Errorf("%d answers in the stream", n)
+	}
+	barrier(t, f)
+	if s := w.lists[0].Stats(revoke.Now()); len(s.Faults) != 0 {
+		t.Errorf("faults %v", s.Faults)
+	}
+
+	svc, err := micro.AddService(nc, micro.Config{Name: "replica", Version: "1.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer svc.Stop()
+	asker, _ := plain(t, w.br.url())
+	if err := asker.PublishRequest("$SRV.PING", subject, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the framework's answer is in the stream (if it is not, reconsider it)", func() bool { return stored(t, js, subject) == 1 })
+	eventually(t, "it counts as a fault", func() bool { return w.lists[0].Stats(revoke.Now()).Faults[revoke.FaultMalformed] == 1 })
+}
+
+// Without the rights to announce themselves verifiers follow as before, and say so.
+func TestAnnouncingNotPermitted(t *testing.T) {
+	br := newBroker(t, guarded)
+	admin := dial(t, br.url(), as("admin")...)
+	createStream(t, admin, bus.StreamConfig{})
+	pub := open(t, admin, bus.Config{})
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{Name: "mute"}), l)
+	waitFresh(t, f)
+	eventually(t, "it is known", func() bool {
+		a := f.Announcement()
+		return a.Err != nil && !a.Listening && errors.Is(a.Err, nats.ErrPermissionViolation)
+	})
+	heard := newList(t, quick)
+	waitFresh(t, follow(t, open(t, admin, bus.Config{Name: "heard"}), heard))
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "x"}, bus.WaitConfig{})
+	if err != nil || len(r.Replicas) != 1 || r.Replicas[0].Name != "heard" {
+		t.Errorf("%v; %+v", err, r.Replicas)
+	}
+	mustRefuse(t, heard, session("x"))
+	barrier(t, f)
+	mustRefuse(t, l, session("x"))
+	if s := f.Status(); s.State != revoke.Fresh || s.Err != nil || s.Subscriptions != 1 {
+		t.Errorf("status %+v", s)
+	}
+}
