@@ -178,7 +178,7 @@ func (b *Bus) await(ctx context.Context, w *wait, rec *record) error {
 // A progress is how far a wait has come.
 type progress struct {
 	applied, missing int
-	nobody           bool // the server says that nobody listens
+	nobody           bool     // the server says that nobody listens
 	names            []string // some of the missing
 }
 

@@ -1,0 +1,245 @@
+// Command join has many followers join a stream at once, beside as many bare consumers
+// that only count its messages, in rounds that alternate (budget B7 of the design):
+//
+//	go run ./benchmarks/join -followers 64 -live 100000
+//
+// Server, followers and consumers share this process and its cores, so absolute times
+// say little; the ratio says what a follower costs beyond reading the log. Memory is
+// that of the heap after a garbage collection, all followers alive.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+func main() {
+	followers := flag.Int("followers", 64, "how many join at once")
+	live := flag.Int("live", 100_000, "live revocations in the stream")
+	rounds := flag.Int("rounds", 3, "rounds of each kind")
+	flag.Parse()
+	if err := run(*followers, *live, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "join:", err)
+		os.Exit(1)
+	}
+}
+
+func run(followers, live, rounds int) error {
+	if followers < 1 || live < 1 || rounds < 1 {
+		return errors.New("flags must be positive")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "join")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	srv, err := embedded.Start(ctx, embedded.Config{Dir: dir, Listen: "127.0.0.1:0", MaxBytes: max(256<<20, int64(live)*1024)})
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	size, err := fill(ctx, srv.URL(), live)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d live revocations, %d bytes each in the stream, %d joining, %d cores\n", live, size/uint64(live), followers, runtime.GOMAXPROCS(0))
+
+	var bare, ours []time.Duration
+	for i := range rounds {
+		d, err := joinBare(ctx, srv.URL(), followers, live)
+		if err != nil {
+			return err
+		}
+		bare = append(bare, d)
+		o, err := join(ctx, srv.URL(), followers)
+		if err != nil {
+			return err
+		}
+		ours = append(ours, o.took)
+		fmt.Printf("round %d: bare %s, followers %s (first %s); heartbeats sent %d, consumers %d during, %d after; %.1f KiB a follower with its list\n",
+			i+1, d.Round(time.Millisecond), o.took.Round(time.Millisecond), o.first.Round(time.Millisecond), o.beats, o.during, o.after, float64(o.heap)/1024/float64(followers))
+	}
+	slices.Sort(bare)
+	slices.Sort(ours)
+	b, o := bare[len(bare)/2], ours[len(ours)/2]
+	fmt.Printf("median: bare %s, followers %s, ratio %.2f (budget 1.5); spread bare %.2f, followers %.2f\n", b.Round(time.Millisecond), o.Round(time.Millisecond),
+		o.Seconds()/b.Seconds(), bare[len(bare)-1].Seconds()/bare[0].Seconds(), ours[len(ours)-1].Seconds()/ours[0].Seconds())
+	return nil
+}
+
+// fill publishes the revocations and returns the stream's size.
+func fill(ctx context.Context, url string, live int) (uint64, error) {
+	conn, err := bus.Dial(ctx, url, bus.DialConfig{})
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	b, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com"})
+	if err != nil {
+		return 0, err
+	}
+	defer b.Close()
+	for done := 0; done < live; {
+		events := make([]revoke.Event, min(10_000, live-done))
+		for i := range events {
+			events[i] = revoke.Event{Kind: revoke.Session, Value: fmt.Sprintf("%032x", done+i), Reason: "logout"}
+		}
+		if _, err := b.PublishAll(ctx, events); err != nil {
+			return 0, err
+		}
+		done += len(events)
+	}
+	st, err := state(ctx, url)
+	return st.Bytes, err
+}
+
+func state(ctx context.Context, url string) (jetstream.StreamState, error) {
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	s, err := js.Stream(ctx, bus.DefaultStream)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	return s.CachedInfo().State, nil
+}
+
+// joinBare has n consumers, each on its own connection, count the messages.
+func joinBare(ctx context.Context, url string, n, live int) (time.Duration, error) {
+	streams := make([]jetstream.JetStream, n)
+	for i := range streams {
+		nc, err := nats.Connect(url)
+		if err != nil {
+			return 0, err
+		}
+		defer nc.Close()
+		if streams[i], err = jetstream.New(nc); err != nil {
+			return 0, err
+		}
+	}
+	errs := make([]error, n)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i, js := range streams {
+		wg.Go(func() { errs[i] = count(ctx, js, live) })
+	}
+	wg.Wait()
+	return time.Since(began), errors.Join(errs...)
+}
+
+func count(ctx context.Context, js jetstream.JetStream, live int) error {
+	c, err := js.OrderedConsumer(ctx, bus.DefaultStream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	var once sync.Once
+	got := 0
+	cc, err := c.Consume(func(m jetstream.Msg) {
+		if got++; got >= live {
+			once.Do(func() { close(done) })
+		}
+	}, jetstream.PullMaxMessages(5000))
+	if err != nil {
+		return err
+	}
+	defer cc.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+type joined struct {
+	took, first   time.Duration
+	beats         uint64
+	during, after int
+	heap          uint64
+}
+
+// join has n followers, each on its own connection, become fresh.
+func join(ctx context.Context, url string, n int) (joined, error) {
+	var j joined
+	buses := make([]*bus.Bus, n)
+	before := heap()
+	for i := range buses {
+		conn, err := bus.Dial(ctx, url, bus.DialConfig{})
+		if err != nil {
+			return j, err
+		}
+		defer conn.Close()
+		if buses[i], err = bus.Open(ctx, conn, bus.Config{}); err != nil {
+			return j, err
+		}
+		defer buses[i].Close()
+	}
+	followers := make([]*bus.Follower, n)
+	errs := make([]error, n)
+	took := make([]time.Duration, n)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i, b := range buses {
+		wg.Go(func() {
+			list, err := revoke.NewList(revoke.Config{})
+			if err == nil {
+				followers[i], err = b.Follow(ctx, list)
+			}
+			if err == nil {
+				err = followers[i].WaitFresh(ctx)
+			}
+			took[i], errs[i] = time.Since(began), err
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return j, err
+	}
+	j.first, j.took = slices.Min(took), slices.Max(took)
+	j.heap = heap() - min(before, heap())
+	st, err := state(ctx, url)
+	if err != nil {
+		return j, err
+	}
+	j.during = st.Consumers
+	for _, f := range followers {
+		j.beats += f.Status().Sent
+		f.Close()
+	}
+	for _, b := range buses {
+		b.Close()
+	}
+	st, err = state(ctx, url)
+	j.after = st.Consumers
+	return j, err
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

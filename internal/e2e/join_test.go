@@ -1,0 +1,89 @@
+package e2e_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Many services starting at once, by default settings: all become fresh and know every
+// revocation, the server holds one consumer each and forgets them, and the jitter of
+// their heartbeats keeps them from beating all together ever after.
+func TestManyJoinAtOnce(t *testing.T) {
+	const many, live = 64, 500
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	pub := open(t, conn, bus.Config{})
+	events := make([]revoke.Event, live)
+	for i := range events {
+		events[i] = revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("s", i)}
+	}
+	if _, err := pub.PublishAll(within(t), events); err != nil {
+		t.Fatal(err)
+	}
+	_, js := plain(t, br.url())
+
+	lists := make([]*revoke.List, many)
+	followers := make([]*bus.Follower, many)
+	buses := make([]*bus.Bus, many)
+	for i := range lists {
+		lists[i] = newList(t, revoke.Config{})
+		buses[i] = open(t, dial(t, br.url()), bus.Config{})
+	}
+	var wg sync.WaitGroup
+	for i, b := range buses {
+		wg.Go(func() {
+			f, err := b.Follow(within(t), lists[i])
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			followers[i] = f
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	t.Cleanup(func() {
+		for _, f := range followers {
+			f.Close()
+		}
+	})
+	waitFresh(t, followers...)
+	var sent, begun uint64
+	for i, l := range lists {
+		for _, n := range []int{0, live / 2, live - 1} {
+			mustRefuse(t, l, session(fmt.Sprint("s", n)))
+		}
+		mustPass(t, l, session("another"))
+		s := followers[i].Status()
+		sent += s.Sent
+		begun += s.Subscriptions
+	}
+	if n := consumers(t, js); n != many || begun != many {
+		t.Errorf("%d consumers on the server, %d subscriptions begun, want one each of %d", n, begun, many)
+	}
+
+	// Each beat once when it joined. From now on about one of them does in an interval
+	// or two; without jitter nearly all would.
+	began := time.Now()
+	eventually(t, "five intervals", func() bool { return time.Since(began) > 5*time.Second })
+	var after uint64
+	for _, f := range followers {
+		after += f.Status().Sent
+	}
+	if most := uint64(time.Since(began)/time.Second+1) * many / 4; after-sent > most {
+		t.Errorf("%d heartbeats of %d members in %s: they beat together", after-sent, many, time.Since(began))
+	}
+
+	for _, f := range followers {
+		f.Close()
+	}
+	eventually(t, "the server has forgotten the consumers", func() bool { return consumers(t, js) == 0 })
+}
