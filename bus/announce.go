@@ -35,7 +35,7 @@ const AppliedSubject = "hybridtoken.v1.applied"
 const (
 	// A replica remembers the records that it applied last: the question comes after
 	// the event has been acknowledged, often after it has been applied.
-	maxMarks = 8192
+	maxMarks = 4096
 
 	maxQuestions  = 256              // waiting for their message
 	maxAnswerWait = 30 * time.Second // for how long
@@ -100,13 +100,13 @@ type announcer struct {
 // A mark remembers one applied record.
 type mark struct {
 	sequence uint64
-	digest   [32]byte
-	at       int64 // unix nanoseconds; 0: seen and ignored
+	digest   [16]byte // the first half: 128 bits of a hash name a message
+	at       int64    // unix nanoseconds; 0: seen and ignored
 }
 
 func (m mark) outcome(digest [32]byte) string {
 	switch {
-	case m.digest != digest:
+	case m.digest != [16]byte(digest[:]):
 		return outcomeOther
 	case m.at == 0:
 		return outcomeIgnored
@@ -134,7 +134,7 @@ func (a *announcer) note(r revoke.Record, applied bool) {
 	if a.b.cfg.NoAnnouncements {
 		return
 	}
-	m := mark{sequence: r.Sequence, digest: r.Digest}
+	m := mark{sequence: r.Sequence, digest: [16]byte(r.Digest[:])}
 	if applied {
 		m.at = time.Now().UnixNano()
 	}

@@ -150,7 +150,7 @@ func joinBare(ctx context.Context, url string, n, live int) (time.Duration, erro
 }
 
 func count(ctx context.Context, js jetstream.JetStream, live int) error {
-	c, err := js.OrderedConsumer(ctx, bus.DefaultStream, jetstream.OrderedConsumerConfig{})
+	c, err := js.OrderedConsumer(ctx, bus.DefaultStream, jetstream.OrderedConsumerConfig{InactiveThreshold: time.Second})
 	if err != nil {
 		return err
 	}
@@ -181,6 +181,9 @@ type joined struct {
 	heap          uint64
 }
 
+// patience ends a round that does not come to an end.
+const patience = 2 * time.Minute
+
 // join has n followers, each on its own connection, become fresh.
 func join(ctx context.Context, url string, n int) (joined, error) {
 	var j joined
@@ -209,7 +212,12 @@ func join(ctx context.Context, url string, n int) (joined, error) {
 				followers[i], err = b.Follow(ctx, list)
 			}
 			if err == nil {
+				ctx, cancel := context.WithTimeout(ctx, patience)
 				err = followers[i].WaitFresh(ctx)
+				cancel()
+				if s := followers[i].Status(); err != nil {
+					err = fmt.Errorf("follower %d, subscription %d, at %d: %w (%w)", i, s.Subscriptions, s.Sequence, err, s.Err)
+				}
 			}
 			took[i], errs[i] = time.Since(began), err
 		})
