@@ -72,8 +72,8 @@ func run(followers, live, rounds int) error {
 			return err
 		}
 		ours = append(ours, o.took)
-		fmt.Printf("round %d: bare %s, followers %s (first %s); heartbeats sent %d, consumers %d during, %d after; %.1f KiB a follower with its list\n",
-			i+1, d.Round(time.Millisecond), o.took.Round(time.Millisecond), o.first.Round(time.Millisecond), o.beats, o.during, o.after, float64(o.heap)/1024/float64(followers))
+		fmt.Printf("round %d: bare %s, followers %s (first %s); heartbeats sent %d, then %.1f a second of %d bytes; consumers %d during, %d after; %.1f KiB a follower with its list\n",
+			i+1, d.Round(time.Millisecond), o.took.Round(time.Millisecond), o.first.Round(time.Millisecond), o.beats, o.rate, o.size, o.during, o.after, float64(o.heap)/1024/float64(followers))
 	}
 	slices.Sort(bare)
 	slices.Sort(ours)
@@ -177,9 +177,14 @@ func count(ctx context.Context, js jetstream.JetStream, live int) error {
 type joined struct {
 	took, first   time.Duration
 	beats         uint64
+	rate          float64 // heartbeats a second, once all are fresh
+	size          uint64  // of one in the stream
 	during, after int
 	heap          uint64
 }
+
+// watch is for how long the heartbeats are counted once all are fresh.
+const watch = 5 * time.Second
 
 // patience ends a round that does not come to an end.
 const patience = 2 * time.Minute
@@ -233,6 +238,14 @@ func join(ctx context.Context, url string, n int) (joined, error) {
 		return j, err
 	}
 	j.during = st.Consumers
+	time.Sleep(watch)
+	later, err := state(ctx, url)
+	if err != nil {
+		return j, err
+	}
+	if n := later.LastSeq - st.LastSeq; n > 0 {
+		j.rate, j.size = float64(n)/watch.Seconds(), (later.Bytes-min(later.Bytes, st.Bytes))/n
+	}
 	for _, f := range followers {
 		j.beats += f.Status().Sent
 		f.Close()
