@@ -24,6 +24,7 @@ func newTestFollower(t *testing.T) (*Follower, *subscription) {
 	}
 	b := &Bus{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
 	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed}, reconnects: func() uint64 { return 0 }}
+	f.announcer.init(b, l)
 	f.report.Store(&report{})
 	at := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
 	return f, &subscription{b: b, gen: at.Generation, consumer: "own", wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
