@@ -4,4 +4,8 @@
 //
 // Absolute times say little on a shared machine. Compare the lines of one run with
 // each other, and only if the spread over its rounds is smaller than the difference.
+//
+// The program in chaos measures nothing but what fails: it holds the guarantee of the
+// denylist against a real cluster whose servers and members are killed, frozen, cut
+// off and rolled back. ACCOUNT.md there is the account of a run of ten minutes.
 package benchmarks
