@@ -192,7 +192,7 @@ func TestMembersAllocateOnce(t *testing.T) {
 		if _, _, err := strictjson.Members(buf[:0], data); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 1 {
+	}); n > 1 && !raceEnabled { // under the race detector sync.Pool forgets
 		t.Errorf("%v allocations, want one, the copy", n)
 	}
 }
