@@ -2,6 +2,7 @@ package revoke
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,8 +70,9 @@ type Feed struct {
 	round    time.Duration // what an own heartbeat last took to come back
 	due      bool          // beat at once
 
-	mu   sync.Mutex
-	sent []sentBeat // guarded by mu: own heartbeats under way, oldest first
+	mu     sync.Mutex
+	sent   []sentBeat // guarded by mu: own heartbeats under way, oldest first
+	chance *rand.Rand // guarded by mu: seeded by the first own nonce; nil before
 
 	logged  [faults]Instant
 	foreign Instant // when an event of a foreign issuer was logged last
@@ -311,6 +313,9 @@ func (f *Feed) Sent(now Instant, nonce [16]byte) {
 		f.sent = slices.Delete(f.sent, 0, 1)
 	}
 	f.sent = append(f.sent, sentBeat{nonce, now})
+	if f.chance == nil {
+		f.chance = rand.New(rand.NewPCG(binary.LittleEndian.Uint64(nonce[:8]), binary.LittleEndian.Uint64(nonce[8:])))
+	}
 }
 
 // take returns when the own heartbeat with that nonce was sent, once.
@@ -391,7 +396,18 @@ func (f *Feed) enough(age time.Duration) bool {
 func (f *Feed) wait(now Instant) {
 	f.seen = now
 	d := max(f.list.cfg.HeartbeatInterval, f.congestion())
-	f.patience = d + rand.N(d)
+	f.patience = d + f.upTo(d)
+}
+
+// upTo draws from [0, d), from the own nonces alone: a Feed that is told the same
+// does the same, so that a history can be lived through again.
+func (f *Feed) upTo(d time.Duration) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.chance == nil { // its first heartbeat is due, and draws anew when it comes back
+		return d / 2
+	}
+	return time.Duration(f.chance.Int64N(int64(d)))
 }
 
 // congestion is what an own heartbeat last took to come back, within reason. Others'

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -18,6 +19,12 @@ type Config struct {
 	// time from time.Now: for use in a testing/synctest bubble, where it is
 	// time.Sleep. Nil means a time of the bus's own.
 	Sleep func(time.Duration)
+
+	// Seed decides what members leave to chance. With a Seed and without Sleep a bus
+	// that is told the same does the same, at the same times: a history that went wrong
+	// can be lived through again. Zero means another chance each time, and a time that
+	// starts now.
+	Seed uint64
 }
 
 // A Bus is a revocation bus in memory: one totally ordered log and the members that
@@ -25,6 +32,7 @@ type Config struct {
 type Bus struct {
 	cfg        Config
 	base       revoke.Instant // where the bus's own time starts
+	chance     *rand.Rand
 	passed     time.Duration
 	skew       time.Duration // of the log server's clock
 	log        []entry
@@ -60,7 +68,16 @@ func NewBus(cfg Config) *Bus {
 	if cfg.Horizons.SessionLifetime == 0 {
 		cfg.Horizons.SessionLifetime = def.SessionLifetime
 	}
-	return &Bus{cfg: cfg, base: revoke.Now()}
+	b := &Bus{cfg: cfg, base: revoke.Now()}
+	if cfg.Seed == 0 {
+		b.chance = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+		return b
+	}
+	b.chance = rand.New(rand.NewPCG(cfg.Seed, 0))
+	if cfg.Sleep == nil {
+		b.base = revoke.Instant{Wall: 1_800_000_000_123_456_789, Mono: int64(time.Hour)}
+	}
+	return b
 }
 
 // elapsed is the true time since the bus was made.

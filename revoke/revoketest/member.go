@@ -2,10 +2,8 @@ package revoketest
 
 import (
 	"cmp"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -33,7 +31,7 @@ type Member struct {
 	horizon   uint64 // the last sequence that server has
 	frozen    []entry
 	delay     time.Duration // each way
-	rng       *mathrand.Rand
+	rng       *rand.Rand
 	drop, dup int // deliveries to drop, to duplicate
 	reorder   int
 
@@ -56,10 +54,7 @@ type delivery struct {
 
 // Join adds a member with a List of that configuration, following the log.
 func (b *Bus) Join(cfg revoke.Config) (*Member, error) {
-	var seed [16]byte
-	rand.Read(seed[:])
-	m := &Member{bus: b, cfg: cfg, learned: map[int]bool{},
-		rng: mathrand.New(mathrand.NewPCG(binary.LittleEndian.Uint64(seed[:]), uint64(len(b.members))))}
+	m := &Member{bus: b, cfg: cfg, learned: map[int]bool{}, rng: rand.New(rand.NewPCG(b.chance.Uint64(), b.chance.Uint64()))}
 	if err := m.start(); err != nil {
 		return nil, err
 	}

@@ -1,12 +1,17 @@
 package revoketest_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +35,9 @@ type model struct {
 	suspends bool
 	start    time.Time
 	trace    []string
+	did      map[string]int // how often what was done and answered
+	answers  bytes.Buffer
+	seed     uint64
 	prepared map[preparedFor]*revoke.Prepared
 	wrong    error
 }
@@ -53,11 +61,14 @@ func (m *model) checkPrepared(r *revoketest.Member, id revoke.Identity, want err
 }
 
 func (m *model) note(format string, args ...any) {
+	what, _, _ := strings.Cut(format, " %")
+	m.did[what]++
 	m.trace = append(m.trace, m.bus.Now().Sub(m.start).String()+" "+fmt.Sprintf(format, args...))
 }
 
 func newModel(seed uint64) (*model, error) {
-	m := &model{rng: rand.New(rand.NewPCG(seed, 11)), bus: revoketest.NewBus(revoketest.Config{}), prepared: map[preparedFor]*revoke.Prepared{}}
+	m := &model{seed: seed, bus: revoketest.NewBus(revoketest.Config{Seed: seed + 1}), prepared: map[preparedFor]*revoke.Prepared{}, did: map[string]int{}}
+	m.draw(-1)
 	m.start = m.bus.Now()
 	m.brokerWrong, m.suspends = m.rng.IntN(2) == 0, m.rng.IntN(2) == 0
 	for range 2 + m.rng.IntN(3) {
@@ -70,6 +81,10 @@ func newModel(seed uint64) (*model, error) {
 	m.bus.Advance(300 * time.Millisecond)
 	return m, nil
 }
+
+// draw makes step n draw from a source of its own, so that it does the same in a
+// history without the others.
+func (m *model) draw(n int) { m.rng = rand.New(rand.NewPCG(m.seed, uint64(n+1))) }
 
 func (m *model) value() string { return strconv.Itoa(m.rng.IntN(4)) }
 
@@ -206,15 +221,26 @@ func (m *model) check() {
 	for _, r := range m.members {
 		for range 6 {
 			id := m.ids[m.rng.IntN(len(m.ids))]
-			m.checkPrepared(r, id, r.Check(id, revoke.Deny()))
+			err := r.Check(id, revoke.Deny())
+			m.checkPrepared(r, id, err)
+			switch {
+			case err == nil:
+				m.did["accepted"]++
+			case errors.Is(err, revoke.ErrRevoked):
+				m.did["refused"]++
+			default:
+				m.did["unknown"]++
+			}
+			fmt.Fprintf(&m.answers, "%v %v\n", r.Status(), err)
 		}
 	}
 }
 
-// run lives through a history. Invariants 1 to 5 are held by the bus's checker after
-// each step; in the end everything is mended, and everybody must be fresh again.
-func (m *model) run(steps int) error {
-	for range steps {
+// run lives through a history of these steps. Invariants 1 to 5 are held by the bus's
+// checker after each; in the end everything is mended, and everybody must be fresh again.
+func (m *model) run(steps []int) error {
+	for _, n := range steps {
+		m.draw(n)
 		if err := m.step(); err != nil {
 			return err
 		}
@@ -223,6 +249,7 @@ func (m *model) run(steps int) error {
 			return err
 		}
 	}
+	m.draw(-2)
 	m.note("heal all")
 	m.bus.Heal()
 	// One member's clock an hour off, either way, silences nobody and stops nobody.
@@ -243,7 +270,8 @@ func (m *model) run(steps int) error {
 
 // TestHistories holds invariants 1, 2, 3, 4 and 5 on random histories of publishing,
 // partitions, isolated servers, restarts, rollbacks, recreations, skew, suspends,
-// losses, duplicates and disorder in flight. HYBRIDTOKEN_HISTORIES asks for more.
+// losses, duplicates and disorder in flight. HYBRIDTOKEN_HISTORIES asks for more, and
+// HYBRIDTOKEN_HISTORY for one that went wrong, as the failure prints it.
 func TestHistories(t *testing.T) {
 	histories, steps := 1500, 60
 	if testing.Short() {
@@ -256,13 +284,131 @@ func TestHistories(t *testing.T) {
 		}
 		histories = n
 	}
-	for seed := range uint64(histories) {
-		m, err := newModel(seed)
-		if err != nil {
-			t.Fatal(err)
+	if s := os.Getenv("HYBRIDTOKEN_HISTORY"); s != "" {
+		if _, err := live(parse(t, s)); err != nil {
+			t.Errorf("history %s: %v", s, err)
 		}
-		if err := m.run(steps); err != nil {
-			t.Fatalf("history %d: %v\n%s", seed, err, strings.Join(m.trace, "\n"))
+		return
+	}
+	var (
+		next  atomic.Uint64
+		mu    sync.Mutex
+		first *history // that went wrong, of the lowest seed; guarded by mu
+		did   = map[string]int{}
+		wg    sync.WaitGroup
+	)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				h := history{next.Add(1) - 1, numbers(steps)}
+				if h.seed >= uint64(histories) {
+					return
+				}
+				m, err := live(h)
+				mu.Lock()
+				for what, n := range m.did {
+					did[what] += n
+				}
+				if err != nil && (first == nil || h.seed < first.seed) {
+					first = &h
+				}
+				stop := first != nil
+				mu.Unlock()
+				if stop {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if first != nil {
+		h := shrink(*first)
+		m, err := live(h)
+		t.Fatalf("history %d, of which %d steps suffice: %v\n%s\nHYBRIDTOKEN_HISTORY=%s lives through it again", h.seed, len(h.steps), err, strings.Join(m.trace, "\n"), h)
+	}
+	// What is never done is not shown to be survived.
+	for _, what := range []string{"advance", "publish", "partition", "isolate", "heal", "suspend", "resume", "skew", "delay", "drop", "duplicate",
+		"reorder", "broker skew", "server restart", "rollback by", "recreate", "restart", "accepted", "refused", "unknown"} {
+		if did[what] < histories/10 {
+			t.Errorf("in %d histories %q came %d times", histories, what, did[what])
+		}
+	}
+}
+
+// A history is a seed, which gives each of its steps what it does, and which of these
+// are done.
+type history struct {
+	seed  uint64
+	steps []int
+}
+
+func numbers(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// String returns h as HYBRIDTOKEN_HISTORY takes it, such as "17:0,4,59".
+func (h history) String() string {
+	return fmt.Sprintf("%d:%s", h.seed, strings.ReplaceAll(strings.Trim(fmt.Sprint(h.steps), "[]"), " ", ","))
+}
+
+func parse(t *testing.T, s string) (h history) {
+	seed, steps, _ := strings.Cut(s, ":")
+	var err error
+	h.seed, err = strconv.ParseUint(seed, 10, 64)
+	for _, n := range strings.Split(steps, ",") {
+		step, err2 := strconv.Atoi(n)
+		err = errors.Join(err, err2)
+		h.steps = append(h.steps, step)
+	}
+	if err != nil {
+		t.Fatalf("HYBRIDTOKEN_HISTORY: %v", err)
+	}
+	return h
+}
+
+func live(h history) (*model, error) {
+	m, err := newModel(h.seed)
+	if err != nil {
+		return &model{}, err
+	}
+	return m, m.run(h.steps)
+}
+
+// shrink leaves out steps, many at a time and then few, as long as something still
+// goes wrong.
+func shrink(h history) history {
+	for size := len(h.steps) / 2; size > 0; size /= 2 {
+		for i := 0; i+size <= len(h.steps); {
+			less := history{h.seed, slices.Delete(slices.Clone(h.steps), i, i+size)}
+			if _, err := live(less); err != nil {
+				h = less
+			} else {
+				i += size
+			}
+		}
+	}
+	return h
+}
+
+// A history is lived through again to the letter.
+func TestHistoriesRepeat(t *testing.T) {
+	for seed := range uint64(20) {
+		h := parse(t, history{seed, numbers(60)}.String())
+		a, err := live(h)
+		b, err2 := live(h)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		if !slices.Equal(a.trace, b.trace) || !bytes.Equal(a.answers.Bytes(), b.answers.Bytes()) || a.answers.Len() == 0 {
+			t.Errorf("history %d went another way", seed)
+		}
+		other, err := live(history{seed + 100, h.steps})
+		if err != nil || slices.Equal(a.trace, other.trace) {
+			t.Errorf("history %d is that of another seed, or %v", seed, err)
 		}
 	}
 }

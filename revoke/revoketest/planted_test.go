@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -21,23 +23,25 @@ func TestPlantedFaults(t *testing.T) {
 	}
 	for _, fault := range []struct {
 		name, file, old, new string
+		test                 string // of package revoke that must notice; empty: the model's
 	}{
-		{"no anchor", "feed.go", "if r.Sequence != c.Sequence || !r.Time.Equal(c.Time) || r.Digest != c.Digest {", "if false {"},
-		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if"},
-		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {", "if true {"},
-		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false"},
-		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now"},
-		{"heartbeat not a fence", "feed.go", "	l.insert(now, &e)\n", "	if late := f.late; late != nil {\n		l.insert(now, late)\n	}\n	f.late = &e\n"},
-		{"latest wins", "entry.go", "before: max(a.before, b.before)", "before: b.before"},
-		{"forget on rebuild", "feed.go", "		f.provenFrom = now\n", "		f.provenFrom = now\n		f.list.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})\n"},
-		{"forget by one clock", "list.go", "t = min(t, now.Mono+off)", "t = now.Mono + off"},
-		{"forget by the other clock", "list.go", "t = min(t, now.Mono+off)", "_ = off"},
-		{"proven before the data is in view", "feed.go", "	l.insert(now, &e)\n	f.applied(now, r)\n", "	f.applied(now, r)\n	if f.late != nil {\n		l.insert(now, f.late)\n	}\n	f.late = &e\n"},
-		{"future heartbeats accepted", "feed.go", "case delay < -l.cfg.MaxSkew:", "case false:"},
-		{"exceptions unioned", "entry.go", "max(as[0].before, b.before)", "as[0].before"},
-		{"an event that no version counts", "write.go", "	l.versions.raise(n.id) // after the data: see versions\n", ""},
-		{"freshness remembered", "prepared.go", "	return proven.judge(l, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n"},
-		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono"},
+		{"no anchor", "feed.go", "if r.Sequence != c.Sequence || !r.Time.Equal(c.Time) || r.Digest != c.Digest {", "if false {", ""},
+		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if", ""},
+		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {", "if true {", ""},
+		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},
+		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now", ""},
+		{"heartbeat not a fence", "feed.go", "	l.insert(now, &e)\n", "	if late := f.late; late != nil {\n		l.insert(now, late)\n	}\n	f.late = &e\n", ""},
+		{"latest wins", "entry.go", "before: max(a.before, b.before)", "before: b.before", ""},
+		{"forget on rebuild", "feed.go", "		f.provenFrom = now\n", "		f.provenFrom = now\n		f.list.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})\n", ""},
+		{"forget by one clock", "list.go", "t = min(t, now.Mono+off)", "t = now.Mono + off", ""},
+		{"forget by the other clock", "list.go", "t = min(t, now.Mono+off)", "_ = off", ""},
+		{"proven before the data is in view", "feed.go", "	l.insert(now, &e)\n	f.applied(now, r)\n", "	f.applied(now, r)\n	if f.late != nil {\n		l.insert(now, f.late)\n	}\n	f.late = &e\n", ""},
+		{"future heartbeats accepted", "feed.go", "case delay < -l.cfg.MaxSkew:", "case false:", ""},
+		{"exceptions unioned", "entry.go", "max(as[0].before, b.before)", "as[0].before", ""},
+		{"an event that no version counts", "write.go", "	l.versions.raise(n.id) // after the data: see versions\n", "", ""},
+		{"a version raised before the data", "write.go", "	active.put(n)\n", "	l.versions.raise(n.id)\n	runtime.Gosched()\n	active.put(n)\n", "TestPreparedSeesWhatWasApplied"},
+		{"freshness remembered", "prepared.go", "	return proven.judge(l, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n", ""},
+		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono", ""},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
@@ -53,6 +57,12 @@ func TestPlantedFaults(t *testing.T) {
 			if strings.Contains(fault.new, "f.late") {
 				broken = strings.Replace(broken, "type Feed struct {", "type Feed struct {\n	late *Event\n", 1)
 			}
+			pkg, tests, file := ".", "^(TestHistories|TestSlowClocksSilenceNobody)$", "model_test.go:"
+			if fault.test != "" {
+				pkg, tests, file = "..", "^"+fault.test+"$", "prepared_test.go:"
+				broken = strings.Replace(broken, "	l.versions.raise(n.id) // after the data: see versions\n", "", 1)
+				broken = strings.Replace(broken, "import (\n", "import (\n	\"runtime\"\n", 1)
+			}
 			tmp := t.TempDir()
 			copied := filepath.Join(tmp, fault.file)
 			if err := os.WriteFile(copied, []byte(broken), 0o600); err != nil {
@@ -66,16 +76,23 @@ func TestPlantedFaults(t *testing.T) {
 			if err := os.WriteFile(list, overlay, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.Command("go", "test", "-overlay", list, "-count=1", "-run", "^(TestHistories|TestSlowClocksSilenceNobody)$", ".").CombinedOutput()
+			out, err := exec.Command("go", "test", "-overlay", list, "-count=1", "-run", tests, pkg).CombinedOutput()
 			if err == nil {
 				t.Fatalf("goes unnoticed:\n%s", out)
 			}
-			_, found, _ := strings.Cut(string(out), "model_test.go:")
+			_, found, _ := strings.Cut(string(out), file)
 			if found == "" {
 				t.Fatalf("failed, but not by an assertion:\n%s", out)
 			}
 			found, _, _ = strings.Cut(found, "\n")
 			t.Log(found)
+			if m := regexp.MustCompile(`of which (\d+) steps suffice`).FindStringSubmatch(found); m != nil {
+				if n, _ := strconv.Atoi(m[1]); n > 15 {
+					t.Errorf("a failure of %d steps is not for people to read", n)
+				}
+			} else if !strings.Contains(found, "the one whose clock is right") && fault.test == "" {
+				t.Errorf("no history went wrong: %s", found)
+			}
 		})
 	}
 }
