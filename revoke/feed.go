@@ -53,6 +53,7 @@ type Feed struct {
 	gen      uint64
 	next     uint64 // the delivery to come
 	horizons Horizons
+	old      uint64 // the log's last sequence when the subscription began
 
 	// cursor is the record applied last, where has says that there is one. What was
 	// applied stays known whatever happens to the cursor.
@@ -170,6 +171,7 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	f.next = 1
 	f.due = true
 	f.horizons = info.Horizons
+	f.old = info.LastSequence
 
 	sub := Subscription{Generation: f.gen, Start: 1}
 	f.anchoring = f.has && f.attempts < maxAnchorAttempts && info.LastSequence >= f.cursor.Sequence
@@ -348,7 +350,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 		f.round = now.Since(at)
 	case delay < -l.cfg.MaxSkew:
 		l.counters.futureHeartbeats.Add(1)
-		f.hint(now, ReasonClockSkew)
+		f.hint(now, r, ReasonClockSkew)
 		return nil
 	default:
 		at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)
@@ -359,7 +361,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	} else {
 		l.counters.skewedHeartbeats.Add(1)
 		if !own {
-			f.hint(now, ReasonClockSkew)
+			f.hint(now, r, ReasonClockSkew)
 		}
 	}
 	if at.Mono < f.provenFrom.Mono || at.Mono > now.Mono {
@@ -375,8 +377,10 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 }
 
 // hint tells why nothing is proven, where nothing better is known.
-func (f *Feed) hint(now Instant, r Reason) {
-	if p := *f.list.proof.Load(); p.reason == ReasonNoHeartbeat || p.reason == ReasonReplaying {
+func (f *Feed) hint(now Instant, at Record, r Reason) {
+	// What was in the log when the replay began is old by nature.
+	p := *f.list.proof.Load()
+	if p.reason == ReasonNoHeartbeat || p.reason == ReasonReplaying && at.Sequence > f.old {
 		p.reason = r
 		f.store(now, p)
 	}

@@ -909,3 +909,30 @@ func TestLateHeartbeatsSilenceInCongestion(t *testing.T) {
 		}
 	}
 }
+
+// The heartbeats that a replay meets are old by nature; only those sent since it began
+// tell of a clock that is off.
+func TestReplayIsNoClockSkew(t *testing.T) {
+	r := newReplica(t, revoke.Config{})
+	l := &tape{}
+	beat := func(at time.Time) {
+		l.append(at, message{beat: &revoke.Heartbeat{Nonce: [16]byte{byte(l.seq + 1)}, Time: at}})
+	}
+	for i := range 5 {
+		beat(r.now.Time().Add(time.Duration(i-10) * time.Minute))
+	}
+	r.begin(l)
+	if err := r.read(l); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.list.Status(r.now); s.Reason != revoke.ReasonReplaying {
+		t.Errorf("old heartbeats: %s", s.Reason)
+	}
+	beat(r.now.Time().Add(-10 * time.Minute))
+	if err := r.read(l); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.list.Status(r.now); s.Reason != revoke.ReasonClockSkew {
+		t.Errorf("a member whose clock is slow: %s", s.Reason)
+	}
+}
