@@ -21,6 +21,7 @@ const (
 // check has keys. The filter is sized for the same entries and rate.
 func BenchmarkCheck(b *testing.B) {
 	list := freshList(b)
+	list.ExpectIssuer(issuer) // as a verifier does
 	filter := bloom.NewWithEstimates(entries, 1e-4)
 	now := revoke.Now()
 	apply := func(e revoke.Event) {

@@ -5,24 +5,38 @@ import (
 	"slices"
 )
 
-// A base is the settled part of a List: a table and the filter before it, sized
+// A base is the settled part of a List: a table and the filters before it, sized
 // for what they hold. It is immutable.
+//
+// Each kind has a filter of its own. Together they are as large as one, but those of
+// kinds with few entries, which most are, stay in the processor's nearest cache.
 type base struct {
-	table  *table
-	filter *filter
-	count  int
-	kinds  [kinds]int
-	rate   float64 // the filter's measured false-positive rate
+	table   *table
+	filters [kinds]*filter // nil where there is no entry
+	count   int
+	kinds   [kinds]int
+	rate    float64 // the filters' measured false-positive rate, weighed by entries
 	// sweepAt is the first moment, in unix seconds of the effective clock, at which a
 	// quarter of the entries can be forgotten.
 	sweepAt int64
 }
 
-var emptyBase = &base{table: newTable(0), filter: newFilter(0, 0.01), sweepAt: math.MaxInt64}
+var emptyBase = &base{table: newTable(0), sweepAt: math.MaxInt64}
 
 // revokes reports whether a live entry for id revokes the token.
-func (b *base) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
-	return b.count > 0 && b.filter.mayContain(id) && b.table.revokes(id, live, iat, sid, hasSid)
+func (b *base) revokes(k Kind, id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
+	f := b.filters[k]
+	return f != nil && f.mayContain(id) && b.table.revokes(id, live, iat, sid, hasSid)
+}
+
+func (b *base) filterBytes() int {
+	n := 0
+	for _, f := range b.filters {
+		if f != nil {
+			n += len(f.words) * 8
+		}
+	}
+	return n
 }
 
 // minSweepEntries is the size below which forgetting saves nothing: expired
@@ -62,7 +76,7 @@ func fold(old *base, frozen []*recent, live uint32, rate float64) *base {
 	return b
 }
 
-// index counts what the table holds and builds the filter for it.
+// index counts what the table holds and builds the filters for it.
 func (b *base) index(live uint32, rate float64) {
 	for i := range b.table.slots {
 		if s := &b.table.slots[i]; s.u != 0 {
@@ -70,7 +84,11 @@ func (b *base) index(live uint32, rate float64) {
 			b.kinds[s.kind()]++
 		}
 	}
-	b.filter = newFilter(b.count, rate)
+	for k, n := range b.kinds {
+		if n > 0 {
+			b.filters[k] = newFilter(n, rate)
+		}
+	}
 	var sample []uint32
 	stride := max(b.count/4096, 1)
 	seen := 0
@@ -79,12 +97,16 @@ func (b *base) index(live uint32, rate float64) {
 		if s.u == 0 {
 			continue
 		}
-		b.filter.add(s.id())
+		b.filters[s.kind()].add(s.id())
 		if seen++; seen%stride == 0 {
 			sample = append(sample, s.until())
 		}
 	}
-	b.rate = b.filter.rate()
+	for k, f := range b.filters {
+		if f != nil {
+			b.rate += f.rate() * float64(b.kinds[k]) / float64(b.count)
+		}
+	}
 	b.sweepAt = math.MaxInt64
 	if b.count >= minSweepEntries {
 		slices.Sort(sample)

@@ -32,7 +32,7 @@ func (l *List) FalsePositives(n int, key func(int) string) int {
 	v := l.view.Load()
 	hits := 0
 	for i := range n {
-		if v.base.filter.mayContain(l.hasher.digest(Token, "absent", key(i))) {
+		if v.base.filters[Token].mayContain(l.hasher.digest(Token, "absent", key(i))) {
 			hits++
 		}
 	}
@@ -40,7 +40,7 @@ func (l *List) FalsePositives(n int, key func(int) string) int {
 }
 
 // FilterBytes is the size of the base's filter.
-func (l *List) FilterBytes() int { return len(l.view.Load().base.filter.words) * 8 }
+func (l *List) FilterBytes() int { return l.view.Load().base.filterBytes() }
 
 // Skips reports whether Check would answer from what is remembered.
 func (p *Prepared) Skips(now Instant) bool {

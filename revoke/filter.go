@@ -21,7 +21,7 @@ type filter struct {
 }
 
 // minFilter is the smallest number of entries a filter is sized for.
-const minFilter = 1024
+const minFilter = 64
 
 func newFilter(n int, rate float64) *filter {
 	m, k := bloom.EstimateParameters(uint(max(n, minFilter)), rate)

@@ -1,7 +1,6 @@
 package revoke
 
 import (
-	"encoding/binary"
 	"time"
 
 	"github.com/dchest/siphash"
@@ -64,14 +63,69 @@ type hasher struct {
 	k0, k1 uint64
 }
 
-// digest hashes kind, issuer and value, each length-prefixed, with SipHash-2-4-128.
-func (h hasher) digest(k Kind, issuer, value string) digest {
-	var stack [256]byte
-	buf := append(stack[:0], byte(k))
-	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(issuer)))
-	buf = append(buf, issuer...)
-	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(value)))
-	buf = append(buf, value...)
-	hi, lo := siphash.Hash128(h.k0, h.k1, buf)
+// digest hashes kind, issuer and value.
+func (h hasher) digest(k Kind, issuer, value string) digest { return h.scope(k, issuer).of(value) }
+
+// scope returns the hasher of the values of one kind at one issuer, whose key is
+// SipHash-2-4-128 of both under h's. A pseudorandom function's output is as good a key
+// as h's own, and no two scopes share one; the value is then the whole message, so
+// that it takes no framing to tell (kind, issuer, value) from any other.
+func (h hasher) scope(k Kind, issuer string) hasher {
+	var stack [128]byte
+	k0, k1 := siphash.Hash128(h.k0, h.k1, append(append(stack[:0], byte(k)), issuer...))
+	return hasher{k0, k1}
+}
+
+// of hashes a value.
+func (h hasher) of(value string) digest {
+	var hi, lo uint64
+	if len(value) <= 64 { // as nearly all are; a large buffer would cost more to clear
+		var stack [64]byte
+		hi, lo = siphash.Hash128(h.k0, h.k1, stack[:copy(stack[:], value)])
+	} else {
+		var stack [MaxValueBytes]byte
+		hi, lo = siphash.Hash128(h.k0, h.k1, append(stack[:0], value...))
+	}
 	return digest{max(hi, 1), lo & (idHigh | idLow)}
+}
+
+// scopes are those of an issuer that a verifier named. They spare a check to derive
+// them anew.
+type scopes struct {
+	issuer string
+	kind   [kinds]hasher
+}
+
+func newScopes(h hasher, issuer string) scopes {
+	s := scopes{issuer: issuer}
+	for _, k := range Kinds() {
+		s.kind[k] = h.scope(k, issuer)
+	}
+	return s
+}
+
+// digests hashes values of one issuer.
+type digests struct {
+	hasher hasher
+	issuer string
+	scopes *scopes // nil: nobody named the issuer
+}
+
+func (l *List) digests(issuer string) digests {
+	d := digests{hasher: l.hasher, issuer: issuer}
+	all := *l.scopes.Load()
+	for i := range all {
+		if all[i].issuer == issuer {
+			d.scopes = &all[i]
+			break
+		}
+	}
+	return d
+}
+
+func (d *digests) of(k Kind, value string) digest {
+	if d.scopes != nil {
+		return d.scopes.kind[k].of(value)
+	}
+	return d.hasher.digest(k, d.issuer, value)
 }

@@ -37,6 +37,7 @@ type List struct {
 	clearedAt atomic.Uint32 // unix seconds; see versions
 
 	expected  atomic.Pointer[[]string] // issuers that verifiers named, sorted
+	scopes    atomic.Pointer[[]scopes] // theirs
 	horizons  atomic.Pointer[Horizons] // the longest that are known of: ours and the streams'
 	everFresh atomic.Bool
 	stateFile stateFile
@@ -69,6 +70,7 @@ func NewList(cfg Config) (*List, error) {
 	l.streamOffset.Store(math.MaxInt64)
 	l.sweepAt.Store(math.MaxInt64)
 	l.expected.Store(new([]string))
+	l.scopes.Store(new([]scopes))
 	l.horizons.Store(&Horizons{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime})
 	l.stateFile.status.Store(&StateFileStatus{})
 	if cfg.StateFile != "" {
@@ -93,6 +95,8 @@ func (l *List) ExpectIssuer(iss string) {
 	next := append(slices.Clone(old), iss)
 	slices.Sort(next)
 	l.expected.Store(&next)
+	of := append(slices.Clone(*l.scopes.Load()), newScopes(l.hasher, iss))
+	l.scopes.Store(&of)
 }
 
 // ExpectedIssuers returns the issuers that verifiers named by [List.ExpectIssuer].
@@ -147,6 +151,7 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 	iat := id.IssuedAt.UnixMilli()
 
 	// Hash every key first, then look: the processor overlaps the look-ups' misses.
+	hash := l.digests(id.Issuer)
 	var ids [kinds]digest
 	var asked [kinds]bool
 	any := false
@@ -158,7 +163,7 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 		if v == "" && k != Issuer {
 			continue
 		}
-		ids[k] = l.hasher.digest(k, id.Issuer, v)
+		ids[k] = hash.of(k, v)
 		asked[k] = true
 		any = true
 	}
@@ -167,7 +172,7 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 	}
 	sid, hasSid := ids[Session], asked[Session]
 	if !hasSid && id.Session != "" && asked[Subject] {
-		sid, hasSid = l.hasher.digest(Session, id.Issuer, id.Session), true
+		sid, hasSid = hash.of(Session, id.Session), true
 	}
 	v := l.view.Load()
 	for k := Token; k <= Issuer; k++ {
@@ -179,7 +184,7 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 				return k
 			}
 		}
-		if v.base.revokes(ids[k], live, iat, sid, hasSid) {
+		if v.base.revokes(k, ids[k], live, iat, sid, hasSid) {
 			return k
 		}
 	}

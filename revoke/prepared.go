@@ -25,10 +25,11 @@ type Prepared struct {
 
 // Prepare returns id prepared for l. It does not keep id or its strings.
 func (l *List) Prepare(id *Identity) *Prepared {
+	hash := l.digests(id.Issuer)
 	p := &Prepared{list: l, issuedAt: id.IssuedAt, iat: id.IssuedAt.UnixMilli()}
 	for k := Token; k <= Issuer; k++ {
 		if v := id.value(k); v != "" || k == Issuer {
-			p.ids[k], p.has[k] = l.hasher.digest(k, id.Issuer, v), true
+			p.ids[k], p.has[k] = hash.of(k, v), true
 			p.counters[p.keys] = counterOf(p.ids[k])
 			p.keys++
 		}
@@ -78,7 +79,7 @@ func (p *Prepared) lookup(now Instant) Kind {
 				return k
 			}
 		}
-		if v.base.revokes(p.ids[k], live, p.iat, p.ids[Session], p.has[Session]) {
+		if v.base.revokes(k, p.ids[k], live, p.iat, p.ids[Session], p.has[Session]) {
 			return k
 		}
 	}

@@ -12,9 +12,14 @@ import "sync/atomic"
 // cutoff sees the exceptions that belong to it, and one that sees new exceptions
 // with the old cutoff refuses at least what the old pair refused and at most what
 // the new pair does.
+//
+// Before the slots stands one bit for each of 16 times as many values of a digest as
+// fit: where it is not set there is nothing, and a slot's cache line need not be
+// fetched to learn that. It is set, last, before put returns.
 type recent struct {
 	slots []recentSlot // a power of two, at most half full
-	used  int          // the writer's
+	bits  []atomic.Uint64
+	used  int // the writer's
 }
 
 type recentSlot struct {
@@ -27,7 +32,13 @@ func newRecent(capacity int) *recent {
 	for n < 2*capacity {
 		n *= 2
 	}
-	return &recent{slots: make([]recentSlot, n)}
+	return &recent{slots: make([]recentSlot, n), bits: make([]atomic.Uint64, n/8)}
+}
+
+// bit is where the bit of id stands, by other bits of it than its slot's.
+func (r *recent) bit(id digest) (word *atomic.Uint64, mask uint64) {
+	i := id.hi >> 40
+	return &r.bits[i>>6&uint64(len(r.bits)-1)], 1 << (i & 63)
 }
 
 func (r *recent) full() bool { return r.used >= len(r.slots)/2 }
@@ -62,6 +73,8 @@ func (r *recent) put(e entry) {
 	s.u.Store(p.u)
 	if !found {
 		s.h.Store(e.id.hi)
+		word, mask := r.bit(e.id)
+		word.Or(mask)
 		r.used++
 	}
 }
@@ -74,6 +87,9 @@ func (s *recentSlot) entry() entry {
 
 // revokes reports whether a live entry for id revokes the token.
 func (r *recent) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
+	if word, mask := r.bit(id); word.Load()&mask == 0 {
+		return false
+	}
 	s, found := r.find(id)
 	if !found {
 		return false

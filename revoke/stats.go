@@ -63,9 +63,9 @@ func (l *List) Stats(now Instant) Stats {
 			s.Faults[f] = n
 		}
 	}
-	s.Bytes = int64(len(v.base.table.slots))*slotBytes + int64(len(v.base.filter.words))*8
+	s.Bytes = int64(len(v.base.table.slots))*slotBytes + int64(v.base.filterBytes())
 	for _, r := range v.recents {
-		s.Bytes += int64(len(r.slots)) * recentSlotBytes
+		s.Bytes += int64(len(r.slots))*recentSlotBytes + int64(len(r.bits))*8
 		for i := range r.slots {
 			if r.slots[i].h.Load() != 0 {
 				s.Entries[(&slot{b: r.slots[i].b.Load()}).kind()]++
