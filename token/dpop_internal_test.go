@@ -36,6 +36,7 @@ func TestNormalURI(t *testing.T) {
 		{"https:example.com", ""}, {"https://me@example.com/", ""}, {"https://:443/", ""}, {"https://exa mple.com/", ""}, {"https://bücher.example/", ""},
 		{"https://[fe80::1%25eth0]/", ""}, {"https://example.com/%zz", ""}, {"https://example.com:port/", ""}, {"https://example.com/\n", ""},
 		{"https://example.com/" + strings.Repeat("a", maxURIBytes), ""},
+		{"https://example.com/" + strings.Repeat(" ", maxURIBytes/2), ""}, // each a %20
 	} {
 		got, err := normalURI(x.in)
 		if got != x.want || (err == nil) != (x.want != "") {
@@ -50,7 +51,7 @@ func TestNormalURI(t *testing.T) {
 // FuzzNormalURI: a normal form is its own normal form, and what goes in comes from
 // where it goes.
 func FuzzNormalURI(f *testing.F) {
-	for _, s := range []string{"https://example.com", "HTTPS://EXAMPLE.com:443/%7e/../a?b#c", "http://[::1]:80//.", "https://h/%2e%2E/%", "https://h/a/..;/b"} {
+	for _, s := range []string{"https://h/" + strings.Repeat(" ", maxURIBytes/2), "https://example.com", "HTTPS://EXAMPLE.com:443/%7e/../a?b#c", "http://[::1]:80//.", "https://h/%2e%2E/%", "https://h/a/..;/b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

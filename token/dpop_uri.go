@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxURIBytes bounds htu.
+// maxURIBytes bounds htu, as sent and in its normal form.
 const maxURIBytes = 4 << 10
 
 // url returns the URL of r as its client sees it, without the query.
@@ -54,7 +54,11 @@ func normalURI(s string) (string, error) {
 	} else if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	return scheme + "://" + host + removeDots(normalEscapes(u.EscapedPath())), nil
+	normal := scheme + "://" + host + removeDots(normalEscapes(u.EscapedPath()))
+	if len(normal) > maxURIBytes { // escaping makes three bytes of one
+		return "", errURI
+	}
+	return normal, nil
 }
 
 // normalEscapes writes escapes in upper case, and unreserved characters plain.
