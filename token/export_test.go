@@ -12,7 +12,7 @@ import (
 // RemoteKeysSeen is RemoteKeys where the test says which addresses are public and
 // where the proxy is.
 func RemoteKeysSeen(ctx context.Context, rawURL string, cfg RemoteKeysConfig, public func(netip.AddrPort) bool, proxy func(*http.Request) (*url.URL, error)) (*RemoteKeySet, error) {
-	return openSeen(ctx, &RemoteKeySet{url: rawURL}, rawURL, cfg, public, proxy)
+	return openSeen(ctx, &RemoteKeySet{url: &rawURL}, rawURL, cfg, public, proxy)
 }
 
 // DiscoverSeen is Discover in the same way.

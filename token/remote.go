@@ -74,9 +74,9 @@ type RemoteKeysConfig struct {
 // time. Its methods may be called concurrently.
 type RemoteKeySet struct {
 	cfg    RemoteKeysConfig
-	url    string // empty if issuer says where
-	issuer string // empty if url was given
-	home   string // host:port that the configuration names
+	url    *string // nil if issuer says where; a pointer, which no fmt verb follows: its query may hold a key
+	issuer string  // empty if url was given
+	home   string  // host:port that the configuration names
 	seams  seams
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
@@ -132,7 +132,7 @@ func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*Remo
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	return openRemote(ctx, &RemoteKeySet{url: u.String(), home: hostPort(u), seams: theWorld}, cfg)
+	return openRemote(ctx, &RemoteKeySet{url: new(u.String()), home: hostPort(u), seams: theWorld}, cfg)
 }
 
 // openRemote completes s and waits for the first fetch.
@@ -325,7 +325,7 @@ func backoff(n int) time.Duration {
 func (s *RemoteKeySet) fetchSafely(ctx context.Context, old *remoteKeys, now revoke.Instant) (got fetched, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			got, err = fetched{url: s.url, maxAge: -1}, errPanicked
+			got, err = fetched{url: s.address(), maxAge: -1}, errPanicked
 		}
 	}()
 	return s.fetch(ctx, old, now)
@@ -366,7 +366,7 @@ func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	switch {
 	case closed:
 	case err != nil:
-		s.cfg.Logger.Warn("token: fetching keys failed", "url", shown(cmp.Or(got.url, s.url, s.issuer)), "error", err, "failures", failures)
+		s.cfg.Logger.Warn("token: fetching keys failed", "url", shown(cmp.Or(got.url, s.address(), s.issuer)), "error", err, "failures", failures)
 	case len(got.keys.skipped) > 0 && (old == nil || old.keys == nil || !slices.Equal(old.keys.skipped, got.keys.skipped)):
 		s.cfg.Logger.Warn("token: keys not used", "url", shown(got.url), "used", got.keys.Len(), "skipped", got.keys.skipped)
 	}

@@ -109,8 +109,9 @@ func (g *guard) blind(r *http.Request) bool {
 }
 
 // redirect is a CheckRedirect: https only, and to another origin only where dial
-// sees the address.
+// sees the address. Where we come from is nobody's business: its query may hold a key.
 func (g *guard) redirect(r *http.Request, via []*http.Request) error {
+	r.Header.Del("Referer")
 	last := via[len(via)-1].URL
 	switch {
 	case len(via) > maxRedirects:
@@ -170,11 +171,14 @@ func hostPort(u *url.URL) string {
 // isPublic reports whether ap is on the Internet: none of the special-purpose
 // addresses of RFC 6890, which lead to this machine, its network or its host.
 func isPublic(ap netip.AddrPort) bool {
-	addr := ap.Addr().Unmap()
+	addr := ap.Addr().Unmap().WithZone("") // no prefix contains an address with a zone
 	if addr.Is6() {
 		if v4, ok := embedded(addr); ok {
 			addr = v4
 		}
+	}
+	if addr.Is6() && !allocated.Contains(addr) {
+		return false
 	}
 	if !addr.IsGlobalUnicast() || addr.IsPrivate() {
 		return false
@@ -203,9 +207,10 @@ func embedded(addr netip.Addr) (netip.Addr, bool) {
 var (
 	nat64     = netip.MustParsePrefix("64:ff9b::/96")
 	sixToFour = netip.MustParsePrefix("2002::/16")
+	allocated = netip.MustParsePrefix("2000::/3") // what IANA has made global unicast (RFC 4291 section 2.4)
 	notPublic = prefixes(
 		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-		"::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fec0::/10",
+		"2001::/23", "2001:db8::/32", "3fff::/20",
 	)
 )
 

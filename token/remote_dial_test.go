@@ -179,6 +179,11 @@ func TestIsPublic(t *testing.T) {
 		"::": false, "::1": false, "::7f00:1": false, "::ffff:127.0.0.1": false, "::ffff:169.254.169.254": false, "fe80::1": false, "fe80::1%eth0": false, "fd00:ec2::254": false, "fc00::1": false,
 		"fec0::1": false, "ff02::1": false, "2001:db8::1": false, "2001::1": false, "100::1": false,
 		"64:ff9b::a9fe:a9fe": false, "64:ff9b::7f00:1": false, "64:ff9b:1::1": false, "2002:7f00:1::1": false, "2002:a00:1::1": false,
+		// A zone, which a URL can write as %25x, changes nothing: the kernel ignores it but for link-local addresses.
+		"2606:4700::1111%lo": true, "64:ff9b::808:808%lo": true,
+		"64:ff9b::a9fe:a9fe%lo": false, "2002:7f00:1::1%lo": false, "::7f00:1%lo": false, "::1%lo": false, "fec0::1%lo": false, "2001:db8::1%lo": false, "::ffff:127.0.0.1%lo": false,
+		// Outside of 2000::/3 nothing is allocated: here a translator's ::ffff:0:a.b.c.d (RFC 2765).
+		"3ffe::1": true, "::ffff:0:127.0.0.1": false, "::ffff:0:169.254.169.254": false, "4000::1": false, "200::1": false,
 	} {
 		if got := token.IsPublic(addr); got != want {
 			t.Errorf("%s: public %v, want %v", addr, got, want)

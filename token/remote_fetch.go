@@ -34,7 +34,7 @@ func (s *RemoteKeySet) fetch(ctx context.Context, old *remoteKeys, now revoke.In
 	if !g.custom {
 		client.Transport = g.transport()
 	}
-	got := fetched{url: s.url, maxAge: -1}
+	got := fetched{url: s.address(), maxAge: -1}
 	if s.issuer != "" {
 		at, err := s.locate(ctx, client, g, now)
 		if err != nil {

@@ -1,6 +1,8 @@
 package token
 
 import (
+	"cmp"
+	"log/slog"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -25,10 +27,7 @@ type RemoteKeysStatus struct {
 // Age grows beyond twice RefreshInterval while it is in use is in trouble, and at
 // MaxAge nothing verifies any more.
 func (s *RemoteKeySet) Status() RemoteKeysStatus {
-	st := RemoteKeysStatus{URL: shown(s.url)}
-	if at := s.where.Load(); at != nil {
-		st.URL = shown(at.url)
-	}
+	st := RemoteKeysStatus{URL: shown(s.address())}
 	if c := s.current.Load(); c != nil {
 		st.FetchedAt = time.Unix(0, c.at.Wall)
 		st.Age = revoke.Now().Since(c.at)
@@ -43,4 +42,28 @@ func (s *RemoteKeySet) Status() RemoteKeysStatus {
 	defer s.mu.Unlock()
 	st.Err, st.Failures, st.Fetches, st.Unchanged = s.lastErr, s.failures, s.fetches, s.unchanged
 	return st
+}
+
+// address returns where the keys are fetched, empty until it is discovered.
+func (s *RemoteKeySet) address() string {
+	if s.url != nil {
+		return *s.url
+	}
+	if at := s.where.Load(); at != nil {
+		return at.url
+	}
+	return ""
+}
+
+// String says where the keys are from, without a query, which may hold a key.
+func (s *RemoteKeySet) String() string {
+	return "token.RemoteKeySet{" + shown(cmp.Or(s.address(), s.issuer)) + "}"
+}
+
+// GoString returns [RemoteKeySet.String].
+func (s *RemoteKeySet) GoString() string { return s.String() }
+
+// LogValue logs what [RemoteKeySet.String] says.
+func (s *RemoteKeySet) LogValue() slog.Value {
+	return slog.StringValue(shown(cmp.Or(s.address(), s.issuer)))
 }
