@@ -253,7 +253,12 @@ func (r *Keyring) tell(old *ringState, set *ringSet) {
 func (r *Keyring) load(ctx context.Context) (*ringSet, string, error) {
 	ctx, cancel := storeContext(ctx)
 	defer cancel()
-	blob, revision, err := r.shared.store.Load(ctx)
+	var blob []byte
+	var revision string
+	err := guarded(func() (err error) {
+		blob, revision, err = r.shared.store.Load(ctx)
+		return err
+	})
 	switch {
 	case err != nil:
 		return nil, "", storeError("reading", err)
@@ -281,7 +286,18 @@ func (r *Keyring) save(ctx context.Context, set *ringSet, revision string) error
 	}
 	ctx, cancel := storeContext(ctx)
 	defer cancel()
-	return storeError("writing", r.shared.store.Save(ctx, blob, revision))
+	return storeError("writing", guarded(func() error { return r.shared.store.Save(ctx, blob, revision) }))
+}
+
+// guarded turns a panic of a caller's store into an error: follow's goroutine is
+// ours, and would end the process.
+func guarded(call func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the store panicked")
+		}
+	}()
+	return call()
 }
 
 // storeError puts what a store returned into our family.

@@ -195,6 +195,40 @@ func TestKeyringWithoutStore(t *testing.T) {
 	})
 }
 
+// A store that panics has failed: the ring's own goroutine must not end the process.
+func TestKeyringStorePanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const secret = "what the store holds"
+		var panics atomic.Bool
+		call := func() error {
+			if panics.Load() {
+				panic(secret)
+			}
+			return nil
+		}
+		store := &hookedStore{KeyStore: new(token.MemoryStore), load: call, save: func(save func() error) error { return errors.Join(call(), save()) }}
+		ring := openRing(t, store, token.KeyringConfig{})
+		panics.Store(true)
+		time.Sleep(time.Minute)
+		if s := ring.Status(); !errors.Is(s.Err, token.ErrKeyStore) || strings.Contains(s.Err.Error(), secret) {
+			t.Errorf("status: %+v", s)
+		}
+		issue(t, newIssuer(t, ring, nil), request())
+		store.load = nil
+		if _, err := ring.Rotate(t.Context()); !errors.Is(err, token.ErrKeyStore) || errors.Is(err, token.ErrKeyStoreConflict) { // in Save
+			t.Errorf("rotate: error %v", err)
+		}
+		panics.Store(false)
+		time.Sleep(time.Minute)
+		if s := ring.Status(); s.Err != nil {
+			t.Errorf("status: %+v", s)
+		}
+		if _, err := ring.Rotate(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A store that hangs ends with the context of the caller and with Close.
 func TestKeyringStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
