@@ -17,8 +17,10 @@ import (
 // needs no Close.
 //
 // The memory of used proofs is that of one process. Behind a load balancer a proof
-// stolen on its way can be used once more at each other instance, within Window;
-// nonces do not change that.
+// stolen on its way can be used once more at each other instance, within Window, and
+// at this one after a restart; nonces do not change that. When this machine's clock was
+// set back, whether a proof was used before cannot be known until it has passed where it
+// was: the error matches [ErrUnavailable].
 type DPoP struct {
 	// s is a pointer, which the fmt verbs that ignore String do not follow.
 	s *dpopState
@@ -177,7 +179,7 @@ func (s *dpopState) retention() time.Duration {
 // one for a token, and returns the thumbprint of the key that it proves possession
 // of, for [Binding]. The error matches [ErrProof], [ErrNonce] (answer 400
 // use_dpop_nonce, with [DPoP.Nonce] in the DPoP-Nonce header), [ErrReplayed] or
-// [ErrReplayCacheFull]. It uses the proof up.
+// [ErrUnavailable], as [ErrReplayCacheFull] does (answer 503). It uses the proof up.
 //
 // Anybody can make keys and proofs: call it after the grant was checked, or
 // strangers could fill the memory of used proofs.

@@ -3,6 +3,7 @@ package token
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -214,6 +215,34 @@ func TestReplayCacheAndClocks(t *testing.T) {
 	}
 	if err := use("c", start.Add(10*keep+time.Second), start.Add(10*keep+time.Second)); err != nil {
 		t.Errorf("the good twin: %v", err)
+	}
+}
+
+// A clock that was an hour ahead and was set right: for an hour nobody can say of a
+// proof whether it was used the first time round. That is "cannot know", which the
+// operator hears of, and not the sender's fault. Nobody hears it without that.
+func TestReplayAfterClockWasSetBack(t *testing.T) {
+	start := time.Now()
+	const keep, ahead = time.Minute, time.Hour
+	c := newReplayCache(keep, 1600)
+	// record is told two clocks: the wall's is in the proof, now is monotonic.
+	record := func(jti string, wall, elapsed time.Duration) error {
+		return (&proofUse{cache: c, jkt: "k", jti: jti, uri: "u", created: start.Add(wall).UnixMilli()}).record(start.Add(elapsed))
+	}
+	for n := range 30 {
+		d := time.Duration(n) * 10 * time.Second
+		if err := record(fmt.Sprint("ahead", n), ahead+d, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 6 * 60 {
+		d := 5*time.Minute + time.Duration(n)*10*time.Second
+		if err := record(fmt.Sprint("right", n), d, d); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrInvalidToken) {
+			t.Fatalf("after %s: %v", d, err)
+		}
+	}
+	if err := record("good twin", ahead+10*time.Minute, ahead+10*time.Minute); err != nil {
+		t.Errorf("when the clock has passed where it was: %v", err)
 	}
 }
 

@@ -90,7 +90,8 @@ func (c *replayCache) record(s *replayShard, k replayKey, created int64, now tim
 		s.old, s.young = s.young, newGeneration(now)
 	}
 	if created <= s.floor {
-		return badProof("made before what is remembered")
+		// Out of a proof's time but for a clock that was set back.
+		return fmt.Errorf("token: %w: the clock was set back, and which DPoP proofs were used by then is forgotten", ErrUnavailable)
 	}
 	if s.young.has(k) || s.old.has(k) {
 		return fmt.Errorf("token: %w", ErrReplayed)

@@ -19,7 +19,8 @@ type SealKey struct {
 // NewSealKey returns the SealKey of 32 random bytes, which belong in a secret
 // manager and not beside the store. id is stored in the clear and says which key
 // sealed a ring: 1 to 64 visible ASCII characters, a new one for each new key. Two
-// keys with one id are taken for one.
+// keys with one id are taken for one. Give each ring keys of its own: what is sealed
+// for one opens as another that has the same, such as the test system's in production.
 func NewSealKey(id string, key []byte) (*SealKey, error) {
 	switch {
 	case id == "" || len(id) > 64 || slices.ContainsFunc([]byte(id), func(c byte) bool { return c <= ' ' || c > '~' }):
