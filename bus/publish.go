@@ -33,12 +33,7 @@ const (
 )
 
 // A Receipt proves that the stream has acknowledged an event.
-type Receipt struct {
-	ID       string       // of the event
-	Sequence uint64       // its place in the stream
-	Time     time.Time    // when the acknowledgement arrived, by the local clock
-	Event    revoke.Event // as published, with what Publish filled in
-}
+type Receipt = revoke.Receipt
 
 // Publish revokes what e names. When it returns nil, the stream has acknowledged
 // the event, and every check that begins more than MaxStaleness later obeys it or

@@ -1,0 +1,2 @@
+// Package refresh keeps sessions: logins, rotating refresh tokens, logout everywhere.
+package refresh

@@ -1,0 +1,54 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A Store keeps the records of sessions and subjects. It knows nothing of what is in
+// them: it is a map of bytes whose every write is a compare-and-set, and that
+// compare-and-set is what decides between concurrent uses of one refresh token
+// (invariant 8). [MemoryStore] and package natskv are Stores; package storetest tests
+// whether another one is.
+//
+// Keys are at most [MaxKeyBytes] of A–Z, a–z, 0–9, "-", "_" and "."; they neither begin
+// nor end with a dot nor hold two in a row. Values are at most [MaxValueBytes]. A Store
+// keeps neither the slices given to it nor those it has returned. Its methods are called
+// concurrently, from every instance of the service; ctx bounds them.
+type Store interface {
+	// Load returns the record under key. The error matches [ErrNotFound] if there is
+	// none, or if it has expired. It should see every write that was acknowledged
+	// before it began, since an old answer makes honest clients try again; but nothing
+	// is decided by it.
+	Load(ctx context.Context, key string) (Record, error)
+
+	// Save writes value under key if the record there still has the given revision;
+	// zero means: if there is no record. It returns the new revision, which is greater
+	// than zero and was never that of an earlier value of this key.
+	//
+	// The error matches [ErrConflict] if, and only if, nothing was written and nothing
+	// ever will be by this call. After any other error the write may have happened, or
+	// may happen still: the caller finds out by reading.
+	//
+	// The record may be forgotten once expires has passed, and never earlier. Each Save
+	// sets it anew.
+	Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error)
+}
+
+// A Record is what a [Store] holds under a key.
+type Record struct {
+	Value    []byte
+	Revision uint64 // changes with every Save
+}
+
+const (
+	MaxKeyBytes   = 64       // of a key given to a Store
+	MaxValueBytes = 64 << 10 // of a value given to a Store
+)
+
+// What a [Store] answers. Any other error means that it could not do its work.
+var (
+	ErrNotFound = errors.New("record not found")
+	ErrConflict = errors.New("record has changed")
+)
