@@ -43,8 +43,8 @@ type Record struct {
 }
 
 const (
-	MaxKeyBytes   = 64       // of a key given to a Store
-	MaxValueBytes = 64 << 10 // of a value given to a Store
+	MaxKeyBytes   = 64        // of a key given to a Store
+	MaxValueBytes = 128 << 10 // of a value given to a Store
 )
 
 // What a [Store] answers. Any other error means that it could not do its work.

@@ -96,6 +96,9 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	return &Issuer{cfg}, nil
 }
 
+// Config returns the configuration with its defaults filled in.
+func (i *Issuer) Config() IssuerConfig { return i.cfg }
+
 // An IssueRequest says what a token is to claim. Strings are valid UTF-8, and those
 // that revocations name have at most [revoke.MaxValueBytes].
 type IssueRequest struct {

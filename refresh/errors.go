@@ -1,0 +1,76 @@
+package refresh
+
+import "errors"
+
+// Errors of a [Manager] are of two families, which a client acts on: [ErrLoginAgain],
+// the session is over, and [ErrTryAgain], nobody can tell now and the session may be
+// good. Match with errors.Is. An error of neither is the caller's mistake.
+var (
+	// ErrLoginAgain is the family of refusals (OAuth: invalid_grant, HTTP 400; a
+	// browser's: 401). Trying again with the same refresh token is useless.
+	ErrLoginAgain = errors.New("log in again")
+
+	// ErrTryAgain is the family of "cannot tell" (HTTP 503 with Retry-After). The
+	// client keeps its refresh token and tries again in a second or two.
+	ErrTryAgain = errors.New("try again")
+)
+
+// The members of [ErrLoginAgain].
+var (
+	// ErrUnknown: no refresh token of ours, or one of a session that is forgotten.
+	ErrUnknown error = &member{ErrLoginAgain, "unknown refresh token"}
+	// ErrExpired: the session was idle for too long, or has reached its end.
+	ErrExpired error = &member{ErrLoginAgain, "session expired"}
+	// ErrEnded: the session was ended by a logout, an operator, a password change, the
+	// denylist or the application's word at a refresh.
+	ErrEnded error = &member{ErrLoginAgain, "session ended"}
+	// ErrReplayed: the refresh token had been used before and was used again. Whoever
+	// did, the session is dead now. It is of the family [ErrEnded].
+	ErrReplayed error = &member{ErrEnded, "refresh token replayed"}
+	// ErrClient: the session is another client's. Nothing was changed.
+	ErrClient error = &member{ErrLoginAgain, "refresh token of another client"}
+	// ErrBinding: the session is bound to a key whose possession was not proven
+	// ([Bound]), or to none where one was. Nothing was changed.
+	ErrBinding error = &member{ErrLoginAgain, "refresh token bound to another key"}
+	// ErrSuperseded: the subject was logged out everywhere after, or about when, it was
+	// authenticated. Authenticate it again, with what is its password now.
+	ErrSuperseded error = &member{ErrLoginAgain, "logged out everywhere since the authentication"}
+)
+
+// The members of [ErrTryAgain].
+var (
+	// ErrStore: the [Store] could not do its work, or holds what this version of the
+	// package does not understand.
+	ErrStore error = &member{ErrTryAgain, "session store failed"}
+	// ErrBusy: too many others changed the session at the same time, or the limits of
+	// the grace window are reached, or a cutoff lies in the future.
+	ErrBusy error = &member{ErrTryAgain, "session busy"}
+	// ErrPending: what is over is over in the store, but the event that tells the
+	// services could not be published. It is recorded as pending, and finished by
+	// whoever comes upon it; call again to have it so now.
+	ErrPending error = &member{ErrTryAgain, "revocation not yet published"}
+	// ErrMint: no access token could be issued.
+	ErrMint error = &member{ErrTryAgain, "access token not issued"}
+	// ErrAsk: the application, asked whether the session may go on, could not tell.
+	ErrAsk error = &member{ErrTryAgain, "application did not answer"}
+)
+
+// What is the caller's to mend.
+var (
+	// ErrScope: a wider scope was asked for than was granted (OAuth: invalid_scope).
+	ErrScope = errors.New("scope exceeds what was granted")
+	// ErrLogin: a [Login] that lacks something or says what cannot be.
+	ErrLogin = errors.New("login refused")
+	// ErrClosed: the Manager is closed.
+	ErrClosed = errors.New("closed")
+)
+
+// A member is an error of a family.
+type member struct {
+	family error
+	text   string
+}
+
+func (m *member) Error() string { return m.text }
+
+func (m *member) Unwrap() error { return m.family }

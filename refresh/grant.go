@@ -1,0 +1,108 @@
+package refresh
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// A Grant is what a client is given: an access token and the refresh token for the
+// next one. It shows them by [Grant.AccessToken] and [Grant.RefreshToken] only, never
+// to fmt, slog or encoding/json.
+type Grant struct {
+	SessionID string   // sid
+	Subject   string   // sub
+	Client    string   // client_id
+	TokenType string   // "Bearer", or "DPoP" for a session bound to a key by it
+	Scope     []string // of this access token
+
+	AccessExpires  time.Time // exp of the access token
+	RefreshExpires time.Time // when the refresh token is worth nothing unless it is used before
+	SessionExpires time.Time // when the session is over whatever is done
+
+	// The same, counted from when the grant was made: expires_in (RFC 6749 section 5.1),
+	// and refresh_token_timeout and authorization_expires_in of the OAuth draft on the
+	// expiration of refresh tokens.
+	AccessTimeout, RefreshTimeout, SessionTimeout time.Duration
+
+	// Pointers, because fmt prints a string field in places where it does not call
+	// String.
+	access, refresh *string
+}
+
+// AccessToken returns the access token.
+func (g *Grant) AccessToken() string { return *g.access }
+
+// RefreshToken returns the refresh token.
+func (g *Grant) RefreshToken() string { return *g.refresh }
+
+// String names the session and no secret.
+func (g Grant) String() string {
+	return fmt.Sprintf("grant of session %s to client %s", g.SessionID, g.Client)
+}
+
+// GoString returns [Grant.String].
+func (g Grant) GoString() string { return g.String() }
+
+// LogValue logs the session, the subject and the client.
+func (g Grant) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("sid", g.SessionID), slog.String("sub", g.Subject), slog.String("client_id", g.Client))
+}
+
+// A Session is what is told about one session: on a page of a user's devices, to the
+// hooks. It holds no secret.
+type Session struct {
+	ID       string // sid
+	Subject  string
+	Client   string
+	Tenant   string
+	Scope    []string
+	Device   Device
+	Created  time.Time // the login
+	LastUsed time.Time // the last refresh, or the login
+	Expires  time.Time // unless it is refreshed before
+	AuthTime time.Time // when the user was authenticated
+	ACR      string
+	AMR      []string
+}
+
+// A Device is what the application knows about where a session lives. It is kept and
+// shown as it is given; each text has at most 256 bytes.
+type Device struct {
+	Label   string // "Firefox on Linux"
+	Address string // of the network
+}
+
+const maxDeviceBytes = 256
+
+func (d Device) check() error {
+	if len(d.Label) > maxDeviceBytes || len(d.Address) > maxDeviceBytes {
+		return fmt.Errorf("Device has a text of more than %d bytes", maxDeviceBytes)
+	}
+	return nil
+}
+
+func (m *Manager) describe(s *session) Session {
+	at, _ := s.deadline(&m.cfg.Lifetimes)
+	return Session{
+		ID: s.SID, Subject: s.Subject, Client: s.Client, Tenant: s.Tenant, Scope: append([]string(nil), s.Scope...),
+		Device: Device{s.Label, s.Address}, Created: time.UnixMilli(s.Start), LastUsed: time.UnixMilli(s.Used), Expires: time.UnixMilli(at),
+		AuthTime: time.UnixMilli(s.AuthTime), ACR: s.ACR, AMR: append([]string(nil), s.AMR...),
+	}
+}
+
+func (m *Manager) grant(s *session, scope []string, t minted, refreshToken string, now int64) *Grant {
+	kind := "Bearer"
+	if s.JKT != "" {
+		kind = "DPoP"
+	}
+	idle, _ := s.deadline(&m.cfg.Lifetimes)
+	absolute := min(s.Until, s.Start+m.cfg.Lifetimes.Absolute.Milliseconds())
+	at := time.UnixMilli(now)
+	return &Grant{
+		SessionID: s.SID, Subject: s.Subject, Client: s.Client, TokenType: kind, Scope: append([]string(nil), scope...),
+		AccessExpires: t.expires, RefreshExpires: time.UnixMilli(idle), SessionExpires: time.UnixMilli(absolute),
+		AccessTimeout: t.expires.Sub(at), RefreshTimeout: time.UnixMilli(idle).Sub(at), SessionTimeout: time.UnixMilli(absolute).Sub(at),
+		access: &t.token, refresh: &refreshToken,
+	}
+}

@@ -1,0 +1,273 @@
+package refresh
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A Login says who was authenticated, by which client, and what the session is for.
+// What it says carries over to every token of the session.
+type Login struct {
+	Subject  string   // sub. Required
+	Client   string   // client_id. Required
+	Audience []string // aud. Required
+
+	// AuthTime is when the user was authenticated, taken before the password was
+	// checked: a logout everywhere between the two must not be survived. Required; not
+	// older than the absolute lifetime, not in the future.
+	AuthTime time.Time
+
+	// Recheck checks the password (or whatever it was) again. It is called when the
+	// subject was logged out everywhere about when it was authenticated, and the clocks
+	// of two instances cannot tell which came first. Nil: the login is refused then, with
+	// ErrSuperseded, for the MaxSkew after a logout everywhere.
+	Recheck func(ctx context.Context) error
+
+	Tenant  string         // see [token.IssueRequest]
+	Scope   []string       // granted; a refresh may narrow it for one token, nothing widens it
+	ACR     string         //
+	AMR     []string       //
+	Binding token.Binding  // the key that every refresh has to prove; see [Bound]
+	Claims  map[string]any // custom claims, kept as JSON of at most 16 KiB
+	Device  Device
+}
+
+const maxClaimsBytes = 16 << 10
+
+// Login begins a session: always a new one, under an id of 128 random bits that no
+// client chooses (OWASP ASVS 5.0, 7.2.4). An error of neither family matches
+// [ErrLogin] and names the field of l that is to blame.
+func (m *Manager) Login(ctx context.Context, l Login) (*Grant, error) {
+	g, err := m.login(ctx, l)
+	if err != nil {
+		return nil, fmt.Errorf("refresh: login: %w", err)
+	}
+	return g, nil
+}
+
+func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	claims, err := m.checkLogin(&l)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLogin, err)
+	}
+	p := presented{family: newSecret(), generation: newSecret()}
+	rand.Read(p.sid[:]) // never fails
+	sid := sidText(p.sid)
+	var revision uint64 // of the session's record
+	rechecked := false
+	for range maxTries {
+		sub, err := m.loadSubject(ctx, l.Subject)
+		if err != nil {
+			return nil, err
+		}
+		if sub.Op != "" {
+			if err := m.finish(ctx, l.Subject, sub); err != nil {
+				// It does not concern this login: the cutoff is in the record.
+				m.log.Warn("refresh: logout everywhere still pending", "error", err)
+			} else if sub, err = m.loadSubject(ctx, l.Subject); err != nil {
+				return nil, err
+			}
+		}
+		switch at := l.AuthTime.UnixMilli(); {
+		case sub.Cutoff == 0 || at > sub.Cutoff+m.skew:
+		case at <= sub.Cutoff || l.Recheck == nil:
+			return nil, ErrSuperseded
+		case !rechecked:
+			// After the record was read: what holds now held after that logout.
+			if err := l.Recheck(ctx); err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrSuperseded, err)
+			}
+			rechecked = true
+		}
+		now := m.millis()
+		start, err := m.startAfter(max(now, sub.Cutoff+1), &l)
+		if err != nil {
+			return nil, err
+		}
+		s := &session{
+			V: recordVersion, SID: sid, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant, Audience: l.Audience, Scope: l.Scope,
+			AuthTime: l.AuthTime.UnixMilli(), ACR: l.ACR, AMR: l.AMR, JKT: l.Binding.KeyThumbprint, X5T: l.Binding.CertificateThumbprint,
+			Claims: claims, Label: l.Device.Label, Address: l.Device.Address,
+			Start: start, Until: start + m.cfg.Lifetimes.Absolute.Milliseconds(), Used: start, Issued: start,
+		}
+		family, current := p.family.hash(useFamily, p.sid), p.generation.hash(useGeneration, p.sid)
+		s.Family, s.Current = family[:], current[:]
+		t, err := m.token(ctx, s, s.Scope, start)
+		if err != nil {
+			return nil, err
+		}
+		next := *sub.subject
+		if next.Live, err = m.room(ctx, sub.Live, now); err != nil {
+			return nil, err
+		}
+		if revision, err = m.saveSession(ctx, recordKey("s", m.issuer.Issuer, sid), revision, s); err != nil {
+			return nil, busy(err) // nobody else writes it
+		}
+		next.Live = append(next.Live, live{sid, s.Until})
+		switch _, err = m.saveSubject(ctx, sub, &next); {
+		case errors.Is(err, ErrConflict):
+			rechecked = false // what was checked may be another password now
+			continue
+		case err != nil:
+			// It may have happened all the same. If it did not, nobody has a token of it.
+			if again, failed := m.loadSubject(ctx, l.Subject); failed != nil || !again.has(sid) {
+				return nil, err
+			}
+		}
+		p.issued = now
+		return m.grant(s, s.Scope, t, p.encode(), now), nil
+	}
+	return nil, ErrBusy
+}
+
+func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
+	now := m.now().Time()
+	switch {
+	case l.Subject == "":
+		return nil, errors.New("Subject is empty")
+	case l.Client == "":
+		return nil, errors.New("Client is empty")
+	case len(l.Audience) == 0:
+		return nil, errors.New("Audience is empty")
+	case l.AuthTime.IsZero():
+		return nil, errors.New("AuthTime is zero: a password change while the user logs in would go unseen")
+	case l.AuthTime.After(now.Add(time.Duration(m.skew) * time.Millisecond)):
+		return nil, errors.New("AuthTime lies in the future: the session would survive a logout everywhere")
+	case l.AuthTime.Before(now.Add(-m.cfg.Lifetimes.Absolute)):
+		return nil, fmt.Errorf("AuthTime lies longer ago than a session lasts, %s", m.cfg.Lifetimes.Absolute)
+	}
+	if err := l.Device.check(); err != nil {
+		return nil, err
+	}
+	for _, list := range []*[]string{&l.Audience, &l.Scope, &l.AMR} {
+		*list = slices.Clone(*list)
+	}
+	return encodeClaims(l.Claims)
+}
+
+func encodeClaims(claims map[string]any) (json.RawMessage, error) {
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	b, err := json.Marshal(claims)
+	if err != nil {
+		return nil, fmt.Errorf("Claims: %w", err)
+	}
+	if len(b) > maxClaimsBytes {
+		return nil, fmt.Errorf("Claims have %d bytes, more than %d", len(b), maxClaimsBytes)
+	}
+	return b, nil
+}
+
+// decodeClaims returns what encodeClaims was given, each value as its JSON.
+func decodeClaims(stored json.RawMessage) (map[string]any, error) {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(stored, &values); err != nil {
+		return nil, fmt.Errorf("%w: claims: %w", ErrStore, err)
+	}
+	claims := make(map[string]any, len(values))
+	for name, value := range values {
+		claims[name] = value
+	}
+	return claims, nil
+}
+
+// startAfter returns the first iat, not before start, that no cutoff known here covers
+// (invariant 5). Publishers set cutoffs up to MaxSkew ahead of their clocks.
+func (m *Manager) startAfter(start int64, l *Login) (int64, error) {
+	id := revoke.Identity{Issuer: m.issuer.Issuer, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant}
+	covered := func(at int64) bool {
+		id.IssuedAt = time.UnixMilli(at)
+		return errors.Is(m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()), revoke.ErrRevoked)
+	}
+	if !covered(start) {
+		return start, nil
+	}
+	low, high := start, m.millis()+m.skew // covered, and not
+	if high <= low || covered(high) {
+		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrBusy)
+	}
+	for high-low > 1 {
+		if mid := low + (high-low)/2; covered(mid) {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return high, nil
+}
+
+// room returns the list without what is over, and with room for one more.
+func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, error) {
+	left := make([]live, 0, len(list)+1)
+	for _, l := range list {
+		if now <= l.Until+m.skew {
+			left = append(left, l)
+		}
+	}
+	for i := 0; len(left) >= m.cfg.MaxSessions && i < len(left); {
+		s, err := m.loadSession(ctx, left[i].SID)
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && s.Ended != 0:
+			left = slices.Delete(left, i, i+1)
+		case err != nil:
+			return nil, err
+		default:
+			i++
+		}
+	}
+	for len(left) >= m.cfg.MaxSessions {
+		if _, err := m.end(ctx, left[0].SID, ending{reason: "too many sessions", publish: true}); err != nil {
+			if !errors.Is(err, ErrPending) {
+				return nil, err
+			}
+			m.log.Warn("refresh: session ended, and the services do not know it yet", "sid", left[0].SID, "error", err)
+		}
+		left = left[1:]
+	}
+	return left, nil
+}
+
+// token issues an access token of s with that iat, which ends before s does.
+func (m *Manager) token(ctx context.Context, s *session, scope []string, issued int64) (minted, error) {
+	at, _ := s.deadline(&m.cfg.Lifetimes)
+	life := min(m.cfg.Lifetimes.Access, time.Duration(at-issued)*time.Millisecond)
+	if life < time.Second {
+		return minted{}, ErrExpired
+	}
+	r := token.IssueRequest{
+		Subject: s.Subject, Client: s.Client, Session: s.SID, Tenant: s.Tenant, Audience: s.Audience, Scope: scope,
+		AuthTime: time.UnixMilli(s.AuthTime), ACR: s.ACR, AMR: s.AMR, Binding: s.binding(),
+		IssuedAt: time.UnixMilli(issued), Lifetime: life,
+	}
+	if len(s.Claims) > 0 {
+		var err error
+		if r.Claims, err = decodeClaims(s.Claims); err != nil {
+			return minted{}, err
+		}
+	}
+	t, err := m.mint(ctx, r)
+	if err != nil {
+		return minted{}, fmt.Errorf("%w: %w", ErrMint, err)
+	}
+	return t, nil
+}
+
+// busy turns a conflict, which is no word for a caller, into one.
+func busy(err error) error {
+	if errors.Is(err, ErrConflict) {
+		return ErrBusy
+	}
+	return err
+}

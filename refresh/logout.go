@@ -1,0 +1,116 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Logout ends a session, here and at every service. It may be called again: ending an
+// ended session tells the services once more. An error of [ErrTryAgain] means that not
+// all is done; [ErrPending], that the session is over here and its access tokens may
+// be good until they expire.
+func (m *Manager) Logout(ctx context.Context, sessionID string) error {
+	return m.logout(ctx, sessionID, "logout", "")
+}
+
+// Revoke is [Manager.Logout] for an operator, who says why and who he is. Both are for
+// people, and reach every service's log.
+func (m *Manager) Revoke(ctx context.Context, sessionID, reason, actor string) error {
+	return m.logout(ctx, sessionID, reason, actor)
+}
+
+func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
+	err := m.begin(ctx)
+	if err == nil {
+		if _, ok := parseSID(sid); !ok {
+			return errors.New("refresh: logout: not a session id")
+		}
+		_, err = m.end(ctx, sid, ending{reason: reason, actor: actor, publish: true})
+	}
+	if err != nil {
+		return fmt.Errorf("refresh: logout: %w", err)
+	}
+	return nil
+}
+
+// An ending says how a session is to end.
+type ending struct {
+	reason, actor string
+	publish       bool                // a session event; otherwise another event covers its tokens
+	only          func(*session) bool // nil, or whether it is still to end
+}
+
+var errNotAnyMore = errors.New("the session is not to end any more")
+
+// end ends a session in the store and tells the services. It returns the record as it
+// is now, or nil if there is none.
+func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, error) {
+	var failed error
+	for range maxTries {
+		r, err := m.loadSession(ctx, sid)
+		if errors.Is(err, ErrNotFound) {
+			// Forgotten; or a slow store does not show it, and then this holds for as
+			// long as any session lasts.
+			if !how.publish {
+				return nil, nil
+			}
+			ctx, cancel := m.after(ctx)
+			defer cancel()
+			return nil, m.publish(ctx, m.sessionEvent(sid, 0, how.reason, how.actor))
+		}
+		if err != nil {
+			return nil, errors.Join(failed, err)
+		}
+		if r.Ended != 0 {
+			if !how.publish {
+				return r.session, nil
+			}
+			return r.session, m.tell(ctx, r)
+		}
+		if how.only != nil && !how.only(r.session) {
+			return r.session, errNotAnyMore
+		}
+		next := r.clone()
+		next.Ended, next.Reason, next.Actor, next.Pending = max(m.millis(), 1), how.reason, how.actor, how.publish
+		next.Steps, next.Former, next.FormerUntil = nil, nil, 0
+		revision, err := m.saveSession(ctx, r.key, r.revision, next)
+		switch {
+		case errors.Is(err, ErrConflict):
+			continue
+		case err != nil:
+			failed = err // the next reading tells what became of it
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			continue
+		}
+		if !how.publish {
+			return next, nil
+		}
+		return next, m.tell(ctx, storedSession{next, r.key, revision})
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return nil, ErrBusy
+}
+
+// tell publishes the end of an ended session, and then takes note that it did.
+func (m *Manager) tell(ctx context.Context, r storedSession) error {
+	ctx, cancel := m.after(ctx)
+	defer cancel()
+	if err := m.publish(ctx, m.sessionEvent(r.SID, r.Issued, r.Reason, r.Actor)); err != nil {
+		return err
+	}
+	if !r.Pending {
+		return nil
+	}
+	next := r.clone()
+	next.Pending = false
+	if _, err := m.saveSession(ctx, r.key, r.revision, next); err != nil && !errors.Is(err, ErrConflict) {
+		// Published all the same; the next who comes upon it does so again.
+		m.log.Debug("refresh: published, and not noted", "sid", r.SID, "error", err)
+	}
+	return nil
+}

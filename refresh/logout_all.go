@@ -1,0 +1,232 @@
+package refresh
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A LogoutAllOption changes one [Manager.LogoutAll].
+type LogoutAllOption func(*logoutAll)
+
+type logoutAll struct {
+	keep          []string
+	reason, actor string
+}
+
+// Keep spares those sessions, at most [revoke.MaxKeep]. The first gets a new refresh
+// token, which [Manager.LogoutAll] returns: it is the one that the password was changed
+// from. Those that are not live are not kept.
+func Keep(sessionIDs ...string) LogoutAllOption {
+	return func(c *logoutAll) { c.keep = append(c.keep, sessionIDs...) }
+}
+
+// Because says why, for people; "logout everywhere" unless it is given.
+func Because(reason string) LogoutAllOption { return func(c *logoutAll) { c.reason = reason } }
+
+// By says who asked for it, for people.
+func By(actor string) LogoutAllOption { return func(c *logoutAll) { c.actor = actor } }
+
+// LogoutAll ends all sessions of a subject but those that are kept, here and at every
+// service: after a password change, a theft, before a ban. Change the password first;
+// whoever was authenticated before the call is logged out with the rest. It returns the
+// new grant of the first kept session, or nil if none is kept or it is over.
+//
+// An error of [ErrTryAgain] means that not all is done. What is done is remembered and
+// finished by the next login, listing or refresh of the subject; call again to have it
+// so now.
+func (m *Manager) LogoutAll(ctx context.Context, sub string, options ...LogoutAllOption) (*Grant, error) {
+	call := logoutAll{reason: "logout everywhere"}
+	for _, o := range options {
+		o(&call)
+	}
+	g, err := m.logoutAll(ctx, sub, &call)
+	if err != nil {
+		return nil, fmt.Errorf("refresh: logout everywhere: %w", err)
+	}
+	return g, nil
+}
+
+func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*Grant, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	switch {
+	case sub == "":
+		return nil, errors.New("the subject is empty")
+	case len(call.keep) > revoke.MaxKeep:
+		return nil, fmt.Errorf("%d sessions to keep, more than %d", len(call.keep), revoke.MaxKeep)
+	}
+	op := rand.Text()
+	for range maxTries {
+		r, err := m.loadSubject(ctx, sub)
+		if err != nil {
+			return nil, err
+		}
+		if r.Op != "" {
+			if err := m.finish(ctx, sub, r); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		now := m.millis()
+		next := subject{V: recordVersion, Cutoff: max(now, r.Cutoff), Op: op, At: now, Reason: call.reason, Actor: call.actor}
+		for _, l := range r.Live {
+			if slices.Contains(call.keep, l.SID) {
+				next.Live, next.Keep = append(next.Live, l), append(next.Keep, l.SID)
+			} else {
+				next.Ending = append(next.Ending, l)
+			}
+		}
+		revision, err := m.saveSubject(ctx, r, &next)
+		if errors.Is(err, ErrConflict) {
+			continue
+		}
+		done := storedSubject{&next, r.key, revision}
+		if err != nil {
+			// It may have happened all the same. If it happens later, somebody finds it.
+			again, failed := m.loadSubject(ctx, sub)
+			if failed != nil || again.Op != op {
+				return nil, err
+			}
+			done = again
+		}
+		if err := m.finish(ctx, sub, done); err != nil {
+			return nil, err
+		}
+		for _, sid := range call.keep {
+			if slices.Contains(next.Keep, sid) {
+				return m.renew(ctx, sid)
+			}
+		}
+		return nil, nil
+	}
+	return nil, ErrBusy
+}
+
+// finish does what a logout everywhere has still to do: it ends the sessions that were
+// live when its compare-and-set was made, publishes, and takes note of it.
+func (m *Manager) finish(ctx context.Context, sub string, r storedSubject) error {
+	ctx, cancel := m.after(ctx)
+	defer cancel()
+	how := ending{reason: r.Reason, actor: r.Actor}
+	var mu sync.Mutex
+	var failed []error
+	each(m.parallel, r.Ending, func(l live) {
+		s, err := m.end(ctx, l.SID, how)
+		switch {
+		case err != nil:
+		case s == nil && m.millis() <= l.Until+m.skew:
+			err = m.publish(ctx, m.sessionEvent(l.SID, 0, r.Reason, r.Actor))
+		case s != nil && s.Issued > r.Cutoff:
+			// By the clock of another instance, its last token came after the cutoff.
+			err = m.publish(ctx, m.sessionEvent(l.SID, s.Issued, r.Reason, r.Actor))
+		}
+		if err != nil {
+			mu.Lock()
+			failed = append(failed, err)
+			mu.Unlock()
+		}
+	})
+	// The others' tokens are told of all the same.
+	err := m.publish(ctx, revoke.Event{
+		ID: r.Op, Kind: revoke.Subject, Value: sub, Before: time.UnixMilli(r.Cutoff), Keep: r.Keep,
+		Until:  time.UnixMilli(max(r.Cutoff, m.millis()) + m.issuer.TokenLifetime.Milliseconds()),
+		Reason: r.Reason, Actor: r.Actor,
+	})
+	if err != nil {
+		failed = append(failed, err)
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("%d of its steps failed, the first: %w", len(failed), failed[0])
+	}
+	for range maxTries {
+		if r.Op == "" {
+			return nil
+		}
+		next := *r.subject
+		next.Op, next.At, next.Keep, next.Ending, next.Reason, next.Actor = "", 0, nil, nil, "", ""
+		_, err := m.saveSubject(ctx, r, &next)
+		if err == nil {
+			return nil
+		}
+		op := r.Op
+		if r, err = m.loadSubject(ctx, sub); err != nil || r.Op != op {
+			break
+		}
+	}
+	return nil // done, if perhaps not noted: then it is done again
+}
+
+// renew gives a kept session new secrets. Whoever still presents the old ones is told
+// to try again for a while, in which the new ones arrive, and is then unknown.
+func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
+	for range maxTries {
+		r, err := m.loadSession(ctx, sid)
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && r.Ended != 0:
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		now := m.millis()
+		issued, err := m.issuedAt(r.session)
+		if err != nil {
+			return nil, err
+		}
+		raw, _ := parseSID(sid) // it was found under it
+		p := presented{sid: raw, issued: now, family: newSecret(), generation: newSecret()}
+		family, current := p.family.hash(useFamily, raw), p.generation.hash(useGeneration, raw)
+		next := r.clone()
+		next.Former, next.FormerUntil = r.Family, now+max(m.cfg.Lifetimes.Grace, formerGrace).Milliseconds()
+		next.Family, next.Current, next.Steps = family[:], current[:], nil
+		next.Generation++
+		next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
+		t, err := m.token(ctx, next, next.Scope, issued)
+		if errors.Is(err, ErrExpired) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch _, err := m.saveSession(ctx, r.key, r.revision, next); {
+		case errors.Is(err, ErrConflict):
+			continue
+		case err != nil:
+			again, failed := m.loadSession(ctx, sid)
+			if failed != nil || [32]byte(again.Current) != current {
+				return nil, err
+			}
+		}
+		return m.grant(next, next.Scope, t, p.encode(), now), nil
+	}
+	return nil, ErrBusy
+}
+
+const formerGrace = 10 * time.Second
+
+// each calls do for every element, some of them at once.
+func each[T any](parallel int, list []T, do func(T)) {
+	if parallel <= 1 {
+		for _, x := range list {
+			do(x)
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	room := make(chan struct{}, parallel)
+	for _, x := range list {
+		room <- struct{}{}
+		wg.Go(func() {
+			do(x)
+			<-room
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,42 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// publish tells every service, this process first of all. The error is of ErrPending.
+func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
+	e.Issuer = m.issuer.Issuer
+	if m.cfg.Publisher != nil {
+		r, err := m.cfg.Publisher.Publish(ctx, e)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrPending, e.Kind, err)
+		}
+		e = r.Event
+	}
+	if err := m.cfg.Revocations.Apply(m.now(), e); err != nil {
+		if m.cfg.Publisher == nil {
+			return fmt.Errorf("%w: %s: %w", ErrPending, e.Kind, err)
+		}
+		// The bus brings it in a moment.
+		m.log.Debug("refresh: published event not applied here at once", "kind", e.Kind.String(), "error", err)
+	}
+	return nil
+}
+
+// sessionEvent revokes all tokens of a session, the last of which was issued at issued.
+// With issued zero nobody knows when that was.
+func (m *Manager) sessionEvent(sid string, issued int64, reason, actor string) revoke.Event {
+	e := revoke.Event{Kind: revoke.Session, Value: sid, Reason: reason, Actor: actor}
+	if issued != 0 {
+		e.Until = time.UnixMilli(max(issued, m.millis()) + m.issuer.TokenLifetime.Milliseconds())
+	}
+	return e
+}
+
+// millis is the present time in unix milliseconds.
+func (m *Manager) millis() int64 { return m.now().Time().UnixMilli() }

@@ -1,0 +1,232 @@
+package refresh
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// Records are JSON, so that a person can read them. A record of a version to come is
+// left alone: it may say what this version would drop when it writes it back.
+const recordVersion = 1
+
+const (
+	maxSteps = 16 // generations remembered within the grace window
+	maxChain = 4  // seals that a retry follows
+
+	// maxMillis is in the year 2527: sums of two times and a lifetime do not overflow.
+	maxMillis = 1 << 44
+
+	// keepRecord is how long the store keeps a record that is of no use any more, for
+	// clocks that differ.
+	keepRecord = 5 * time.Minute
+)
+
+// A session is what the store holds of one session. Times are unix milliseconds.
+type session struct {
+	V        int             `json:"v"`
+	SID      string          `json:"sid"`
+	Subject  string          `json:"sub"`
+	Client   string          `json:"client"`
+	Tenant   string          `json:"tenant,omitempty"`
+	Audience []string        `json:"aud"`
+	Scope    []string        `json:"scope,omitempty"`
+	AuthTime int64           `json:"auth_time"`
+	ACR      string          `json:"acr,omitempty"`
+	AMR      []string        `json:"amr,omitempty"`
+	JKT      string          `json:"jkt,omitempty"` // see [token.Binding]
+	X5T      string          `json:"x5t,omitempty"`
+	Claims   json.RawMessage `json:"claims,omitempty"`
+	Label    string          `json:"label,omitempty"` // see [Device]
+	Address  string          `json:"address,omitempty"`
+
+	Start  int64 `json:"start"`  // iat of the login's token: no token of the session has an earlier one
+	Until  int64 `json:"until"`  // the absolute limit
+	Used   int64 `json:"used"`   // last refresh, or the login
+	Issued int64 `json:"issued"` // the largest iat of any of its tokens
+
+	Family     []byte `json:"family"`     // hash of the family secret
+	Generation uint64 `json:"generation"` // counts rotations
+	Current    []byte `json:"current"`    // hash of the generation secret
+	Steps      []step `json:"steps,omitempty"`
+
+	// The family before the Manager gave out a new one by itself, and until when who
+	// holds one of its tokens is told to try again.
+	Former      []byte `json:"former,omitempty"`
+	FormerUntil int64  `json:"former_until,omitempty"`
+
+	Ended   int64  `json:"ended,omitempty"` // zero while it lives
+	Reason  string `json:"reason,omitempty"`
+	Actor   string `json:"actor,omitempty"`
+	Pending bool   `json:"pending,omitempty"` // the event that says so is not yet published
+}
+
+// A step is a generation that was used up and is still within its window.
+type step struct {
+	Hash       []byte `json:"hash"`
+	Generation uint64 `json:"generation"`
+	Seal       []byte `json:"seal,omitempty"` // the successor; empty: a retry is told to try again
+	Until      int64  `json:"until"`
+	Answers    int    `json:"answers,omitempty"`
+}
+
+// A subject is what the store holds of one subject.
+type subject struct {
+	V      int    `json:"v"`
+	Live   []live `json:"live,omitempty"`   // sessions, oldest first
+	Cutoff int64  `json:"cutoff,omitempty"` // sessions authenticated until then are over
+
+	// What LogoutAll has still to do. Op is empty when there is nothing.
+	Op     string   `json:"op,omitempty"`
+	At     int64    `json:"at,omitempty"`
+	Keep   []string `json:"keep,omitempty"`
+	Ending []live   `json:"ending,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	Actor  string   `json:"actor,omitempty"`
+}
+
+// A live is a session in the subject's list.
+type live struct {
+	SID   string `json:"s"`
+	Until int64  `json:"u"` // its absolute limit
+}
+
+func (s *subject) has(sid string) bool {
+	for _, l := range s.Live {
+		if l.SID == sid {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *subject) ending(sid string) bool {
+	for _, l := range s.Ending {
+		if l.SID == sid {
+			return true
+		}
+	}
+	return false
+}
+
+// recordKey is where a record is kept. Issuers may share a store.
+func recordKey(kind, issuer, value string) string {
+	h := sha256.New()
+	for _, s := range []string{kind, issuer, value} {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(s))))
+		h.Write([]byte(s))
+	}
+	return kind + "." + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+func encodeRecord(r any) ([]byte, error) {
+	b, err := json.Marshal(r)
+	if err == nil && len(b) > MaxValueBytes {
+		err = fmt.Errorf("record of %d bytes, more than %d", len(b), MaxValueBytes)
+	}
+	return b, err
+}
+
+func decodeRecord(data []byte, r any) error {
+	if len(data) > MaxValueBytes {
+		return fmt.Errorf("record of %d bytes, more than %d", len(data), MaxValueBytes)
+	}
+	version := int64(0)
+	if err := strictjson.Object(data, func(name string, v strictjson.Value) error {
+		if name == "v" {
+			version, _ = v.Int()
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if version != recordVersion {
+		return fmt.Errorf("record of version %d, this program knows %d", version, recordVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(r)
+}
+
+func decodeSession(data []byte, sid string) (*session, error) {
+	s := new(session)
+	if err := decodeRecord(data, s); err != nil {
+		return nil, err
+	}
+	if s.SID != sid {
+		return nil, errors.New("record of another session")
+	}
+	times := []int64{s.AuthTime, s.Start, s.Until, s.Used, s.Issued, s.Ended, s.FormerUntil}
+	bad := len(s.Family) != len(digest{}) || len(s.Current) != len(digest{}) || len(s.Steps) > maxSteps || len(s.Former) != 0 && len(s.Former) != len(digest{}) ||
+		s.Subject == "" || s.Client == "" || len(s.Audience) == 0
+	for i := range s.Steps {
+		p := &s.Steps[i]
+		times = append(times, p.Until)
+		bad = bad || len(p.Hash) != len(digest{}) || len(p.Seal) != 0 && len(p.Seal) != sealBytes || p.Answers < 0 || p.Generation >= s.Generation
+	}
+	for _, t := range times {
+		bad = bad || t < 0 || t > maxMillis
+	}
+	if bad {
+		return nil, errors.New("record of a session that cannot be")
+	}
+	return s, nil
+}
+
+func decodeSubject(data []byte) (*subject, error) {
+	s := new(subject)
+	if err := decodeRecord(data, s); err != nil {
+		return nil, err
+	}
+	bad := s.Cutoff < 0 || s.Cutoff > maxMillis || s.At < 0 || s.At > maxMillis || s.Op == "" && (len(s.Ending) > 0 || len(s.Keep) > 0) ||
+		len(s.Live) > maxSessions || len(s.Ending) > maxSessions
+	for _, list := range [][]live{s.Live, s.Ending} {
+		for _, l := range list {
+			_, ok := parseSID(l.SID)
+			bad = bad || !ok || l.Until < 0 || l.Until > maxMillis
+		}
+	}
+	if bad {
+		return nil, errors.New("record of a subject that cannot be")
+	}
+	return s, nil
+}
+
+func (s *session) binding() token.Binding {
+	return token.Binding{KeyThumbprint: s.JKT, CertificateThumbprint: s.X5T}
+}
+
+// deadline is when the session is over unless it is refreshed, and why.
+func (s *session) deadline(l *Lifetimes) (at int64, idle bool) {
+	at = min(s.Until, s.Start+l.Absolute.Milliseconds())
+	if i := s.Used + l.Idle.Milliseconds(); i < at {
+		return i, true
+	}
+	return at, false
+}
+
+// prune forgets the steps whose window ended before.
+func (s *session) prune(before int64) {
+	left := s.Steps[:0]
+	for _, p := range s.Steps {
+		if before <= p.Until {
+			left = append(left, p)
+		}
+	}
+	s.Steps = left
+}
+
+// clone returns a copy whose lists of steps may be changed.
+func (s *session) clone() *session {
+	c := *s
+	c.Steps = append([]step(nil), s.Steps...)
+	return &c
+}

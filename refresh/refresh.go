@@ -1,0 +1,418 @@
+package refresh
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A RefreshOption changes one [Manager.Refresh].
+type RefreshOption func(*refreshCall)
+
+type refreshCall struct {
+	client  *string
+	binding token.Binding
+	narrow  []string
+	device  *Device
+}
+
+// ByClient says which client presents the refresh token, as it authenticated itself
+// or, if it is a public one, as it says (RFC 6749 section 6). Another than the
+// session's is refused. A token endpoint that serves several clients must give it.
+func ByClient(id string) RefreshOption { return func(c *refreshCall) { c.client = &id } }
+
+// Bound says which key the client has proven to possess: [token.DPoP.Thumbprint] or
+// [token.CertificateThumbprint]. A session bound to a key is refreshed only with it
+// (RFC 9449 section 5); one that is not, only without.
+func Bound(b token.Binding) RefreshOption { return func(c *refreshCall) { c.binding = b } }
+
+// Narrow asks for an access token with only those scopes (RFC 6749 section 6). The
+// refresh token keeps what was granted. One that was not granted is [ErrScope].
+func Narrow(scope ...string) RefreshOption {
+	return func(c *refreshCall) { c.narrow = append([]string{}, scope...) }
+}
+
+// From says where the session lives now. See [Login].Device.
+func From(d Device) RefreshOption { return func(c *refreshCall) { c.device = &d } }
+
+// Refresh exchanges a refresh token for a new access token and its successor. Of any
+// number of concurrent calls with one token, one rotates (invariant 8). A retry within
+// the grace window is given the successor; a use after it is taken for theft, and ends
+// the session here and at every service.
+//
+// The error is of [ErrLoginAgain] or [ErrTryAgain], or the caller's mistake. After one
+// of ErrTryAgain the client keeps its token; if it had been used up all the same, the
+// retry is answered within the window.
+func (m *Manager) Refresh(ctx context.Context, refreshToken string, options ...RefreshOption) (*Grant, error) {
+	var call refreshCall
+	for _, o := range options {
+		o(&call)
+	}
+	g, err := m.refresh(ctx, refreshToken, &call)
+	if err != nil {
+		return nil, fmt.Errorf("refresh: %w", err)
+	}
+	return g, nil
+}
+
+func (m *Manager) refresh(ctx context.Context, refreshToken string, call *refreshCall) (*Grant, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	if call.device != nil {
+		if err := call.device.check(); err != nil {
+			return nil, err
+		}
+	}
+	p, ok := parseToken(refreshToken)
+	if !ok {
+		return nil, ErrUnknown
+	}
+	var failed error
+	for range maxTries {
+		g, err := m.tryRefresh(ctx, &p, call)
+		switch {
+		case errors.Is(err, ErrConflict): // somebody else was first: look at what he did
+		case errors.Is(err, errUnsure):
+			failed = err
+			if ctx.Err() != nil {
+				return nil, err
+			}
+		default:
+			return g, err
+		}
+		if failed != nil {
+			break
+		}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return nil, ErrBusy
+}
+
+// errUnsure is of ErrStore: a write that may have happened, and may happen yet.
+var errUnsure error = &member{ErrStore, "session store did not confirm"}
+
+// tryRefresh reads the session and does what it says. ErrConflict means that it says
+// something else by now.
+func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCall) (*Grant, error) {
+	sid := sidText(p.sid)
+	r, err := m.loadSession(ctx, sid)
+	if errors.Is(err, ErrNotFound) {
+		return nil, m.unseen(p, ErrUnknown)
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := m.millis()
+	if family := p.family.hash(useFamily, p.sid); subtle.ConstantTimeCompare(family[:], r.Family) != 1 {
+		if len(r.Former) > 0 && now <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1 {
+			return nil, fmt.Errorf("%w: the session has a new refresh token", ErrBusy)
+		}
+		return nil, ErrUnknown
+	}
+	if r.Ended != 0 {
+		return nil, m.over(ctx, r)
+	}
+	if at, idle := r.deadline(&m.cfg.Lifetimes); now > at {
+		if idle {
+			return nil, m.unseen(p, ErrExpired)
+		}
+		return nil, ErrExpired
+	}
+	at, err := m.position(r.session, p, now)
+	if errors.Is(err, ErrReplayed) {
+		if p.current {
+			// It was the current one a moment ago: a lost compare-and-set is no replay.
+			return nil, fmt.Errorf("%w: used by another at the same time", ErrBusy)
+		}
+		return nil, m.theft(ctx, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.current = true
+	scope, err := r.allows(call)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.permitted(ctx, r); err != nil {
+		return nil, err
+	}
+	next := r.clone()
+	if err := m.ask(ctx, r, next); err != nil {
+		return nil, err
+	}
+	if call.device != nil {
+		next.Label, next.Address = call.device.Label, call.device.Address
+	}
+	issued, err := m.issuedAt(r.session)
+	if err != nil {
+		return nil, err
+	}
+	next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
+	successor := at.successor
+	if at.step < 0 {
+		successor = newSecret()
+		if err := m.rotate(next, p, successor, now); err != nil {
+			return nil, err
+		}
+	} else {
+		next.Steps[at.step].Answers++
+	}
+	current := successor.hash(useGeneration, p.sid)
+	// Signed before the store decides and given out after: a failure to sign costs no
+	// generation.
+	t, err := m.token(ctx, next, scope, issued)
+	if err != nil {
+		return nil, err
+	}
+	switch _, err = m.saveSession(ctx, r.key, r.revision, next); {
+	case errors.Is(err, ErrConflict):
+		return nil, err
+	case err != nil:
+		again, failed := m.loadSession(ctx, sid)
+		switch {
+		case failed != nil || again.revision == r.revision:
+			return nil, fmt.Errorf("%w: %w", errUnsure, err)
+		case again.Ended != 0 || again.Generation != next.Generation || [32]byte(again.Current) != current || again.Issued < next.Issued:
+			return nil, ErrConflict // another write came first, and ours never will
+		}
+	}
+	if at.step < 0 {
+		if m.cfg.Lifetimes.Grace > 0 {
+			m.eraser.note(sid, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond))
+		}
+	} else if m.cfg.OnGrace != nil {
+		m.cfg.OnGrace(ctx, m.describe(next))
+	}
+	out := presented{sid: p.sid, issued: now, family: p.family, generation: successor}
+	return m.grant(next, scope, t, out.encode(), now), nil
+}
+
+// unseen returns err, unless the token is so new that the store may only not show its
+// session yet.
+func (m *Manager) unseen(p *presented, err error) error {
+	if age := m.millis() - p.issued; -storeLag <= age && age <= storeLag {
+		return fmt.Errorf("%w: it does not show the session yet", ErrStore)
+	}
+	return err
+}
+
+// storeLag is how old an answer of a store may be, in milliseconds: a deposed leader of
+// a cluster answers for up to 20 s.
+const storeLag = 30_000
+
+// A position is where a presented generation stands.
+type position struct {
+	step      int    // the generation's, or -1 for the current one
+	successor secret // of a step: the current generation, found by the seals
+}
+
+// position finds the presented generation. ErrReplayed is what the record says, which
+// may be old; only a compare-and-set makes it true.
+func (m *Manager) position(s *session, p *presented, now int64) (position, error) {
+	hash := p.generation.hash(useGeneration, p.sid)
+	if subtle.ConstantTimeCompare(hash[:], s.Current) == 1 {
+		return position{step: -1}, nil
+	}
+	at := slices.IndexFunc(s.Steps, func(x step) bool { return subtle.ConstantTimeCompare(hash[:], x.Hash) == 1 })
+	if at < 0 || now > s.Steps[at].Until+m.skew {
+		return position{}, ErrReplayed
+	}
+	if s.Steps[at].Answers >= m.cfg.Lifetimes.Answers {
+		return position{}, fmt.Errorf("%w: retried too often", ErrBusy)
+	}
+	holds := p.generation
+	for i, n := at, 0; ; i, n = i+1, n+1 {
+		x := &s.Steps[i]
+		if n == maxChain || len(x.Seal) == 0 {
+			return position{}, fmt.Errorf("%w: its successors were used up", ErrBusy)
+		}
+		next, err := holds.open(x.Seal, p.sid, x.Generation)
+		if err != nil {
+			return position{}, fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		h := next.hash(useGeneration, p.sid)
+		if subtle.ConstantTimeCompare(h[:], s.Current) == 1 {
+			return position{at, next}, nil
+		}
+		if i+1 == len(s.Steps) || subtle.ConstantTimeCompare(h[:], s.Steps[i+1].Hash) != 1 {
+			return position{}, fmt.Errorf("%w: its successors were used up", ErrBusy)
+		}
+		holds = next
+	}
+}
+
+// rotate makes the successor the current generation of s.
+func (m *Manager) rotate(s *session, p *presented, successor secret, now int64) error {
+	s.prune(now - m.skew)
+	if len(s.Steps) == maxSteps {
+		return fmt.Errorf("%w: refreshed %d times within the grace window", ErrBusy, maxSteps)
+	}
+	if m.cfg.Lifetimes.Grace > 0 {
+		s.Steps = append(s.Steps, step{
+			Hash: s.Current, Generation: s.Generation, Seal: p.generation.seal(successor, p.sid, s.Generation),
+			Until: now + m.cfg.Lifetimes.Grace.Milliseconds(),
+		})
+	}
+	if now > s.FormerUntil {
+		s.Former, s.FormerUntil = nil, 0
+	}
+	h := successor.hash(useGeneration, p.sid)
+	s.Current = h[:]
+	s.Generation++
+	return nil
+}
+
+// over answers for an ended session, and finishes what is pending.
+func (m *Manager) over(ctx context.Context, r storedSession) error {
+	err := ErrEnded
+	if r.Reason == reasonReplay {
+		err = ErrReplayed
+	}
+	if r.Pending {
+		if failed := m.tell(ctx, r); failed != nil {
+			m.log.Warn("refresh: session ended, and the services do not know it yet", "sid", r.SID, "error", failed)
+		}
+	}
+	return err
+}
+
+const reasonReplay = "refresh token replayed"
+
+// theft ends a session whose token was used again. The compare-and-set is made against
+// the very record that says so: an old answer of the store convicts nobody.
+func (m *Manager) theft(ctx context.Context, r storedSession) error {
+	next := r.clone()
+	next.Ended, next.Reason, next.Pending, next.Steps = max(m.millis(), 1), reasonReplay, true, nil
+	ctx, cancel := m.after(ctx)
+	defer cancel()
+	revision, err := m.saveSession(ctx, r.key, r.revision, next)
+	if err != nil {
+		return err // a conflict is looked at again; after all else the next use tells
+	}
+	m.log.Warn("refresh: a refresh token was used again; its session is ended", "sid", r.SID, "sub", r.Subject, "client_id", r.Client)
+	if m.cfg.OnReplay != nil {
+		defer m.cfg.OnReplay(ctx, m.describe(next))
+	}
+	if err := m.tell(ctx, storedSession{next, r.key, revision}); err != nil {
+		m.log.Error("refresh: session ended, and the services do not know it yet", "sid", r.SID, "error", err)
+		return fmt.Errorf("%w: %w", ErrReplayed, withoutFamily{err})
+	}
+	return ErrReplayed
+}
+
+// withoutFamily keeps an error that says "log in again" from saying "try again" as
+// well; it still matches ErrPending.
+type withoutFamily struct{ err error }
+
+func (w withoutFamily) Error() string { return w.err.Error() }
+
+func (w withoutFamily) Is(target error) bool {
+	return target != ErrTryAgain && errors.Is(w.err, target)
+}
+
+// allows returns the scope of the access token to be issued.
+func (s *session) allows(call *refreshCall) ([]string, error) {
+	if call.client != nil && *call.client != s.Client {
+		return nil, ErrClient
+	}
+	if call.binding != s.binding() {
+		return nil, ErrBinding
+	}
+	if call.narrow == nil {
+		return s.Scope, nil
+	}
+	for _, x := range call.narrow {
+		if !slices.Contains(s.Scope, x) {
+			return nil, ErrScope
+		}
+	}
+	return call.narrow, nil
+}
+
+// permitted asks the denylist and the subject's record whether the session may go on.
+func (m *Manager) permitted(ctx context.Context, r storedSession) error {
+	id := revoke.Identity{
+		Issuer: m.issuer.Issuer, Session: r.SID, Subject: r.Subject, Client: r.Client, Tenant: r.Tenant,
+		IssuedAt: time.UnixMilli(r.Start),
+	}
+	switch err := m.cfg.Revocations.Check(m.now(), &id, revoke.Deny()); {
+	case errors.Is(err, revoke.ErrRevoked):
+		// The services know. Here it must not come back when they forget.
+		if _, failed := m.end(ctx, r.SID, ending{reason: err.Error()}); failed != nil {
+			return failed
+		}
+		return fmt.Errorf("%w: %w", ErrEnded, err)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrTryAgain, err)
+	}
+	sub, err := m.loadSubject(ctx, r.Subject)
+	if err != nil {
+		return err
+	}
+	if sub.Op == "" {
+		return nil
+	}
+	err = m.finish(ctx, r.Subject, sub)
+	if err != nil {
+		m.log.Warn("refresh: logout everywhere still pending", "error", err)
+	}
+	switch {
+	case !sub.ending(r.SID):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrEnded, withoutFamily{err})
+	}
+	return ErrEnded
+}
+
+// ask has the application say whether the session may go on.
+func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error {
+	if m.cfg.Ask == nil {
+		return nil
+	}
+	a, err := m.cfg.Ask(ctx, m.describe(r.session))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrAsk, err)
+	}
+	if a.End {
+		reason := a.Reason
+		if reason == "" {
+			reason = "ended by the application"
+		}
+		if _, err := m.end(ctx, r.SID, ending{reason: reason, publish: true}); err != nil {
+			return fmt.Errorf("%w: %w", ErrEnded, withoutFamily{err})
+		}
+		return ErrEnded
+	}
+	if a.Claims != nil {
+		if next.Claims, err = encodeClaims(a.Claims); err != nil {
+			return fmt.Errorf("%w: %w", ErrAsk, err)
+		}
+	}
+	return nil
+}
+
+// issuedAt returns the iat of the next token: no later than this replica's proven
+// instant, so that a cutoff it has not seen yet still covers the token.
+func (m *Manager) issuedAt(s *session) (int64, error) {
+	now := m.now()
+	at := now.Time().UnixMilli()
+	if !m.cfg.Revocations.Config().Local {
+		status := m.cfg.Revocations.Status(now)
+		if status.Proven.IsZero() {
+			return 0, fmt.Errorf("%w: %w: nothing proven yet", ErrTryAgain, revoke.ErrStale)
+		}
+		at = min(at, status.Proven.Time().UnixMilli())
+	}
+	return max(s.Start, at), nil
+}

@@ -1,0 +1,134 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Sessions returns the live sessions of a subject, the newest login first: what a page
+// of a user's devices shows. It reads the subject's record and those of its sessions,
+// and no others.
+func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, fmt.Errorf("refresh: sessions: %w", err)
+	}
+	r, err := m.loadSubject(ctx, sub)
+	if err != nil {
+		return nil, fmt.Errorf("refresh: sessions: %w", err)
+	}
+	if r.Op != "" {
+		if err := m.finish(ctx, sub, r); err != nil {
+			m.log.Warn("refresh: logout everywhere still pending", "error", err)
+		}
+	}
+	var mu sync.Mutex
+	var list []Session
+	var failed error
+	each(m.parallel, r.Live, func(l live) {
+		s, err := m.loadSession(ctx, l.SID)
+		if err == nil && s.Ended != 0 && s.Pending {
+			if err := m.tell(ctx, s); err != nil {
+				m.log.Warn("refresh: session ended, and the services do not know it yet", "sid", s.SID, "error", err)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && s.Ended != 0:
+		case err != nil:
+			failed = err
+		default:
+			if d := m.describe(s.session); !d.Expires.Before(m.now().Time()) {
+				list = append(list, d)
+			}
+		}
+	})
+	if failed != nil {
+		return nil, fmt.Errorf("refresh: sessions: %w", failed)
+	}
+	slices.SortFunc(list, func(a, b Session) int {
+		if c := b.Created.Compare(a.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list, nil
+}
+
+// Reauthenticate replaces a session by a new one, after its user was authenticated
+// again or got more rights: under a new id, with the AuthTime, ACR and AMR of l; the old
+// one is dead (OWASP ASVS 5.0, 7.2.4). Subject and Client of l must be the session's, or
+// empty; what else l leaves empty carries over, but AuthTime, ACR and AMR.
+//
+// The old session ends first. If the login then fails, the user has to log in.
+func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, l Login) (*Grant, error) {
+	g, err := m.reauthenticate(ctx, sessionID, l)
+	if err != nil {
+		return nil, fmt.Errorf("refresh: reauthenticate: %w", err)
+	}
+	return g, nil
+}
+
+func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Grant, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
+	}
+	if _, ok := parseSID(sid); !ok {
+		return nil, fmt.Errorf("%w: not a session id", ErrLogin)
+	}
+	r, err := m.loadSession(ctx, sid)
+	if errors.Is(err, ErrNotFound) {
+		return nil, ErrUnknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	if l.Subject == "" {
+		l.Subject = r.Subject
+	}
+	if l.Client == "" {
+		l.Client = r.Client
+	}
+	at, _ := r.deadline(&m.cfg.Lifetimes)
+	switch {
+	case l.Subject != r.Subject:
+		return nil, fmt.Errorf("%w: Subject is not the session's", ErrLogin)
+	case l.Client != r.Client:
+		return nil, fmt.Errorf("%w: Client is not the session's", ErrLogin)
+	case r.Ended != 0:
+		return nil, m.over(ctx, r)
+	case m.millis() > at:
+		return nil, ErrExpired
+	}
+	if l.Audience == nil {
+		l.Audience = r.Audience
+	}
+	if l.Scope == nil {
+		l.Scope = r.Scope
+	}
+	if l.Tenant == "" {
+		l.Tenant = r.Tenant
+	}
+	if l.Binding.IsZero() {
+		l.Binding = r.binding()
+	}
+	if l.Device == (Device{}) {
+		l.Device = Device{r.Label, r.Address}
+	}
+	if l.Claims == nil && len(r.Claims) > 0 {
+		if l.Claims, err = decodeClaims(r.Claims); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := m.checkLogin(&l); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLogin, err)
+	}
+	if _, err := m.end(ctx, sid, ending{reason: "reauthenticated", publish: true}); err != nil {
+		return nil, err
+	}
+	return m.login(ctx, l)
+}
