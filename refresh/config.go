@@ -106,6 +106,16 @@ type minted struct {
 // NewManager returns a Manager. The error names the field of cfg that is missing or
 // would make sessions that cannot be ended.
 func NewManager(cfg Config) (*Manager, error) {
+	m, err := newManager(cfg)
+	if err != nil {
+		return nil, err
+	}
+	m.wg.Go(m.erase)
+	return m, nil
+}
+
+// newManager returns a Manager whose background does not run yet.
+func newManager(cfg Config) (*Manager, error) {
 	refuse := func(format string, args ...any) (*Manager, error) {
 		return nil, fmt.Errorf("refresh: Config."+format, args...)
 	}
@@ -148,7 +158,6 @@ func NewManager(cfg Config) (*Manager, error) {
 	m.mint = m.issue
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.eraser.init()
-	m.wg.Go(m.erase)
 	return m, nil
 }
 

@@ -37,27 +37,20 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 // An ending says how a session is to end.
 type ending struct {
 	reason, actor string
-	publish       bool                // a session event; otherwise another event covers its tokens
-	only          func(*session) bool // nil, or whether it is still to end
+	publish       bool // a session event; otherwise another event covers its tokens
 }
 
-var errNotAnyMore = errors.New("the session is not to end any more")
-
 // end ends a session in the store and tells the services. It returns the record as it
-// is now, or nil if there is none.
+// is now.
 func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, error) {
 	var failed error
 	for range maxTries {
 		r, err := m.loadSession(ctx, sid)
 		if errors.Is(err, ErrNotFound) {
-			// Forgotten; or a slow store does not show it, and then this holds for as
-			// long as any session lasts.
-			if !how.publish {
-				return nil, nil
-			}
-			ctx, cancel := m.after(ctx)
-			defer cancel()
-			return nil, m.publish(ctx, m.sessionEvent(sid, 0, how.reason, how.actor))
+			// Forgotten; or a slow store does not show it, and then this cannot be
+			// written. Nobody knows when its last token was issued.
+			r = storedSession{&session{V: recordVersion, SID: sid, Until: m.millis()}, recordKey("s", m.issuer.Issuer, sid), 0}
+			err = nil
 		}
 		if err != nil {
 			return nil, errors.Join(failed, err)
@@ -67,9 +60,6 @@ func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, er
 				return r.session, nil
 			}
 			return r.session, m.tell(ctx, r)
-		}
-		if how.only != nil && !how.only(r.session) {
-			return r.session, errNotAnyMore
 		}
 		next := r.clone()
 		next.Ended, next.Reason, next.Actor, next.Pending = max(m.millis(), 1), how.reason, how.actor, how.publish

@@ -122,9 +122,7 @@ func (m *Manager) finish(ctx context.Context, sub string, r storedSubject) error
 		s, err := m.end(ctx, l.SID, how)
 		switch {
 		case err != nil:
-		case s == nil && m.millis() <= l.Until+m.skew:
-			err = m.publish(ctx, m.sessionEvent(l.SID, 0, r.Reason, r.Actor))
-		case s != nil && s.Issued > r.Cutoff:
+		case s.Issued > r.Cutoff:
 			// By the clock of another instance, its last token came after the cutoff.
 			err = m.publish(ctx, m.sessionEvent(l.SID, s.Issued, r.Reason, r.Actor))
 		}
@@ -170,16 +168,27 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 	for range maxTries {
 		r, err := m.loadSession(ctx, sid)
 		switch {
-		case errors.Is(err, ErrNotFound), err == nil && r.Ended != 0:
-			return nil, nil
+		case errors.Is(err, ErrNotFound):
+			return nil, fmt.Errorf("%w: it does not show the session to be kept; all others are ended", ErrStore)
 		case err != nil:
 			return nil, err
+		case r.Ended != 0:
+			return nil, nil
 		}
-		now := m.millis()
 		issued, err := m.issuedAt(r.session)
 		if err != nil {
 			return nil, err
 		}
+		// Others may have revoked it; a new token would outrun their cutoff.
+		switch err := m.unrevoked(ctx, r); {
+		case errors.Is(err, ErrEnded):
+			return nil, nil
+		case errors.Is(err, ErrConflict):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		now := m.millis()
 		raw, _ := parseSID(sid) // it was found under it
 		p := presented{sid: raw, issued: now, family: newSecret(), generation: newSecret()}
 		family, current := p.family.hash(useFamily, raw), p.generation.hash(useGeneration, raw)

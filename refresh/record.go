@@ -165,8 +165,10 @@ func decodeSession(data []byte, sid string) (*session, error) {
 		return nil, errors.New("record of another session")
 	}
 	times := []int64{s.AuthTime, s.Start, s.Until, s.Used, s.Issued, s.Ended, s.FormerUntil}
-	bad := len(s.Family) != len(digest{}) || len(s.Current) != len(digest{}) || len(s.Steps) > maxSteps || len(s.Former) != 0 && len(s.Former) != len(digest{}) ||
-		s.Subject == "" || s.Client == "" || len(s.Audience) == 0
+	bad := len(s.Steps) > maxSteps || len(s.Former) != 0 && len(s.Former) != len(digest{})
+	if s.Ended == 0 { // of one that was ended unseen, nothing else is known
+		bad = bad || len(s.Family) != len(digest{}) || len(s.Current) != len(digest{}) || s.Subject == "" || s.Client == "" || len(s.Audience) == 0
+	}
 	for i := range s.Steps {
 		p := &s.Steps[i]
 		times = append(times, p.Until)

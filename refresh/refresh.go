@@ -116,7 +116,7 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 		if len(r.Former) > 0 && now <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1 {
 			return nil, fmt.Errorf("%w: the session has a new refresh token", ErrBusy)
 		}
-		return nil, ErrUnknown
+		return nil, m.unseen(p, ErrUnknown)
 	}
 	if r.Ended != 0 {
 		return nil, m.over(ctx, r)
@@ -143,6 +143,12 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 	if err != nil {
 		return nil, err
 	}
+	// Before the denylist is asked: a proven instant that came after the answer would
+	// let the token outrun a cutoff that the answer did not know.
+	issued, err := m.issuedAt(r.session)
+	if err != nil {
+		return nil, err
+	}
 	if err := m.permitted(ctx, r); err != nil {
 		return nil, err
 	}
@@ -152,10 +158,6 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 	}
 	if call.device != nil {
 		next.Label, next.Address = call.device.Label, call.device.Address
-	}
-	issued, err := m.issuedAt(r.session)
-	if err != nil {
-		return nil, err
 	}
 	next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
 	successor := at.successor
@@ -201,7 +203,7 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 // session yet.
 func (m *Manager) unseen(p *presented, err error) error {
 	if age := m.millis() - p.issued; -storeLag <= age && age <= storeLag {
-		return fmt.Errorf("%w: it does not show the session yet", ErrStore)
+		return fmt.Errorf("%w: it does not show yet what the client was given", ErrStore)
 	}
 	return err
 }
@@ -339,21 +341,32 @@ func (s *session) allows(call *refreshCall) ([]string, error) {
 	return call.narrow, nil
 }
 
-// permitted asks the denylist and the subject's record whether the session may go on.
-func (m *Manager) permitted(ctx context.Context, r storedSession) error {
+// unrevoked asks the denylist whether the session, by its start, may go on.
+func (m *Manager) unrevoked(ctx context.Context, r storedSession) error {
 	id := revoke.Identity{
 		Issuer: m.issuer.Issuer, Session: r.SID, Subject: r.Subject, Client: r.Client, Tenant: r.Tenant,
 		IssuedAt: time.UnixMilli(r.Start),
 	}
 	switch err := m.cfg.Revocations.Check(m.now(), &id, revoke.Deny()); {
 	case errors.Is(err, revoke.ErrRevoked):
-		// The services know. Here it must not come back when they forget.
-		if _, failed := m.end(ctx, r.SID, ending{reason: err.Error()}); failed != nil {
+		// The services know. Here it must not come back when they forget. An old answer
+		// of the store ends nothing: it may not be the start that the session has now.
+		next := r.clone()
+		next.Ended, next.Reason, next.Steps = max(m.millis(), 1), "denylist", nil
+		if _, failed := m.saveSession(ctx, r.key, r.revision, next); failed != nil {
 			return failed
 		}
 		return fmt.Errorf("%w: %w", ErrEnded, err)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrTryAgain, err)
+	}
+	return nil
+}
+
+// permitted asks the denylist and the subject's record whether the session may go on.
+func (m *Manager) permitted(ctx context.Context, r storedSession) error {
+	if err := m.unrevoked(ctx, r); err != nil {
+		return err
 	}
 	sub, err := m.loadSubject(ctx, r.Subject)
 	if err != nil {

@@ -1,0 +1,778 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/revoke/revoketest"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// The simulation: a few instances of an auth service, whose clocks differ and whose
+// replicas lag, one store and one bus that fail, users who log in, refresh, log out,
+// change their password and are banned, and thieves. Every access to the store, every
+// publishing, signing and asking is a step, and chance decides who goes next. One
+// goroutine runs at a time, so a seed is one history.
+//
+// What must hold afterwards:
+//   - no token and no session survives what should have killed it (invariants 1, 8, 9)
+//   - no honest client is logged out without a cause, and its token is accepted
+//     everywhere (invariant 5)
+type sim struct {
+	t     *testing.T
+	rng   *rand.Rand
+	bus   *revoketest.Bus
+	store *simStore
+	inst  []*simInstance
+	users []*simUser
+
+	procs   []*simProc
+	current *simProc
+	faulty  bool // whether the store and the bus fail now
+
+	minted map[string]simToken
+	log    []string
+	bad    []string
+	counts simCounts
+}
+
+// simCounts prove that the histories hold what they are about.
+type simCounts struct {
+	logins, refreshes, graces, replays, logouts, everywhere, bans, lost, conflicts, ambiguous, lates, renewed, superseded, denied, pending, kept int
+}
+
+type simToken struct {
+	sid      string
+	identity revoke.Identity
+	expires  time.Time
+}
+
+type simInstance struct {
+	*Manager
+	m    *revoketest.Member
+	name int
+}
+
+type simUser struct {
+	name    string
+	version int       // of the password
+	banned  time.Time // when a cutoff was published for him last
+
+	ending, endings int // logouts everywhere under way, and begun so far
+	clients         []*simClient
+}
+
+// A simClient is one session as its holder sees it.
+type simClient struct {
+	user    *simUser
+	sid     string
+	refresh string
+	tokens  []string // access tokens that were given out, to whomever
+	version int      // of the password at its check
+	checked time.Time
+
+	first  time.Time // when the present refresh token was presented first; zero: not yet
+	lost   int       // answers lost for it
+	busy   bool      // a call of the client's is under way
+	cause  string    // why it may be over
+	dead   time.Time // since when it has to be, by the caller's knowledge; zero: not
+	banned time.Time // by the denylist alone, since then
+	gone   bool      // its client knows that it is over
+
+	retired map[string]time.Time // refresh tokens, and since when they must be worth nothing
+}
+
+func (c *simClient) blame(why string) {
+	if c.cause == "" {
+		c.cause = why
+	}
+}
+
+// A simProc is one call under way.
+type simProc struct {
+	name   string
+	resume chan struct{}
+	yield  chan bool // true: it is over
+}
+
+func (s *sim) now() time.Time { return s.bus.Now() }
+
+func (s *sim) note(format string, args ...any) {
+	s.log = append(s.log, s.now().Format("05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (s *sim) violation(format string, args ...any) {
+	s.bad = append(s.bad, fmt.Sprintf(format, args...))
+	s.note("VIOLATION "+format, args...)
+}
+
+// start begins a call; it runs until its first step.
+func (s *sim) start(name string, call func()) {
+	p := &simProc{name: name, resume: make(chan struct{}), yield: make(chan bool)}
+	s.procs = append(s.procs, p)
+	go func() {
+		<-p.resume
+		call()
+		p.yield <- true
+	}()
+}
+
+// step lets a call run to its next step.
+func (s *sim) step(i int) {
+	p := s.procs[i]
+	s.current = p
+	p.resume <- struct{}{}
+	if over := <-p.yield; over {
+		s.procs = slices.Delete(s.procs, i, i+1)
+	}
+}
+
+// pause is a step: others may go first.
+func (s *sim) pause() {
+	p := s.current
+	p.yield <- false
+	<-p.resume
+}
+
+func (s *sim) chance(percent int) bool { return s.rng.IntN(100) < percent }
+
+// A simStore is a memory store that fails as stores do.
+type simStore struct {
+	s       *sim
+	records map[string]Record
+	older   map[string]Record // what a slow reader may still be told
+	next    uint64
+	late    []func() // writes that were reported lost and come yet
+}
+
+var errSim = errors.New("simulated failure")
+
+func (st *simStore) Load(ctx context.Context, key string) (Record, error) {
+	st.s.pause()
+	if st.s.faulty && st.s.chance(8) {
+		return Record{}, errSim
+	}
+	if st.s.faulty && st.s.chance(5) {
+		if r, ok := st.older[key]; ok {
+			if r.Revision == 0 {
+				return Record{}, ErrNotFound
+			}
+			return r, nil
+		}
+	}
+	r, ok := st.records[key]
+	if !ok {
+		return Record{}, ErrNotFound
+	}
+	return r, nil
+}
+
+func (st *simStore) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	st.s.pause()
+	if err := CheckRecord(key, value); err != nil {
+		st.s.violation("bad record: %v", err)
+	}
+	if expires.Before(st.s.now()) {
+		st.s.violation("a record that has expired when it is written")
+	}
+	if st.s.faulty {
+		switch st.s.rng.IntN(30) {
+		case 0: // lost
+			return 0, errSim
+		case 1: // done, and not said
+			st.s.counts.ambiguous++
+			if _, err := st.save(key, value, revision); err != nil {
+				return 0, err
+			}
+			return 0, errSim
+		case 2: // comes later
+			st.s.counts.lates++
+			st.late = append(st.late, func() { _, _ = st.save(key, value, revision) })
+			return 0, errSim
+		}
+	}
+	return st.save(key, value, revision)
+}
+
+func (st *simStore) save(key string, value []byte, revision uint64) (uint64, error) {
+	old := st.records[key]
+	if old.Revision != revision {
+		st.s.counts.conflicts++
+		return 0, ErrConflict
+	}
+	st.older[key] = old
+	st.next++
+	st.records[key] = Record{value, st.next}
+	return st.next, nil
+}
+
+type simPublisher struct{ s *sim }
+
+func (p simPublisher) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error) {
+	p.s.pause()
+	fail := 0
+	if p.s.faulty {
+		fail = p.s.rng.IntN(12)
+	}
+	if fail == 1 {
+		return revoke.Receipt{}, errSim
+	}
+	e, err := p.s.bus.Publish(e)
+	if err != nil {
+		p.s.violation("event refused: %v", err)
+		return revoke.Receipt{}, err
+	}
+	p.s.pause()
+	if fail == 2 {
+		return revoke.Receipt{}, errSim
+	}
+	return revoke.Receipt{ID: e.ID, Event: e}, nil
+}
+
+var simLifetimes = Lifetimes{Idle: 10 * time.Minute, Absolute: time.Hour, Access: 2 * time.Minute, Grace: 10 * time.Second}
+
+func newSim(t *testing.T, seed uint64) *sim {
+	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 1)), minted: map[string]simToken{}}
+	s.bus = revoketest.NewBus(revoketest.Config{Seed: seed | 1<<63})
+	s.store = &simStore{s: s, records: map[string]Record{}, older: map[string]Record{}}
+	ring := simRing(t)
+	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		member, err := s.bus.Join(revoke.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		member.SetSkew(time.Duration(s.rng.IntN(2000)-1000) * time.Millisecond)
+		member.Delay(time.Duration(s.rng.IntN(50)) * time.Millisecond)
+		in := &simInstance{m: member, name: i}
+		in.Manager, err = newManager(Config{
+			Issuer: issuer, Store: s.store, Revocations: member.List(), Publisher: simPublisher{s}, Lifetimes: simLifetimes, MaxSessions: 1000,
+			Ask: func(ctx context.Context, x Session) (Answer, error) {
+				s.pause()
+				return Answer{}, nil
+			},
+			OnGrace:  func(context.Context, Session) { s.counts.graces++ },
+			OnReplay: func(context.Context, Session) { s.counts.replays++ },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.parallel = 1
+		in.now = member.Now
+		in.mint = func(ctx context.Context, r token.IssueRequest) (minted, error) {
+			s.pause()
+			name := fmt.Sprintf("token-%d", len(s.minted))
+			s.minted[name] = simToken{sid: r.Session, expires: r.IssuedAt.Add(r.Lifetime), identity: revoke.Identity{
+				Issuer: "https://auth.example.com", Token: name, Session: r.Session, Subject: r.Subject, Client: r.Client,
+				IssuedAt: r.IssuedAt, ExpiresAt: r.IssuedAt.Add(r.Lifetime),
+			}}
+			return minted{name, r.IssuedAt.Add(r.Lifetime)}, nil
+		}
+		s.inst = append(s.inst, in)
+	}
+	for i := range 2 {
+		s.users = append(s.users, &simUser{name: "user-" + strconv.Itoa(i)})
+	}
+	s.bus.Advance(5 * time.Second)
+	return s
+}
+
+var ringForSim *token.Keyring
+
+func simRing(t *testing.T) *token.Keyring {
+	if ringForSim == nil {
+		var err error
+		if ringForSim, err = token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ringForSim
+}
+
+func (s *sim) any() *simInstance { return s.inst[s.rng.IntN(len(s.inst))] }
+
+// login: the password is checked somewhere between the reading of AuthTime and the
+// call.
+func (s *sim) login(u *simUser) {
+	in := s.any()
+	recheck := s.chance(50)
+	s.start("login", func() {
+		began, ending, endings := s.now(), u.ending, u.endings
+		before := in.m.Now().Time()
+		s.pause()
+		c := &simClient{user: u, retired: map[string]time.Time{}, version: u.version, checked: s.now()}
+		s.pause()
+		l := Login{Subject: u.name, Client: "web", Audience: []string{"api"}, AuthTime: before}
+		if recheck {
+			l.Recheck = func(context.Context) error {
+				s.pause()
+				if u.version != c.version {
+					return errSim
+				}
+				c.checked = s.now()
+				return nil
+			}
+		}
+		g, err := in.Login(s.t.Context(), l)
+		switch {
+		case errors.Is(err, ErrSuperseded):
+			s.counts.superseded++
+			return
+		case err != nil:
+			s.legal(err)
+			return
+		}
+		s.counts.logins++
+		c.sid, c.refresh, c.tokens = g.SessionID, g.RefreshToken(), []string{g.AccessToken()}
+		if ending > 0 || endings != u.endings {
+			c.blame("logged in at the time of a logout everywhere")
+		}
+		if began.Sub(u.banned) < 4*time.Second {
+			c.blame("logged in within MaxSkew of a cutoff that the instance did not know")
+		}
+		u.clients = append(u.clients, c)
+		s.note("login %s by %d as %s, iat %s", c.sid[:4], in.name, u.name, s.minted[g.AccessToken()].identity.IssuedAt.Format("05.000"))
+	})
+}
+
+func (s *sim) legal(err error) {
+	if !errors.Is(err, ErrLoginAgain) && !errors.Is(err, ErrTryAgain) {
+		s.violation("an error of no family: %v", err)
+	}
+	if errors.Is(err, ErrLoginAgain) && errors.Is(err, ErrTryAgain) {
+		s.violation("an error of both families: %v", err)
+	}
+	if errors.Is(err, ErrPending) {
+		s.counts.pending++
+	}
+}
+
+// use presents a refresh token, the client's present one or, as a thief, an old copy.
+func (s *sim) use(c *simClient, refreshToken string, thief bool) {
+	in := s.any()
+	if !thief {
+		c.busy = true
+		if c.first.IsZero() {
+			c.first = s.now()
+		}
+	}
+	retired := c.retired[refreshToken]
+	first, lose := c.first, s.chance(12) && c.lost < 2
+	s.start("refresh", func() {
+		began, proven := s.now(), in.Revocations().Status(in.m.Now()).Proven
+		dead := c.dead
+		g, err := in.Refresh(s.t.Context(), refreshToken, ByClient("web"))
+		if !thief {
+			c.busy = false
+		}
+		if err != nil {
+			s.legal(err)
+			s.note("refresh %s by %d, thief %t: %v", c.sid[:4], in.name, thief, err)
+			if !thief && errors.Is(err, ErrLoginAgain) {
+				c.gone = true
+				if errors.Is(err, ErrEnded) && errors.Is(err, revoke.ErrRevoked) {
+					s.counts.denied++
+				}
+				if late := s.now().Sub(first) > 8*time.Second; c.cause == "" && !late {
+					s.violation("session %s: an honest client is logged out: %v", c.sid, err)
+				} else if c.cause == "" {
+					c.blame("lost answers for longer than the window")
+				}
+			}
+			return
+		}
+		s.note("refresh %s by %d, thief %t, began %s, iat %s", c.sid[:4], in.name, thief, began.Format("05.000"), s.minted[g.AccessToken()].identity.IssuedAt.Format("05.000"))
+		s.counts.refreshes++
+		if g.SessionID != c.sid {
+			s.violation("session %s: the grant is of another", c.sid)
+		}
+		c.tokens = append(c.tokens, g.AccessToken())
+		if !dead.IsZero() && began.After(dead) {
+			s.violation("session %s: refreshed after it had been ended", c.sid)
+		}
+		if !retired.IsZero() && began.After(retired) {
+			s.violation("session %s: refreshed with a token that had been used up", c.sid)
+		}
+		// The replica had been told of the ban, as far as it knew itself.
+		if !c.banned.IsZero() && !proven.IsZero() && s.truth(in, proven).After(c.banned) {
+			s.violation("session %s: refreshed by an instance that knew of the ban", c.sid)
+		}
+		if thief {
+			return
+		}
+		if lose {
+			s.counts.lost++
+			c.lost++
+			return
+		}
+		if refreshToken != c.refresh {
+			return // a logout everywhere has brought another meanwhile
+		}
+		if g.RefreshToken() != c.refresh {
+			// After the window, by the clocks of any two instances.
+			c.retired[c.refresh] = s.now().Add(simLifetimes.Grace + 5*time.Second)
+		}
+		c.refresh, c.first, c.lost = g.RefreshToken(), time.Time{}, 0
+	})
+}
+
+// truth converts an instance's instant to true time: MaxSkew is far more than what is
+// lost by it.
+func (s *sim) truth(in *simInstance, i revoke.Instant) time.Time {
+	return s.now().Add(-in.m.Now().Since(i)).Add(-5 * time.Millisecond)
+}
+
+func (m *Manager) Revocations() *revoke.List { return m.cfg.Revocations }
+
+func (s *sim) logout(c *simClient) {
+	in := s.any()
+	c.blame("logout")
+	s.start("logout", func() {
+		err := in.Logout(s.t.Context(), c.sid)
+		s.note("logout %s by %d: %v", c.sid[:4], in.name, err)
+		if err != nil {
+			s.legal(err)
+			return
+		}
+		s.counts.logouts++
+		s.kill(c, s.now())
+	})
+}
+
+func (s *sim) kill(c *simClient, at time.Time) {
+	if c.dead.IsZero() {
+		c.dead = at
+	}
+}
+
+// everywhere changes the password, from a session that is kept or from none.
+func (s *sim) everywhere(u *simUser, keep *simClient) {
+	in := s.any()
+	u.version++
+	u.ending++
+	u.endings++
+	began := s.now()
+	version := u.version
+	for _, c := range u.clients {
+		if c != keep {
+			c.blame("logout everywhere")
+		}
+	}
+	var options []LogoutAllOption
+	if keep != nil {
+		keep.busy = true
+		keep.version = version
+		options = append(options, Keep(keep.sid))
+	}
+	s.start("everywhere", func() {
+		g, err := in.LogoutAll(s.t.Context(), u.name, options...)
+		u.ending--
+		s.note("everywhere %s by %d: %v %v", u.name, in.name, g, err)
+		if keep != nil {
+			keep.busy = false
+		}
+		if err != nil {
+			s.legal(err)
+			if keep != nil {
+				keep.first = time.Time{}
+				// It may have new secrets that never arrived.
+				keep.blame("the new grant was lost")
+			}
+			return
+		}
+		s.counts.everywhere++
+		for _, c := range u.clients {
+			if c != keep && c.checked.Before(began) && c.version < version {
+				s.kill(c, s.now())
+			}
+		}
+		if keep == nil {
+			return
+		}
+		if g == nil {
+			if keep.cause == "" {
+				s.violation("session %s: was to be kept, and has no grant", keep.sid)
+			}
+			return
+		}
+		s.counts.renewed++
+		keep.retired[keep.refresh] = s.now()
+		keep.refresh, keep.first, keep.lost = g.RefreshToken(), time.Time{}, 0
+		keep.tokens = append(keep.tokens, g.AccessToken())
+	})
+}
+
+// ban publishes a cutoff, past every Manager.
+func (s *sim) ban(u *simUser) {
+	for _, c := range u.clients {
+		c.blame("ban")
+	}
+	sessions := slices.Clone(u.clients)
+	if _, err := s.bus.Publish(revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.Subject, Value: u.name, Until: time.Time{}}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.counts.bans++
+	u.banned = s.now()
+	s.note("ban %s", u.name)
+	for _, c := range sessions {
+		if c.banned.IsZero() {
+			c.banned = s.now()
+		}
+	}
+}
+
+func (s *sim) clients(want func(*simClient) bool) (list []*simClient) {
+	for _, u := range s.users {
+		for _, c := range u.clients {
+			if want(c) {
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}
+
+func (s *sim) oneOf(list []*simClient) *simClient {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[s.rng.IntN(len(list))]
+}
+
+// run lives through one history.
+func (s *sim) run(steps int) {
+	stolen := map[*simClient]string{}
+	for range steps {
+		switch n := s.rng.IntN(100); {
+		case n < 58 && len(s.procs) > 0:
+			s.step(s.rng.IntN(len(s.procs)))
+		case n < 61:
+			s.login(s.users[s.rng.IntN(len(s.users))])
+		case n < 75:
+			if c := s.oneOf(s.clients(func(c *simClient) bool { return !c.busy && !c.gone })); c != nil {
+				s.use(c, c.refresh, false)
+			}
+		case n < 76:
+			if c := s.oneOf(s.clients(func(c *simClient) bool { return !c.gone })); c != nil && stolen[c] == "" {
+				stolen[c] = c.refresh
+			}
+		case n < 78:
+			// In the order of the clients: a map has none.
+			if c := s.oneOf(s.clients(func(c *simClient) bool { return stolen[c] != "" })); c != nil {
+				c.blame("theft")
+				s.use(c, stolen[c], true)
+			}
+		case n < 79:
+			if c := s.oneOf(s.clients(func(c *simClient) bool { return true })); c != nil {
+				s.logout(c)
+			}
+		case n < 80:
+			if c := s.oneOf(s.clients(func(c *simClient) bool { return !c.busy && !c.gone })); c != nil {
+				if s.chance(70) {
+					s.everywhere(c.user, c)
+				} else {
+					s.everywhere(c.user, nil)
+				}
+			}
+		case n == 80 && s.chance(25):
+			s.ban(s.users[s.rng.IntN(len(s.users))])
+		case n == 81:
+			s.faulty = !s.faulty && s.chance(50)
+		case n == 82 && len(s.store.late) > 0:
+			i := s.rng.IntN(len(s.store.late))
+			s.store.late[i]()
+			s.store.late = slices.Delete(s.store.late, i, i+1)
+		case n == 83:
+			in := s.any()
+			if s.chance(50) {
+				in.m.Delay(time.Duration(s.rng.IntN(6000)) * time.Millisecond)
+			} else {
+				in.m.Delay(time.Duration(s.rng.IntN(50)) * time.Millisecond)
+			}
+		case n == 84:
+			if c := s.oneOf(s.clients(func(c *simClient) bool { return !c.busy })); c != nil {
+				in := s.any()
+				s.start("erase", func() { in.eraseSeals(s.t.Context(), c.sid) })
+			}
+		default:
+			d := time.Duration(s.rng.IntN(200)) * time.Millisecond
+			if s.chance(10) {
+				d = time.Duration(s.rng.IntN(4000)) * time.Millisecond
+			}
+			s.bus.Advance(d)
+		}
+	}
+	s.finish()
+}
+
+// finish heals everything, lets every call end and looks at what is left.
+func (s *sim) finish() {
+	s.faulty = false
+	s.drain()
+	for _, f := range s.store.late {
+		f()
+	}
+	s.store.late = nil
+	for _, in := range s.inst {
+		in.m.Delay(time.Millisecond)
+	}
+	s.bus.Advance(8 * time.Second)
+	// Honest clients go on.
+	for _, c := range s.clients(func(c *simClient) bool { return !c.gone && c.cause == "" }) {
+		if c.first.IsZero() || s.now().Sub(c.first) < 8*time.Second {
+			s.use(c, c.refresh, false)
+			s.drain()
+			s.counts.kept++
+		} else {
+			c.blame("lost answers for longer than the window")
+		}
+	}
+	for _, c := range s.clients(func(c *simClient) bool { return !c.dead.IsZero() }) {
+		s.use(c, c.refresh, true)
+		s.drain()
+	}
+	// Whoever comes upon what is half done finishes it.
+	for _, u := range s.users {
+		in := s.any()
+		s.start("sessions", func() {
+			if _, err := in.Sessions(s.t.Context(), u.name); err != nil {
+				s.violation("no list of the sessions of %s: %v", u.name, err)
+			}
+		})
+		s.drain()
+		if r, err := decodeSubject(s.store.records[recordKey("u", "https://auth.example.com", u.name)].Value); err == nil && r.Op != "" {
+			s.violation("a logout everywhere of %s is pending for ever", u.name)
+		}
+	}
+	for _, c := range s.clients(func(c *simClient) bool { return c.dead.IsZero() }) {
+		if r := s.record(c); r != nil && r.Pending {
+			s.use(c, c.refresh, true)
+			s.drain()
+		}
+	}
+	s.bus.Advance(4 * time.Second)
+	for _, u := range s.users {
+		for _, c := range u.clients {
+			if r := s.record(c); r != nil && r.Ended != 0 {
+				if r.Pending {
+					s.violation("session %s: its end is pending for ever", c.sid)
+				}
+				s.kill(c, s.now()) // whoever ended it
+				c.blame("ended")
+			}
+			for i, name := range c.tokens {
+				tok := s.minted[name]
+				if tok.expires.Before(s.now()) {
+					continue
+				}
+				for _, in := range s.inst {
+					id := tok.identity
+					err := in.Revocations().Check(in.m.Now(), &id, revoke.Deny())
+					switch {
+					case !c.dead.IsZero() && !errors.Is(err, revoke.ErrRevoked):
+						s.violation("session %s (%s): token %d of %d is not refused by %d: %v", c.sid, c.cause, i, len(c.tokens), in.name, err)
+					case !c.banned.IsZero() && !errors.Is(err, revoke.ErrRevoked):
+						s.violation("session %s (banned): token %d of %d is not refused by %d: %v", c.sid, i, len(c.tokens), in.name, err)
+					case c.cause == "" && i == len(c.tokens)-1 && err != nil:
+						s.violation("session %s: the token of an honest client is refused by %d: %v", c.sid, in.name, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// record is what the store holds of the session.
+func (s *sim) record(c *simClient) *session {
+	r, ok := s.store.records[recordKey("s", "https://auth.example.com", c.sid)]
+	if !ok {
+		return nil
+	}
+	d, err := decodeSession(r.Value, c.sid)
+	if err != nil {
+		s.violation("session %s: %v", c.sid, err)
+		return nil
+	}
+	return d
+}
+
+func (s *sim) drain() {
+	for len(s.procs) > 0 {
+		s.step(s.rng.IntN(len(s.procs)))
+	}
+}
+
+// TestSimulation covers invariants 1, 5, 8 and 9 as far as sessions carry them.
+// HYBRIDTOKEN_SESSIONS is how many histories are lived through, or "seed=N" for one.
+func TestSimulation(t *testing.T) {
+	histories, seed := 1500, uint64(1)
+	if testing.Short() || raceEnabled {
+		histories = 300
+	}
+	single := false
+	if v := os.Getenv("HYBRIDTOKEN_SESSIONS"); v != "" {
+		text, one := strings.CutPrefix(v, "seed=")
+		n, err := strconv.ParseUint(text, 10, 63)
+		if err != nil {
+			t.Fatalf("HYBRIDTOKEN_SESSIONS: %v", err)
+		}
+		if single = one; one {
+			histories, seed = 1, n
+		} else {
+			histories = int(n)
+		}
+	}
+	var all simCounts
+	for i := range histories {
+		s := newSim(t, seed+uint64(i))
+		s.run(600)
+		if len(s.bad) > 0 {
+			t.Fatalf("seed %d:\n%s\n\n%s", seed+uint64(i), strings.Join(s.bad, "\n"), strings.Join(s.log, "\n"))
+		}
+		all.add(&s.counts)
+	}
+	t.Logf("%d histories: %+v", histories, all)
+	if !single && !testing.Short() {
+		for name, n := range map[string]int{
+			"logins": all.logins, "refreshes": all.refreshes, "graces": all.graces, "replays": all.replays, "logouts": all.logouts,
+			"logouts everywhere": all.everywhere, "bans": all.bans, "lost answers": all.lost, "conflicts": all.conflicts,
+			"ambiguous writes": all.ambiguous, "late writes": all.lates, "renewed sessions": all.renewed, "superseded logins": all.superseded,
+			"denied refreshes": all.denied, "pending revocations": all.pending, "sessions kept to the end": all.kept,
+		} {
+			if n < histories/100 {
+				t.Errorf("%d %s in %d histories: they hold too little", n, name, histories)
+			}
+		}
+	}
+}
+
+func (c *simCounts) add(d *simCounts) {
+	c.logins += d.logins
+	c.refreshes += d.refreshes
+	c.graces += d.graces
+	c.replays += d.replays
+	c.logouts += d.logouts
+	c.everywhere += d.everywhere
+	c.bans += d.bans
+	c.lost += d.lost
+	c.conflicts += d.conflicts
+	c.ambiguous += d.ambiguous
+	c.lates += d.lates
+	c.renewed += d.renewed
+	c.superseded += d.superseded
+	c.denied += d.denied
+	c.pending += d.pending
+	c.kept += d.kept
+}
