@@ -1,2 +1,41 @@
 // Package refresh keeps sessions: logins, rotating refresh tokens, logout everywhere.
+//
+// Begin with [NewManager]. [Manager.Login] follows your own check of a password or of
+// whatever you ask for, and returns a [Grant]: an access token of package token and a
+// refresh token. [Manager.Refresh] exchanges the refresh token for the next grant;
+// [Manager.Logout], [Manager.Revoke] and [Manager.LogoutAll] end sessions, here and, by
+// an event of package revoke, at every service within milliseconds.
+//
+// # What it promises
+//
+// Of any number of concurrent uses of a refresh token one rotates it: the [Store]'s
+// compare-and-set decides, and nothing that was read before. A client that did not get
+// the answer tries again within a window ([Lifetimes].Grace) and is given the successor.
+// A use outside the window ends the session in the store and at every service
+// (RFC 9700 section 4.14.2). Inside it a thief cannot be told from such a client; with
+// [HighSecurity] there is no window, and a lost answer costs the session.
+//
+// After a logout everywhere no token and no session of anybody who was authenticated
+// before it goes on; a login after it passes. A ban that others publish stops refreshing
+// too. Until this process has seen it, tokens are dated so that it covers them: their
+// iat is no later than what the replica of the denylist is proven to know.
+//
+// # When things fail
+//
+// Every error of a refresh is of one of two families. [ErrLoginAgain]: the session is
+// over. [ErrTryAgain]: nobody can tell; the client keeps its token. A store that fails,
+// a stale replica, a lost race are never taken for an invalid token. A crash at any step
+// leaves a retry that works. What is over and could not be published is recorded as
+// pending, reported as [ErrPending], and finished by whoever comes upon it.
+//
+// # What rests in the store
+//
+// Hashes of random secrets; within the window the successor, encrypted under a key that
+// only the holder of the predecessor can make; and in the clear what a page of devices
+// shows. Whoever steals the store can refresh nothing.
+//
+// # What it does not do
+//
+// It checks no password, knows no user, speaks no HTTP. Instances' clocks may differ by
+// [revoke.Config].MaxSkew.
 package refresh

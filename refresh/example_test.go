@@ -1,0 +1,109 @@
+package refresh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A single process: the Manager's own replica is the only one there is.
+func Example() {
+	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	check(err)
+	defer ring.Close()
+	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	check(err)
+	list, err := revoke.NewList(revoke.Config{Local: true})
+	check(err)
+	sessions, err := refresh.NewManager(refresh.Config{
+		Issuer: issuer, Store: refresh.NewMemoryStore(), Revocations: list, Lifetimes: refresh.Web,
+		// With a bus: Publisher: b, and a List that a Follower feeds.
+	})
+	check(err)
+	defer sessions.Close()
+
+	ctx := context.Background()
+	before := time.Now() // then check the password
+	grant, err := sessions.Login(ctx, refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"orders"}, AuthTime: before})
+	check(err)
+
+	grant, err = sessions.Refresh(ctx, grant.RefreshToken(), refresh.ByClient("web"))
+	check(err)
+	fmt.Println("refreshed for", grant.Subject)
+
+	check(sessions.Logout(ctx, grant.SessionID))
+	_, err = sessions.Refresh(ctx, grant.RefreshToken())
+	switch {
+	case errors.Is(err, refresh.ErrLoginAgain):
+		fmt.Println("log in again")
+	case errors.Is(err, refresh.ErrTryAgain):
+		fmt.Println("503, Retry-After")
+	}
+	// Output:
+	// refreshed for user-1
+	// log in again
+}
+
+// A password change: every other session ends, and the one it was made from goes on
+// with new secrets.
+func ExampleManager_LogoutAll() {
+	sessions, ctx := newSessions(), context.Background()
+	login := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"orders"}, AuthTime: time.Now()}
+	laptop, err := sessions.Login(ctx, login)
+	check(err)
+	stolen, err := sessions.Login(ctx, login)
+	check(err)
+
+	// Change the password first. Then:
+	grant, err := sessions.LogoutAll(ctx, "user-1", refresh.Keep(laptop.SessionID), refresh.Because("password change"))
+	check(err)
+
+	_, err = sessions.Refresh(ctx, stolen.RefreshToken())
+	fmt.Println("the other:", errors.Is(err, refresh.ErrLoginAgain))
+	_, err = sessions.Refresh(ctx, grant.RefreshToken())
+	fmt.Println("this one:", err)
+	// Output:
+	// the other: true
+	// this one: <nil>
+}
+
+// A page of devices, each with a button that ends it.
+func ExampleManager_Sessions() {
+	sessions, ctx := newSessions(), context.Background()
+	_, err := sessions.Login(ctx, refresh.Login{
+		Subject: "user-1", Client: "web", Audience: []string{"orders"}, AuthTime: time.Now(),
+		Device: refresh.Device{Label: "Firefox on Linux", Address: "192.0.2.7"},
+	})
+	check(err)
+	list, err := sessions.Sessions(ctx, "user-1")
+	check(err)
+	for _, s := range list {
+		fmt.Println(s.Device.Label, s.Device.Address)
+		check(sessions.Revoke(ctx, s.ID, "ended by its user", "user-1"))
+	}
+	// Output:
+	// Firefox on Linux 192.0.2.7
+}
+
+func newSessions() *refresh.Manager {
+	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	check(err)
+	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	check(err)
+	list, err := revoke.NewList(revoke.Config{Local: true})
+	check(err)
+	sessions, err := refresh.NewManager(refresh.Config{Issuer: issuer, Store: refresh.NewMemoryStore(), Revocations: list, Lifetimes: refresh.Web})
+	check(err)
+	return sessions
+}
+
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

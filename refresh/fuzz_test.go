@@ -1,0 +1,110 @@
+package refresh
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzParseToken: what is read is written back as it was; nothing has two spellings.
+func FuzzParseToken(f *testing.F) {
+	p := presented{issued: 1, family: newSecret(), generation: newSecret()}
+	good := p.encode()
+	seeds := []string{good, "", tokenPrefix, good[:40], good + "A", strings.ToUpper(good), good[:20] + "\n" + good[20:], strings.Replace(good, "htr1_", "htr2_", 1), tokenPrefix + strings.Repeat("_", 118)}
+	for _, s := range seeds {
+		f.Add(s)
+	}
+	if _, ok := parseToken(good); !ok {
+		f.Fatal("the good seed is not read")
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, ok := parseToken(s); ok && p.encode() != s {
+			t.Fatalf("%q is read as %q", s, p.encode())
+		}
+	})
+}
+
+func seedSession(tb testing.TB) []byte {
+	family, current := newSecret().hash(useFamily, [16]byte{}), newSecret().hash(useGeneration, [16]byte{})
+	s := &session{
+		V: recordVersion, SID: sidText([16]byte{}), Subject: "u", Client: "c", Audience: []string{"a"}, Claims: []byte(`{"x":1}`), AuthTime: 1, Start: 2, Until: 3, Used: 2, Issued: 2,
+		Family: family[:], Current: current[:], Generation: 2,
+		Steps: []step{{Hash: current[:], Generation: 1, Seal: newSecret().seal(newSecret(), [16]byte{}, 1), Until: 9, Answers: 1}},
+	}
+	b, err := encodeRecord(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+// FuzzDecodeRecords: what a store returns, whoever wrote it there, is a record that can
+// be or an error, and is written back as it was read.
+func FuzzDecodeRecords(f *testing.F) {
+	good := seedSession(f)
+	list, err := encodeRecord(&subject{V: recordVersion, Live: []live{{sidText([16]byte{1}), 5}}, Cutoff: 7, Op: "x", At: 8, Keep: []string{"k"}, Ending: []live{{sidText([16]byte{2}), 5}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	sid := sidText([16]byte{})
+	if _, err := decodeSession(good, sid); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := decodeSubject(list); err != nil {
+		f.Fatal(err)
+	}
+	for _, b := range [][]byte{
+		good, list, nil, []byte(`{}`), []byte(`{"v":2}`), []byte(`{"v":1}`), good[:len(good)/2], append(bytes.Clone(good), 'x'),
+		bytes.Replace(good, []byte(`"v":1`), []byte(`"v":1,"v":1`), 1), bytes.Replace(good, []byte(`"until":3`), []byte(`"until":9223372036854775807`), 1),
+		bytes.Replace(good, []byte(`"sub":"u"`), []byte(`"sub":"\ud800"`), 1), bytes.Replace(list, []byte(`"u":5`), []byte(`"u":-5`), 1),
+	} {
+		f.Add(b)
+	}
+	lifetimes := Web
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if s, err := decodeSession(data, sid); err == nil {
+			s.deadline(&lifetimes)
+			s.clone().prune(time.Now().UnixMilli())
+			again, err := encodeRecord(s)
+			if err != nil {
+				t.Fatalf("%q is read and cannot be written: %v", data, err)
+			}
+			if _, err := decodeSession(again, sid); err != nil {
+				t.Fatalf("%q is written back as %q: %v", data, again, err)
+			}
+		}
+		if s, err := decodeSubject(data); err == nil {
+			again, err := encodeRecord(s)
+			if err != nil {
+				t.Fatalf("%q is read and cannot be written: %v", data, err)
+			}
+			if _, err := decodeSubject(again); err != nil {
+				t.Fatalf("%q is written back as %q: %v", data, again, err)
+			}
+		}
+	})
+}
+
+// A record of a version to come, or one that was tampered with, is no reason to log
+// anybody out, and is left as it is.
+func TestUnknownRecords(t *testing.T) {
+	good := seedSession(t)
+	sid := sidText([16]byte{})
+	for name, change := range map[string][2]string{
+		"version":       {`"v":1`, `"v":2`},
+		"member":        {`"v":1`, `"v":1,"new":true`},
+		"twice":         {`"used":2`, `"used":2,"used":3`},
+		"times":         {`"used":2`, `"used":-2`},
+		"other session": {sid, sidText([16]byte{1})},
+		"no client":     {`"client":"c"`, `"client":""`},
+	} {
+		bad := strings.Replace(string(good), change[0], change[1], 1)
+		if bad == string(good) {
+			t.Fatalf("%s: nothing changed", name)
+		}
+		if _, err := decodeSession([]byte(bad), sid); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
