@@ -77,7 +77,7 @@ const maxDeviceBytes = 256
 
 func (d Device) check() error {
 	if len(d.Label) > maxDeviceBytes || len(d.Address) > maxDeviceBytes {
-		return fmt.Errorf("Device has a text of more than %d bytes", maxDeviceBytes)
+		return fmt.Errorf("field Device has a text of more than %d bytes", maxDeviceBytes)
 	}
 	return nil
 }

@@ -135,17 +135,17 @@ func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
 	now := m.now().Time()
 	switch {
 	case l.Subject == "":
-		return nil, errors.New("Subject is empty")
+		return nil, errors.New("field Subject is empty")
 	case l.Client == "":
-		return nil, errors.New("Client is empty")
+		return nil, errors.New("field Client is empty")
 	case len(l.Audience) == 0:
-		return nil, errors.New("Audience is empty")
+		return nil, errors.New("field Audience is empty")
 	case l.AuthTime.IsZero():
-		return nil, errors.New("AuthTime is zero: a password change while the user logs in would go unseen")
+		return nil, errors.New("field AuthTime is zero: a password change while the user logs in would go unseen")
 	case l.AuthTime.After(now.Add(time.Duration(m.skew) * time.Millisecond)):
-		return nil, errors.New("AuthTime lies in the future: the session would survive a logout everywhere")
+		return nil, errors.New("field AuthTime lies in the future: the session would survive a logout everywhere")
 	case l.AuthTime.Before(now.Add(-m.cfg.Lifetimes.Absolute)):
-		return nil, fmt.Errorf("AuthTime lies longer ago than a session lasts, %s", m.cfg.Lifetimes.Absolute)
+		return nil, fmt.Errorf("field AuthTime lies longer ago than a session lasts, %s", m.cfg.Lifetimes.Absolute)
 	}
 	if err := l.Device.check(); err != nil {
 		return nil, err
@@ -162,10 +162,10 @@ func encodeClaims(claims map[string]any) (json.RawMessage, error) {
 	}
 	b, err := json.Marshal(claims)
 	if err != nil {
-		return nil, fmt.Errorf("Claims: %w", err)
+		return nil, fmt.Errorf("field Claims: %w", err)
 	}
 	if len(b) > maxClaimsBytes {
-		return nil, fmt.Errorf("Claims have %d bytes, more than %d", len(b), maxClaimsBytes)
+		return nil, fmt.Errorf("field Claims have %d bytes, more than %d", len(b), maxClaimsBytes)
 	}
 	return b, nil
 }

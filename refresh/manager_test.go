@@ -324,7 +324,7 @@ func TestLimits(t *testing.T) {
 		if g.AccessTimeout > 15*time.Minute || g.RefreshTimeout >= time.Hour {
 			t.Errorf("near the end %s and %s are left", g.AccessTimeout, g.RefreshTimeout)
 		}
-		time.Sleep(begin.Add(24*time.Hour + time.Second).Sub(time.Now()))
+		time.Sleep(time.Until(begin.Add(24*time.Hour + time.Second)))
 		s.refused(t, g, refresh.ErrExpired)
 	})
 }
@@ -361,7 +361,7 @@ func TestTimeline(t *testing.T) {
 		g := s.login(t)
 		for _, c := range v.Cases {
 			for at := begin.Add(time.Duration(c.Elapsed) * time.Second); time.Now().Before(at); {
-				time.Sleep(min(at.Sub(time.Now()), time.Duration(v.Policy.Idle)*time.Second))
+				time.Sleep(min(time.Until(at), time.Duration(v.Policy.Idle)*time.Second))
 				g = s.refresh(t, g)
 			}
 			if g.RefreshTimeout != time.Duration(c.Refresh)*time.Second || g.SessionTimeout != time.Duration(c.Session)*time.Second {
