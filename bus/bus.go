@@ -2,6 +2,8 @@ package bus
 
 import (
 	"context"
+	"crypto"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +40,21 @@ type Config struct {
 	// does not wait for them. See [AppliedSubject] for the rights that answering takes.
 	NoAnnouncements bool
 
+	// Signer signs the events of the mass kinds (subject, client, tenant, key, issuer)
+	// that this Bus publishes, for followers with a Trust. It holds an Ed25519 key, in
+	// memory (an [ed25519.PrivateKey]) or in a KMS; each event is signed once, however
+	// often it is sent, within the time that the call has. Nil: they are not signed.
+	Signer crypto.Signer
+
+	// Trust holds the public keys whose signatures count. With it, followers of this Bus
+	// ignore and count ([revoke.FaultUnsigned]) events of the mass kinds that none of
+	// them has signed, and heed critical marks only where one has: who may merely
+	// publish can revoke tokens and sessions, whose ids nobody guesses, and nothing else.
+	// To exchange a key, add the new one everywhere, then exchange the Signer, and
+	// remove the old key when what it signed has expired. Nil: none need be signed.
+	// Empty is refused; at most 16 keys.
+	Trust []ed25519.PublicKey
+
 	// Logger receives warnings about the stream, losses and changes of state. Nil
 	// means silent.
 	Logger *slog.Logger
@@ -60,6 +77,9 @@ type Bus struct {
 	mu     sync.Mutex // guards closed, and wg.Add against wg.Wait
 	closed bool
 	wg     sync.WaitGroup
+
+	signer *signer // nil: does not sign
+	trust  trust   // nil: demands no signatures
 
 	publisher publisher
 	asker     asker
@@ -94,7 +114,18 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	if _, err := encodeHeartbeat(revoke.Heartbeat{Name: cfg.Name}); err != nil {
 		return nil, fmt.Errorf("bus: open: Name: %w", err)
 	}
-	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger)}
+	signer, err := newSigner(cfg.Signer)
+	if err != nil {
+		return nil, fmt.Errorf("bus: open: Signer: %w", err)
+	}
+	trust, err := newTrust(cfg.Trust)
+	if err != nil {
+		return nil, fmt.Errorf("bus: open: Trust: %w", err)
+	}
+	if signer != nil && trust != nil && trust[keyNumberOf(cfg.Signer.Public().(ed25519.PublicKey))] == nil {
+		return nil, errors.New("bus: open: Trust does not hold the Signer's key: this Bus would ignore its own events")
+	}
+	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publisher.b = b
 	b.asker.b = b

@@ -38,6 +38,9 @@
 //	{"v":1,"id":"…","iss":"https://auth.example.com","kind":"subject","value":"user-1",
 //	 "before":1767225600000,"keep":["…"],"until":1767229200000,"reason":"…","actor":"…","at":1767225598000}
 //
+// Events of the mass kinds may carry a signature, see [SignatureHeader]. Then before
+// (but for kind key) and until are required, too.
+//
 // Times are integer milliseconds since 1970. Only v, iss, kind and, but for kind
 // issuer, value are required. Unknown members are ignored. Version 1 is understood
 // for ever. A cutoff written by hand should carry before and at, too: one without
@@ -46,15 +49,21 @@
 //
 // # Trust
 //
-// Events are not signed yet: what is in the stream counts. Whoever may publish on a
-// subject of the stream may revoke what it names; whoever may delete the stream may
-// delay revocations, though no replica forgets what it knows. Bound both with NATS
-// accounts and permissions, and know what they do not bound. On the account that
-// holds the stream:
+// With [Config].Trust a follower heeds events of the mass kinds, which name what can be
+// guessed, only if a key that it knows has signed them ([Config].Signer); tokens and
+// sessions have ids that nobody guesses, and need no signature. Without it, what is in
+// the stream counts. A signature keeps others from revoking; it keeps nobody from
+// storing a signed event again, which changes nothing, or from filling the stream.
+//
+// Whoever may publish on a subject of the stream may revoke what it names, as far as no
+// signature is asked for; whoever may delete the stream may delay revocations, though no
+// replica forgets what it knows. Bound both with NATS accounts and permissions, and know
+// what they do not bound. On the account that holds the stream:
 //
 //   - An issuer's subject with a kind (see [Subject]): revoke what that kind names for
 //     that issuer, and, with an event marked critical, stop for a TokenLifetime the
-//     services that accept this issuer's tokens.
+//     services that accept this issuer's tokens; both need a signature where there is a
+//     Trust and the kind is a mass kind, or the mark is to count.
 //   - [HeartbeatSubject]: help freshness, or fill the stream for ever. A message may
 //     say that it never expires, and nobody may delete it. Publishing and freshness
 //     then fail, loudly, until the stream is made anew, larger; replicas go on
@@ -66,8 +75,8 @@
 //     into the stream as well, and no permission is looked up.
 //   - $JS.API.CONSUMER.CREATE and MSG.NEXT, which followers need, or any direct get:
 //     by the same way every message of the log can be stored again, on any subject of
-//     the stream. That fills it, and a cutoff without before cuts off who has logged in
-//     since. So the right to follow is a right to write.
+//     the stream. That fills it, and, where there is no Trust, a cutoff without before
+//     cuts off who has logged in since. So the right to follow is a right to write.
 //
 // Hence only members that are trusted to revoke belong into the account that holds
 // the stream. Give verifiers another account, with a mirror of the stream there

@@ -220,8 +220,12 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		return false, err
 	}
 	msg, fault := decode(m.Subject, m.Data)
-	if fault == revoke.FaultCritical && !f.heeds(m.Subject) {
+	switch {
+	case fault == revoke.FaultCritical && !f.heeds(m.Subject):
 		fault = msg.instead
+	case fault == revoke.FaultCritical && f.b.trust != nil && !f.b.trust.verifies(m),
+		fault == 0 && !msg.beat && !f.b.trust.accepts(m, &msg.event):
+		fault = revoke.FaultUnsigned
 	}
 	switch {
 	case fault != 0:

@@ -197,8 +197,11 @@ func (p *publisher) republishOnce(ctx context.Context, pending []*record) error 
 		wg.Go(func() {
 			for rec := range work {
 				ctx, done := withDefaultTimeout(ctx, defaultTimeout)
-				p.ledger.renew(rec, time.Now())
-				if _, err := p.deliver(ctx, rec); err != nil {
+				err := p.renew(ctx, rec, time.Now())
+				if err == nil {
+					_, err = p.deliver(ctx, rec)
+				}
+				if err != nil {
 					cancel(err)
 				}
 				done()
@@ -218,16 +221,31 @@ send:
 	return context.Cause(ctx)
 }
 
-// renew writes the present into rec as the time of its publication. Replicas compare
-// it with the stream's timestamp, and would take the broker's clock to be wrong.
-func (l *ledger) renew(rec *record, now time.Time) {
+// renew writes the present into rec as the time of its publication, and has it signed
+// again. Replicas compare it with the stream's timestamp, and would take the broker's
+// clock to be wrong.
+func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error {
+	l := &p.ledger
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	payload, signature := rec.payload, rec.signature
+	l.mu.Unlock()
 	const name = `,"at":` // the last member; in a text its quotes would be escaped
-	if i := bytes.LastIndex(rec.payload, []byte(name)); i >= 0 {
-		head := slices.Clip(rec.payload[:i+len(name)]) // a witness may hold the old one
-		rec.payload = append(strconv.AppendInt(head, ceilMillis(now), 10), '}')
+	i := bytes.LastIndex(payload, []byte(name))
+	if i < 0 {
+		return nil
 	}
+	head := slices.Clip(payload[:i+len(name)]) // a witness may hold the old one
+	payload = append(strconv.AppendInt(head, ceilMillis(now), 10), '}')
+	if signature != "" {
+		var err error
+		if signature, err = p.b.signer.sign(ctx, rec.subject, payload); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	rec.payload, rec.signature = payload, signature
+	l.mu.Unlock()
+	return nil
 }
 
 // living is a heap of records, the soonest to expire first.
@@ -246,4 +264,4 @@ func (h *living) Pop() any {
 }
 
 // memory is about what the record takes here.
-func (r *record) memory() int64 { return int64(len(r.subject)+len(r.payload)) + 160 }
+func (r *record) memory() int64 { return int64(len(r.subject)+len(r.payload)+len(r.signature)) + 160 }

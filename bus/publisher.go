@@ -31,6 +31,8 @@ type record struct {
 	gone    time.Time // when every replica has let go of it
 	limit   int       // percent of MaxBytes, see limitSingle
 
+	signature string // see SignatureHeader; empty: none
+
 	// Owned by the ledger, under its lock.
 	era  uint64 // in which it was last acknowledged; 0 for never
 	seq  uint64 // of the stream, as then acknowledged
@@ -38,7 +40,9 @@ type record struct {
 }
 
 // size is about what the record takes on the server's disk, headers included.
-func (r *record) size() int64 { return int64(len(r.subject) + len(r.payload) + recordOverhead) }
+func (r *record) size() int64 {
+	return int64(len(r.subject) + len(r.payload) + len(r.signature) + recordOverhead)
+}
 
 const recordOverhead = 256
 
@@ -63,12 +67,22 @@ func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (rev
 	if err != nil {
 		return e, nil, err
 	}
-	return e, &record{
+	rec := &record{
 		subject: Subject(e.Issuer, e.Kind),
 		payload: payload,
 		gone:    e.Until.Add(ttlMargin),
 		limit:   limit,
-	}, nil
+	}
+	switch {
+	case !e.Kind.Mass():
+	case p.b.signer != nil:
+		if rec.signature, err = p.b.signer.sign(ctx, rec.subject, payload); err != nil {
+			return e, nil, err
+		}
+	case p.b.trust != nil:
+		return e, nil, fmt.Errorf("%w: kind %s has to be signed, and this Bus has a Trust and no Signer", revoke.ErrInvalidEvent, e.Kind)
+	}
+	return e, rec, nil
 }
 
 // ready returns the stream's state once it is known, and an error if nothing may
@@ -150,6 +164,9 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	before := p.b.nc.LastError()
 	p.ledger.reconnected(p.b.nc.Stats().Reconnects)
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
+	if rec.signature != "" {
+		msg.Header = nats.Header{SignatureHeader: {rec.signature}}
+	}
 	ack, err = p.b.js.PublishMsg(ctx, msg,
 		jetstream.WithMsgID(id),
 		jetstream.WithExpectStream(p.b.stream),

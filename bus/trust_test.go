@@ -1,0 +1,297 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// The signature of a fixed event by a fixed key, for implementations in other
+// languages. docs/trust.md shows it.
+const (
+	vectorPublic  = "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik" // of the seed of 32 zero bytes
+	vectorPayload = `{"v":1,"id":"one","iss":"https://auth.example.com","kind":"subject","value":"user-1","before":1767225600000,"until":1767229200000}`
+	vectorHeader  = "E545QOZLVJFyIIjZ.Fn3k7selMWHqhuy-1ogbly2sM317YiLICjCvDl_GwZG6x6w3AGLQKONpC7ANCDVfAX0NMfdi9VE-sEAkBelaDw"
+)
+
+func vectorKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+}
+
+func TestSignatureVector(t *testing.T) {
+	s, err := newSigner(vectorKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := base64.RawURLEncoding.EncodeToString(vectorKey().Public().(ed25519.PublicKey)); got != vectorPublic {
+		t.Errorf("public key %s", got)
+	}
+	got, err := s.sign(t.Context(), testSubject, []byte(vectorPayload))
+	if err != nil || got != vectorHeader {
+		t.Errorf("header %s, %v", got, err)
+	}
+	page, err := os.ReadFile("../docs/trust.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{testSubject, vectorPayload, vectorPublic, vectorHeader} {
+		if !bytes.Contains(page, []byte(s+"\n")) {
+			t.Errorf("docs/trust.md does not show %s", s)
+		}
+	}
+}
+
+// One bit, anywhere, and it does not count. Kinds whose values nobody guesses need none.
+func TestTrustAccepts(t *testing.T) {
+	old, key, other := vectorKey(), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
+	public := func(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
+	tr, err := newTrust([]ed25519.PublicKey{public(old), public(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := func(kind revoke.Kind, value string) revoke.Event {
+		e := revoke.Event{Issuer: testIssuer, Kind: kind, Value: value, Until: at(testMillis + 3600_000)}
+		if kind.Cutoff() {
+			e.Before = at(testMillis)
+		}
+		return e
+	}
+	message := func(k ed25519.PrivateKey, e revoke.Event) *nats.Msg {
+		t.Helper()
+		payload, err := encodeEvent(&e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &nats.Msg{Subject: Subject(e.Issuer, e.Kind), Data: payload}
+		if k != nil {
+			s, err := newSigner(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			header, err := s.sign(t.Context(), m.Subject, m.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Header = nats.Header{SignatureHeader: {header}}
+		}
+		return m
+	}
+	accepts := func(m *nats.Msg) bool {
+		e, fault, _ := decodeEvent(m.Subject, m.Data)
+		return fault == 0 && tr.accepts(m, &e)
+	}
+	mass := 0
+	for _, kind := range revoke.Kinds() {
+		value := "v"
+		switch kind {
+		case revoke.Key:
+			value = thumbprint
+		case revoke.Issuer:
+			value = ""
+		}
+		e := event(kind, value)
+		for _, k := range []ed25519.PrivateKey{old, key} {
+			if !accepts(message(k, e)) {
+				t.Errorf("%s: signed by a trusted key, and not accepted", kind)
+			}
+		}
+		if accepts(message(nil, e)) != !kind.Mass() || accepts(message(other, e)) != !kind.Mass() {
+			t.Errorf("%s: unsigned or signed by another, accepted %t", kind, kind.Mass())
+		}
+		if !kind.Mass() {
+			continue
+		}
+		mass++
+		// What leaves its times to the moment of storing could be stored again.
+		e.Until = time.Time{}
+		if accepts(message(key, e)) {
+			t.Errorf("%s: accepted without until", kind)
+		}
+		if e = event(kind, value); kind.Cutoff() {
+			e.Before = time.Time{}
+			if accepts(message(key, e)) {
+				t.Errorf("%s: accepted without before", kind)
+			}
+		}
+	}
+	if mass != 5 {
+		t.Fatalf("%d mass kinds", mass)
+	}
+
+	good := message(key, event(revoke.Subject, "user-1"))
+	e := event(revoke.Subject, "user-1")
+	for i := range good.Data {
+		for bit := range 8 {
+			m := &nats.Msg{Subject: good.Subject, Data: bytes.Clone(good.Data), Header: good.Header}
+			m.Data[i] ^= 1 << bit
+			if tr.accepts(m, &e) {
+				t.Fatalf("accepted with bit %d of byte %d of the payload flipped", bit, i)
+			}
+		}
+	}
+	if moved := (&nats.Msg{Subject: Subject("https://other.example.com", revoke.Subject), Data: good.Data, Header: good.Header}); tr.accepts(moved, &e) {
+		t.Error("accepted on another subject")
+	}
+	value := good.Header.Get(SignatureHeader)
+	for name, header := range map[string]nats.Header{
+		"none": nil, "empty": {SignatureHeader: {""}}, "twice": {SignatureHeader: {value, value}}, "another name": {strings.ToLower(SignatureHeader): {value}},
+		"longer": {SignatureHeader: {value + "A"}}, "padded": {SignatureHeader: {value + "="}}, "line break": {SignatureHeader: {value[:40] + "\n" + value[41:]}},
+		"huge": {SignatureHeader: {strings.Repeat("A", 1<<20)}}, "no dot": {SignatureHeader: {strings.Replace(value, ".", "A", 1)}},
+		"another key's id": {SignatureHeader: {keyID(public(old)) + value[16:]}}, "unknown id": {SignatureHeader: {keyID(public(other)) + value[16:]}},
+	} {
+		if m := (&nats.Msg{Subject: good.Subject, Data: good.Data, Header: header}); tr.accepts(m, &e) {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for i := range value {
+		b := []byte(value)
+		if b[i]++; b[i] == '.'+1 || b[i] == '9'+1 || b[i] == 'z'+1 || b[i] == 'Z'+1 {
+			b[i] = 'A'
+		}
+		if string(b) == value {
+			continue
+		}
+		if m := (&nats.Msg{Subject: good.Subject, Data: good.Data, Header: nats.Header{SignatureHeader: {string(b)}}}); tr.accepts(m, &e) {
+			t.Fatalf("accepted with character %d of the header changed", i)
+		}
+	}
+	if !accepts(good) {
+		t.Fatal("the good one is not accepted")
+	}
+
+	// The key is exchanged: what the old one signed does not count any more.
+	if tr, err = newTrust([]ed25519.PublicKey{public(key)}); err != nil {
+		t.Fatal(err)
+	}
+	if accepts(message(old, event(revoke.Subject, "u"))) || !accepts(message(key, event(revoke.Subject, "u"))) {
+		t.Error("a key that was removed counts, or the one that is left does not")
+	}
+	tr = nil
+	if !accepts(message(nil, event(revoke.Subject, "u"))) {
+		t.Error("no Trust, and a signature is asked for")
+	}
+}
+
+func TestTrustConfig(t *testing.T) {
+	good := vectorKey().Public().(ed25519.PublicKey)
+	low, _ := base64.RawURLEncoding.DecodeString("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")      // the identity
+	eight, _ := hex.DecodeString("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a") // of order 8
+	for name, keys := range map[string][]ed25519.PublicKey{
+		"empty": {}, "short": {good[:31]}, "nil": {nil}, "twice": {good, good}, "zeros": {make([]byte, 32)}, "identity": {low}, "order 8": {good, eight},
+		"many": make([]ed25519.PublicKey, 17),
+	} {
+		if _, err := newTrust(keys); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	tr, err := newTrust([]ed25519.PublicKey{good})
+	if err != nil || len(tr) != 1 {
+		t.Errorf("the good twin: %v", err)
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]crypto.Signer{"ECDSA": ec, "short": ed25519.PrivateKey("short")} {
+		if _, err := newSigner(key); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// A kms is a Signer as it may behave.
+type kms struct {
+	ed25519.PrivateKey
+	wait  chan struct{} // until the answer; nil: none
+	wrong bool
+	err   error
+}
+
+func (k kms) Sign(r io.Reader, message []byte, o crypto.SignerOpts) ([]byte, error) {
+	if k.wait != nil {
+		<-k.wait
+	}
+	if k.wrong {
+		message = append([]byte("x"), message...)
+	}
+	if k.err != nil {
+		return nil, k.err
+	}
+	return k.PrivateKey.Sign(r, message, o)
+}
+
+func TestSignerFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := errors.New("no KMS")
+		wait := make(chan struct{})
+		defer close(wait)
+		for name, c := range map[string]struct {
+			key  kms
+			want error
+		}{
+			"slow":  {kms{PrivateKey: vectorKey(), wait: wait}, context.DeadlineExceeded},
+			"down":  {kms{PrivateKey: vectorKey(), err: down}, down},
+			"wrong": {kms{PrivateKey: vectorKey(), wrong: true}, nil},
+			"good":  {kms{PrivateKey: vectorKey()}, nil},
+		} {
+			s, err := newSigner(c.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			got, err := s.sign(ctx, "s", []byte("p"))
+			cancel()
+			if (err == nil) != (name == "good") || c.want != nil && !errors.Is(err, c.want) || (got == "") == (err == nil) {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
+	})
+}
+
+// FuzzParseSignature: what is read is written back as it was.
+func FuzzParseSignature(f *testing.F) {
+	for _, s := range []string{vectorHeader, "", ".", strings.Repeat("A", 103), vectorHeader + "=", vectorHeader[:50] + "\r" + vectorHeader[51:], strings.ToLower(vectorHeader), vectorHeader[:16] + "." + strings.Repeat("_", 86)} {
+		f.Add(s)
+	}
+	if _, _, ok := parseSignature(vectorHeader); !ok {
+		f.Fatal("the good seed is not read")
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		id, signature, ok := parseSignature(s)
+		if ok && base64.RawURLEncoding.EncodeToString(id[:])+"."+base64.RawURLEncoding.EncodeToString(signature) != s {
+			t.Fatalf("%q has two spellings", s)
+		}
+	})
+}
+
+// BenchmarkTrust is what a signed event costs a follower beside decoding it.
+func BenchmarkTrust(b *testing.B) {
+	tr, err := newTrust([]ed25519.PublicKey{vectorKey().Public().(ed25519.PublicKey)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := &nats.Msg{Subject: testSubject, Data: []byte(vectorPayload), Header: nats.Header{SignatureHeader: {vectorHeader}}}
+	e, _, _ := decodeEvent(m.Subject, m.Data)
+	for b.Loop() {
+		if !tr.accepts(m, &e) {
+			b.Fatal("not accepted")
+		}
+	}
+}
