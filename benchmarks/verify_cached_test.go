@@ -4,75 +4,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 )
-
-// revoked adds n live revocations to list, of kinds token, session and subject as
-// 100 : 10 : 1, and ten of each other kind.
-func revoked(b testing.TB, list *revoke.List, n int) {
-	now := revoke.Now()
-	past := now.Time().Add(-time.Hour)
-	apply := func(e revoke.Event) {
-		e.Issuer = issuer
-		if err := list.Apply(now, e); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for i := range n {
-		switch v := fmt.Sprintf("%032x", i); {
-		case i%111 == 0:
-			apply(revoke.Event{Kind: revoke.Subject, Value: v, Before: past})
-		case i%11 == 0:
-			apply(revoke.Event{Kind: revoke.Session, Value: v})
-		default:
-			apply(revoke.Event{Kind: revoke.Token, Value: v})
-		}
-	}
-	for i := range 10 {
-		apply(revoke.Event{Kind: revoke.Client, Value: fmt.Sprint("client", i), Before: past})
-		apply(revoke.Event{Kind: revoke.Tenant, Value: fmt.Sprint("tenant", i), Before: past})
-		apply(revoke.Event{Kind: revoke.Key, Value: fmt.Sprintf("%042dA", i)})
-	}
-	apply(revoke.Event{Kind: revoke.Issuer, Before: past})
-}
-
-// arriving applies a thousand times a second as many events as that makes, until the
-// function it returns is called, which returns how many a second it got to.
-func arriving(b testing.TB, list *revoke.List, perSecond int) (stop func() float64) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	start, n := time.Now(), 0
-	wg.Go(func() {
-		ticker := time.NewTicker(time.Millisecond)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-			}
-			for due := int(time.Since(start).Seconds() * float64(perSecond)); n < due; n++ {
-				e := revoke.Event{Issuer: issuer, Kind: revoke.Token, Value: fmt.Sprintf("new-%029x", n)}
-				if err := list.Apply(revoke.Now(), e); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		}
-	})
-	return func() float64 {
-		close(done)
-		wg.Wait()
-		return float64(n) / time.Since(start).Seconds()
-	}
-}
 
 // BenchmarkVerifyCached compares what Verify does with a token that it remembers, a
 // million live revocations and freshness included, with a bare get of the same token
@@ -80,18 +19,17 @@ func arriving(b testing.TB, list *revoke.List, perSecond int) (stop func() float
 // 20,000 events a second.
 func BenchmarkVerifyCached(b *testing.B) {
 	const tokens, cacheBytes = 10_000, 64 << 20
-	p := newParty(b, token.EdDSA)
-	raws := p.tokens(b, tokens)
-	list := freshList(b)
-	revoked(b, list, 1_000_000)
-	v := p.verifier(b, list, cacheBytes)
+	p := load.NewParty(token.EdDSA)
+	raws := p.Tokens(tokens)
+	list := load.FreshList()
+	load.Revoke(list, 1_000_000)
+	v := p.Verifier(list, cacheBytes)
 	bare := otter.Must(&otter.Options[string, *token.Claims]{
 		MaximumWeight: cacheBytes, Weigher: func(raw string, _ *token.Claims) uint32 { return uint32(len(raw)) + 1200 },
 	})
 	asked := make([]string, tokens) // not the strings that are in the caches
 	for i, raw := range raws {
-		c, err := v.Verify(b.Context(), raw)
-		bare.Set(strings.Clone(raw), must(b, c, err))
+		bare.Set(strings.Clone(raw), load.Must(v.Verify(b.Context(), raw)))
 		asked[i] = strings.Clone(raw)
 	}
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, tokens-1)
@@ -116,9 +54,13 @@ func BenchmarkVerifyCached(b *testing.B) {
 		b.Run(fmt.Sprintf("events=%d", perSecond), func(b *testing.B) {
 			stop := func() float64 { return 0 }
 			if perSecond > 0 {
-				stop = arriving(b, list, perSecond)
+				stop = load.Arriving(perSecond, func(value string) {
+					if err := list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.Token, Value: value}); err != nil {
+						b.Error(err)
+					}
+				})
 			}
-			rounds(b, 1<<12, contender{"get", get}, contender{"Verify", verify})
+			rounds(b, 1<<12, contender{Name: "get", Work: get}, contender{Name: "Verify", Work: verify})
 			b.ReportMetric(stop(), "events/s")
 			b.ReportMetric(allocs, "allocs")
 		})

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/measure"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// heap is what is alive after a collection.
+func heap() float64 {
+	for range 3 { // also what finalizers hold
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// settle waits until the List has no fold under way: its bytes stand still.
+func settle(list *revoke.List, now revoke.Instant) {
+	same, last := 0, int64(-1)
+	for end := time.Now().Add(time.Minute); same < 5 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if b := list.Stats(now).Bytes; b == last {
+			same++
+		} else {
+			same, last = 0, b
+		}
+	}
+}
+
+// memory is budget B4.
+func (r *run) memory() error {
+	sizes := pick(r, []int{600_000, 1_000_000, 1_300_000, 2_100_000}, []int{60_000, 100_000})
+	r.page.title("Memory")
+	r.page.line("Of a List alone, filter, table and recent part, by the heap's size after garbage collection; token, session, subject as 100 : 10 : 1. *After expiry*: nine tenths of the entries have expired and were swept. *Peak*: the most that was alive, and not yet collected, while 5 %% more entries had the base rebuilt, with the collector at its keenest (GOGC=5).")
+	rows := [][]string{{"live revocations", "bytes each", "after expiry, bytes each", "peak while rebuilding, × before"}}
+	var each []float64
+	worstPeak := 0.0
+	chart := series{name: "List"}
+	for _, n := range sizes {
+		before := heap()
+		list := load.Must(revoke.NewList(revoke.Config{Local: true, SessionLifetime: 90 * 24 * time.Hour}))
+		now := revoke.Now()
+		event := func(i int, until time.Duration) revoke.Event {
+			e := revoke.Event{Issuer: load.Issuer, Kind: load.Kind(i), Value: load.Value(i), Until: now.Time().Add(until)}
+			if e.Kind.Cutoff() {
+				e.Before = now.Time().Add(-time.Hour)
+			}
+			return e
+		}
+		add := func(e revoke.Event) {
+			if err := list.Apply(now, e); err != nil {
+				panic(err)
+			}
+		}
+		for i := range n {
+			life := 30 * time.Minute
+			if i%10 == 0 {
+				life = 24 * time.Hour
+			}
+			add(event(i, life))
+		}
+		settle(list, now)
+		full := heap() - before
+		more := make([]revoke.Event, n/20) // made before: their making leaves garbage
+		for i := range more {
+			more[i] = event(n+i, 30*time.Minute)
+		}
+		began := heap()
+		peak := (full + rebuilding(func() {
+			for i := range more {
+				add(more[i])
+			}
+			settle(list, now)
+		}) - began)
+		runtime.KeepAlive(more)
+		more = nil
+		// Two hours later, past every leeway, something arrives, and what has expired goes.
+		later := now.Add(2 * time.Hour)
+		for i := range 20_000 {
+			if err := list.Apply(later, revoke.Event{Issuer: load.Issuer, Kind: revoke.Token, Value: fmt.Sprint("later", i), Until: later.Time().Add(time.Hour)}); err != nil {
+				return err
+			}
+		}
+		settle(list, later)
+		entries := 0
+		for _, k := range list.Stats(later).Entries {
+			entries += k
+		}
+		swept := (heap() - before) / float64(n/10+20_000)
+		runtime.KeepAlive(list)
+		each = append(each, full/float64(n), swept)
+		worstPeak = max(worstPeak, peak/full)
+		chart.x, chart.y = append(chart.x, float64(n)), append(chart.y, full/float64(n))
+		rows = append(rows, []string{thousands(n), fmt.Sprintf("%.1f", full/float64(n)), fmt.Sprintf("%.1f (%s entries)", swept, thousands(entries)), decimal(peak / full)})
+	}
+	r.page.table(rows...)
+	worst := slices.Max(each)
+	median := measure.Samples(each).Median()
+	r.judge("B4", "memory of a live revocation, worst and median", fmt.Sprintf("%.1f and %.1f bytes", worst, median), "64 and 44 bytes", measure.Worst(measure.JudgeExact(worst, 64), measure.JudgeExact(median, 44)))
+	r.judge("B4", "peak while rebuilding", decimal(worstPeak)+"×", "2×", measure.JudgeExact(worstPeak, 2))
+
+	n := sizes[len(sizes)-2]
+	peers := [][]string{{"denylist", "bytes an entry", "seven kinds, cutoffs, expiry"}, {"**hybridtoken List**", fmt.Sprintf("%.1f", each[2*(len(sizes)-2)]), "yes"}}
+	for _, start := range []func(int) denylist{lockedMap, syncMap, lockedBloom} {
+		before := heap()
+		d := start(n)
+		size := (heap() - before) / float64(n)
+		runtime.KeepAlive(d)
+		peers = append(peers, []string{d.name, fmt.Sprintf("%.1f", size), "no"})
+	}
+	r.page.line("Beside what people build, %s entries:", thousands(n))
+	r.page.table(peers...)
+	return r.lines("memory.svg", "Memory of a live revocation", "live revocations", "bytes each", false, false, chart)
+}
+
+// rebuilding runs f and returns the largest heap seen meanwhile.
+func rebuilding(f func()) float64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(5))
+	done := make(chan struct{})
+	var most uint64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		for {
+			metrics.Read(sample)
+			most = max(most, sample[0].Value.Uint64())
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	f()
+	close(done)
+	wg.Wait()
+	return float64(most)
+}
+
+// stalls is budget B8: what is computed, and what the profiles of waiting say.
+func (r *run) stalls() error {
+	live := pick(r, 1_000_000, 100_000)
+	r.page.title("Staleness and stalls")
+	list := load.FreshList()
+	load.Revoke(list, live)
+	// By the List's own arithmetic, to the millisecond: no check that begins more than
+	// MaxStaleness after the proven instant answers.
+	cfg := list.Config()
+	proven := list.Status(revoke.Now()).Proven
+	good := load.Ask(1, live)[0].Identity
+	wrong := 0
+	for ms := time.Duration(-5000); ms <= 5000; ms++ {
+		at := proven.Add(cfg.MaxStaleness + ms*time.Millisecond)
+		stale := list.Check(at, &good, revoke.Deny()) != nil
+		if stale != (ms > 0) {
+			wrong++
+		}
+	}
+	r.page.line("Around MaxStaleness after the cut, millisecond by millisecond: %d of 10,001 checks answered on the wrong side.", wrong)
+
+	// Readers and a writer, while the base is rebuilt again and again.
+	runtime.SetMutexProfileFraction(1)
+	runtime.SetBlockProfileRate(1)
+	defer runtime.SetMutexProfileFraction(0)
+	defer runtime.SetBlockProfileRate(0)
+	asked := load.Ask(1<<15, live)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				list.Check(revoke.Now(), &asked[i%len(asked)].Identity, revoke.Deny())
+			}
+		})
+	}
+	folds := list.Stats(revoke.Now()).Folds
+	events := live / 5
+	add := apply(list)
+	for i := range events {
+		add(fmt.Sprintf("stall-%d", i))
+	}
+	settle(list, revoke.Now())
+	close(stop)
+	wg.Wait()
+	folds = list.Stats(revoke.Now()).Folds - folds
+	waits, readers, longest := waiting()
+	r.page.line("%s events applied at %s live revocations, with %d rebuilds and a reader on each core. By the profiles of mutexes and blocking: %d waits in readers; %d in `Apply`, %s each on average.",
+		thousands(events), thousands(live), folds, readers, waits, measure.Nanos(longest))
+	v := measure.Worst(measure.JudgeExact(float64(wrong), 0), measure.JudgeExact(float64(readers), 0), measure.JudgeExact(longest, 1e6))
+	if folds == 0 {
+		v = measure.Unmade
+	}
+	r.judge("B8", "checks on the wrong side of MaxStaleness; readers that wait; `Apply` blocked", fmt.Sprintf("%d; %d; %s", wrong, readers, measure.Nanos(longest)), "0; 0; 1 ms", v)
+	return nil
+}
+
+// waiting reads the profiles: how often anybody waited below revoke's Apply, how often
+// below Check, and for how long at most, on the average of one place.
+func waiting() (applies, readers int64, longest float64) {
+	for _, profile := range []func([]runtime.BlockProfileRecord) (int, bool){runtime.MutexProfile, runtime.BlockProfile} {
+		n, _ := profile(nil)
+		records := make([]runtime.BlockProfileRecord, n+100)
+		n, ok := profile(records)
+		if !ok {
+			panic("the profile grew while it was read")
+		}
+		for _, rec := range records[:n] {
+			var apply, check bool
+			frames := runtime.CallersFrames(rec.Stack())
+			for {
+				f, more := frames.Next()
+				apply = apply || strings.HasSuffix(f.Function, "revoke.(*List).Apply")
+				check = check || strings.HasSuffix(f.Function, "revoke.(*List).Check")
+				if !more {
+					break
+				}
+			}
+			if check {
+				readers += rec.Count
+			}
+			if apply && rec.Count > 0 {
+				applies += rec.Count
+				longest = max(longest, float64(rec.Cycles)/cyclesPerNano()/float64(rec.Count))
+			}
+		}
+	}
+	return applies, readers, longest
+}
+
+// cyclesPerNano is measured: the runtime does not tell.
+var cyclesPerNano = sync.OnceValue(func() float64 {
+	var mu sync.Mutex
+	mu.Lock()
+	const pause = 50 * time.Millisecond
+	go func() {
+		time.Sleep(pause)
+		mu.Unlock()
+	}()
+	began := time.Now()
+	mu.Lock()
+	took := time.Since(began)
+	records := make([]runtime.BlockProfileRecord, 10_000)
+	n, _ := runtime.BlockProfile(records)
+	for _, rec := range records[:n] {
+		frames := runtime.CallersFrames(rec.Stack())
+		for {
+			f, more := frames.Next()
+			if strings.Contains(f.Function, "report.init") || strings.Contains(f.Function, "main.init") {
+				return float64(rec.Cycles) / float64(rec.Count) / float64(took.Nanoseconds())
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	panic("a wait of our own is not in the profile: so the profile shows nothing")
+})

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/measure"
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// startServers runs n servers in this process, JetStream on file; more than one are a
+// cluster. Always is sync_interval: always.
+func startServers(dir string, n int, always bool) (urls string, stop func(), err error) {
+	var all []*server.Server
+	stop = func() {
+		for _, s := range all {
+			s.Shutdown()
+			s.WaitForShutdown()
+		}
+	}
+	var held []net.Listener
+	routes := make([]*url.URL, n) // a cluster must know them all before it starts
+	for i := range routes {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", stop, err
+		}
+		routes[i] = &url.URL{Scheme: "nats", Host: l.Addr().String()}
+		held = append(held, l)
+	}
+	for _, l := range held {
+		l.Close()
+	}
+	for i := range n {
+		o := &server.Options{
+			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, StoreDir: fmt.Sprintf("%s/n%d", dir, i),
+			JetStream: true, SyncAlways: always, NoSigs: true, NoLog: true,
+		}
+		if n > 1 {
+			_, port, _ := net.SplitHostPort(routes[i].Host)
+			o.Cluster = server.ClusterOpts{Name: "report", Host: "127.0.0.1", PoolSize: -1}
+			if o.Cluster.Port, err = strconv.Atoi(port); err != nil {
+				return "", stop, err
+			}
+			o.Routes = routes
+		}
+		s, err := server.NewServer(o)
+		if err != nil {
+			return "", stop, err
+		}
+		all = append(all, s)
+		s.Start()
+	}
+	var list []string
+	for _, s := range all {
+		if !s.ReadyForConnections(30 * time.Second) {
+			return "", stop, errors.New("a server is not ready")
+		}
+		list = append(list, s.ClientURL())
+	}
+	return strings.Join(list, ","), stop, nil
+}
+
+// createOnCluster makes the stream, for which there may be no leader at first: a request
+// that nobody answers is sent again.
+func createOnCluster(ctx context.Context, conn *bus.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		try, cancel := context.WithTimeout(ctx, 3*time.Second)
+		err := bus.CreateStream(try, conn, bus.StreamConfig{})
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// propagation is budget B6. The same publish reaches bare consumers and followers, as
+// many of each: both are timed from before it was sent.
+func (r *run) propagation() error {
+	counts := pick(r, []int{1, 16, 64}, []int{1, 16})
+	events := pick(r, 200, 30)
+	r.page.title("Propagation")
+	r.page.line("Three servers, stream with three replicas on file, sync always, all in this process. From before `Publish` until a replica has applied the event, and, for the same message, until a bare consumer is given it; as many bare consumers as replicas, over all of them and %d events.", events)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "report-cluster")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	urls, stop, err := startServers(dir, 3, true)
+	defer stop()
+	if err != nil {
+		return err
+	}
+	conn, err := bus.Dial(ctx, urls, bus.DialConfig{})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := createOnCluster(ctx, conn); err != nil {
+		return err
+	}
+	rows := [][]string{{"replicas", "bare p50", "applied p50", "×", "bare p99", "applied p99", "bare most", "applied most"}}
+	var verdicts []measure.Verdict
+	said := ""
+	bareLine, ourLine := series{name: "bare consumer, p50"}, series{name: "replica, p50"}
+	bareTail, ourTail := series{name: "bare consumer, p99"}, series{name: "replica, p99"}
+	for _, n := range counts {
+		bare, ours, perEvent, err := propagate(ctx, urls, n, events)
+		if err != nil {
+			return fmt.Errorf("%d replicas: %w", n, err)
+		}
+		rows = append(rows, []string{fmt.Sprint(n), measure.Nanos(bare.Median()), measure.Nanos(ours.Median()), spread(perEvent, decimal),
+			measure.Nanos(bare.Quantile(.99)), measure.Nanos(ours.Quantile(.99)), measure.Nanos(bare.Quantile(1)), measure.Nanos(ours.Quantile(1))})
+		ratio := ours.Median() / bare.Median()
+		v := measure.Judge(perEvent, 1.15)
+		// The budget is on the medians; the spread of single events only says how sure they are.
+		if v != measure.Met && ratio <= 1.15 {
+			v = measure.Noisy
+		}
+		verdicts = append(verdicts, v)
+		if said != "" {
+			said += ", "
+		}
+		said += fmt.Sprintf("%.2f× (%d)", ratio, n)
+		for _, l := range []struct {
+			s *series
+			y float64
+		}{{&bareLine, bare.Median()}, {&ourLine, ours.Median()}, {&bareTail, bare.Quantile(.99)}, {&ourTail, ours.Quantile(.99)}} {
+			l.s.x, l.s.y = append(l.s.x, float64(n)), append(l.s.y, l.y/1e6)
+		}
+	}
+	r.page.table(rows...)
+	r.judge("B6", "publish to applied over publish to delivered, p50 (replicas)", said, "1.15×", measure.Worst(verdicts...))
+	return r.lines("propagation.svg", "Propagation", "replicas", "ms", false, false, bareLine, ourLine, bareTail, ourTail)
+}
+
+func propagate(ctx context.Context, urls string, n, events int) (bare, ours, perEvent measure.Samples, err error) {
+	var closers []func()
+	defer func() {
+		for _, c := range closers {
+			c()
+		}
+	}()
+	open := func() (*bus.Bus, error) {
+		conn, err := bus.Dial(ctx, urls, bus.DialConfig{})
+		if err != nil {
+			return nil, err
+		}
+		closers = append(closers, func() { conn.Close() })
+		b, err := bus.Open(ctx, conn, bus.Config{Issuer: load.Issuer})
+		if err == nil {
+			closers = append(closers, func() { b.Close() })
+		}
+		return b, err
+	}
+	var followers []*bus.Follower
+	for range n {
+		b, err := open()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		list, err := revoke.NewList(revoke.Config{})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		f, err := b.Follow(ctx, list)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		followers = append(followers, f)
+	}
+	for _, f := range followers {
+		if err := f.WaitFresh(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	var mu sync.Mutex
+	arrived := map[uint64][]time.Time{}
+	for range n {
+		nc, err := nats.Connect(urls)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		closers = append(closers, nc.Close)
+		js, err := jetstream.New(nc)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		c, err := js.OrderedConsumer(ctx, bus.DefaultStream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		cc, err := c.Consume(func(m jetstream.Msg) {
+			now := time.Now()
+			md, err := m.Metadata()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			arrived[md.Sequence.Stream] = append(arrived[md.Sequence.Stream], now)
+			mu.Unlock()
+		})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		closers = append(closers, cc.Stop)
+	}
+	publisher, err := open()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for i := range events + 5 {
+		start := time.Now()
+		receipt, err := publisher.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Session, Value: fmt.Sprintf("propagate-%d-%d-%d", n, i, start.UnixNano())}, bus.WaitConfig{Replicas: n, RollCall: time.Millisecond})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if i < 5 {
+			continue // warm
+		}
+		var applied, delivered measure.Samples
+		for _, rep := range receipt.Replicas {
+			if rep.Applied && rep.AppliedAt.After(start) {
+				applied = append(applied, float64(rep.AppliedAt.Sub(start)))
+			}
+		}
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
+			mu.Lock()
+			at := arrived[receipt.Sequence]
+			if len(at) == n {
+				for _, t := range at {
+					delivered = append(delivered, float64(t.Sub(start)))
+				}
+				delete(arrived, receipt.Sequence)
+			}
+			mu.Unlock()
+			if delivered != nil {
+				break
+			}
+		}
+		if len(applied) != n || len(delivered) != n {
+			return nil, nil, nil, fmt.Errorf("event %d: %d of %d replicas and %d consumers timed", i, len(applied), n, len(delivered))
+		}
+		bare, ours = append(bare, delivered...), append(ours, applied...)
+		perEvent = append(perEvent, applied.Median()/delivered.Median())
+	}
+	return bare, ours, perEvent, nil
+}

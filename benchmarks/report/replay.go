@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/measure"
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// replay is budget B5.
+func (r *run) replay() error {
+	live := pick(r, 1_000_000, 50_000)
+	r.page.title("Replay")
+	r.page.line("A follower with an empty List reads %s live session events from the server's disk, decodes and applies them until it is fresh, beside a bare consumer that only counts the same messages. Server and reader share this machine.", thousands(live))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "report-replay")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	// Reading is measured: what was written need not have reached the disk at once.
+	server, stop, err := startServers(dir, 1, false)
+	defer stop()
+	if err != nil {
+		return err
+	}
+	if err := publishSessions(ctx, server, live); err != nil {
+		return err
+	}
+	var bare, ours measure.Samples
+	for round := range pick(r, 8, 3) + 1 {
+		b, err := countMessages(ctx, server, live)
+		if err != nil {
+			return err
+		}
+		o, err := followUntilFresh(ctx, server, live)
+		if err != nil {
+			return err
+		}
+		if round > 0 { // the first warms
+			bare, ours = append(bare, float64(b)), append(ours, float64(o))
+		}
+	}
+	speed := bare.Over(ours) // in messages a second, ours over theirs
+	perSecond := func(s measure.Samples) float64 { return float64(live) / (s.Median() / 1e9) }
+	r.page.table(
+		[]string{"reader", "time", "messages a second"},
+		[]string{"bare consumer", spread(bare, measure.Nanos), thousands(int(perSecond(bare)))},
+		[]string{"**follower, fresh**", spread(ours, measure.Nanos), thousands(int(perSecond(ours)))},
+	)
+	r.page.line("%s of the bare consumer's speed.", spread(speed, decimal))
+	r.judge("B5", fmt.Sprintf("replay of %s events, over a bare consumer's speed", thousands(live)), decimal(speed.Median())+"×", "at least 0.55×", measure.JudgeLeast(speed, .55))
+	return r.bars("replay.svg", "Replay", "messages a second, logarithmic", []bar{{"bare consumer", perSecond(bare), false}, {"follower", perSecond(ours), true}})
+}
+
+func publishSessions(ctx context.Context, url string, live int) error {
+	conn, err := bus.Dial(ctx, url, bus.DialConfig{})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := bus.CreateStream(ctx, conn, bus.StreamConfig{Replicas: 1, MaxBytes: max(256<<20, int64(live)*1024)}); err != nil {
+		return err
+	}
+	b, err := bus.Open(ctx, conn, bus.Config{Issuer: load.Issuer})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	for done := 0; done < live; {
+		events := make([]revoke.Event, min(10_000, live-done))
+		for i := range events {
+			events[i] = revoke.Event{Kind: revoke.Session, Value: load.Value(done + i), Reason: "logout"}
+		}
+		if _, err := b.PublishAll(ctx, events); err != nil {
+			return err
+		}
+		done += len(events)
+	}
+	return nil
+}
+
+func countMessages(ctx context.Context, url string, live int) (time.Duration, error) {
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	c, err := js.OrderedConsumer(ctx, bus.DefaultStream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return 0, err
+	}
+	done := make(chan struct{})
+	got := 0
+	cc, err := c.Consume(func(jetstream.Msg) {
+		if got++; got == live {
+			close(done)
+		}
+	}, jetstream.PullMaxMessages(5000))
+	if err != nil {
+		return 0, err
+	}
+	defer cc.Stop()
+	select {
+	case <-done:
+		return time.Since(began), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func followUntilFresh(ctx context.Context, url string, live int) (time.Duration, error) {
+	conn, err := bus.Dial(ctx, url, bus.DialConfig{})
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	b, err := bus.Open(ctx, conn, bus.Config{})
+	if err != nil {
+		return 0, err
+	}
+	defer b.Close()
+	list, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	f, err := b.Follow(ctx, list)
+	if err != nil {
+		return 0, err
+	}
+	if err := f.WaitFresh(ctx); err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	if n := list.Stats(revoke.Now()).Applied[revoke.Session]; n < uint64(live) {
+		return 0, fmt.Errorf("fresh with %d of %d events applied", n, live)
+	}
+	return took, nil
+}
+
+var joinMedian = regexp.MustCompile(`median: bare (\S+), followers (\S+), ratio ([0-9.]+) .*spread bare ([0-9.]+), followers ([0-9.]+)`)
+
+// joining is budget B7, measured by the program beside this one.
+func (r *run) joining() error {
+	followers, live, rounds := pick(r, 64, 8), pick(r, 100_000, 5_000), pick(r, 3, 1)
+	r.page.title("Many followers joining at once")
+	ctx, cancel := context.WithTimeout(context.Background(), pick(r, 10*time.Minute, 90*time.Second))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "run", "github.com/hybridtoken/hybridtoken/benchmarks/join", "-followers", fmt.Sprint(followers), "-live", fmt.Sprint(live), "-rounds", fmt.Sprint(rounds))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("benchmarks/join with %d followers and %d live: %w: %s", followers, live, err, lastLine(out.Bytes()))
+	}
+	m := joinMedian.FindSubmatch(out.Bytes())
+	if m == nil {
+		return errors.New("benchmarks/join printed no median")
+	}
+	ratio, _ := strconv.ParseFloat(string(m[3]), 64)
+	r.page.line("%d followers, %s live revocations, %d rounds of each: bare consumers %s (largest over smallest %s), followers fresh %s (%s): ratio %.2f.", followers, thousands(live), rounds, m[1], m[4], m[2], m[5], ratio)
+	// A few rounds of a large thing: met or missed only if the spread leaves no doubt.
+	spreadBare, _ := strconv.ParseFloat(string(m[4]), 64)
+	spreadOurs, _ := strconv.ParseFloat(string(m[5]), 64)
+	v := measure.Noisy
+	switch {
+	case ratio*spreadBare*spreadOurs <= 1.5:
+		v = measure.Met
+	case ratio/spreadBare/spreadOurs > 1.5:
+		v = measure.Missed
+	}
+	r.judge("B7", fmt.Sprintf("%d followers joining, %s live, over bare consumers", followers, thousands(live)), fmt.Sprintf("%.2f×", ratio), "1.5×", v)
+	return nil
+}
+
+func lastLine(b []byte) string {
+	b = bytes.TrimSpace(b)
+	return string(b[bytes.LastIndexByte(b, '\n')+1:])
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/measure"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+func TestParseBench(t *testing.T) {
+	got := parseBench("goos: linux\nBenchmarkFalsePositives/entries=1000/keys=e-mail-2         \t       1\t       110.0 measured-ppm\t       100.0 promised-ppm\nBenchmarkX-16 \t 1\t 2.5 ns/op\nok  \tx\t1s\nBenchmarkless\n")
+	if len(got) != 2 || got[0].params["entries"] != "1000" || got[0].params["keys"] != "e-mail" || got[0].figures["measured-ppm"] != 110 ||
+		got[0].figures["promised-ppm"] != 100 || got[1].figures["ns/op"] != 2.5 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestJoinMedian(t *testing.T) {
+	m := joinMedian.FindStringSubmatch("round 1: …\nmedian: bare 2.6s, followers 3.1s, ratio 1.19 (budget 1.5); spread bare 1.10, followers 1.25\n")
+	if m == nil || m[3] != "1.19" || m[4] != "1.10" || m[5] != "1.25" {
+		t.Errorf("%q", m)
+	}
+}
+
+func TestThousands(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		if got := thousands(n); got != want {
+			t.Errorf("%d: %s", n, got)
+		}
+	}
+}
+
+// A missed budget is exit code 1 and stands in the report; what could not be measured
+// stands there as that.
+func TestVerdicts(t *testing.T) {
+	defer func(old []struct {
+		name, budgets string
+		measure       func(*run) error
+	}) {
+		sections = old
+	}(sections)
+	r := &run{dir: t.TempDir(), quick: true}
+	sections = sections[:0:0]
+	add := func(name, budgets string, f func(*run) error) {
+		sections = append(sections, struct {
+			name, budgets string
+			measure       func(*run) error
+		}{name, budgets, f})
+	}
+	add("good", "B1", func(r *run) error { r.judge("B1", "speed", "1×", "2×", measure.Met); return nil })
+	add("broken", "B2", func(*run) error { return errors.New("no such thing") })
+	add("panics", "B3", func(*run) error { load.Must(0, errors.New("not set up")); return nil })
+	missed, err := r.do("")
+	if err != nil || missed {
+		t.Fatalf("missed %t, %v", missed, err)
+	}
+	data, err := os.ReadFile(filepath.Join(r.dir, "REPORT.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"A quick run", "| B1 | speed | 1× | 2× | **met** |", "| B2 | broken | – | – | **not measured** |", "no such thing", "| B3 | panics | – | – | **not measured** |", "not set up", "cores"} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("the report does not hold %q:\n%s", want, data)
+		}
+	}
+	host, _ := os.Hostname()
+	if host != "" && strings.Contains(string(data), host) || strings.Contains(string(data), r.dir) {
+		t.Error("the report names this machine or its directories")
+	}
+	add("bad", "B4", func(r *run) error { r.judge("B4", "memory", "3×", "2×", measure.Missed); return nil })
+	r = &run{dir: t.TempDir()}
+	if missed, err := r.do(""); !missed || err != nil {
+		t.Errorf("missed %t, %v", missed, err)
+	}
+	r = &run{dir: t.TempDir()}
+	if missed, err := r.do("good"); missed || err != nil || len(r.budget) != 1 {
+		t.Errorf("a section alone: missed %t, %v", missed, err)
+	}
+	if _, err := (&run{dir: t.TempDir()}).do("unknown"); err == nil {
+		t.Error("an unknown section is no error")
+	}
+}
+
+func TestPlots(t *testing.T) {
+	r := &run{dir: t.TempDir()}
+	if err := r.bars("bars.svg", "Bars <&>", "µs", []bar{{"a", .4, true}, {"b", 90, false}, {"c", 2500, false}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.lines("lines.svg", "Lines", "x", "y", true, false, series{"a", []float64{1e3, 1e6}, []float64{1, 2}}, series{"b", []float64{1e3, 1e6}, []float64{3, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"bars.svg", "lines.svg"} {
+		f, err := os.Open(filepath.Join(r.dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		elements := 0
+		for d := xml.NewDecoder(f); ; elements++ {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+		}
+		if elements < 20 {
+			t.Errorf("%s holds %d elements", file, elements)
+		}
+		if !strings.Contains(r.page.body.String(), "]("+file+")") {
+			t.Errorf("the page does not show %s", file)
+		}
+	}
+}
+
+// What is compared does the work that it says: each accepts the good token, and refuses
+// one whose signature is another's.
+func TestContenders(t *testing.T) {
+	for _, alg := range []token.Algorithm{token.EdDSA, token.ES256, token.RS256} {
+		p, other := load.NewParty(alg), load.NewParty(alg)
+		good, bad := p.Tokens(1)[0], other.Tokens(1)[0]
+		for name, verify := range map[string]func(string) error{"jwx": jwxParse(p), "golang-jwt": golangJWT(p), "go-jose": goJOSE(p)} {
+			if err := verify(good); err != nil {
+				t.Errorf("%s, %s: %v", name, alg, err)
+			}
+			if verify(bad) == nil {
+				t.Errorf("%s, %s: accepts another's token", name, alg)
+			}
+		}
+		if s := p.Signatures([]string{good}); !p.Bare(&s[0]) {
+			t.Errorf("bare, %s: refuses", alg)
+		}
+		if s := p.Signatures([]string{bad}); p.Bare(&s[0]) {
+			t.Errorf("bare, %s: accepts another's token", alg)
+		}
+	}
+}
+
+// Denylists find what they hold, and nothing else; a Bloom filter may err.
+func TestDenylists(t *testing.T) {
+	const live = 20_000
+	asked := load.Ask(5000, live)
+	all := []denylist{ours(live), lockedMap(live), syncMap(live), lockedBloom(live)}
+	d, err := introspection(live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	all = append(all, d)
+	if d, err := startRedis(live); err == nil {
+		defer d.close()
+		all = append(all, d)
+	}
+	for _, d := range all {
+		hits := 0
+		for i := range asked {
+			if d.revoked(&asked[i]) {
+				hits++
+			}
+		}
+		if hits < 5 || hits > 15 || hits != 5 && !strings.HasPrefix(d.name, "Bloom") {
+			t.Errorf("%s: %d of 5,000 revoked, want 5", d.name, hits)
+		}
+	}
+	all[0].add(asked[0].Keys[0])
+	if !all[0].revoked(&asked[0]) {
+		t.Error("what was added is not found")
+	}
+}
+
+func TestWaiting(t *testing.T) {
+	if n := cyclesPerNanoOf(t); n < .01 || n > 20 || math.IsNaN(n) {
+		t.Errorf("%v cycles in a nanosecond", n)
+	}
+}
+
+func cyclesPerNanoOf(t *testing.T) float64 {
+	runtime.SetBlockProfileRate(1)
+	t.Cleanup(func() { runtime.SetBlockProfileRate(0) })
+	return cyclesPerNano()
+}
