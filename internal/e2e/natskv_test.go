@@ -1,0 +1,572 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/refresh/natskv"
+	"github.com/hybridtoken/hybridtoken/refresh/storetest"
+)
+
+const sessionsStream = "KV_" + natskv.DefaultBucket
+
+// connect is a connection as natskv wants it, with short pauses between reconnects.
+func connect(t *testing.T, url string, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	opts = append([]nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond),
+	}, opts...)
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func createBucket(t *testing.T, nc *nats.Conn, cfg natskv.BucketConfig) {
+	t.Helper()
+	if cfg.Replicas == 0 {
+		cfg.Replicas = 1
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 64 << 20
+	}
+	if err := natskv.CreateBucket(within(t), nc, cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openStore(t *testing.T, nc *nats.Conn) *natskv.Store {
+	t.Helper()
+	s, err := natskv.New(within(t), nc, natskv.Config{ClockSkew: time.Second}) // one machine, one clock
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// The conformance suite on a real server, to which three instances have connections
+// that are cut, lose answers and hang (invariant 8).
+func TestStoreConforms(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	createBucket(t, connect(t, br.url()), natskv.BucketConfig{})
+	var proxies []*proxy
+	access := func(t *testing.T) refresh.Store {
+		p := newProxy(t, br.url())
+		proxies = append(proxies, p)
+		return openStore(t, connect(t, p.url()))
+	}
+	storetest.Run(t, func(t *testing.T) refresh.Store {
+		proxies = nil
+		return access(t)
+	}, storetest.Config{
+		Another: func(t *testing.T, _ refresh.Store) refresh.Store { return access(t) },
+		Faults:  12,
+		Fault: func(t *testing.T, n int) {
+			p := proxies[n%len(proxies)]
+			lost := 0
+			switch n % 4 {
+			case 0:
+				p.cut()
+			case 1: // answers are lost, and then the connection
+				answered := make(chan struct{})
+				p.lose(func(subject string) bool {
+					if lost++; lost == 3 {
+						close(answered)
+					}
+					return true
+				})
+				select {
+				case <-answered:
+				case <-time.After(deadline):
+					t.Error("nobody asked anything")
+				}
+				p.cut()
+				p.lose(nil)
+			case 2: // some are lost, and the connection stays
+				p.lose(func(string) bool { lost++; return lost <= 3 })
+			case 3: // the server dies and comes back
+				br.stop()
+				br.start()
+			}
+		},
+	})
+}
+
+// The same on three servers, of which the bucket's leader is crashed, stopped in good
+// order and cut off from its peers while a client stays with it.
+func TestStoreConformsOnCluster(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, nil)
+	createBucketOn(t, c)
+	node := 0
+	access := func(t *testing.T) refresh.Store {
+		// The first address is preferred, so that somebody is connected to each server.
+		urls := strings.Split(c.urls(), ",")
+		urls = append(urls[node%3:], urls[:node%3]...)
+		node++
+		return openStore(t, connect(t, strings.Join(urls, ","), nats.DontRandomize(), nats.PingInterval(time.Second)))
+	}
+	storetest.Run(t, access, storetest.Config{
+		Another:    func(t *testing.T, _ refresh.Store) refresh.Store { return access(t) },
+		Faults:     6,
+		StaleReads: true,
+		Fault: func(t *testing.T, n int) {
+			leader := c.leader(sessionsStream)
+			switch n % 3 {
+			case 0:
+				c.crash(leader)
+				c.leader(sessionsStream, leader)
+				c.start(leader)
+			case 1:
+				c.isolate(leader)
+				c.leader(sessionsStream, leader)
+				c.heal(leader)
+			case 2:
+				c.stop(leader)
+				c.start(leader)
+			}
+			c.settled(sessionsStream)
+		},
+	})
+}
+
+func createBucketOn(t *testing.T, c *cluster) {
+	t.Helper()
+	nc := connect(t, c.urls())
+	eventually(t, "the bucket is made", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		return natskv.CreateBucket(ctx, nc, natskv.BucketConfig{MaxBytes: 64 << 20}) == nil
+	})
+	c.settled(sessionsStream)
+}
+
+func later() time.Time { return time.Now().Add(time.Hour) }
+
+func mustSave(t *testing.T, s refresh.Store, key, value string, revision uint64) uint64 {
+	t.Helper()
+	n, err := s.Save(within(t), key, []byte(value), revision, later())
+	if err != nil {
+		t.Fatalf("Save(%s, %q, %d): %v", key, value, revision, err)
+	}
+	return n
+}
+
+func mustLoad(t *testing.T, s refresh.Store, key, value string, revision uint64) {
+	t.Helper()
+	r, err := s.Load(within(t), key)
+	if err != nil || string(r.Value) != value || r.Revision != revision {
+		t.Fatalf("Load(%s) = %q, %d, %v; want %q, %d", key, r.Value, r.Revision, err, value, revision)
+	}
+}
+
+// What others do to a bucket, with the tools that there are for buckets.
+func TestStoreAmongOthers(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	createBucket(t, nc, natskv.BucketConfig{})
+	s := openStore(t, nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(within(t), natskv.DefaultBucket)
+	if err != nil {
+		t.Fatal("it is no bucket to others:", err)
+	}
+
+	one := mustSave(t, s, "a", "one", 0)
+	if e, err := kv.Get(within(t), "a"); err != nil || string(e.Value()) != "one" || e.Revision() != one {
+		t.Errorf("others see %+v, %v", e, err)
+	}
+	// Deleted records are not found, their revision conflicts, and they can be made anew.
+	if err := kv.Delete(within(t), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Load(within(t), "a"); !errors.Is(err, refresh.ErrNotFound) {
+		t.Errorf("Load = %+v, %v", r, err)
+	}
+	if _, err := s.Save(within(t), "a", nil, one, later()); !errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("Save over a deleted record: %v", err)
+	}
+	two := mustSave(t, s, "a", "two", 0)
+	mustLoad(t, s, "a", "two", two)
+	if _, err := s.Save(within(t), "a", nil, 0, later()); !errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("Save of a record that exists: %v", err)
+	}
+	// So does a marker of the server's.
+	if _, err := js.PublishMsg(within(t), &nats.Msg{
+		Subject: "$KV.sessions.b", Header: nats.Header{jetstream.MarkerReasonHeader: {"MaxAge"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Load(within(t), "b"); !errors.Is(err, refresh.ErrNotFound) {
+		t.Errorf("Load = %+v, %v", r, err)
+	}
+	mustSave(t, s, "b", "made anew", 0)
+	// What another program writes is a record like others.
+	three, err := kv.Put(within(t), "a", []byte("three"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustLoad(t, s, "a", "three", three)
+	if _, err := s.Save(within(t), "a", nil, two, later()); !errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("Save over another program's: %v", err)
+	}
+	mustSave(t, s, "a", "four", three)
+	// Nobody purges or deletes what the bucket holds.
+	if err := kv.Purge(within(t), "a"); err == nil {
+		t.Error("a record was purged")
+	}
+	st, err := js.Stream(within(t), sessionsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Purge(within(t)); err == nil {
+		t.Error("the bucket was purged")
+	}
+	if err := st.DeleteMsg(within(t), three+1); err == nil {
+		t.Error("a message was deleted")
+	}
+}
+
+// Records that have expired leave nothing behind, in memory or on disk.
+func TestStoreGivesBack(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	createBucket(t, nc, natskv.BucketConfig{})
+	s := openStore(t, nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages := func() uint64 {
+		st, err := js.Stream(within(t), sessionsStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.CachedInfo().State.Msgs
+	}
+	before := messages()
+	for i := range 50 {
+		for _, life := range []time.Duration{time.Hour, time.Second} {
+			key := fmt.Sprint("k", i)
+			var n uint64
+			if life == time.Second {
+				r, err := s.Load(within(t), key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n = r.Revision
+			}
+			if _, err := s.Save(within(t), key, []byte("value"), n, time.Now().Add(life)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := messages(); n != before+50 {
+		t.Errorf("%d messages for 50 records", n-before)
+	}
+	eventually(t, "they are gone", func() bool { return messages() == before })
+}
+
+// A bucket that forgets, or that resurrects, is refused, with the list of reasons; what
+// only can lose is reported.
+func TestUnsafeBucket(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natskv.New(within(t), nc, natskv.Config{}); !errors.Is(err, natskv.ErrNoBucket) {
+		t.Fatalf("no bucket: %v", err)
+	}
+	createBucket(t, nc, natskv.BucketConfig{})
+	createBucket(t, nc, natskv.BucketConfig{}) // again: nothing to do
+	if err := natskv.CreateBucket(within(t), nc, natskv.BucketConfig{Replicas: 1, MaxBytes: 32 << 20}); !errors.Is(err, natskv.ErrBucketExists) || !strings.Contains(err.Error(), "max bytes") {
+		t.Errorf("another size: %v", err)
+	}
+	if err := natskv.CreateBucket(within(t), nc, natskv.BucketConfig{Bucket: "three", MaxBytes: 1 << 20}); err == nil || !strings.Contains(err.Error(), "Replicas: 1") {
+		t.Errorf("three replicas on one server: %v", err)
+	}
+	var log journal
+	if _, err := natskv.New(within(t), nc, natskv.Config{Logger: log.logger()}); err != nil {
+		t.Fatal(err)
+	}
+	if log.count("replicas: 1", "level=WARN") != 1 {
+		t.Errorf("one replica was not reported:\n%s", &log)
+	}
+
+	st, err := js.Stream(within(t), sessionsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := st.CachedInfo().Config
+	good.FirstSeq = 0
+	for i, c := range []struct {
+		want   string
+		change func(c *jetstream.StreamConfig)
+	}{
+		{"", func(*jetstream.StreamConfig) {}},
+		{"history", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 }},
+		{"history", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = -1 }},
+		{"max age", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"max messages", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }},
+		{"max bytes", func(c *jetstream.StreamConfig) { c.MaxBytes = -1 }},
+		{"max message size", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }},
+		{"discard", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
+		{"TTL", func(c *jetstream.StreamConfig) { c.AllowMsgTTL = false }},
+		{"markers", func(c *jetstream.StreamConfig) {
+			c.SubjectDeleteMarkerTTL, c.AllowRollup, c.DenyPurge = time.Minute, true, false
+		}},
+		{"deletes", func(c *jetstream.StreamConfig) { c.DenyDelete = false }},
+		{"purges", func(c *jetstream.StreamConfig) { c.DenyPurge = false }},
+		{"rollups", func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }},
+		{"direct", func(c *jetstream.StreamConfig) { c.AllowDirect = true }},
+		{"retention", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }},
+		{"acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck = true }},
+		{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "else") }},
+		{"metadata", func(c *jetstream.StreamConfig) { c.Metadata = nil }},
+		{"republished", func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Destination: "copy.>"} }},
+		{"mirror", func(c *jetstream.StreamConfig) {
+			c.Mirror, c.Subjects = &jetstream.StreamSource{Name: sessionsStream}, nil
+		}},
+		{"sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: sessionsStream}} }},
+	} {
+		name := fmt.Sprint("b", i)
+		cfg := good
+		cfg.Name, cfg.Subjects, cfg.MaxBytes = "KV_"+name, []string{"$KV." + name + ".>"}, 1<<20
+		c.change(&cfg)
+		if _, err := js.CreateStream(within(t), cfg); err != nil {
+			t.Errorf("%s: the server refuses it: %v", c.want, err)
+			continue
+		}
+		_, err := natskv.New(within(t), nc, natskv.Config{Bucket: name})
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("the good twin: %v", err)
+			}
+			continue
+		}
+		if !errors.Is(err, natskv.ErrBucketUnsafe) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want %q named: %v", c.want, err)
+		}
+	}
+	// What the command line makes.
+	if _, err := js.CreateKeyValue(within(t), jetstream.KeyValueConfig{Bucket: "plain"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natskv.New(within(t), nc, natskv.Config{Bucket: "plain"}); !errors.Is(err, natskv.ErrBucketUnsafe) {
+		t.Errorf("a plain bucket: %v", err)
+	}
+}
+
+// A service needs the rights that doc.go lists, all of them and no other.
+func TestStoreRights(t *testing.T) {
+	t.Parallel()
+	rights := []string{"$KV.sessions.>", "$JS.API.STREAM.INFO.KV_sessions", "$JS.API.STREAM.MSG.GET.KV_sessions"}
+	br := newBroker(t, func(o *server.Options) {
+		user := func(name string, publish []string) *server.User {
+			return &server.User{Username: name, Password: "x", Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Allow: publish},
+				Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_" + name + ".>"}},
+			}}
+		}
+		o.Users = []*server.User{
+			{Username: "admin", Password: "x"},
+			user("maker", []string{"$JS.API.STREAM.CREATE.KV_sessions", "$JS.API.STREAM.INFO.KV_sessions"}),
+			user("service", rights),
+		}
+		for i := range rights {
+			o.Users = append(o.Users, user(fmt.Sprint("lacks", i), slices.Delete(slices.Clone(rights), i, i+1)))
+		}
+	})
+	createBucket(t, connect(t, br.url(), as("maker")...), natskv.BucketConfig{})
+	var denied journal
+	s := openStore(t, connect(t, br.url(), append(as("service"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		slog.New(denied.logger().Handler()).Error(err.Error())
+	}))...))
+	n := mustSave(t, s, "a", "one", 0)
+	n = mustSave(t, s, "a", "two", n)
+	mustLoad(t, s, "a", "two", n)
+	if _, err := s.Load(within(t), "b"); !errors.Is(err, refresh.ErrNotFound) {
+		t.Error(err)
+	}
+	if _, err := s.Save(within(t), "a", nil, n-1, later()); !errors.Is(err, refresh.ErrConflict) {
+		t.Error(err)
+	}
+	if denied.count() != 0 {
+		t.Errorf("rights that doc.go does not list:\n%s", &denied)
+	}
+	for i, right := range rights {
+		nc := connect(t, br.url(), append(as(fmt.Sprint("lacks", i)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+		ctx, cancel := context.WithTimeout(within(t), 500*time.Millisecond)
+		_, err := natskv.New(ctx, nc, natskv.Config{})
+		cancel()
+		if err == nil || !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("without %s: %v", right, err)
+		}
+	}
+}
+
+// A full bucket refuses, forgets nothing, and says so.
+func TestFullBucket(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	createBucket(t, nc, natskv.BucketConfig{MaxBytes: 1 << 20})
+	s := openStore(t, nc)
+	value := strings.Repeat("x", refresh.MaxValueBytes)
+	saved := map[string]uint64{}
+	for i := 0; ; i++ {
+		key := fmt.Sprint("k", i)
+		n, err := s.Save(within(t), key, []byte(value), 0, later())
+		if err == nil {
+			saved[key] = n
+			continue
+		}
+		if !errors.Is(err, natskv.ErrFull) || errors.Is(err, refresh.ErrConflict) {
+			t.Fatal(err)
+		}
+		break
+	}
+	if len(saved) < 10 {
+		t.Errorf("full after %d records", len(saved))
+	}
+	for key, n := range saved {
+		mustLoad(t, s, key, value, n)
+	}
+}
+
+// A Save whose answers are lost knows, by asking again, what became of it; if it may
+// not ask, it says that it does not know.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	createBucket(t, connect(t, br.url()), natskv.BucketConfig{})
+	p := newProxy(t, br.url())
+	s := openStore(t, connect(t, p.url()))
+	other := openStore(t, connect(t, br.url()))
+
+	// The first answer to the write is lost.
+	n := mustSave(t, s, "a", "one", 0)
+	lost := 0
+	p.lose(func(string) bool { lost++; return lost == 1 })
+	n = mustSave(t, s, "a", "two", n)
+	p.lose(nil)
+	if lost < 2 {
+		t.Errorf("%d answers: none was lost", lost)
+	}
+	mustLoad(t, other, "a", "two", n)
+
+	// No answer comes back before the caller gives up.
+	p.lose(func(string) bool { return true })
+	ctx, cancel := context.WithTimeout(within(t), 200*time.Millisecond)
+	defer cancel()
+	if _, err := s.Save(ctx, "a", []byte("three"), n, later()); !errors.Is(err, natskv.ErrUnconfirmed) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("Save without an answer: %v", err)
+	}
+	ctx, cancel = context.WithTimeout(within(t), 200*time.Millisecond)
+	defer cancel()
+	if _, err := s.Load(ctx, "b"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, refresh.ErrNotFound) {
+		t.Errorf("Load without an answer: %v", err)
+	}
+	p.lose(nil)
+	r, err := other.Load(within(t), "a")
+	if err != nil || string(r.Value) != "three" {
+		t.Fatalf("Load = %q, %v", r.Value, err)
+	}
+
+	// Replaced by another while the answer was lost: nobody can tell.
+	began := make(chan struct{})
+	first := true
+	p.lose(func(string) bool {
+		if first {
+			first = false
+			close(began)
+			return true
+		}
+		return false
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Save(within(t), "a", []byte("four"), r.Revision, later())
+		done <- err
+	}()
+	<-began
+	r, err = other.Load(within(t), "a")
+	if err != nil || string(r.Value) != "four" {
+		t.Fatalf("Load = %q, %v", r.Value, err)
+	}
+	mustSave(t, other, "a", "five", r.Revision)
+	if err := <-done; !errors.Is(err, natskv.ErrUnconfirmed) || errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("Save that was replaced: %v", err)
+	}
+	p.lose(nil)
+	// Replaced by another that had the same revision: that is a conflict.
+	r, err = other.Load(within(t), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSave(t, other, "a", "six", r.Revision)
+	lost = 0
+	p.lose(func(string) bool { lost++; return lost == 1 })
+	if _, err := s.Save(within(t), "a", []byte("seven"), r.Revision, later()); !errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("Save of an old revision, first answer lost: %v", err)
+	}
+}
+
+// Constructors name what they refuse.
+func TestStoreConfig(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	createBucket(t, nc, natskv.BucketConfig{})
+	for want, cfg := range map[string]natskv.Config{
+		"":                {},
+		"field ClockSkew": {ClockSkew: time.Millisecond},
+		"field Bucket":    {Bucket: "a.b"},
+	} {
+		if _, err := natskv.New(within(t), nc, cfg); (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v; want %q", cfg, err, want)
+		}
+	}
+	for want, cfg := range map[string]natskv.BucketConfig{
+		"field Bucket":   {Bucket: "*"},
+		"field Replicas": {Replicas: 6},
+		"field MaxBytes": {MaxBytes: 1},
+	} {
+		if err := natskv.CreateBucket(within(t), nc, cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v; want %q", cfg, err, want)
+		}
+	}
+	mortal, _ := plain(t, br.url())
+	if _, err := natskv.New(within(t), mortal, natskv.Config{}); err == nil || !strings.Contains(err.Error(), "MaxReconnects") {
+		t.Errorf("a connection that gives up: %v", err)
+	}
+	mortal.Close()
+	for _, nc := range []*nats.Conn{nil, mortal} {
+		if _, err := natskv.New(within(t), nc, natskv.Config{}); err == nil {
+			t.Error("no connection was accepted")
+		}
+	}
+}

@@ -1,0 +1,24 @@
+package natskv
+
+import "errors"
+
+var (
+	// ErrUnconfirmed means that a write was sent and not answered before ctx ended: the
+	// record may have been written, or may be yet.
+	ErrUnconfirmed = errors.New("write not confirmed")
+
+	// ErrNoBucket means that the bucket does not exist. [CreateBucket] makes it, once.
+	ErrNoBucket = errors.New("no such bucket (natskv.CreateBucket makes it, once)")
+
+	// ErrBucketUnsafe means that the bucket would forget sessions or bring dead ones
+	// back. The error lists what is wrong with it.
+	ErrBucketUnsafe = errors.New("bucket unsafe")
+
+	// ErrBucketExists is returned by [CreateBucket] for a bucket that exists with
+	// another configuration. The error lists the differences.
+	ErrBucketExists = errors.New("bucket exists with another configuration")
+
+	// ErrFull means that the bucket has reached its MaxBytes: nothing was written.
+	// Sessions that expire make room.
+	ErrFull = errors.New("bucket full")
+)

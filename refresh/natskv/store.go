@@ -1,0 +1,163 @@
+package natskv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+)
+
+// defaultTimeout bounds a call whose context has no deadline. It outlasts the
+// election after an unclean loss of the bucket's leader, 4 to 9 s.
+const defaultTimeout = 15 * time.Second
+
+const (
+	defaultClockSkew = 5 * time.Minute
+	minClockSkew     = time.Second
+	maxClockSkew     = 24 * time.Hour
+)
+
+// maxConfirmations bounds how many "there is no such record" are being confirmed at a
+// time, because strangers can ask for records that do not exist. Others wait.
+const maxConfirmations = 8
+
+// Config configures [New].
+type Config struct {
+	// Bucket is the bucket's name. Empty means [DefaultBucket].
+	Bucket string
+
+	// ClockSkew is how far the clocks of the service's instances and of the servers may
+	// differ from each other. Records live that much longer than they must, since each
+	// server forgets by its own clock. At least 1 s and at most a day; zero means five
+	// minutes. With less than the clocks really differ, sessions may end early and a
+	// user's cutoff be forgotten while a session that it ended is remembered.
+	ClockSkew time.Duration
+
+	// Logger receives a warning about settings of the bucket under which an accident
+	// can lose sessions. Nil means silent.
+	Logger *slog.Logger
+}
+
+// A Store is a [refresh.Store] on a bucket of NATS JetStream. It is safe for
+// concurrent use, has no background work, and needs no closing. A call whose context
+// has no deadline ends after 15 s.
+type Store struct {
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	bucket  string
+	prefix  string // of subjects
+	skew    time.Duration
+	confirm chan struct{} // one for each confirmation under way
+}
+
+var _ refresh.Store = (*Store)(nil)
+
+// New opens the bucket, which [CreateBucket] has made. The connection remains the
+// caller's; it must never give up reconnecting ([nats.MaxReconnects] must be negative),
+// and with [nats.ReconnectBufSize] -1 nothing is sent late.
+//
+// It fails with [ErrNoBucket], with [ErrBucketUnsafe] and the list of what is wrong, or
+// if the credentials do not suffice, which it tries by writing and reading one record
+// of its own. It does not notice if the bucket is changed later.
+func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
+	if cfg.Bucket == "" {
+		cfg.Bucket = DefaultBucket
+	}
+	if cfg.ClockSkew == 0 {
+		cfg.ClockSkew = defaultClockSkew
+	}
+	switch {
+	case nc == nil:
+		return nil, errors.New("natskv: nil connection")
+	case nc.IsClosed():
+		return nil, fmt.Errorf("natskv: %w", nats.ErrConnectionClosed)
+	case !nc.Opts.AllowReconnect || nc.Opts.MaxReconnect >= 0:
+		return nil, fmt.Errorf("natskv: the connection gives up after %d reconnects; set nats.MaxReconnects(-1)", max(nc.Opts.MaxReconnect, 0))
+	case cfg.ClockSkew < minClockSkew || cfg.ClockSkew > maxClockSkew:
+		return nil, fmt.Errorf("natskv: field ClockSkew is %s, not between %s and %s", cfg.ClockSkew, minClockSkew, maxClockSkew)
+	}
+	if err := checkBucketName(cfg.Bucket); err != nil {
+		return nil, fmt.Errorf("natskv: field Bucket: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("natskv: %w", err)
+	}
+	s := &Store{
+		js: js, bucket: cfg.Bucket, prefix: subjectPrefix(cfg.Bucket), skew: cfg.ClockSkew,
+		confirm: make(chan struct{}, maxConfirmations),
+	}
+	ctx, cancel := bound(ctx, defaultTimeout)
+	defer cancel()
+	if err := s.open(ctx, cfg.Logger); err != nil {
+		if denied := nc.LastError(); errors.Is(denied, nats.ErrPermissionViolation) {
+			err = fmt.Errorf("%w (the server says: %w)", err, denied)
+		}
+		return nil, fmt.Errorf("natskv: open bucket %s: %w", cfg.Bucket, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, log *slog.Logger) error {
+	err := s.persist(ctx, func(ctx context.Context) (err error) {
+		s.stream, err = s.js.Stream(ctx, streamName(s.bucket))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read its settings: %w", err)
+	}
+	c := s.stream.CachedInfo().Config
+	if list := hazards(c, s.bucket); len(list) > 0 {
+		return fmt.Errorf("%w: %s", ErrBucketUnsafe, strings.Join(list, "; "))
+	}
+	if n := s.js.Conn().MaxPayload(); n > 0 && n < maxMessageBytes {
+		return fmt.Errorf("the server takes messages of %d bytes, fewer than %d (max_payload)", n, maxMessageBytes)
+	}
+	if list := weaknesses(c); len(list) > 0 && log != nil {
+		log.Warn("natskv: an accident can lose sessions, and what ended them", "bucket", s.bucket, "weak", list)
+	}
+	if err := s.persist(ctx, func(ctx context.Context) error {
+		_, err := s.publish(ctx, &nats.Msg{Subject: s.prefix + confirmation})
+		return err
+	}); err != nil {
+		return fmt.Errorf("try to write: %w", err)
+	}
+	if err := s.persist(ctx, func(ctx context.Context) error {
+		_, err := s.get(ctx, s.prefix+confirmation)
+		return err
+	}); err != nil {
+		return fmt.Errorf("try to read: %w", err)
+	}
+	return nil
+}
+
+// subject is where the records of key are.
+func (s *Store) subject(key string) (string, error) {
+	if key == "" || len(key) > refresh.MaxKeyBytes {
+		return "", fmt.Errorf("the key has %d bytes, not between 1 and %d", len(key), refresh.MaxKeyBytes)
+	}
+	for i := range len(key) {
+		if c := key[i]; !alphanumeric(c) && c != '-' && c != '_' && c != '.' {
+			return "", errors.New("the key holds other characters than letters, digits, -, _ and dots")
+		}
+	}
+	if key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") {
+		return "", errors.New("a dot begins or ends the key, or follows another")
+	}
+	return s.prefix + key, nil
+}
+
+// bound gives ctx a deadline if it has none.
+func bound(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
