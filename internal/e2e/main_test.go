@@ -13,6 +13,10 @@ func TestMain(m *testing.M) {
 		suspended() // a process of TestNormalDaySuspended
 		return
 	}
+	if os.Getenv(serverEnv) != "" {
+		serve() // a process of TestSessionsOnCluster
+		return
+	}
 	// What runs in parallel here waits for elections and timeouts, not for a processor.
 	flag.Parse()
 	if !isSet("test.parallel") {

@@ -36,13 +36,12 @@ func (e entry) gone() bool { return e.seq == 0 || e.marker }
 
 // Load implements [refresh.Store].
 func (s *Store) Load(ctx context.Context, key string) (refresh.Record, error) {
-	subject, err := s.subject(key)
-	if err != nil {
+	if err := refresh.CheckRecord(key, nil); err != nil {
 		return refresh.Record{}, fmt.Errorf("natskv: load: %w", err)
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
-	e, err := s.read(ctx, subject)
+	e, err := s.read(ctx, s.prefix+key)
 	if err != nil {
 		return refresh.Record{}, fmt.Errorf("natskv: load: %w", err)
 	}

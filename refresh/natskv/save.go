@@ -19,10 +19,7 @@ const maxTTL = 100 * 365 * 24 * time.Hour
 // Save implements [refresh.Store]. Lives are counted in whole seconds, rounded up, to
 // which [Config].ClockSkew is added; longer ones than a hundred years are cut.
 func (s *Store) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
-	subject, err := s.subject(key)
-	if err == nil && len(value) > refresh.MaxValueBytes {
-		err = fmt.Errorf("the value has %d bytes, more than %d", len(value), refresh.MaxValueBytes)
-	}
+	err := refresh.CheckRecord(key, value)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -31,7 +28,7 @@ func (s *Store) Save(ctx context.Context, key string, value []byte, revision uin
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
-	w := write{s: s, subject: subject, value: value, expires: expires, revision: revision, base: revision, writer: rand.Text()}
+	w := write{s: s, subject: s.prefix + key, value: value, expires: expires, revision: revision, base: revision, writer: rand.Text()}
 	seq, err := w.run(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("natskv: save: %w", err)

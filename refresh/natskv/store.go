@@ -138,22 +138,6 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// subject is where the records of key are.
-func (s *Store) subject(key string) (string, error) {
-	if key == "" || len(key) > refresh.MaxKeyBytes {
-		return "", fmt.Errorf("the key has %d bytes, not between 1 and %d", len(key), refresh.MaxKeyBytes)
-	}
-	for i := range len(key) {
-		if c := key[i]; !alphanumeric(c) && c != '-' && c != '_' && c != '.' {
-			return "", errors.New("the key holds other characters than letters, digits, -, _ and dots")
-		}
-	}
-	if key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") {
-		return "", errors.New("a dot begins or ends the key, or follows another")
-	}
-	return s.prefix + key, nil
-}
-
 // bound gives ctx a deadline if it has none.
 func bound(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
