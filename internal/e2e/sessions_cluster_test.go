@@ -25,7 +25,7 @@ import (
 // With these set TestSessionsOnCluster goes on until there are so many refreshes, and
 // writes an account of it to that file:
 //
-//	HYBRIDTOKEN_REFRESHES=100000 HYBRIDTOKEN_ACCOUNT=$PWD/sessions_account.md \
+//	HYBRIDTOKEN_REFRESHES=100000 HYBRIDTOKEN_ACCOUNT=$PWD/../../refresh/natskv/ACCOUNT.md \
 //		go test -count=1 -timeout 2h -run TestSessionsOnCluster .
 const (
 	refreshesEnv = "HYBRIDTOKEN_REFRESHES"

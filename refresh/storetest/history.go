@@ -119,6 +119,21 @@ func verifyKey(ops []op, stale bool) error {
 		return errors.New("revisions replaced each other in a circle")
 	}
 
+	// A conflict with the last of them shows one more, that nobody saw.
+	last := versions[len(versions)-1]
+	for i := range ops {
+		o := &ops[i]
+		if !o.save || o.outcome != conflict || last.op != nil && o.base != last.op.revision || last.op == nil && o.base != 0 {
+			continue
+		}
+		w := unseen(ops, o.base)
+		if w == nil {
+			return fmt.Errorf("%q was refused as a conflict, though nothing replaced revision %d", o.value, o.base)
+		}
+		versions = append(versions, version{op: w, from: w.invoked, to: math.MaxInt64})
+		break
+	}
+
 	for i := range ops {
 		o := &ops[i]
 		switch at := index[o.revision]; {
@@ -129,14 +144,10 @@ func verifyKey(ops []op, stale bool) error {
 			}
 		case o.save && o.outcome == conflict:
 			at, ok := index[o.base]
-			switch {
-			case !ok:
+			if !ok {
 				return fmt.Errorf("the test gave revision %d, which nothing had", o.base)
-			case at+1 < len(versions):
-				versions[at+1].to = min(versions[at+1].to, o.returned)
-			case !mayHaveReplaced(ops, o):
-				return fmt.Errorf("%q was refused as a conflict, though nothing replaced revision %d", o.value, o.base)
 			}
+			versions[at+1].to = min(versions[at+1].to, o.returned)
 		}
 	}
 	at := versions[0].from
@@ -150,13 +161,15 @@ func verifyKey(ops []op, stale bool) error {
 	return nil
 }
 
-// mayHaveReplaced reports whether a Save that failed, and whose value was not seen,
-// can be what refused lost against.
-func mayHaveReplaced(ops []op, refused *op) bool {
+// unseen returns the first Save that failed, whose value nobody saw, and that can have
+// replaced that revision.
+func unseen(ops []op, base uint64) *op {
+	var first *op
 	for i := range ops {
-		if o := &ops[i]; o.save && o.outcome == unknown && o.revision == 0 && o.base == refused.base && o.invoked <= refused.returned {
-			return true
+		o := &ops[i]
+		if o.save && o.outcome == unknown && o.revision == 0 && o.base == base && (first == nil || o.invoked < first.invoked) {
+			first = o
 		}
 	}
-	return false
+	return first
 }
