@@ -17,7 +17,7 @@ func checkExpiry(e *env) error {
 			return err
 		}
 		if life > time.Minute {
-			return errors.New("seven writes take longer than two minutes")
+			return errors.New("nine writes take longer than two minutes")
 		}
 	}
 }
@@ -31,12 +31,13 @@ func (e *env) expiry(life time.Duration) (inTime bool, err error) {
 		shortened = e.key() // the other way round
 		updated   = e.key() // twice with the same
 		plain     = e.key()
+		far, ever = e.key(), e.key()
 		revisions = map[string]uint64{}
 	)
 	for _, w := range []struct {
 		key     string
 		expires time.Time
-	}{{prolonged, expires}, {prolonged, much}, {shortened, much}, {shortened, expires}, {updated, expires}, {updated, expires}, {plain, expires}} {
+	}{{far, expires.AddDate(290, 0, 0)}, {ever, time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}, {prolonged, expires}, {prolonged, much}, {shortened, much}, {shortened, expires}, {updated, expires}, {updated, expires}, {plain, expires}} {
 		n, err := e.saveUntil(w.key, "value", revisions[w.key], w.expires)
 		if err != nil {
 			if time.Now().After(expires) {
@@ -56,6 +57,11 @@ func (e *env) expiry(life time.Duration) (inTime bool, err error) {
 	}
 	if err := e.expect(prolonged, "value", revisions[prolonged]); err != nil {
 		return true, fmt.Errorf("saved again with a later expiry: %w", err)
+	}
+	for _, key := range []string{far, ever} { // arithmetic that overflows forgets them with the others
+		if err := e.expect(key, "value", revisions[key]); err != nil {
+			return true, fmt.Errorf("of an expiry in centuries: %w", err)
+		}
 	}
 	return true, nil
 }
