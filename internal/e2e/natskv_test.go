@@ -347,10 +347,6 @@ func TestUnsafeBucket(t *testing.T) {
 		{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "else") }},
 		{"metadata", func(c *jetstream.StreamConfig) { c.Metadata = nil }},
 		{"republished", func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Destination: "copy.>"} }},
-		{"mirror", func(c *jetstream.StreamConfig) {
-			c.Mirror, c.Subjects = &jetstream.StreamSource{Name: sessionsStream}, nil
-		}},
-		{"sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: sessionsStream}} }},
 	} {
 		name := fmt.Sprint("b", i)
 		cfg := good
@@ -433,7 +429,7 @@ func TestFullBucket(t *testing.T) {
 	t.Parallel()
 	br := newBroker(t, nil)
 	nc := connect(t, br.url())
-	createBucket(t, nc, natskv.BucketConfig{MaxBytes: 1 << 20})
+	createBucket(t, nc, natskv.BucketConfig{MaxBytes: 4 << 20})
 	s := openStore(t, nc)
 	value := strings.Repeat("x", refresh.MaxValueBytes)
 	saved := map[string]uint64{}

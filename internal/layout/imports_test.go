@@ -34,6 +34,8 @@ func TestArrowsPointDown(t *testing.T) {
 		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson}},
 		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
 		{"./refresh", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
+		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
+		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
 		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson}},
 	} {
 		t.Run(strings.TrimPrefix(c.pkg, "./"), func(t *testing.T) {

@@ -3,6 +3,7 @@ package natskv
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,46 @@ func TestLastSequence(t *testing.T) {
 	for code, want := range map[jetstream.ErrorCode]bool{10071: true, 10164: true, 10072: false, 0: false} {
 		if got := moved(refusal(code, "key exists")); got != want {
 			t.Errorf("code %d: %t", code, got)
+		}
+	}
+}
+
+// What CreateBucket makes is safe, and a copy of something else is not. The rest is
+// asked of a real server, in internal/e2e.
+func TestHazards(t *testing.T) {
+	good, err := BucketConfig{}.resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := hazards(good, DefaultBucket); len(list) > 0 {
+		t.Errorf("of our own: %q", list)
+	}
+	if list := weaknesses(good); len(list) > 0 {
+		t.Errorf("weaknesses of our own: %q", list)
+	}
+	for want, change := range map[string]func(*jetstream.StreamConfig){
+		"mirror":      func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "x"} },
+		"sources":     func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} },
+		"sealed":      func(c *jetstream.StreamConfig) { c.Sealed = true },
+		"transformed": func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} },
+		"counter":     func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true },
+		"schedules":   func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = true },
+	} {
+		c := good
+		change(&c)
+		if list := hazards(c, DefaultBucket); len(list) != 1 || !strings.Contains(list[0], want) {
+			t.Errorf("want %q: %q", want, list)
+		}
+	}
+	for want, change := range map[string]func(*jetstream.StreamConfig){
+		"memory":   func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"replicas": func(c *jetstream.StreamConfig) { c.Replicas = 1 },
+		"on disk":  func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode },
+	} {
+		c := good
+		change(&c)
+		if list := weaknesses(c); len(list) != 1 || !strings.Contains(list[0], want) {
+			t.Errorf("want %q: %q", want, list)
 		}
 	}
 }
