@@ -7,8 +7,9 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// An eraser removes sealed successors from the store once their window has passed, if
-// no later refresh has done so. It does what it can: what it forgets or fails to do,
+// An eraser removes sealed successors from the store once their window has passed, and
+// a retry that came within it has had finishTimeout for its own, if no later refresh
+// has done so. It does what it can: what it forgets or fails to do,
 // the next write to the session does.
 type eraser struct {
 	queue chan erasure
@@ -60,7 +61,7 @@ func (m *Manager) eraseSeals(ctx context.Context, sid string) {
 		return
 	}
 	next := r.clone()
-	next.prune(m.millis() - m.skew)
+	next.prune(m.millis() - m.skew - finishTimeout.Milliseconds())
 	if len(next.Steps) == len(r.Steps) {
 		return
 	}

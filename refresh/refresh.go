@@ -74,6 +74,7 @@ func (m *Manager) refresh(ctx context.Context, refreshToken string, call *refres
 	if !ok {
 		return nil, ErrUnknown
 	}
+	p.arrived = m.millis()
 	var failed error
 	for range maxTries {
 		g, err := m.tryRefresh(ctx, &p, call)
@@ -127,7 +128,9 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 		}
 		return nil, ErrExpired
 	}
-	at, err := m.position(r.session, p, now)
+	// A retry that came in time is in time, however long the store took: it may have
+	// elected a leader meanwhile.
+	at, err := m.position(r.session, p, min(now, p.arrived))
 	if errors.Is(err, ErrReplayed) {
 		if p.current {
 			// It was the current one a moment ago: a lost compare-and-set is no replay.
@@ -190,7 +193,7 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 	}
 	if at.step < 0 {
 		if m.cfg.Lifetimes.Grace > 0 {
-			m.eraser.note(sid, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond))
+			m.eraser.note(sid, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond+finishTimeout))
 		}
 	} else if m.cfg.OnGrace != nil {
 		m.cfg.OnGrace(ctx, m.describe(next))

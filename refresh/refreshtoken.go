@@ -59,7 +59,8 @@ type presented struct {
 	family     secret
 	generation secret
 
-	current bool // it was seen to be good, in this call
+	current bool  // it was seen to be good, in this call
+	arrived int64 // when the call began, unix milliseconds by our clock
 }
 
 var tokenEncoding = base64.RawURLEncoding.Strict()

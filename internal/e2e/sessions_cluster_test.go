@@ -104,8 +104,9 @@ type family struct {
 	uses   int
 }
 
-// A sessionRun is the whole of it. Its numbers of families leave each fewer refreshes
-// within a grace window than the 16 that a session may have.
+// A sessionRun is the whole of it. The grace window is longer than the servers' longest
+// outage, as it has to be for clients that hang up and try again much later; the numbers
+// of families leave each fewer refreshes within it than the 16 that a session may have.
 type sessionRun struct {
 	t        *testing.T
 	want     int
@@ -131,14 +132,14 @@ type sessionFault struct {
 }
 
 func newSessionRun(t *testing.T) *sessionRun {
-	r := &sessionRun{t: t, want: 500, pause: 60, grace: 10 * time.Second, counts: map[string]int{}}
-	n := 150
+	r := &sessionRun{t: t, want: 500, pause: 60, grace: 30 * time.Second, counts: map[string]int{}}
+	n := 300
 	if s := os.Getenv(refreshesEnv); s != "" {
 		var err error
 		if r.want, err = strconv.Atoi(s); err != nil {
 			t.Fatal(err)
 		}
-		n, r.pause, r.grace = 1500, 2000, 30*time.Second
+		n, r.pause = 1500, 2000
 	}
 	for i := range n {
 		r.families = append(r.families, &family{user: fmt.Sprint("user-", i)})
