@@ -1,0 +1,41 @@
+package natskv_test
+
+import (
+	"context"
+	"log"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/refresh/natskv"
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// All instances of the service open the one bucket, each with a connection of its own.
+func ExampleNew() {
+	var (
+		ctx       = context.Background()
+		issuer    *token.Issuer     // as in package token
+		list      *revoke.List      // that a bus feeds
+		publisher refresh.Publisher // that bus
+	)
+	nc, err := nats.Connect("nats://n1:4222,nats://n2:4222,nats://n3:4222",
+		nats.UserCredentials("sessions.creds"), nats.CustomInboxPrefix("_INBOX_sessions"),
+		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer nc.Close()
+	store, err := natskv.New(ctx, nc, natskv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sessions, err := refresh.NewManager(refresh.Config{
+		Issuer: issuer, Store: store, Revocations: list, Publisher: publisher, Lifetimes: refresh.Web,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sessions.Close()
+}
