@@ -20,10 +20,18 @@ var available = map[string]string{
 	"http":     "net/http",
 	"io":       "io",
 	"log":      "log",
+	"nats":     "github.com/nats-io/nats.go",
+	"natskv":   "github.com/hybridtoken/hybridtoken/refresh/natskv",
+	"refresh":  "github.com/hybridtoken/hybridtoken/refresh",
 	"slog":     "log/slog",
 	"revoke":   "github.com/hybridtoken/hybridtoken/revoke",
 	"time":     "time",
 	"token":    "github.com/hybridtoken/hybridtoken/token",
+}
+
+// given are variables of earlier blocks, for those that name them and do not make them.
+var given = []struct{ name, typ string }{
+	{"b", "*bus.Bus"}, {"issuer", "*token.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"},
 }
 
 // TestReadmeCompiles builds every Go block of the documents, as the body of a
@@ -70,15 +78,22 @@ func TestReadmeTestNotices(t *testing.T) {
 // compile builds block as a package that is laid over this module's folder.
 func compile(t *testing.T, block, doc string, line int) ([]byte, error) {
 	t.Helper()
+	params := ""
+	for _, g := range given {
+		named := regexp.MustCompile(`(?m)^[^/\n]*\b` + g.name + `\b`).MatchString(block)
+		if named && !regexp.MustCompile(`(?m)^\s*`+g.name+`\b[^\n]*:=`).MatchString(block) {
+			params += ", " + g.name + " " + g.typ
+		}
+	}
 	var src strings.Builder
 	src.WriteString("package snippet\n\n")
 	for name, path := range available {
 		// What the function's parameters need, and what the block names.
-		if name == "context" || name == "http" || name == "token" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block) {
+		if name == "context" || name == "http" || name == "token" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block+params) {
 			fmt.Fprintf(&src, "import %s %q\n", name, path)
 		}
 	}
-	src.WriteString("\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw, sid string, login token.IssueRequest) error {\n")
+	fmt.Fprintf(&src, "\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw, sid string, login token.IssueRequest%s) error {\n", params)
 	fmt.Fprintf(&src, "//line %s:%d\n%s\nreturn nil\n}\n", filepath.Base(doc), line, block)
 	here, err := os.Getwd()
 	if err != nil {
