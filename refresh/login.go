@@ -91,7 +91,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 			rechecked = true
 		}
 		now := m.millis()
-		start, err := m.startAfter(max(now, sub.Cutoff+1), &l)
+		start, err := m.startAfter(max(now, sub.Cutoff+1), sub.Cutoff+1, &l)
 		if err != nil {
 			return nil, err
 		}
@@ -184,12 +184,20 @@ func decodeClaims(stored json.RawMessage) (map[string]any, error) {
 }
 
 // startAfter returns the first iat, not before start, that no cutoff known here covers
-// (invariant 5). Publishers set cutoffs up to MaxSkew ahead of their clocks.
-func (m *Manager) startAfter(start int64, l *Login) (int64, error) {
+// (invariant 5). Publishers set cutoffs up to MaxSkew ahead of their clocks. In whole
+// seconds it may lie before start, but not before least.
+func (m *Manager) startAfter(start, least int64, l *Login) (int64, error) {
 	id := revoke.Identity{Issuer: m.issuer.Issuer, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant}
 	covered := func(at int64) bool {
 		id.IssuedAt = time.UnixMilli(at)
 		return errors.Is(m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()), revoke.ErrRevoked)
+	}
+	if m.issuer.WholeSeconds {
+		// The token's iat is rounded down, perhaps to before the cutoff.
+		if second := start / 1000 * 1000; second >= least && !covered(second) {
+			return second, nil
+		}
+		start = (start + 999) / 1000 * 1000
 	}
 	if !covered(start) {
 		return start, nil
@@ -197,6 +205,9 @@ func (m *Manager) startAfter(start int64, l *Login) (int64, error) {
 	low, high := start, m.millis()+m.skew // covered, and not
 	if high <= low || covered(high) {
 		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrBusy)
+	}
+	if m.issuer.WholeSeconds {
+		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies ahead", ErrBusy)
 	}
 	for high-low > 1 {
 		if mid := low + (high-low)/2; covered(mid) {

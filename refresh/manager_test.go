@@ -575,6 +575,42 @@ func TestBan(t *testing.T) {
 	s.accepted(t, s.refresh(t, next))
 }
 
+// An Issuer that writes whole seconds: a login right after a logout everywhere gets a
+// token that passes, if by the next second.
+func TestWholeSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(300 * time.Millisecond) // into a second
+		ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+		if err != nil {
+			t.Fatal(err)
+		}
+		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring, WholeSeconds: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSystem(t, func(c *refresh.Config) { c.Issuer = issuer })
+		if s.verifier, err = token.NewVerifier(token.VerifierConfig{
+			Issuer: issuerName, Audiences: []string{"api"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: ring, Revocations: s.list,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		old := s.login(t)
+		time.Sleep(100 * time.Millisecond)
+		if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil {
+			t.Fatal(err)
+		}
+		s.dead(t, old)
+		time.Sleep(100 * time.Millisecond)
+		g := s.login(t, func(l *refresh.Login) { l.Recheck = func(context.Context) error { return nil } })
+		if c := s.accepted(t, g); c.IssuedAt().Nanosecond() != 0 {
+			t.Errorf("issued at %s", c.IssuedAt())
+		}
+		s.accepted(t, s.refresh(t, g))
+		time.Sleep(time.Minute)
+		s.accepted(t, s.refresh(t, s.refresh(t, s.login(t))))
+	})
+}
+
 // The application is asked at each refresh.
 func TestAsk(t *testing.T) {
 	var answer refresh.Answer
