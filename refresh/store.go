@@ -18,9 +18,10 @@ import (
 // concurrently, from every instance of the service; ctx bounds them.
 type Store interface {
 	// Load returns the record under key. The error matches [ErrNotFound] if there is
-	// none, or if it has expired. It should see every write that was acknowledged
-	// before it began, since an old answer makes honest clients try again; but nothing
-	// is decided by it.
+	// none; a record that has expired may still be shown. It should see every write that
+	// was acknowledged before it began: an old answer makes honest clients try again, and
+	// one that a record of half a minute ago does not exist has them log in again. All
+	// else is decided by Save.
 	Load(ctx context.Context, key string) (Record, error)
 
 	// Save writes value under key if the record there still has the given revision;
@@ -31,8 +32,8 @@ type Store interface {
 	// ever will be by this call. After any other error the write may have happened, or
 	// may happen still: the caller finds out by reading.
 	//
-	// The record may be forgotten once expires has passed, and never earlier. Each Save
-	// sets it anew.
+	// The record may be forgotten once expires has passed, by any clock that is right
+	// within minutes, and never earlier. Each Save sets it anew.
 	Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error)
 }
 

@@ -108,7 +108,7 @@ func TestTrust(t *testing.T) {
 	if n := now.Applied[revoke.Subject] - before.Applied[revoke.Subject]; n != 1 {
 		t.Errorf("%d subject events applied, want the one that is signed", n)
 	}
-	mustPass(t, l, user("victim", -time.Minute), user("banned", r.Event.Before.Sub(time.Now())+time.Second))
+	mustPass(t, l, user("victim", -time.Minute), user("banned", time.Until(r.Event.Before)+time.Second))
 	if st := f.Status(); st.State != revoke.Fresh || !st.Degraded {
 		t.Errorf("status %+v", st)
 	}
