@@ -13,9 +13,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +35,17 @@ func main() {
 	followers := flag.Int("followers", 64, "how many join at once")
 	live := flag.Int("live", 100_000, "live revocations in the stream")
 	rounds := flag.Int("rounds", 3, "rounds of each kind")
+	profile := flag.String("cpuprofile", "", "file for a CPU profile of the followers' joining, server included")
+	flag.DurationVar(&patience, "patience", patience, "what ends a round that does not come to an end")
 	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "join:", err)
+			os.Exit(1)
+		}
+		profiling = f
+	}
 	if err := run(*followers, *live, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "join:", err)
 		os.Exit(1)
@@ -72,8 +86,8 @@ func run(followers, live, rounds int) error {
 			return err
 		}
 		ours = append(ours, o.took)
-		fmt.Printf("round %d: bare %s, followers %s (first %s); heartbeats sent %d, then %.1f a second of %d bytes; consumers %d during, %d after; %.1f KiB a follower with its list\n",
-			i+1, d.Round(time.Millisecond), o.took.Round(time.Millisecond), o.first.Round(time.Millisecond), o.beats, o.rate, o.size, o.during, o.after, float64(o.heap)/1024/float64(followers))
+		fmt.Printf("round %d: bare %s, followers %s (first %s); heartbeats sent %d, then %.1f a second of %d bytes; consumers %d during, %d after; %.1f KiB a follower with its list\n\tsubscriptions begun %d, replays %d; warned of: %s\n",
+			i+1, d.Round(time.Millisecond), o.took.Round(time.Millisecond), o.first.Round(time.Millisecond), o.beats, o.rate, o.size, o.during, o.after, float64(o.heap)/1024/float64(followers), o.subscriptions, o.replays, o.reasons)
 	}
 	slices.Sort(bare)
 	slices.Sort(ours)
@@ -181,55 +195,74 @@ type joined struct {
 	size          uint64  // of one in the stream
 	during, after int
 	heap          uint64
+
+	subscriptions, replays uint64 // begun; one of each for each follower if nothing is given up
+	reasons                *tally
 }
 
 // watch is for how long the heartbeats are counted once all are fresh.
 const watch = 5 * time.Second
 
 // patience ends a round that does not come to an end.
-const patience = 2 * time.Minute
+var patience = 10 * time.Minute
+
+// profiling takes the CPU profile of the followers' last round.
+var profiling *os.File
 
 // join has n followers, each on its own connection, become fresh.
 func join(ctx context.Context, url string, n int) (joined, error) {
-	var j joined
+	j := joined{reasons: &tally{n: map[string]int{}}}
+	log := slog.New(j.reasons)
 	buses := make([]*bus.Bus, n)
 	before := heap()
 	for i := range buses {
-		conn, err := bus.Dial(ctx, url, bus.DialConfig{})
+		conn, err := bus.Dial(ctx, url, bus.DialConfig{Logger: log})
 		if err != nil {
 			return j, err
 		}
 		defer conn.Close()
-		if buses[i], err = bus.Open(ctx, conn, bus.Config{}); err != nil {
+		if buses[i], err = bus.Open(ctx, conn, bus.Config{Logger: log}); err != nil {
 			return j, err
 		}
 		defer buses[i].Close()
 	}
 	followers := make([]*bus.Follower, n)
+	lists := make([]*revoke.List, n)
 	errs := make([]error, n)
 	took := make([]time.Duration, n)
+	if profiling != nil {
+		if err := errors.Join(profiling.Truncate(0), seek(profiling), pprof.StartCPUProfile(profiling)); err != nil {
+			return j, err
+		}
+		defer pprof.StopCPUProfile() // a second time does nothing
+	}
 	began := time.Now()
 	var wg sync.WaitGroup
 	for i, b := range buses {
 		wg.Go(func() {
-			list, err := revoke.NewList(revoke.Config{})
-			if err == nil {
-				followers[i], err = b.Follow(ctx, list)
+			var err error
+			if lists[i], err = revoke.NewList(revoke.Config{}); err == nil {
+				followers[i], err = b.Follow(ctx, lists[i])
 			}
 			if err == nil {
 				ctx, cancel := context.WithTimeout(ctx, patience)
 				err = followers[i].WaitFresh(ctx)
 				cancel()
 				if s := followers[i].Status(); err != nil {
-					err = fmt.Errorf("follower %d, subscription %d, at %d: %w (%w)", i, s.Subscriptions, s.Sequence, err, s.Err)
+					err = fmt.Errorf("follower %d, subscription %d, at %d: %w (%w); warned of: %s", i, s.Subscriptions, s.Sequence, err, s.Err, j.reasons)
 				}
 			}
 			took[i], errs[i] = time.Since(began), err
 		})
 	}
 	wg.Wait()
+	pprof.StopCPUProfile()
 	if err := errors.Join(errs...); err != nil {
 		return j, err
+	}
+	for i, f := range followers {
+		j.subscriptions += f.Status().Subscriptions
+		j.replays += lists[i].Stats(revoke.Now()).Replays
 	}
 	j.first, j.took = slices.Min(took), slices.Max(took)
 	j.heap = heap() - min(before, heap())
@@ -256,6 +289,46 @@ func join(ctx context.Context, url string, n int) (joined, error) {
 	st, err = state(ctx, url)
 	j.after = st.Consumers
 	return j, err
+}
+
+func seek(f *os.File) error { _, err := f.Seek(0, io.SeekStart); return err }
+
+// A tally counts why followers and connections began again.
+type tally struct {
+	mu sync.Mutex
+	n  map[string]int // guarded by mu
+}
+
+func (t *tally) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (t *tally) WithAttrs([]slog.Attr) slog.Handler           { return t }
+func (t *tally) WithGroup(string) slog.Handler                { return t }
+
+func (t *tally) Handle(_ context.Context, r slog.Record) error {
+	what := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "reason" || a.Key == "error" {
+			what += ": " + a.Value.String()
+		}
+		return true
+	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n[what]++
+	return nil
+}
+
+func (t *tally) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.n) == 0 {
+		return "nothing"
+	}
+	var list []string
+	for what, n := range t.n {
+		list = append(list, fmt.Sprintf("%d × %s", n, what))
+	}
+	slices.Sort(list)
+	return strings.Join(list, "; ")
 }
 
 func heap() uint64 {

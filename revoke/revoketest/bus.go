@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -37,6 +38,7 @@ type Bus struct {
 	skew       time.Duration // of the log server's clock
 	log        []entry
 	seq        uint64
+	published  uint64
 	nextExpiry time.Duration // when to look for messages that have expired
 	members    []*Member
 	history    history
@@ -134,12 +136,18 @@ func (b *Bus) expire() {
 	b.log = keep
 }
 
-// Publish completes e as a publisher whose clock is right does, and appends it to
-// the log. The event counts as acknowledged from now on.
+// Publish completes e as a publisher whose clock is right does, with an ID of its own
+// if it has none, and appends it to the log. The event counts as acknowledged from now on.
 func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
 	e, err := e.Complete(b.Now(), b.cfg.Horizons)
 	if err != nil {
 		return e, err
+	}
+	b.published++
+	if e.ID == "" {
+		// No two are the same to the letter, not even in the place of one that was lost:
+		// an anchor tells messages apart by nothing else.
+		e.ID = strconv.FormatUint(b.published, 10)
 	}
 	b.append(entry{event: &e, expires: b.elapsed() + e.Until.Sub(b.Now()) + 15*time.Minute})
 	b.history.publish(b.elapsed(), b.seq, e)
