@@ -16,7 +16,10 @@ import (
 type WaitConfig struct {
 	// Replicas is how many must confirm, whoever they are. Zero means all that
 	// announce themselves within RollCall, and all that did so to this Bus in the last
-	// ten minutes and were not closed since.
+	// ten minutes and were not closed since. One that was killed says no farewell, and
+	// nobody can tell it from one that is frozen and will go on: for ten minutes a wait
+	// for all goes on to its bound and names it. Where processes are killed as a matter
+	// of course, give the number that should be there, or close the Follower before.
 	Replicas int
 
 	// RollCall is how long to listen for replicas before all of those heard count as

@@ -17,6 +17,10 @@ func TestMain(m *testing.M) {
 		serve() // a process of TestSessionsOnCluster
 		return
 	}
+	if os.Getenv(podEnv) != "" {
+		pod() // a process of TestRevokeAndWaitFrozen
+		return
+	}
 	// What runs in parallel here waits for elections and timeouts, not for a processor.
 	flag.Parse()
 	if !isSet("test.parallel") {

@@ -1,0 +1,196 @@
+package e2e_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// podEnv has a process of this test follow the server of that URL, under the name that
+// follows a space.
+const podEnv = "HYBRIDTOKEN_E2E_POD"
+
+// podStaleness is the MaxStaleness of pods.
+const podStaleness = 3 * time.Second
+
+// pod is a service that checks one token all the time and prints each change of the
+// answer, with the instant at which that check began, in unix nanoseconds.
+func pod() {
+	url, name, _ := strings.Cut(os.Getenv(podEnv), " ")
+	cfg := quick
+	cfg.MaxStaleness = podStaleness
+	list, err := revoke.NewList(cfg)
+	var conn *bus.Conn
+	if err == nil {
+		conn, err = bus.Dial(context.Background(), url, bus.DialConfig{})
+	}
+	var b *bus.Bus
+	if err == nil {
+		b, err = bus.Open(context.Background(), conn, bus.Config{Name: name})
+	}
+	if err == nil {
+		_, err = b.Follow(context.Background(), list)
+	}
+	if err != nil {
+		fmt.Println(0, err)
+		return
+	}
+	id, said := session("meanwhile"), ""
+	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
+		began := revoke.Now()
+		word := "accepted"
+		switch err := list.Check(began, &id, revoke.Deny()); {
+		case errors.Is(err, revoke.ErrRevoked):
+			word = "refused"
+		case errors.Is(err, revoke.ErrStale):
+			word = "stale"
+		}
+		if word != said {
+			said = word
+			fmt.Println(began.Time().UnixNano(), word)
+		}
+	}
+}
+
+// A podProcess is one pod.
+type podProcess struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+func startPod(ctx context.Context, t *testing.T, url, name string) *podProcess {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), podEnv+"="+url+" "+name)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &podProcess{t, cmd, bufio.NewScanner(out)}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// kill ends the process, which may be frozen, without a farewell.
+func (p *podProcess) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // it was killed
+}
+
+func (p *podProcess) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// next returns when the next check that answered otherwise than the one before began,
+// and its answer.
+func (p *podProcess) next() (time.Time, string) {
+	p.t.Helper()
+	if !p.lines.Scan() {
+		p.t.Fatal("the process has ended: ", p.lines.Err())
+	}
+	at, word, _ := strings.Cut(p.lines.Text(), " ")
+	ns, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || ns == 0 {
+		p.t.Fatal(p.lines.Text())
+	}
+	return time.Unix(0, ns), word
+}
+
+// until reads answers up to that one; none of a check that began after by may be
+// "accepted".
+func (p *podProcess) until(word string, by time.Time) {
+	p.t.Helper()
+	for {
+		at, w := p.next()
+		if w == "accepted" && at.After(by) {
+			p.t.Errorf("a check that began %s after EffectiveBy accepts what was revoked", at.Sub(by))
+		}
+		if w == word {
+			return
+		}
+	}
+}
+
+// RevokeAndWait beside a pod that is frozen and one that was killed: the receipt names
+// both, and by EffectiveBy the frozen one, thawed, refuses or is stale with its very
+// first check, and accepts nothing from then on. Invariant 1. Who was killed said no
+// farewell: a wait for all goes on to its bound; one for a number does not.
+func TestRevokeAndWaitFrozen(t *testing.T) {
+	t.Parallel() // it waits
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	pub := open(t, conn, bus.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*deadline)
+	defer cancel()
+	steady := startPod(ctx, t, br.url(), "steady")
+	frozen := startPod(ctx, t, br.url(), "frozen")
+	killed := startPod(ctx, t, br.url(), "killed")
+	for _, p := range []*podProcess{steady, frozen, killed} {
+		p.until("accepted", time.Now().Add(time.Hour))
+	}
+	wait := func(sid string, cfg bus.WaitConfig) (bus.WaitReceipt, error) {
+		t.Helper()
+		cfg.MaxStaleness = podStaleness
+		return pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Session, Value: sid}, cfg)
+	}
+	if r, err := wait("before", bus.WaitConfig{Replicas: 3}); err != nil {
+		t.Fatalf("%v; %+v", err, r.Replicas)
+	}
+
+	frozen.signal(syscall.SIGSTOP)
+	killed.kill()
+	r, err := wait("meanwhile", bus.WaitConfig{})
+	mustBeUnconfirmed(t, r, err, nil)
+	if got := applied(r); len(got) != 1 || !got["steady"].Applied {
+		t.Errorf("confirmed by %+v", got)
+	}
+	for _, name := range []string{"frozen", "killed"} {
+		if rep := replica(t, r, name); rep.Problem != "no answer" || rep.MaxStaleness != podStaleness || !strings.Contains(err.Error(), name) {
+			t.Errorf("%+v; %v", rep, err)
+		}
+	}
+	if d := r.EffectiveBy.Sub(r.Time); d != podStaleness {
+		t.Errorf("effective after %s", d)
+	}
+	steady.until("refused", r.EffectiveBy)
+	eventually(t, "EffectiveBy", func() bool { return time.Now().After(r.EffectiveBy) })
+	frozen.signal(syscall.SIGCONT)
+	frozen.until("refused", r.EffectiveBy)
+
+	// The thawed one confirms again. The dead one is named, until it has been silent for
+	// ten minutes or somebody gives a number.
+	eventually(t, "the thawed pod confirms", func() bool {
+		r, err := wait("thawed", bus.WaitConfig{Replicas: 2})
+		return err == nil && applied(r)["frozen"].Applied
+	})
+	again := startPod(ctx, t, br.url(), "again")
+	again.until("refused", r.EffectiveBy) // it was told of by the log
+	if r, err := wait("number", bus.WaitConfig{Replicas: 3}); err != nil || !applied(r)["again"].Applied {
+		t.Errorf("%v; %+v", err, r.Replicas)
+	}
+	r, err = wait("all", bus.WaitConfig{})
+	mustBeUnconfirmed(t, r, err, nil)
+	if rep := replica(t, r, "killed"); rep.Problem != "no answer" || len(applied(r)) != 3 {
+		t.Errorf("%+v", r.Replicas)
+	}
+}
