@@ -144,6 +144,17 @@ func TestNormalDayBrokersClockOff(t *testing.T) {
 			if s := l.Stats(revoke.Now()); s.BrokerClock != 2 {
 				t.Errorf("shown %d times, want 2 (%v)", s.BrokerClock, one.Event.At)
 			}
+			// Nor does it let anybody lock out logins to come by more than it is off itself.
+			now := time.Now()
+			_, js := plain(t, br.url())
+			ahead := fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"subject","value":"user-2","before":%d,"at":%d}`, issuer, now.Add(10*time.Hour).UnixMilli(), now.UnixMilli())
+			if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Subject), ahead); err != nil {
+				t.Fatal(err)
+			}
+			barrier(t, f)
+			later := time.Now().Add(max(off, 0) + 3*time.Second)
+			mustRefuse(t, l, revoke.Identity{Issuer: issuer, Subject: "user-2", IssuedAt: now})
+			mustPass(t, l, revoke.Identity{Issuer: issuer, Subject: "user-2", IssuedAt: later})
 			if s := f.Status(); s.State != revoke.Fresh {
 				t.Errorf("%+v", s.Status)
 			}
