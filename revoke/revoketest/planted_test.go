@@ -12,7 +12,8 @@ import (
 )
 
 // TestPlantedFaults plants one fault after the other in a copy of package revoke
-// and expects the model to notice: a checker that cannot fail proves nothing.
+// and expects the model to notice, and its directed history, if it has one: a checker that
+// cannot fail proves nothing.
 func TestPlantedFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the package once for each fault; run without -short")
@@ -30,6 +31,7 @@ func TestPlantedFaults(t *testing.T) {
 		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {", "if true {", ""},
 		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},
 		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now", ""},
+		{"an own heartbeat proves its arrival", "feed.go", "		f.round = now.Since(at)\n", "		f.round = now.Since(at)\n		at = now\n", ""},
 		{"heartbeat not a fence", "feed.go", "	l.insert(now, &e)\n", "	if late := f.late; late != nil {\n		l.insert(now, late)\n	}\n	f.late = &e\n", ""},
 		{"latest wins", "entry.go", "before: max(a.before, b.before)", "before: b.before", ""},
 		{"forget on rebuild", "feed.go", "		f.provenFrom = now\n", "		f.provenFrom = now\n		f.list.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})\n", ""},
@@ -75,6 +77,15 @@ func TestPlantedFaults(t *testing.T) {
 			list := filepath.Join(tmp, "overlay.json")
 			if err := os.WriteFile(list, overlay, 0o600); err != nil {
 				t.Fatal(err)
+			}
+			if directed[fault.name] != nil {
+				only := "^TestDirectedHistories$/^" + strings.ReplaceAll(fault.name, " ", "_") + "$"
+				out, err := exec.Command("go", "test", "-overlay", list, "-count=1", "-run", only, ".").CombinedOutput()
+				if err == nil || !strings.Contains(string(out), "directed_test.go:") {
+					t.Errorf("the directed history does not notice: %v\n%s", err, out)
+				}
+			} else if fault.test == "" {
+				t.Error("no directed history")
 			}
 			out, err := exec.Command("go", "test", "-overlay", list, "-count=1", "-run", tests, pkg).CombinedOutput()
 			if err == nil {
