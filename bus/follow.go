@@ -42,6 +42,8 @@ type Follower struct {
 	ladder ladder
 	left   []string // consumers that the server may not know to be left
 
+	silences int // subscriptions that ended because the server said nothing, since a heartbeat was applied
+
 	fled    string // id of the server that the connection was moved away from; empty: it got away
 	flights int    // how often that was tried again
 
@@ -86,7 +88,7 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 		dead:       make(chan struct{}),
 		events:     b.nc.StatusChanged(),
 		reconnects: func() uint64 { return b.nc.Stats().Reconnects },
-		heart:      heart{b: b, feed: feed, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
+		heart:      heart{b: b, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
 	}
 	f.ladder = newLadder(list.Config(), f.idle)
 	f.announcer.init(b, list)

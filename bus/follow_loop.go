@@ -104,6 +104,10 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	f.hazards(hazards)
 	at := f.feed.Begin(now, info)
 	f.begun.Add(1)
+	f.heart.first = revoke.Instant{} // what may have been lost with the last subscription does not come back
+	if !at.Anchored {
+		f.heart.behind = info.LastSequence > 0
+	}
 	if !at.Anchored && !f.last.IsZero() {
 		// The log is not the one that was: it may have lost more than we noticed.
 		f.b.publisher.suspect(f.last)
@@ -113,7 +117,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	f.tidy()
 	var s *subscription
 	err = f.connected(func(ctx context.Context) (err error) {
-		s, err = f.b.subscribe(ctx, at, f.idle, epoch)
+		s, err = f.b.subscribe(ctx, at, f.idle, epoch, max(pullMessages>>min(f.silences, 8), leastPull))
 		return err
 	})
 	defer func() { f.leave(s) }()
@@ -125,9 +129,9 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	}
 
 	now = revoke.Now()
-	anchorBy := now.Add(revoke.AnchorTimeout)
 	anchored := !at.Anchored
-	heard := now // anything from the server
+	heard := now             // anything from the server
+	var spoke revoke.Instant // when the server first said anything of this subscription
 	timer := time.NewTimer(f.heart.in(now))
 	defer timer.Stop()
 	for {
@@ -135,11 +139,15 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		case m := <-s.msgs:
 			now = revoke.Now()
 			heard = now
+			if spoke.IsZero() {
+				spoke = now
+			}
 			f.left = f.left[:0]
 			if !isRecord(m) {
 				if err := s.status(m); err != nil {
 					return f.reason(err, before), err
 				}
+				f.heart.behind = f.heart.behind && !isIdle(m)
 				continue
 			}
 			beat, err := f.apply(now, s, m)
@@ -157,11 +165,12 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			now = revoke.Now()
 			if len(s.msgs) == 0 {
 				switch {
-				case mono(heard, now) > 3*f.idle:
+				case mono(heard, now) > f.silenceLimit(now):
+					f.silences++
 					return revoke.ReasonNoHeartbeat, errSilence
-				case !anchored && mono(anchorBy, now) > 0:
+				case !anchored && !spoke.IsZero() && mono(spoke, now) > revoke.AnchorTimeout:
 					return revoke.ReasonRebuilding, errNoAnchor
-				case f.ladder.in(now) <= 0:
+				case f.ladder.in(now) <= 0 && !f.reading(now):
 					return revoke.ReasonNoHeartbeat, errNoBeats
 				}
 			}
@@ -178,6 +187,27 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			return revoke.ReasonClosed, f.ctx.Err()
 		}
 	}
+}
+
+// reading reports whether the replica is not fresh because it reads the log and has not
+// come to its end. It has nothing to lose then by being patient, and with a server that
+// many followers keep busy much to gain.
+func (f *Follower) reading(now revoke.Instant) bool {
+	return f.heart.behind && f.list.Status(now).State != revoke.Fresh
+}
+
+// silenceLimit is how long a server that is to say every idle interval that it is there
+// may say nothing. It is longer for who reads the log: all deliveries of a stream wait in
+// one line at the server, those for hundreds of others before ours. It doubles with each
+// subscription that ended so since a heartbeat was last applied: a server that many
+// followers have made slow is not mended by all of them beginning again. What one that
+// ended had asked for stands before what the next asks for, so each asks for less.
+func (f *Follower) silenceLimit(now revoke.Instant) time.Duration {
+	limit := 3 * f.idle
+	if f.reading(now) {
+		limit *= 4
+	}
+	return max(limit, min(limit<<min(f.silences, 8), 4*f.list.Config().MaxStaleness))
 }
 
 // connected makes a call whose context ends with the connection: no answer comes
@@ -233,6 +263,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	case msg.beat:
 		f.heart.heard(msg.heartbeat)
 		f.ladder.heard(now)
+		f.silences = 0
 		err = f.feed.Heartbeat(now, r, msg.heartbeat)
 	default:
 		err = f.feed.Event(now, r, msg.event)
@@ -251,8 +282,9 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	case fault != 0:
 		f.recovered(nil, now)
 	case s.behind:
-		f.ladder.restart(now) // its heartbeats are still to come
+		f.ladder.advance(now) // its heartbeats are still to come
 	}
+	f.heart.behind = s.behind
 	return msg.beat, nil
 }
 

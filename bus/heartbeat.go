@@ -34,6 +34,7 @@ const (
 type heart struct {
 	b        *Bus
 	feed     *revoke.Feed
+	list     *revoke.List
 	interval time.Duration
 
 	last     revoke.Instant // own heartbeat sent last
@@ -42,6 +43,9 @@ type heart struct {
 	reported bool           // that they are lost
 	before   error          // the connection's last error before the last was sent
 	denied   bool           // they are lost because this connection may not send them
+
+	first  revoke.Instant // of those under way the oldest in this subscription; zero: none
+	behind bool           // there is more of the log than was applied, as far as the server has said
 
 	// wanted holds a token while a barrier waits for a heartbeat that is not sent
 	// yet. Whoever finds one there already shares it.
@@ -57,6 +61,9 @@ func (h *heart) in(now revoke.Instant) time.Duration {
 	if h.b.cfg.NoHeartbeats || h.denied && mono(h.last, now) < deniedPause {
 		h.asked = false
 		return h.interval
+	}
+	if hold := h.hold(now); hold > 0 && !h.asked {
+		return hold
 	}
 	d := h.feed.BeatIn(now)
 	if d <= 0 {
@@ -80,6 +87,23 @@ func (h *heart) in(now revoke.Instant) time.Duration {
 	return min(d, rest)
 }
 
+// maxHold bounds the pause between heartbeats of a member that reads what came before
+// its last.
+const maxHold = 30 * time.Second
+
+// hold returns for how long no other heartbeat is to be sent, because one is under way
+// and more of the log stands before it: it is late because we are, and another would be
+// later still. The pause is as long as that one has been under way: hundreds of members
+// who read a long log, and beat meanwhile as if theirs had been lost, would write to it
+// faster than they can read. At the end of the log, where one that has not come is lost,
+// and where others' silence us, it does not apply.
+func (h *heart) hold(now revoke.Instant) time.Duration {
+	if !h.behind || h.first.IsZero() || h.list.Status(now).State == revoke.Fresh {
+		return 0
+	}
+	return min(max(mono(h.first, h.last), h.interval), maxHold) - mono(h.last, now)
+}
+
 // beat sends a heartbeat, once. Nobody learns whether it arrived until it comes back
 // in the log: an acknowledgement would prove nothing.
 func (h *heart) beat() {
@@ -96,6 +120,9 @@ func (h *heart) beat() {
 		return // Open has tried it
 	}
 	h.feed.Sent(h.last, h.nonce)
+	if h.first.IsZero() {
+		h.first = h.last
+	}
 	msg := nats.NewMsg(HeartbeatSubject)
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgTTLHeader, heartbeatTTL)
@@ -106,7 +133,7 @@ func (h *heart) beat() {
 	h.sent.Add(1)
 	h.lost++
 	h.denied = h.lost > lostBeats && denied != nil
-	if h.lost > lostBeats && !h.reported {
+	if h.lost > lostBeats && !h.reported && (!h.behind || h.denied) {
 		h.reported = true
 		err := denied
 		if err == nil {
@@ -120,6 +147,7 @@ func (h *heart) beat() {
 func (h *heart) heard(hb revoke.Heartbeat) {
 	if hb.Nonce == h.nonce && !h.last.IsZero() {
 		h.lost, h.reported, h.denied = 0, false, false
+		h.first = revoke.Instant{}
 		h.returned.Add(1)
 	}
 }

@@ -24,6 +24,8 @@ type ladder struct {
 	quiet    revoke.Instant // since when nothing was heard; zero: not waiting
 	step     int            // to be taken next
 	wait     time.Duration  // from quiet until then
+	rewound  bool           // the log was read from its start
+	advances bool           // records that had more behind them were applied since the last step
 }
 
 // newLadder returns the ladder of a List of that configuration, whose server is to
@@ -36,7 +38,13 @@ func newLadder(cfg revoke.Config, idle time.Duration) ladder {
 
 // heard takes note of a heartbeat: there is nothing to mend.
 func (l *ladder) heard(now revoke.Instant) {
-	l.step = 0
+	l.step, l.rewound, l.advances = 0, false, false
+	l.restart(now)
+}
+
+// advance takes note of a record that is not the log's last.
+func (l *ladder) advance(now revoke.Instant) {
+	l.advances = true
 	l.restart(now)
 }
 
@@ -56,10 +64,20 @@ func (l *ladder) in(now revoke.Instant) time.Duration {
 	return l.wait - mono(l.quiet, now)
 }
 
-// climb takes the step that is due and says which of them it is.
+// climb takes the step that is due and says which of them it is. To read the log from
+// its start is none for who is still reading it, however slowly: what is missing lies
+// ahead, and to begin again and again is to get nowhere.
 func (l *ladder) climb(now revoke.Instant) (step int) {
 	step = l.step
 	l.step++
+	if step >= rewind && !l.rewound {
+		if l.rewound = !l.advances; l.rewound {
+			step = rewind
+		} else {
+			step = rewind + 1
+		}
+	}
+	l.advances = false
 	l.restart(now)
 	return step
 }
@@ -99,11 +117,14 @@ func alone(servers []string) bool {
 	return true
 }
 
+// rewind is the step that reads the log from its start.
+const rewind = 1
+
 // climb takes the next step of the ladder.
 func (f *Follower) climb(now revoke.Instant) {
 	silence := mono(f.ladder.quiet, now).Round(time.Millisecond)
 	switch f.ladder.climb(now) {
-	case 1:
+	case rewind:
 		f.feed.Rewind()
 		f.last = revoke.Instant{} // it is we who want it so: no sign of a loss
 		f.b.log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)

@@ -75,6 +75,30 @@ func TestLadderHears(t *testing.T) {
 	}
 }
 
+// Who is still reading the log does not begin it again, however often it stops. Who got
+// nowhere since the last step does, once, as does who comes to a stand later.
+func TestLadderLetsReplaysGoOn(t *testing.T) {
+	l := testLadder(t)
+	now := revoke.Now()
+	for step := range 10 {
+		l.advance(now)
+		if got := l.climb(now); got == rewind || got == 0 != (step == 0) {
+			t.Fatalf("step %d of a replay that goes on: %d", step, got)
+		}
+	}
+	for i, want := range []bool{true, false, false} {
+		if got := l.climb(now) == rewind; got != want {
+			t.Fatalf("step %d at a stand reads from the start: %t", i, got)
+		}
+	}
+	l.heard(now)
+	l.advance(now)
+	l.heard(now) // which completes it
+	if first, second := l.climb(now), l.climb(now); first != 0 || second != rewind {
+		t.Errorf("after a heartbeat steps %d and %d", first, second)
+	}
+}
+
 // Several addresses, or a name that may stand for several servers, are worth a move.
 func TestAlone(t *testing.T) {
 	for _, c := range []struct {

@@ -17,9 +17,12 @@ import (
 )
 
 // Two requests for messages are kept in the air, so that one is there while the
-// other is renewed. Their bytes bound what a flood of large messages can cost.
+// other is renewed. What they ask for stands before all else that the server has to
+// say, such as that it is alive, so it must fit through a slow line within seconds.
+// Their bytes bound what a flood of large messages can cost.
 const (
-	pullMessages = 5000
+	pullMessages = 500
+	leastPull    = 125 // where the server or the line is slow
 	pullBytes    = 16 << 20
 	pullExpiry   = 30 // times the idle interval
 )
@@ -48,6 +51,7 @@ type subscription struct {
 	msgs     chan *nats.Msg
 	created  bool // the server has said so
 	behind   bool // more was in the log when it delivered the last message
+	batch    int  // messages asked for at a time
 
 	// wantMessages and wantBytes have been asked for and not come yet. The server may
 	// hold less, never more.
@@ -56,12 +60,12 @@ type subscription struct {
 
 // subscribe creates the consumer where at says and asks for messages. Unless it is
 // nil, the subscription is to be closed, also after an error.
-func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration, epoch uint64) (*subscription, error) {
+func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
 	s := &subscription{
-		b: b, gen: at.Generation, idle: idle, epoch: epoch,
+		b: b, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
 		consumer: "hybridtoken-" + rand.Text(), // two consumers of one name would halve the log between them
 		inbox:    b.nc.NewInbox(),
-		msgs:     make(chan *nats.Msg, 2*pullMessages+64),
+		msgs:     make(chan *nats.Msg, 2*batch+64),
 	}
 	var err error
 	if s.sub, err = b.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
@@ -93,13 +97,13 @@ func (s *subscription) api(verb string) string {
 
 // pull asks for more while there is room.
 func (s *subscription) pull() error {
-	for s.wantMessages <= pullMessages && s.wantBytes <= pullBytes {
+	for s.wantMessages <= s.batch && s.wantBytes <= pullBytes {
 		request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
-			pullMessages, pullBytes, (pullExpiry * s.idle).Nanoseconds(), s.idle.Nanoseconds())
+			s.batch, pullBytes, (pullExpiry * s.idle).Nanoseconds(), s.idle.Nanoseconds())
 		if err := s.b.nc.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
 			return fmt.Errorf("bus: ask for messages: %w", streamError(err))
 		}
-		s.wantMessages += pullMessages
+		s.wantMessages += s.batch
 		s.wantBytes += pullBytes
 	}
 	return nil
@@ -130,6 +134,9 @@ func (s *subscription) record(m *nats.Msg) (revoke.Record, error) {
 	}, s.pull()
 }
 
+// isIdle reports whether the server says that there is nothing to deliver.
+func isIdle(m *nats.Msg) bool { return m.Header.Get("Status") == "100" }
+
 var errEnded = errors.New("the server ended the subscription")
 
 // status takes a word of the server's. An error means that the subscription is over.
@@ -140,7 +147,7 @@ func (s *subscription) status(m *nats.Msg) error {
 		return nil
 	case "408", "409": // a request has ended, perhaps because of its size, and the rest of it will not come
 		messages, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
-		if code == "409" && messages >= pullMessages {
+		if code == "409" && messages >= s.batch {
 			break // it delivered nothing, and the next would neither: not again without a pause
 		}
 		if text == "Server Shutdown" {

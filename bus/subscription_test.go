@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,11 +24,11 @@ func newTestFollower(t *testing.T) (*Follower, *subscription) {
 		t.Fatal(err)
 	}
 	b := &Bus{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
-	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed}, reconnects: func() uint64 { return 0 }}
+	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }}
 	f.announcer.init(b, l)
 	f.report.Store(&report{})
 	at := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
-	return f, &subscription{b: b, gen: at.Generation, consumer: "own", wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
+	return f, &subscription{b: b, gen: at.Generation, consumer: "own", batch: pullMessages, wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
 }
 
 // delivery is the n-th message that a server delivers for a consumer.
@@ -96,9 +97,9 @@ func TestFruitlessRequest(t *testing.T) {
 		ends          bool
 	}{
 		{"100", "", false},
-		{"408", "5000", false},
-		{"409", "4999", false},
-		{"409", "5000", true},
+		{"408", strconv.Itoa(pullMessages), false},
+		{"409", strconv.Itoa(pullMessages - 1), false},
+		{"409", strconv.Itoa(pullMessages), true},
 		{"409", "", true},
 		{"503", "", true},
 	} {

@@ -14,11 +14,13 @@ import (
 )
 
 // AnchorTimeout is how long the caller waits for the first record of an anchored
-// subscription before it calls [Feed.Broken] and begins again.
+// subscription, once the log server has said anything of it, before it calls
+// [Feed.Broken] with [ReasonRebuilding] and begins again. A server that says nothing
+// is slow, or dead; that tells nothing about the log.
 const AnchorTimeout = 2 * time.Second
 
-// maxAnchorAttempts is how many anchored subscriptions may fail before the log is
-// read again from its start.
+// maxAnchorAttempts is how many anchored subscriptions may bring no record, of a server
+// that had the chance, before the log is read again from its start.
 const maxAnchorAttempts = 2
 
 var (
@@ -60,7 +62,7 @@ type Feed struct {
 	cursor    Record
 	has       bool
 	anchoring bool // the first record of the subscription must be the cursor
-	attempts  int  // anchored subscriptions that failed in a row
+	attempts  int  // anchored subscriptions in a row that brought no record
 
 	// provenFrom is when the last replay began: only a heartbeat sent after it shows
 	// that the replay has reached the end of the log.
@@ -436,11 +438,16 @@ func (f *Feed) BeatIn(now Instant) time.Duration {
 // Broken ends the present subscription, or says why there is none. The proven
 // instant stands still; age alone decides from here on, so that an ordinary
 // reconnect makes nobody stale.
+//
+// With [ReasonRebuilding] an anchored subscription without its first record counts
+// against the anchor: after two in a row the next one starts at the beginning. With
+// any other reason, such as a connection lost or a server that is silent, it does not:
+// reading all of the log again would only add to what made the server slow.
 func (f *Feed) Broken(now Instant, reason Reason) {
 	if f.closed {
 		return
 	}
-	if f.open && f.anchoring {
+	if f.open && f.anchoring && reason == ReasonRebuilding {
 		f.attempts++
 	}
 	f.breakOff(now, reason)

@@ -6,9 +6,47 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
+
+// A replay over a line, from a server or on a machine that stands still again and again,
+// each time for longer than a server may be silent, goes on where it was: it comes to
+// its end, and the log is read from its start but once. What a slow follower gives up it
+// would have to ask for again, of a server that has less time for it with each that does.
+func TestSlowReplayGoesOn(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	const live = 10_000
+	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false })
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	events := make([]revoke.Event, live)
+	for i := range events {
+		events[i] = revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("s", i)}
+	}
+	if _, err := open(t, conn, bus.Config{}).PublishAll(within(t), events); err != nil {
+		t.Fatal(err)
+	}
+
+	p := newProxy(t, br.url())
+	far := open(t, dial(t, p.url()), bus.Config{})
+	cfg := quick
+	cfg.MaxStaleness = time.Second // the server says that it is there each 0.2 s, and is given up after three
+	l := newList(t, cfg)
+	p.throttle(384<<10, 700*time.Millisecond)
+	f := follow(t, far, l)
+	waitFresh(t, f)
+	if s := l.Stats(revoke.Now()); s.Replays != 1 || s.Gaps != 0 || s.AnchorsLost != 0 {
+		t.Errorf("%+v", s)
+	}
+	for _, n := range []int{0, live / 2, live - 1} {
+		mustRefuse(t, l, session(fmt.Sprint("s", n)))
+	}
+	mustPass(t, l, session("another"))
+	t.Logf("%d subscriptions, %d own heartbeats", f.Status().Subscriptions, f.Status().Sent)
+}
 
 // Many services starting at once, by default settings: all become fresh and know every
 // revocation, the server holds one consumer each and forgets them, and the jitter of

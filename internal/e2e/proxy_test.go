@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A proxy stands between a client and a server and can lose single messages, cut
@@ -24,6 +25,8 @@ type proxy struct {
 	drop  func(subject string) bool // guarded by mu: of messages on their way to the client; called under mu
 	edit  func(line []byte)         // guarded by mu: of the first line of each; called under mu
 	hung  chan struct{}             // guarded by mu: nothing passes until it is closed
+	gulp  int                       // guarded by mu: bytes to the client between two pauses; 0: no pauses
+	rest  time.Duration             // guarded by mu: of each pause
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -75,6 +78,29 @@ func (p *proxy) hang() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hung = make(chan struct{})
+}
+
+// throttle has each connection to a client stand still for rest after every gulp bytes.
+func (p *proxy) throttle(gulp int, rest time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gulp, p.rest = gulp, rest
+}
+
+// stall waits if passed bytes are more than the line takes at once, and returns how
+// many still count.
+func (p *proxy) stall(passed int) int {
+	p.mu.Lock()
+	gulp, rest := p.gulp, p.rest
+	p.mu.Unlock()
+	if gulp == 0 || passed < gulp {
+		return passed
+	}
+	select {
+	case <-time.After(rest):
+	case <-p.t.Context().Done():
+	}
+	return 0
 }
 
 func (p *proxy) resume() {
@@ -136,6 +162,7 @@ func (p *proxy) copy(dst io.Writer, src io.Reader) {
 func (p *proxy) frames(dst io.Writer, src io.Reader) {
 	r := bufio.NewReaderSize(src, 64<<10)
 	w := bufio.NewWriterSize(dst, 64<<10)
+	passed := 0
 	for {
 		line, err := r.ReadBytes('\n')
 		if err != nil {
@@ -164,6 +191,9 @@ func (p *proxy) frames(dst io.Writer, src io.Reader) {
 		if keep {
 			if _, err := w.Write(frame); err != nil {
 				return
+			}
+			if passed += len(frame); p.stall(passed) == 0 {
+				passed = 0
 			}
 		}
 		if r.Buffered() == 0 {
