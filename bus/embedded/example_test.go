@@ -1,0 +1,149 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A publisher and a replica, from the start of the server to a revocation that has
+// taken effect. Against a cluster only the first step differs: bus.Dial instead of
+// Start, and one bus.CreateStream by an operator.
+func Example() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	srv, err := embedded.Start(ctx, embedded.Config{}) // in memory: for tests and demonstrations
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
+	conn, err := srv.Dial(ctx, bus.DialConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	// An API service: a list, kept in step. token.VerifierConfig.Revocations takes it.
+	list, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	orders, err := bus.Open(ctx, conn, bus.Config{Name: "orders"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer orders.Close()
+	follower, err := orders.Follow(ctx, list)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer follower.Close()
+	if err := follower.WaitFresh(ctx); err != nil { // or let Readiness tell the load balancer
+		log.Fatal(err)
+	}
+	probe := httptest.NewRecorder()
+	follower.Readiness(revoke.Deny()).ServeHTTP(probe, httptest.NewRequest("GET", "/readyz", nil))
+	fmt.Println("ready:", probe.Code)
+
+	// The auth service. It needs one Bus for each issuer whose tokens it revokes, its
+	// own or one that others run; they share the Conn.
+	auth, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com", Name: "auth"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer auth.Close()
+	if _, err := auth.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "session-1", Reason: "logout"}); err != nil {
+		log.Fatal("not revoked: ", err)
+	}
+
+	// Milliseconds later every service refuses; Barrier makes sure that this one does.
+	if err := follower.Barrier(ctx); err != nil {
+		log.Fatal(err)
+	}
+	now := time.Now()
+	for _, session := range []string{"session-1", "session-2"} {
+		id := revoke.Identity{Issuer: "https://auth.example.com", Token: "t", Session: session, IssuedAt: now, ExpiresAt: now.Add(time.Minute)}
+		fmt.Println(session, "revoked:", errors.Is(list.Check(revoke.Now(), &id, revoke.Deny()), revoke.ErrRevoked))
+	}
+
+	// Who must show that a revocation took effect waits for the replicas.
+	receipt, err := auth.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Client, Value: "stolen-app"}, bus.WaitConfig{Replicas: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range receipt.Replicas {
+		fmt.Println(r.Name, "applied:", r.Applied)
+	}
+	// Output:
+	// ready: 200
+	// session-1 revoked: true
+	// session-2 revoked: false
+	// orders applied: true
+}
+
+// A service with a state file restarts while the bus is down: it refuses what it knew
+// to be revoked, and about everything else it cannot know.
+func ExampleStart_stateFile() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "orders") // mode 0700: nobody else may write there
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	cfg := revoke.Config{StateFile: filepath.Join(dir, "revocations")}
+
+	srv, err := embedded.Start(ctx, embedded.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn, err := srv.Dial(ctx, bus.DialConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	b, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	list, err := revoke.NewList(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	follower, err := b.Follow(ctx, list)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "session-1"}); err != nil {
+		log.Fatal(err)
+	}
+	if err := follower.Barrier(ctx); err != nil {
+		log.Fatal(err)
+	}
+	follower.Close() // writes the file a last time
+	b.Close()
+	conn.Close()
+	srv.Close()
+
+	list, err = revoke.NewList(cfg) // after the restart, with nobody to follow
+	if err != nil {
+		log.Fatal(err)
+	}
+	now := time.Now()
+	for _, session := range []string{"session-1", "session-2"} {
+		id := revoke.Identity{Issuer: "https://auth.example.com", Token: "t", Session: session, IssuedAt: now, ExpiresAt: now.Add(time.Minute)}
+		err := list.Check(revoke.Now(), &id, revoke.Deny())
+		fmt.Println(session, "revoked:", errors.Is(err, revoke.ErrRevoked), "cannot know:", errors.Is(err, revoke.ErrStale))
+	}
+	// Output:
+	// session-1 revoked: true cannot know: false
+	// session-2 revoked: false cannot know: true
+}
