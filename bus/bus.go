@@ -22,7 +22,8 @@ import (
 type Config struct {
 	// Issuer is the iss of the tokens that this Bus may revoke. Publish refuses
 	// events of any other, because a trailing slash too many would revoke nothing,
-	// silently. Empty means that this Bus only follows.
+	// silently. To revoke tokens of several issuers, such as one that others run, open a
+	// Bus for each; they can share a Conn. Empty means that this Bus only follows.
 	Issuer string
 
 	// Stream is the name of the stream. Empty means [DefaultStream].

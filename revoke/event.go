@@ -72,6 +72,9 @@ func TokenOf(id Identity) (Event, error) {
 // Validate reports, in the family [ErrInvalidEvent], what is wrong with e
 // whatever the time. An empty Issuer is invalid.
 func (e *Event) Validate() error {
+	if e.Kind == 0 {
+		return invalid("kind is missing")
+	}
 	if !e.Kind.valid() {
 		return invalid("unknown kind %d", uint8(e.Kind))
 	}

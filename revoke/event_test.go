@@ -18,7 +18,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 	}
 	long := strings.Repeat("x", revoke.MaxValueBytes+1)
 	for want, spoil := range map[string]func(*revoke.Event){
-		"unknown kind 0":         func(e *revoke.Event) { e.Kind = 0 },
+		"kind is missing":        func(e *revoke.Event) { e.Kind = 0 },
 		"unknown kind 8":         func(e *revoke.Event) { e.Kind = 8 },
 		"issuer is empty":        func(e *revoke.Event) { e.Issuer = "" },
 		"issuer has 513 bytes":   func(e *revoke.Event) { e.Issuer = long },

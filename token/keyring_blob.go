@@ -165,7 +165,14 @@ func (o *ringObject) open(seals []*SealKey) ([]byte, error) {
 		}
 		return plain, nil
 	}
-	return nil, corrupt("sealed with a key that is not among the %d SealKeys", len(seals))
+	if len(seals) == 0 {
+		return nil, corrupt("it is sealed, and there are no SealKeys")
+	}
+	ids := make([]string, len(seals))
+	for i, k := range seals {
+		ids[i] = k.id
+	}
+	return nil, corrupt("sealed with another key than the SealKeys %q", ids)
 }
 
 // ring returns the set in a plain object.

@@ -108,11 +108,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		f.next.ServeHTTP(w, r)
 		return
-	case errors.Is(err, ErrIssuer), errors.Is(err, ErrAudience):
+	case errors.Is(err, ErrIssuer), errors.Is(err, ErrAudience), errors.Is(err, ErrLifetime):
 		// A client's mistake, or the configuration's: then every token fails so.
 		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)
 		if heldBack, ok := f.strayed.allow(time.Now(), time.Minute); ok {
-			f.logger.WarnContext(r.Context(), "token: tokens for another issuer or audience arrive; is the verifier configured for its own?", "error", err, "unreported", heldBack)
+			f.logger.WarnContext(r.Context(), "token: tokens arrive that are for another issuer or audience, or live too long; is the verifier configured for its own?", "error", err, "unreported", heldBack)
 		}
 	case answerTo(err) != answerUnavailable:
 		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)

@@ -318,12 +318,13 @@ func TestMiddlewareRefusesABadPolicy(t *testing.T) {
 	newAPI(t, nil, token.WithStalePolicy(revoke.AllowYounger(-1)))
 }
 
-// A verifier that is configured for another issuer or audience than its tokens are
-// says so where people look, and what it wants.
+// A verifier that is configured for another issuer, audience or lifetime than its
+// tokens have says so where people look, and what it wants.
 func TestMiddlewareWarnsOfStrays(t *testing.T) {
 	for want, change := range map[string]func(*token.VerifierConfig){
 		`iss is not \"https://auth.example.com/\"`: func(c *token.VerifierConfig) { c.Issuer += "/" },
 		`aud holds none of [\"invoices\"]`:         func(c *token.VerifierConfig) { c.Audiences = []string{"invoices"} },
+		"exp − iat is more than 1m0s":              func(c *token.VerifierConfig) { c.MaxLifetime = time.Minute },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := newAPI(t, change)

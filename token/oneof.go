@@ -20,6 +20,9 @@ import (
 // remembers accepted tokens itself, in as many bytes as the given ones together. Its
 // Middleware takes realm and Logger from the first; everything else is that of the
 // chosen Verifier.
+//
+// One denylist serves them all, since each event names its issuer. Whoever revokes for
+// a foreign issuer publishes on a Bus that was opened for that issuer.
 func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 	all := &Verifier{issuers: make(map[string]*Verifier)}
 	keys := make(map[KeySet]string)

@@ -90,7 +90,7 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 // Verify returns the claims of raw if it is an access token (RFC 9068, or as the
 // Profile says) of the issuer for this service, signed, in force and not revoked. Otherwise the error
 // is of the family [ErrInvalidToken] or [ErrUnavailable] and the claims are nil.
-// No error holds a part of the token.
+// No error holds a part of the token. raw is the token alone, without "Bearer".
 //
 // It checks, in this order: size and shape, header, key, signature, claims, what the
 // sender proved ([Binding]), denylist, and what opts ask for beyond an acceptable
@@ -288,6 +288,9 @@ func (v *Verifier) lookup(ctx context.Context, h header) (*Key, error) {
 	key, err := v.cfg.Keys.Lookup(ctx, h.kid, h.alg)
 	switch {
 	case errors.Is(err, ErrUnavailable): // first: unknown here and unavailable there is not unknown
+		if errors.Is(err, ErrKeysUnavailable) { // as a set of ours says
+			return nil, unavailable{err}
+		}
 		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, unavailable{err})
 	case errors.Is(err, ErrUnknownKey):
 		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
@@ -316,7 +319,7 @@ func (v *Verifier) judge(c *Claims, now int64) error {
 	case c.expires.ms <= c.issued.ms:
 		return claim("exp", "is not after iat")
 	case c.expires.ms-c.issued.ms > v.lifetime:
-		return fmt.Errorf("token: %w: exp − iat", ErrLifetime)
+		return fmt.Errorf("token: %w: exp − iat is more than %s", ErrLifetime, time.Duration(v.lifetime)*time.Millisecond)
 	}
 	return nil
 }

@@ -91,8 +91,9 @@ type VerifierConfig struct {
 
 	// Logger hears of weakened settings, once, from [NewVerifier], and from
 	// [Verifier.Middleware] why a request was refused, at debug level. Warnings say that
-	// tokens cannot be verified, at most once a second, and that tokens for another
-	// issuer or audience arrive, at most once a minute. Nil means silent.
+	// tokens cannot be verified, at most once a second, and that tokens arrive that are
+	// for another issuer or audience, or live longer than MaxLifetime, at most once a
+	// minute. Nil means silent.
 	Logger *slog.Logger
 }
 
