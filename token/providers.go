@@ -17,9 +17,12 @@ import (
 // /auth before /realms.
 //
 // A client's tokens name this service in aud only if an audience mapper or a client
-// scope of the realm says so. Sessions are Keycloak's: sid, or session_state before
-// version 25 (pull request 28354 of Keycloak). Realms that do not sign with RS256
-// change Algorithms.
+// scope of the realm says so. Since version 25 sub comes from the client scope "basic":
+// tokens of clients without it are refused, and so are lightweight access tokens, which
+// hold neither sub nor aud unless mappers add them. Sessions are Keycloak's: sid, or
+// session_state before version 25 (its upgrading guide); service accounts have none.
+// Realms that do not sign with RS256 change Algorithms. Tokens live for as long as the
+// realm and the client say, 5 minutes at first.
 func Keycloak(realmURL string) VerifierConfig {
 	return VerifierConfig{
 		Issuer:     strings.TrimSuffix(realmURL, "/"),
@@ -40,7 +43,9 @@ func Keycloak(realmURL string) VerifierConfig {
 // those. Tokens of the default profile have no jti and no tokens have a sid, so that
 // events of kind subject, client and tenant (the organization, org_id) revoke, and
 // those of kind token only with the RFC 9068 profile. The default lifetime is 24
-// hours: the denylist's TokenLifetime must not be less than the API's. Auth0 lists
+// hours: the denylist's TokenLifetime must not be less than the API's. An API that signs
+// with another algorithm than RS256 changes Algorithms; one that signs with HS256, by a
+// secret that every service would have to hold, is better changed itself. Auth0 lists
 // the claims of both under "Access Token Profiles".
 func Auth0(domain string) VerifierConfig {
 	return VerifierConfig{
@@ -62,7 +67,10 @@ func Auth0(domain string) VerifierConfig {
 // Audiences are the IDs of the app clients whose tokens are accepted; tokens that
 // were asked for with a resource have an aud, which then counts instead. A session
 // is what began with one sign-in (origin_jti): kind session revokes what a sign-out
-// leaves behind.
+// leaves behind. Tokens of the client credentials grant have none, and their sub is the
+// app client. App clients whose token revocation was switched off ("Revoking tokens" in
+// the guide) need not put a jti and an origin_jti into tokens, which are then refused.
+// Regions whose endpoints end otherwise, as in China, change Issuer.
 // Tokens live for up to a day, as the app client is configured: the denylist's
 // TokenLifetime must not be less. "Understanding the access token" in Cognito's
 // developer guide lists the claims, and shows a header without typ.
@@ -85,10 +93,13 @@ func Cognito(region, userPool string) VerifierConfig {
 // domain or "common" nothing is accepted; for several tenants see [OneOf].
 //
 // Audiences is the API's application ID. sub is another one for each API: to revoke
-// by user, publish the sub that this API sees. Tokens live up to 90 minutes, and up
-// to 28 hours where continuous access evaluation is on: the denylist's
-// TokenLifetime must not be less. Microsoft lists the claims in its "Access token
-// claims reference".
+// by user, publish the sub that this API sees. sid, where there is one, is what began
+// with one sign-in, for all APIs ("linkable identifiers"). Tokens of applications have
+// neither sid nor scp, but roles: judge those by Claims.Claim. Tokens live up to 90
+// minutes, and up to 28 hours where continuous access evaluation is on: the denylist's
+// TokenLifetime must not be less. National clouds and external tenants have other hosts:
+// change Issuer to what their metadata says. Microsoft lists the claims in its "Access
+// token claims reference".
 func Entra(tenant string) VerifierConfig {
 	return VerifierConfig{
 		Issuer:      "https://login.microsoftonline.com/" + url.PathEscape(tenant) + "/v2.0",

@@ -20,6 +20,7 @@ type provider struct {
 	cfg         token.VerifierConfig
 	lifetime    time.Duration // of its tokens; zero is an hour
 	audience    string
+	strict      bool // its tokens follow RFC 9068, and need no Profile
 	metadataURL string
 	metadata    object
 	jwks        func(t testing.TB) string
@@ -92,7 +93,7 @@ func providers() []provider {
 			want: revoke.Identity{Issuer: "https://sso.example.com/realms/acme", Token: "onrtac:0b7c0f2e", Session: "5d3a", Subject: "f1b0", Client: "web"},
 			bad: map[string]func(object, object) (object, object){
 				"ID token": changed("typ", `"ID"`), "logout token": changed("typ", `"Logout"`), "no typ": changed("typ", ""), "another realm": changed("iss", `"https://sso.example.com/realms/other"`),
-				"no audience mapper": changed("aud", `"account"`), "no client": changed("azp", ""), "its logout+jwt": typed("logout+jwt"),
+				"no audience mapper": changed("aud", `"account"`), "no basic scope": changed("sub", ""), "lightweight": changed("sub", "", "aud", ""), "no client": changed("azp", ""), "its logout+jwt": typed("logout+jwt"),
 			},
 			wantBad: map[string]error{"another realm": token.ErrIssuer, "no audience mapper": token.ErrAudience, "its logout+jwt": token.ErrType},
 		},
@@ -113,6 +114,24 @@ func providers() []provider {
 			want:    revoke.Identity{Issuer: "https://sso.example.com/auth/realms/acme", Token: "0b7c", Session: "5d3a", Subject: "f1b0", Client: "web"},
 			bad:     map[string]func(object, object) (object, object){"refresh token": changed("typ", `"Refresh"`)},
 			wantBad: map[string]error{},
+		},
+		{
+			name:        "Keycloak, a service account with at+jwt",
+			strict:      true,
+			cfg:         token.Keycloak("https://sso.example.com/realms/acme"),
+			audience:    "orders",
+			metadataURL: "https://sso.example.com/realms/acme/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://sso.example.com/realms/acme"`, "jwks_uri", `"https://sso.example.com/realms/acme/protocol/openid-connect/certs"`},
+			jwks:        func(t testing.TB) string { return jwks(rsKey(t, "kid", `"kid-1"`, "alg", `"RS256"`, "use", `"sig"`)) },
+			header:      object{"alg", `"RS256"`, "typ", `"at+jwt"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"exp", number(iat + 300), "iat", number(iat), "jti", `"trrtcc:0b7c"`, "iss", `"https://sso.example.com/realms/acme"`, "aud", `["orders","account"]`, "sub", `"9a1c"`,
+					"typ", `"Bearer"`, "azp", `"batch"`, "acr", `"1"`, "scope", `"email profile"`, "clientHost", `"192.0.2.7"`, "clientAddress", `"192.0.2.7"`, "client_id", `"batch"`,
+					"preferred_username", `"service-account-batch"`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://sso.example.com/realms/acme", Token: "trrtcc:0b7c", Subject: "9a1c", Client: "batch"},
 		},
 		{
 			name:        "Auth0",
@@ -148,6 +167,7 @@ func providers() []provider {
 		},
 		{
 			name:        "Auth0, RFC 9068 profile",
+			strict:      true,
 			cfg:         token.Auth0("login.example.com"),
 			audience:    "https://orders.example.com",
 			metadataURL: "https://login.example.com/.well-known/openid-configuration",
@@ -160,6 +180,23 @@ func providers() []provider {
 				}
 			},
 			want: revoke.Identity{Issuer: "https://login.example.com/", Token: "73Wa", Subject: "web@clients", Client: "web"},
+		},
+		{
+			name:        "Auth0, an application",
+			cfg:         token.Auth0("acme.eu.auth0.com"),
+			lifetime:    24 * time.Hour,
+			audience:    "https://orders.example.com",
+			metadataURL: "https://acme.eu.auth0.com/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://acme.eu.auth0.com/"`, "jwks_uri", `"https://acme.eu.auth0.com/.well-known/jwks.json"`},
+			jwks:        func(t testing.TB) string { return jwks(rsKey(t, "alg", `"RS256"`, "use", `"sig"`, "kid", `"kid-1"`)) },
+			header:      object{"alg", `"RS256"`, "typ", `"JWT"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"iss", `"https://acme.eu.auth0.com/"`, "sub", `"batch@clients"`, "aud", `"https://orders.example.com"`, "iat", number(iat), "exp", number(iat + 86400),
+					"scope", `"read:orders"`, "gty", `"client-credentials"`, "azp", `"batch"`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://acme.eu.auth0.com/", Subject: "batch@clients", Client: "batch"},
 		},
 		{
 			name:        "Cognito",
@@ -183,6 +220,7 @@ func providers() []provider {
 				"ID token":              changed("client_id", "", "aud", `"7abc"`, "token_use", `"id"`),
 				"ID token without use":  changed("client_id", "", "aud", `"7abc"`, "token_use", ""),
 				"of another client":     changed("client_id", `"8xyz"`),
+				"revocation off":        changed("jti", "", "origin_jti", ""),
 				"for another resource":  changed("aud", `"https://other.example.com"`),
 				"of another pool":       changed("iss", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Other"`),
 				"of a pool elsewhere":   changed("iss", `"https://cognito-idp.us-east-1.amazonaws.com/eu-central-1_AbCdEfGhI"`),
@@ -192,6 +230,24 @@ func providers() []provider {
 			wantBad: map[string]error{
 				"of another client": token.ErrAudience, "for another resource": token.ErrAudience, "of another pool": token.ErrIssuer, "of a pool elsewhere": token.ErrIssuer, "longer than an hour": token.ErrLifetime,
 			},
+		},
+		{
+			name:        "Cognito, an application, for a resource",
+			cfg:         token.Cognito("eu-central-1", "eu-central-1_AbCdEfGhI"),
+			audience:    "https://orders.example.com",
+			metadataURL: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI"`, "jwks_uri", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI/.well-known/jwks.json"`},
+			jwks:        func(t testing.TB) string { return jwks(rsKey(t, "alg", `"RS256"`, "kid", `"kid-1"`, "use", `"sig"`)) },
+			header:      object{"kid", `"kid-1"`, "alg", `"RS256"`},
+			claims: func(iat int64) object {
+				return object{
+					"sub", `"7abc"`, "aud", `"https://orders.example.com"`, "token_use", `"access"`, "scope", `"orders/read"`, "auth_time", number(iat),
+					"iss", `"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI"`, "exp", number(iat + 3600), "iat", number(iat), "version", `2`, "jti", `"j-1"`, "client_id", `"7abc"`,
+				}
+			},
+			want:    revoke.Identity{Issuer: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI", Token: "j-1", Subject: "7abc", Client: "7abc"},
+			bad:     map[string]func(object, object) (object, object){"for no resource": changed("aud", "")},
+			wantBad: map[string]error{"for no resource": token.ErrAudience},
 		},
 		{
 			name:        "Entra",
@@ -213,10 +269,10 @@ func providers() []provider {
 			claims: func(iat int64) object {
 				return object{
 					"aud", `"api-guid"`, "iss", `"https://login.microsoftonline.com/` + tenantGUID + `/v2.0"`, "iat", number(iat), "nbf", number(iat), "exp", number(iat + 5399),
-					"aio", `"x"`, "azp", `"web"`, "azpacr", `"0"`, "name", `"Jo"`, "oid", `"o"`, "rh", `"x"`, "scp", `"orders.read orders.write"`, "sub", `"pairwise"`, "tid", `"` + tenantGUID + `"`, "uti", `"u-1"`, "ver", `"2.0"`,
+					"aio", `"x"`, "azp", `"web"`, "azpacr", `"0"`, "name", `"Jo"`, "oid", `"o"`, "rh", `"x"`, "scp", `"orders.read orders.write"`, "sid", `"s-1"`, "sub", `"pairwise"`, "tid", `"` + tenantGUID + `"`, "uti", `"u-1"`, "ver", `"2.0"`,
 				}
 			},
-			want: revoke.Identity{Issuer: "https://login.microsoftonline.com/" + tenantGUID + "/v2.0", Token: "u-1", Subject: "pairwise", Client: "web", Tenant: tenantGUID},
+			want: revoke.Identity{Issuer: "https://login.microsoftonline.com/" + tenantGUID + "/v2.0", Token: "u-1", Session: "s-1", Subject: "pairwise", Client: "web", Tenant: tenantGUID},
 			bad: map[string]func(object, object) (object, object){
 				"ID token":              changed("azp", "", "scp", ""),
 				"ID token with nonce":   changed("nonce", `"n"`),
@@ -227,6 +283,41 @@ func providers() []provider {
 				"another tenant's key":  func(h, c object) (object, object) { return h.with("kid", `"kid-2"`), c },
 			},
 			wantBad: map[string]error{"of another tenant": token.ErrIssuer, "for Graph": token.ErrAudience, "another tenant's key": token.ErrUnknownKey},
+		},
+		{
+			name:        "Entra, an application",
+			cfg:         token.Entra(tenantGUID),
+			lifetime:    2 * time.Hour,
+			audience:    "api-guid",
+			metadataURL: "https://login.microsoftonline.com/" + tenantGUID + "/v2.0/.well-known/openid-configuration",
+			metadata: object{
+				"issuer", `"https://login.microsoftonline.com/` + tenantGUID + `/v2.0"`, "jwks_uri", `"https://login.microsoftonline.com/` + tenantGUID + `/discovery/v2.0/keys"`,
+			},
+			jwks:   func(t testing.TB) string { return jwks(rsKey(t, "use", `"sig"`, "kid", `"kid-1"`)) },
+			header: object{"typ", `"JWT"`, "alg", `"RS256"`, "kid", `"kid-1"`},
+			claims: func(iat int64) object {
+				return object{
+					"aud", `"api-guid"`, "iss", `"https://login.microsoftonline.com/` + tenantGUID + `/v2.0"`, "iat", number(iat), "nbf", number(iat), "exp", number(iat + 3900),
+					"aio", `"x"`, "azp", `"batch"`, "azpacr", `"2"`, "idtyp", `"app"`, "oid", `"principal"`, "rh", `"x"`, "roles", `["Orders.Read.All"]`, "sub", `"principal"`, "tid", `"` + tenantGUID + `"`, "uti", `"u-2"`, "ver", `"2.0"`,
+				}
+			},
+			want: revoke.Identity{Issuer: "https://login.microsoftonline.com/" + tenantGUID + "/v2.0", Token: "u-2", Subject: "principal", Client: "batch", Tenant: tenantGUID},
+		},
+		{
+			name:        "Google, a user who signed in",
+			cfg:         token.Google(),
+			audience:    "1234.apps.googleusercontent.com",
+			metadataURL: "https://accounts.google.com/.well-known/openid-configuration",
+			metadata:    object{"issuer", `"https://accounts.google.com"`, "jwks_uri", `"https://www.googleapis.com/oauth2/v3/certs"`},
+			jwks:        func(t testing.TB) string { return jwks(rsKey(t, "use", `"sig"`, "alg", `"RS256"`, "kid", `"kid-1"`)) },
+			header:      object{"alg", `"RS256"`, "kid", `"kid-1"`, "typ", `"JWT"`},
+			claims: func(iat int64) object { // of a private account: no hd
+				return object{
+					"iss", `"https://accounts.google.com"`, "azp", `"1234.apps.googleusercontent.com"`, "aud", `"1234.apps.googleusercontent.com"`, "sub", `"1100"`,
+					"nonce", `"n"`, "email", `"jo@gmail.com"`, "email_verified", `true`, "name", `"Jo"`, "jti", `"j-1"`, "iat", number(iat), "nbf", number(iat - 300), "exp", number(iat + 3600),
+				}
+			},
+			want: revoke.Identity{Issuer: "https://accounts.google.com", Token: "j-1", Subject: "1100", Client: "1234.apps.googleusercontent.com"},
 		},
 		{
 			name:        "Google",
@@ -322,7 +413,7 @@ func testProvider(t *testing.T, p provider) {
 	strict.Profile = token.Profile{}
 	if s, err := token.NewVerifier(strict); err != nil {
 		t.Error(err)
-	} else if _, err := s.Verify(t.Context(), raw); (err == nil) != (p.name == "Auth0, RFC 9068 profile") {
+	} else if _, err := s.Verify(t.Context(), raw); (err == nil) != p.strict {
 		t.Errorf("without the Profile: error %v", err)
 	}
 	apply(t, list, revoke.Event{Kind: revoke.Subject, Issuer: p.cfg.Issuer, Value: p.want.Subject})
