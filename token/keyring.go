@@ -197,10 +197,9 @@ func (r *Keyring) Rotate(ctx context.Context) (*Key, error) {
 // have read the keys again. To end them at once, publish [Key.Revocation] first.
 //
 // In a ring with a store, when the key that signs is removed the announced one takes
-// over in the same step; the other instances follow within RefreshInterval. What they
-// sign until then is refused with the rest once the event is out, and its clients need
-// new tokens: keep RefreshInterval short where that matters. If that key was announced
-// a short time ago, which takes a second emergency, verifiers that do not ask again for
+// over in the same step; the other instances follow within RefreshInterval, or by
+// [Keyring.Refresh]. What they sign until then is refused with the rest once the event
+// is out, and its clients need new tokens. If that key was announced a short time ago, which takes a second emergency, verifiers that do not ask again for
 // a kid they do not know refuse its tokens for up to MaxAge. A thief of the store has
 // all its keys: remove every one of them.
 //
