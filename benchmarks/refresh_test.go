@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -94,7 +95,7 @@ func startServers(b *testing.B, n int) *nats.Conn {
 func newManager(b *testing.B, s refresh.Store, lives refresh.Lifetimes) *refresh.Manager {
 	b.Helper()
 	list, err := revoke.NewList(revoke.Config{Local: true})
-	m, err := refresh.NewManager(refresh.Config{Issuer: newParty(b, token.EdDSA).issuer, Store: s, Revocations: must(b, list, err), Lifetimes: lives})
+	m, err := refresh.NewManager(refresh.Config{Issuer: load.NewParty(token.EdDSA).Issuer, Store: s, Revocations: must(b, list, err), Lifetimes: lives})
 	m = must(b, m, err)
 	b.Cleanup(func() { m.Close() })
 	return m
@@ -161,7 +162,7 @@ func BenchmarkRefresh(b *testing.B) {
 				if kind.name == "memory" {
 					pieces = 8
 				}
-				rounds(b, pieces, contender{"save32", save}, contender{"refresh32", rotate})
+				rounds(b, pieces, contender{Name: "save32", Work: save}, contender{Name: "refresh32", Work: rotate})
 			})
 		}
 	}
@@ -224,7 +225,7 @@ func listing(b *testing.B, many, pieces int, open func(b *testing.B, n int) refr
 		for range 10 {
 			login(b, m, "user")
 		}
-		list = append(list, contender{fmt.Sprintf("among%d", n), func(int) {
+		list = append(list, contender{Name: fmt.Sprintf("among%d", n), Work: func(int) {
 			got, err := m.Sessions(b.Context(), "user")
 			if err != nil || len(got) != 10 {
 				b.Errorf("%d sessions, %v", len(got), err)
@@ -255,4 +256,12 @@ func fill(b *testing.B, nc *nats.Conn, n int) {
 			b.Fatal(errors.New("a record was not acknowledged"))
 		}
 	}
+}
+
+func must[T any](b testing.TB, v T, err error) T {
+	b.Helper()
+	if err != nil {
+		b.Fatal(fmt.Errorf("setting up: %w", err))
+	}
+	return v
 }
