@@ -1,0 +1,369 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// The configuration of one-account.conf: everybody can do their work, and no more than
+// it by publishing. What it does not bound is TestFollowersCanWriteThroughReplies.
+func TestExampleOneAccount(t *testing.T) {
+	br := withAccounts(t, "one-account.conf")
+	createStream(t, dial(t, br.url(), user("operator")...), bus.StreamConfig{})
+	verifier := newList(t, quick)
+	follower := follow(t, open(t, dial(t, br.url(), user("verifier")...), bus.Config{Name: "verifier"}), verifier)
+	waitFresh(t, follower) // by its own heartbeats: nobody else is there
+	member := newList(t, quick)
+	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "auth"})
+	waitFresh(t, follow(t, auth, member))
+	narrow := open(t, dial(t, br.url(), user("publisher")...), bus.Config{Name: "publisher"})
+
+	for name, b := range map[string]*bus.Bus{"auth": auth, "publisher": narrow} {
+		// Both replicas can be asked and answer, time and again.
+		for i := range 4 {
+			id := session(fmt.Sprint(name, i))
+			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: id.Session}, bus.WaitConfig{Replicas: 2})
+			if err != nil || len(applied(r)) != 2 {
+				t.Fatalf("%s: %v; %+v", name, err, r.Replicas)
+			}
+			mustRefuse(t, verifier, id)
+			mustRefuse(t, member, id)
+		}
+	}
+	if a := follower.Announcement(); !a.Listening || a.Err != nil {
+		t.Errorf("announcement %+v", a)
+	}
+	if _, err := narrow.Publish(within(t), revoke.Event{Kind: revoke.Subject, Value: "user"}); !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("a kind that it may not: %v", err)
+	}
+	mustPass(t, verifier, session("other"))
+
+	checkRights(t, br.url(), append(publisherRights(),
+		right{"verifier", bus.HeartbeatSubject, true},
+		right{"verifier", bus.AppliedSubject, false}, right{"publisher", bus.AppliedSubject, true}, right{"auth", bus.AppliedSubject, true}))
+	pileUp(t, br, bus.DefaultStream, 400)
+}
+
+// behindMirror is the configuration of accounts.conf and mirror.json on one server.
+func behindMirror(t *testing.T) *broker {
+	t.Helper()
+	br := withAccounts(t, "accounts.conf")
+	createStream(t, dial(t, br.url(), user("operator")...), bus.StreamConfig{})
+	_, js := plain(t, br.url(), user("mirror")...)
+	if _, err := js.CreateStream(within(t), exampleMirror(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return br
+}
+
+var verifierBus = bus.Config{Name: "verifier", Stream: mirrorStream, NoHeartbeats: true}
+
+// Verifiers in an account of their own, behind a mirror, follow, are fresh by the
+// heartbeats that cross it, refuse, and can be waited for.
+func TestExampleMirrorFollowed(t *testing.T) {
+	br := behindMirror(t)
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
+	eventually(t, "nothing proves the mirror current while nobody beats", func() bool {
+		s := f.Status()
+		return s.Subscriptions > 0 && s.State == revoke.Syncing
+	})
+
+	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "auth"})
+	own := newList(t, quick)
+	member := follow(t, auth, own)
+	waitFresh(t, member, f)
+	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "published"})
+	barrier(t, f)
+	mustRefuse(t, l, session("published"))
+	mustPass(t, l, session("other"))
+
+	// RevokeAndWait across accounts, by exactly these rights: the member beside the
+	// stream and the verifier behind the mirror both answer, time and again.
+	for name, b := range map[string]*bus.Bus{
+		"auth":      auth,
+		"publisher": open(t, dial(t, br.url(), user("publisher")...), bus.Config{}),
+		"operator":  open(t, dial(t, br.url(), user("operator")...), bus.Config{}),
+	} {
+		for i := range 4 {
+			id := session(fmt.Sprint(name, i))
+			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: id.Session}, bus.WaitConfig{Replicas: 2})
+			if err != nil || len(applied(r)) != 2 {
+				t.Fatalf("%s: %v; %+v", name, err, r.Replicas)
+			}
+			mustRefuse(t, l, id)
+			mustRefuse(t, own, id)
+		}
+	}
+	if a := f.Announcement(); !a.Listening || a.Err != nil || a.Answered == 0 {
+		t.Errorf("announcement %+v", a)
+	}
+	if s := f.Status(); s.Sent != 0 || s.Subscriptions != 1 {
+		t.Errorf("status %+v", s)
+	}
+
+	// A follower that comes later reads it all, and one whose members are gone says so.
+	late := newList(t, quick)
+	waitFresh(t, follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), late))
+	mustRefuse(t, late, session("published"))
+
+	cfg := quick
+	cfg.MaxStaleness = 500 * time.Millisecond
+	short := newList(t, cfg)
+	g := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), short)
+	waitFresh(t, g)
+	member.Close()
+	eventually(t, "stale without heartbeats", func() bool { return g.Status().State == revoke.Stale })
+	mustRefuse(t, short, session("published"))
+}
+
+// A thief of a verifier's credential, behind the mirror, stores nothing: not by
+// publishing, nor by having the server answer into the stream. Beside it, the same
+// requests succeed where they are harmless.
+func TestExampleMirrorAttacked(t *testing.T) {
+	br := behindMirror(t)
+	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
+	beside := newList(t, quick)
+	member := follow(t, auth, beside)
+	waitFresh(t, f, member)
+	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "known"})
+	barrier(t, f)
+
+	checkRights(t, br.url(), append(publisherRights(),
+		right{"verifier", bus.HeartbeatSubject, false}, right{"verifier", bus.AppliedSubject, false},
+		right{"verifier", "JS.auth.API.CONSUMER.CREATE.REVOCATIONS", false}, right{"verifier", "$JS.FC.REVOCATIONS.x", false},
+		right{"verifier", "$JS.API.CONSUMER.CREATE.REVOCATIONS.x", false}, right{"verifier", "$JS.API.STREAM.INFO.REVOCATIONS", false},
+		right{"publisher", bus.AppliedSubject, true}, right{"auth", bus.AppliedSubject, true}))
+	// Those rights that were there to try have left their mark; from here on nothing may.
+	barrier(t, member)
+	faults := len(beside.Stats(revoke.Now()).Faults)
+
+	_, operator := plain(t, br.url(), user("operator")...)
+	_, mirror := plain(t, br.url(), user("mirror")...)
+	subjects := map[string]string{
+		"event": bus.Subject(issuer, revoke.Subject), "fresh": "revocations.v1.injected", "import": "JS.auth.API.CONSUMER.CREATE.REVOCATIONS",
+		"deliver": "mirror.verifiers.injected", "flow": "$JS.FC.REVOCATIONS.injected", "delete": "$JS.API.STREAM.DELETE." + bus.DefaultStream,
+		"purge": "$JS.API.STREAM.PURGE." + mirrorStream, "update": "$JS.API.STREAM.UPDATE." + mirrorStream, "applied": bus.AppliedSubject,
+	}
+	count := func() map[string]uint64 {
+		m := map[string]uint64{}
+		for stream, js := range map[string]jetstream.JetStream{bus.DefaultStream: operator, mirrorStream: mirror} {
+			s, err := js.Stream(within(t), stream)
+			if err != nil {
+				t.Fatalf("%s is gone: %v", stream, err)
+			}
+			info, err := s.Info(within(t), jetstream.WithSubjectFilter("revocations.v1.>"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for subject, n := range info.State.Subjects {
+				if subject != bus.HeartbeatSubject {
+					m[stream+" "+subject] = n
+				}
+			}
+		}
+		return m
+	}
+	eventually(t, "the mirror has what its origin has", func() bool { return len(count())%2 == 0 })
+	before := count()
+
+	nc, thief := plain(t, br.url(), user("verifier")...)
+	if _, err := thief.CreateConsumer(within(t), mirrorStream, jetstream.ConsumerConfig{Name: "evil", AckPolicy: jetstream.AckNonePolicy}); err != nil {
+		t.Fatal(err)
+	}
+	pull, _ := json.Marshal(map[string]any{"batch": 100, "no_wait": true})
+	for name, reply := range subjects {
+		for _, request := range []string{"CONSUMER.MSG.NEXT." + mirrorStream + ".evil", "STREAM.INFO." + mirrorStream, "CONSUMER.DELETE." + mirrorStream + ".none"} {
+			if err := nc.PublishRequest("$JS.API."+request, reply, pull); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// A push consumer, which the server feeds by itself. Whether it can be made does
+		// not matter; what it brings about does.
+		push, _ := json.Marshal(map[string]any{"stream_name": mirrorStream, "config": map[string]any{
+			"name": "push-" + name, "deliver_subject": reply, "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant", "mem_storage": true}})
+		m, err := nc.RequestWithContext(within(t), "$JS.API.CONSUMER.CREATE."+mirrorStream+".push-"+name, push)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("push consumer to %s: %.120s", reply, m.Data)
+	}
+	// The answer to a request for a consumer holds the consumer's configuration: sent to
+	// the origin's import it looks much like a request for one there, one whose idle
+	// heartbeats would delete the origin. That the mirror bears another name refuses it.
+	trap, _ := json.Marshal(map[string]any{"stream_name": mirrorStream, "config": map[string]any{
+		"name": "trap", "deliver_subject": "$JS.API.STREAM.DELETE." + bus.DefaultStream, "deliver_policy": "all", "ack_policy": "none",
+		"replay_policy": "instant", "mem_storage": true, "idle_heartbeat": 100 * time.Millisecond, "num_replicas": 1}})
+	if err := nc.PublishRequest("$JS.API.CONSUMER.CREATE."+mirrorStream+".trap", subjects["import"], trap); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.FlushWithContext(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	// The good twin: the same request, answered to its own inbox, brings the log.
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := thief.CreateConsumer(within(t), mirrorStream, jetstream.ConsumerConfig{Name: "good", AckPolicy: jetstream.AckNonePolicy}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+mirrorStream+".good", inbox, pull); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := sub.NextMsgWithContext(within(t)); err != nil || m.Header.Get("Status") != "" {
+		t.Fatalf("the log is not delivered: %v %+v", err, m)
+	}
+
+	// All of it has been served by now; the chain is unbroken, and nothing was stored.
+	id := session("after")
+	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: id.Session})
+	barrier(t, f)
+	barrier(t, member)
+	mustRefuse(t, l, id, session("known"))
+	mustPass(t, l, session("other"))
+	session := bus.Subject(issuer, revoke.Session)
+	after := count()
+	for key, n := range after {
+		want := before[key]
+		if key == bus.DefaultStream+" "+session || key == mirrorStream+" "+session {
+			want++
+		}
+		if n != want {
+			t.Errorf("%s: %d messages, want %d", key, n, want)
+		}
+	}
+	if n := len(beside.Stats(revoke.Now()).Faults); n != faults {
+		t.Errorf("faults of %d kinds, before %d", n, faults)
+	}
+	if s := f.Status(); s.State != revoke.Fresh {
+		t.Errorf("status %+v", s)
+	}
+	s, err := operator.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Consumers; n > 2 { // the mirror's and the member's
+		t.Errorf("%d consumers of the origin", n)
+	}
+	pileUp(t, br, mirrorStream, 400)
+}
+
+// A limit, not a promise: who may pull from a stream can delete it. The server sends the
+// status that ends a pull, an empty message, wherever the request asks it to, and an
+// empty message on the API's subject deletes the stream. Behind a mirror that is the
+// mirror: the origin stays, every verifier of that account becomes stale and says why,
+// none forgets anything, and all are fresh again once the mirror is made anew. In the
+// stream's own account it is the stream.
+func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
+	t.Run("mirror", func(t *testing.T) {
+		br := behindMirror(t)
+		auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
+		cfg := quick
+		cfg.MaxStaleness = 500 * time.Millisecond
+		l := newList(t, cfg)
+		f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
+		beside := newList(t, quick)
+		member := follow(t, auth, beside)
+		waitFresh(t, f, member)
+		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "before"})
+		barrier(t, f)
+
+		_, js := plain(t, br.url(), user("mirror")...)
+		deleteByReply(t, br, js, mirrorStream)
+		eventually(t, "stale, and it says why", func() bool {
+			s := f.Status()
+			return s.State == revoke.Stale && s.Reason == revoke.ReasonNoStream
+		})
+		mustRefuse(t, l, session("before"))
+		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "meanwhile"}) // the origin is there
+		barrier(t, member)
+		mustRefuse(t, beside, session("meanwhile"))
+
+		if _, err := js.CreateStream(within(t), exampleMirror(t, 1)); err != nil {
+			t.Fatal(err)
+		}
+		waitFresh(t, f)
+		barrier(t, f)
+		mustRefuse(t, l, session("before"), session("meanwhile"))
+	})
+	t.Run("own account", func(t *testing.T) {
+		br := withAccounts(t, "one-account.conf")
+		operator := dial(t, br.url(), user("operator")...)
+		createStream(t, operator, bus.StreamConfig{})
+		auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
+		l := newList(t, quick)
+		f := follow(t, auth, l)
+		waitFresh(t, f)
+		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "before"})
+		barrier(t, f)
+		_, js := plain(t, br.url(), user("operator")...)
+		deleteByReply(t, br, js, bus.DefaultStream)
+		// No replica forgets, and once there is a stream again the publisher gives it back.
+		eventually(t, "no stream", func() bool { return f.Status().Reason == revoke.ReasonNoStream })
+		mustRefuse(t, l, session("before"))
+		createStream(t, operator, bus.StreamConfig{})
+		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "after"})
+		late := newList(t, quick)
+		g := follow(t, open(t, dial(t, br.url(), user("verifier")...), bus.Config{}), late)
+		waitFresh(t, g)
+		eventually(t, "the new stream has it all", func() bool { return refused(late, session("before")) && refused(late, session("after")) })
+	})
+}
+
+// deleteByReply has the server delete the stream as a verifier that may not. js is of
+// somebody who may see.
+func deleteByReply(t *testing.T, br *broker, js jetstream.JetStream, stream string) {
+	t.Helper()
+	const prefix = "$JS.API.STREAM.DELETE."
+	if !refusedPublish(t, br.url(), "verifier", prefix+stream, nil) {
+		t.Fatal("a verifier may delete directly")
+	}
+	nc, thief := plain(t, br.url(), user("verifier")...)
+	if _, err := thief.CreateConsumer(within(t), stream, jetstream.ConsumerConfig{
+		Name: "evil", AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverNewPolicy,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the limit: the stream is deleted", func() bool {
+		if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+".evil", prefix+stream, []byte(`{"batch":100,"no_wait":true}`)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := js.Stream(within(t), stream)
+		return errors.Is(err, jetstream.ErrStreamNotFound)
+	})
+}
+
+// pileUp makes consumers as a verifier until the server has enough, at the limit of the
+// file; who follows already goes on.
+func pileUp(t *testing.T, br *broker, stream string, limit int) {
+	t.Helper()
+	_, js := plain(t, br.url(), user("verifier")...)
+	for i := range limit + 1 {
+		_, err := js.CreateConsumer(within(t), stream, jetstream.ConsumerConfig{
+			Name: fmt.Sprint("pile-", i), AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
+		})
+		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeMaximumConsumersLimit {
+			if i < limit/2 {
+				t.Errorf("refused after %d consumers: no room for followers", i)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Errorf("more than %d consumers", limit)
+}
