@@ -77,10 +77,16 @@
 //     by the same way every message of the log can be stored again, on any subject of
 //     the stream. That fills it, and, where there is no Trust, a cutoff without before
 //     cuts off who has logged in since. So the right to follow is a right to write.
+//     And to delete: the status that ends a pull is an empty message, and one that is
+//     sent to $JS.API.STREAM.DELETE deletes the stream. Replicas keep what they know,
+//     publishers give a new stream what they know.
 //
 // Hence only members that are trusted to revoke belong into the account that holds
 // the stream. Give verifiers another account, with a mirror of the stream there
 // ([Config].Stream names it): a mirror takes no messages but its origin's. They set
-// NoHeartbeats, and live on those of members. All need a reply inbox of their own
-// ([DialConfig].InboxPrefix).
+// NoHeartbeats, and live on those of members. They can delete the mirror, by the way
+// told above, and not the stream: then all of that account are stale until it is made
+// again. Give the mirror another name than the stream's, and verifiers who shall not
+// suffer from one another an account each. All need a reply inbox of their own
+// ([DialConfig].InboxPrefix). The directory examples/nats holds all of this as files.
 package bus

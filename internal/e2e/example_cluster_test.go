@@ -1,0 +1,129 @@
+package e2e_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Three servers of cluster.conf: synced, TLS on every line, the stream and the mirror
+// with three replicas each. Verifiers behind the mirror are fresh, refuse, and are
+// waited for; and again after a server has died.
+func TestExampleCluster(t *testing.T) {
+	ca := testCertificate(t)
+	c := newCluster(t, 3, func(o *server.Options) {
+		t.Setenv("NATS_NAME", o.ServerName)
+		parsed := example(t, "cluster.conf")
+		if parsed.ServerName != o.ServerName || !parsed.JetStream || !parsed.SyncAlways || parsed.NoJetStreamStrict || len(parsed.Routes) != 3 ||
+			parsed.TLSConfig == nil || parsed.Cluster.TLSConfig == nil || !parsed.Cluster.NoAdvertise || parsed.StoreDir != "/var/lib/nats" {
+			t.Fatal("cluster.conf does not say what it should")
+		}
+		// What the machine decides: addresses, directories, and silence.
+		parsed.Host, parsed.Port, parsed.StoreDir, parsed.Routes = o.Host, o.Port, o.StoreDir, o.Routes
+		parsed.HTTPHost, parsed.HTTPPort = "", 0
+		parsed.Cluster.Name, parsed.Cluster.Host, parsed.Cluster.Port = o.Cluster.Name, o.Cluster.Host, o.Cluster.Port
+		parsed.Cluster.Advertise, parsed.Cluster.PoolSize = o.Cluster.Advertise, o.Cluster.PoolSize
+		parsed.NoSigs, parsed.NoLog = true, true
+		*o = *parsed
+	})
+	connect := func(name string) *bus.Conn { return dial(t, c.urls(), append(user(name), nats.Secure(ca))...) }
+	if nc, err := nats.Connect(c.urls(), user("auth")...); err == nil {
+		nc.Close()
+		t.Error("a client that does not know the CA is connected")
+	}
+
+	operator := connect("operator")
+	if err := bus.CreateStream(within(t), operator, bus.StreamConfig{}); err != nil { // as in production
+		t.Fatal(err)
+	}
+	_, js := plain(t, c.urls(), append(user("mirror"), nats.Secure(ca))...)
+	if _, err := js.CreateStream(within(t), exampleMirror(t, 3)); err != nil {
+		t.Fatal(err)
+	}
+	auth := open(t, connect("auth"), bus.Config{Name: "auth"})
+	own, l := newList(t, revoke.Config{}), newList(t, revoke.Config{})
+	waitFresh(t, follow(t, auth, own))
+	f := follow(t, open(t, connect("verifier"), verifierBus), l)
+	waitFresh(t, f)
+	if s := auth.Stats(); len(s.Unsafe) != 0 || len(s.Weak) != 0 {
+		t.Errorf("the stream is unsafe %v or weak %v", s.Unsafe, s.Weak)
+	}
+	confirm := func(sid string) {
+		t.Helper()
+		r, err := auth.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: sid}, bus.WaitConfig{Replicas: 2})
+		if err != nil || len(applied(r)) != 2 {
+			t.Fatalf("%v; %+v", err, r.Replicas)
+		}
+		mustRefuse(t, l, session(sid))
+		mustRefuse(t, own, session(sid))
+	}
+	for i := range 3 {
+		confirm(fmt.Sprint("s", i))
+	}
+	c.crash(c.metaLeader())
+	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "crashed"})
+	barrier(t, f)
+	mustRefuse(t, l, session("s0"), session("crashed"))
+	mustPass(t, l, session("other"))
+}
+
+// testCertificate makes the certificate that the three servers use, sets the variables
+// that cluster.conf reads, and returns its authority.
+func testCertificate(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, kind string, data []byte, vars ...string) {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range vars {
+			t.Setenv(v, path)
+		}
+	}
+	write("cert.pem", "CERTIFICATE", der, "NATS_TLS_CERT", "NATS_TLS_CA")
+	write("key.pem", "PRIVATE KEY", private, "NATS_TLS_KEY")
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
+}
