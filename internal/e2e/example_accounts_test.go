@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,8 +179,16 @@ func TestExampleMirrorAttacked(t *testing.T) {
 		}
 		return m
 	}
-	eventually(t, "the mirror has what its origin has", func() bool { return len(count())%2 == 0 })
-	before := count()
+	var before map[string]uint64
+	eventually(t, "the mirror has what its origin has", func() bool {
+		before = count()
+		for key, n := range before {
+			if subject, ok := strings.CutPrefix(key, bus.DefaultStream+" "); ok && before[mirrorStream+" "+subject] != n {
+				return false
+			}
+		}
+		return true
+	})
 
 	nc, thief := plain(t, br.url(), user("verifier")...)
 	if _, err := thief.CreateConsumer(within(t), mirrorStream, jetstream.ConsumerConfig{Name: "evil", AckPolicy: jetstream.AckNonePolicy}); err != nil {
