@@ -56,6 +56,18 @@ type Config struct {
 	// Empty is refused; at most 16 keys.
 	Trust []ed25519.PublicKey
 
+	// OutboxFile names a file in which a publisher keeps its events until they expire: those
+	// that are not acknowledged yet are on the disk before they are first sent, and are
+	// published in the background, also after a restart, until they are; those that are
+	// acknowledged are published again if the stream has lost them, also if it lost them
+	// while this process was down. It costs Publish one writing to the disk; events that
+	// are published at the same time share it. Mode 0600, bounded as what is kept in
+	// memory; it holds what events name (jti, sid, sub) and no secret. Each Bus needs its own,
+	// in a directory where nobody else may write. What goes wrong with it is logged and
+	// counted ([Stats].OutboxFailures), and keeps nothing from being published. Empty: a
+	// restart forgets.
+	OutboxFile string
+
 	// Logger receives warnings about the stream, losses and changes of state. Nil
 	// means silent.
 	Logger *slog.Logger
@@ -130,6 +142,14 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publisher.b = b
 	b.asker.b = b
+	if cfg.OutboxFile != "" {
+		if cfg.Issuer == "" {
+			return nil, errors.New("bus: open: OutboxFile is set and Issuer is empty: this Bus publishes nothing")
+		}
+		if err := b.publisher.unpack(cfg.OutboxFile); err != nil {
+			return nil, fmt.Errorf("bus: open: OutboxFile: %w", err)
+		}
+	}
 	if cfg.Issuer != "" && conn.Connected() {
 		ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 		defer cancel()
@@ -152,6 +172,9 @@ func (b *Bus) Close() error {
 	b.mu.Unlock()
 	b.cancel()
 	b.wg.Wait()
+	if o := b.publisher.outbox; o != nil {
+		o.close()
+	}
 	return nil
 }
 

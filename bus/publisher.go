@@ -22,6 +22,7 @@ type publisher struct {
 	b      *Bus
 	gauge  gauge
 	ledger ledger
+	outbox *outbox // nil: none
 }
 
 // A record is one event, ready to be sent as often as it takes.
@@ -32,6 +33,7 @@ type record struct {
 	limit   int       // percent of MaxBytes, see limitSingle
 
 	signature string // see SignatureHeader; empty: none
+	id        string // in the outbox; empty: not there
 
 	// Owned by the ledger, under its lock.
 	era  uint64 // in which it was last acknowledged; 0 for never
@@ -114,6 +116,7 @@ func (p *publisher) deliver(ctx context.Context, rec *record) (uint64, error) {
 			return 0, err
 		}
 		if p.acknowledged(rec, ack, retried, floor, era) {
+			p.settle(rec, ack.Sequence)
 			return ack.Sequence, nil
 		}
 		// The stream is not the one it was. Whatever was stored under this message id

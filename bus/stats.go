@@ -7,15 +7,19 @@ import (
 
 // Stats tells what a Bus has published and what it knows of its stream.
 type Stats struct {
-	Acknowledged uint64    // events
-	Losses       uint64    // times the stream seemed to have lost acknowledged messages
-	Republished  uint64    // events, after such a loss
-	Pending      int       // events still to be republished
-	Forgotten    uint64    // events that a later loss would find no longer known here, alive though they were
-	Checked      time.Time // when the stream was last found to hold what it had acknowledged; zero: never
-	Fill         float64   // share of the stream's MaxBytes in use, at the last reading
-	Unsafe       []string  // why nothing is published to the stream; see [ErrStreamUnsafe]
-	Weak         []string  // why an accident could lose what the stream holds: one replica, in memory …
+	Acknowledged   uint64    // events
+	Losses         uint64    // times the stream seemed to have lost acknowledged messages
+	Republished    uint64    // events, after such a loss
+	Pending        int       // events still to be republished
+	Forgotten      uint64    // events that a later loss would find no longer known here, alive though they were
+	Checked        time.Time // when the stream was last found to hold what it had acknowledged; zero: never
+	OutboxFailures uint64    // to write the outbox file; events published meanwhile would not survive a restart
+	OutboxDamaged  uint64    // lines of the outbox file that could not be read when it was opened
+	OutboxErr      error     // of the last attempt to write it; nil if that went well
+
+	Fill   float64  // share of the stream's MaxBytes in use, at the last reading
+	Unsafe []string // why nothing is published to the stream; see [ErrStreamUnsafe]
+	Weak   []string // why an accident could lose what the stream holds: one replica, in memory …
 }
 
 // Stats returns a snapshot. A Bus that has not published knows nothing of its
@@ -35,6 +39,9 @@ func (b *Bus) Stats() Stats {
 	s.Checked = l.checked
 	refused := l.refused
 	l.mu.Unlock()
+	if o := b.publisher.outbox; o != nil {
+		s.OutboxFailures, s.OutboxErr = o.status()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.Unsafe, s.Weak = slices.Clone(g.state.unsafe), slices.Clone(g.state.weak)

@@ -1,0 +1,118 @@
+package bus
+
+import (
+	"errors"
+	"time"
+)
+
+// unpack opens the outbox and takes up what it holds.
+func (p *publisher) unpack(path string) error {
+	o, alive, damaged, err := openOutbox(path, p.b.cfg.Issuer)
+	if err != nil {
+		return err
+	}
+	p.outbox = o
+	l := &p.ledger
+	pending := 0
+	l.mu.Lock()
+	l.stats.OutboxDamaged = uint64(damaged)
+	now := time.Now()
+	for _, rec := range alive {
+		if rec.seq != 0 {
+			// As if it had been acknowledged just now: if the stream holds something
+			// else there, the watch finds out.
+			rec.era = l.current()
+			l.highest = max(l.highest, rec.seq)
+		} else {
+			pending++
+		}
+		l.remember(rec, now)
+	}
+	l.mu.Unlock()
+	if damaged > 0 {
+		p.b.log.Warn("bus: outbox: lines that cannot be read", "lines", damaged)
+	}
+	if len(alive) > 0 {
+		p.b.startWatch()
+	}
+	if pending > 0 {
+		p.b.log.Info("bus: outbox: publishing what was not acknowledged", "events", pending)
+		p.resume()
+	}
+	return nil
+}
+
+// resume has everything alive published that is not acknowledged, in the background.
+func (p *publisher) resume() {
+	l := &p.ledger
+	l.mu.Lock()
+	already := l.recovering
+	l.recovering = true
+	l.mu.Unlock()
+	if already {
+		return
+	}
+	leave, err := p.b.enter()
+	if err != nil {
+		return // closed; the file keeps it
+	}
+	go func() {
+		defer leave()
+		p.republish(p.b.ctx)
+	}()
+}
+
+// keep puts the records into the outbox, if there is one.
+func (p *publisher) keep(recs ...*record) {
+	if p.outbox == nil || len(recs) == 0 {
+		return
+	}
+	if err := p.outbox.put(recs...); err != nil {
+		p.b.log.Error("bus: outbox not written: a restart would forget these events", "events", len(recs), "error", err)
+	}
+}
+
+// settle takes note of an acknowledgement.
+func (p *publisher) settle(rec *record, seq uint64) {
+	if p.outbox == nil {
+		return
+	}
+	if err := p.outbox.settled(rec, seq, p.acknowledgedAlive); err != nil {
+		p.b.log.Warn("bus: outbox not written: an event will be published twice", "error", err)
+	}
+}
+
+// undelivered decides what becomes of a record whose caller was told of a failure: with
+// an outbox it is tried further, unless that can never help.
+func (p *publisher) undelivered(rec *record, err error) {
+	if p.outbox == nil {
+		return
+	}
+	if errors.Is(err, errTooLarge) || errors.Is(err, errNotPermitted) {
+		p.settle(rec, 0)
+		return
+	}
+	l := &p.ledger
+	l.mu.Lock()
+	if !rec.kept {
+		l.remember(rec, time.Now())
+	}
+	l.mu.Unlock()
+	p.resume()
+}
+
+// acknowledgedAlive returns copies of the records that the outbox is to keep although
+// they were acknowledged.
+func (p *publisher) acknowledgedAlive() []*record {
+	l := &p.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	list := make([]*record, 0, len(l.alive))
+	for _, rec := range l.alive {
+		if rec.id != "" && rec.seq != 0 && now.Before(rec.gone) {
+			list = append(list, rec.stored())
+		}
+	}
+	return list
+}

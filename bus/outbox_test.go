@@ -1,0 +1,282 @@
+package bus
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+func outboxRecord(t testing.TB, value string) *record {
+	t.Helper()
+	e := revoke.Event{Issuer: testIssuer, Kind: revoke.Session, Value: value, Until: time.Now().Add(time.Hour), At: time.Now()}
+	payload, err := encodeEvent(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until.Add(ttlMargin), signature: "x"}
+}
+
+func nothing() []*record { return nil }
+
+// crash ends an outbox as the process's end does: nothing is written any more.
+func (o *outbox) crash() { o.lock.Close() }
+
+// What was put is there after a crash, whatever was written of the next line; what was
+// acknowledged is there with its place; what was dropped or has expired is not.
+func TestOutboxSurvives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "outbox")
+	o, alive, damaged, err := openOutbox(path, testIssuer)
+	if err != nil || len(alive) != 0 || damaged != 0 {
+		t.Fatal(alive, damaged, err)
+	}
+	open, acked, dropped, expired := outboxRecord(t, "open"), outboxRecord(t, "acked"), outboxRecord(t, "dropped"), outboxRecord(t, "expired")
+	expired.gone = time.Now().Add(-time.Second)
+	if err := o.put(open, acked, dropped, expired); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(o.settled(acked, 4711, nothing), o.settled(dropped, 0, nothing)); err != nil {
+		t.Fatal(err)
+	}
+	o.crash()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %s, %v", info.Mode(), err)
+	}
+	last := len(whole) - 1 - bytes.LastIndexByte(whole[:len(whole)-1], '\n')
+	for cut := range last { // the last line, byte by byte
+		if err := os.WriteFile(path, whole[:len(whole)-cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o, alive, damaged, err := openOutbox(path, testIssuer)
+		if err != nil || damaged != 0 {
+			t.Fatalf("cut by %d: %d damaged, %v", cut, damaged, err)
+		}
+		seqs := map[string]uint64{}
+		for _, rec := range alive {
+			msg, fault := decode(rec.subject, rec.payload)
+			if fault != 0 || rec.signature != "x" {
+				t.Fatalf("cut by %d: %v", cut, rec)
+			}
+			seqs[msg.event.Value] = rec.seq
+		}
+		seq, isOpen := seqs["open"]
+		if _, gone := seqs["expired"]; !isOpen || seq != 0 || gone || seqs["acked"] != 4711 || len(seqs) > 3 || cut == 0 && len(seqs) != 2 {
+			t.Fatalf("cut by %d: %v", cut, seqs)
+		}
+		o.close()
+		o.close()
+	}
+}
+
+func TestOutboxRefuses(t *testing.T) {
+	dir := t.TempDir()
+	head := string(outboxLine([]byte(`{"iss":"` + testIssuer + `","v":1}`)))
+	for name, text := range map[string]string{
+		"no outbox": "hello\n", "empty line": "\n", "another issuer": string(outboxLine([]byte(`{"iss":"https://other.example.com","v":1}`))),
+		"version to come": string(outboxLine([]byte(`{"iss":"` + testIssuer + `","v":2}`))), "checksum": "00000000" + head[8:], "long line": head + strings.Repeat("x", maxOutboxLine+1),
+	} {
+		path := filepath.Join(dir, strings.ReplaceAll(name, " ", ""))
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := openOutbox(path, testIssuer); !errors.Is(err, ErrOutbox) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	path := filepath.Join(dir, "good")
+	if err := os.WriteFile(path, []byte(head), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, _, _, err := openOutbox(path, testIssuer)
+	if err != nil {
+		t.Fatalf("the good twin: %v", err)
+	}
+	if runtime.GOOS != "windows" {
+		if _, _, _, err := openOutbox(path, testIssuer); !errors.Is(err, ErrOutbox) {
+			t.Errorf("two have it open: %v", err)
+		}
+		o.close()
+		if err := os.Chmod(path, 0o622); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, err := openOutbox(path, testIssuer); !errors.Is(err, ErrOutbox) {
+			t.Errorf("others can write it: %v", err)
+		}
+	}
+	o.close()
+}
+
+// A line that is damaged costs itself and no other.
+func TestOutboxDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "outbox")
+	o, _, _, err := openOutbox(path, testIssuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := outboxRecord(t, "b")
+	foreign.payload = bytes.Replace(foreign.payload, []byte("auth."), []byte("evil."), 1)
+	if err := o.put(outboxRecord(t, "a"), foreign, outboxRecord(t, "c"), outboxRecord(t, "d")); err != nil {
+		t.Fatal(err)
+	}
+	o.crash()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(data), "\n")
+	lines[3] = strings.Replace(lines[3], "session", "sessions", 1)
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, alive, damaged, err := openOutbox(path, testIssuer)
+	if err != nil || len(alive) != 2 || damaged != 2 {
+		t.Errorf("%d alive, %d damaged, %v", len(alive), damaged, err)
+	}
+	o.close()
+}
+
+// Many put at once, all are there; the file is written anew when most of it is past, and
+// loses nothing by it.
+func TestOutboxConcurrent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "outbox")
+	o, _, _, err := openOutbox(path, testIssuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.written = compactAfter // as if it had grown
+	var mu sync.Mutex
+	kept := map[string]*record{}
+	keep := func() (list []*record) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, rec := range kept {
+			list = append(list, rec)
+		}
+		return list
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 50 {
+				rec := outboxRecord(t, fmt.Sprintf("%d-%d", i, j))
+				if err := o.put(rec); err != nil {
+					t.Error(err)
+					return
+				}
+				if j%2 == 0 {
+					continue
+				}
+				seq := uint64(1 + i*100 + j)
+				mu.Lock()
+				rec.seq = seq
+				kept[rec.id] = rec.stored()
+				mu.Unlock()
+				if err := o.settled(rec, seq, keep); err != nil {
+					t.Error(err)
+				}
+				if j == 25 {
+					o.mu.Lock()
+					o.written = compactAfter
+					o.mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	o.crash()
+	o, alive, damaged, err := openOutbox(path, testIssuer)
+	if err != nil || damaged != 0 || len(alive) != 400 {
+		t.Fatalf("%d alive, %d damaged, %v", len(alive), damaged, err)
+	}
+	acked := 0
+	for _, rec := range alive {
+		if rec.seq != 0 {
+			acked++
+		}
+	}
+	if acked != 200 {
+		t.Errorf("%d acknowledged", acked)
+	}
+	o.close()
+}
+
+// A disk that fails is heard, and the next line is whole again.
+func TestOutboxWriteFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "outbox")
+	o, _, _, err := openOutbox(path, testIssuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := o.file
+	if o.file, err = os.Open(path); err != nil { // to read only
+		t.Fatal(err)
+	}
+	if err := o.put(outboxRecord(t, "a")); err == nil {
+		t.Error("no error")
+	}
+	if failed, err := o.status(); err == nil || failed != 1 {
+		t.Errorf("status %v, %d", err, failed)
+	}
+	o.file.Close()
+	o.file = good
+	if err := o.put(outboxRecord(t, "b")); err != nil {
+		t.Error(err)
+	}
+	if _, err := o.status(); err != nil {
+		t.Error(err)
+	}
+	o.close()
+	if err := o.put(outboxRecord(t, "c")); err == nil {
+		t.Error("written after Close")
+	}
+}
+
+// FuzzReadOutbox: whatever the file holds, what is read can be published or is an error.
+func FuzzReadOutbox(f *testing.F) {
+	head := outboxLine([]byte(`{"iss":"` + testIssuer + `","v":1}`))
+	rec := outboxRecord(f, "a")
+	rec.id = "one"
+	put, err := encodeOutboxEntry(entryOf(rec))
+	if err != nil {
+		f.Fatal(err)
+	}
+	ack, err := encodeOutboxEntry(&outboxEntry{op: "ack", id: "one", seq: 5})
+	if err != nil {
+		f.Fatal(err)
+	}
+	good := slicesConcat(head, put, ack)
+	if alive, damaged, err := readOutbox(bytes.NewReader(good), testIssuer, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
+		f.Fatal(alive, damaged, err)
+	}
+	for _, seed := range [][]byte{good, nil, head, put, good[:len(good)-3], slicesConcat(head, ack, put), bytes.Replace(good, []byte("ack"), []byte("put"), 1), []byte("00000000 {}\n")} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		alive, _, err := readOutbox(bytes.NewReader(data), testIssuer, time.Now())
+		if err != nil {
+			if !errors.Is(err, ErrOutbox) || alive != nil {
+				t.Fatal(alive, err)
+			}
+			return
+		}
+		for _, rec := range alive {
+			if msg, fault := decode(rec.subject, rec.payload); fault != 0 || msg.event.Issuer != testIssuer {
+				t.Fatalf("read %+v", rec)
+			}
+		}
+	})
+}
+
+func slicesConcat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }

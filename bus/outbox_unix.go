@@ -1,0 +1,57 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package bus
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// lockOutbox keeps two processes from one file. The lock ends with the process.
+func lockOutbox(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOutbox, err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("%w: another Bus has it open: %w", ErrOutbox, err)
+	}
+	return file, nil
+}
+
+// openPrivate opens a file to read, unless others could have written it. It does not
+// wait for the other end of a pipe.
+func openPrivate(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil {
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		switch {
+		case !info.Mode().IsRegular():
+			err = fmt.Errorf("not a regular file")
+		case info.Mode().Perm()&0o022 != 0:
+			err = fmt.Errorf("others can write it (mode %s)", info.Mode().Perm())
+		case ok && int(owner.Uid) != os.Geteuid():
+			err = fmt.Errorf("it belongs to another user")
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func syncFolder(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

@@ -1,0 +1,98 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// An event that could not be published is published when the server is back: by the same
+// process, and by the next one.
+func TestOutboxUnacknowledged(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	file := filepath.Join(t.TempDir(), "outbox")
+	conn := dial(t, br.url())
+	b, err := bus.Open(within(t), conn, bus.Config{Issuer: issuer, OutboxFile: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "before"})
+	br.stop()
+	failing := func(sid string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: sid}); !errors.Is(err, bus.ErrNotAcknowledged) {
+			t.Fatal(err)
+		}
+	}
+	failing("while down")
+	if s := b.Stats(); s.Pending != 1 || s.Acknowledged != 1 {
+		t.Errorf("stats %+v", s)
+	}
+	br.start()
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	eventually(t, "published by the same process", func() bool { return refused(l, session("while down")) })
+	eventually(t, "nothing pending", func() bool { return b.Stats().Pending == 0 })
+
+	br.stop()
+	failing("at the end")
+	if _, err := bus.Open(within(t), conn, bus.Config{Issuer: issuer, OutboxFile: file}); !errors.Is(err, bus.ErrOutbox) {
+		t.Errorf("two have it open: %v", err)
+	}
+	// With the connection, which might bring it when the server is back.
+	if err := errors.Join(b.Close(), conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	br.start()
+	waitFresh(t, f)
+	mustPass(t, l, session("at the end"))
+	next := open(t, dial(t, br.url()), bus.Config{OutboxFile: file})
+	eventually(t, "published by the next process", func() bool { return refused(l, session("at the end")) })
+	// What the last process published, some of it with another time, is found where it was.
+	eventually(t, "the stream was looked at", func() bool { return !next.Stats().Checked.IsZero() })
+	if s := next.Stats(); s.Losses != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// A stream that was made anew while the publisher was down: what it knows comes back.
+func TestOutboxRecreated(t *testing.T) {
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	file := filepath.Join(t.TempDir(), "outbox")
+	key, public := signingKey(1)
+	cfg := bus.Config{Issuer: issuer, OutboxFile: file, Signer: key}
+	b, err := bus.Open(within(t), conn, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sid := range []string{"one", "two", "three"} {
+		publish(t, b, revoke.Event{Kind: revoke.Session, Value: sid})
+	}
+	publish(t, b, revoke.Event{Kind: revoke.Client, Value: "app"})
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, js := plain(t, br.url())
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	createStream(t, conn, bus.StreamConfig{})
+	b = open(t, conn, cfg)
+	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "next"})
+	eventually(t, "republished", func() bool { s := b.Stats(); return s.Losses == 1 && s.Republished >= 4 && s.Pending == 0 })
+	l := newList(t, quick)
+	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trustOf(public)}), l))
+	id := session("other")
+	id.Client, id.IssuedAt = "app", time.Now().Add(-time.Minute)
+	mustRefuse(t, l, id, session("one"), session("two"), session("three"), session("next"))
+}
