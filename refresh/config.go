@@ -68,7 +68,8 @@ type Config struct {
 // An Answer is the application's word about a session. The zero Answer lets it go on
 // as it is.
 type Answer struct {
-	// End ends the session, here and at every service. Reason is for people.
+	// End ends the session, here and at every service. Reason is for people; one that no
+	// event may have, see [revoke.Event], is logged as such and not told.
 	End    bool
 	Reason string
 

@@ -230,10 +230,20 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 	for i := 0; len(left) >= m.cfg.MaxSessions && i < len(left); {
 		s, err := m.loadSession(ctx, left[i].SID)
 		switch {
-		case errors.Is(err, ErrNotFound), err == nil && s.Ended != 0:
+		case err == nil && s.Ended != 0:
 			left = slices.Delete(left, i, i+1)
+			continue
+		case errors.Is(err, ErrNotFound):
+			s = m.forgotten(left[i].SID)
 		case err != nil:
 			return nil, err
+		}
+		over, err := m.bury(ctx, s, now)
+		switch {
+		case err != nil:
+			return nil, err
+		case over:
+			left = slices.Delete(left, i, i+1)
 		default:
 			i++
 		}
@@ -248,6 +258,24 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 		left = left[1:]
 	}
 	return left, nil
+}
+
+// bury ends a session that was idle for too long or is forgotten, and says whether it
+// did. The compare-and-set decides, no answer of the store: a session that left the list
+// and lived would be found by no logout everywhere.
+func (m *Manager) bury(ctx context.Context, r storedSession, now int64) (bool, error) {
+	if at, _ := r.deadline(&m.cfg.Lifetimes); now <= at+m.skew {
+		return false, nil
+	}
+	next := r.clone()
+	next.Ended, next.Reason, next.Steps = max(now, 1), "expired", nil
+	switch _, err := m.saveSession(ctx, r.key, r.revision, next); {
+	case errors.Is(err, ErrConflict):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, nil
 }
 
 // token issues an access token of s with that iat, which ends before s does.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // Logout ends a session, here and at every service. It may be called again: ending an
@@ -15,7 +17,9 @@ func (m *Manager) Logout(ctx context.Context, sessionID string) error {
 }
 
 // Revoke is [Manager.Logout] for an operator, who says why and who he is. Both are for
-// people, and reach every service's log.
+// people, and reach every service's log. Each is UTF-8 of at most
+// [revoke.MaxReasonBytes]; otherwise nothing is done, and the error matches
+// [revoke.ErrInvalidEvent].
 func (m *Manager) Revoke(ctx context.Context, sessionID, reason, actor string) error {
 	return m.logout(ctx, sessionID, reason, actor)
 }
@@ -25,6 +29,9 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 	if err == nil {
 		if _, ok := parseSID(sid); !ok {
 			return errors.New("refresh: logout: not a session id")
+		}
+		if err := m.sayable(revoke.Session, sid, reason, actor); err != nil {
+			return fmt.Errorf("refresh: logout: %w", err)
 		}
 		_, err = m.end(ctx, sid, ending{reason: reason, actor: actor, publish: true})
 	}
@@ -49,8 +56,7 @@ func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, er
 		if errors.Is(err, ErrNotFound) {
 			// Forgotten; or a slow store does not show it, and then this cannot be
 			// written. Nobody knows when its last token was issued.
-			r = storedSession{&session{V: recordVersion, SID: sid, Until: m.millis()}, recordKey("s", m.issuer.Issuer, sid), 0}
-			err = nil
+			r, err = m.forgotten(sid), nil
 		}
 		if err != nil {
 			return nil, errors.Join(failed, err)
@@ -84,6 +90,11 @@ func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, er
 		return nil, failed
 	}
 	return nil, ErrBusy
+}
+
+// forgotten stands for a session of which the store has no record.
+func (m *Manager) forgotten(sid string) storedSession {
+	return storedSession{&session{V: recordVersion, SID: sid, Until: m.millis()}, recordKey("s", m.issuer.Issuer, sid), 0}
 }
 
 // tell publishes the end of an ended session, and then takes note that it did.

@@ -40,7 +40,8 @@ func By(actor string) LogoutAllOption { return func(c *logoutAll) { c.actor = ac
 //
 // An error of [ErrTryAgain] means that not all is done. What is done is remembered and
 // finished by the next login, listing or refresh of the subject; call again to have it
-// so now.
+// so now. One that matches [revoke.ErrInvalidEvent] names the text, of [Because], [By] or
+// the subject, that no event may have; nothing is done then.
 func (m *Manager) LogoutAll(ctx context.Context, sub string, options ...LogoutAllOption) (*Grant, error) {
 	call := logoutAll{reason: "logout everywhere"}
 	for _, o := range options {
@@ -62,6 +63,9 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 		return nil, errors.New("the subject is empty")
 	case len(call.keep) > revoke.MaxKeep:
 		return nil, fmt.Errorf("%d sessions to keep, more than %d", len(call.keep), revoke.MaxKeep)
+	}
+	if err := m.sayable(revoke.Subject, sub, call.reason, call.actor); err != nil {
+		return nil, err
 	}
 	op := rand.Text()
 	for range maxTries {

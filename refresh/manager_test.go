@@ -39,6 +39,9 @@ func (s *system) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, e
 	if err := s.fail; err != nil {
 		return revoke.Receipt{}, err
 	}
+	if err := e.Validate(); err != nil { // as a bus does
+		return revoke.Receipt{}, err
+	}
 	s.events = append(s.events, e)
 	return revoke.Receipt{ID: e.ID, Event: e}, nil
 }

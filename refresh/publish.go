@@ -38,5 +38,13 @@ func (m *Manager) sessionEvent(sid string, issued int64, reason, actor string) r
 	return e
 }
 
+// sayable returns what keeps an event with those texts from being published, in the
+// family [revoke.ErrInvalidEvent]. It is asked before they are recorded: what is pending
+// and cannot be said would be pending for ever.
+func (m *Manager) sayable(k revoke.Kind, value, reason, actor string) error {
+	e := revoke.Event{Issuer: m.issuer.Issuer, Kind: k, Value: value, Reason: reason, Actor: actor}
+	return e.Validate()
+}
+
 // millis is the present time in unix milliseconds.
 func (m *Manager) millis() int64 { return m.now().Time().UnixMilli() }

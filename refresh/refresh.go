@@ -403,7 +403,12 @@ func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error
 	if a.End {
 		reason := a.Reason
 		if reason == "" {
-			reason = "ended by the application"
+			reason = endedByApplication
+		}
+		if err := m.sayable(revoke.Session, r.SID, reason, ""); err != nil {
+			// It ends all the same: its word counts, not its words.
+			m.log.Warn("refresh: the application's reason cannot be told", "sid", r.SID, "error", err)
+			reason = endedByApplication
 		}
 		if _, err := m.end(ctx, r.SID, ending{reason: reason, publish: true}); err != nil {
 			return fmt.Errorf("%w: %w", ErrEnded, withoutFamily{err})
@@ -417,6 +422,8 @@ func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error
 	}
 	return nil
 }
+
+const endedByApplication = "ended by the application"
 
 // issuedAt returns the iat of the next token: no later than this replica's proven
 // instant, so that a cutoff it has not seen yet still covers the token.
