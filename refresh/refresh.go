@@ -410,7 +410,12 @@ func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error
 			m.log.Warn("refresh: the application's reason cannot be told", "sid", r.SID, "error", err)
 			reason = endedByApplication
 		}
-		if _, err := m.end(ctx, r.SID, ending{reason: reason, publish: true}); err != nil {
+		ctx, cancel := m.after(ctx)
+		defer cancel()
+		switch ended, err := m.end(ctx, r.SID, ending{reason: reason, publish: true}); {
+		case ended == nil:
+			return err // it is not over
+		case err != nil:
 			return fmt.Errorf("%w: %w", ErrEnded, withoutFamily{err})
 		}
 		return ErrEnded
