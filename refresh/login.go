@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
@@ -149,6 +150,14 @@ func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
 	}
 	if err := l.Device.check(); err != nil {
 		return nil, err
+	}
+	for _, f := range []struct{ name, value string }{{"Subject", l.Subject}, {"Client", l.Client}, {"Tenant", l.Tenant}} {
+		switch { // no token is issued that no event could revoke
+		case len(f.value) > revoke.MaxValueBytes:
+			return nil, fmt.Errorf("field %s has %d bytes, more than %d", f.name, len(f.value), revoke.MaxValueBytes)
+		case !utf8.ValidString(f.value):
+			return nil, fmt.Errorf("field %s is not valid UTF-8", f.name)
+		}
 	}
 	for _, list := range []*[]string{&l.Audience, &l.Scope, &l.AMR} {
 		*list = slices.Clone(*list)

@@ -734,14 +734,17 @@ func TestLoginRefusals(t *testing.T) {
 	s := newSystem(t)
 	good := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()}
 	for field, change := range map[string]func(*refresh.Login){
-		"Subject":  func(l *refresh.Login) { l.Subject = "" },
-		"Client":   func(l *refresh.Login) { l.Client = "" },
-		"Audience": func(l *refresh.Login) { l.Audience = nil },
-		"AuthTime": func(l *refresh.Login) { l.AuthTime = time.Time{} },
-		"future":   func(l *refresh.Login) { l.AuthTime = time.Now().Add(time.Minute) },
-		"longer":   func(l *refresh.Login) { l.AuthTime = time.Now().Add(-25 * time.Hour) },
-		"Device":   func(l *refresh.Login) { l.Device.Label = strings.Repeat("x", 257) },
-		"Claims":   func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 17<<10)} },
+		"Subject":     func(l *refresh.Login) { l.Subject = "" },
+		"Client":      func(l *refresh.Login) { l.Client = "" },
+		"Audience":    func(l *refresh.Login) { l.Audience = nil },
+		"AuthTime":    func(l *refresh.Login) { l.AuthTime = time.Time{} },
+		"future":      func(l *refresh.Login) { l.AuthTime = time.Now().Add(time.Minute) },
+		"longer":      func(l *refresh.Login) { l.AuthTime = time.Now().Add(-25 * time.Hour) },
+		"Subject has": func(l *refresh.Login) { l.Subject = strings.Repeat("x", 513) },
+		"Client is":   func(l *refresh.Login) { l.Client = "caf\xe9" },
+		"Tenant has":  func(l *refresh.Login) { l.Tenant = strings.Repeat("x", 513) },
+		"Device":      func(l *refresh.Login) { l.Device.Label = strings.Repeat("x", 257) },
+		"Claims":      func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 17<<10)} },
 	} {
 		l := good
 		change(&l)
@@ -749,6 +752,10 @@ func TestLoginRefusals(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
+	if _, err := s.Login(t.Context(), good); err != nil {
+		t.Error(err)
+	}
+	good.Subject, good.Client, good.Tenant = strings.Repeat("s", 512), strings.Repeat("c", 512), strings.Repeat("t", 512)
 	if _, err := s.Login(t.Context(), good); err != nil {
 		t.Error(err)
 	}
