@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -60,7 +61,7 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 	f := &front{
 		owner: v, verify: v.Verify, recheck: v.Recheck,
 		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned, strayed: &v.strayed,
-		next: next, opts: opts,
+		next: next, opts: slices.Clone(opts), // append may have given two routes the same memory
 	}
 	f.setChallenges(v.cfg.Audiences[0])
 	return f

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 )
@@ -58,7 +59,7 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 		}
 		all.issuers[v.cfg.Issuer] = v
 		all.cfg.MaxTokenBytes = max(all.cfg.MaxTokenBytes, v.cfg.MaxTokenBytes)
-		all.cfg.CacheBytes += v.cfg.CacheBytes
+		all.cfg.CacheBytes += min(v.cfg.CacheBytes, math.MaxInt-all.cfg.CacheBytes)
 		return nil
 	}
 	for _, v := range verifiers {

@@ -13,6 +13,7 @@ import (
 // that names scopes (RFC 6750 section 3.1). Options add up. A value that is no scope-token
 // (RFC 6749 section 3.3), or none at all, accepts nothing.
 func RequireScope(scopes ...string) VerifyOption {
+	scopes = slices.Clone(scopes)
 	return func(c *verifyCall) {
 		if len(scopes) == 0 || slices.ContainsFunc(scopes, isNoScopeToken) {
 			c.fail(errors.New("RequireScope without a scope-token, or with what is none"))
@@ -42,11 +43,12 @@ func RequireFresh(maxAge time.Duration) VerifyOption {
 // challenge. Of several options the last holds. A value that acr_values could not
 // carry, or none at all, accepts nothing.
 func RequireACR(values ...string) VerifyOption {
+	values = slices.Clone(values)
 	return func(c *verifyCall) {
 		if len(values) == 0 || slices.ContainsFunc(values, isNoScopeToken) {
 			c.fail(errors.New("RequireACR without a value, or with one that acr_values cannot carry"))
 		}
-		c.acr = slices.Clone(values)
+		c.acr = values
 	}
 }
 

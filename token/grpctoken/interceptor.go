@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -71,11 +71,12 @@ func New(cfg Config) (*Interceptor, error) {
 		return nil, errors.New("grpctoken: Config.Recheck is not between 10 ms and 1 min")
 	}
 	i := &Interceptor{cfg: cfg, public: make(map[string]bool, len(cfg.Public))}
-	i.cfg.Methods = maps.Clone(cfg.Methods)
-	for m := range cfg.Methods {
+	i.cfg.Methods = make(map[string][]token.VerifyOption, len(cfg.Methods))
+	for m, opts := range cfg.Methods {
 		if !isFullMethod(m) {
 			return nil, fmt.Errorf("grpctoken: Config.Methods holds %q, which is no /service/method", m)
 		}
+		i.cfg.Methods[m] = slices.Clone(opts)
 	}
 	for _, m := range cfg.Public {
 		if !isFullMethod(m) {
@@ -95,15 +96,26 @@ func isFullMethod(m string) bool {
 	return ok && m[0] == '/' && service != "" && method != "" && !strings.ContainsAny(m, "* ") && !strings.Contains(method, "/")
 }
 
+// fullMethod returns m with the slash that it begins with. Servers hand on the path
+// that the client sent; those that serve one without the slash too, as gRPC's did
+// before 1.79.3 (CVE-2026-33186), must not free it of what Methods demands.
+func fullMethod(m string) string {
+	if strings.HasPrefix(m, "/") {
+		return m
+	}
+	return "/" + m
+}
+
 // Unary returns the interceptor of unary methods.
 func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if i.public[info.FullMethod] {
+		method := fullMethod(info.FullMethod)
+		if i.public[method] {
 			return handler(ctx, req)
 		}
-		claims, err := i.verify(ctx, info.FullMethod)
+		claims, err := i.verify(ctx, method)
 		if err != nil {
-			return nil, i.refused(ctx, info.FullMethod, err)
+			return nil, i.refused(ctx, method, err)
 		}
 		return handler(token.NewContext(ctx, claims), req)
 	}
@@ -112,15 +124,16 @@ func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
 // Stream returns the interceptor of streaming methods.
 func (i *Interceptor) Stream() grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if i.public[info.FullMethod] {
+		method := fullMethod(info.FullMethod)
+		if i.public[method] {
 			return handler(srv, ss)
 		}
 		ctx := ss.Context()
-		claims, err := i.verify(ctx, info.FullMethod)
+		claims, err := i.verify(ctx, method)
 		if err != nil {
-			return i.refused(ctx, info.FullMethod, err)
+			return i.refused(ctx, method, err)
 		}
-		s := i.newStream(ss, info.FullMethod, claims)
+		s := i.newStream(ss, method, claims)
 		defer s.stop()
 		err = handler(srv, s)
 		// A handler that saw its context end may call that a success.

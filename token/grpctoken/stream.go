@@ -2,6 +2,7 @@ package grpctoken
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,7 +64,7 @@ func (s *stream) check() error {
 	if ended := s.ended.Load(); ended != nil {
 		return *ended
 	}
-	err := s.i.cfg.Verifier.Recheck(s.ctx, s.claims, s.i.cfg.Methods[s.method]...)
+	err := s.recheck()
 	if err == nil {
 		return nil
 	}
@@ -76,6 +77,19 @@ func (s *stream) check() error {
 		s.cancel(told)
 	}
 	return *s.ended.Load()
+}
+
+var errPanicked = errors.New("the verifier panicked")
+
+// recheck turns a panic, of a caller's KeySet for one, into an error: the goroutine
+// of a tick is ours, and would end the process.
+func (s *stream) recheck() (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errPanicked
+		}
+	}()
+	return s.i.cfg.Verifier.Recheck(s.ctx, s.claims, s.i.cfg.Methods[s.method]...)
 }
 
 // Context returns a context that ends with the token and holds its claims.
