@@ -21,6 +21,9 @@ func TestWeakSecretsAreRefused(t *testing.T) {
 		"a password repeated, cut":     {strings.Repeat("Tr0ub4dor&3", 6)[:50], token.ErrWeakKey},
 		"two bytes in turn":            {strings.Repeat("ab", 32), token.ErrWeakKey},
 		"seven different bytes":        {strings.Repeat("aabcdefgg", 4) + "abcdefg", token.ErrWeakKey},
+		"bytes that count":             {string(counting(0, 1)), token.ErrWeakKey},
+		"bytes that count down":        {string(counting(255, -1)), token.ErrWeakKey},
+		"an alphabet":                  {"abcdefghijklmnopqrstuvwxyz0123456789", token.ErrWeakKey},
 		"a path":                       {"/etc/secrets/auth.example.com/signing.pem", token.ErrKey},
 		"a relative path and newline":  {"../secrets/auth.example.com/hmac-signing.KEY\n", token.ErrKey},
 		"a file URL":                   {"file:///run/secrets/auth.example.com/hmac-secret", token.ErrKey},
@@ -39,6 +42,15 @@ func TestWeakSecretsAreRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+// counting returns 32 bytes that count from the first.
+func counting(first, step int) []byte {
+	b := make([]byte, 32)
+	for i := range b {
+		b[i] = byte(first + i*step)
+	}
+	return b
 }
 
 // C09: a client and a user of the same name are two. What revokes one spares the

@@ -22,8 +22,8 @@ import (
 // reason [Key.Thumbprint] is no RFC 7638 thumbprint here.
 //
 // secret is random bytes, at least as many as the hash has (RFC 7518 section 3.2);
-// fewer match [ErrWeakKey], and so do a repeated text and fewer than eight different
-// bytes. That finds no password that is merely long: take bytes of crypto/rand. What
+// fewer match [ErrWeakKey], and so do a repeated text, bytes that count, and fewer than
+// eight different bytes. That finds no password that is merely long: take bytes of crypto/rand. What
 // looks like the name of a key file, or like a public key (PEM, JWK, SSH, DER), is
 // refused with [ErrKey]: a verifier that takes a public key for an HMAC secret accepts
 // tokens from everybody.

@@ -143,8 +143,8 @@ func checkEd25519(k ed25519.PublicKey) error {
 }
 
 // CheckSecret refuses secrets that are too short for alg (RFC 7518 section 3.2), and
-// those that are long without being random: one text repeated, or made of fewer than
-// eight different bytes. Random ones, in hex too, are so with probability below 2⁻³⁰.
+// those that are long without being random: one text repeated, bytes that count up or
+// down, or made of fewer than eight different bytes. Random ones, in hex too, are so with probability below 2⁻³⁰.
 func CheckSecret(alg string, secret []byte) error {
 	s := schemes[alg]
 	switch {
@@ -156,6 +156,8 @@ func CheckSecret(alg string, secret []byte) error {
 		return fmt.Errorf("%w: secret is one byte repeated", ErrWeak)
 	case distinct(secret) < 8:
 		return fmt.Errorf("%w: secret of %d different bytes, fewer than 8", ErrWeak, distinct(secret))
+	case counts(secret):
+		return fmt.Errorf("%w: secret counts up or down", ErrWeak)
 	case repeats(secret):
 		return fmt.Errorf("%w: secret is one text repeated", ErrWeak)
 	}
@@ -172,6 +174,21 @@ func distinct(b []byte) int {
 		}
 	}
 	return n
+}
+
+// counts reports whether three of four bytes follow the one before them, as in 0, 1, 2
+// and in the alphabet.
+func counts(b []byte) bool {
+	up, down := 0, 0
+	for i := 1; i < len(b); i++ {
+		switch b[i] - b[i-1] {
+		case 1:
+			up++
+		case 255:
+			down++
+		}
+	}
+	return 4*max(up, down) >= 3*(len(b)-1)
 }
 
 // repeats reports whether b is one text twice or more, the last time perhaps cut.
