@@ -152,8 +152,6 @@ func CheckSecret(alg string, secret []byte) error {
 		return fmt.Errorf("%w: a secret is no key for %s", ErrKey, alg)
 	case len(secret) < s.hash.Size():
 		return fmt.Errorf("%w: secret of %d bytes, fewer than %d", ErrWeak, len(secret), s.hash.Size())
-	case len(slices.Compact(slices.Clone(secret))) == 1:
-		return fmt.Errorf("%w: secret is one byte repeated", ErrWeak)
 	case distinct(secret) < 8:
 		return fmt.Errorf("%w: secret of %d different bytes, fewer than 8", ErrWeak, distinct(secret))
 	case counts(secret):
