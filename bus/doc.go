@@ -4,7 +4,8 @@
 // Start with [Dial], then [Open]. A [Bus] does both halves of the work:
 // [Bus.Publish] revokes, and [Bus.Follow] feeds a [revoke.List]. Neither creates
 // the stream, whose settings decide what can be promised: [CreateStream] does, or
-// package bus/embedded for a program that brings its own server.
+// package bus/embedded for a program that brings its own server; the latter's
+// Examples run, and show publishing, following, signatures, batches and restarts.
 //
 // # What it promises
 //
