@@ -16,9 +16,11 @@
 // [HighSecurity] there is no window, and a lost answer costs the session.
 //
 // After a logout everywhere no token and no session of anybody who was authenticated
-// before it goes on; a login after it passes. A ban that others publish stops refreshing
-// too. Until this process has seen it, tokens are dated so that it covers them: their
-// iat is no later than what the replica of the denylist is proven to know.
+// before it goes on; a login after it passes, within the clocks' difference of it only
+// with [Login].Recheck. A ban that others publish stops refreshing too. Until this
+// process has seen it, tokens are dated so that it covers them: their iat is no later
+// than what the replica of the denylist is proven to know. A ban stops no login: who is
+// banned must fail your own check.
 //
 // # When things fail
 //

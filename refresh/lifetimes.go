@@ -18,7 +18,9 @@ type Lifetimes struct {
 	// Grace is how long after its use a refresh token may be presented again, by a
 	// client that did not get the answer, and be answered with its successor. Within it
 	// a thief cannot be told from such a client; outside it a second use ends the
-	// session. Zero: none, so that a lost answer costs the session. At most a minute.
+	// session. The clocks of instances may differ, so the window is longer by the MaxSkew
+	// of Config.Revocations: 12 s with Grace 10 s and the usual 2 s. Zero: none, so that
+	// a lost answer costs the session. At most a minute.
 	Grace time.Duration
 
 	// Answers is how many such retries of one refresh token are answered. Zero means 3;

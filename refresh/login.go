@@ -28,8 +28,9 @@ type Login struct {
 
 	// Recheck checks the password (or whatever it was) again. It is called when the
 	// subject was logged out everywhere about when it was authenticated, and the clocks
-	// of two instances cannot tell which came first. Nil: the login is refused then, with
-	// ErrSuperseded, for the MaxSkew after a logout everywhere.
+	// of two instances cannot tell which came first. An error of it refuses the login, with
+	// ErrSuperseded. Nil: for the MaxSkew after a logout everywhere every login of the
+	// subject is refused so, the one right after a password change too.
 	Recheck func(ctx context.Context) error
 
 	Tenant  string         // see [token.IssueRequest]
@@ -82,8 +83,10 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		}
 		switch at := l.AuthTime.UnixMilli(); {
 		case sub.Cutoff == 0 || at > sub.Cutoff+m.skew:
-		case at <= sub.Cutoff || l.Recheck == nil:
+		case at <= sub.Cutoff:
 			return nil, ErrSuperseded
+		case l.Recheck == nil:
+			return nil, fmt.Errorf("%w, or within %s of it: field Recheck is nil, so nobody can tell which", ErrSuperseded, time.Duration(m.skew)*time.Millisecond)
 		case !rechecked:
 			// After the record was read: what holds now held after that logout.
 			if err := l.Recheck(ctx); err != nil {

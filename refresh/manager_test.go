@@ -540,8 +540,13 @@ func TestLogoutAll(t *testing.T) {
 			t.Fatal(g, err)
 		}
 		l := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now().Add(time.Millisecond)}
-		if _, err := s.Login(t.Context(), l); !errors.Is(err, refresh.ErrSuperseded) {
-			t.Errorf("within the clocks' difference: %v", err)
+		if _, err := s.Login(t.Context(), l); !errors.Is(err, refresh.ErrSuperseded) || !strings.Contains(err.Error(), "Recheck") {
+			t.Errorf("within the clocks' difference: %v, want ErrSuperseded naming the field Recheck", err)
+		}
+		early := l
+		early.AuthTime = time.Now().Add(-time.Second)
+		if _, err := s.Login(t.Context(), early); !errors.Is(err, refresh.ErrSuperseded) || strings.Contains(err.Error(), "Recheck") {
+			t.Errorf("authenticated before: %v, want ErrSuperseded and nothing that Recheck could mend", err)
 		}
 		wrong := errors.New("wrong password")
 		l.Recheck = func(context.Context) error { return wrong }
