@@ -14,6 +14,7 @@ import (
 // An event that could not be published is published when the server is back: by the same
 // process, and by the next one.
 func TestOutboxUnacknowledged(t *testing.T) {
+	t.Parallel() // it waits for half a minute
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	file := filepath.Join(t.TempDir(), "outbox")
@@ -65,6 +66,7 @@ func TestOutboxUnacknowledged(t *testing.T) {
 
 // A stream that was made anew while the publisher was down: what it knows comes back.
 func TestOutboxRecreated(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
