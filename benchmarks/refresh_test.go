@@ -54,7 +54,7 @@ func openKV(b *testing.B, replicas int) *natskv.Store {
 		}
 	}
 	s, err := natskv.New(b.Context(), nc, natskv.Config{})
-	return must(b, s, err)
+	return load.Must(s, err)
 }
 
 func startServers(b *testing.B, n int) *nats.Conn {
@@ -63,7 +63,7 @@ func startServers(b *testing.B, n int) *nats.Conn {
 	var routes []*url.URL
 	for i := range ports {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		ln = must(b, ln, err)
+		ln = load.Must(ln, err)
 		ports[i] = ln.Addr().(*net.TCPAddr).Port
 		ln.Close()
 		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", ports[i])})
@@ -78,7 +78,7 @@ func startServers(b *testing.B, n int) *nats.Conn {
 			o.Cluster, o.Routes = server.ClusterOpts{Name: "bench", Host: "127.0.0.1", Port: port}, routes
 		}
 		srv, err := server.NewServer(o)
-		srv = must(b, srv, err)
+		srv = load.Must(srv, err)
 		srv.Start()
 		b.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
 		if !srv.ReadyForConnections(time.Minute) {
@@ -87,7 +87,7 @@ func startServers(b *testing.B, n int) *nats.Conn {
 		urls = append(urls, srv.ClientURL())
 	}
 	nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
-	nc = must(b, nc, err)
+	nc = load.Must(nc, err)
 	b.Cleanup(nc.Close)
 	return nc
 }
@@ -95,8 +95,8 @@ func startServers(b *testing.B, n int) *nats.Conn {
 func newManager(b *testing.B, s refresh.Store, lives refresh.Lifetimes) *refresh.Manager {
 	b.Helper()
 	list, err := revoke.NewList(revoke.Config{Local: true})
-	m, err := refresh.NewManager(refresh.Config{Issuer: load.NewParty(token.EdDSA).Issuer, Store: s, Revocations: must(b, list, err), Lifetimes: lives})
-	m = must(b, m, err)
+	m, err := refresh.NewManager(refresh.Config{Issuer: load.NewParty(token.EdDSA).Issuer, Store: s, Revocations: load.Must(list, err), Lifetimes: lives})
+	m = load.Must(m, err)
 	b.Cleanup(func() { m.Close() })
 	return m
 }
@@ -107,7 +107,7 @@ func login(b *testing.B, m *refresh.Manager, user string) *refresh.Grant {
 		Subject: user, Client: "web", Audience: []string{"orders"}, AuthTime: time.Now(), Scope: []string{"orders.read", "orders.write"},
 		Device: refresh.Device{Label: "Firefox on Linux", Address: "192.0.2.1"},
 	})
-	return must(b, g, err)
+	return load.Must(g, err)
 }
 
 // inFlight is how many refreshes are under way at a time: an instance serves many
@@ -138,7 +138,7 @@ func BenchmarkRefresh(b *testing.B) {
 					tokens[i] = login(b, m, fmt.Sprint("user-", i)).RefreshToken()
 					names[i] = "bare." + rand.Text()
 					n, err := s.Save(b.Context(), names[i], value, 0, time.Now().Add(time.Hour))
-					revisions[i] = must(b, n, err)
+					revisions[i] = load.Must(n, err)
 				})
 				one := func(do func(i int)) func(int) {
 					return func(piece int) { batch(inFlight, func(i int) { do((piece*inFlight + i) % sessions) }) }
@@ -192,7 +192,7 @@ func BenchmarkSessions(b *testing.B) {
 	many := 100_000
 	if s := os.Getenv(sessionsEnv); s != "" {
 		n, err := strconv.Atoi(s)
-		many = must(b, n, err)
+		many = load.Must(n, err)
 	}
 	b.Run("memory", func(b *testing.B) {
 		value := make([]byte, 700)
@@ -200,7 +200,7 @@ func BenchmarkSessions(b *testing.B) {
 			s := refresh.NewMemoryStore()
 			for range n {
 				r, err := s.Save(b.Context(), "s."+rand.Text()+rand.Text()[:17], value, 0, time.Now().Add(time.Hour))
-				must(b, r, err)
+				load.Must(r, err)
 			}
 			return s
 		})
@@ -213,7 +213,7 @@ func BenchmarkSessions(b *testing.B) {
 			}
 			fill(b, nc, n)
 			s, err := natskv.New(b.Context(), nc, natskv.Config{})
-			return must(b, s, err)
+			return load.Must(s, err)
 		})
 	})
 }
@@ -239,12 +239,12 @@ func listing(b *testing.B, many, pieces int, open func(b *testing.B, n int) refr
 func fill(b *testing.B, nc *nats.Conn, n int) {
 	b.Helper()
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096))
-	js = must(b, js, err)
+	js = load.Must(js, err)
 	value := make([]byte, 700)
 	futures := make([]jetstream.PubAckFuture, 0, n)
 	for range n {
 		f, err := js.PublishAsync("$KV.sessions.s."+rand.Text()+rand.Text()[:17], value, jetstream.WithMsgTTL(time.Hour), jetstream.WithStallWait(time.Minute))
-		futures = append(futures, must(b, f, err))
+		futures = append(futures, load.Must(f, err))
 	}
 	<-js.PublishAsyncComplete()
 	for _, f := range futures {
@@ -256,12 +256,4 @@ func fill(b *testing.B, nc *nats.Conn, n int) {
 			b.Fatal(errors.New("a record was not acknowledged"))
 		}
 	}
-}
-
-func must[T any](b testing.TB, v T, err error) T {
-	b.Helper()
-	if err != nil {
-		b.Fatal(fmt.Errorf("setting up: %w", err))
-	}
-	return v
 }

@@ -4,19 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 )
 
 // An outbox keeps on disk what a publisher must not forget with its process: events that
@@ -36,6 +32,7 @@ type outbox struct {
 	mu      sync.Mutex
 	file    *os.File
 	open    map[string]*record // guarded by mu: put, neither acknowledged nor dropped
+	held    int64              // guarded by mu: bytes of open
 	written int64              // guarded by mu: bytes in the file
 	err     error              // guarded by mu: of the last write; nil if it went well
 	failed  uint64             // guarded by mu: writes
@@ -56,176 +53,6 @@ const (
 // ErrOutbox is the family of errors for an outbox file that cannot be used: another
 // process's, another issuer's, too large, or open to others.
 var ErrOutbox = errors.New("outbox not usable")
-
-// An entry is what one line says.
-type outboxEntry struct {
-	op, id, subject, payload, signature string
-	gone                                time.Time
-	seq                                 uint64
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func outboxLine(b []byte) []byte {
-	line := make([]byte, 0, len(b)+10)
-	sum := crc32.Checksum(b, castagnoli)
-	line = fmt.Appendf(line, "%08x ", sum)
-	line = append(line, b...)
-	return append(line, '\n')
-}
-
-// unwrapOutboxLine returns the JSON of a line whose checksum is right.
-func unwrapOutboxLine(line []byte) ([]byte, bool) {
-	if len(line) < 10 || line[8] != ' ' {
-		return nil, false
-	}
-	var sum [4]byte
-	if _, err := hex.Decode(sum[:], line[:8]); err != nil {
-		return nil, false
-	}
-	body := line[9:]
-	want := crc32.Checksum(body, castagnoli)
-	return body, want == uint32(sum[0])<<24|uint32(sum[1])<<16|uint32(sum[2])<<8|uint32(sum[3])
-}
-
-func encodeOutboxEntry(e *outboxEntry) ([]byte, error) {
-	m := map[string]any{"op": e.op, "id": e.id}
-	if e.op == "put" {
-		m["subject"], m["payload"], m["gone"] = e.subject, e.payload, e.gone.UnixMilli()
-		if e.signature != "" {
-			m["signature"] = e.signature
-		}
-	}
-	if e.seq != 0 {
-		m["seq"] = e.seq
-	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	return outboxLine(b), nil
-}
-
-// decodeOutboxEntry reads the JSON of one line.
-func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
-	ok = true
-	err := strictjson.Object(body, func(name string, v strictjson.Value) error {
-		text := func(dst *string) {
-			s, is := v.Text()
-			*dst, ok = s, ok && is
-		}
-		switch name {
-		case "op":
-			text(&e.op)
-		case "id":
-			text(&e.id)
-		case "subject":
-			text(&e.subject)
-		case "payload":
-			text(&e.payload)
-		case "signature":
-			text(&e.signature)
-		case "gone":
-			ok = instant(v, &e.gone) && ok
-		case "seq":
-			n, is := v.Int()
-			e.seq, ok = uint64(n), ok && is && n > 0
-		}
-		return nil
-	})
-	switch {
-	case err != nil || !ok || e.id == "" || len(e.id) > 64:
-		return outboxEntry{}, false
-	case e.op == "put":
-		return e, !e.gone.IsZero() && len(e.payload) <= maxEventBytes
-	case e.op == "ack":
-		return e, e.seq != 0
-	}
-	return e, e.op == "drop"
-}
-
-// readOutbox returns what is alive in a file: by id, in no order.
-func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*record, damaged int, err error) {
-	br := bufio.NewReaderSize(io.LimitReader(r, maxOutboxBytes+1), maxOutboxLine)
-	alive = map[string]*record{}
-	var total int64
-	for first := true; ; first = false {
-		line, err := br.ReadSlice('\n')
-		total += int64(len(line))
-		switch {
-		case total > maxOutboxBytes:
-			return nil, 0, fmt.Errorf("%w: more than %d bytes", ErrOutbox, maxOutboxBytes)
-		case errors.Is(err, io.EOF):
-			return alive, damaged, nil // what stands there a crash has cut
-		case errors.Is(err, bufio.ErrBufferFull):
-			return nil, 0, fmt.Errorf("%w: a line of more than %d bytes: not an outbox", ErrOutbox, maxOutboxLine)
-		case err != nil:
-			return nil, 0, fmt.Errorf("%w: %w", ErrOutbox, err)
-		}
-		body, ok := unwrapOutboxLine(bytes.TrimSuffix(line, []byte("\n")))
-		if first {
-			if err := checkOutboxHead(body, ok, issuer); err != nil {
-				return nil, 0, err
-			}
-			continue
-		}
-		e, good := outboxEntry{}, false
-		if ok {
-			e, good = decodeOutboxEntry(body)
-		}
-		if !good {
-			damaged++
-			continue
-		}
-		switch e.op {
-		case "put":
-			// What is published is decided here and not by who can write the file.
-			msg, fault := decode(e.subject, []byte(e.payload))
-			if fault != 0 || msg.beat || msg.event.Issuer != issuer {
-				damaged++
-				continue
-			}
-			alive[e.id] = &record{
-				subject: e.subject, payload: []byte(e.payload), signature: e.signature, gone: e.gone, limit: limitMass, id: e.id, seq: e.seq,
-			}
-		case "ack":
-			if rec := alive[e.id]; rec != nil {
-				rec.seq = e.seq
-			}
-		case "drop":
-			delete(alive, e.id)
-		}
-		if rec := alive[e.id]; rec != nil && !now.Before(rec.gone) {
-			delete(alive, e.id)
-		}
-	}
-}
-
-func checkOutboxHead(body []byte, ok bool, issuer string) error {
-	var v, iss strictjson.Value
-	if ok {
-		ok = strictjson.Object(body, func(name string, value strictjson.Value) error {
-			switch name {
-			case "v":
-				v = value
-			case "iss":
-				iss = value
-			}
-			return nil
-		}) == nil
-	}
-	version, ok1 := v.Int()
-	name, ok2 := iss.Text()
-	switch {
-	case !ok || !ok1 || !ok2:
-		return fmt.Errorf("%w: not an outbox", ErrOutbox)
-	case version != outboxVersion:
-		return fmt.Errorf("%w: version %d, this program knows %d", ErrOutbox, version, outboxVersion)
-	case name != issuer:
-		return fmt.Errorf("%w: it is of issuer %q", ErrOutbox, name)
-	}
-	return nil
-}
 
 // openOutbox reads the file, if there is one, and writes it anew with what is alive.
 func openOutbox(path, issuer string) (o *outbox, alive []*record, damaged int, err error) {
@@ -255,7 +82,7 @@ func openOutbox(path, issuer string) (o *outbox, alive []*record, damaged int, e
 	for _, rec := range found {
 		alive = append(alive, rec)
 		if rec.seq == 0 {
-			o.open[rec.id] = rec.stored()
+			o.hold(rec)
 		}
 	}
 	if err := o.rewrite(alive); err != nil {
@@ -320,15 +147,6 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 	return nil
 }
 
-// stored is a copy of what the file holds: the record itself changes under other locks.
-func (r *record) stored() *record {
-	return &record{subject: r.subject, payload: r.payload, signature: r.signature, gone: r.gone, id: r.id, seq: r.seq}
-}
-
-func entryOf(rec *record) *outboxEntry {
-	return &outboxEntry{op: "put", id: rec.id, subject: rec.subject, payload: string(rec.payload), signature: rec.signature, gone: rec.gone, seq: rec.seq}
-}
-
 // put has the records on disk before it returns. An error keeps nobody from publishing:
 // it is reported, and what is published counts.
 func (o *outbox) put(recs ...*record) error {
@@ -342,8 +160,17 @@ func (o *outbox) put(recs ...*record) error {
 		lines = append(lines, line...)
 	}
 	o.mu.Lock()
+	if len(o.open)+len(recs) > maxRemembered || o.held+int64(len(lines)) > maxRememberedBytes {
+		o.failed++
+		o.err = errOutboxFull
+		o.mu.Unlock()
+		for _, rec := range recs {
+			rec.id = "" // not there
+		}
+		return errOutboxFull
+	}
 	for _, rec := range recs {
-		o.open[rec.id] = rec.stored()
+		o.hold(rec)
 	}
 	err := o.write(lines)
 	o.turn++
@@ -374,6 +201,23 @@ func (o *outbox) put(recs ...*record) error {
 	}
 	o.synced = turn
 	return nil
+}
+
+// errOutboxFull: as many events wait for their acknowledgement as are remembered at all.
+var errOutboxFull = errors.New("as many events as it takes are not acknowledged yet")
+
+// hold and release keep account of what waits. The caller holds mu or has the outbox to
+// itself.
+func (o *outbox) hold(rec *record) {
+	o.open[rec.id] = rec.stored()
+	o.held += rec.memory()
+}
+
+func (o *outbox) release(id string) {
+	if rec := o.open[id]; rec != nil {
+		o.held -= rec.memory()
+		delete(o.open, id)
+	}
 }
 
 // write appends. The caller holds mu.
@@ -418,7 +262,7 @@ func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
 	if err != nil {
 		return err
 	}
-	delete(o.open, rec.id)
+	o.release(rec.id)
 	if err := o.write(line); err != nil || o.written < compactAfter {
 		return err
 	}

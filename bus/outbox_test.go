@@ -212,6 +212,42 @@ func TestOutboxConcurrent(t *testing.T) {
 	o.close()
 }
 
+// What waits is bounded, as what is remembered is: beyond that it is heard, what was there
+// stays, and there is room again when something is acknowledged.
+func TestOutboxFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "outbox")
+	o, _, _, err := openOutbox(path, testIssuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := outboxRecord(t, "first")
+	if err := o.put(first); err != nil {
+		t.Fatal(err)
+	}
+	held := o.held
+	o.held = maxRememberedBytes // as if more waited
+	over := outboxRecord(t, "over")
+	if err := o.put(over); !errors.Is(err, errOutboxFull) || over.id != "" {
+		t.Errorf("%v, id %q", err, over.id)
+	}
+	if failed, err := o.status(); failed != 1 || err == nil {
+		t.Errorf("status %d, %v", failed, err)
+	}
+	if err := o.settled(first, 7, nothing); err != nil || o.held != maxRememberedBytes-held || len(o.open) != 0 {
+		t.Fatalf("%v, %d held, %d open", err, o.held, len(o.open))
+	}
+	o.held = 0
+	if err := o.put(outboxRecord(t, "next")); err != nil {
+		t.Error(err)
+	}
+	o.crash()
+	o, alive, damaged, err := openOutbox(path, testIssuer)
+	if err != nil || damaged != 0 || len(alive) != 2 {
+		t.Errorf("%d alive, %d damaged, %v", len(alive), damaged, err)
+	}
+	o.close()
+}
+
 // A disk that fails is heard, and the next line is whole again.
 func TestOutboxWriteFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
@@ -256,11 +292,11 @@ func FuzzReadOutbox(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	good := slicesConcat(head, put, ack)
+	good := concat(head, put, ack)
 	if alive, damaged, err := readOutbox(bytes.NewReader(good), testIssuer, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
 		f.Fatal(alive, damaged, err)
 	}
-	for _, seed := range [][]byte{good, nil, head, put, good[:len(good)-3], slicesConcat(head, ack, put), bytes.Replace(good, []byte("ack"), []byte("put"), 1), []byte("00000000 {}\n")} {
+	for _, seed := range [][]byte{good, nil, head, put, good[:len(good)-3], concat(head, ack, put), bytes.Replace(good, []byte("ack"), []byte("put"), 1), []byte("00000000 {}\n")} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -279,4 +315,4 @@ func FuzzReadOutbox(f *testing.F) {
 	})
 }
 
-func slicesConcat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+func concat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }

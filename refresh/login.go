@@ -33,10 +33,10 @@ type Login struct {
 	// subject is refused so, the one right after a password change too.
 	Recheck func(ctx context.Context) error
 
-	Tenant  string         // see [token.IssueRequest]
-	Scope   []string       // granted; a refresh may narrow it for one token, nothing widens it
-	ACR     string         //
-	AMR     []string       //
+	Tenant  string   // see [token.IssueRequest]
+	Scope   []string // granted; a refresh may narrow it for one token, nothing widens it
+	ACR     string
+	AMR     []string
 	Binding token.Binding  // the key that every refresh has to prove; see [Bound]
 	Claims  map[string]any // custom claims, kept as JSON of at most 16 KiB
 	Device  Device

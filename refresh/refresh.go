@@ -48,7 +48,8 @@ func From(d Device) RefreshOption { return func(c *refreshCall) { c.device = &d 
 //
 // The error is of [ErrLoginAgain] or [ErrTryAgain], or the caller's mistake. After one
 // of ErrTryAgain the client keeps its token; if it had been used up all the same, the
-// retry is answered within the window.
+// retry is answered within the window. Where there is no window, as in [HighSecurity], such
+// a retry ends the session.
 func (m *Manager) Refresh(ctx context.Context, refreshToken string, options ...RefreshOption) (*Grant, error) {
 	var call refreshCall
 	for _, o := range options {

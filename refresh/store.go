@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -53,3 +54,23 @@ var (
 	ErrNotFound = errors.New("record not found")
 	ErrConflict = errors.New("record has changed")
 )
+
+// CheckRecord returns an error for a key or a value that no [Store] has to take: for
+// those who write one.
+func CheckRecord(key string, value []byte) error {
+	switch {
+	case key == "" || len(key) > MaxKeyBytes:
+		return fmt.Errorf("key of %d bytes, not between 1 and %d", len(key), MaxKeyBytes)
+	case len(value) > MaxValueBytes:
+		return fmt.Errorf("value of %d bytes, more than %d", len(value), MaxValueBytes)
+	}
+	for i := range len(key) {
+		switch c := key[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		case c == '.' && i > 0 && i < len(key)-1 && key[i-1] != '.':
+		default:
+			return fmt.Errorf("key with a %q at %d", c, i)
+		}
+	}
+	return nil
+}

@@ -238,6 +238,7 @@ func (r *run) denylists() error {
 			var group []int
 			var contenders []measure.Contender
 			var stops []func() float64
+			var ends []func()
 			for i, d := range all {
 				if d.slow != slow {
 					continue
@@ -245,7 +246,9 @@ func (r *run) denylists() error {
 				var hits atomic.Int64
 				c := d.asking(asked, &hits)
 				if mode == 1 {
-					c = together(c, many)
+					var end func()
+					c, end = together(c, many)
+					ends = append(ends, end)
 				}
 				if mode == 2 && d.add == nil {
 					cells[i] = append(cells[i], "–")
@@ -272,6 +275,9 @@ func (r *run) denylists() error {
 			for _, stop := range stops {
 				stop()
 			}
+			for _, end := range ends {
+				end()
+			}
 			for k, i := range group {
 				cells[i] = append(cells[i], spread(times[k], measure.Nanos))
 			}
@@ -288,8 +294,9 @@ func (r *run) denylists() error {
 	return nil
 }
 
-// together has n goroutines do a piece each; a piece of the result is one round of all.
-func together(c measure.Contender, n int) measure.Contender {
+// together has n goroutines do a piece each, until end is called; a piece of the result
+// is one round of all.
+func together(c measure.Contender, n int) (all measure.Contender, end func()) {
 	work := make([]chan int, n)
 	var wg sync.WaitGroup
 	for i := range work {
@@ -302,12 +309,16 @@ func together(c measure.Contender, n int) measure.Contender {
 		}()
 	}
 	return measure.Contender{Name: c.Name, Work: func(i int) {
-		wg.Add(n)
-		for k, ch := range work {
-			ch <- i*n + k
+			wg.Add(n)
+			for k, ch := range work {
+				ch <- i*n + k
+			}
+			wg.Wait()
+		}}, func() {
+			for _, ch := range work {
+				close(ch)
+			}
 		}
-		wg.Wait()
-	}}
 }
 
 // check is budget B3.
@@ -372,7 +383,7 @@ func (r *run) check() error {
 		}
 	}
 	r.page.table(rows...)
-	return r.lines("check.svg", "Time of a check", "live revocations", "ns", true, false, times, bare)
+	return r.lines("check.svg", "Time of a check", "live revocations", "ns", true, times, bare)
 }
 
 // requests compares whole requests by approach.

@@ -107,7 +107,7 @@ func (r *run) filter() error {
 	for _, s := range shapes {
 		all = append(all, *byShape[s])
 	}
-	if err := r.lines("falsepositives.svg", "False positives", "entries", "parts per million", true, false, all...); err != nil {
+	if err := r.lines("falsepositives.svg", "False positives", "entries", "parts per million", true, all...); err != nil {
 		return err
 	}
 	r.judge("B4", "measured false-positive rate over the promised, worst", fmt.Sprintf("%.2f×", worst), "1.2×", measure.JudgeExact(worst, 1.2))

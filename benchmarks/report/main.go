@@ -116,7 +116,7 @@ func (r *run) do(only string) (missed bool, err error) {
 		}
 		fmt.Fprintf(os.Stderr, "          took %.1f s\n", time.Since(began).Seconds())
 	}
-	r.page.verdicts(r.budget, r.quick)
+	r.page.verdicts(r.budget)
 	for _, b := range r.budget {
 		fmt.Printf("%-3s %-12s %s: %s (budget %s)\n", b.name, b.verdict, b.what, b.measured, b.limit)
 		missed = missed || b.verdict == measure.Missed

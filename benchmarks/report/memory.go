@@ -136,7 +136,7 @@ func (r *run) memory() error {
 	}
 	r.page.line("Beside what people build, %s entries:", thousands(n))
 	r.page.table(peers...)
-	return r.lines("memory.svg", "Memory of a live revocation", "live revocations", "bytes each", false, false, chart)
+	return r.lines("memory.svg", "Memory of a live revocation", "live revocations", "bytes each", false, chart)
 }
 
 // rebuilding runs f and returns the largest heap seen meanwhile, collection after

@@ -8,8 +8,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
-
-	"github.com/hybridtoken/hybridtoken/benchmarks/internal/measure"
 )
 
 // A page is the report as it is written.
@@ -50,7 +48,7 @@ func (p *page) bytes(took time.Duration) []byte {
 	return append(bytes.Clone(p.head.Bytes()), p.body.Bytes()...)
 }
 
-func (p *page) verdicts(all []budget, quick bool) {
+func (p *page) verdicts(all []budget) {
 	p.title("Verdict")
 	rows := [][]string{{"budget", "what", "measured", "allowed", "verdict"}}
 	for _, b := range all {
@@ -58,7 +56,7 @@ func (p *page) verdicts(all []budget, quick bool) {
 		rows = append(rows, []string{b.name, b.what, b.measured, b.limit, v})
 	}
 	p.table(rows...)
-	p.line("Met and missed: both quartiles are on one side of the budget. %s: they are on both, or there were fewer than eight rounds.", strings.ToUpper(string(measure.Noisy[:1]))+string(measure.Noisy[1:]))
+	p.line("Met and missed: both quartiles are on one side of the budget. Noisy: they are on both, or there were fewer than eight rounds.")
 }
 
 // processor returns the model's name where the system tells it.

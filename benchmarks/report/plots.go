@@ -80,8 +80,8 @@ type series struct {
 	x, y []float64
 }
 
-// lines draws lines with points; logarithmic where asked for.
-func (r *run) lines(file, title, x, y string, logX, logY bool, all ...series) error {
+// lines draws lines with points, the x axis logarithmic if asked for.
+func (r *run) lines(file, title, x, y string, logX bool, all ...series) error {
 	p := newPlot(title, x, y)
 	for i, s := range all {
 		xy := make(plotter.XYs, len(s.x))
@@ -100,16 +100,6 @@ func (r *run) lines(file, title, x, y string, logX, logY bool, all ...series) er
 	if logX {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
-	if logY {
-		p.Y.Min = math.Inf(1)
-		for _, s := range all {
-			for _, v := range s.y {
-				p.Y.Min = math.Min(p.Y.Min, v/2)
-			}
-		}
-		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	} else {
-		p.Y.Max *= 1.3 // room for the legend
-	}
+	p.Y.Max *= 1.3 // room for the legend
 	return r.save(p, file, title)
 }

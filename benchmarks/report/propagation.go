@@ -23,15 +23,20 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// startServers runs n servers in this process, JetStream on file; more than one are a
-// cluster. Always is sync_interval: always.
-func startServers(dir string, n int, always bool) (urls string, stop func(), err error) {
+// startServers runs n servers in this process, JetStream on file, in a directory that
+// stop removes; more than one are a cluster. Always is sync_interval: always.
+func startServers(n int, always bool) (urls string, stop func(), err error) {
 	var all []*server.Server
+	dir, err := os.MkdirTemp("", "report")
 	stop = func() {
 		for _, s := range all {
 			s.Shutdown()
 			s.WaitForShutdown()
 		}
+		os.RemoveAll(dir)
+	}
+	if err != nil {
+		return "", func() {}, err
 	}
 	var held []net.Listener
 	routes := make([]*url.URL, n) // a cluster must know them all before it starts
@@ -101,12 +106,7 @@ func (r *run) propagation() error {
 	r.page.line("Three servers, stream with three replicas on file, sync always, all in this process. From before `Publish` until a replica has applied the event, and, for the same message, until a bare consumer is given it; as many bare consumers as replicas, over all of them and %d events. One core is busy asking all replicas until they refuse.", events)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "report-cluster")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	urls, stop, err := startServers(dir, 3, true)
+	urls, stop, err := startServers(3, true)
 	defer stop()
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (r *run) propagation() error {
 	}
 	r.page.table(rows...)
 	r.judge("B6", "publish to applied over publish to delivered, p50 (replicas)", said, "1.15×", measure.Worst(verdicts...))
-	return r.lines("propagation.svg", "Propagation", "replicas", "ms", false, false, bareLine, ourLine, bareTail, ourTail)
+	return r.lines("propagation.svg", "Propagation", "replicas", "ms", false, bareLine, ourLine, bareTail, ourTail)
 }
 
 func propagate(ctx context.Context, urls string, n, events int) (bare, ours, perEvent measure.Samples, err error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -27,13 +26,8 @@ func (r *run) replay() error {
 	r.page.line("A follower with an empty List reads %s live session events from the server's disk, decodes and applies them until it is fresh, beside a bare consumer that only counts the same messages. Server and reader share this machine.", thousands(live))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "report-replay")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	// Reading is measured: what was written need not have reached the disk at once.
-	server, stop, err := startServers(dir, 1, false)
+	server, stop, err := startServers(1, false)
 	defer stop()
 	if err != nil {
 		return err

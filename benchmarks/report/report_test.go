@@ -95,7 +95,7 @@ func TestPlots(t *testing.T) {
 	if err := r.bars("bars.svg", "Bars <&>", "µs", []bar{{"a", .4, true}, {"b", 90, false}, {"c", 2500, false}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.lines("lines.svg", "Lines", "x", "y", true, false, series{"a", []float64{1e3, 1e6}, []float64{1, 2}}, series{"b", []float64{1e3, 1e6}, []float64{3, 1}}); err != nil {
+	if err := r.lines("lines.svg", "Lines", "x", "y", true, series{"a", []float64{1e3, 1e6}, []float64{1, 2}}, series{"b", []float64{1e3, 1e6}, []float64{3, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range []string{"bars.svg", "lines.svg"} {

@@ -1,0 +1,135 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A Manager keeps sessions. Its methods may be called concurrently, and any number of
+// Managers may share a [Store].
+type Manager struct {
+	cfg    Config
+	issuer token.IssuerConfig
+	skew   int64 // milliseconds
+	log    *slog.Logger
+
+	// Tests exchange these.
+	now  func() revoke.Instant
+	mint func(context.Context, token.IssueRequest) (minted, error)
+
+	parallel int // sessions looked at at once
+
+	eraser eraser
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// A minted is an access token.
+type minted struct {
+	token   string
+	expires time.Time
+}
+
+// NewManager returns a Manager. The error names the field of cfg that is missing or
+// would make sessions that cannot be ended.
+func NewManager(cfg Config) (*Manager, error) {
+	m, err := newManager(cfg)
+	if err != nil {
+		return nil, err
+	}
+	m.wg.Go(m.erase)
+	return m, nil
+}
+
+// newManager returns a Manager whose background does not run yet.
+func newManager(cfg Config) (*Manager, error) {
+	refuse := func(format string, args ...any) (*Manager, error) {
+		return nil, fmt.Errorf("refresh: Config."+format, args...)
+	}
+	switch {
+	case cfg.Issuer == nil:
+		return refuse("Issuer is nil")
+	case cfg.Store == nil:
+		return refuse("Store is nil")
+	case cfg.Revocations == nil:
+		return refuse("Revocations is nil: a session that was revoked could go on")
+	case cfg.Publisher == nil && !cfg.Revocations.Config().Local:
+		return refuse("Publisher is nil, and Revocations is not Local: no service would hear of a logout")
+	case cfg.MaxSessions < 0 || cfg.MaxSessions > maxSessions:
+		return refuse("MaxSessions is %d, not between 0 and %d", cfg.MaxSessions, maxSessions)
+	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = 100
+	}
+	var err error
+	if cfg.Lifetimes, err = cfg.Lifetimes.withDefaults(); err != nil {
+		return nil, err
+	}
+	issuer, list := cfg.Issuer.Config(), cfg.Revocations.Config()
+	switch {
+	case cfg.Lifetimes.Access > issuer.Lifetime:
+		return refuse("Lifetimes.Access is %s, more than the Issuer's Lifetime %s", cfg.Lifetimes.Access, issuer.Lifetime)
+	case issuer.TokenLifetime > list.TokenLifetime:
+		return refuse("Issuer has a TokenLifetime of %s, more than the %s of Revocations: tokens would outlive their revocation", issuer.TokenLifetime, list.TokenLifetime)
+	case cfg.Lifetimes.Absolute > list.SessionLifetime:
+		return refuse("Lifetimes.Absolute is %s, more than the SessionLifetime %s of Revocations: sessions would outlive a ban", cfg.Lifetimes.Absolute, list.SessionLifetime)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Revocations.ExpectIssuer(issuer.Issuer)
+	m := &Manager{
+		cfg: cfg, issuer: issuer, skew: list.MaxSkew.Milliseconds(), log: cfg.Logger,
+		now: revoke.Now, parallel: 16,
+	}
+	m.mint = m.issue
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.eraser.init()
+	return m, nil
+}
+
+// Close ends the Manager's background work and waits for it. It may be called more
+// than once. Calls that are under way go on; sessions live on in the Store.
+func (m *Manager) Close() error {
+	m.cancel()
+	m.wg.Wait()
+	return nil
+}
+
+func (m *Manager) issue(ctx context.Context, r token.IssueRequest) (minted, error) {
+	t, err := m.cfg.Issuer.Issue(ctx, r)
+	if err != nil {
+		return minted{}, err
+	}
+	return minted{t.Token(), t.Claims().ExpiresAt()}, nil
+}
+
+// begin refuses calls that cannot go on.
+func (m *Manager) begin(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("nil context")
+	}
+	if m.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return nil
+}
+
+// after returns a context for what has to be done once the store has decided, whoever
+// hangs up meanwhile: a thief could by it keep a theft from being told.
+func (m *Manager) after(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+}
+
+const finishTimeout = 15 * time.Second
+
+// maxTries bounds how often a call reads anew what others have changed meanwhile.
+const maxTries = 16

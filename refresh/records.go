@@ -1,0 +1,95 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What was read, and where. Revision zero: there is no record yet.
+type (
+	storedSession struct {
+		*session
+		key      string
+		revision uint64
+	}
+	storedSubject struct {
+		*subject
+		key      string
+		revision uint64
+	}
+)
+
+// loadSession returns ErrNotFound if there is none.
+func (m *Manager) loadSession(ctx context.Context, sid string) (storedSession, error) {
+	key := recordKey("s", m.issuer.Issuer, sid)
+	r, err := m.load(ctx, key)
+	if err != nil {
+		return storedSession{}, err
+	}
+	s, err := decodeSession(r.Value, sid)
+	if err != nil {
+		return storedSession{}, fmt.Errorf("%w: session %s: %w", ErrStore, sid, err)
+	}
+	return storedSession{s, key, r.Revision}, nil
+}
+
+// loadSubject returns an empty record if there is none.
+func (m *Manager) loadSubject(ctx context.Context, sub string) (storedSubject, error) {
+	key := recordKey("u", m.issuer.Issuer, sub)
+	r, err := m.load(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return storedSubject{&subject{V: recordVersion}, key, 0}, nil
+	}
+	if err != nil {
+		return storedSubject{}, err
+	}
+	s, err := decodeSubject(r.Value)
+	if err != nil {
+		return storedSubject{}, fmt.Errorf("%w: a subject: %w", ErrStore, err)
+	}
+	return storedSubject{s, key, r.Revision}, nil
+}
+
+func (m *Manager) load(ctx context.Context, key string) (Record, error) {
+	r, err := m.cfg.Store.Load(ctx, key)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return r, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return r, err
+}
+
+// saveSession writes s where the store still has that revision. The error matches
+// ErrConflict if it has not, and ErrStore if nobody knows.
+func (m *Manager) saveSession(ctx context.Context, key string, revision uint64, s *session) (uint64, error) {
+	at, _ := s.deadline(&m.cfg.Lifetimes)
+	if s.Ended != 0 {
+		at = max(at, s.Ended+m.issuer.TokenLifetime.Milliseconds())
+	}
+	return m.save(ctx, key, revision, s, at)
+}
+
+func (m *Manager) saveSubject(ctx context.Context, r storedSubject, s *subject) (uint64, error) {
+	// A cutoff is remembered for as long as an authentication counts.
+	at := s.Cutoff + m.skew + max(m.cfg.Lifetimes.Absolute, m.issuer.TokenLifetime).Milliseconds()
+	for _, l := range s.Live {
+		at = max(at, l.Until)
+	}
+	if s.Op != "" {
+		at = max(at, s.At+m.cfg.Revocations.Config().SessionLifetime.Milliseconds())
+	}
+	return m.save(ctx, r.key, r.revision, s, at)
+}
+
+func (m *Manager) save(ctx context.Context, key string, revision uint64, r any, until int64) (uint64, error) {
+	b, err := encodeRecord(r)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	next, err := m.cfg.Store.Save(ctx, key, b, revision, time.UnixMilli(until).Add(keepRecord))
+	if err != nil && !errors.Is(err, ErrConflict) {
+		err = fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return next, err
+}
