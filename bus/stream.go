@@ -66,7 +66,8 @@ type StreamConfig struct {
 // changes a stream, because a shorter horizon or a new limit would un-revoke.
 //
 // The connection needs the rights to read and create streams. In production, run
-// servers with sync_interval: always; a client cannot see whether they do.
+// servers with sync_interval: always; a client cannot see whether they do. Servers
+// that are electing are asked again until ctx ends; if it has no deadline, for 15 s.
 func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 	if conn == nil || conn.nc == nil {
 		return errors.New("bus: create stream: no Conn of Dial's or Use's")
@@ -80,7 +81,10 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
 		defer cancel()
 	}
-	_, err = conn.js.CreateStream(ctx, want)
+	err = askAgain(ctx, func(ctx context.Context) error {
+		_, err := conn.js.CreateStream(ctx, want)
+		return err
+	})
 	if isCode(err, jetstream.JSErrCodeStreamNameInUse) {
 		err = nil // with another configuration, perhaps one that does not matter
 	}
@@ -90,7 +94,11 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 		}
 		return fmt.Errorf("bus: create stream %s: %w", want.Name, streamError(err))
 	}
-	s, err := conn.js.Stream(ctx, want.Name)
+	var s jetstream.Stream
+	err = askAgain(ctx, func(ctx context.Context) (err error) {
+		s, err = conn.js.Stream(ctx, want.Name)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("bus: create stream %s: %w", want.Name, streamError(err))
 	}
@@ -98,6 +106,31 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 		return fmt.Errorf("bus: create stream %s: %w: %s", want.Name, ErrStreamExists, strings.Join(diff, "; "))
 	}
 	return nil
+}
+
+// streamTimeout bounds one request of [CreateStream]; making a stream takes several
+// servers' disks.
+const streamTimeout = 3 * time.Second
+
+// askAgain makes a request that may be made twice until it is answered or ctx ends:
+// one that comes while the servers elect is refused, or is never answered at all.
+func askAgain(ctx context.Context, request func(context.Context) error) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, streamTimeout)
+		err := request(attempt)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) && !isCode(err, errCodeNotAvailable) {
+			return err
+		}
+		pause.Reset(250 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-pause.C:
+		}
+	}
 }
 
 func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
@@ -332,6 +365,7 @@ func checkStreamName(name string) error {
 // Error codes of the server that the client library does not name.
 const (
 	errCodeNotClustered     jetstream.ErrorCode = 10074 // replicas > 1 not supported in non-clustered mode
+	errCodeNotAvailable     jetstream.ErrorCode = 10008 // no leader
 	errCodeNoResources      jetstream.ErrorCode = 10023
 	errCodeMemoryExceeded   jetstream.ErrorCode = 10028
 	errCodeStorageExceeded  jetstream.ErrorCode = 10047

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -218,12 +216,9 @@ func (c *cluster) createStream(cfg bus.StreamConfig) {
 	}
 	conn := dial(c.t, c.urls())
 	defer conn.Close()
-	eventually(c.t, "the stream is made", func() bool {
-		// A cluster that has just elected may not answer; it is asked again.
-		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Second)
-		defer cancel()
-		return bus.CreateStream(ctx, conn, cfg) == nil
-	})
+	if err := bus.CreateStream(within(c.t), conn, cfg); err != nil {
+		c.t.Fatal(err)
+	}
 	c.settled(cfg.Name)
 }
 

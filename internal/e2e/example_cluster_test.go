@@ -54,9 +54,13 @@ func TestExampleCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, js := plain(t, c.urls(), append(user("mirror"), nats.Secure(ca))...)
-	if _, err := js.CreateStream(within(t), exampleMirror(t, 3)); err != nil {
-		t.Fatal(err)
-	}
+	// A request that comes while the servers elect is never answered: again.
+	eventually(t, "the mirror is made", func() bool {
+		ctx, cancel := within1s(t)
+		defer cancel()
+		_, err := js.CreateStream(ctx, exampleMirror(t, 3))
+		return err == nil
+	})
 	auth := open(t, connect("auth"), bus.Config{Name: "auth"})
 	own, l := newList(t, revoke.Config{}), newList(t, revoke.Config{})
 	waitFresh(t, follow(t, auth, own))

@@ -147,12 +147,9 @@ func TestStoreConformsOnCluster(t *testing.T) {
 
 func createBucketOn(t *testing.T, c *cluster) {
 	t.Helper()
-	nc := connect(t, c.urls())
-	eventually(t, "the bucket is made", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		defer cancel()
-		return natskv.CreateBucket(ctx, nc, natskv.BucketConfig{MaxBytes: 64 << 20}) == nil
-	})
+	if err := natskv.CreateBucket(within(t), connect(t, c.urls()), natskv.BucketConfig{MaxBytes: 64 << 20}); err != nil {
+		t.Fatal(err)
+	}
 	c.settled(sessionsStream)
 }
 

@@ -41,11 +41,9 @@ func TestSessionsOnCluster(t *testing.T) {
 	r := newSessionRun(t)
 	c := newProcessCluster(t)
 	admin := connect(t, c.urls())
-	eventually(t, "the bucket is made", func() bool {
-		ctx, cancel := within1s(t)
-		defer cancel()
-		return natskv.CreateBucket(ctx, admin, natskv.BucketConfig{MaxBytes: 256 << 20}) == nil
-	})
+	if err := natskv.CreateBucket(within(t), admin, natskv.BucketConfig{MaxBytes: 256 << 20}); err != nil {
+		t.Fatal(err)
+	}
 	c.settled(sessionsStream)
 	r.open(c.urls())
 

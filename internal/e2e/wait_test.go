@@ -489,6 +489,9 @@ func TestAnswersStayOutOfTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer svc.Stop()
+	if err := nc.Flush(); err != nil { // it listens before it is asked, over another connection
+		t.Fatal(err)
+	}
 	asker, _ := plain(t, w.br.url())
 	if err := asker.PublishRequest("$SRV.PING", subject, nil); err != nil {
 		t.Fatal(err)

@@ -59,7 +59,8 @@ type BucketConfig struct {
 // [ErrBucketExists] and the list of differences: it never changes a bucket.
 //
 // In production, run servers with sync_interval: always; a client cannot see whether
-// they do. If ctx has no deadline it waits for 15 s at most.
+// they do. Servers that are electing are asked again until ctx ends; if it has no
+// deadline, for 15 s.
 func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 	want, err := cfg.resolve()
 	if err != nil {
@@ -74,7 +75,10 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
-	_, err = js.CreateStream(ctx, want)
+	err = askAgain(ctx, func(ctx context.Context) error {
+		_, err := js.CreateStream(ctx, want)
+		return err
+	})
 	if isCode(err, jetstream.JSErrCodeStreamNameInUse) {
 		err = nil // with another configuration, perhaps one that does not matter
 	}
@@ -84,7 +88,11 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 	if err != nil {
 		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), bucketError(err))
 	}
-	s, err := js.Stream(ctx, want.Name)
+	var s jetstream.Stream
+	err = askAgain(ctx, func(ctx context.Context) (err error) {
+		s, err = js.Stream(ctx, want.Name)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), bucketError(err))
 	}
@@ -92,6 +100,31 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 		return fmt.Errorf("natskv: create bucket %s: %w: %s", cfg.name(), ErrBucketExists, strings.Join(diff, "; "))
 	}
 	return nil
+}
+
+// createTimeout bounds one request of [CreateBucket]; making a bucket takes several
+// servers' disks.
+const createTimeout = 3 * time.Second
+
+// askAgain makes a request that may be made twice until it is answered or ctx ends:
+// one that comes while the servers elect is refused, or is never answered at all.
+func askAgain(ctx context.Context, request func(context.Context) error) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, createTimeout)
+		err := request(attempt)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) && !isCode(err, errCodeNotAvailable) {
+			return err
+		}
+		pause.Reset(250 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-pause.C:
+		}
+	}
 }
 
 func (cfg BucketConfig) name() string {
