@@ -100,13 +100,35 @@ type announcer struct {
 // A mark remembers one applied record.
 type mark struct {
 	sequence uint64
-	digest   [16]byte // the first half: 128 bits of a hash name a message
-	at       int64    // unix nanoseconds; 0: seen and ignored
+	at       int64 // unix nanoseconds; 0: seen and ignored
+
+	// The message itself, which is hashed when somebody asks, as few do; of one larger
+	// than maxKept the digest is kept instead.
+	subject string
+	data    []byte
+	digest  [32]byte // if data is nil
+}
+
+// maxKept bounds what a flood of large messages has all marks keep, to 4 MiB.
+const maxKept = 1 << 10
+
+func markOf(r revoke.Record) mark {
+	if len(r.Data) > maxKept || r.Data == nil {
+		return mark{sequence: r.Sequence, digest: recordDigest(r.Subject, r.Data)}
+	}
+	return mark{sequence: r.Sequence, subject: r.Subject, data: r.Data}
+}
+
+func (m mark) is(digest [32]byte) bool {
+	if m.data != nil {
+		return recordDigest(m.subject, m.data) == digest
+	}
+	return m.digest == digest
 }
 
 func (m mark) outcome(digest [32]byte) string {
 	switch {
-	case m.digest != [16]byte(digest[:]):
+	case !m.is(digest):
 		return outcomeOther
 	case m.at == 0:
 		return outcomeIgnored
@@ -134,7 +156,7 @@ func (a *announcer) note(r revoke.Record, applied bool) {
 	if a.b.cfg.NoAnnouncements {
 		return
 	}
-	m := mark{sequence: r.Sequence, digest: [16]byte(r.Digest[:])}
+	m := markOf(r)
 	if applied {
 		m.at = time.Now().UnixNano()
 	}

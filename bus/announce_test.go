@@ -23,12 +23,22 @@ func newAnnouncer(t *testing.T) *announcer {
 	return a
 }
 
-func markOf(seq uint64, log byte) revoke.Record {
-	return revoke.Record{Sequence: seq, Digest: [32]byte{log, byte(seq), byte(seq >> 8), byte(seq >> 16)}}
+// recordOf is a record of one of several logs. Every third is large.
+func recordOf(seq uint64, log byte) revoke.Record {
+	r := revoke.Record{Sequence: seq, Subject: "subject", Data: fmt.Append(nil, seq, log)}
+	if seq%3 == 0 {
+		r.Data = append(r.Data, make([]byte, maxKept)...)
+	}
+	return r
+}
+
+func digestOf(seq uint64, log byte) [32]byte {
+	r := recordOf(seq, log)
+	return recordDigest(r.Subject, r.Data)
 }
 
 func ask(a *announcer, seq uint64, log byte) string {
-	outcome, at := a.ask(question{sequence: seq, digest: markOf(seq, log).Digest, wait: time.Second}, "_INBOX.x.y", time.Now())
+	outcome, at := a.ask(question{sequence: seq, digest: digestOf(seq, log), wait: time.Second}, "_INBOX.x.y", time.Now())
 	if (outcome == outcomeApplied) == at.IsZero() {
 		panic(fmt.Sprintf("%s at %v", outcome, at))
 	}
@@ -45,7 +55,7 @@ func TestMarks(t *testing.T) {
 	const n = 3 * maxMarks
 	for seq := uint64(1); seq <= n; seq++ {
 		if seq%2 == 0 { // sequences have holes
-			a.note(markOf(seq, 1), seq%4 == 0)
+			a.note(recordOf(seq, 1), seq%4 == 0)
 		}
 	}
 	oldest := uint64(n - 2*maxMarks + 2)
@@ -67,12 +77,12 @@ func TestMarks(t *testing.T) {
 	}
 
 	// A subscription that begins at the cursor changes nothing.
-	a.note(markOf(n, 1), true)
+	a.note(recordOf(n, 1), true)
 	if got := ask(a, n-4, 1); got != outcomeApplied {
 		t.Errorf("after an anchor: %s", got)
 	}
 	// Another log, or the same again: only what it held counts.
-	a.note(markOf(3, 2), true)
+	a.note(recordOf(3, 2), true)
 	for seq, want := range map[uint64]string{3: outcomeOther, n: outcomeWaiting, 2: outcomePast} {
 		if got := ask(a, seq, 1); got != want {
 			t.Errorf("after a rebuild, sequence %d: %s, want %s", seq, got, want)
@@ -94,11 +104,11 @@ func TestPendingQuestions(t *testing.T) {
 	if a.open != maxQuestions {
 		t.Errorf("%d questions wait", a.open)
 	}
-	a.note(markOf(6, 1), true)
+	a.note(recordOf(6, 1), true)
 	if len(a.ready) != 0 {
 		t.Error("answered by another record")
 	}
-	a.note(markOf(7, 1), true)
+	a.note(recordOf(7, 1), true)
 	if len(a.ready) != maxQuestions || a.open != 0 || len(a.waiting) != 0 || len(a.wake) != 1 {
 		t.Errorf("%d ready, %d open, %d waiting", len(a.ready), a.open, len(a.waiting))
 	}

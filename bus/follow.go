@@ -33,14 +33,15 @@ type Follower struct {
 	announcer  announcer
 
 	// The goroutine's own.
-	feed   *revoke.Feed
-	heart  heart
-	events chan nats.Status // of the connection
-	ever   bool             // connected at least once
-	last   revoke.Instant   // when a record was last applied or matched; zero: the log will be replayed
-	said   string           // the reason logged last; empty while records arrive
-	ladder ladder
-	left   []string // consumers that the server may not know to be left
+	decoder decoder
+	feed    *revoke.Feed
+	heart   heart
+	events  chan nats.Status // of the connection
+	ever    bool             // connected at least once
+	last    revoke.Instant   // when a record was last applied or matched; zero: the log will be replayed
+	said    string           // the reason logged last; empty while records arrive
+	ladder  ladder
+	left    []string // consumers that the server may not know to be left
 
 	silences int // subscriptions that ended because the server said nothing, since a heartbeat was applied
 

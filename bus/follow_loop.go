@@ -249,7 +249,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	if err != nil {
 		return false, err
 	}
-	msg, fault := decode(m.Subject, m.Data)
+	msg, fault := f.decoder.decode(m.Subject, m.Data)
 	switch {
 	case fault == revoke.FaultCritical && !f.heeds(m.Subject):
 		fault = msg.instead

@@ -105,6 +105,7 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*record, damaged int, err error) {
 	br := bufio.NewReaderSize(io.LimitReader(r, maxOutboxBytes+1), maxOutboxLine)
 	alive = map[string]*record{}
+	var decoder decoder
 	var total int64
 	for first := true; ; first = false {
 		line, err := br.ReadSlice('\n')
@@ -137,7 +138,7 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 		switch e.op {
 		case "put":
 			// What is published is decided here and not by who can write the file.
-			msg, fault := decode(e.subject, []byte(e.payload))
+			msg, fault := decoder.decode(e.subject, []byte(e.payload))
 			if fault != 0 || msg.beat || msg.event.Issuer != issuer {
 				damaged++
 				continue

@@ -130,7 +130,8 @@ func (s *subscription) record(m *nats.Msg) (revoke.Record, error) {
 		Delivery:   md.Sequence.Consumer,
 		Sequence:   md.Sequence.Stream,
 		Time:       md.Timestamp,
-		Digest:     recordDigest(m.Subject, m.Data),
+		Subject:    m.Subject,
+		Data:       m.Data,
 	}, s.pull()
 }
 

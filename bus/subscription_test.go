@@ -14,7 +14,7 @@ import (
 )
 
 // newTestFollower has no connection, and a subscription that wants nothing more.
-func newTestFollower(t *testing.T) (*Follower, *subscription) {
+func newTestFollower(t testing.TB) (*Follower, *subscription) {
 	l, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -25,6 +25,7 @@ func newTestFollower(t *testing.T) (*Follower, *subscription) {
 	}
 	b := &Bus{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
 	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }}
+	f.ladder = newLadder(l.Config(), time.Second)
 	f.announcer.init(b, l)
 	f.report.Store(&report{})
 	at := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})

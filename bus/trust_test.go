@@ -94,7 +94,7 @@ func TestTrustAccepts(t *testing.T) {
 		return m
 	}
 	accepts := func(m *nats.Msg) bool {
-		e, fault, _ := decodeEvent(m.Subject, m.Data)
+		e, fault, _ := new(decoder).event(m.Subject, m.Data)
 		return fault == 0 && tr.accepts(m, &e)
 	}
 	mass := 0
@@ -288,7 +288,7 @@ func BenchmarkTrust(b *testing.B) {
 		b.Fatal(err)
 	}
 	m := &nats.Msg{Subject: testSubject, Data: []byte(vectorPayload), Header: nats.Header{SignatureHeader: {vectorHeader}}}
-	e, _, _ := decodeEvent(m.Subject, m.Data)
+	e, _, _ := new(decoder).event(m.Subject, m.Data)
 	for b.Loop() {
 		if !tr.accepts(m, &e) {
 			b.Fatal("not accepted")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
@@ -43,13 +44,30 @@ type message struct {
 	instead revoke.Fault
 }
 
+// A decoder reads records. It remembers the subjects of the issuer it read last: a
+// hash for each event would be a good part of the work. It is not for concurrent use;
+// its zero value is ready.
+type decoder struct {
+	issuer string
+	prefix string // of the subjects of its events; empty: no issuer yet
+}
+
+// is reports whether events of that kind for that issuer have this subject.
+func (d *decoder) is(subject, issuer, kind string) bool {
+	if d.prefix == "" || d.issuer != issuer {
+		d.issuer, d.prefix = issuer, eventSubject(issuer, "")
+	}
+	rest, ok := strings.CutPrefix(subject, d.prefix)
+	return ok && rest == kind
+}
+
 // decode reads one record. A fault of zero means that there was none.
-func decode(subject string, data []byte) (message, revoke.Fault) {
+func (d *decoder) decode(subject string, data []byte) (message, revoke.Fault) {
 	if subject == HeartbeatSubject {
 		hb, fault := decodeHeartbeat(data)
 		return message{heartbeat: hb, beat: true}, fault
 	}
-	e, fault, critical := decodeEvent(subject, data)
+	e, fault, critical := d.event(subject, data)
 	if fault != 0 && critical {
 		return message{instead: fault}, revoke.FaultCritical
 	}
@@ -62,12 +80,23 @@ type members struct {
 	v, critical, id, iss, kind, value, before, keep, until, reason, actor, at strictjson.Value
 }
 
-// decodeEvent also tells whether an event that is not understood, because it is of a
+// event also tells whether an event that is not understood, because it is of a
 // version or kind to come, is marked critical.
-func decodeEvent(subject string, data []byte) (e revoke.Event, fault revoke.Fault, critical bool) {
+func (d *decoder) event(subject string, data []byte) (e revoke.Event, fault revoke.Fault, critical bool) {
 	if len(data) > maxMessageBytes {
 		return revoke.Event{}, revoke.FaultOversized, false
 	}
+	if e, ok := plainEvent(data); ok {
+		if !d.is(subject, e.Issuer, e.Kind.String()) {
+			return revoke.Event{}, revoke.FaultSubject, false
+		}
+		return e, 0, false
+	}
+	return d.anyEvent(subject, data)
+}
+
+// anyEvent is event for whatever JSON.
+func (d *decoder) anyEvent(subject string, data []byte) (e revoke.Event, fault revoke.Fault, critical bool) {
 	var m members
 	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
 		switch name {
@@ -118,7 +147,7 @@ func decodeEvent(subject string, data []byte) (e revoke.Event, fault revoke.Faul
 	if !ok1 || !ok2 || iss == "" || kindName == "" || len(iss) > revoke.MaxValueBytes {
 		return revoke.Event{}, revoke.FaultMalformed, false
 	}
-	if eventSubject(iss, kindName) != subject {
+	if !d.is(subject, iss, kindName) {
 		return revoke.Event{}, revoke.FaultSubject, false
 	}
 	kind, ok := revoke.ParseKind(kindName)

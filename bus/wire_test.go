@@ -21,6 +21,10 @@ const (
 	testSubject = "revocations.v1.1ce18487e0b9bfefc8259d779bfe9874.subject"
 )
 
+func decode(subject string, data []byte) (message, revoke.Fault) {
+	return new(decoder).decode(subject, data)
+}
+
 func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 // As a person would write it, looking at the documentation.
@@ -227,6 +231,12 @@ var eventSeeds = []struct{ iss, kind, data string }{
 	{"i", "client", `{"v":1,"iss":"i","kind":"client","value":"\u0000","keep":[]}`},
 	{"i", "tenant", `{"v":9,"iss":"i","kind":"tenant","value":1e400}`},
 	{"i", "token", `{"v":1,"v":1}`},
+	{testIssuer, "subject", `{"v":1,"id":"KZ4XJ7","iss":"https://auth.example.com","kind":"subject","value":"s-1","before":1767225600000,"until":1767229200000,"reason":"logout","actor":"a","at":1767225598000}`},
+	{"i", "token", `{"v":1,"iss":"i","kind":"token","value":"a","at":0176722559800}`},
+	{"i", "token", `{"v":1,"iss":"i","kind":"token","value":"a","at":9223372036854775808}`},
+	{"i", "token", `{"v":1,"iss":"i","kind":"token","value":"a"}}`},
+	{"i", "token", `{"v":1,"kind":"token","iss":"i","value":"a"}`},
+	{"j", "token", `{"v":1,"iss":"i","kind":"token","value":"a"}`},
 }
 
 // Whatever bytes arrive: no panic, and what is accepted is legal and has one
@@ -238,6 +248,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, iss, kind string, data []byte) {
 		subject := eventSubject(iss, kind)
 		m, fault := decode(subject, data)
+		checkPlain(t, subject, data, m, fault)
 		if fault != 0 {
 			if !reflect.DeepEqual(m.event, revoke.Event{}) {
 				t.Fatalf("fault %d with an event", fault)
@@ -259,6 +270,37 @@ func FuzzDecodeEvent(f *testing.F) {
 			t.Fatalf("not canonical: %s, %s", once, twice)
 		}
 	})
+}
+
+// checkPlain: the quick reading decides as the one with all the rules does, and is not
+// left unused for what encodeEvent writes of plain texts.
+func checkPlain(t *testing.T, subject string, data []byte, m message, fault revoke.Fault) {
+	t.Helper()
+	if len(data) > maxMessageBytes {
+		return
+	}
+	e, slow, critical := new(decoder).anyEvent(subject, data)
+	if slow != 0 && critical {
+		slow = revoke.FaultCritical
+	}
+	if slow != fault || !reflect.DeepEqual(e, m.event) {
+		t.Fatalf("read as %+v, fault %d; with all rules %+v, fault %d", m.event, fault, e, slow)
+	}
+	if fault != 0 || len(e.Keep) > 0 || strings.ContainsFunc(fmt.Sprintf("%q", []string{e.ID, e.Issuer, e.Value, e.Reason, e.Actor}), func(r rune) bool { return r == '\\' || r > '~' }) {
+		return
+	}
+	for _, at := range []time.Time{e.Before, e.Until, e.At} {
+		if at.Year() > 9999 {
+			return
+		}
+	}
+	once, err := encodeEvent(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if quick, ok := plainEvent(once); !ok || !reflect.DeepEqual(quick, e) {
+		t.Fatalf("%s is not read quickly: %+v, %v", once, quick, ok)
+	}
 }
 
 func FuzzDecodeHeartbeat(f *testing.F) {
@@ -295,7 +337,8 @@ func TestSeeds(t *testing.T) {
 		_, fault := decode(eventSubject(s.iss, s.kind), []byte(s.data))
 		faults = append(faults, fault)
 	}
-	want := []revoke.Fault{0, 0, 0, 0, revoke.FaultCritical, 0, revoke.FaultVersion, revoke.FaultMalformed}
+	want := []revoke.Fault{0, 0, 0, 0, revoke.FaultCritical, 0, revoke.FaultVersion, revoke.FaultMalformed,
+		0, revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, 0, revoke.FaultSubject}
 	if !reflect.DeepEqual(faults, want) {
 		t.Errorf("faults %d, want %d", faults, want)
 	}

@@ -46,7 +46,7 @@ const minSweepEntries = 1024
 // fold returns a base with the entries of old and of the frozen recents, but those
 // that expired before live. It reads nothing that changes, so it runs beside
 // readers and the writer; while it runs, old and new are both in memory.
-func fold(old *base, frozen []*recent, live uint32, rate float64) *base {
+func fold(old *base, frozen []*recent, live uint32, d density) *base {
 	n := 0
 	for i := range old.table.slots {
 		if s := &old.table.slots[i]; s.u != 0 && s.until() >= live {
@@ -72,12 +72,12 @@ func fold(old *base, frozen []*recent, live uint32, rate float64) *base {
 			b.table.put(s.entry())
 		}
 	}
-	b.index(live, rate)
+	b.index(live, d)
 	return b
 }
 
 // index counts what the table holds and builds the filters for it.
-func (b *base) index(live uint32, rate float64) {
+func (b *base) index(live uint32, d density) {
 	for i := range b.table.slots {
 		if s := &b.table.slots[i]; s.u != 0 {
 			b.count++
@@ -86,7 +86,7 @@ func (b *base) index(live uint32, rate float64) {
 	}
 	for k, n := range b.kinds {
 		if n > 0 {
-			b.filters[k] = newFilter(n, rate)
+			b.filters[k] = newFilter(n, d)
 		}
 	}
 	var sample []uint32

@@ -30,7 +30,8 @@ type Config struct {
 	SessionLifetime time.Duration
 
 	// FalsePositiveRate is the Bloom filter's, between 1e-9 and 0.1. A false positive
-	// costs one exact look-up and never refuses a token. Zero means 1e-4.
+	// costs one exact look-up and never refuses a token. The filter takes 3 bytes an
+	// entry at 1e-4, 2 at 1e-3, 7 at 1e-6 and 24 at 1e-9. Zero means 1e-4.
 	FalsePositiveRate float64
 
 	// Local says that this List is the only replica there is: no bus will follow,

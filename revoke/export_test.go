@@ -11,7 +11,8 @@ func SlotSizes() (counted, real [2]uintptr) {
 func (l *List) Fold(now Instant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.freeze(now, l.view.Load(), minRecent)
+	l.freeze(l.view.Load(), minRecent)
+	l.startFold(now)
 	for l.folding {
 		l.folded.Wait()
 	}
@@ -49,3 +50,6 @@ func (p *Prepared) Skips(now Instant) bool {
 
 // Forget makes the next Check look.
 func (p *Prepared) Forget() { p.clear.Store(0) }
+
+// Frozen is how many recents wait to be folded.
+func (l *List) Frozen() int { return len(l.view.Load().recents) - 1 }

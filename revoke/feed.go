@@ -1,6 +1,7 @@
 package revoke
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -56,6 +57,7 @@ type Feed struct {
 	next     uint64 // the delivery to come
 	horizons Horizons
 	old      uint64 // the log's last sequence when the subscription began
+	bulk     bool   // what was in the log then is being read
 
 	// cursor is the record applied last, where has says that there is one. What was
 	// applied stays known whatever happens to the cursor.
@@ -109,7 +111,17 @@ type Record struct {
 	Delivery   uint64    // counts the subscription's deliveries from 1, as the log server numbered them
 	Sequence   uint64    // the message's place in the log; increasing, with holes
 	Time       time.Time // the log server's timestamp
-	Digest     [32]byte  // SHA-256 over the length-prefixed subject and the payload
+
+	// What the message says, headers aside, which servers edit: a later subscription
+	// must begin with the very message that was applied last. Data must not change any
+	// more; the Feed keeps the last record.
+	Subject string
+	Data    []byte
+}
+
+// same reports whether r and o are one message of one log.
+func (r *Record) same(o *Record) bool {
+	return r.Sequence == o.Sequence && r.Time.Equal(o.Time) && r.Subject == o.Subject && bytes.Equal(r.Data, o.Data)
 }
 
 // A Heartbeat is a message whose only meaning is its place in the log: whoever has
@@ -174,6 +186,7 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	f.due = true
 	f.horizons = info.Horizons
 	f.old = info.LastSequence
+	f.setBulk(now, true)
 
 	sub := Subscription{Generation: f.gen, Start: 1}
 	f.anchoring = f.has && f.attempts < maxAnchorAttempts && info.LastSequence >= f.cursor.Sequence
@@ -229,8 +242,7 @@ func (f *Feed) accept(now Instant, r Record) (apply bool, err error) {
 	f.next++
 	if f.anchoring {
 		f.anchoring = false
-		c := f.cursor
-		if r.Sequence != c.Sequence || !r.Time.Equal(c.Time) || r.Digest != c.Digest {
+		if c := f.cursor; !r.same(&c) {
 			f.has = false // replay: what is known stays known
 			f.list.counters.anchorsLost.Add(1)
 			f.breakOff(now, ReasonRebuilding)
@@ -247,6 +259,16 @@ func (f *Feed) applied(now Instant, r Record) {
 	f.cursor, f.has = r, true
 	if off := r.Time.UnixNano() - now.Mono; off > f.list.streamOffset.Load() {
 		f.list.streamOffset.Store(off)
+	}
+	if f.bulk && r.Sequence >= f.old {
+		f.setBulk(now, false)
+	}
+}
+
+func (f *Feed) setBulk(now Instant, bulk bool) {
+	if f.bulk != bulk {
+		f.bulk = bulk
+		f.list.setBulk(now, bulk)
 	}
 }
 
@@ -456,6 +478,7 @@ func (f *Feed) Broken(now Instant, reason Reason) {
 func (f *Feed) breakOff(now Instant, reason Reason) {
 	f.open = false
 	f.anchoring = false
+	f.setBulk(now, false)
 	p := *f.list.proof.Load()
 	p.reason = reason
 	f.store(now, p)

@@ -3,7 +3,6 @@ package revoke_test
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,7 +30,7 @@ type message struct {
 
 func (m *message) record(gen, delivery uint64) revoke.Record {
 	return revoke.Record{Generation: gen, Delivery: delivery, Sequence: m.seq, Time: m.time,
-		Digest: sha256.Sum256(fmt.Append(nil, m.event, m.beat, m.fault))}
+		Subject: "subject", Data: fmt.Append(nil, m.event, m.beat, m.fault)}
 }
 
 func (l *tape) append(ts time.Time, m message) {
@@ -452,7 +451,8 @@ func TestAnchorIsTheVeryRecord(t *testing.T) {
 		"none":      func(*revoke.Record) {},
 		"sequence":  func(r *revoke.Record) { r.Sequence++ },
 		"timestamp": func(r *revoke.Record) { r.Time = r.Time.Add(time.Nanosecond) },
-		"content":   func(r *revoke.Record) { r.Digest[31] ^= 1 },
+		"subject":   func(r *revoke.Record) { r.Subject += "." },
+		"content":   func(r *revoke.Record) { r.Data[len(r.Data)-1] ^= 1 },
 	} {
 		r, l := ready(t)
 		r.feed.Broken(r.now, revoke.ReasonDisconnected)

@@ -37,7 +37,7 @@ func BenchmarkFalsePositives(b *testing.B) {
 		for _, shape := range shapes {
 			b.Run(fmt.Sprintf("entries=%d/keys=%s", n, shape.name), func(b *testing.B) {
 				h := newHasher()
-				f := newFilter(n, promised)
+				f := newFilter(n, newDensity(promised))
 				for i := range n {
 					f.add(h.digest(Token, "https://auth.example.com", shape.value(i)))
 				}

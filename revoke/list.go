@@ -15,8 +15,9 @@ import (
 // A List has no standing goroutine and needs no Close: a goroutine runs only while
 // it folds recent events into the settled base.
 type List struct {
-	cfg    Config
-	hasher hasher // for good, once NewList has returned
+	cfg     Config
+	density density
+	hasher  hasher // for good, once NewList has returned
 
 	// view is what readers look in; the writer replaces it.
 	view atomic.Pointer[view]
@@ -43,8 +44,9 @@ type List struct {
 	stateFile stateFile
 	counters  counters
 
-	mu      sync.Mutex // the writer's: guards folding, feed, generation and the content of the last recent
+	mu      sync.Mutex // the writer's: guards folding, bulk, feed, generation and the content of the last recent
 	folding bool
+	bulk    bool      // a log is being read: folds are put off
 	folded  sync.Cond // on mu: a fold ended
 	feed    *Feed
 	gen     uint64
@@ -63,7 +65,7 @@ func NewList(cfg Config) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &List{cfg: cfg, hasher: newHasher()}
+	l := &List{cfg: cfg, density: newDensity(cfg.FalsePositiveRate), hasher: newHasher()}
 	l.folded.L = &l.mu
 	l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})
 	l.proof.Store(&proof{reason: ReasonNotFollowed})

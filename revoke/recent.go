@@ -13,9 +13,10 @@ import "sync/atomic"
 // with the old cutoff refuses at least what the old pair refused and at most what
 // the new pair does.
 //
-// Before the slots stands one bit for each of 16 times as many values of a digest as
-// fit: where it is not set there is nothing, and a slot's cache line need not be
-// fetched to learn that. It is set, last, before put returns.
+// Before the slots stands a Bloom filter of two bits a key, in one word of which four
+// keys share one when the recent is full: where they are not both set there is nothing,
+// and a slot's cache line need not be fetched to learn that, but for one look-up in
+// fifty. They are set, last, before put returns.
 type recent struct {
 	slots []recentSlot // a power of two, at most half full
 	bits  []atomic.Uint64
@@ -35,10 +36,10 @@ func newRecent(capacity int) *recent {
 	return &recent{slots: make([]recentSlot, n), bits: make([]atomic.Uint64, n/8)}
 }
 
-// bit is where the bit of id stands, by other bits of it than its slot's.
-func (r *recent) bit(id digest) (word *atomic.Uint64, mask uint64) {
-	i := id.hi >> 40
-	return &r.bits[i>>6&uint64(len(r.bits)-1)], 1 << (i & 63)
+// marks is where the bits of id stand, by other bits of it than its slot's.
+func (r *recent) marks(id digest) (word *atomic.Uint64, mask uint64) {
+	i := id.hi >> 32
+	return &r.bits[i>>12&uint64(len(r.bits)-1)], 1<<(i&63) | 1<<(i>>6&63)
 }
 
 func (r *recent) full() bool { return r.used >= len(r.slots)/2 }
@@ -73,7 +74,7 @@ func (r *recent) put(e entry) {
 	s.u.Store(p.u)
 	if !found {
 		s.h.Store(e.id.hi)
-		word, mask := r.bit(e.id)
+		word, mask := r.marks(e.id)
 		word.Or(mask)
 		r.used++
 	}
@@ -87,7 +88,7 @@ func (s *recentSlot) entry() entry {
 
 // revokes reports whether a live entry for id revokes the token.
 func (r *recent) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
-	if word, mask := r.bit(id); word.Load()&mask == 0 {
+	if word, mask := r.marks(id); word.Load()&mask != mask {
 		return false
 	}
 	s, found := r.find(id)

@@ -310,7 +310,7 @@ func (l *List) restore(s *state) {
 		u := &l.kindUntil[e.kind]
 		u.Store(max(u.Load(), e.until))
 	}
-	b.index(0, l.cfg.FalsePositiveRate)
+	b.index(0, l.density)
 	l.view.Store(&view{base: b, recents: l.view.Load().recents})
 	l.sweepAt.Store(b.sweepAt)
 	own := l.horizons.Load()

@@ -19,6 +19,32 @@ func recentCapacity(base int) int {
 	return min(max(base/16, minRecent), maxRecent)
 }
 
+// due reports whether a fold of v has enough to do. It is as much work as the base is
+// large, however little it adds. While a log is read, which brings as many entries in
+// seconds as a company does in a year, folding whenever there is something would take
+// twice the time of all else. The caller holds mu.
+func (l *List) due(v *view) bool {
+	frozen := v.recents[:len(v.recents)-1]
+	if !l.bulk || len(frozen) > maxFrozen/2 {
+		return len(frozen) > 0
+	}
+	n := 0
+	for _, r := range frozen {
+		n += r.used
+	}
+	return n > v.base.count/2
+}
+
+// setBulk says that a log is being read from here on, or no longer.
+func (l *List) setBulk(now Instant, bulk bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bulk = bulk
+	if l.due(l.view.Load()) {
+		l.startFold(now)
+	}
+}
+
 // insert adds a completed or clamped event. When it returns, every check that
 // begins later sees the event.
 func (l *List) insert(now Instant, e *Event) {
@@ -32,7 +58,10 @@ func (l *List) insert(now Instant, e *Event) {
 	}
 	active := v.recents[len(v.recents)-1]
 	if active.full() {
-		active = l.freeze(now, v, recentCapacity(v.base.count))
+		active = l.freeze(v, recentCapacity(v.base.count))
+		if l.due(l.view.Load()) {
+			l.startFold(now)
+		}
 	}
 	active.put(n)
 	if u := &l.kindUntil[n.kind]; n.until > u.Load() {
@@ -42,13 +71,12 @@ func (l *List) insert(now Instant, e *Event) {
 	l.counters.applied[n.kind].Add(1)
 }
 
-// freeze starts a new recent after the ones in v and has the others folded. The
-// caller holds mu.
-func (l *List) freeze(now Instant, v *view, capacity int) (active *recent) {
+// freeze starts a new recent after the ones in v, which are to be folded. The caller
+// holds mu.
+func (l *List) freeze(v *view, capacity int) (active *recent) {
 	active = newRecent(capacity)
 	next := &view{base: v.base, recents: append(slices.Clone(v.recents), active)}
 	l.view.Store(next)
-	l.startFold(now)
 	return active
 }
 
@@ -63,14 +91,13 @@ func (l *List) sweep(now Instant) {
 	}
 	l.sweepAt.Store(math.MaxInt64) // until the fold sets the next
 	if v := l.view.Load(); v.recents[len(v.recents)-1].used > 0 {
-		l.freeze(now, v, minRecent) // the base is about to shrink
-	} else {
-		l.startFold(now)
+		l.freeze(v, minRecent) // the base is about to shrink
 	}
+	l.startFold(now)
 }
 
-// startFold begins to fold all but the last recent, unless a fold is under way,
-// which will go on with them. The caller holds mu.
+// startFold begins to fold all but the last recent, and to forget, unless a fold is
+// under way, which will go on with them. The caller holds mu.
 func (l *List) startFold(now Instant) {
 	if l.folding {
 		return
@@ -79,22 +106,23 @@ func (l *List) startFold(now Instant) {
 	go l.fold(clampSeconds(l.effective(now)))
 }
 
-// fold replaces the base until nothing is frozen. Each round takes what is frozen
+// fold replaces the base while that is due. Each round takes what is frozen
 // when it starts; events that arrive meanwhile go into the active recent, which
 // stays. Entries that expired before live are forgotten.
 func (l *List) fold(live uint32) {
 	for {
 		v := l.view.Load()
 		frozen := v.recents[:len(v.recents)-1]
-		b := fold(v.base, frozen, live, l.cfg.FalsePositiveRate)
+		b := fold(v.base, frozen, live, l.density)
 
 		l.mu.Lock()
 		l.counters.folds.Add(1)
 		v = l.view.Load() // frozen is still its prefix: only fold removes
-		l.view.Store(&view{base: b, recents: slices.Clone(v.recents[len(frozen):])})
+		v = &view{base: b, recents: slices.Clone(v.recents[len(frozen):])}
+		l.view.Store(v)
 		l.sweepAt.Store(b.sweepAt)
 		l.folded.Broadcast()
-		if len(v.recents)-len(frozen) == 1 {
+		if !l.due(v) {
 			l.folding = false
 			l.mu.Unlock()
 			return

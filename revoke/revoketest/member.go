@@ -247,7 +247,7 @@ func (m *Member) receive(t time.Duration) {
 	for len(m.pending) > 0 && m.pending[0].at <= t {
 		d := m.pending[0]
 		m.pending = m.pending[1:]
-		r := revoke.Record{Generation: d.gen, Delivery: d.n, Sequence: d.e.seq, Time: d.e.time, Digest: d.e.digest}
+		r := revoke.Record{Generation: d.gen, Delivery: d.n, Sequence: d.e.seq, Time: d.e.time, Data: d.e.says}
 		var err error
 		if d.e.event != nil {
 			err = m.feed.Event(m.Now(), r, *d.e.event)

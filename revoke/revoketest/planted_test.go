@@ -26,7 +26,7 @@ func TestPlantedFaults(t *testing.T) {
 		name, file, old, new string
 		test                 string // of package revoke that must notice; empty: the model's
 	}{
-		{"no anchor", "feed.go", "if r.Sequence != c.Sequence || !r.Time.Equal(c.Time) || r.Digest != c.Digest {", "if false {", ""},
+		{"no anchor", "feed.go", "if c := f.cursor; !r.same(&c) {", "if c := f.cursor; false {", ""},
 		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if", ""},
 		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {", "if true {", ""},
 		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},
