@@ -114,15 +114,17 @@ func (l *List) fold(live uint32) {
 		v := l.view.Load()
 		frozen := v.recents[:len(v.recents)-1]
 		b := fold(v.base, frozen, live, l.density)
+		// Made before: who allocates may have to help the garbage collector.
+		next := &view{base: b, recents: make([]*recent, 0, maxFrozen+2)}
 
 		l.mu.Lock()
 		l.counters.folds.Add(1)
 		v = l.view.Load() // frozen is still its prefix: only fold removes
-		v = &view{base: b, recents: slices.Clone(v.recents[len(frozen):])}
-		l.view.Store(v)
+		next.recents = append(next.recents, v.recents[len(frozen):]...)
+		l.view.Store(next)
 		l.sweepAt.Store(b.sweepAt)
 		l.folded.Broadcast()
-		if !l.due(v) {
+		if !l.due(next) {
 			l.folding = false
 			l.mu.Unlock()
 			return

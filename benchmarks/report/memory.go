@@ -186,9 +186,7 @@ func (r *run) stalls() error {
 	r.page.line("Around MaxStaleness after the cut, millisecond by millisecond: %d of 10,001 checks answered on the wrong side.", wrong)
 
 	// Readers and a writer, while the base is rebuilt again and again.
-	runtime.SetMutexProfileFraction(1)
 	runtime.SetBlockProfileRate(1)
-	defer runtime.SetMutexProfileFraction(0)
 	defer runtime.SetBlockProfileRate(0)
 	asked := load.Ask(1<<15, live)
 	stop := make(chan struct{})
@@ -216,7 +214,7 @@ func (r *run) stalls() error {
 	wg.Wait()
 	folds = list.Stats(revoke.Now()).Folds - folds
 	waits, readers, longest := waiting()
-	r.page.line("%s events applied at %s live revocations, with %d rebuilds and a reader on each core. By the profiles of mutexes and blocking: %d waits in readers; %d in `Apply`, %s each on average.",
+	r.page.line("%s events applied at %s live revocations, with %d rebuilds and a reader on each core. By the profile of blocking, locks included: %d waits in readers; %d in `Apply`, %s each on average.",
 		thousands(events), thousands(live), folds, readers, waits, measure.Nanos(longest))
 	v := measure.Worst(measure.JudgeExact(float64(wrong), 0), measure.JudgeExact(float64(readers), 0), measure.JudgeExact(longest, 1e6))
 	if folds == 0 {
@@ -226,34 +224,33 @@ func (r *run) stalls() error {
 	return nil
 }
 
-// waiting reads the profiles: how often anybody waited below revoke's Apply, how often
-// below Check, and for how long at most, on the average of one place.
+// waiting reads the profile of blocking: how often anybody waited below revoke's Apply,
+// for locks too, how often below Check, and for how long at most, on the average of one
+// place. (The profile of mutexes names who held them, not who waited.)
 func waiting() (applies, readers int64, longest float64) {
-	for _, profile := range []func([]runtime.BlockProfileRecord) (int, bool){runtime.MutexProfile, runtime.BlockProfile} {
-		n, _ := profile(nil)
-		records := make([]runtime.BlockProfileRecord, n+100)
-		n, ok := profile(records)
-		if !ok {
-			panic("the profile grew while it was read")
+	n, _ := runtime.BlockProfile(nil)
+	records := make([]runtime.BlockProfileRecord, n+100)
+	n, ok := runtime.BlockProfile(records)
+	if !ok {
+		panic("the profile grew while it was read")
+	}
+	for _, rec := range records[:n] {
+		var apply, check bool
+		frames := runtime.CallersFrames(rec.Stack())
+		for {
+			f, more := frames.Next()
+			apply = apply || strings.HasSuffix(f.Function, "revoke.(*List).Apply")
+			check = check || strings.HasSuffix(f.Function, "revoke.(*List).Check")
+			if !more {
+				break
+			}
 		}
-		for _, rec := range records[:n] {
-			var apply, check bool
-			frames := runtime.CallersFrames(rec.Stack())
-			for {
-				f, more := frames.Next()
-				apply = apply || strings.HasSuffix(f.Function, "revoke.(*List).Apply")
-				check = check || strings.HasSuffix(f.Function, "revoke.(*List).Check")
-				if !more {
-					break
-				}
-			}
-			if check {
-				readers += rec.Count
-			}
-			if apply && rec.Count > 0 {
-				applies += rec.Count
-				longest = max(longest, float64(rec.Cycles)/cyclesPerNano()/float64(rec.Count))
-			}
+		if check {
+			readers += rec.Count
+		}
+		if apply && rec.Count > 0 {
+			applies += rec.Count
+			longest = max(longest, float64(rec.Cycles)/cyclesPerNano()/float64(rec.Count))
 		}
 	}
 	return applies, readers, longest
