@@ -376,6 +376,12 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 		l.counters.futureHeartbeats.Add(1)
 		f.hint(now, r, ReasonClockSkew)
 		return nil
+	case r.Sequence <= f.old:
+		// It stood in the log when the subscription began. For how long, only its sender's
+		// clock tells: one that is ahead by as much makes it look new, and what stands
+		// behind it is not applied.
+		l.counters.skewedHeartbeats.Add(1)
+		return nil
 	default:
 		at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)
 	}

@@ -19,7 +19,7 @@ type Stats struct {
 	ForeignIssuer    uint64 // events for issuers that no verifier of this List uses
 	BrokerClock      uint64 // events whose publisher's clock and stream timestamp differ by more than MaxSkew
 	FutureHeartbeats uint64 // heartbeats from beyond MaxSkew ahead, which prove nothing
-	SkewedHeartbeats uint64 // heartbeats too old on arrival to count as seen
+	SkewedHeartbeats uint64 // heartbeats too old on arrival to count as seen, or older than the subscription
 	Gaps             uint64 // breaks in the chain of deliveries
 	AnchorsLost      uint64 // times the log no longer held what was applied
 	Replays          uint64 // subscriptions that started at the beginning of the log
