@@ -37,16 +37,24 @@ type outbox struct {
 	err     error              // guarded by mu: of the last write; nil if it went well
 	failed  uint64             // guarded by mu: writes
 	turn    int64              // guarded by mu: counts puts
+	torn    bool               // guarded by mu: the file may end within a line
 
-	syncing sync.Mutex
-	synced  int64 // guarded by syncing: the turn up to which the disk has all
+	compactAt int64     // guarded by mu: the size at which the file is written anew
+	swept     time.Time // guarded by mu: when open was last rid of what has expired
+
+	syncing  sync.Mutex
+	synced   int64 // guarded by syncing: the turn up to which the disk has all
+	unsynced int64 // guarded by syncing: the turn up to which it may lack some
+	syncErr  error // guarded by syncing: because of this
+
+	syncFolder func(name string) error
 }
 
 const (
 	outboxVersion  = 1
 	maxOutboxBytes = 512 << 20
 	maxOutboxLine  = 4 * maxMessageBytes
-	// compactAfter is the size from which on a file of which most is past is written anew.
+	// compactAfter is the size from which on a file is written anew when it has doubled.
 	compactAfter = 16 << 20
 )
 
@@ -60,7 +68,7 @@ func openOutbox(path, issuer string) (o *outbox, alive []*record, damaged int, e
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	o = &outbox{path: path, issuer: issuer, lock: lock, open: map[string]*record{}}
+	o = &outbox{path: path, issuer: issuer, lock: lock, open: map[string]*record{}, syncFolder: syncFolder}
 	defer func() {
 		if err != nil {
 			lock.Close()
@@ -102,8 +110,9 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 	if err != nil {
 		return err
 	}
+	renamed := false
 	defer func() {
-		if err != nil {
+		if err != nil && !renamed {
 			file.Close()
 			os.Remove(name)
 		}
@@ -137,14 +146,13 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 	if err := os.Rename(name, o.path); err != nil {
 		return err
 	}
-	if err := syncFolder(filepath.Dir(o.path)); err != nil {
-		return err
-	}
+	renamed = true // the old file has no name any more: whatever comes, this is the one
 	if o.file != nil {
 		o.file.Close()
 	}
-	o.file, o.written = file, total
-	return nil
+	o.file, o.written, o.torn = file, total, false
+	o.compactAt = max(compactAfter, 2*total)
+	return o.syncFolder(filepath.Dir(o.path))
 }
 
 // put has the records on disk before it returns. An error keeps nobody from publishing:
@@ -160,7 +168,13 @@ func (o *outbox) put(recs ...*record) error {
 		lines = append(lines, line...)
 	}
 	o.mu.Lock()
-	if len(o.open)+len(recs) > maxRemembered || o.held+int64(len(lines)) > maxRememberedBytes {
+	full := func() bool {
+		return len(o.open)+len(recs) > maxRemembered || o.held+int64(len(lines)) > maxRememberedBytes
+	}
+	if full() {
+		o.sweep(time.Now())
+	}
+	if full() {
 		o.failed++
 		o.err = errOutboxFull
 		o.mu.Unlock()
@@ -179,10 +193,18 @@ func (o *outbox) put(recs ...*record) error {
 	if err != nil {
 		return err
 	}
-	// One writing to the disk serves all who wait for it.
+	return o.sync(turn)
+}
+
+// sync returns when the disk has all up to that turn. One writing to it serves all who
+// wait, and so does one failure: the system tells of it once and calls the next good.
+func (o *outbox) sync(turn int64) error {
 	o.syncing.Lock()
 	defer o.syncing.Unlock()
-	if o.synced >= turn {
+	switch {
+	case turn <= o.unsynced:
+		return o.syncErr
+	case turn <= o.synced:
 		return nil
 	}
 	o.mu.Lock()
@@ -196,11 +218,27 @@ func (o *outbox) put(recs ...*record) error {
 		o.mu.Lock()
 		o.err = err
 		o.failed++
+		o.compactAt = 0 // the next acknowledgement has all of it written anew
 		o.mu.Unlock()
+		o.unsynced, o.syncErr = turn, err
 		return err
 	}
 	o.synced = turn
 	return nil
+}
+
+// sweep lets go of what was never acknowledged and has expired, now and then. The caller
+// holds mu.
+func (o *outbox) sweep(now time.Time) {
+	if now.Sub(o.swept) < time.Second {
+		return
+	}
+	o.swept = now
+	for id, rec := range o.open {
+		if !now.Before(rec.gone) {
+			o.release(id)
+		}
+	}
 }
 
 // errOutboxFull: as many events wait for their acknowledgement as are remembered at all.
@@ -225,15 +263,21 @@ func (o *outbox) write(b []byte) error {
 	if o.file == nil {
 		return os.ErrClosed
 	}
-	n, err := o.file.Write(b)
-	o.written += int64(n)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
+	if o.torn { // this line must not continue half of another
+		b = append([]byte("\n"), b...)
+	}
+	err := error(errOutboxFull)
+	if o.written+int64(len(b)) <= maxOutboxBytes { // nobody would read more
+		var n int
+		n, err = o.file.Write(b)
+		o.written += int64(n)
+		if err == nil && n < len(b) {
+			err = io.ErrShortWrite
+		}
+		o.torn = err != nil
 	}
 	if err != nil {
 		o.failed++
-		// The next line must not continue half of this one.
-		_, _ = o.file.Write([]byte("\n"))
 	}
 	o.err = err
 	return err
@@ -263,21 +307,20 @@ func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
 		return err
 	}
 	o.release(rec.id)
-	if err := o.write(line); err != nil || o.written < compactAfter {
+	if err := o.write(line); err != nil || o.written < o.compactAt {
 		return err
 	}
 	alive := keep()
-	var size int64
-	for _, rec := range alive {
-		size += rec.memory()
-	}
-	if o.written < 4*size {
-		return nil
-	}
 	for _, rec := range o.open {
 		alive = append(alive, rec)
 	}
-	return o.rewrite(alive)
+	if err := o.rewrite(alive); err != nil {
+		o.failed++
+		o.err = err
+		o.compactAt = o.written + compactAfter // it is long work: not for each event
+		return err
+	}
+	return nil
 }
 
 func (o *outbox) status() (failed uint64, err error) {

@@ -127,6 +127,9 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 			}
 			continue
 		}
+		if len(line) == 1 { // it follows half a line
+			continue
+		}
 		e, good := outboxEntry{}, false
 		if ok {
 			e, good = decodeOutboxEntry(body)
