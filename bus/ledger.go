@@ -112,6 +112,11 @@ func (p *publisher) recover() {
 	l.mu.Unlock()
 	p.b.log.Error("bus: the stream has lost acknowledged revocations; republishing those still known",
 		"stream", p.b.stream, "known", known, "forgotten", forgotten)
+	if p.outbox != nil {
+		if err := p.outbox.lost(); err != nil {
+			p.b.log.Error("bus: outbox not written: a restart before everything is republished would forget the rest", "error", err)
+		}
+	}
 	if already {
 		return // that one will notice the new era
 	}

@@ -20,9 +20,10 @@ import (
 //
 // The file is a log of lines, each a checksum (CRC-32C, eight hexadecimal digits), a
 // space and a JSON object: first {"v":1,"iss":…}, then {"op":"put","id":…,"subject":…,
-// "payload":…,"signature":…,"gone":…,"seq":…}, {"op":"ack","id":…,"seq":…} and
-// {"op":"drop","id":…}. A put is on the disk before the event is first sent; an ack may
-// be lost, and then the event is published once more. Lines that cannot be read are
+// "payload":…,"signature":…,"gone":…,"seq":…}, {"op":"ack","id":…,"seq":…},
+// {"op":"drop","id":…} and {"op":"lost","id":"-"}, after which no ack before it counts: the
+// stream has lost what it says. A put is on the disk before the event is first sent; an
+// ack may be lost, and then the event is published once more. Lines that cannot be read are
 // skipped and counted, the last one, which a crash may have cut, without a word.
 type outbox struct {
 	path   string
@@ -48,6 +49,7 @@ type outbox struct {
 	syncErr  error // guarded by syncing: because of this
 
 	syncFolder func(name string) error
+	stands     func(*record) bool // the acknowledgement, in the era that has begun; nil: always
 }
 
 const (
@@ -292,6 +294,9 @@ func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if seq != 0 && o.stands != nil && !o.stands(rec) {
+		return nil // the stream has lost it meanwhile, and lost has been written, or will be
+	}
 	e := &outboxEntry{op: "ack", id: rec.id, seq: seq}
 	switch filed := o.open[rec.id]; {
 	case seq == 0:
@@ -321,6 +326,24 @@ func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
 		return err
 	}
 	return nil
+}
+
+// lost takes note that the stream has lost what was acknowledged. Until all is published
+// again, a process that ends must leave the rest to the next.
+func (o *outbox) lost() error {
+	line, err := encodeOutboxEntry(&outboxEntry{op: "lost", id: "-"})
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	err = o.write(line)
+	o.turn++
+	turn := o.turn
+	o.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return o.sync(turn)
 }
 
 func (o *outbox) status() (failed uint64, err error) {

@@ -218,3 +218,57 @@ func TestOutboxCannotBeRewritten(t *testing.T) {
 		t.Errorf("beyond what is read: %v", err)
 	}
 }
+
+// After a loss no acknowledgement from before it counts, in the file as it stands and as
+// it is written anew, until there is another.
+func TestOutboxLost(t *testing.T) {
+	for _, compact := range []bool{false, true} {
+		o, path := openTestOutbox(t)
+		p := newTestPublisher()
+		p.outbox = o
+		l := &p.ledger
+		o.stands = func(rec *record) bool { return rec.era == l.current() }
+		recs := map[string]*record{}
+		acknowledge := func(value string, seq uint64) {
+			rec := recs[value]
+			rec.era, rec.seq = l.current(), seq
+			if !rec.kept {
+				l.remember(rec, time.Now())
+			}
+			if err := o.settled(rec, seq, p.acknowledgedAlive); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, value := range []string{"first", "again", "late"} {
+			recs[value] = outboxRecord(t, value)
+			if err := o.put(recs[value]); err != nil {
+				t.Fatal(err)
+			}
+			if value != "late" {
+				acknowledge(value, uint64(i+1))
+			}
+		}
+		recs["late"].era, recs["late"].seq = l.current(), 3
+		l.remember(recs["late"], time.Now())
+		l.lost(0)
+		if err := o.lost(); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.settled(recs["late"], 3, nothing); err != nil { // acknowledged before the loss
+			t.Fatal(err)
+		}
+		if compact {
+			o.compactAt = 0
+		}
+		acknowledge("again", 7)
+		values, damaged := reopen(t, o, path)
+		if len(values) != 3 || damaged != 0 {
+			t.Fatalf("compact %t: %d alive, %d damaged", compact, len(values), damaged)
+		}
+		for value, seq := range map[string]uint64{"first": 0, "again": 7, "late": 0} {
+			if got := values[value].seq; got != seq {
+				t.Errorf("compact %t: %s has sequence %d, want %d", compact, value, got, seq)
+			}
+		}
+	}
+}

@@ -98,7 +98,7 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 	case e.op == "ack":
 		return e, e.seq != 0
 	}
-	return e, e.op == "drop"
+	return e, e.op == "drop" || e.op == "lost"
 }
 
 // readOutbox returns what is alive in a file: by id, in no order.
@@ -155,6 +155,10 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 			}
 		case "drop":
 			delete(alive, e.id)
+		case "lost":
+			for _, rec := range alive {
+				rec.seq = 0
+			}
 		}
 		if rec := alive[e.id]; rec != nil && !now.Before(rec.gone) {
 			delete(alive, e.id)

@@ -13,6 +13,11 @@ func (p *publisher) unpack(path string) error {
 	}
 	p.outbox = o
 	l := &p.ledger
+	o.stands = func(rec *record) bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return rec.era == l.current()
+	}
 	pending := 0
 	l.mu.Lock()
 	l.stats.OutboxDamaged = uint64(damaged)
@@ -111,7 +116,11 @@ func (p *publisher) acknowledgedAlive() []*record {
 	list := make([]*record, 0, len(l.alive))
 	for _, rec := range l.alive {
 		if rec.id != "" && rec.seq != 0 && now.Before(rec.gone) {
-			list = append(list, rec.stored())
+			copied := rec.stored()
+			if rec.era != l.current() {
+				copied.seq = 0 // lost, and not acknowledged again yet
+			}
+			list = append(list, copied)
 		}
 	}
 	return list

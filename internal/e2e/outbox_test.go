@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -97,4 +98,62 @@ func TestOutboxRecreated(t *testing.T) {
 	id := session("other")
 	id.Client, id.IssuedAt = "app", time.Now().Add(-time.Minute)
 	mustRefuse(t, l, id, session("one"), session("two"), session("three"), session("next"))
+}
+
+// Invariant 9: a process that ends while it publishes again what the stream has lost
+// leaves the rest to the next, which must not take it to be there because other events,
+// published again, are.
+func TestOutboxEndsWhileRepublishing(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	file := filepath.Join(t.TempDir(), "outbox")
+	cfg := bus.Config{Issuer: issuer, OutboxFile: file}
+	b, err := bus.Open(within(t), conn, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	banned := session("other")
+	banned.Subject, banned.IssuedAt = "banned", time.Now().Add(-time.Minute)
+	large := revoke.Event{Kind: revoke.Subject, Value: "banned"}
+	for i := range revoke.MaxKeep {
+		large.Keep = append(large.Keep, fmt.Sprintf("a session with a rather long name, number %d", i))
+	}
+	publish(t, b, large)
+	for i := range 5 {
+		publish(t, b, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(i)})
+	}
+	_, js := plain(t, br.url())
+	s, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc := s.CachedInfo().Config
+	whole := sc.MaxMsgSize
+	sc.MaxMsgSize = 1 << 10 // the large one has to wait
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "stream made anew", func() bool { // see createStream
+		_, err := js.CreateStream(within(t), sc)
+		return err == nil
+	})
+	for i := range 10 { // beyond where the large one was
+		publish(t, b, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("next ", i)})
+	}
+	eventually(t, "all but one republished", func() bool { s := b.Stats(); return s.Losses == 1 && s.Pending == 1 })
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sc.MaxMsgSize = whole
+	if _, err := js.UpdateStream(within(t), sc); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, conn, cfg)
+	l := newList(t, quick)
+	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), l))
+	eventually(t, "the last one republished", func() bool { return refused(l, banned) })
+	mustRefuse(t, l, session("0"), session("next 0"))
+	eventually(t, "nothing pending", func() bool { return b.Stats().Pending == 0 })
 }
