@@ -26,6 +26,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/benchmarks/internal/measure"
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -75,17 +76,21 @@ func run(followers, live, rounds int) error {
 	fmt.Printf("%d live revocations, %d bytes each in the stream, %d joining, %d cores\n", live, size/uint64(live), followers, runtime.GOMAXPROCS(0))
 
 	var bare, ours []time.Duration
+	var bareCPU, oursCPU time.Duration
 	for i := range rounds {
+		used := measure.Processor()
 		d, err := joinBare(ctx, srv.URL(), followers, live)
 		if err != nil {
 			return err
 		}
+		bareCPU += measure.Processor() - used
 		bare = append(bare, d)
 		o, err := join(ctx, srv.URL(), followers)
 		if err != nil {
 			return err
 		}
 		ours = append(ours, o.took)
+		oursCPU += o.processor
 		fmt.Printf("round %d: bare %s, followers %s (first %s); heartbeats sent %d, then %.1f a second of %d bytes; consumers %d during, %d after; %.1f KiB a follower with its list\n\tsubscriptions begun %d, replays %d; warned of: %s\n",
 			i+1, d.Round(time.Millisecond), o.took.Round(time.Millisecond), o.first.Round(time.Millisecond), o.beats, o.rate, o.size, o.during, o.after, float64(o.heap)/1024/float64(followers), o.subscriptions, o.replays, o.reasons)
 	}
@@ -94,6 +99,8 @@ func run(followers, live, rounds int) error {
 	b, o := bare[len(bare)/2], ours[len(ours)/2]
 	fmt.Printf("median: bare %s, followers %s, ratio %.2f (budget 1.5); spread bare %.2f, followers %.2f\n", b.Round(time.Millisecond), o.Round(time.Millisecond),
 		o.Seconds()/b.Seconds(), bare[len(bare)-1].Seconds()/bare[0].Seconds(), ours[len(ours)-1].Seconds()/ours[0].Seconds())
+	fmt.Printf("processor time of a round, server included: bare %s, followers %s, ratio %.2f\n", (bareCPU / time.Duration(rounds)).Round(time.Millisecond),
+		(oursCPU / time.Duration(rounds)).Round(time.Millisecond), oursCPU.Seconds()/bareCPU.Seconds())
 	return nil
 }
 
@@ -190,6 +197,7 @@ func count(ctx context.Context, js jetstream.JetStream, live int) error {
 
 type joined struct {
 	took, first   time.Duration
+	processor     time.Duration // of server and followers, until all are fresh
 	beats         uint64
 	rate          float64 // heartbeats a second, once all are fresh
 	size          uint64  // of one in the stream
@@ -236,7 +244,7 @@ func join(ctx context.Context, url string, n int) (joined, error) {
 		}
 		defer pprof.StopCPUProfile() // a second time does nothing
 	}
-	began := time.Now()
+	began, used := time.Now(), measure.Processor()
 	var wg sync.WaitGroup
 	for i, b := range buses {
 		wg.Go(func() {
@@ -256,6 +264,7 @@ func join(ctx context.Context, url string, n int) (joined, error) {
 		})
 	}
 	wg.Wait()
+	j.processor = measure.Processor() - used
 	pprof.StopCPUProfile()
 	if err := errors.Join(errs...); err != nil {
 		return j, err
