@@ -135,7 +135,7 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bus: open: Trust: %w", err)
 	}
-	if signer != nil && trust != nil && trust[keyNumberOf(cfg.Signer.Public().(ed25519.PublicKey))] == nil {
+	if signer != nil && trust != nil && trust[keyNumberOf(signer.public)] == nil {
 		return nil, errors.New("bus: open: Trust does not hold the Signer's key: this Bus would ignore its own events")
 	}
 	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}

@@ -236,7 +236,7 @@ func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error
 	l.mu.Unlock()
 	const name = `,"at":` // the last member; in a text its quotes would be escaped
 	i := bytes.LastIndex(payload, []byte(name))
-	if i < 0 || signature != "" && p.b.signer == nil { // signed by an earlier life of the outbox
+	if i < 0 || rec.fixed || signature != "" && p.b.signer == nil { // signed by an earlier life of the outbox
 		return nil
 	}
 	head := slices.Clip(payload[:i+len(name)]) // a witness may hold the old one

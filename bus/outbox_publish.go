@@ -2,7 +2,10 @@ package bus
 
 import (
 	"errors"
+	"maps"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // unpack opens the outbox and takes up what it holds.
@@ -23,6 +26,7 @@ func (p *publisher) unpack(path string) error {
 	l.stats.OutboxDamaged = uint64(damaged)
 	now := time.Now()
 	for _, rec := range alive {
+		rec.fixed = rec.signature != "" && !p.b.vouches(rec)
 		if rec.seq != 0 {
 			// As if it had been acknowledged just now: if the stream holds something
 			// else there, the watch finds out.
@@ -45,6 +49,16 @@ func (p *publisher) unpack(path string) error {
 		p.resume()
 	}
 	return nil
+}
+
+// vouches reports whether the record is signed by this Bus's key or a trusted one.
+func (b *Bus) vouches(rec *record) bool {
+	keys := trust{}
+	maps.Copy(keys, b.trust)
+	if b.signer != nil {
+		keys[keyNumberOf(b.signer.public)] = b.signer.public
+	}
+	return keys.verifies(&nats.Msg{Subject: rec.subject, Data: rec.payload, Header: nats.Header{SignatureHeader: {rec.signature}}})
 }
 
 // resume has everything alive published that is not acknowledged, in the background.

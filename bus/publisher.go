@@ -33,6 +33,7 @@ type record struct {
 	limit   int       // percent of MaxBytes, see limitSingle
 
 	signature string // see SignatureHeader; empty: none
+	fixed     bool   // it was found in the outbox, signed by nobody known: not to be signed by us
 	id        string // in the outbox; empty: not there
 
 	// Owned by the ledger, under its lock.

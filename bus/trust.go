@@ -31,12 +31,18 @@ const (
 	signaturePrefix = "hybridtoken revocation 1\x00"
 	keyIDBytes      = 12
 	maxTrusted      = 16
+
+	// maxSigning bounds the calls of a Signer under way. It is given no context: those
+	// that hang stay.
+	maxSigning = 256
 )
 
 // A signer signs for one publisher.
 type signer struct {
-	key crypto.Signer
-	id  string
+	key    crypto.Signer
+	public ed25519.PublicKey // as it was first said to be, which is what id names
+	id     string
+	slots  chan struct{} // holds a token for each call under way
 }
 
 // newSigner returns nil for nil.
@@ -51,7 +57,8 @@ func newSigner(key crypto.Signer) (*signer, error) {
 	if !ok || len(public) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("its public key is a %T, not an ed25519.PublicKey", key.Public())
 	}
-	return &signer{key, keyID(public)}, nil
+	public = slices.Clone(public)
+	return &signer{key, public, keyID(public), make(chan struct{}, maxSigning)}, nil
 }
 
 // sign returns the header's value. A key in a KMS may take its time: ctx bounds the
@@ -61,19 +68,29 @@ func (s *signer) sign(ctx context.Context, subject string, payload []byte) (stri
 		signature []byte
 		err       error
 	}
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return "", fmt.Errorf("sign: %d calls of the Signer do not return: %w", maxSigning, context.Cause(ctx))
+	}
 	done := make(chan result, 1)
 	message := signed(subject, payload)
 	go func() {
-		signature, err := s.key.Sign(rand.Reader, message, crypto.Hash(0))
-		done <- result{signature, err}
+		r := result{err: errors.New("the Signer panicked")} // a recover of the caller's would not reach it
+		defer func() {
+			_ = recover()
+			<-s.slots
+			done <- r
+		}()
+		r.signature, r.err = s.key.Sign(rand.Reader, slices.Clone(message), crypto.Hash(0))
 	}()
 	select {
 	case r := <-done:
 		switch {
 		case r.err != nil:
 			return "", fmt.Errorf("sign: %w", r.err)
-		case !ed25519.Verify(s.key.Public().(ed25519.PublicKey), message, r.signature):
-			return "", errors.New("sign: the Signer returned a signature that is not its key's: replicas would ignore the event")
+		case !ed25519.Verify(s.public, message, r.signature):
+			return "", errors.New("sign: the Signer returned a signature that is not of the key that it had at first: replicas would ignore the event")
 		}
 		return s.id + "." + base64.RawURLEncoding.EncodeToString(r.signature), nil
 	case <-ctx.Done():
