@@ -175,10 +175,38 @@ func TestHazards(t *testing.T) {
 		"ack":       func(c *jetstream.StreamConfig) { c.NoAck = true },
 		"transform": func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} },
 		"counter":   func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true },
+		"sources":   func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} },
 	} {
 		c := good
 		spoil(&c)
 		if bad := hazards(c); len(bad) != 1 {
+			t.Errorf("%s: %q", name, bad)
+		}
+	}
+}
+
+// A mirror that lacks some of its origin shows heartbeats all the same, and with them
+// looks complete (invariant 1).
+func TestHazardsOfMirrors(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		mirror jetstream.StreamSource
+		bad    int
+	}{
+		"whole":           {jetstream.StreamSource{}, 0},
+		"whole by name":   {jetstream.StreamSource{FilterSubject: streamSubjects, OptStartSeq: 1}, 0},
+		"everything":      {jetstream.StreamSource{FilterSubject: ">"}, 0},
+		"from a sequence": {jetstream.StreamSource{OptStartSeq: 2}, 1},
+		"from a time":     {jetstream.StreamSource{OptStartTime: &now}, 1},
+		"one subject":     {jetstream.StreamSource{FilterSubject: HeartbeatSubject}, 1},
+		"some subjects":   {jetstream.StreamSource{SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: HeartbeatSubject, Destination: HeartbeatSubject}}}, 1},
+	} {
+		config, err := StreamConfig{}.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Subjects, config.Mirror = nil, &c.mirror
+		if bad := hazards(config); len(bad) != c.bad {
 			t.Errorf("%s: %q", name, bad)
 		}
 	}

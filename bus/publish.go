@@ -188,11 +188,12 @@ func (b *Bus) own(e revoke.Event) (revoke.Event, error) {
 // call admits a call and returns its context, which also ends when the Bus is
 // closed. A timeout of zero adds none.
 func (b *Bus) call(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
+	ctx, cancel := context.WithCancelCause(ctx) // before entering: it panics for nil, and Close would wait for ever
 	leave, err := b.enter()
 	if err != nil {
+		cancel(nil)
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(b.ctx, func() { cancel(ErrClosed) })
 	release := context.CancelFunc(func() {})
 	if timeout > 0 {

@@ -279,6 +279,13 @@ func hazards(c jetstream.StreamConfig) []string {
 	bad(c.NoAck, "acknowledgements are off")
 	bad(c.SubjectTransform != nil, "subjects are transformed")
 	bad(c.AllowMsgCounter, "it is a counter stream")
+	// A heartbeat tells of what stands before it in the same log, and of nothing else.
+	bad(len(c.Sources) > 0, "sources: heartbeats tell nothing of other streams")
+	if m := c.Mirror; m != nil {
+		bad(m.OptStartSeq > 1 || m.OptStartTime != nil, "it mirrors only what is newer than its start")
+		bad(m.FilterSubject != "" && m.FilterSubject != ">" && m.FilterSubject != streamSubjects || len(m.SubjectTransforms) > 0,
+			"it mirrors only some subjects, and heartbeats tell nothing of the others")
+	}
 	return list
 }
 
@@ -336,7 +343,6 @@ func differences(have, want jetstream.StreamConfig) []string {
 		list = append(list, fmt.Sprintf("subjects are %q, want %q", have.Subjects, want.Subjects))
 	}
 	differ("mirror", have.Mirror != nil, false)
-	differ("sources", len(have.Sources), 0)
 	differ("max consumers", have.MaxConsumers, want.MaxConsumers)
 	differ("consumer limits", have.ConsumerLimits, want.ConsumerLimits)
 	differ("republish", have.RePublish != nil, false)

@@ -1,0 +1,39 @@
+package bus
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A call without a context panics, as the standard library does. Who recovers, as
+// net/http's server does, can still close the Bus.
+func TestCloseAfterNilContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Bus{log: logger(nil)}
+		b.ctx, b.cancel = context.WithCancel(context.Background())
+		b.publisher.b, b.asker.b = b, b
+		event := revoke.Event{Issuer: testIssuer, Kind: revoke.Session, Value: "s"}
+		var none context.Context
+		for name, call := range map[string]func(){
+			"Publish":       func() { _, _ = b.Publish(none, event) },
+			"PublishAll":    func() { _, _ = b.PublishAll(none, []revoke.Event{event}) },
+			"RevokeAndWait": func() { _, _ = b.RevokeAndWait(none, event, WaitConfig{}) },
+			"Follow":        func() { _, _ = b.Follow(none, nil) },
+		} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: no panic", name)
+					}
+				}()
+				call()
+			}()
+		}
+		if err := b.Close(); err != nil { // hangs, and synctest says so
+			t.Error(err)
+		}
+	})
+}
