@@ -26,7 +26,7 @@ type gauge struct {
 	err      error     // of the last reading
 	failedAt time.Time
 	reading  chan struct{} // closed when the reading under way ends; nil if none is
-	written  int64         // bytes acknowledged since the reading began
+	written  int64         // bytes acknowledged, or perhaps stored, since the reading began
 	inFlight int64         // bytes sent and not acknowledged
 }
 
@@ -134,6 +134,10 @@ func (p *publisher) expire() {
 
 // reserve makes sure that the stream has room for rec within its limit, and counts
 // it as in flight until release.
+//
+// What is acknowledged or in flight while a reading is under way may be in it and is
+// counted once more. So only a reading refuses: where the stream would have room but
+// for what is counted beside it, that is waited for and read again.
 func (p *publisher) reserve(ctx context.Context, rec *record) error {
 	if p.fits(rec) {
 		return nil
@@ -141,10 +145,35 @@ func (p *publisher) reserve(ctx context.Context, rec *record) error {
 	if _, err := p.facts(ctx, refusalInterval); err != nil { // messages expire all the time
 		return err
 	}
-	if p.fits(rec) {
-		return nil
+	tick := time.NewTicker(recountInterval)
+	defer tick.Stop()
+	for end := time.Now().Add(attemptTimeout); !p.fits(rec); {
+		if p.surelyFull(rec) || time.Now().After(end) {
+			return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.b.stream, rec.limit, p.maxBytes())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if _, err := p.facts(ctx, 0); err != nil {
+			return err
+		}
 	}
-	return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.b.stream, rec.limit, p.maxBytes())
+	return nil
+}
+
+// recountInterval is how long who waits for room lets others' events settle.
+const recountInterval = 20 * time.Millisecond
+
+// surelyFull reports whether the newest reading alone leaves no room for rec, or no
+// better one is to be had.
+func (p *publisher) surelyFull(rec *record) bool {
+	g := &p.gauge
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	beside := g.written + g.inFlight
+	return beside == 0 || g.err != nil || int64(g.state.bytes)+rec.size() > g.state.maxBytes/100*int64(rec.limit)
 }
 
 func (p *publisher) fits(rec *record) bool {
@@ -159,6 +188,7 @@ func (p *publisher) fits(rec *record) bool {
 	return true
 }
 
+// release ends what reserve began. What may be stored counts as if it were.
 func (p *publisher) release(rec *record, stored bool) {
 	g := &p.gauge
 	g.mu.Lock()

@@ -152,7 +152,7 @@ func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 	}
 }
 
-// try sends rec once. sent says whether it may be stored although err is not nil.
+// try sends rec once. sent says whether it may be stored, also if err is not nil.
 func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetstream.PubAck, sent bool, err error) {
 	if p.b.nc.IsClosed() {
 		return nil, false, fmt.Errorf("connection %w", ErrClosed)
@@ -163,6 +163,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	if err := p.reserve(ctx, rec); err != nil {
 		return nil, false, err
 	}
+	defer func() { p.release(rec, sent) }()
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	before := p.b.nc.LastError()
@@ -176,7 +177,6 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		jetstream.WithExpectStream(p.b.stream),
 		jetstream.WithMsgTTL(ttl(time.Until(rec.gone))),
 		jetstream.WithRetryAttempts(0))
-	p.release(rec, err == nil)
 	switch {
 	case err == nil && ack.Stream != p.b.stream:
 		return nil, true, fmt.Errorf("acknowledged by stream %q", ack.Stream)
