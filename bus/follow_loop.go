@@ -132,8 +132,14 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	anchored := !at.Anchored
 	heard := now             // anything from the server
 	var spoke revoke.Instant // when the server first said anything of this subscription
-	timer := time.NewTimer(f.heart.in(now))
+	due := now.Add(f.heart.in(now))
+	timer := time.NewTimer(mono(now, due))
 	defer timer.Stop()
+	again := func(now revoke.Instant) {
+		d := min(f.heart.in(now), f.idle)
+		due = now.Add(d)
+		timer.Reset(d)
+	}
 	for {
 		select {
 		case m := <-s.msgs:
@@ -154,10 +160,13 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			}
 			anchored = anchored || record
 			if beat {
-				timer.Reset(min(f.heart.in(revoke.Now()), f.idle))
+				again(revoke.Now())
 			}
 		case <-timer.C:
 			now = revoke.Now()
+			// For so long it was this process that stood still, and not the server; what
+			// has come meanwhile is still to be read.
+			heard, spoke = excuse(heard, due, now), excuse(spoke, due, now)
 			if len(s.msgs) == 0 {
 				switch {
 				case mono(heard, now) > f.silenceLimit(now):
@@ -170,10 +179,10 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 				}
 			}
 			f.feed.Tick(now)
-			timer.Reset(min(f.heart.in(now), f.idle))
+			again(now)
 		case <-f.heart.wanted:
 			f.heart.asked = true
-			timer.Reset(min(f.heart.in(revoke.Now()), f.idle))
+			again(revoke.Now())
 		case <-f.events:
 			if f.moved(epoch) || !f.b.nc.IsConnected() {
 				return revoke.ReasonDisconnected, errDisconnected
@@ -227,14 +236,26 @@ func (f *Follower) reading(now revoke.Instant) bool {
 	return f.heart.behind && f.list.Status(now).State != revoke.Fresh
 }
 
+// excuse returns since when to wait instead of since, now that a timer due before has
+// fired: by how much it was late does not count. Zero stays zero.
+func excuse(since, due, now revoke.Instant) revoke.Instant {
+	late := mono(due, now)
+	if since.IsZero() || late <= 0 {
+		return since
+	}
+	return since.Add(min(late, mono(since, now)))
+}
+
 // silenceLimit is how long a server that is to say every idle interval that it is there
-// may say nothing. It is longer for who reads the log: all deliveries of a stream wait in
-// one line at the server, those for hundreds of others before ours. It doubles with each
+// may say nothing. All deliveries of a stream wait in one line at the server, those for
+// hundreds of others before ours. So it is longer where an own heartbeat has taken long
+// to come through that line, up to when the ladder may be climbed, and for who reads the
+// log. It doubles with each
 // subscription that ended so since a heartbeat was last applied: a server that many
 // followers have made slow is not mended by all of them beginning again. What one that
 // ended had asked for stands before what the next asks for, so each asks for less.
 func (f *Follower) silenceLimit(now revoke.Instant) time.Duration {
-	limit := 3 * f.idle
+	limit := max(3*f.idle, min(3*f.heart.round, f.list.Config().MaxStaleness/2))
 	if f.reading(now) {
 		limit *= 4
 	}
@@ -292,7 +313,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	case fault != 0:
 		err = f.feed.Fault(now, r, fault)
 	case msg.beat:
-		f.heart.heard(msg.heartbeat)
+		f.heart.heard(now, msg.heartbeat)
 		f.ladder.heard(now)
 		f.silences = 0
 		err = f.feed.Heartbeat(now, r, msg.heartbeat)

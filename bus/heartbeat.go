@@ -44,6 +44,7 @@ type heart struct {
 	before   error          // the connection's last error before the last was sent
 	denied   bool           // they are lost because this connection may not send them
 
+	round  time.Duration  // that the last to come back has taken
 	first  revoke.Instant // of those under way the oldest in this subscription; zero: none
 	behind bool           // there is more of the log than was applied, as far as the server has said
 
@@ -144,8 +145,9 @@ func (h *heart) beat() {
 }
 
 // heard takes note of a heartbeat in the log.
-func (h *heart) heard(hb revoke.Heartbeat) {
+func (h *heart) heard(now revoke.Instant, hb revoke.Heartbeat) {
 	if hb.Nonce == h.nonce && !h.last.IsZero() {
+		h.round = mono(h.last, now)
 		h.lost, h.reported, h.denied = 0, false, false
 		h.first = revoke.Instant{}
 		h.returned.Add(1)

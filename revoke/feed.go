@@ -77,6 +77,7 @@ type Feed struct {
 
 	mu     sync.Mutex
 	sent   []sentBeat // guarded by mu: own heartbeats under way, oldest first
+	awaits Instant    // guarded by mu: when the oldest was sent of those that this subscription may still bring; zero: none
 	chance *rand.Rand // guarded by mu: seeded by the first own nonce; nil before
 
 	logged  [faults]Instant
@@ -187,6 +188,9 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	f.horizons = info.Horizons
 	f.old = info.LastSequence
 	f.setBulk(now, true)
+	f.mu.Lock()
+	f.awaits = Instant{} // lost with the last subscription, perhaps
+	f.mu.Unlock()
 
 	sub := Subscription{Generation: f.gen, Start: 1}
 	f.anchoring = f.has && f.attempts < maxAnchorAttempts && info.LastSequence >= f.cursor.Sequence
@@ -339,6 +343,9 @@ func (f *Feed) Sent(now Instant, nonce [16]byte) {
 		f.sent = slices.Delete(f.sent, 0, 1)
 	}
 	f.sent = append(f.sent, sentBeat{nonce, now})
+	if f.awaits.IsZero() {
+		f.awaits = now
+	}
 	if f.chance == nil {
 		f.chance = rand.New(rand.NewPCG(binary.LittleEndian.Uint64(nonce[:8]), binary.LittleEndian.Uint64(nonce[8:])))
 	}
@@ -354,6 +361,10 @@ func (f *Feed) take(nonce [16]byte) (at Instant, own bool) {
 	}
 	at = f.sent[i].at
 	f.sent = slices.Delete(f.sent, i, i+1)
+	f.awaits = Instant{}
+	if i < len(f.sent) { // what was sent before it is lost
+		f.awaits = f.sent[i].at
+	}
 	return at, true
 }
 
@@ -385,7 +396,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	default:
 		at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)
 	}
-	if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {
+	if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {
 		// Another's clock that is off proves little and silences nobody.
 		f.wait(now)
 	} else {
@@ -429,7 +440,7 @@ func (f *Feed) enough(age time.Duration) bool {
 // many members who go on as if theirs were lost would keep an overloaded server so.
 func (f *Feed) wait(now Instant) {
 	f.seen = now
-	d := max(f.list.cfg.HeartbeatInterval, f.congestion())
+	d := max(f.list.cfg.HeartbeatInterval, f.bounded(f.round))
 	f.patience = d + f.upTo(d)
 }
 
@@ -444,9 +455,21 @@ func (f *Feed) upTo(d time.Duration) time.Duration {
 	return time.Duration(f.chance.Int64N(int64(d)))
 }
 
-// congestion is what an own heartbeat last took to come back, within reason. Others'
-// may be as late without their clocks being off, and silence us all the same.
-func (f *Feed) congestion() time.Duration { return min(f.round, f.list.cfg.MaxStaleness/2) }
+// congestion is what an own heartbeat last took to come back, or what one under way has
+// taken so far, within reason. Others' may be as late without their clocks being off,
+// and silence us all the same: many members who join a slow server at once would each
+// take all the others for mistaken until their first came back, and go on beating.
+func (f *Feed) congestion(now Instant) time.Duration {
+	f.mu.Lock()
+	awaits := f.awaits
+	f.mu.Unlock()
+	if awaits.IsZero() {
+		return f.bounded(f.round)
+	}
+	return f.bounded(max(f.round, now.Since(awaits)))
+}
+
+func (f *Feed) bounded(d time.Duration) time.Duration { return min(d, f.list.cfg.MaxStaleness/2) }
 
 // BeatIn returns how long this member should wait before it sends a heartbeat; at 0
 // it should send one now, and the waiting begins anew. It is at least a heartbeat

@@ -920,6 +920,33 @@ func TestLateHeartbeatsSilenceInCongestion(t *testing.T) {
 	}
 }
 
+// The same holds while the first own heartbeat is still under way: of many who join at
+// once none has anything else to go by. One that came back quickly ends it.
+func TestLateHeartbeatsSilenceWhileOwnIsUnderWay(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		l := &tape{}
+		r := newReplica(t, revoke.Config{})
+		r.begin(l)
+		r.feed.BeatIn(r.now)
+		own := &tape{}
+		r.beat(own) // sent, and not in the log that is read
+		if back {
+			r.beat(l)
+			if err := r.read(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.now = r.now.Add(6 * time.Second) // one is due
+		l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
+		if err := r.read(l); err != nil {
+			t.Fatal(err)
+		}
+		if d := r.feed.BeatIn(r.now); (d == 0) != back {
+			t.Errorf("an own one came back: %t; the next in %s", back, d)
+		}
+	}
+}
+
 // The heartbeats that a replay meets are old by nature; only those sent since it began
 // tell of a clock that is off.
 func TestReplayIsNoClockSkew(t *testing.T) {

@@ -28,7 +28,7 @@ func TestPlantedFaults(t *testing.T) {
 	}{
 		{"no anchor", "feed.go", "if c := f.cursor; !r.same(&c) {", "if c := f.cursor; false {", ""},
 		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if", ""},
-		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion() && f.enough(now.Since(at)) {", "if true {", ""},
+		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {", "if true {", ""},
 		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},
 		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now", ""},
 		{"an own heartbeat proves its arrival", "feed.go", "		f.round = now.Since(at)\n", "		f.round = now.Since(at)\n		at = now\n", ""},
