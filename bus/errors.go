@@ -7,6 +7,12 @@ var (
 	// may or may not be stored: the caller must publish it again, which is harmless.
 	ErrNotAcknowledged = errors.New("revocation not acknowledged")
 
+	// ErrKept means that the event is on the disk, in [Config].OutboxFile: this Bus, and
+	// the next one that opens the file, go on publishing it until the stream has it or it
+	// has expired. It comes beside the error that says why it was not published yet, such
+	// as [ErrNotAcknowledged]. An error without it means that nobody goes on past a restart.
+	ErrKept = errors.New("kept in the outbox")
+
 	// ErrFull means that the stream has no room left for this kind of event. Nothing
 	// was stored.
 	ErrFull = errors.New("stream full")

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -81,14 +82,17 @@ func (p *publisher) resume() {
 	}()
 }
 
-// keep puts the records into the outbox, if there is one.
-func (p *publisher) keep(recs ...*record) {
+// keep puts the records into the outbox, if there is one, and reports whether they are on
+// the disk.
+func (p *publisher) keep(recs ...*record) bool {
 	if p.outbox == nil || len(recs) == 0 {
-		return
+		return false
 	}
 	if err := p.outbox.put(recs...); err != nil {
 		p.b.log.Error("bus: outbox not written: a restart would forget these events", "events", len(recs), "error", err)
+		return false
 	}
+	return true
 }
 
 // settle takes note of an acknowledgement.
@@ -101,15 +105,16 @@ func (p *publisher) settle(rec *record, seq uint64) {
 	}
 }
 
-// undelivered decides what becomes of a record whose caller was told of a failure: with
-// an outbox it is tried further, unless that can never help.
-func (p *publisher) undelivered(rec *record, err error) {
+// undelivered decides what becomes of a record that was not delivered: with an outbox it
+// is tried further, unless that can never help. It returns what to tell the caller; kept
+// says whether the record is on the disk.
+func (p *publisher) undelivered(rec *record, kept bool, err error) error {
 	if p.outbox == nil {
-		return
+		return err
 	}
 	if errors.Is(err, errTooLarge) || errors.Is(err, errNotPermitted) {
 		p.settle(rec, 0)
-		return
+		return err
 	}
 	l := &p.ledger
 	l.mu.Lock()
@@ -118,6 +123,10 @@ func (p *publisher) undelivered(rec *record, err error) {
 	}
 	l.mu.Unlock()
 	p.resume()
+	if kept {
+		return fmt.Errorf("%w: %w", ErrKept, err)
+	}
+	return err
 }
 
 // acknowledgedAlive returns copies of the records that the outbox is to keep although

@@ -48,8 +48,9 @@ type Receipt = revoke.Receipt
 // Any error means that the revocation must be presumed not to have happened, and
 // that the caller must publish again or tell someone. [ErrNotAcknowledged] leaves
 // open whether it was stored; [ErrFull], [ErrNoStream] and [ErrStreamUnsafe] do not
-// go away by themselves. With a [Config].OutboxFile the Bus goes on trying in the
-// background, also after a restart; publishing again is as harmless as ever.
+// go away by themselves. Where [Config].OutboxFile has the event the error is also
+// [ErrKept], and the Bus goes on trying in the background, also after a restart;
+// publishing again is as harmless as ever.
 func (b *Bus) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
 	r, _, err := b.publish(ctx, e)
 	return r, err
@@ -73,10 +74,10 @@ func (b *Bus) publish(ctx context.Context, e revoke.Event) (Receipt, *record, er
 	if err != nil {
 		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
-	b.publisher.keep(rec)
+	kept := b.publisher.keep(rec)
 	seq, err := b.publisher.deliver(ctx, rec)
 	if err != nil {
-		b.publisher.undelivered(rec, err)
+		err = b.publisher.undelivered(rec, kept, err)
 		return Receipt{}, nil, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
 	}
 	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}, rec, nil
@@ -114,7 +115,7 @@ func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, 
 			return failed(len(events), fmt.Errorf("bus: publish all: event %d of %d: %w", i+1, len(events), err))
 		}
 	}
-	b.publisher.keep(recs...)
+	kept := b.publisher.keep(recs...)
 	var (
 		next  atomic.Int64
 		first atomic.Pointer[error] // the failure that stops the rest
@@ -129,8 +130,7 @@ func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, 
 				}
 				r := &results[i]
 				if err := first.Load(); err != nil {
-					b.publisher.undelivered(recs[i], *err)
-					*r = Result{Err: fmt.Errorf("bus: publish all: not tried after: %w", *err)}
+					*r = Result{Err: fmt.Errorf("bus: publish all: not tried after: %w", b.publisher.undelivered(recs[i], kept, *err))}
 					continue
 				}
 				e := r.Receipt.Event
@@ -138,8 +138,8 @@ func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, 
 				seq, err := b.publisher.deliver(ctx, recs[i])
 				cancel()
 				if err != nil {
-					b.publisher.undelivered(recs[i], err)
 					first.CompareAndSwap(nil, &err)
+					err := b.publisher.undelivered(recs[i], kept, err)
 					*r = Result{Err: fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)}
 					continue
 				}

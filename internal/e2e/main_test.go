@@ -21,6 +21,10 @@ func TestMain(m *testing.M) {
 		pod() // a process of TestRevokeAndWaitFrozen
 		return
 	}
+	if os.Getenv(authorEnv) != "" {
+		author() // a process of TestOutboxKilled
+		return
+	}
 	// What runs in parallel here waits for elections and timeouts, not for a processor.
 	flag.Parse()
 	if !isSet("test.parallel") {
