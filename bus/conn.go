@@ -26,7 +26,8 @@ type Conn struct {
 	shared bool // others use it too: it must not be forced to another server
 	log    *slog.Logger
 
-	movedAt atomic.Int64 // when a follower last moved it; an Instant's Mono, 0: never
+	movedAt atomic.Int64           // when a follower last moved it; an Instant's Mono, 0: never
+	failed  *atomic.Pointer[error] // the last attempt to connect, since it was connected
 }
 
 // DialConfig configures [Dial]. The zero DialConfig is usable and secure as far as
@@ -129,7 +130,8 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 		}
 	}
 	opts.AllowReconnect = true
-	observe(&opts, log)
+	failed := new(atomic.Pointer[error])
+	observe(&opts, log, failed)
 
 	type result struct {
 		nc  *nats.Conn
@@ -157,7 +159,7 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("bus: dial: %w", r.err)
 	}
-	return newConn(r.nc, true, false, log)
+	return newConn(r.nc, true, false, failed, log)
 }
 
 // UseConfig configures [Use].
@@ -192,10 +194,10 @@ func Use(nc *nats.Conn, cfg UseConfig) (*Conn, error) {
 	if !nc.Opts.IgnoreAuthErrorAbort {
 		log.Warn("bus: the connection closes for good after two equal authentication errors; use nats.IgnoreAuthErrorAbort")
 	}
-	return newConn(nc, false, cfg.Shared, log)
+	return newConn(nc, false, cfg.Shared, new(atomic.Pointer[error]), log)
 }
 
-func newConn(nc *nats.Conn, owned, shared bool, log *slog.Logger) (*Conn, error) {
+func newConn(nc *nats.Conn, owned, shared bool, failed *atomic.Pointer[error], log *slog.Logger) (*Conn, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		if owned {
@@ -203,7 +205,7 @@ func newConn(nc *nats.Conn, owned, shared bool, log *slog.Logger) (*Conn, error)
 		}
 		return nil, fmt.Errorf("bus: %w", err)
 	}
-	return &Conn{nc: nc, js: js, owned: owned, shared: shared, log: log}, nil
+	return &Conn{nc: nc, js: js, owned: owned, shared: shared, failed: failed, log: log}, nil
 }
 
 // Close closes the connection if [Dial] made it. Buses that still use it report
@@ -218,9 +220,17 @@ func (c *Conn) Close() error {
 // Connected reports whether the connection is up at the moment.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 
-// observe logs what happens to the connection, and calls the user's handlers too.
-func observe(o *nats.Options, log *slog.Logger) {
+// observe logs what happens to the connection, keeps why an attempt failed, and calls the
+// user's handlers too.
+func observe(o *nats.Options, log *slog.Logger, failed *atomic.Pointer[error]) {
 	asyncErr, disconnected, reconnected, closed := o.AsyncErrorCB, o.DisconnectedErrCB, o.ReconnectedCB, o.ClosedCB
+	attempt := o.ReconnectErrCB
+	o.ReconnectErrCB = func(nc *nats.Conn, err error) {
+		failed.Store(&err)
+		if attempt != nil {
+			attempt(nc, err)
+		}
+	}
 	o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
 		log.Warn("bus: connection error", "error", err)
 		if asyncErr != nil {
@@ -228,6 +238,7 @@ func observe(o *nats.Options, log *slog.Logger) {
 		}
 	}
 	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
+		failed.Store(nil)
 		if err != nil {
 			log.Warn("bus: disconnected", "error", err)
 		} else {

@@ -40,6 +40,7 @@ type Follower struct {
 	ever    bool             // connected at least once
 	last    revoke.Instant   // when a record was last applied or matched; zero: the log will be replayed
 	said    string           // the reason logged last; empty while records arrive
+	told    bool             // with a cause, which is known a moment later than the reason
 	ladder  ladder
 	left    []string // consumers that the server may not know to be left
 

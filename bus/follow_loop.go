@@ -40,7 +40,7 @@ func (f *Follower) run() {
 			if !f.ever {
 				reason = revoke.ReasonConnecting
 			}
-			f.end(reason, errDisconnected, slog.LevelWarn)
+			f.end(reason, f.b.conn.disconnected(), slog.LevelWarn)
 			select {
 			case <-f.events:
 			case <-time.After(time.Second): // the client library drops events rather than wait
@@ -80,9 +80,8 @@ func (f *Follower) run() {
 }
 
 var (
-	errDisconnected = errors.New("bus: not connected")
-	errSilence      = errors.New("bus: the server sends not even idle heartbeats")
-	errNoAnchor     = errors.New("bus: no record within the time for the anchor")
+	errSilence  = errors.New("bus: the server sends not even idle heartbeats")
+	errNoAnchor = errors.New("bus: no record within the time for the anchor")
 )
 
 // follow lives through one subscription and returns why it ended.
@@ -355,7 +354,9 @@ func (f *Follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
 	server := f.b.nc.ConnectedUrlRedacted()
 	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
-	if said := reason.String(); said != f.said {
+	said := reason.String()
+	if known := err != errDisconnected; said != f.said || known && !f.told {
+		f.told = known || said == f.said && f.told
 		f.said = said
 		f.b.log.Log(context.Background(), level, "bus: not following", "reason", said, "error", err)
 	}

@@ -158,7 +158,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		return nil, false, fmt.Errorf("connection %w", ErrClosed)
 	}
 	if !p.b.nc.IsConnected() { // a connection that buffers would send it some day
-		return nil, false, errors.New("not connected")
+		return nil, false, p.b.conn.disconnected()
 	}
 	if err := p.reserve(ctx, rec); err != nil {
 		return nil, false, err

@@ -81,7 +81,7 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
 		defer cancel()
 	}
-	err = askAgain(ctx, func(ctx context.Context) error {
+	err = conn.askAgain(ctx, "$JS.API.STREAM.CREATE."+want.Name, func(ctx context.Context) error {
 		_, err := conn.js.CreateStream(ctx, want)
 		return err
 	})
@@ -95,7 +95,7 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 		return fmt.Errorf("bus: create stream %s: %w", want.Name, streamError(err))
 	}
 	var s jetstream.Stream
-	err = askAgain(ctx, func(ctx context.Context) (err error) {
+	err = conn.askAgain(ctx, "$JS.API.STREAM.INFO."+want.Name, func(ctx context.Context) (err error) {
 		s, err = conn.js.Stream(ctx, want.Name)
 		return err
 	})
@@ -112,16 +112,24 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 // servers' disks.
 const streamTimeout = 3 * time.Second
 
-// askAgain makes a request that may be made twice until it is answered or ctx ends:
-// one that comes while the servers elect is refused, or is never answered at all.
-func askAgain(ctx context.Context, request func(context.Context) error) error {
+// askAgain makes a request to subject that may be made twice until it is answered or ctx
+// ends: one that comes while the servers elect is refused, or is never answered at all,
+// and one that comes before there is a connection is not even sent.
+func (c *Conn) askAgain(ctx context.Context, subject string, request func(context.Context) error) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
+		before := c.nc.LastError()
 		attempt, cancel := context.WithTimeout(ctx, streamTimeout)
 		err := request(attempt)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) && !isCode(err, errCodeNotAvailable) {
+		refusal := c.refused(before, subject)
+		switch {
+		case err != nil && refusal != nil:
+			return fmt.Errorf("%w: %w", errNotPermitted, refusal)
+		case err != nil && !c.nc.IsClosed() && !c.nc.IsConnected():
+			err = c.disconnected()
+		case !errors.Is(err, context.DeadlineExceeded) && !isCode(err, errCodeNotAvailable):
 			return err
 		}
 		pause.Reset(250 * time.Millisecond)
@@ -213,6 +221,9 @@ type streamState struct {
 }
 
 func (b *Bus) readStream(ctx context.Context) (streamState, error) {
+	if !b.nc.IsClosed() && !b.nc.IsConnected() {
+		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, b.conn.disconnected())
+	}
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
 	s, err := b.js.Stream(ctx, b.stream)

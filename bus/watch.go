@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -151,11 +150,7 @@ func (p *publisher) holds(ctx context.Context, w witness) (bool, error) {
 // refused returns the server's word that the connection may not publish on subject,
 // unless it is older than before, the connection's last error when that was tried.
 func (b *Bus) refused(before error, subject string) error {
-	err := b.nc.LastError()
-	if err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
-		return err
-	}
-	return nil
+	return b.conn.refused(before, subject)
 }
 
 // doubt takes note that the stream seems to have lost what was acknowledged in that
