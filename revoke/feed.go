@@ -199,6 +199,10 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		// cursor would resume silently, and the lost stretch would never be seen.
 		sub.Start, sub.Anchored = f.cursor.Sequence, true
 	} else {
+		if f.has && info.LastSequence < f.cursor.Sequence {
+			f.list.counters.anchorsLost.Add(1)
+			f.list.cfg.Logger.Warn("revocation replica: the log ends before what was applied; reading it from its start", "applied", f.cursor.Sequence, "last", info.LastSequence)
+		}
 		f.has = false
 		f.attempts = 0
 		f.provenFrom = now

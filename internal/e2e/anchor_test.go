@@ -164,7 +164,7 @@ func TestAnchorRolledBack(t *testing.T) {
 	s := a.settle(t)
 	stop()
 	mustRefuse(t, a.list, lost)
-	if s.Replays != 2 || s.AnchorsLost != 0 {
+	if s.Replays != 2 || s.AnchorsLost != 1 {
 		t.Errorf("%d replays, %d anchors lost", s.Replays, s.AnchorsLost)
 	}
 }
