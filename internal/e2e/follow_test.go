@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -383,11 +384,11 @@ func TestReplay(t *testing.T) {
 	subject := bus.Subject(issuer, revoke.Session)
 	for i := range events {
 		data := fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":"r-%d"}`, issuer, i)
-		if _, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data}); err != nil {
+		if _, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data}, jetstream.WithStallWait(deadline)); err != nil {
 			t.Fatal(err)
 		}
 		if i%(events/large) == 0 {
-			if _, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: junk}); err != nil {
+			if _, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: junk}, jetstream.WithStallWait(deadline)); err != nil {
 				t.Fatal(err)
 			}
 		}
