@@ -61,8 +61,12 @@ type Config struct {
 	// published in the background, also after a restart, until they are; those that are
 	// acknowledged are published again if the stream has lost them, also if it lost them
 	// while this process was down. It costs Publish one writing to the disk; events that
-	// are published at the same time share it. Mode 0600, bounded as what is kept in
-	// memory; it holds what events name (jti, sid, sub) and no secret. Each Bus needs its own,
+	// are published at the same time share it. (BenchmarkPublish, on a shared machine: 0.9 ms
+	// for one publisher, whose events took 1.3 ms without, to a stream synced on the same
+	// disk; 0.1 ms an event for 64, which showed beside a stream in memory and no longer
+	// beside one on the disk.) An event that could not be published yet and is in the file
+	// is told by [ErrKept]; one that is published before the stream was ever seen is not,
+	// because its horizons are not known. Mode 0600, bounded as what is kept in memory; it holds what events name (jti, sid, sub) and no secret. Each Bus needs its own,
 	// in a directory where nobody else may write. What goes wrong with it is logged and
 	// counted ([Stats].OutboxFailures), and keeps nothing from being published. Empty: a
 	// restart forgets.
