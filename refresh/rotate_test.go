@@ -1,0 +1,279 @@
+package refresh_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// Rows R01 and R05, case K06: a login makes a session, and refreshing rotates it.
+func TestLoginAndRefresh(t *testing.T) {
+	s := newSystem(t)
+	before := time.Now().Add(-time.Minute)
+	g := s.login(t, func(l *refresh.Login) {
+		l.AuthTime, l.ACR, l.AMR, l.Claims, l.Tenant = before, "silver", []string{"pwd", "otp"}, map[string]any{"role": "admin"}, "acme"
+	})
+	next := s.refresh(t, g, refresh.ByClient("web"))
+	for _, g := range []*refresh.Grant{g, next} {
+		c := s.accepted(t, g)
+		role, _ := c.Claim("role")
+		if c.Subject() != "user-1" || c.ClientID() != "web" || c.SessionID() != g.SessionID || c.Tenant() != "acme" || c.ACR() != "silver" ||
+			!slices.Equal(c.AMR(), []string{"pwd", "otp"}) || c.AuthTime().Unix() != before.Unix() || string(role) != `"admin"` || !c.HasScope("read") || !c.HasScope("write") {
+			t.Errorf("the token claims %v", c)
+		}
+	}
+	if next.SessionID != g.SessionID || next.RefreshToken() == g.RefreshToken() || next.AccessToken() == g.AccessToken() || next.TokenType != "Bearer" {
+		t.Errorf("refreshing %v gave %v", g, next)
+	}
+	if other := s.login(t); other.SessionID == g.SessionID {
+		t.Error("two logins, one session id")
+	}
+}
+
+// Rows R02 and R03, case N74, invariant 8: a use after the window ends the session here
+// and at every service; within it a retry is answered.
+func TestReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var replays, graces []refresh.Session
+		s := newSystem(t, func(c *refresh.Config) {
+			c.OnReplay = func(_ context.Context, x refresh.Session) { replays = append(replays, x) }
+			c.OnGrace = func(_ context.Context, x refresh.Session) { graces = append(graces, x) }
+		})
+		g := s.login(t)
+		next := s.refresh(t, g)
+		time.Sleep(9 * time.Second)
+		retry := s.refresh(t, g)
+		// Two answers of one rotation differ in when they were given, not in the generation.
+		if last := func(g *refresh.Grant) string { return g.RefreshToken()[len(g.RefreshToken())-42:] }; last(retry) != last(next) {
+			t.Fatal("a retry within the window got another successor")
+		}
+		if len(graces) != 1 || graces[0].ID != g.SessionID {
+			t.Fatalf("OnGrace was told of %v", graces)
+		}
+		s.accepted(t, retry)
+		time.Sleep(4 * time.Second)
+		s.refused(t, g, refresh.ErrReplayed)
+		s.dead(t, g)
+		s.dead(t, next)
+		s.refused(t, next, refresh.ErrEnded)
+		if len(replays) != 1 || replays[0].ID != g.SessionID {
+			t.Errorf("OnReplay was told of %v", replays)
+		}
+	})
+}
+
+// A retry follows the chain of successors; each is answered three times, and none
+// extends a window.
+func TestGraceLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g := s.login(t)
+		chain := []*refresh.Grant{g}
+		for range 4 {
+			chain = append(chain, s.refresh(t, chain[len(chain)-1]))
+		}
+		if r := s.refresh(t, g); s.refresh(t, r).SessionID != g.SessionID {
+			t.Error("the end of a chain of four does not refresh")
+		}
+		// Five rotations away now.
+		s.refused(t, g, refresh.ErrBusy)
+		for range 3 {
+			s.refresh(t, chain[2])
+		}
+		s.refused(t, chain[2], refresh.ErrBusy)
+		s.refresh(t, chain[3])
+		time.Sleep(11*time.Second + 2*time.Second)
+		s.refused(t, chain[3], refresh.ErrReplayed)
+	})
+}
+
+func TestHighSecurityHasNoGrace(t *testing.T) {
+	s := newSystem(t, func(c *refresh.Config) { c.Lifetimes = refresh.Lifetimes{} })
+	g := s.login(t)
+	next := s.refresh(t, g)
+	s.refused(t, g, refresh.ErrReplayed)
+	s.refused(t, next, refresh.ErrEnded)
+	s.dead(t, next)
+}
+
+// Row R04, case N75, invariant 8: of many concurrent uses one rotates, and none of the
+// others is taken for theft.
+func TestOneSuccess(t *testing.T) {
+	for _, lifetimes := range []refresh.Lifetimes{refresh.HighSecurity, refresh.Web} {
+		s := newSystem(t, func(c *refresh.Config) { c.Lifetimes = lifetimes })
+		for range 20 {
+			g := s.login(t)
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			successors := map[string]int{}
+			start := make(chan struct{})
+			for range 8 {
+				wg.Go(func() {
+					<-start
+					next, err := s.Refresh(t.Context(), g.RefreshToken())
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case err == nil:
+						// Two answers of one rotation differ in when they were given.
+						successors[next.RefreshToken()[len(next.RefreshToken())-42:]]++
+					case lifetimes.Grace > 0 && !errors.Is(err, refresh.ErrTryAgain):
+						t.Error(err)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			if len(successors) > 1 || lifetimes.Grace > 0 && len(successors) != 1 {
+				t.Fatalf("%d successors of one refresh token", len(successors))
+			}
+		}
+	}
+}
+
+// Cases N76 and N77, rows R05 and R06.
+func TestClientScopeAndBinding(t *testing.T) {
+	s := newSystem(t)
+	g := s.login(t)
+	s.refused(t, g, refresh.ErrClient, refresh.ByClient("other"))
+	s.refused(t, g, refresh.ErrBinding, refresh.Bound(token.Binding{KeyThumbprint: strings.Repeat("A", 43)}))
+	s.refused(t, g, refresh.ErrScope, refresh.Narrow("read", "admin"))
+	narrow := s.refresh(t, g, refresh.ByClient("web"), refresh.Narrow("read"))
+	if c := s.accepted(t, narrow); !c.HasScope("read") || c.HasScope("write") || !slices.Equal(narrow.Scope, []string{"read"}) {
+		t.Errorf("narrowed to %v", narrow.Scope)
+	}
+	if c := s.accepted(t, s.refresh(t, narrow)); !c.HasScope("write") {
+		t.Error("the refresh token has lost a scope by what one access token asked for")
+	}
+	if g := s.refresh(t, s.login(t), refresh.Narrow()); len(g.Scope) != 0 {
+		t.Errorf("narrowed to nothing: %v", g.Scope)
+	}
+
+	key := token.Binding{KeyThumbprint: strings.Repeat("A", 43)}
+	bound := s.login(t, func(l *refresh.Login) { l.Binding = key })
+	if bound.TokenType != "DPoP" {
+		t.Errorf("token type %s of a bound session", bound.TokenType)
+	}
+	s.refused(t, bound, refresh.ErrBinding)
+	s.refused(t, bound, refresh.ErrBinding, refresh.Bound(token.Binding{KeyThumbprint: strings.Repeat("B", 43)}))
+	s.refresh(t, bound, refresh.Bound(key))
+}
+
+// Cases N78 and N79, rows R07, R08 and K07: idle and absolute limits, by the store's data.
+func TestLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g := s.login(t)
+		time.Sleep(time.Hour + time.Second)
+		s.refused(t, g, refresh.ErrExpired)
+
+		g = s.login(t)
+		begin := time.Now()
+		for time.Since(begin) < 23*time.Hour+20*time.Minute {
+			time.Sleep(50 * time.Minute)
+			g = s.refresh(t, g)
+			if g.AccessExpires.After(g.SessionExpires) || g.RefreshExpires.After(g.SessionExpires) {
+				t.Fatalf("a token outlives its session: %s, %s, %s", g.AccessExpires, g.RefreshExpires, g.SessionExpires)
+			}
+		}
+		if g.AccessTimeout > 15*time.Minute || g.RefreshTimeout >= time.Hour {
+			t.Errorf("near the end %s and %s are left", g.AccessTimeout, g.RefreshTimeout)
+		}
+		time.Sleep(time.Until(begin.Add(24*time.Hour + time.Second)))
+		s.refused(t, g, refresh.ErrExpired)
+	})
+}
+
+// Row R09: the draft's timeline.
+func TestTimeline(t *testing.T) {
+	const file = "../../shared/vectors/refresh-token-expiration/timeline.json"
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("no test data of others here")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Policy struct {
+			Idle     int64 `json:"idle_seconds"`
+			Absolute int64 `json:"absolute_seconds"`
+		}
+		Cases []struct {
+			Elapsed int64 `json:"elapsed_seconds"`
+			Refresh int64 `json:"refresh_token_timeout"`
+			Session int64 `json:"authorization_expires_in"`
+		}
+	}
+	if err := json.Unmarshal(data, &v); err != nil || len(v.Cases) != 3 {
+		t.Fatalf("%v, %d cases", err, len(v.Cases))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *refresh.Config) {
+			c.Lifetimes = refresh.Lifetimes{Idle: time.Duration(v.Policy.Idle) * time.Second, Absolute: time.Duration(v.Policy.Absolute) * time.Second, Access: time.Minute, Grace: time.Second}
+		})
+		begin := time.Now()
+		g := s.login(t)
+		for _, c := range v.Cases {
+			for at := begin.Add(time.Duration(c.Elapsed) * time.Second); time.Now().Before(at); {
+				time.Sleep(min(time.Until(at), time.Duration(v.Policy.Idle)*time.Second))
+				g = s.refresh(t, g)
+			}
+			if g.RefreshTimeout != time.Duration(c.Refresh)*time.Second || g.SessionTimeout != time.Duration(c.Session)*time.Second {
+				t.Errorf("after %d s: %s and %s, want %d s and %d s", c.Elapsed, g.RefreshTimeout, g.SessionTimeout, c.Refresh, c.Session)
+			}
+		}
+	})
+}
+
+// Cases N80, N81 and N87, row R11: what is no refresh token, or not quite, changes
+// nothing. A client chooses no session id.
+func TestUnknownTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g := s.login(t)
+		good := g.RefreshToken()
+		time.Sleep(time.Minute) // later, an old token is not the store's slowness
+		for _, bad := range []string{"", "x", g.AccessToken(), good[:len(good)-1], good + "A", good + "=", " " + good, good + "\n", strings.ToUpper(good), strings.Repeat("A", 1<<20)} {
+			if _, err := s.Refresh(t.Context(), bad); !errors.Is(err, refresh.ErrUnknown) {
+				t.Errorf("%.20q: %v", bad, err)
+			}
+		}
+		// Every bit of the session id and the family: unknown, and nothing happens.
+		flips := 0
+		for i := len("htr1_"); i < len(good); i++ {
+			for _, c := range []byte("AZ") {
+				b := []byte(good)
+				if b[i] == c {
+					continue
+				}
+				b[i] = c
+				_, err := s.Refresh(t.Context(), string(b))
+				if i < len("htr1_")+21 || i > len("htr1_")+32 && i < len("htr1_")+74 {
+					flips++
+					if !errors.Is(err, refresh.ErrUnknown) {
+						t.Fatalf("byte %d: %v", i, err)
+					}
+				} else if err == nil && i > len("htr1_")+32 {
+					t.Fatalf("byte %d: accepted", i)
+				}
+				if errors.Is(err, refresh.ErrEnded) {
+					return // a generation that never was is taken for theft: the family is right
+				}
+			}
+		}
+		if flips < 50 {
+			t.Fatalf("%d flips", flips)
+		}
+	})
+}

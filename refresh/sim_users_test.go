@@ -1,0 +1,293 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+type simUser struct {
+	name    string
+	version int       // of the password
+	banned  time.Time // when a cutoff was published for him last
+
+	ending, endings int // logouts everywhere under way, and begun so far
+	clients         []*simClient
+}
+
+// A simClient is one session as its holder sees it.
+type simClient struct {
+	user    *simUser
+	sid     string
+	refresh string
+	tokens  []string // access tokens that were given out, to whomever
+	version int      // of the password at its check
+	checked time.Time
+
+	first  time.Time // when the present refresh token was presented first; zero: not yet
+	lost   int       // answers lost for it
+	busy   bool      // a call of the client's is under way
+	cause  string    // why it may be over
+	dead   time.Time // since when it has to be, by the caller's knowledge; zero: not
+	banned time.Time // by the denylist alone, since then
+	gone   bool      // its client knows that it is over
+
+	retired map[string]time.Time // refresh tokens, and since when they must be worth nothing
+}
+
+func (c *simClient) blame(why string) {
+	if c.cause == "" {
+		c.cause = why
+	}
+}
+
+// login: the password is checked somewhere between the reading of AuthTime and the
+// call.
+func (s *sim) login(u *simUser) {
+	in := s.any()
+	recheck := s.chance(50)
+	s.start("login", func() {
+		began, ending, endings := s.now(), u.ending, u.endings
+		before := in.m.Now().Time()
+		s.pause()
+		c := &simClient{user: u, retired: map[string]time.Time{}, version: u.version, checked: s.now()}
+		s.pause()
+		l := Login{Subject: u.name, Client: "web", Audience: []string{"api"}, AuthTime: before}
+		if recheck {
+			l.Recheck = func(context.Context) error {
+				s.pause()
+				if u.version != c.version {
+					return errSim
+				}
+				c.checked = s.now()
+				return nil
+			}
+		}
+		g, err := in.Login(s.t.Context(), l)
+		switch {
+		case errors.Is(err, ErrSuperseded):
+			s.counts.superseded++
+			return
+		case err != nil:
+			s.legal(err)
+			return
+		}
+		s.counts.logins++
+		c.sid, c.refresh, c.tokens = g.SessionID, g.RefreshToken(), []string{g.AccessToken()}
+		if ending > 0 || endings != u.endings {
+			c.blame("logged in at the time of a logout everywhere")
+		}
+		if began.Sub(u.banned) < 4*time.Second {
+			c.blame("logged in within MaxSkew of a cutoff that the instance did not know")
+		}
+		u.clients = append(u.clients, c)
+		s.note("login %s by %d as %s, iat %s", c.sid[:4], in.name, u.name, s.minted[g.AccessToken()].identity.IssuedAt.Format("05.000"))
+	})
+}
+
+func (s *sim) legal(err error) {
+	if !errors.Is(err, ErrLoginAgain) && !errors.Is(err, ErrTryAgain) {
+		s.violation("an error of no family: %v", err)
+	}
+	if errors.Is(err, ErrLoginAgain) && errors.Is(err, ErrTryAgain) {
+		s.violation("an error of both families: %v", err)
+	}
+	if errors.Is(err, ErrPending) {
+		s.counts.pending++
+	}
+}
+
+// use presents a refresh token, the client's present one or, as a thief, an old copy.
+func (s *sim) use(c *simClient, refreshToken string, thief bool) {
+	in := s.any()
+	if !thief {
+		c.busy = true
+		if c.first.IsZero() {
+			c.first = s.now()
+		}
+	}
+	retired := c.retired[refreshToken]
+	first, lose := c.first, s.chance(12) && c.lost < 2
+	s.start("refresh", func() {
+		began, proven := s.now(), in.Revocations().Status(in.m.Now()).Proven
+		dead := c.dead
+		g, err := in.Refresh(s.t.Context(), refreshToken, ByClient("web"))
+		if !thief {
+			c.busy = false
+		}
+		if err != nil {
+			s.legal(err)
+			s.note("refresh %s by %d, thief %t: %v", c.sid[:4], in.name, thief, err)
+			if !thief && errors.Is(err, ErrLoginAgain) {
+				c.gone = true
+				if errors.Is(err, ErrEnded) && errors.Is(err, revoke.ErrRevoked) {
+					s.counts.denied++
+				}
+				if late := s.now().Sub(first) > 8*time.Second; c.cause == "" && !late {
+					s.violation("session %s: an honest client is logged out: %v", c.sid, err)
+				} else if c.cause == "" {
+					c.blame("lost answers for longer than the window")
+				}
+			}
+			return
+		}
+		s.note("refresh %s by %d, thief %t, began %s, iat %s", c.sid[:4], in.name, thief, began.Format("05.000"), s.minted[g.AccessToken()].identity.IssuedAt.Format("05.000"))
+		s.counts.refreshes++
+		if g.SessionID != c.sid {
+			s.violation("session %s: the grant is of another", c.sid)
+		}
+		c.tokens = append(c.tokens, g.AccessToken())
+		if !dead.IsZero() && began.After(dead) {
+			s.violation("session %s: refreshed after it had been ended", c.sid)
+		}
+		if !retired.IsZero() && began.After(retired) {
+			s.violation("session %s: refreshed with a token that had been used up", c.sid)
+		}
+		// The replica had been told of the ban, as far as it knew itself.
+		if !c.banned.IsZero() && !proven.IsZero() && s.truth(in, proven).After(c.banned) {
+			s.violation("session %s: refreshed by an instance that knew of the ban", c.sid)
+		}
+		if thief {
+			return
+		}
+		if lose {
+			s.counts.lost++
+			c.lost++
+			return
+		}
+		if refreshToken != c.refresh {
+			return // a logout everywhere has brought another meanwhile
+		}
+		if g.RefreshToken() != c.refresh {
+			// After the window, by the clocks of any two instances.
+			c.retired[c.refresh] = s.now().Add(simLifetimes.Grace + 5*time.Second)
+		}
+		c.refresh, c.first, c.lost = g.RefreshToken(), time.Time{}, 0
+	})
+}
+
+// truth converts an instance's instant to true time: MaxSkew is far more than what is
+// lost by it.
+func (s *sim) truth(in *simInstance, i revoke.Instant) time.Time {
+	return s.now().Add(-in.m.Now().Since(i)).Add(-5 * time.Millisecond)
+}
+
+func (m *Manager) Revocations() *revoke.List { return m.cfg.Revocations }
+
+func (s *sim) logout(c *simClient) {
+	in := s.any()
+	c.blame("logout")
+	s.start("logout", func() {
+		err := in.Logout(s.t.Context(), c.sid)
+		s.note("logout %s by %d: %v", c.sid[:4], in.name, err)
+		if err != nil {
+			s.legal(err)
+			return
+		}
+		s.counts.logouts++
+		s.kill(c, s.now())
+	})
+}
+
+func (s *sim) kill(c *simClient, at time.Time) {
+	if c.dead.IsZero() {
+		c.dead = at
+	}
+}
+
+// everywhere changes the password, from a session that is kept or from none.
+func (s *sim) everywhere(u *simUser, keep *simClient) {
+	in := s.any()
+	u.version++
+	u.ending++
+	u.endings++
+	began := s.now()
+	version := u.version
+	for _, c := range u.clients {
+		if c != keep {
+			c.blame("logout everywhere")
+		}
+	}
+	var options []LogoutAllOption
+	if keep != nil {
+		keep.busy = true
+		keep.version = version
+		options = append(options, Keep(keep.sid))
+	}
+	s.start("everywhere", func() {
+		g, err := in.LogoutAll(s.t.Context(), u.name, options...)
+		u.ending--
+		s.note("everywhere %s by %d: %v %v", u.name, in.name, g, err)
+		if keep != nil {
+			keep.busy = false
+		}
+		if err != nil {
+			s.legal(err)
+			if keep != nil {
+				keep.first = time.Time{}
+				// It may have new secrets that never arrived.
+				keep.blame("the new grant was lost")
+			}
+			return
+		}
+		s.counts.everywhere++
+		for _, c := range u.clients {
+			if c != keep && c.checked.Before(began) && c.version < version {
+				s.kill(c, s.now())
+			}
+		}
+		if keep == nil {
+			return
+		}
+		if g == nil {
+			if keep.cause == "" {
+				s.violation("session %s: was to be kept, and has no grant", keep.sid)
+			}
+			return
+		}
+		s.counts.renewed++
+		keep.retired[keep.refresh] = s.now()
+		keep.refresh, keep.first, keep.lost = g.RefreshToken(), time.Time{}, 0
+		keep.tokens = append(keep.tokens, g.AccessToken())
+	})
+}
+
+// ban publishes a cutoff, past every Manager.
+func (s *sim) ban(u *simUser) {
+	for _, c := range u.clients {
+		c.blame("ban")
+	}
+	sessions := slices.Clone(u.clients)
+	if _, err := s.bus.Publish(revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.Subject, Value: u.name, Until: time.Time{}}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.counts.bans++
+	u.banned = s.now()
+	s.note("ban %s", u.name)
+	for _, c := range sessions {
+		if c.banned.IsZero() {
+			c.banned = s.now()
+		}
+	}
+}
+
+func (s *sim) clients(want func(*simClient) bool) (list []*simClient) {
+	for _, u := range s.users {
+		for _, c := range u.clients {
+			if want(c) {
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}
+
+func (s *sim) oneOf(list []*simClient) *simClient {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[s.rng.IntN(len(list))]
+}

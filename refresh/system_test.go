@@ -1,0 +1,151 @@
+package refresh_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A system is one Manager with its parts: a Local replica, so that what it publishes is
+// what services know.
+type system struct {
+	*refresh.Manager
+	store    *recorder
+	list     *revoke.List
+	issuer   *token.Issuer
+	verifier *token.Verifier
+	events   []revoke.Event
+	fail     error // of the next publishing
+	mu       sync.Mutex
+}
+
+func (s *system) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fail; err != nil {
+		return revoke.Receipt{}, err
+	}
+	if err := e.Validate(); err != nil { // as a bus does
+		return revoke.Receipt{}, err
+	}
+	s.events = append(s.events, e)
+	return revoke.Receipt{ID: e.ID, Event: e}, nil
+}
+
+// A recorder remembers what was stored.
+type recorder struct {
+	refresh.Store
+	mu    sync.Mutex
+	saved [][]byte
+	fail  error
+}
+
+func (r *recorder) Load(ctx context.Context, key string) (refresh.Record, error) {
+	r.mu.Lock()
+	err := r.fail
+	r.mu.Unlock()
+	if err != nil {
+		return refresh.Record{}, err
+	}
+	return r.Store.Load(ctx, key)
+}
+
+func (r *recorder) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	r.mu.Lock()
+	r.saved = append(r.saved, append([]byte(key+" "), value...))
+	r.mu.Unlock()
+	return r.Store.Save(ctx, key, value, revision, expires)
+}
+
+const issuerName = "https://auth.example.com"
+
+func newSystem(t *testing.T, change ...func(*refresh.Config)) *system {
+	t.Helper()
+	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &system{store: &recorder{Store: refresh.NewMemoryStore()}, issuer: issuer}
+	if s.list, err = revoke.NewList(revoke.Config{Local: true}); err != nil {
+		t.Fatal(err)
+	}
+	if s.verifier, err = token.NewVerifier(token.VerifierConfig{
+		Issuer: issuerName, Audiences: []string{"api"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: ring, Revocations: s.list,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := refresh.Config{Issuer: issuer, Store: s.store, Revocations: s.list, Publisher: s, Lifetimes: refresh.Web}
+	for _, c := range change {
+		c(&cfg)
+	}
+	if s.Manager, err = refresh.NewManager(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *system) login(t *testing.T, change ...func(*refresh.Login)) *refresh.Grant {
+	t.Helper()
+	l := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now(), Scope: []string{"read", "write"}}
+	for _, c := range change {
+		c(&l)
+	}
+	g, err := s.Login(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func (s *system) refresh(t *testing.T, g *refresh.Grant, o ...refresh.RefreshOption) *refresh.Grant {
+	t.Helper()
+	next, err := s.Refresh(t.Context(), g.RefreshToken(), o...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
+}
+
+// refused expects an error of that kind and of its family alone.
+func (s *system) refused(t *testing.T, g *refresh.Grant, want error, o ...refresh.RefreshOption) {
+	t.Helper()
+	_, err := s.Refresh(t.Context(), g.RefreshToken(), o...)
+	if !errors.Is(err, want) {
+		t.Fatalf("error %v, want %v", err, want)
+	}
+	if want != refresh.ErrScope && errors.Is(err, refresh.ErrLoginAgain) == errors.Is(err, refresh.ErrTryAgain) {
+		t.Fatalf("error %v is of both families or of none", err)
+	}
+}
+
+// accepted and dead say what services make of a grant's access token.
+func (s *system) accepted(t *testing.T, g *refresh.Grant) *token.Claims {
+	t.Helper()
+	c, err := s.verifier.Verify(t.Context(), g.AccessToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (s *system) dead(t *testing.T, g *refresh.Grant) {
+	t.Helper()
+	if _, err := s.verifier.Verify(t.Context(), g.AccessToken()); !errors.Is(err, revoke.ErrRevoked) {
+		t.Fatalf("the access token is not refused as revoked: %v", err)
+	}
+}

@@ -1,0 +1,319 @@
+package revoke_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// TestOwnHeartbeatProvesItsSending: P is when it was sent, however late it arrives.
+func TestOwnHeartbeatProvesItsSending(t *testing.T) {
+	r, l := ready(t)
+	r.pass(5 * time.Second)
+	sent := r.now
+	r.beat(l)
+	r.pass(14 * time.Second)
+	r.must(r.read(l))
+	if s := r.list.Status(r.now); s.Proven != sent || s.Age != 14*time.Second || s.State != revoke.Fresh {
+		t.Fatalf("%+v, want proven %v", s, sent)
+	}
+	r.pass(1001 * time.Millisecond)
+	r.want(revoke.Stale, revoke.ReasonNoHeartbeat)
+}
+
+func TestAnothersHeartbeat(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		skew, delay time.Duration
+		age         time.Duration // after delivery; 0: proves nothing new
+		seen        bool
+		future      bool
+	}{
+		{"in step", 0, 10 * time.Millisecond, 10*time.Millisecond + 2*time.Second, true, false},
+		{"a little ahead", time.Second, 0, 2 * time.Second, true, false},
+		{"as late as is seen", 0, 3 * time.Second, 5 * time.Second, true, false},
+		{"late", 0, 6 * time.Second, 8 * time.Second, false, false},
+		{"its clock an hour behind", -time.Hour, 0, 0, false, false},
+		{"its clock an hour ahead", time.Hour, 0, 0, false, true},
+		{"just from the future", 2*time.Second + time.Millisecond, 0, 0, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, l := ready(t)
+			r.feed.BeatIn(r.now) // the one due after subscribing
+			r.pass(10 * time.Second)
+			before := r.list.Status(r.now).Proven
+			due := r.feed.BeatIn(r.now) // overdue: begins the wait anew
+			if due != 0 {
+				t.Fatalf("no heartbeat is due after 10 s of silence: %s", due)
+			}
+			r.otherBeat(l, c.skew)
+			r.pass(c.delay)
+			r.must(r.read(l))
+			s := r.list.Status(r.now)
+			if c.age == 0 {
+				if s.Proven != before {
+					t.Errorf("P moved by %s", s.Proven.Since(before))
+				}
+			} else if s.Age != c.age {
+				t.Errorf("age %s, want %s", s.Age, c.age)
+			}
+			stats := r.list.Stats(r.now)
+			if (stats.FutureHeartbeats == 1) != c.future {
+				t.Errorf("%d heartbeats from the future", stats.FutureHeartbeats)
+			}
+			// One that is seen silences this member for at least an interval.
+			if in := r.feed.BeatIn(r.now); c.seen && in < time.Second {
+				t.Errorf("beats in %s though one was seen", in)
+			} else if !c.seen && in > 0 && c.delay > 2*time.Second {
+				t.Errorf("silenced for %s", in)
+			}
+		})
+	}
+}
+
+// TestHeartbeatOfAnyYear: what a heartbeat says of its time is arithmetic on a
+// stranger's number. Nothing it says moves P past the present.
+func TestHeartbeatOfAnyYear(t *testing.T) {
+	// Around 2⁶³ ns from now arithmetic in nanoseconds wraps.
+	const wrap = math.MaxInt64 / int64(time.Millisecond)
+	for _, uptime := range []time.Duration{time.Millisecond, time.Second, 5 * time.Second, time.Hour} {
+		for _, ahead := range []int64{1 << 53, wrap - 1, wrap, wrap + 1, wrap + 2, wrap + 100, wrap + 3000, wrap + 30_000, 2 * wrap, -wrap} {
+			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{}
+			r.now.Mono = int64(uptime)
+			r.begin(l)
+			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
+			r.must(r.read(l))
+			s := r.list.Status(r.now)
+			if s.Proven.Mono > r.now.Mono || s.State == revoke.Fresh {
+				t.Errorf("up for %s, a heartbeat %d ms ahead: %+v", uptime, ahead, s)
+			}
+			r.pass(time.Minute)
+			if s := r.list.Status(r.now); s.State == revoke.Fresh {
+				t.Errorf("up for %s, a heartbeat %d ms ahead: still %+v a minute later", uptime, ahead, s)
+			}
+		}
+	}
+}
+
+// TestNobodyIsSilencedIntoStaleness: a member whose clock is as slow as is allowed
+// beats for everybody, under settings that leave its proofs little time. Whoever
+// they would leave stale beats as well.
+func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
+	for _, cfg := range []revoke.Config{
+		{},
+		{MaxStaleness: 5 * time.Second},
+		{MaxSkew: 6 * time.Second, MaxStaleness: 9 * time.Second},
+		{MaxSkew: 10 * time.Second, MaxStaleness: 15 * time.Second},
+	} {
+		r, l := newReplica(t, cfg), &tape{}
+		skew := r.list.Config().MaxSkew
+		r.begin(l)
+		own := 0
+		for tick := range 1200 {
+			if r.feed.BeatIn(r.now) <= 0 {
+				r.beat(l)
+				own++
+			}
+			if tick%10 == 0 {
+				r.otherBeat(l, -skew)
+			}
+			r.must(r.read(l))
+			r.pass(100 * time.Millisecond)
+			if s := r.list.Status(r.now); tick > 0 && s.State != revoke.Fresh {
+				t.Fatalf("%+v: %s (%s), age %s after %d ticks", cfg, s.State, s.Reason, s.Age, tick)
+			}
+		}
+		if cfg == (revoke.Config{}) && own > 3 {
+			t.Errorf("by default %d own heartbeats beside another's", own)
+		}
+	}
+}
+
+// TestProvenNeverMovesBack, whatever the order of heartbeats.
+func TestProvenNeverMovesBack(t *testing.T) {
+	r, l := ready(t)
+	r.pass(time.Minute) // or the late one would be from before the replay
+	var late message
+	{
+		var l2 tape
+		r.otherBeat(&l2, -10*time.Second)
+		late = l2.messages[0]
+	}
+	r.beat(l)
+	r.must(r.read(l))
+	p := r.list.Status(r.now).Proven
+	l.append(r.now.Time(), message{beat: late.beat})
+	r.must(r.read(l))
+	if got := r.list.Status(r.now).Proven; got != p {
+		t.Fatalf("P moved from %v to %v", p, got)
+	}
+	// A duplicate of an own heartbeat counts once: its nonce is no secret any more.
+	own := l.messages[len(l.messages)-2]
+	r.pass(10 * time.Second)
+	l.append(r.now.Time(), own)
+	r.must(r.read(l))
+	if got := r.list.Status(r.now).Proven; got != p {
+		t.Fatalf("a replayed heartbeat moved P from %v to %v", p, got)
+	}
+}
+
+// TestHeartbeatsBeforeTheReplayProveNothing: sent before the replay began, one shows
+// nothing of what was written to the log since.
+func TestHeartbeatsBeforeTheReplayProveNothing(t *testing.T) {
+	r, l := ready(t)
+	r.pass(5 * time.Second)
+	r.beat(l) // own, under way
+	r.pass(time.Second)
+	l2 := &tape{seq: 100, messages: nil} // made anew, higher sequences
+	l2.revoke(r.now.Time(), "new")
+	l2.append(r.now.Time(), message{beat: l.messages[len(l.messages)-1].beat})
+	r.feed.Broken(r.now, revoke.ReasonDisconnected)
+	p := r.list.Status(r.now).Proven
+	r.begin(l2)
+	if err := r.read(l2); !errors.Is(err, revoke.ErrAnchor) {
+		t.Fatal(err)
+	}
+	r.begin(l2)
+	r.must(r.read(l2))
+	if r.list.Status(r.now).Proven != p {
+		t.Fatal("a heartbeat sent before the replay moved P")
+	}
+	r.beat(l2)
+	r.must(r.read(l2))
+	if r.list.Status(r.now).Proven == p {
+		t.Fatal("a heartbeat sent after the replay began does not move P")
+	}
+}
+
+// A server that is overloaded returns all heartbeats too late to silence anybody.
+// Members then beat the more rarely, or it would never recover; lost ones, as in the
+// election of a leader, make nobody wait, and the first that is quick again ends it.
+func TestHeartbeatsYieldToCongestion(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		round       time.Duration
+		least, most time.Duration // until the next
+	}{
+		{"quick", 10 * time.Millisecond, time.Second, 2 * time.Second},
+		{"slow", 5 * time.Second, 5 * time.Second, 10 * time.Second},
+		{"too slow to be waited for", time.Minute, 7500 * time.Millisecond, 15 * time.Second},
+		{"quick again", time.Millisecond, time.Second, 2 * time.Second},
+		{"lost", 0, time.Second, 2 * time.Second},
+	} {
+		l := &tape{}
+		r := newReplica(t, revoke.Config{})
+		r.begin(l)
+		if c.name == "quick again" {
+			r.beat(l)
+			r.now = r.now.Add(5 * time.Second)
+			if err := r.read(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 3 {
+			r.feed.BeatIn(r.now)
+			r.beat(l)
+			if c.round > 0 {
+				r.now = r.now.Add(c.round)
+				if err := r.read(l); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.now = r.now.Add(15 * time.Second) // whatever the patience was
+			if d := r.feed.BeatIn(r.now); d != 0 {
+				t.Fatalf("%s: no heartbeat is due after 15 s, but in %s", c.name, d)
+			}
+			if d := r.feed.BeatIn(r.now); d < c.least || d > c.most {
+				t.Errorf("%s: the next heartbeat in %s, want %s to %s", c.name, d, c.least, c.most)
+			}
+		}
+	}
+}
+
+// Where own heartbeats are that late, another's of the same lateness is no sign of a
+// clock that is off, and silences as well; where they are not, it is.
+func TestLateHeartbeatsSilenceInCongestion(t *testing.T) {
+	for _, c := range []struct {
+		round   time.Duration
+		silence bool
+	}{{5 * time.Second, true}, {10 * time.Millisecond, false}} {
+		l := &tape{}
+		r := newReplica(t, revoke.Config{})
+		r.begin(l)
+		r.feed.BeatIn(r.now)
+		r.beat(l)
+		r.now = r.now.Add(c.round)
+		if err := r.read(l); err != nil {
+			t.Fatal(err)
+		}
+		before := r.list.Stats(r.now).SkewedHeartbeats
+		r.now = r.now.Add(20 * time.Second) // one is due
+		l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
+		if err := r.read(l); err != nil {
+			t.Fatal(err)
+		}
+		if d := r.feed.BeatIn(r.now); (d > 0) != c.silence {
+			t.Errorf("own heartbeats take %s: the next in %s", c.round, d)
+		}
+		if skewed := r.list.Stats(r.now).SkewedHeartbeats - before; (skewed == 0) != c.silence {
+			t.Errorf("own heartbeats take %s: %d counted as skewed", c.round, skewed)
+		}
+	}
+}
+
+// The same holds while the first own heartbeat is still under way: of many who join at
+// once none has anything else to go by. One that came back quickly ends it.
+func TestLateHeartbeatsSilenceWhileOwnIsUnderWay(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		l := &tape{}
+		r := newReplica(t, revoke.Config{})
+		r.begin(l)
+		r.feed.BeatIn(r.now)
+		own := &tape{}
+		r.beat(own) // sent, and not in the log that is read
+		if back {
+			r.beat(l)
+			if err := r.read(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.now = r.now.Add(6 * time.Second) // one is due
+		l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
+		if err := r.read(l); err != nil {
+			t.Fatal(err)
+		}
+		if d := r.feed.BeatIn(r.now); (d == 0) != back {
+			t.Errorf("an own one came back: %t; the next in %s", back, d)
+		}
+	}
+}
+
+// The heartbeats that a replay meets are old by nature; only those sent since it began
+// tell of a clock that is off.
+func TestReplayIsNoClockSkew(t *testing.T) {
+	r := newReplica(t, revoke.Config{})
+	l := &tape{}
+	beat := func(at time.Time) {
+		l.append(at, message{beat: &revoke.Heartbeat{Nonce: [16]byte{byte(l.seq + 1)}, Time: at}})
+	}
+	for i := range 5 {
+		beat(r.now.Time().Add(time.Duration(i-10) * time.Minute))
+	}
+	r.begin(l)
+	if err := r.read(l); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.list.Status(r.now); s.Reason != revoke.ReasonReplaying {
+		t.Errorf("old heartbeats: %s", s.Reason)
+	}
+	beat(r.now.Time().Add(-10 * time.Minute))
+	if err := r.read(l); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.list.Status(r.now); s.Reason != revoke.ReasonClockSkew {
+		t.Errorf("a member whose clock is slow: %s", s.Reason)
+	}
+}
