@@ -20,7 +20,8 @@ import (
 // AppliedSubject is where [Bus.RevokeAndWait] asks all replicas, outside of any
 // stream, whether they have applied a message. Replicas need the right to subscribe to
 // it and to publish the answer to the inbox that the question names (the server's
-// allow_responses, with at least 3 responses and 1 minute, or "_INBOX.>"). Those
+// allow_responses, with at least 3 responses and 1 minute, or, for the farewell of one that
+// is closed to be heard whenever it is waited for, 10 minutes; or "_INBOX.>"). Those
 // without it follow as well as the others, and are not waited for. Behind a mirror in
 // another account, have that account export the subject as a service with streamed
 // responses, and the publishers' import it.
@@ -211,9 +212,15 @@ func (a *announcer) ask(q question, reply string, now time.Time) (outcome string
 	case n > 0 && q.sequence < a.newest:
 		return outcomeOther, at
 	}
-	if a.open < maxQuestions {
+	next := pending{question: q, reply: reply, until: now.Add(q.wait)}
+	list := a.waiting[q.sequence]
+	// Who asks again gets one answer all the same: the server counts them, and takes it
+	// ill if there are more than the rights to answer allow.
+	if i := slices.IndexFunc(list, func(p pending) bool { return p.reply == reply && p.digest == q.digest }); i >= 0 {
+		list[i] = next
+	} else if a.open < maxQuestions {
 		a.open++
-		a.waiting[q.sequence] = append(a.waiting[q.sequence], pending{question: q, reply: reply, until: now.Add(q.wait)})
+		a.waiting[q.sequence] = append(list, next)
 	}
 	return outcomeWaiting, at
 }

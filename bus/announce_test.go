@@ -38,7 +38,11 @@ func digestOf(seq uint64, log byte) [32]byte {
 }
 
 func ask(a *announcer, seq uint64, log byte) string {
-	outcome, at := a.ask(question{sequence: seq, digest: digestOf(seq, log), wait: time.Second}, "_INBOX.x.y", time.Now())
+	return askFor(a, seq, log, "_INBOX.x.y")
+}
+
+func askFor(a *announcer, seq uint64, log byte, reply string) string {
+	outcome, at := a.ask(question{sequence: seq, digest: digestOf(seq, log), wait: time.Second}, reply, time.Now())
 	if (outcome == outcomeApplied) == at.IsZero() {
 		panic(fmt.Sprintf("%s at %v", outcome, at))
 	}
@@ -96,8 +100,8 @@ func TestMarks(t *testing.T) {
 // Questions that wait are answered by the record, bounded in number and time.
 func TestPendingQuestions(t *testing.T) {
 	a := newAnnouncer(t)
-	for range 2 * maxQuestions {
-		if got := ask(a, 7, 1); got != outcomeWaiting {
+	for i := range 2 * maxQuestions {
+		if got := askFor(a, 7, 1, fmt.Sprint("_INBOX.x.", i)); got != outcomeWaiting {
 			t.Fatal(got)
 		}
 	}
@@ -123,6 +127,32 @@ func TestPendingQuestions(t *testing.T) {
 	a.expire(time.Now().Add(2 * time.Second))
 	if a.open != 0 || len(a.waiting) != 0 {
 		t.Error("never expires")
+	}
+}
+
+// Who asks again and again is answered once when the record comes. More answers than
+// AppliedSubject says, which the server refuses, would end the announcing for minutes.
+func TestQuestionsAskedAgain(t *testing.T) {
+	a := newAnnouncer(t)
+	for range 5 {
+		askFor(a, 7, 1, "_INBOX.x.again")
+	}
+	askFor(a, 7, 2, "_INBOX.x.again") // of another log
+	askFor(a, 7, 1, "_INBOX.x.other")
+	a.expire(time.Now().Add(900 * time.Millisecond))
+	if a.open != 3 {
+		t.Errorf("%d questions wait", a.open)
+	}
+	a.note(recordOf(7, 1), true)
+	got := map[string]int{}
+	for _, p := range a.ready {
+		got[p.reply+" "+p.found.outcome(p.digest)]++
+	}
+	if len(got) != 3 || got["_INBOX.x.again "+outcomeApplied] != 1 || got["_INBOX.x.again "+outcomeOther] != 1 || got["_INBOX.x.other "+outcomeApplied] != 1 {
+		t.Errorf("answers %v", got)
+	}
+	if a.open != 0 || len(a.waiting) != 0 {
+		t.Errorf("%d open, %d waiting", a.open, len(a.waiting))
 	}
 }
 

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"crypto/rand"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +13,9 @@ import (
 // answerQueue is how many answers may wait to be looked at; more are lost, and asked
 // for again.
 const answerQueue = 4096
+
+// tokenBytes is the length of a wait's token, by [rand.Text].
+const tokenBytes = 26
 
 // An asker is the half of a Bus that asks replicas. One inbox serves all waits and the
 // farewells between them.
@@ -35,6 +39,7 @@ type wait struct {
 	cfg     WaitConfig
 	receipt Receipt // Sequence and Time are those of the newest acknowledgement
 	token   string
+	asked   int               // questions so far; the asking goroutine's own
 	heard   map[string]*heard // by id
 	nobody  bool
 	ignored int
@@ -68,7 +73,8 @@ func (h *heard) replica(id string, acknowledged time.Time) Replica {
 	return r
 }
 
-// enter begins a wait and returns where replicas are to answer.
+// enter begins a wait and returns where replicas are to answer, to which each question
+// adds its number.
 func (a *asker) enter(w *wait) (reply string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -160,7 +166,10 @@ func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
 	if lost {
 		return
 	}
-	msg := &nats.Msg{Subject: AppliedSubject, Reply: reply, Data: encodeQuestion(q)}
+	// Each question has a reply of its own: servers that allow_responses count how often
+	// one is used, and replicas answer for as long as somebody else is waited for.
+	w.asked++
+	msg := &nats.Msg{Subject: AppliedSubject, Reply: reply + strconv.Itoa(w.asked), Data: encodeQuestion(q)}
 	if err := a.b.nc.PublishMsg(msg); err != nil {
 		a.b.log.Debug("bus: question not sent", "error", err)
 	}
@@ -181,6 +190,7 @@ func (a *asker) listen(answers <-chan *nats.Msg) {
 // take believes an answer as far as it can be: it is what somebody says who may.
 func (a *asker) take(m *nats.Msg, now time.Time) {
 	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	token = token[:min(len(token), tokenBytes)] // without the question's number
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w := a.waits[token]
