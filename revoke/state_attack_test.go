@@ -1,7 +1,6 @@
 package revoke_test
 
 import (
-	"crypto/sha256"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -44,7 +43,7 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 	horizons := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: year}
 	sub := f.Begin(now, revoke.LogInfo{Horizons: horizons})
 	record := func(n uint64, at revoke.Instant) revoke.Record {
-		return revoke.Record{Generation: sub.Generation, Delivery: n, Sequence: n, Time: at.Time(), Digest: sha256.Sum256([]byte{byte(n)})}
+		return revoke.Record{Generation: sub.Generation, Delivery: n, Sequence: n, Time: at.Time(), Data: []byte{byte(n)}}
 	}
 	if err := f.Event(now, record(1, now), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: "long", Until: now.Time().Add(300 * 24 * time.Hour)}); err != nil {
 		t.Fatal(err)
