@@ -1,13 +1,17 @@
 package bus
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 func openTestOutbox(t *testing.T) (o *outbox, path string) {
@@ -132,14 +136,10 @@ func TestOutboxFolderNotSynced(t *testing.T) {
 // outbox for the rest of the process's life.
 func TestOutboxExpiredMakesRoom(t *testing.T) {
 	o, path := openTestOutbox(t)
-	var old []*record
-	for i := range maxRemembered {
+	for i := range maxRemembered { // as if put long ago
 		rec := living1h(i)
-		rec.gone = time.Now().Add(-time.Second) // by now
-		old = append(old, rec)
-	}
-	if err := o.put(old...); err != nil {
-		t.Fatal(err)
+		rec.id, rec.gone = fmt.Sprint(i), time.Now().Add(-time.Second)
+		o.hold(rec)
 	}
 	if err := o.put(outboxRecord(t, "next")); err != nil {
 		t.Fatal(err)
@@ -270,5 +270,153 @@ func TestOutboxLost(t *testing.T) {
 				t.Errorf("compact %t: %s has sequence %d, want %d", compact, value, got, seq)
 			}
 		}
+	}
+}
+
+// A process may end at any step of writing the file anew. What is found then is the old
+// file or the new one, whole, and what lies about does no harm.
+func TestOutboxEndsWhileCompacting(t *testing.T) {
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("untouched"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, leave := range map[string]func(t *testing.T, path string, whole []byte){
+		"nothing yet":    func(t *testing.T, path string, whole []byte) {},
+		"an empty file":  func(t *testing.T, path string, whole []byte) { write(t, path+".tmp", nil) },
+		"half a file":    func(t *testing.T, path string, whole []byte) { write(t, path+".tmp", whole[:len(whole)/2]) },
+		"another's file": func(t *testing.T, path string, whole []byte) { write(t, path+".tmp", []byte("hello\n")) },
+		"whole, before": func(t *testing.T, path string, whole []byte) {
+			write(t, path+".tmp", whole)
+		},
+		"whole, in place": func(t *testing.T, path string, whole []byte) {
+			write(t, path+".tmp", whole)
+			if err := os.Rename(path+".tmp", path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a link": func(t *testing.T, path string, whole []byte) {
+			if err := os.Symlink(victim, path+".tmp"); err != nil {
+				t.Skip(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, path := openTestOutbox(t)
+			for _, value := range []string{"a", "b", "c"} {
+				if err := o.put(outboxRecord(t, value)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.crash()
+			whole, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave(t, path, whole)
+			if values, damaged := reopen(t, o, path); len(values) != 3 || damaged != 0 {
+				t.Errorf("%d alive, %d damaged", len(values), damaged)
+			}
+			if _, err := os.Lstat(path + ".tmp"); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("left behind: %v", err)
+			}
+		})
+	}
+	if data, err := os.ReadFile(victim); err != nil || string(data) != "untouched" {
+		t.Errorf("written through a link: %q, %v", data, err)
+	}
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What the file says is published as this issuer's and within its limits, or not at all.
+func TestOutboxOfAnotherIssuer(t *testing.T) {
+	o, path := openTestOutbox(t)
+	e := revoke.Event{Issuer: "https://other.example.com", Kind: revoke.Session, Value: "foreign", Until: time.Now().Add(time.Hour)}
+	payload, err := encodeEvent(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until}
+	large := outboxRecord(t, "large")
+	large.payload = append(large.payload[:len(large.payload)-1], `,"x":"`+strings.Repeat("x", maxEventBytes)+`"}`...)
+	if _, fault := decode(large.subject, large.payload); fault != 0 {
+		t.Fatalf("the large one is no event: %s", fault)
+	}
+	beat, err := encodeHeartbeat(revoke.Heartbeat{Time: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.put(foreign, large, &record{subject: HeartbeatSubject, payload: beat, gone: e.Until}, outboxRecord(t, "good")); err != nil {
+		t.Fatal(err)
+	}
+	if values, damaged := reopen(t, o, path); len(values) != 1 || values["good"] == nil || damaged != 3 {
+		t.Errorf("%d alive, %d damaged", len(values), damaged)
+	}
+}
+
+// More than an outbox holds is an error, not the part that fits.
+func TestOutboxTooLarge(t *testing.T) {
+	head := outboxLine([]byte(`{"iss":"` + testIssuer + `","v":1}`))
+	line := append(bytes.Repeat([]byte("x"), maxOutboxLine-1), '\n')
+	endless := io.MultiReader(bytes.NewReader(head), &repeated{line: line})
+	if _, _, err := readOutbox(endless, testIssuer, time.Now()); !errors.Is(err, ErrOutbox) {
+		t.Errorf("more than %d bytes: %v", maxOutboxBytes, err)
+	}
+}
+
+// A repeated says one thing for ever.
+type repeated struct{ line, rest []byte }
+
+func (r *repeated) Read(b []byte) (int, error) {
+	if len(r.rest) == 0 {
+		r.rest = r.line
+	}
+	n := copy(b, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// What the file says was acknowledged is where the stream must be by now.
+func TestOutboxKnowsTheHighest(t *testing.T) {
+	o, path := openTestOutbox(t)
+	for i, value := range []string{"a", "b", "c"} {
+		rec := outboxRecord(t, value)
+		if err := o.put(rec); err != nil {
+			t.Fatal(err)
+		}
+		if value == "b" { // published again meanwhile, with another time
+			rec.payload = bytes.Replace(rec.payload, []byte(`"at":`), []byte(`"at":1`), 1)
+		}
+		if value != "c" {
+			if err := o.settled(rec, uint64(70+i), nothing); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	o.crash()
+	p := newTestPublisher()
+	p.b.cfg.Issuer = testIssuer
+	if err := p.unpack(path); err != nil {
+		t.Fatal(err)
+	}
+	defer p.outbox.close()
+	for _, rec := range p.ledger.alive {
+		if bytes.Contains(rec.payload, []byte(`"b"`)) && !bytes.Contains(rec.payload, []byte(`"at":1`+fmt.Sprint(time.Now().Unix()/100_000))) {
+			t.Errorf("not what the stream holds: %s", rec.payload)
+		}
+	}
+	if floor, _ := p.ledger.begin(); floor != 71 {
+		t.Errorf("the highest is %d", floor)
+	}
+	if pending := p.ledger.pending(time.Now()); len(pending) != 1 || !bytes.Contains(pending[0].payload, []byte(`"c"`)) {
+		t.Errorf("%d pending", len(pending))
+	}
+	if p.acknowledged(outboxRecord(t, "d"), ack(71, false), false, 71, 1) {
+		t.Error("a stream that is back at 71 has lost nothing, it says")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -55,5 +56,82 @@ func leastRights(t *testing.T, most int) {
 	}
 	if a := f.Announcement(); !a.Listening || a.Err != nil {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A replica that may listen and not answer says so, and is not waited for.
+func TestMayListenAndNotAnswer(t *testing.T) {
+	br := newBroker(t, func(o *server.Options) {
+		guarded(o)
+		for _, u := range o.Users {
+			if u.Username == "member" {
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
+			}
+		}
+	})
+	admin := dial(t, br.url(), as("admin")...)
+	createStream(t, admin, bus.StreamConfig{})
+	pub := open(t, admin, bus.Config{})
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), l)
+	waitFresh(t, f)
+	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "s"}, bus.WaitConfig{MaxStaleness: time.Second})
+	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 0 {
+		t.Errorf("%v; %+v", err, r.Replicas)
+	}
+	eventually(t, "it knows that it is not heard", func() bool {
+		a := f.Announcement()
+		return errors.Is(a.Err, nats.ErrPermissionViolation) && !a.Listening
+	})
+	barrier(t, f)
+	mustRefuse(t, l, session("s"))
+}
+
+// A receipt tells of a replica that does not trust the event, and so does not obey it,
+// from one that does.
+func TestRevokeAndWaitUntrusted(t *testing.T) {
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	_, public := signingKey(1)
+	strict, lax := newList(t, quick), newList(t, quick)
+	waitFresh(t,
+		follow(t, open(t, conn, bus.Config{Name: "strict", Trust: trustOf(public)}), strict),
+		follow(t, open(t, conn, bus.Config{Name: "lax"}), lax))
+	pub := open(t, conn, bus.Config{})
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Subject, Value: "u"}, bus.WaitConfig{MaxStaleness: 2 * time.Second})
+	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 2 {
+		t.Fatalf("%v; %+v", err, r.Replicas)
+	}
+	id := session("other")
+	id.Subject, id.IssuedAt = "u", time.Now().Add(-time.Minute)
+	for name, l := range map[string]*revoke.List{"strict": strict, "lax": lax} {
+		x := replica(t, r, name)
+		if obeys := refused(l, id); x.Applied != obeys || obeys != (name == "lax") || (x.Problem == "") != obeys {
+			t.Errorf("obeys: %t; %+v", obeys, x)
+		}
+	}
+}
+
+// Whoever may ask does not make replicas flood an inbox, his own or somebody else's.
+func TestAnswersAreRationed(t *testing.T) {
+	w := newWaited(t, 1)
+	nc, _ := plain(t, w.br.url())
+	f := w.followers[0]
+	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	began := time.Now()
+	const batch, batches = 100, 30
+	for n := range batches {
+		for range batch {
+			if err := nc.PublishRequest(bus.AppliedSubject, "_INBOX.victim.x", fmt.Appendf(nil, `{"v":1,"seq":1,"digest":"%064x","wait":0}`, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "all are looked at", func() bool { a := f.Announcement(); return a.Answered+a.Dropped >= uint64(batch*(n+1)) })
+	}
+	most := 500 + 500*time.Since(began).Seconds() // at once, and a second
+	if a := f.Announcement(); float64(a.Answered) > most+1 || a.Answered < 500 {
+		t.Errorf("%+v in %s, at most %.0f", a, time.Since(began), most)
 	}
 }

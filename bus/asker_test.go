@@ -1,0 +1,139 @@
+package bus
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// newWait returns a wait that has begun, without a connection, of an asker that knows
+// those replicas.
+func newWait(t *testing.T, a *asker, cfg WaitConfig) *wait {
+	t.Helper()
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wait{cfg: cfg, receipt: Receipt{Sequence: 7, Time: time.Now()}, heard: map[string]*heard{}, changed: make(chan struct{}, 1)}
+	if _, err := a.enter(w); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func newAsker() *asker {
+	p := newTestPublisher()
+	p.b.asker = asker{b: p.b, inbox: "_INBOX.x", waits: map[string]*wait{}, roster: map[string]known{}}
+	return &p.b.asker
+}
+
+// say has a replica answer the nth question of a wait.
+func (a *asker) say(t *testing.T, w *wait, n int, id, outcome string, now time.Time) {
+	t.Helper()
+	ans := answer{id: id, name: "name-" + id, outcome: outcome, staleness: 15 * time.Second, state: revoke.Fresh}
+	if outcome == outcomeApplied {
+		ans.at = now
+	}
+	data, err := encodeAnswer(ans)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.take(&nats.Msg{Subject: "_INBOX.x." + w.token + strconv.Itoa(n), Data: data}, now)
+}
+
+// Who was known and says nothing is waited for, for ten minutes and no longer.
+func TestRosterLife(t *testing.T) {
+	a := newAsker()
+	now := time.Now()
+	first := newWait(t, a, WaitConfig{})
+	a.say(t, first, 1, "old", outcomeApplied, now.Add(-rosterLife-time.Second))
+	a.say(t, first, 1, "recent", outcomeApplied, now.Add(-rosterLife+time.Minute))
+	a.leave(first)
+	w := newWait(t, a, WaitConfig{})
+	if p := a.progress(w, now); p.applied != 0 || p.missing != 1 || len(p.names) != 1 || p.names[0] != "name-recent" {
+		t.Errorf("%+v", p)
+	}
+	a.say(t, w, 12, "recent", outcomeApplied, now)
+	if p := a.progress(w, now); p.applied != 1 || p.missing != 0 {
+		t.Errorf("%+v", p)
+	}
+	if r := a.leave(w); len(r.Replicas) != 1 || !r.Replicas[0].Applied {
+		t.Errorf("%+v", r)
+	}
+}
+
+// What was confirmed does not count while the stream has lost the event: those who have
+// it may be the only ones that ever will (invariant 9).
+func TestConfirmedAndLost(t *testing.T) {
+	a := newAsker()
+	w := newWait(t, a, WaitConfig{Replicas: 1})
+	rec := living1h(1)
+	rec.era, rec.seq = 1, 7
+	a.say(t, w, 1, "one", outcomeApplied, time.Now())
+	if p := a.progress(w, time.Now()); p.applied != 1 {
+		t.Fatalf("the good twin: %+v", p)
+	}
+	a.b.publisher.ledger.lost(0)
+	a.ask(w, rec, "_INBOX.x."+w.token, time.Now()) // asks nobody: there is no connection
+	if p := a.progress(w, time.Now()); p.applied != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// However many answer, what is kept is bounded, in the wait and after it; an answer that
+// was given is not taken back; and a farewell is from those who are not counted on.
+func TestAskerIsBounded(t *testing.T) {
+	a := newAsker()
+	now := time.Now()
+	w := newWait(t, a, WaitConfig{})
+	a.say(t, w, 1, "first", outcomeWaiting, now)
+	a.say(t, w, 1, "applied", outcomeApplied, now)
+	a.say(t, w, 1, "leaving", outcomeWaiting, now)
+	for i := range maxReplicas + 10 {
+		a.say(t, w, 1, fmt.Sprint("r", i), outcomeWaiting, now)
+	}
+	if len(w.heard) != maxReplicas || len(a.roster) != maxReplicas || w.ignored != 13 {
+		t.Errorf("%d heard, %d in the roster, %d ignored", len(w.heard), len(a.roster), w.ignored)
+	}
+	a.say(t, w, 2, "first", outcomeApplied, now)
+	a.say(t, w, 2, "applied", outcomeOther, now)
+	if p := a.progress(w, now); p.applied != 2 || p.missing != maxReplicas-2 || len(p.names) > 5 {
+		t.Errorf("%d applied, %d missing, names %q", p.applied, p.missing, p.names)
+	}
+	a.say(t, w, 3, "applied", outcomeGone, now)
+	a.say(t, w, 3, "leaving", outcomeGone, now)
+	if p := a.progress(w, now); p.applied != 2 || p.missing != maxReplicas-3 {
+		t.Errorf("%d applied, %d missing", p.applied, p.missing)
+	}
+	if _, is := a.roster["leaving"]; is {
+		t.Error("who has left is waited for the next time")
+	}
+	a.leave(w)
+	if len(a.waits) != 0 {
+		t.Error("the wait is over and remembered")
+	}
+	a.say(t, w, 4, "late", outcomeApplied, now) // to nobody
+	for _, token := range []string{"", "x", w.token, w.token + "1", "1" + w.token} {
+		a.take(&nats.Msg{Subject: "_INBOX.x." + token}, now)
+	}
+}
+
+// EffectiveBy counts with the largest staleness that anybody announced or the caller
+// knows of, from the newest acknowledgement.
+func TestEffectiveBy(t *testing.T) {
+	a := newAsker()
+	w := newWait(t, a, WaitConfig{MaxStaleness: time.Second})
+	if got := a.leave(w).EffectiveBy.Sub(w.receipt.Time); got != time.Second {
+		t.Errorf("nobody there: %s", got)
+	}
+	w = newWait(t, a, WaitConfig{MaxStaleness: time.Second})
+	a.say(t, w, 1, "one", outcomeWaiting, time.Now())
+	if got := a.leave(w).EffectiveBy.Sub(w.receipt.Time); got != 15*time.Second {
+		t.Errorf("one of 15 s: %s", got)
+	}
+}

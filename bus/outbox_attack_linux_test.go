@@ -1,0 +1,106 @@
+package bus
+
+import (
+	"errors"
+	"os"
+	ossignal "os/signal"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The disk is full, and then it is not: who was told that an event is kept finds it, and
+// half a line costs nothing else.
+func TestOutboxDiskFull(t *testing.T) {
+	o, path := openTestOutbox(t)
+	if err := o.put(outboxRecord(t, "before")); err != nil {
+		t.Fatal(err)
+	}
+	ossignal.Ignore(syscall.SIGXFSZ)
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+		t.Fatal(err)
+	}
+	mend := func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(mend)
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(o.written) + 50, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := o.put(outboxRecord(t, "full")); err == nil {
+			t.Error("no error")
+		}
+	}
+	mend()
+	if failed, err := o.status(); failed != 3 || err == nil {
+		t.Errorf("status %d, %v", failed, err)
+	}
+	if err := o.put(outboxRecord(t, "after")); err != nil {
+		t.Fatal(err)
+	}
+	if values, damaged := reopen(t, o, path); values["before"] == nil || values["after"] == nil || damaged != 1 {
+		t.Errorf("%d alive, %d damaged", len(values), damaged)
+	}
+}
+
+// What is no file of ours alone is refused, and nobody waits for the other end of a pipe.
+func TestOutboxOfOthers(t *testing.T) {
+	o, path := openTestOutbox(t)
+	o.close()
+	refused := func(what, path string) {
+		t.Helper()
+		done := make(chan error)
+		go func() {
+			o, _, _, err := openOutbox(path, testIssuer)
+			if err == nil {
+				o.close()
+			}
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if !errors.Is(err, ErrOutbox) {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: it waits", what)
+			if w, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil { // let it go
+				w.Close()
+			}
+			<-done
+		}
+	}
+	for _, mode := range []os.FileMode{0o620, 0o602} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		refused(mode.String(), path)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(path, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		refused("another user's", path)
+		if err := os.Chown(path, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pipe := path + ".pipe"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("a pipe", pipe)
+	refused("a directory", t.TempDir())
+	o, _, _, err := openOutbox(path, testIssuer)
+	if err != nil {
+		t.Fatalf("the good twin: %v", err)
+	}
+	o.close()
+}
