@@ -1,0 +1,162 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// newLeaf starts a server that holds the stream, and a leaf node of it. The domain of
+// each is empty for none; a leaf without one has no JetStream. defaults is the leaf's
+// default_js_domain.
+func newLeaf(t *testing.T, hubDomain, leafDomain string, defaults map[string]string) (hub, leaf *broker) {
+	t.Helper()
+	port := freePort(t)
+	hub = newBroker(t, func(o *server.Options) {
+		o.ServerName, o.JetStreamDomain = "hub", hubDomain
+		o.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: port}
+	})
+	leaf = newBroker(t, func(o *server.Options) {
+		o.ServerName, o.JetStream, o.JetStreamDomain = "leaf", leafDomain != "", leafDomain
+		o.JsAccDefaultDomain = defaults
+		o.LeafNode = server.LeafNodeOpts{
+			ReconnectInterval: 50 * time.Millisecond,
+			Remotes:           []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: fmt.Sprint("127.0.0.1:", port)}}}},
+		}
+	})
+	eventually(t, "the leaf is connected", func() bool { return hub.srv.NumLeafNodes() == 1 && leaf.srv.NumLeafNodes() == 1 })
+	createStream(t, dial(t, hub.url()), bus.StreamConfig{})
+	return hub, leaf
+}
+
+// brief is a List that is stale soon.
+func brief() revoke.Config {
+	c := quick
+	c.MaxStaleness = 2 * time.Second
+	return c
+}
+
+// A leaf node without JetStream lets no request to JetStream through, unless it is told
+// whose domain its clients mean. Then it is a way to the stream like any other: publishers
+// and followers work over it, replicas are found, and what stands behind a line that is
+// cut is stale, refuses what it knows, and heals.
+func TestLeafWithoutJetStream(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	for name, c := range map[string]struct {
+		domain   string
+		defaults map[string]string
+		works    bool
+	}{
+		"no domain":               {"", nil, false},
+		"a domain":                {"hub", nil, false},
+		"a domain told":           {"hub", map[string]string{"$G": "hub"}, true},
+		"that there is no domain": {"", map[string]string{"$G": ""}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub, leaf := newLeaf(t, c.domain, "", c.defaults)
+			if !c.works {
+				f := follow(t, open(t, dial(t, leaf.url()), bus.Config{}), newList(t, brief()))
+				eventually(t, "what is wrong is told", func() bool { return errors.Is(f.Status().Err, nats.ErrNoResponders) })
+				if s := f.Status(); s.State != revoke.Syncing || s.Subscriptions != 0 {
+					t.Errorf("%+v", s)
+				}
+				return
+			}
+			l := newList(t, brief())
+			f := follow(t, open(t, dial(t, leaf.url()), bus.Config{Name: "at the leaf"}), l)
+			waitFresh(t, f)
+			publish(t, open(t, dial(t, leaf.url()), bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "from the leaf"})
+			r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
+			if err != nil || len(r.Replicas) != 1 || !r.Replicas[0].Applied || r.Replicas[0].Name != "at the leaf" {
+				t.Errorf("%+v: %v", r, err)
+			}
+			barrier(t, f)
+			mustRefuse(t, l, session("from the leaf"), session("from the hub"))
+			mustPass(t, l, session("another"))
+			cutOff(t, hub, f, l)
+		})
+	}
+}
+
+// cutOff stops the hub, and finds the follower stale meanwhile and healed afterwards.
+func cutOff(t *testing.T, hub *broker, f *bus.Follower, l *revoke.List) {
+	t.Helper()
+	hub.stop()
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
+	mustRefuse(t, l, session("from the hub"))
+	if err := check(l, session("another")); !errors.Is(err, revoke.ErrStale) {
+		t.Errorf("cut off: %v", err)
+	}
+	hub.start()
+	began := time.Now()
+	// A mirror asks for its origin anew after pauses of up to two minutes.
+	ctx, cancel := context.WithTimeout(t.Context(), 4*deadline)
+	defer cancel()
+	if err := f.WaitFresh(ctx); err != nil {
+		t.Fatalf("%v; status %+v", err, f.Status())
+	}
+	t.Logf("fresh %s after the hub is back", time.Since(began).Round(10*time.Millisecond))
+	id := revokeSession(t, hub.url(), "afterwards")
+	barrier(t, f)
+	mustRefuse(t, l, id)
+}
+
+// A leaf node with JetStream of its own, in a domain of its own, answers what a client
+// there asks JetStream: the hub's stream does not exist for it, and nobody is fooled. A
+// mirror there is followed like the stream; heartbeats of its followers cross to the
+// stream and come back in the mirror. Who publishes has to connect to the hub.
+func TestLeafWithDomain(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	hub, leaf := newLeaf(t, "hub", "edge", nil)
+	l := newList(t, brief())
+	lost := follow(t, open(t, dial(t, leaf.url()), bus.Config{}), newList(t, quick))
+	eventually(t, "no stream", func() bool { return lost.Status().Reason == revoke.ReasonNoStream })
+	if _, err := open(t, dial(t, leaf.url()), bus.Config{}).Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "lost"}); !errors.Is(err, bus.ErrNoStream) {
+		t.Errorf("publishing at the leaf: %v", err)
+	}
+	if n := lastSequence(t, hub.url()); n != 0 {
+		t.Errorf("%d messages in the stream, refused though they were", n)
+	}
+	lost.Close()
+
+	// As mirror.json has it, with a domain for the origin.
+	_, hubJS := plain(t, hub.url())
+	origin, err := hubJS.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := origin.CachedInfo().Config
+	c.Name, c.Subjects, c.AllowDirect = "REVOCATIONS_MIRROR", nil, false
+	c.Mirror = &jetstream.StreamSource{Name: bus.DefaultStream, Domain: "hub"}
+	_, leafJS := plain(t, leaf.url())
+	if _, err := leafJS.CreateStream(within(t), c); err != nil {
+		t.Fatal(err)
+	}
+	there := bus.Config{Stream: c.Name, Name: "at the leaf"}
+	f := follow(t, open(t, dial(t, leaf.url()), there), l)
+	waitFresh(t, f)
+	r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
+	if err != nil || len(r.Replicas) != 1 || !r.Replicas[0].Applied || r.Replicas[0].Name != "at the leaf" {
+		t.Errorf("%+v: %v", r, err)
+	}
+	barrier(t, f) // an own heartbeat went to the hub and came back
+	mustRefuse(t, l, session("from the hub"))
+	mustPass(t, l, session("another"))
+	if _, err := open(t, dial(t, leaf.url()), there).Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "lost"}); !errors.Is(err, bus.ErrStreamUnsafe) {
+		t.Errorf("publishing to a mirror: %v", err)
+	}
+	cutOff(t, hub, f, l)
+	if s := f.Status(); s.Returned == 0 {
+		t.Errorf("%+v", s)
+	}
+}
