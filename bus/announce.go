@@ -309,7 +309,8 @@ func (a *announcer) refusal() error {
 	if err == a.before || !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
 	}
-	if text := err.Error(); strings.Contains(text, `"`+AppliedSubject+`"`) ||
+	// To ask there is another right, which a publisher over the same connection may lack.
+	if text := err.Error(); strings.Contains(text, `Subscription to "`+AppliedSubject+`"`) ||
 		slices.ContainsFunc(a.askers, func(reply string) bool { return strings.Contains(text, `"`+inboxOf(reply)) }) {
 		a.askers = nil
 		return fmt.Errorf("bus: announce: %w", err)

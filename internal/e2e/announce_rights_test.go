@@ -135,3 +135,40 @@ func TestAnswersAreRationed(t *testing.T) {
 		t.Errorf("%+v in %s, at most %.0f", a, time.Since(began), most)
 	}
 }
+
+// A member that may answer and not ask goes on answering when it has tried to ask over
+// the same connection.
+func TestMayAnswerAndNotAsk(t *testing.T) {
+	br := newBroker(t, func(o *server.Options) {
+		guarded(o)
+		for _, u := range o.Users {
+			if u.Username == "member" {
+				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, bus.Subject(issuer, revoke.Session))
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
+				u.Permissions.Response = &server.ResponsePermission{MaxMsgs: 3, Expires: time.Minute}
+			}
+		}
+	})
+	admin := dial(t, br.url(), as("admin")...)
+	createStream(t, admin, bus.StreamConfig{})
+	both := open(t, dial(t, br.url(), as("member")...), bus.Config{})
+	f := follow(t, both, newList(t, quick))
+	waitFresh(t, f)
+	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	_, err := both.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "s"}, bus.WaitConfig{MaxStaleness: 5 * time.Second})
+	if !errors.Is(err, bus.ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("%v", err)
+	}
+	// The announcer looks at the connection's errors every second: the second wait is after
+	// the first's roll-call.
+	pub := open(t, admin, bus.Config{})
+	for sid := range 2 {
+		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(sid)}, bus.WaitConfig{RollCall: 2500 * time.Millisecond, MaxStaleness: 5 * time.Second})
+		if err != nil || len(r.Replicas) != 1 {
+			t.Errorf("%v; %+v", err, r.Replicas)
+		}
+	}
+	if a := f.Announcement(); a.Err != nil {
+		t.Errorf("%+v", a)
+	}
+}

@@ -288,6 +288,7 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	createStream(t, dial(t, w.br.url()), bus.StreamConfig{})
+	began := time.Now()
 	for i := range last + 20 { // past the place where it was
 		revokeSession(t, w.br.url(), fmt.Sprint("other-", i))
 	}
@@ -316,6 +317,17 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 		t.Fatalf("%v; %+v", res.err, res.r.Replicas)
 	}
 	mustRefuse(t, list, session("lost"))
+	// The receipt is of the acknowledgement that counts.
+	stream, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stream.GetMsg(within(t), res.r.Sequence); err != nil || !strings.Contains(string(m.Data), `"value":"lost"`) {
+		t.Errorf("at the receipt's place: %v, %v", m, err)
+	}
+	if !res.r.Time.After(began) || !res.r.EffectiveBy.After(began.Add(15*time.Second)) {
+		t.Errorf("acknowledged %s, effective by %s; the stream was made anew %s", res.r.Time, res.r.EffectiveBy, began)
+	}
 }
 
 // Nobody there, the caller gone, nothing stored: three different answers.
