@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// What is published again bears the present as its time, or replicas would take the
+// broker's clock for wrong; what a witness holds, the stream's old content, stays.
+func TestRenew(t *testing.T) {
+	p := newTestPublisher()
+	old := time.Now().Add(-time.Hour)
+	e := revoke.Event{Issuer: testIssuer, Kind: revoke.Session, Value: "s", Until: time.UnixMilli(time.Now().UnixMilli() + 3_600_000), At: old, Reason: `,"at":1}`}
+	payload, err := encodeEvent(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload = append(make([]byte, 0, 2*len(payload)), payload...) // with room to be written over
+	rec := &record{subject: Subject(e.Issuer, e.Kind), payload: payload}
+	before := bytes.Clone(payload)
+	now := time.Now()
+	if err := p.renew(t.Context(), rec, now); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(payload, before) {
+		t.Errorf("the old one was written over: %s", payload)
+	}
+	msg, fault := decode(rec.subject, rec.payload)
+	if fault != 0 {
+		t.Fatalf("%s: %s", fault, rec.payload)
+	}
+	if got := msg.event.At.Sub(now); got < 0 || got >= time.Millisecond {
+		t.Errorf("its time is off by %s", got)
+	}
+	e.At, msg.event.At = time.Time{}, time.Time{}
+	if fmt.Sprint(e.Value, e.Reason, e.Until.UnixMilli()) != fmt.Sprint(msg.event.Value, msg.event.Reason, msg.event.Until.UnixMilli()) {
+		t.Errorf("%+v became %+v", e, msg.event)
+	}
+}
+
+// A loss that one acknowledgement has shown is not found again by the next look at the
+// stream, and one that another call has shown not by a doubt about the era before.
+func TestOneLossIsOne(t *testing.T) {
+	p := newTestPublisher()
+	l := &p.ledger
+	p.gauge.state.created = time.Now()
+	rec := living1h(1)
+	floor, era := l.begin()
+	if !p.acknowledged(rec, ack(5, false), false, floor, era) || p.gauge.state.created.IsZero() {
+		t.Fatal("no good twin")
+	}
+	floor, era = l.begin()
+	if p.acknowledged(living1h(2), ack(3, false), false, floor, era) || l.stats.Losses != 1 {
+		t.Fatal("no loss")
+	}
+	if !p.gauge.state.created.IsZero() {
+		t.Error("the next reading finds it again")
+	}
+	p.doubt(era)
+	if l.stats.Losses != 1 {
+		t.Errorf("%d losses", l.stats.Losses)
+	}
+	p.doubt(l.current())
+	if l.stats.Losses != 2 {
+		t.Errorf("the good twin: %d losses", l.stats.Losses)
+	}
+}
+
+// What has expired is not published again, nor waited for.
+func TestExpiredIsNotPending(t *testing.T) {
+	p := newTestPublisher()
+	l := &p.ledger
+	now := time.Now()
+	for i := range 4 {
+		rec := living1h(i)
+		rec.gone = now.Add(time.Duration(2*i-3) * time.Minute) // two of them are over
+		rec.era, rec.kept = 1, true
+		l.alive.Push(rec)
+	}
+	l.lost(0)
+	l.recovering = true
+	if list := l.pending(now); len(list) != 2 || !l.recovering {
+		t.Errorf("%d pending", len(list))
+	}
+	if list := l.pending(now.Add(time.Hour)); len(list) != 0 || l.recovering {
+		t.Errorf("%d pending for ever", len(list))
+	}
+}
+
+// The stream forgets what expires: that is no sign of a loss, so what is about to is no
+// witness.
+func TestWitnessesLive(t *testing.T) {
+	p := newTestPublisher()
+	l := &p.ledger
+	now := time.Now()
+	add := func(seq uint64, life time.Duration) {
+		rec := living1h(int(seq))
+		rec.seq, rec.era, rec.gone = seq, l.current(), now.Add(life)
+		l.alive.Push(rec)
+	}
+	add(5, time.Minute)
+	l.testify(now)
+	if len(l.witnesses) != 0 {
+		t.Errorf("witnesses %+v", l.witnesses)
+	}
+	add(3, time.Hour)
+	add(4, 3*time.Minute)
+	add(6, 119*time.Second)
+	l.testify(now)
+	l.testify(now)
+	if len(l.witnesses) != 1 || l.witnesses[0].seq != 4 {
+		t.Errorf("witnesses %+v", l.witnesses)
+	}
+}
+
+// Followers of one connection do not move it one after the other, and one that is shared
+// is never moved.
+func TestConnectionMovesOnce(t *testing.T) {
+	conn, err := Dial(context.Background(), "nats://127.0.0.1:1,nats://127.0.0.1:2", DialConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const gap = time.Minute
+	began := revoke.Now()
+	for _, c := range []struct{ at, want time.Duration }{{0, 0}, {gap - 1, 0}, {gap, gap}, {gap + time.Second, gap}, {3 * gap, 3 * gap}} {
+		_ = conn.move(began.Add(c.at), gap) // there is nothing to move to
+		if got := time.Duration(conn.movedAt.Load() - began.Mono); got != c.want {
+			t.Errorf("after %s: moved after %s, want %s", c.at, got, c.want)
+		}
+	}
+	moved := conn.movedAt.Load()
+	conn.shared = true
+	if err := conn.move(began.Add(10*gap), gap); !errors.Is(err, errIsShared) || conn.movedAt.Load() != moved {
+		t.Errorf("shared: %v", err)
+	}
+}
