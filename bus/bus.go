@@ -44,7 +44,9 @@ type Config struct {
 	// Signer signs the events of the mass kinds (subject, client, tenant, key, issuer)
 	// that this Bus publishes, for followers with a Trust. It holds an Ed25519 key, in
 	// memory (an [ed25519.PrivateKey]) or in a KMS; each event is signed once, however
-	// often it is sent, within the time that the call has. Nil: they are not signed.
+	// often it is sent, within the time that the call has. It keeps the key that it has
+	// when the Bus is opened; one that exchanges it, panics or hangs fails the call. Nil:
+	// they are not signed.
 	Signer crypto.Signer
 
 	// Trust holds the public keys whose signatures count. With it, followers of this Bus
@@ -67,7 +69,8 @@ type Config struct {
 	// beside one on the disk.) An event that could not be published yet and is in the file
 	// is told by [ErrKept]; one that is published before the stream was ever seen is not,
 	// because its horizons are not known. Mode 0600, bounded as what is kept in memory; it holds what events name (jti, sid, sub) and no secret. Each Bus needs its own,
-	// in a directory where nobody else may write. What goes wrong with it is logged and
+	// in a directory where nobody else may write; what is in it and was signed by no key of
+	// Signer's or Trust is published as it stands, never signed. What goes wrong with it is logged and
 	// counted ([Stats].OutboxFailures), and keeps nothing from being published. Empty: a
 	// restart forgets.
 	OutboxFile string

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -46,6 +47,9 @@ func leastRights(t *testing.T, most int) {
 	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "first"}, bus.WaitConfig{Replicas: 2, MaxStaleness: 8 * time.Second})
 	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 1 || !r.Replicas[0].Applied {
 		t.Errorf("%v; %+v", err, r.Replicas)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it waited for longer than MaxStaleness: %v", err)
 	}
 	if a := f.Announcement(); a.Answered < 4 {
 		t.Errorf("it was asked %d times: this shows nothing", a.Answered)
