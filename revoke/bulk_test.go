@@ -33,7 +33,9 @@ func TestReplayFoldsRarely(t *testing.T) {
 					t.Fatal(err)
 				}
 				if i == n*9/10 {
-					// Whatever the scheduler did: from here on something stays unfolded.
+					// Whatever the scheduler did: from here on something stays unfolded. A fold
+					// under way would not take what is frozen now.
+					r.list.WaitFold()
 					if r.list.Fold(r.now); r.list.Frozen() > 0 {
 						t.Fatal("not folded")
 					}
