@@ -197,7 +197,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 const atOnce = 64
 
 // take takes m, which came now, and of those that wait behind it as many as go at once:
-// to look at the clocks and at five channels for each would be a third of the work.
+// to look at five channels for each would be a good part of the work.
 // It tells whether there was a record, and a heartbeat, among them, or what kind the
 // last was if that failed.
 func (f *Follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (record, beat bool, err error) {
@@ -208,8 +208,8 @@ func (f *Follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (recor
 			}
 			f.heart.behind = f.heart.behind && !isIdle(m)
 		} else {
-			if n > 0 && m.Subject == HeartbeatSubject {
-				now = revoke.Now() // what it proves depends on when it came
+			if n > 0 {
+				now = revoke.Now() // after it came: how far apart the clocks are is taken from it
 			}
 			b, err := f.apply(now, s, m)
 			record, beat = true, beat || b
