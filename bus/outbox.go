@@ -73,7 +73,7 @@ func openOutbox(path, issuer string) (o *outbox, alive []*record, damaged int, e
 	o = &outbox{path: path, issuer: issuer, lock: lock, open: map[string]*record{}, syncFolder: syncFolder}
 	defer func() {
 		if err != nil {
-			lock.Close()
+			unlockOutbox(lock)
 		}
 	}()
 	found := map[string]*record{}
@@ -361,5 +361,5 @@ func (o *outbox) close() {
 	_ = o.file.Sync() // puts are synced; an ack that is lost costs a duplicate
 	o.file.Close()
 	o.file = nil
-	o.lock.Close()
+	unlockOutbox(o.lock)
 }

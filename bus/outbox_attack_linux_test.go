@@ -47,6 +47,26 @@ func TestOutboxDiskFull(t *testing.T) {
 	}
 }
 
+// A child process that is being started while the outbox is closed holds what its parent
+// had open for a moment. The next Bus need not wait for that.
+func TestOutboxClosedWhileForking(t *testing.T) {
+	o, path := openTestOutbox(t)
+	child, err := syscall.Dup(int(o.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(child)
+	if _, _, _, err := openOutbox(path, testIssuer); !errors.Is(err, ErrOutbox) {
+		t.Fatalf("the good twin: two have it open: %v", err)
+	}
+	o.close()
+	next, _, _, err := openOutbox(path, testIssuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.close()
+}
+
 // What is no file of ours alone is refused, and nobody waits for the other end of a pipe.
 func TestOutboxOfOthers(t *testing.T) {
 	o, path := openTestOutbox(t)

@@ -17,6 +17,8 @@ func lockOutbox(path string) (*os.File, error) {
 	return file, nil
 }
 
+func unlockOutbox(file *os.File) { file.Close() }
+
 // openPrivate opens a file to read. Who may write it is the directory's business here.
 func openPrivate(path string) (*os.File, error) { return os.Open(path) }
 

@@ -21,6 +21,13 @@ func lockOutbox(path string) (*os.File, error) {
 	return file, nil
 }
 
+// unlockOutbox gives the file up. To close it would not do: a process that is just being
+// started has it open too, until it runs its own program.
+func unlockOutbox(file *os.File) {
+	_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+	file.Close()
+}
+
 // openPrivate opens a file to read, unless others could have written it. It does not
 // wait for the other end of a pipe.
 func openPrivate(path string) (*os.File, error) {
