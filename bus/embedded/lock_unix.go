@@ -25,4 +25,9 @@ func lockDir(dir string) (*dirLock, error) {
 	return &dirLock{f}, nil
 }
 
-func (l *dirLock) unlock() error { return l.file.Close() }
+// unlock gives the directory up. To close the file would not do: a process that is just
+// being started has it open too, until it runs its own program.
+func (l *dirLock) unlock() error {
+	_ = syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN)
+	return l.file.Close()
+}
