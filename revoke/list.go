@@ -25,6 +25,9 @@ type List struct {
 	// only grows. A kind whose time is over costs a check nothing. The writer raises
 	// it before Apply returns, so a check that begins later sees it.
 	kindUntil [kinds]atomic.Uint32
+	// glances spare a check values that no entry can have. The writer adds an entry's
+	// value before the entry is in view.
+	glances [kinds]glances
 	// proof is what the Feed has proven. It is stored after the events it speaks of
 	// are in view, and a check loads it before it loads view: invariant 1.
 	proof atomic.Pointer[proof]
@@ -162,7 +165,7 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 			continue
 		}
 		v := id.value(k)
-		if v == "" && k != Issuer {
+		if v == "" && k != Issuer || !l.glances[k].mayHave(v) {
 			continue
 		}
 		ids[k] = hash.of(k, v)

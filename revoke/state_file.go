@@ -311,6 +311,11 @@ func (l *List) restore(s *state) {
 		u.Store(max(u.Load(), e.until))
 	}
 	b.index(0, l.density)
+	for k, n := range b.kinds {
+		if n > 0 { // the file holds no values
+			l.glances[k].addAll()
+		}
+	}
 	l.view.Store(&view{base: b, recents: l.view.Load().recents})
 	l.sweepAt.Store(b.sweepAt)
 	own := l.horizons.Load()

@@ -63,6 +63,7 @@ func (l *List) insert(now Instant, e *Event) {
 			l.startFold(now)
 		}
 	}
+	l.glances[e.Kind].add(e.Value)
 	active.put(n)
 	if u := &l.kindUntil[n.kind]; n.until > u.Load() {
 		u.Store(n.until)
