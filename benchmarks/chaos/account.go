@@ -173,7 +173,9 @@ func (a *account) markdown() string {
 	p("| acknowledged a second, asked for | %d |", a.cfg.rate)
 	p("| … mean of the whole run, outages included | %.0f |", float64(acked)/max(seconds, 1))
 	p("| … median second of the run | %d |", percentile(all, 50))
-	p("| … median second without a fault (%d of %d) | %d |", len(calm), len(all), percentile(calm, 50))
+	if len(calm) > 0 {
+		p("| … median second without a fault (%d of %d) | %d |", len(calm), len(all), percentile(calm, 50))
+	}
 	p("| failures that Publish reported, each published again | %d |", failures)
 	p("| checks | %d |", s.Checks)
 	p("| … a second | %.0f |", float64(s.Checks)/max(seconds, 1))

@@ -33,10 +33,13 @@ func (p *page) table(rows ...[]string) {
 func (p *page) plot(file, what string) { p.line("![%s](%s)", what, file) }
 
 // machine says what was measured on, and with what; no names of hosts or users.
-func (p *page) machine(quick bool) {
+func (p *page) machine(quick bool, left []string) {
 	fmt.Fprintf(&p.head, "# Measured: speed, memory, propagation\n\n")
 	if quick {
 		fmt.Fprintf(&p.head, "**A quick run: small sizes, few rounds. It shows that everything works; take figures from a full one.**\n\n")
+	}
+	if len(left) > 0 {
+		fmt.Fprintf(&p.head, "**Left out of this run: %s.**\n\n", strings.Join(left, ", "))
 	}
 	fmt.Fprintf(&p.head, "Written by `go run ./benchmarks/report`. Ways to do the same work took turns; times are medians of rounds, with quartiles in brackets. On a shared machine absolute times vary by a factor of two between\nmoments: ratios within one table are what to trust.\n\n")
 	fmt.Fprintf(&p.head, "| | |\n| --- | --- |\n| machine | %s, %d cores, %s of memory |\n| system | %s/%s, %s |\n", processor(), runtime.NumCPU(), memoryOf(), runtime.GOOS, runtime.GOARCH, runtime.Version())
@@ -56,7 +59,7 @@ func (p *page) verdicts(all []budget) {
 		rows = append(rows, []string{b.name, b.what, b.measured, b.limit, v})
 	}
 	p.table(rows...)
-	p.line("Met and missed: both quartiles are on one side of the budget. Noisy: they are on both, or there were fewer than eight rounds.")
+	p.line("Met and missed: both quartiles are on one side of the budget. Noisy: they are on both, or there were fewer than eight rounds, or events came more slowly than they were to. B4 and B8 count and do not time: one value decides. B6 goes by the medians of all, B7, of few rounds, by their whole spread.")
 }
 
 // processor returns the model's name where the system tells it.

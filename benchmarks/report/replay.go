@@ -177,6 +177,7 @@ func (r *run) joining() error {
 	spreadOurs, _ := strconv.ParseFloat(string(m[5]), 64)
 	v := measure.Noisy
 	switch {
+	case rounds == 1: // which has no spread
 	case ratio*spreadBare*spreadOurs <= 1.5:
 		v = measure.Met
 	case ratio/spreadBare/spreadOurs > 1.5:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -50,12 +49,8 @@ type golangClaims struct {
 
 func golangJWT(p load.Party) func(string) error {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{string(p.Algorithm)}), jwt.WithIssuer(load.Issuer), jwt.WithAudience("orders"), jwt.WithExpirationRequired())
-	var public any = p.Public
-	if k, ok := p.Public.(ed25519.PublicKey); ok {
-		public = k
-	}
 	return func(raw string) error {
-		_, err := parser.ParseWithClaims(raw, new(golangClaims), func(*jwt.Token) (any, error) { return public, nil })
+		_, err := parser.ParseWithClaims(raw, new(golangClaims), func(*jwt.Token) (any, error) { return p.Public, nil })
 		return err
 	}
 }
@@ -95,7 +90,7 @@ func worker(name string, raws []string, f func(string) error) measure.Contender 
 // verify is budget B1.
 func (r *run) verify() error {
 	r.page.title("Verifying a token not seen before")
-	r.page.line("Ten claims, 1,024 different tokens; `Verify` includes its check against a fresh denylist, the others check signature, issuer, audience and times and no revocation. *Bare* is the check of the same signature with the standard library.")
+	r.page.line("Ten claims, 1,024 different tokens; `Verify` includes its check against a denylist that is fresh and empty (the request's whole cost with a full one stands below), the others check signature, issuer, audience and times and no revocation. *Bare* is the check of the same signature with the standard library.")
 	rows := [][]string{{"algorithm", "way", "time", "beyond bare", "× bare", "allocations beyond bare"}}
 	var verdicts []measure.Verdict
 	var said []string
@@ -157,7 +152,7 @@ func (r *run) cached() error {
 	live := pick(r, 1_000_000, 100_000)
 	const tokens, cacheBytes = 10_000, 64 << 20
 	r.page.title("Verifying a token that is remembered")
-	r.page.line("10,000 tokens by Zipf's law (1.1), %s live revocations, freshness included, beside a bare get of the same token from the cache library.", thousands(live))
+	r.page.line("10,000 tokens by Zipf's law (1.1), %s live revocations, freshness included, beside a bare get of the same token from the cache library. Both have room for all (%d MiB). A token that was found in order is looked up in the denylist again when an event comes that could concern it: with 20,000 events a second all the time, without events not once more.", thousands(live), cacheBytes>>20)
 	p := load.NewParty(token.EdDSA)
 	raws := p.Tokens(tokens)
 	list := load.FreshList()
@@ -203,13 +198,31 @@ func (r *run) cached() error {
 		times := measure.Rounds(pick(r, 256, 32), 1<<12, get, verify)
 		events := stop()
 		ratio := times[1].Over(times[0])
-		rows = append(rows, []string{fmt.Sprintf("%.0f", events), measure.Nanos(times[0].Median()), measure.Nanos(times[1].Median()), spread(ratio, decimal), fmt.Sprintf("%.0f", allocs)})
-		verdicts = append(verdicts, measure.Judge(ratio, c.budget), measure.JudgeExact(allocs, 0))
+		rows = append(rows, []string{fmt.Sprintf("%.0f", events), measure.Nanos(times[0].Median()), measure.Nanos(times[1].Median()), spread(ratio, decimal), allocations(allocs, c.perSecond)})
+		verdicts = append(verdicts, beside(measure.Judge(ratio, c.budget), events, c.perSecond), measure.JudgeExact(allocs, 0))
 		said = append(said, fmt.Sprintf("%.2f× with %d events/s", ratio.Median(), c.perSecond))
 	}
 	r.page.table(rows...)
 	r.judge("B2", "`Verify`, cached, over a bare get", strings.Join(said, ", ")+fmt.Sprintf(", %.0f allocations", allocs), "3×; 4× with 20,000 events/s; 0 allocations", measure.Worst(verdicts...))
 	return nil
+}
+
+// beside is the verdict on what was measured beside events. Where they came more slowly
+// than they were to, nothing is met.
+func beside(v measure.Verdict, reached float64, wanted int) measure.Verdict {
+	if v == measure.Met && reached < .95*float64(wanted) {
+		return measure.Noisy
+	}
+	return v
+}
+
+// allocations writes how many there were, which is counted while no events arrive:
+// theirs would count too.
+func allocations(n float64, perSecond int) string {
+	if perSecond > 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f", n)
 }
 
 // apply returns what revokes a token by its jti.

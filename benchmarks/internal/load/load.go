@@ -179,6 +179,7 @@ func Revoke(list *revoke.List, n int) {
 type Asked struct {
 	Identity revoke.Identity
 	Keys     [7]string // of the seven kinds, in their order
+	Revoked  bool
 }
 
 // Ask makes n tokens, of which one in a thousand is among the first live revocations.
@@ -188,8 +189,8 @@ func Ask(n, live int) []Asked {
 	rng := mathrand.New(mathrand.NewPCG(1, 2))
 	all := make([]Asked, n)
 	for i := range all {
-		jti := Value(live + i + 1)
-		if i%1000 == 999 {
+		jti, revoked := Value(live+i+1), i%1000 == 999
+		if revoked {
 			for j := rng.IntN(live); ; j = rng.IntN(live) {
 				if Kind(j) == revoke.Token {
 					jti = Value(j)
@@ -198,7 +199,7 @@ func Ask(n, live int) []Asked {
 			}
 		}
 		k := [7]string{jti, fmt.Sprintf("%031xs", live+i), fmt.Sprintf("user-%d", i), fmt.Sprintf("app-%d", i%50), fmt.Sprintf("org-%d", i%1000), fmt.Sprintf("%042dB", i%3), Issuer}
-		all[i] = Asked{Keys: k, Identity: revoke.Identity{
+		all[i] = Asked{Keys: k, Revoked: revoked, Identity: revoke.Identity{
 			Issuer: k[6], Token: k[0], Session: k[1], Subject: k[2], Client: k[3], Tenant: k[4], Key: k[5], IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute),
 		}}
 	}
