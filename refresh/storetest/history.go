@@ -85,11 +85,22 @@ func verifyKey(ops []op, stale bool) error {
 		revisions[revision] = w
 		return nil
 	}
+	told := map[uint64]time.Duration{} // when a revision was first given to a caller
 	for _, o := range ops {
 		if o.outcome == done {
 			if err := see(o.revision, o.value); err != nil {
 				return err
 			}
+			if t, ok := told[o.revision]; !ok || o.returned < t {
+				told[o.revision] = o.returned
+			}
+		}
+	}
+	// A conflict says that the record has moved on from a revision, and not that it is
+	// still to come to it: nobody saves over what he has not been told of.
+	for _, o := range ops {
+		if t, ok := told[o.base]; o.save && o.base != 0 && ok && t > o.invoked {
+			return fmt.Errorf("the test gave revision %d at %s, which nobody was told before %s", o.base, o.invoked, t)
 		}
 	}
 
