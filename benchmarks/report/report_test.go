@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
@@ -85,8 +86,27 @@ func TestVerdicts(t *testing.T) {
 	if missed, err := r.do("good"); missed || err != nil || len(r.budget) != 1 {
 		t.Errorf("a section alone: missed %t, %v", missed, err)
 	}
+	if data, err = os.ReadFile(filepath.Join(r.dir, "REPORT.md")); err != nil || !strings.Contains(string(data), "Left out of this run: broken B2, panics B3, bad B4.") {
+		t.Errorf("the report of a section alone does not say what it lacks: %v", err)
+	}
 	if _, err := (&run{dir: t.TempDir()}).do("unknown"); err == nil {
 		t.Error("an unknown section is no error")
+	}
+}
+
+// A budget that holds beside events is not met by the want of events.
+func TestBeside(t *testing.T) {
+	for _, c := range []struct {
+		v       measure.Verdict
+		reached float64
+		wanted  int
+		want    measure.Verdict
+	}{
+		{measure.Met, 0, 0, measure.Met}, {measure.Met, 19_900, 20_000, measure.Met}, {measure.Met, 12_000, 20_000, measure.Noisy}, {measure.Missed, 12_000, 20_000, measure.Missed},
+	} {
+		if v := beside(c.v, c.reached, c.wanted); v != c.want {
+			t.Errorf("%s with %.0f of %d events a second: %s", c.v, c.reached, c.wanted, v)
+		}
 	}
 }
 
@@ -161,14 +181,27 @@ func TestDenylists(t *testing.T) {
 	}
 	for _, d := range all {
 		hits := 0
+		var wrong atomic.Int64
+		c := d.asking(asked, &wrong)
 		for i := range asked {
-			if d.revoked(&asked[i]) {
+			if c.Work(i); d.revoked(&asked[i]) {
 				hits++
 			}
+		}
+		if n := wrong.Load(); n > 0 && !d.errs {
+			t.Errorf("%s: %d wrong answers", d.name, n)
 		}
 		if hits < 5 || hits > 15 || hits != 5 && !strings.HasPrefix(d.name, "Bloom") {
 			t.Errorf("%s: %d of 5,000 revoked, want 5", d.name, hits)
 		}
+	}
+	var wrong atomic.Int64
+	never := denylist{revoked: func(*load.Asked) bool { return false }}.asking(asked, &wrong)
+	for i := range asked {
+		never.Work(i)
+	}
+	if wrong.Load() != 5 {
+		t.Errorf("a list that never refuses has %d wrong answers, want 5", wrong.Load())
 	}
 	all[0].add(asked[0].Keys[0])
 	if !all[0].revoked(&asked[0]) {
