@@ -2,6 +2,7 @@ package revoke_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -125,5 +126,41 @@ func BenchmarkCheck(b *testing.B) {
 				i++
 			}
 		})
+	}
+}
+
+// TestRecentShrinks: what takes new events is small again once the List is, also where
+// what expired was forgotten by an ordinary fold and not by a sweep.
+func TestRecentShrinks(t *testing.T) {
+	l, err := revoke.NewList(revoke.Config{Local: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := revoke.Now()
+	add := func(now revoke.Instant, from, n int) {
+		for i := from; i < from+n; i++ {
+			if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: strconv.Itoa(i), Until: now.Time().Add(30 * time.Minute)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(now, 0, 200_000)
+	l.Fold(now)
+	add(now, 200_000, 2000) // more than the recent that Fold leaves takes
+	l.WaitFold()
+	large := l.ActiveCapacity()
+	later := now.Add(2 * time.Hour)
+	add(later, 300_000, large+1)
+	l.WaitFold()
+	if n := l.ActiveCapacity(); large < 8000 || n > large/2 {
+		t.Errorf("the recent part takes %d entries; before most expired it took %d", n, large)
+	}
+	if f := l.Frozen(); f > 0 {
+		t.Errorf("%d recents are left unfolded", f)
+	}
+	for _, i := range []int{300_000, 300_000 + large} {
+		if l.Check(later, &revoke.Identity{Issuer: iss, Token: strconv.Itoa(i)}, revoke.Deny()) == nil {
+			t.Errorf("%d is not refused", i)
+		}
 	}
 }

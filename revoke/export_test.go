@@ -53,3 +53,9 @@ func (p *Prepared) Forget() { p.clear.Store(0) }
 
 // Frozen is how many recents wait to be folded.
 func (l *List) Frozen() int { return len(l.view.Load().recents) - 1 }
+
+// ActiveCapacity is how many entries the recent part takes before it is folded.
+func (l *List) ActiveCapacity() int {
+	recents := l.view.Load().recents
+	return recents[len(recents)-1].capacity()
+}

@@ -42,7 +42,9 @@ func (r *recent) marks(id digest) (word *atomic.Uint64, mask uint64) {
 	return &r.bits[i>>12&uint64(len(r.bits)-1)], 1<<(i&63) | 1<<(i>>6&63)
 }
 
-func (r *recent) full() bool { return r.used >= len(r.slots)/2 }
+func (r *recent) capacity() int { return len(r.slots) / 2 }
+
+func (r *recent) full() bool { return r.used >= r.capacity() }
 
 // find returns the slot with id, or the empty one where it belongs.
 func (r *recent) find(id digest) (s *recentSlot, found bool) {

@@ -123,6 +123,11 @@ func (l *List) fold(live uint32) {
 		v = l.view.Load() // frozen is still its prefix: only fold removes
 		next.recents = append(next.recents, v.recents[len(frozen):]...)
 		l.view.Store(next)
+		if small := recentCapacity(b.count); !l.bulk && next.recents[len(next.recents)-1].capacity() > 4*small {
+			// So much was forgotten that the active recent is large beside what is left.
+			l.freeze(next, small)
+			next = l.view.Load()
+		}
 		l.sweepAt.Store(b.sweepAt)
 		l.folded.Broadcast()
 		if !l.due(next) {
