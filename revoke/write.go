@@ -123,7 +123,7 @@ func (l *List) fold(live uint32) {
 		v = l.view.Load() // frozen is still its prefix: only fold removes
 		next.recents = append(next.recents, v.recents[len(frozen):]...)
 		l.view.Store(next)
-		if small := recentCapacity(b.count); !l.bulk && next.recents[len(next.recents)-1].capacity() > 4*small {
+		if small := recentCapacity(b.count); !l.bulk && next.recents[len(next.recents)-1].capacity() > 2*small {
 			// So much was forgotten that the active recent is large beside what is left.
 			l.freeze(next, small)
 			next = l.view.Load()

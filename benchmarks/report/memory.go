@@ -23,6 +23,21 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
+// restingHeap is heap once what earlier sections left behind is gone, which caches'
+// goroutines may let go of late.
+func restingHeap() float64 {
+	last := heap()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		time.Sleep(500 * time.Millisecond)
+		now := heap()
+		if now > last-64<<10 {
+			return now
+		}
+		last = now
+	}
+	return last
+}
+
 // settle waits until no fold is under way, as far as can be seen: none has ended for
 // longer than one takes.
 func settle(list *revoke.List, now revoke.Instant) {
@@ -52,7 +67,7 @@ func (r *run) memory() error {
 	worstPeak, rebuilt := 0.0, true
 	chart := series{name: "List"}
 	for _, n := range sizes {
-		before := heap()
+		before := restingHeap()
 		list := load.Must(revoke.NewList(revoke.Config{Local: true, SessionLifetime: 90 * 24 * time.Hour}))
 		now := revoke.Now()
 		event := func(i int, until time.Duration) revoke.Event {
@@ -76,6 +91,9 @@ func (r *run) memory() error {
 		}
 		settle(list, now)
 		full := heap() - before
+		if full < 20*float64(n) { // a slot of the table takes more
+			return fmt.Errorf("%d entries seem to take %.0f bytes: something else was freed meanwhile", n, full)
+		}
 		more := make([]revoke.Event, n/20) // made before: their making leaves garbage
 		for i := range more {
 			more[i] = event(n+i, 30*time.Minute)
