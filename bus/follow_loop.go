@@ -192,12 +192,12 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	}
 }
 
-// atOnce bounds the messages taken between two looks at all else. One of them is over
-// in a microsecond or two.
+// atOnce bounds the messages taken between two looks at all else; BenchmarkApply shows
+// what one takes.
 const atOnce = 64
 
 // take takes m, which came now, and of those that wait behind it as many as go at once:
-// to look at five channels for each would be a good part of the work.
+// to look at five channels for each is work, too.
 // It tells whether there was a record, and a heartbeat, among them, or what kind the
 // last was if that failed.
 func (f *Follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (record, beat bool, err error) {

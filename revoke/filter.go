@@ -19,7 +19,6 @@ import (
 // A filter is built by one goroutine and immutable once published: the library's is
 // not safe for reading while it is written.
 type filter struct {
-	bloom  *bloom.BloomFilter
 	words  []uint64
 	blocks uint64
 }
@@ -50,7 +49,7 @@ func newFilter(n int, d density) *filter {
 	}
 	blocks := max(uint64(math.Ceil(float64(n)*each/blockBits)), 4)
 	b := bloom.New(uint(blocks*blockBits), blockWords)
-	return &filter{bloom: b, words: b.BitSet().Words(), blocks: blocks}
+	return &filter{words: b.BitSet().Words(), blocks: blocks}
 }
 
 // bitsPerKey returns how many bits a key takes for a false-positive rate.

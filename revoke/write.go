@@ -21,8 +21,8 @@ func recentCapacity(base int) int {
 
 // due reports whether a fold of v has enough to do. It is as much work as the base is
 // large, however little it adds. While a log is read, which brings as many entries in
-// seconds as a company does in a year, folding whenever there is something would take
-// twice the time of all else. The caller holds mu.
+// seconds as a company does in a year, it has to be half as large again. The caller
+// holds mu.
 func (l *List) due(v *view) bool {
 	frozen := v.recents[:len(v.recents)-1]
 	if !l.bulk || len(frozen) > maxFrozen/2 {

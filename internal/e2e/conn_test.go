@@ -20,15 +20,15 @@ import (
 func TestUse(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
-	finite, _ := plainClient(t, srv.URL())
+	finite, _ := plain(t, srv.URL())
 	if _, err := bus.Use(finite, bus.UseConfig{}); err == nil || !strings.Contains(err.Error(), "MaxReconnects") {
 		t.Errorf("finite MaxReconnects: %v", err)
 	}
-	never, _ := plainClient(t, srv.URL(), nats.NoReconnect(), nats.MaxReconnects(-1))
+	never, _ := plain(t, srv.URL(), nats.NoReconnect(), nats.MaxReconnects(-1))
 	if _, err := bus.Use(never, bus.UseConfig{}); err == nil {
 		t.Error("NoReconnect accepted")
 	}
-	closed, _ := plainClient(t, srv.URL(), nats.MaxReconnects(-1))
+	closed, _ := plain(t, srv.URL(), nats.MaxReconnects(-1))
 	closed.Close()
 	if _, err := bus.Use(closed, bus.UseConfig{}); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("closed connection: %v", err)
@@ -38,12 +38,12 @@ func TestUse(t *testing.T) {
 	}
 
 	var log bytes.Buffer
-	slow, _ := plainClient(t, srv.URL(), nats.MaxReconnects(-1))
+	slow, _ := plain(t, srv.URL(), nats.MaxReconnects(-1))
 	if _, err := bus.Use(slow, bus.UseConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}); err != nil || !strings.Contains(log.String(), "PingInterval") {
 		t.Errorf("two minutes between pings: %v, log %q", err, log.String())
 	}
 	log.Reset()
-	good, _ := plainClient(t, srv.URL(), nats.MaxReconnects(-1), nats.PingInterval(2*time.Second), nats.IgnoreAuthErrorAbort())
+	good, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.PingInterval(2*time.Second), nats.IgnoreAuthErrorAbort())
 	conn, err := bus.Use(good, bus.UseConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil || log.Len() > 0 {
 		t.Fatalf("%v, log %q", err, log.String())

@@ -151,7 +151,7 @@ func TestEmbeddedPortTaken(t *testing.T) {
 func TestCreateStream(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
-	nc, js := plainClient(t, srv.URL())
+	nc, js := plain(t, srv.URL())
 	conn := dialURL(t, srv.URL())
 	s := theStream(t, js)
 

@@ -84,7 +84,7 @@ func TestPublishServerDown(t *testing.T) {
 	if _, err := b.Publish(ctx, token("late")); err != nil {
 		t.Fatal(err)
 	}
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if got, want := values(t, js), []string{"early", "late"}; !slices.Equal(got, want) {
 		t.Errorf("stored %q, want %q: what failed must not be sent behind the caller's back", got, want)
 	}
@@ -98,7 +98,7 @@ func TestPublishServerDown(t *testing.T) {
 func TestPublishRecreatedStream(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	var want []string
 	for _, v := range []string{"a", "b", "c", "d"} {
 		if _, err := b.Publish(t.Context(), token(v)); err != nil {
@@ -132,7 +132,7 @@ func TestPublishRecreatedStream(t *testing.T) {
 func TestPublishRecreatedAndGrown(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if _, err := b.Publish(t.Context(), token("a")); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestPublishBufferingConnection(t *testing.T) {
 	noLeaks(t)
 	cfg := embedded.Config{Listen: freeAddress(t), Dir: t.TempDir()}
 	srv := startServer(t, cfg)
-	nc, _ := plainClient(t, srv.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(8<<20))
+	nc, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(8<<20))
 	conn, err := bus.Use(nc, bus.UseConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestPublishBufferingConnection(t *testing.T) {
 	if _, err := b.Publish(ctx, token("b")); err != nil {
 		t.Fatal(err)
 	}
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if got := values(t, js); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("stored %q", got)
 	}
@@ -196,7 +196,7 @@ func TestPublishBufferingConnection(t *testing.T) {
 func requireStored(t *testing.T, b *bus.Bus, url string, want []string) {
 	t.Helper()
 	waitFor(t, "republished", func() bool { return b.Stats().Pending == 0 && b.Stats().Republished > 0 })
-	_, js := plainClient(t, url)
+	_, js := plain(t, url)
 	got := values(t, js)
 	slices.Sort(got)
 	if got = slices.Compact(got); !slices.Equal(got, want) {
@@ -257,7 +257,7 @@ func TestPublishLostAcknowledgement(t *testing.T) {
 	if lost.Load() < 2 {
 		t.Fatal("no acknowledgement was lost")
 	}
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if got := values(t, js); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("stored %q", got)
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
@@ -58,21 +57,6 @@ func publishing(t *testing.T, cfg embedded.Config) (*embedded.Server, *bus.Bus) 
 	}
 	t.Cleanup(func() { conn.Close() })
 	return srv, openBus(t, conn)
-}
-
-// plainClient is what somebody else connects with.
-func plainClient(t *testing.T, url string, opts ...nats.Option) (*nats.Conn, jetstream.JetStream) {
-	t.Helper()
-	nc, err := nats.Connect(url, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return nc, js
 }
 
 func theStream(t *testing.T, js jetstream.JetStream) jetstream.Stream {
@@ -124,7 +108,7 @@ func token(value string) revoke.Event { return revoke.Event{Kind: revoke.Token, 
 func TestPublish(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 
 	before := time.Now()
 	r, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Subject, Value: "user-1", Keep: []string{"kept"}, Reason: "password_change"})
@@ -172,7 +156,7 @@ func TestPublish(t *testing.T) {
 func TestPublishRefusals(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	now := time.Now()
 	for name, e := range map[string]revoke.Event{
 		"other issuer":     {Kind: revoke.Token, Value: "x", Issuer: "https://auth.example.org"},
@@ -259,7 +243,7 @@ func TestPublishLargestEvent(t *testing.T) {
 func TestPublishAllConcurrently(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	const callers, each = 4, 150
 	var mu sync.Mutex
 	seen := map[uint64]string{}
@@ -314,7 +298,7 @@ func TestPublishAllConcurrently(t *testing.T) {
 func TestPublishUnsafeStream(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if _, err := b.Publish(t.Context(), token("good")); err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +353,7 @@ func dialURL(t *testing.T, url string) *bus.Conn {
 func TestPublishFull(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 
 	bulky := func(kind revoke.Kind) revoke.Event {
 		e := revoke.Event{Kind: kind, Value: "v"}
@@ -433,7 +417,7 @@ func TestPublishFull(t *testing.T) {
 func TestPublishFullByOthers(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if _, err := b.Publish(t.Context(), token("a")); err != nil { // reads the fill
 		t.Fatal(err)
 	}
@@ -453,7 +437,7 @@ func TestPublishFullByOthers(t *testing.T) {
 func TestPublishNoStream(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
@@ -485,7 +469,7 @@ func TestPublishNoStream(t *testing.T) {
 func TestPublishSubjectMoved(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
-	_, js := plainClient(t, srv.URL())
+	_, js := plain(t, srv.URL())
 	if _, err := b.Publish(t.Context(), token("a")); err != nil { // reads the stream, so that it is not read again at once
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
-	err = askAgain(ctx, func(ctx context.Context) error {
+	err = persist(ctx, func(ctx context.Context) error {
 		_, err := js.CreateStream(ctx, want)
 		return err
 	})
@@ -89,7 +89,7 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), bucketError(err))
 	}
 	var s jetstream.Stream
-	err = askAgain(ctx, func(ctx context.Context) (err error) {
+	err = persist(ctx, func(ctx context.Context) (err error) {
 		s, err = js.Stream(ctx, want.Name)
 		return err
 	})
@@ -100,31 +100,6 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 		return fmt.Errorf("natskv: create bucket %s: %w: %s", cfg.name(), ErrBucketExists, strings.Join(diff, "; "))
 	}
 	return nil
-}
-
-// createTimeout bounds one request of [CreateBucket]; making a bucket takes several
-// servers' disks.
-const createTimeout = 3 * time.Second
-
-// askAgain makes a request that may be made twice until it is answered or ctx ends:
-// one that comes while the servers elect is refused, or is never answered at all.
-func askAgain(ctx context.Context, request func(context.Context) error) error {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for {
-		attempt, cancel := context.WithTimeout(ctx, createTimeout)
-		err := request(attempt)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) && !isCode(err, errCodeNotAvailable) {
-			return err
-		}
-		pause.Reset(250 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			return err
-		case <-pause.C:
-		}
-	}
 }
 
 func (cfg BucketConfig) name() string {

@@ -41,7 +41,7 @@ func attempt(ctx context.Context, request func(context.Context) error) error {
 }
 
 // persist repeats a request that does no harm when repeated until it is answered.
-func (s *Store) persist(ctx context.Context, request func(context.Context) error) error {
+func persist(ctx context.Context, request func(context.Context) error) error {
 	var p pauses
 	for {
 		err := attempt(ctx, request)

@@ -106,7 +106,7 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, log *slog.Logger) error {
-	err := s.persist(ctx, func(ctx context.Context) (err error) {
+	err := persist(ctx, func(ctx context.Context) (err error) {
 		s.stream, err = s.js.Stream(ctx, streamName(s.bucket))
 		return err
 	})
@@ -123,13 +123,13 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 	if list := weaknesses(c); len(list) > 0 && log != nil {
 		log.Warn("natskv: an accident can lose sessions, and what ended them", "bucket", s.bucket, "weak", list)
 	}
-	if err := s.persist(ctx, func(ctx context.Context) error {
+	if err := persist(ctx, func(ctx context.Context) error {
 		_, err := s.publish(ctx, &nats.Msg{Subject: s.prefix + confirmation})
 		return err
 	}); err != nil {
 		return fmt.Errorf("try to write: %w", err)
 	}
-	if err := s.persist(ctx, func(ctx context.Context) error {
+	if err := persist(ctx, func(ctx context.Context) error {
 		_, err := s.get(ctx, s.prefix+confirmation)
 		return err
 	}); err != nil {
