@@ -103,6 +103,51 @@ func TestReauthenticate(t *testing.T) {
 	s.accepted(t, g)
 }
 
+// endedMeanwhile ends a session when it is first read.
+type endedMeanwhile struct {
+	refresh.Store
+	end func()
+}
+
+func (s *endedMeanwhile) Load(ctx context.Context, key string) (refresh.Record, error) {
+	r, err := s.Store.Load(ctx, key)
+	if end := s.end; end != nil && strings.HasPrefix(key, "s.") {
+		s.end = nil
+		end()
+	}
+	return r, err
+}
+
+// A session that an operator ends while its user is authenticated again has no heir.
+func TestReauthenticateAnEndedOne(t *testing.T) {
+	store := &endedMeanwhile{}
+	s := newSystem(t, func(c *refresh.Config) { store.Store, c.Store = c.Store, store })
+	g := s.login(t)
+	store.end = func() {
+		if err := s.Revoke(t.Context(), g.SessionID, "stolen laptop", "operator"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Reauthenticate(t.Context(), g.SessionID, refresh.Login{AuthTime: time.Now()}); !errors.Is(err, refresh.ErrEnded) {
+		t.Errorf("%v, want ErrEnded", err)
+	}
+	if left, err := s.Sessions(t.Context(), "user-1"); err != nil || len(left) != 0 {
+		t.Errorf("sessions left: %v, %v", left, err)
+	}
+}
+
+// Nor has one that somebody revoked on the bus.
+func TestReauthenticateARevokedOne(t *testing.T) {
+	s := newSystem(t)
+	g := s.login(t)
+	if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: revoke.Session, Value: g.SessionID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Reauthenticate(t.Context(), g.SessionID, refresh.Login{AuthTime: time.Now()}); !errors.Is(err, refresh.ErrEnded) {
+		t.Errorf("%v, want ErrEnded", err)
+	}
+}
+
 // Row K10: the devices page, and the limit of sessions.
 func TestSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -64,14 +64,23 @@ func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
 // one is dead (OWASP ASVS 5.0, 7.2.4). Subject and Client of l must be the session's, or
 // empty; what else l leaves empty carries over, but AuthTime, ACR and AMR.
 //
-// The old session ends first. If the login then fails, the user has to log in.
+// A session that was ended or revoked by anyone, until the last moment, has no successor:
+// [ErrEnded]. The old session ends first. If the login then fails, the user has to log in.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, l Login) (*Grant, error) {
-	g, err := m.reauthenticate(ctx, sessionID, l)
-	if err != nil {
-		return nil, fmt.Errorf("refresh: reauthenticate: %w", err)
+	for range maxTries {
+		g, err := m.reauthenticate(ctx, sessionID, l)
+		switch {
+		case errors.Is(err, ErrConflict): // it has changed since it was read
+		case err != nil:
+			return nil, fmt.Errorf("refresh: reauthenticate: %w", err)
+		default:
+			return g, nil
+		}
 	}
-	return g, nil
+	return nil, fmt.Errorf("refresh: reauthenticate: %w", ErrBusy)
 }
+
+const reasonReauthenticated = "reauthenticated"
 
 func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Grant, error) {
 	if err := m.begin(ctx); err != nil {
@@ -104,6 +113,9 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	case m.millis() > at:
 		return nil, ErrExpired
 	}
+	if err := m.unrevoked(ctx, r); err != nil {
+		return nil, err
+	}
 	if l.Audience == nil {
 		l.Audience = r.Audience
 	}
@@ -127,8 +139,12 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	if _, err := m.checkLogin(&l); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLogin, err)
 	}
-	if _, err := m.end(ctx, sid, ending{reason: "reauthenticated", publish: true}); err != nil {
+	old, err := m.end(ctx, sid, ending{reason: reasonReauthenticated, publish: true})
+	switch {
+	case err != nil:
 		return nil, err
+	case old.Reason != reasonReauthenticated:
+		return nil, ErrEnded // by somebody else, since it was read: what killed it kills its heir
 	}
 	return m.login(ctx, l)
 }
