@@ -1,10 +1,10 @@
 // Command report measures hybridtoken beside what one would use instead, on this
 // machine, and holds it to the project's budgets:
 //
-//	go run ./benchmarks/report -o /tmp/report          # about a quarter of an hour
-//	go run ./benchmarks/report -o /tmp/report -quick   # two minutes, smaller and noisier
+//	go run ./benchmarks/report          # some seven minutes
+//	go run ./benchmarks/report -quick   # two minutes; smaller, noisier
 //
-// It writes REPORT.md and its plots. Ways to do the same work take turns, so that a busy
+// It writes REPORT.md and plots/ into the directory that -o names, and says where. Ways to do the same work take turns, so that a busy
 // neighbour slows them alike; ratios say more than times. It ends with a line for each
 // budget and with exit code 1 if one is missed. "Noisy" means that the quartiles lie on
 // both sides of the budget, or that there were too few rounds to tell. What could not be
@@ -63,7 +63,7 @@ var sections = []struct {
 func main() {
 	r := new(run)
 	flag.BoolVar(&r.quick, "quick", false, "small sizes and few rounds: two minutes")
-	flag.StringVar(&r.dir, "o", "report", "directory that the report is written to")
+	flag.StringVar(&r.dir, "o", "", "directory that the report is written to (a new temporary one)")
 	only := flag.String("only", "", "comma-separated names of sections: "+names())
 	flag.Parse()
 	missed, err := r.do(*only)
@@ -94,7 +94,12 @@ func (r *run) do(only string) (missed bool, err error) {
 			}
 		}
 	}
-	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+	if r.dir == "" {
+		r.dir, err = os.MkdirTemp("", "hybridtoken-report-")
+	} else {
+		err = os.MkdirAll(r.dir, 0o755)
+	}
+	if err != nil {
 		return false, err
 	}
 	if r.began.IsZero() {
@@ -128,7 +133,12 @@ func (r *run) do(only string) (missed bool, err error) {
 		fmt.Printf("%-3s %-12s %s: %s (budget %s)\n", b.name, b.verdict, b.what, b.measured, b.limit)
 		missed = missed || b.verdict == measure.Missed
 	}
-	return missed, os.WriteFile(filepath.Join(r.dir, "REPORT.md"), r.page.bytes(time.Since(r.began)), 0o644)
+	page := filepath.Join(r.dir, "REPORT.md")
+	if err := os.WriteFile(page, r.page.bytes(time.Since(r.began)), 0o644); err != nil {
+		return missed, err
+	}
+	fmt.Fprintln(os.Stderr, "written to", page)
+	return missed, nil
 }
 
 // section turns what cannot be set up into an error.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"math"
+	"os"
+	"path"
 	"path/filepath"
 
 	"gonum.org/v1/plot"
@@ -22,11 +24,17 @@ func newPlot(title, x, y string) *plot.Plot {
 	return p
 }
 
+// plotDir is the plots' directory, beside the page.
+const plotDir = "plots"
+
 func (r *run) save(p *plot.Plot, file, what string) error {
-	if err := p.Save(plotWidth, plotHeight, filepath.Join(r.dir, file)); err != nil {
+	if err := os.MkdirAll(filepath.Join(r.dir, plotDir), 0o755); err != nil {
 		return err
 	}
-	r.page.plot(file, what)
+	if err := p.Save(plotWidth, plotHeight, filepath.Join(r.dir, plotDir, file)); err != nil {
+		return err
+	}
+	r.page.plot(path.Join(plotDir, file), what)
 	return nil
 }
 

@@ -119,7 +119,7 @@ func TestPlots(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{"bars.svg", "lines.svg"} {
-		f, err := os.Open(filepath.Join(r.dir, file))
+		f, err := os.Open(filepath.Join(r.dir, plotDir, file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestPlots(t *testing.T) {
 		if elements < 20 {
 			t.Errorf("%s holds %d elements", file, elements)
 		}
-		if !strings.Contains(r.page.body.String(), "]("+file+")") {
+		if !strings.Contains(r.page.body.String(), "]("+plotDir+"/"+file+")") {
 			t.Errorf("the page does not show %s", file)
 		}
 	}
