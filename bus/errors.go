@@ -19,7 +19,7 @@ var (
 
 	// ErrNoStream means that the stream does not exist. [CreateStream] makes it, once,
 	// or bus/embedded does.
-	ErrNoStream = errors.New("no such stream (bus.CreateStream makes it, once)")
+	ErrNoStream = errors.New("no such stream (bus.CreateStream makes it, once; a mirror is the operator's to make)")
 
 	// ErrStreamUnsafe means that the stream would forget revocations, or cannot say
 	// for how long to keep them. The error lists what is wrong with it.

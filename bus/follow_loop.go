@@ -367,7 +367,7 @@ func (f *Follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
 	f.note(func(r *report) {
 		r.err = nil
 		if hb != nil {
-			r.beater, r.beat = hb.Name, now
+			r.beater, r.beat = printable(hb.Name), now
 		}
 	})
 	if f.said != "" {

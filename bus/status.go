@@ -22,7 +22,7 @@ type FollowerStatus struct {
 	Hazards       []string  // why the stream could forget events; see [ErrStreamUnsafe]
 	Sent          uint64    // own heartbeats
 	Returned      uint64    // of those, how many came back while they were the newest
-	Beater        string    // name of the member whose heartbeat was applied last
+	Beater        string    // name of the member whose heartbeat was applied last, as it says; unprintable characters are replaced
 	BeatAt        time.Time // when that was; zero: none was
 	Err           error     // what ended the last subscription or attempt; nil while records arrive
 

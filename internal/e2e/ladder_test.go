@@ -206,9 +206,9 @@ func TestLadderNobodyBeats(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	mustRefuse(t, l, id)
-	follow(t, open(t, dial(t, br.url()), bus.Config{Name: "the-beacon"}), newList(t, quick))
+	follow(t, open(t, dial(t, br.url()), bus.Config{Name: "the-beacon\x1b"}), newList(t, quick))
 	waitFresh(t, f)
-	if s := f.Status(); s.Beater != "the-beacon" || time.Since(s.BeatAt) > time.Minute {
+	if s := f.Status(); s.Beater != "the-beacon?" || time.Since(s.BeatAt) > time.Minute {
 		t.Errorf("who beats: %q at %s", s.Beater, s.BeatAt)
 	}
 	if _, js := plain(t, br.url()); consumers(t, js) > 3 {
