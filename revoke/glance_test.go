@@ -1,9 +1,11 @@
 package revoke
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Whatever was added is found, of any length; of few, little else is.
@@ -18,7 +20,7 @@ func TestGlances(t *testing.T) {
 	}
 	var g glances
 	var added []string
-	for n := range 100 {
+	for n := range MaxValueBytes + 1 {
 		v := value(n)
 		g.add(v)
 		added = append(added, v)
@@ -35,13 +37,59 @@ func TestGlances(t *testing.T) {
 			found++
 		}
 	}
-	if found > probes/50 { // 100 of 16,384 bits are set
+	if found > probes/16 { // 513 of 16,384 bits are set
 		t.Errorf("%d of %d values that were not added", found, probes)
 	}
 	g.addAll()
 	for range probes {
 		if v := value(rng.IntN(40)); !g.mayHave(v) {
 			t.Fatalf("%q is not found among all", v)
+		}
+	}
+}
+
+// A value of any length an event may have is refused, once applied, and no other of its
+// length (invariants 1 and 2).
+func TestEveryLength(t *testing.T) {
+	l, err := NewList(Config{Local: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := Now()
+	long := strings.Repeat("0123456789abcdef", MaxValueBytes/16)
+	identity := func(k Kind, v string) Identity {
+		id := Identity{Issuer: "https://a.example", IssuedAt: now.Time().Add(-time.Minute)}
+		switch k {
+		case Token:
+			id.Token = v
+		case Session:
+			id.Session = v
+		case Subject:
+			id.Subject = v
+		case Client:
+			id.Client = v
+		case Tenant:
+			id.Tenant = v
+		}
+		return id
+	}
+	for _, k := range []Kind{Token, Session, Subject, Client, Tenant} {
+		for n := 1; n <= MaxValueBytes; n++ {
+			v := long[:n]
+			id := identity(k, v)
+			if err := l.Check(now, &id, Deny()); err != nil {
+				t.Fatalf("%s of %d bytes, not revoked: %v", k, n, err)
+			}
+			if err := l.Apply(now, Event{Issuer: id.Issuer, Kind: k, Value: v}); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Check(now, &id, Deny()); !errors.Is(err, ErrRevoked) {
+				t.Fatalf("%s of %d bytes, revoked: %v", k, n, err)
+			}
+			id = identity(k, v[:n-1]+"!")
+			if err := l.Check(now, &id, Deny()); err != nil {
+				t.Fatalf("another %s of %d bytes: %v", k, n, err)
+			}
 		}
 	}
 }
