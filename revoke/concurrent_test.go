@@ -218,13 +218,14 @@ func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
 	r.beat(l)
 	r.must(r.read(l))
 	type question struct {
-		now revoke.Instant
-		id  revoke.Identity
+		now      revoke.Instant
+		id       revoke.Identity
+		prepared *revoke.Prepared
 	}
 	var asked atomic.Pointer[question]
 	done := make(chan struct{})
 	var readers sync.WaitGroup
-	for range max(runtime.GOMAXPROCS(0), 2) {
+	for i := range max(runtime.GOMAXPROCS(0), 2) {
 		readers.Go(func() {
 			for {
 				select {
@@ -232,8 +233,16 @@ func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
 					return
 				default:
 				}
-				if q := asked.Load(); q != nil && r.list.Check(q.now, &q.id, revoke.Deny()) == nil {
-					t.Errorf("%s passed", q.id.Token)
+				q := asked.Load()
+				if q == nil {
+					continue
+				}
+				check := q.prepared.Check
+				if i%2 == 0 {
+					check = func(now revoke.Instant, p revoke.Policy) error { return r.list.Check(now, &q.id, p) }
+				}
+				if check(q.now, revoke.Deny()) == nil {
+					t.Errorf("%s passed, prepared: %t", q.id.Token, i%2 != 0)
 					return
 				}
 			}
@@ -242,7 +251,8 @@ func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
 	for i := range rounds {
 		r.pass(time.Minute) // stale
 		jti := fmt.Sprint("round ", i)
-		asked.Store(&question{r.now, revoke.Identity{Issuer: iss, Token: jti, IssuedAt: r.now.Time()}})
+		id := revoke.Identity{Issuer: iss, Token: jti, IssuedAt: r.now.Time()}
+		asked.Store(&question{r.now, id, r.list.Prepare(&id)})
 		l.messages = l.messages[:0]
 		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: jti, Until: r.now.Time().Add(90 * 24 * time.Hour)}})
 		r.beat(l)
