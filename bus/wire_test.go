@@ -237,6 +237,14 @@ var eventSeeds = []struct{ iss, kind, data string }{
 	{"i", "token", `{"v":1,"iss":"i","kind":"token","value":"a"}}`},
 	{"i", "token", `{"v":1,"kind":"token","iss":"i","value":"a"}`},
 	{"j", "token", `{"v":1,"iss":"i","kind":"token","value":"a"}`},
+	{"i", "token", "{\"v\":1,\"iss\":\"i\",\"kind\":\"token\",\"value\":\"a\nb\"}"},
+	{"i", "token", "{\"v\":1,\"id\":\"\x1b\",\"iss\":\"i\",\"kind\":\"token\",\"value\":\"a\"}"},
+	{"i", "token", "{\"v\":1,\"id\":\"\xff\",\"iss\":\"i\",\"kind\":\"token\",\"value\":\"a\"}"},
+	{"i", "token", "{\"v\":1,\"iss\":\"i\",\"kind\":\"token\",\"value\":\"a\xc3\x28\"}"},
+	{"i", "token", "{\"v\":1,\"iss\":\"i\",\"kind\":\"token\",\"value\":\"\u00e9\x7f\"}"},
+	{"i", "token", `{"v":1,"iss":"i","kind":"token","value":"a","at":9999999999999999}`},
+	{"i", "token", `{"v":1,"iss":"i","kind":"token","value":"a","until":9007199254740993}`},
+	{"i", "token", `{"v":1,"iss":"i","kind":"token","value":"a","until":999999999999999999}`},
 }
 
 // Whatever bytes arrive: no panic, and what is accepted is legal and has one
@@ -338,7 +346,8 @@ func TestSeeds(t *testing.T) {
 		faults = append(faults, fault)
 	}
 	want := []revoke.Fault{0, 0, 0, 0, revoke.FaultCritical, 0, revoke.FaultVersion, revoke.FaultMalformed,
-		0, revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, 0, revoke.FaultSubject}
+		0, revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, 0, revoke.FaultSubject,
+		revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, 0, 0, 0, 0}
 	if !reflect.DeepEqual(faults, want) {
 		t.Errorf("faults %d, want %d", faults, want)
 	}

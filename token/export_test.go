@@ -2,9 +2,12 @@ package token
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
+	"unsafe"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -53,4 +56,39 @@ func (v *Verifier) CacheUse() (tokens, bytes int) {
 	}
 	c.CleanUp()
 	return c.EstimatedSize(), int(c.WeightedSize())
+}
+
+// CacheKeepsPartOf reports whether anything that v remembers lies in the memory of raw.
+func (v *Verifier) CacheKeepsPartOf(raw string) (where string, found bool) {
+	from := uintptr(unsafe.Pointer(unsafe.StringData(raw)))
+	within := func(p unsafe.Pointer) bool { return uintptr(p) >= from && uintptr(p) < from+uintptr(len(raw)) }
+	var walk func(path string, x reflect.Value)
+	walk = func(path string, x reflect.Value) {
+		switch x.Kind() {
+		case reflect.String:
+			if s := x.String(); s != "" && within(unsafe.Pointer(unsafe.StringData(s))) {
+				where, found = path, true
+			}
+		case reflect.Slice:
+			if x.Len() > 0 && within(x.UnsafePointer()) {
+				where, found = path, true
+			}
+			if x.Type().Elem().Kind() == reflect.Uint8 {
+				return
+			}
+			for i := range x.Len() {
+				walk(fmt.Sprintf("%s[%d]", path, i), x.Index(i))
+			}
+		case reflect.Struct:
+			for i := range x.NumField() {
+				walk(path+"."+x.Type().Field(i).Name, x.Field(i))
+			}
+		}
+	}
+	c := v.cache.tokens.Load()
+	for _, known := range c.All() {
+		walk("verified", reflect.ValueOf(*known))
+		walk("claims", reflect.ValueOf(*known.claims))
+	}
+	return where, found
 }
