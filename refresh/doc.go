@@ -34,7 +34,9 @@
 //
 // Hashes of random secrets; within the window the successor, encrypted under a key that
 // only the holder of the predecessor can make; and in the clear what a page of devices
-// shows. Whoever steals the store can refresh nothing.
+// shows. Whoever steals the store can refresh nothing. Of a session that is over there
+// rest its id, its subject, its times, and by whom and why it was ended, until its last
+// access token has expired.
 //
 // # What it does not do
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -33,12 +34,36 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 		if err := m.sayable(revoke.Session, sid, reason, actor); err != nil {
 			return fmt.Errorf("refresh: logout: %w", err)
 		}
-		_, err = m.end(ctx, sid, ending{reason: reason, actor: actor, publish: true})
+		var s *session
+		if s, err = m.end(ctx, sid, ending{reason: reason, actor: actor, publish: true}); err == nil {
+			m.unlist(ctx, s)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("refresh: logout: %w", err)
 	}
 	return nil
+}
+
+// unlist takes a session that is over, here and at the services, from its subject's
+// list, where it would be looked up until its absolute limit. It does what it can.
+func (m *Manager) unlist(ctx context.Context, s *session) {
+	ctx, cancel := m.after(ctx)
+	defer cancel()
+	for range maxTries {
+		if s.Subject == "" { // it was forgotten before it ended
+			return
+		}
+		sub, err := m.loadSubject(ctx, s.Subject)
+		if err != nil || !sub.has(s.SID) {
+			return
+		}
+		next := *sub.subject
+		next.Live = slices.DeleteFunc(slices.Clone(next.Live), func(l live) bool { return l.SID == s.SID })
+		if _, err := m.saveSubject(ctx, sub, &next); !errors.Is(err, ErrConflict) {
+			return
+		}
+	}
 }
 
 // An ending says how a session is to end.

@@ -226,6 +226,14 @@ func (s *session) prune(before int64) {
 	s.Steps = left
 }
 
+// remains is what the store keeps of a session that is over.
+func (s *session) remains() *session {
+	return &session{
+		V: s.V, SID: s.SID, Subject: s.Subject, Start: s.Start, Until: s.Until, Used: s.Used, Issued: s.Issued,
+		Family: s.Family, Generation: s.Generation, Ended: s.Ended, Reason: s.Reason, Actor: s.Actor,
+	}
+}
+
 // clone returns a copy whose lists of steps may be changed.
 func (s *session) clone() *session {
 	c := *s

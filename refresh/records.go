@@ -65,14 +65,19 @@ func (m *Manager) load(ctx context.Context, key string) (Record, error) {
 func (m *Manager) saveSession(ctx context.Context, key string, revision uint64, s *session) (uint64, error) {
 	at, _ := s.deadline(&m.cfg.Lifetimes)
 	if s.Ended != 0 {
-		at = max(at, s.Ended+m.issuer.TokenLifetime.Milliseconds())
+		// As long as its tokens: a refresh token of a session that is forgotten is worth as
+		// little, and one account could fill the store with what it has ended.
+		at = max(s.Ended, s.Issued) + m.issuer.TokenLifetime.Milliseconds()
+		if !s.Pending {
+			s = s.remains()
+		}
 	}
 	return m.save(ctx, key, revision, s, at)
 }
 
 func (m *Manager) saveSubject(ctx context.Context, r storedSubject, s *subject) (uint64, error) {
 	// A cutoff is remembered for as long as an authentication counts.
-	at := s.Cutoff + m.skew + max(m.cfg.Lifetimes.Absolute, m.issuer.TokenLifetime).Milliseconds()
+	at := max(m.millis(), s.Cutoff+m.skew+max(m.cfg.Lifetimes.Absolute, m.issuer.TokenLifetime).Milliseconds())
 	for _, l := range s.Live {
 		at = max(at, l.Until)
 	}

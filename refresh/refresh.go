@@ -313,6 +313,7 @@ func (m *Manager) theft(ctx context.Context, r storedSession) error {
 		m.log.Error("refresh: session ended, and the services do not know it yet", "sid", r.SID, "error", err)
 		return fmt.Errorf("%w: %w", ErrReplayed, withoutFamily{err})
 	}
+	m.unlist(ctx, next)
 	return ErrReplayed
 }
 
@@ -418,6 +419,8 @@ func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error
 			return err // it is not over
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrEnded, withoutFamily{err})
+		default:
+			m.unlist(ctx, ended)
 		}
 		return ErrEnded
 	}

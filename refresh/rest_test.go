@@ -1,0 +1,125 @@
+package refresh_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+)
+
+// A ledger keeps what a store holds, and until when.
+type ledger struct {
+	refresh.Store
+	mu      sync.Mutex
+	values  map[string]string
+	expires map[string]time.Time
+}
+
+func newLedger() *ledger {
+	return &ledger{Store: refresh.NewMemoryStore(), values: map[string]string{}, expires: map[string]time.Time{}}
+}
+
+func (l *ledger) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	n, err := l.Store.Save(ctx, key, value, revision, expires)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.values[key], l.expires[key] = string(value), expires
+	}
+	return n, err
+}
+
+// holds returns what is not forgotten yet, of the records that name the text.
+func (l *ledger) holds(text string) (list []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, at := range l.expires {
+		if at.After(time.Now()) && strings.Contains(l.values[key], text) {
+			list = append(list, l.values[key])
+		}
+	}
+	return list
+}
+
+// One account whose script logs in anew each minute must not fill the store: what has
+// ended is forgotten when its last access token has, not a month later.
+func TestEndedSessionsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newLedger()
+		s := newSystem(t, func(c *refresh.Config) { c.Store, c.Lifetimes, c.MaxSessions = store, refresh.Consumer, 2 })
+		var g *refresh.Grant
+		for range 100 {
+			last := g
+			if g = s.login(t); last != nil {
+				time.Sleep(time.Minute)
+			}
+		}
+		first := g
+		s.login(t)
+		s.login(t)
+		s.refused(t, first, refresh.ErrEnded) // it is still known
+		s.dead(t, first)
+		time.Sleep(2 * time.Hour)
+		if n := len(store.holds(`"sid"`)); n != 2 {
+			t.Errorf("%d records of sessions, of which two live", n)
+		}
+	})
+}
+
+// Of a session that is over nothing personal rests in the store but whose it was.
+func TestEndedSessionsLeaveNothingPersonal(t *testing.T) {
+	secrets := []string{"Firefox", "192.0.2.7", "mortgage"}
+	login := func(t *testing.T, s *system) *refresh.Grant {
+		return s.login(t, func(l *refresh.Login) {
+			l.Device = refresh.Device{Label: "Firefox", Address: "192.0.2.7"}
+			l.Claims = map[string]any{"plan": "mortgage"}
+		})
+	}
+	for name, end := range map[string]func(*testing.T, *system, *refresh.Grant){
+		"logout":    func(t *testing.T, s *system, g *refresh.Grant) { _ = s.Logout(t.Context(), g.SessionID) },
+		"logoutall": func(t *testing.T, s *system, g *refresh.Grant) { _, _ = s.LogoutAll(t.Context(), g.Subject) },
+		"replay": func(t *testing.T, s *system, g *refresh.Grant) {
+			s.refresh(t, g)
+			time.Sleep(time.Minute)
+			s.refused(t, g, refresh.ErrReplayed)
+		},
+		"nothing": func(*testing.T, *system, *refresh.Grant) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newLedger()
+				s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+				g := login(t, s)
+				end(t, s, g)
+				for _, secret := range secrets {
+					if left := store.holds(secret); (len(left) == 0) == (name == "nothing") {
+						t.Errorf("%s: %q", secret, left)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A session that is over leaves its subject's list, lest the page of devices look for
+// it for a month; while the services are not told it stays there to be found.
+func TestEndedSessionsLeaveTheList(t *testing.T) {
+	store := newLedger()
+	s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+	stays, g := s.login(t), s.login(t)
+	listed := func(g *refresh.Grant) bool { return len(store.holds(`{"s":"`+g.SessionID+`"`)) == 1 }
+	s.fail = errors.New("bus down")
+	if err := s.Logout(t.Context(), g.SessionID); !errors.Is(err, refresh.ErrPending) || !listed(g) {
+		t.Fatalf("%v; listed: %t", err, listed(g))
+	}
+	s.fail = nil
+	if err := s.Logout(t.Context(), g.SessionID); err != nil || listed(g) || !listed(stays) {
+		t.Errorf("%v; listed: %t; the other: %t", err, listed(g), listed(stays))
+	}
+	s.refresh(t, stays)
+}
