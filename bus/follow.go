@@ -62,7 +62,9 @@ type Follower struct {
 //
 // A missing stream, a missing server or missing rights are no errors: the
 // Follower waits, and [Follower.Status] and the List say for what. It fails with
-// [revoke.ErrFollowed] if list is fed already or is Local, and with [ErrClosed].
+// [revoke.ErrFollowed] if list is fed already or is Local, with [revoke.ErrStateFile] if
+// its state file is another List's, or is or gets in the way of this Bus's outbox, and with
+// [ErrClosed].
 //
 // Unless [Config].NoHeartbeats is set, the Follower also sends heartbeats, which
 // others profit from, whenever it has seen none for one to two of list's
@@ -73,6 +75,9 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	}
 	if list == nil || list.Config().TokenLifetime == 0 {
 		return nil, errors.New("bus: follow: no List of NewList's")
+	}
+	if state := list.Config().StateFile; state != "" && collide(state, b.cfg.OutboxFile) {
+		return nil, fmt.Errorf("bus: follow: %w: %s would write over the outbox, %s", revoke.ErrStateFile, state, b.cfg.OutboxFile)
 	}
 	leave, err := b.enter()
 	if err != nil {
@@ -102,11 +107,7 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	go func() {
 		defer leave()
 		defer close(f.done)
-		var keeper sync.WaitGroup
-		keeper.Go(f.keepState)
 		f.run()
-		keeper.Wait()
-		_ = list.SaveState(revoke.Now()) // what came last; List.StateFile reports
 	}()
 	return f, nil
 }

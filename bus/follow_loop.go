@@ -23,9 +23,14 @@ func (f *Follower) run() {
 	announcing.Go(func() { f.announcer.run(f.ctx) })
 	defer announcing.Wait()
 	defer f.b.nc.RemoveStatusListener(f.events)
+	var keeping sync.WaitGroup
+	keeping.Go(f.keepState)
 	defer func() {
-		f.feed.Close(revoke.Now())
+		f.feed.Broken(revoke.Now(), revoke.ReasonClosed)
 		f.note(func(r *report) { r.connected, r.server = false, "" })
+		keeping.Wait()
+		_ = f.list.SaveState(revoke.Now()) // what came last; List.StateFile reports
+		f.feed.Close(revoke.Now())         // from now on the file may be another List's
 	}()
 	failures := 0
 	for f.ctx.Err() == nil {

@@ -16,7 +16,7 @@ func lockOutbox(path string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		file.Close()
-		return nil, fmt.Errorf("%w: another Bus has it open: %w", ErrOutbox, err)
+		return nil, fmt.Errorf("%w: another Bus has it open, or a List keeps its state there: %w", ErrOutbox, err)
 	}
 	return file, nil
 }

@@ -42,7 +42,9 @@ type Config struct {
 	// StateFile names a file in which a follower keeps what the List knows, so that
 	// after a restart known revocations are refused before the bus answers. NewList
 	// reads it; [List.SaveState] writes it, mode 0600, replacing it as a whole. Give each
-	// List its own, in a directory where nobody else may write.
+	// List its own, in a directory where nobody else may write: while a Feed of one List
+	// is open none of another List with the same file is made ([ErrStateFile]; on Windows
+	// nobody notices), for which a file of that name and ".lock" stays there, empty.
 	//
 	// It is a hint: it proves nothing fresh, and one that cannot be used is reported
 	// ([List.StateFile]) and otherwise ignored. It holds no token, jti, sid or subject,

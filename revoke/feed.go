@@ -162,7 +162,8 @@ func (f Fault) String() string {
 }
 
 // NewFeed returns the Feed of this List. It fails with [ErrFollowed] for a Local
-// List and while another Feed is open.
+// List and while another Feed is open, and with [ErrStateFile] while a Feed of another
+// List is, in this process or another, that keeps its state in the same file.
 func (l *List) NewFeed() (*Feed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,6 +172,9 @@ func (l *List) NewFeed() (*Feed, error) {
 	}
 	if l.feed != nil {
 		return nil, fmt.Errorf("revoke: %w: it has one already", ErrFollowed)
+	}
+	if err := l.stateFile.take(l.cfg.StateFile); err != nil {
+		return nil, fmt.Errorf("revoke: %w", err)
 	}
 	l.feed = &Feed{list: l, gen: l.gen}
 	// From now on the stream's clock has a say in what may be forgotten.
@@ -532,13 +536,15 @@ func (f *Feed) Tick(now Instant) {
 	}
 }
 
-// Close ends the Feed; another may be made. What is known stays known.
+// Close ends the Feed; another may be made, also of another List with this one's state
+// file. What is known stays known.
 func (f *Feed) Close(now Instant) {
 	if f.closed {
 		return
 	}
 	f.breakOff(now, ReasonClosed)
 	f.closed = true
+	f.list.stateFile.leave()
 	f.list.mu.Lock()
 	defer f.list.mu.Unlock()
 	f.list.feed = nil

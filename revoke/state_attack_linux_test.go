@@ -54,7 +54,7 @@ func TestStateFileDiskFull(t *testing.T) {
 	if err == nil || l.StateFile().Err == nil {
 		t.Errorf("no error: %v", err)
 	}
-	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 2 { // the lock
 		t.Errorf("left behind: %v", entries)
 	}
 	again, _ := stateful(t, path)

@@ -55,6 +55,7 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 	if err := l.SaveState(now); err != nil {
 		t.Fatal(err)
 	}
+	f.Close(now)
 	for range 2 { // restarts
 		if l, _ = stateful(t, path); !l.StateFile().Restored {
 			t.Fatal(l.StateFile())

@@ -14,7 +14,8 @@ import (
 )
 
 // ErrStateFile is the family of errors for a state file that is not used: corrupt,
-// cut short, too large, another program's or of a version to come, or open to others.
+// cut short, too large, another program's or of a version to come, another List's, or open
+// to others.
 var ErrStateFile = errors.New("state file not used")
 
 // The format of a state file, all numbers little-endian:

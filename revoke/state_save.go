@@ -28,6 +28,33 @@ type stateFile struct {
 
 	mu    sync.Mutex // held while writing; readers and Apply never take it
 	saved uint64     // guarded by mu: events applied before the file was last written
+
+	fed  bool        // guarded by mu: a Feed is open, and lock is held for as long
+	lock *os.File    // guarded by mu: nil where none is to be had
+	seen fs.FileInfo // guarded by mu: of the file as it was read or last written; nil: there was none
+}
+
+// take locks the file for a Feed.
+func (f *stateFile) take(path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if path == "" {
+		return nil
+	}
+	lock, err := lockState(path + ".lock")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	f.lock, f.fed = lock, true
+	return nil
+}
+
+// leave unlocks it, when it is not being written any more.
+func (f *stateFile) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	unlockState(f.lock)
+	f.lock, f.fed = nil, false
 }
 
 // StateFile tells what became of the state file. It never waits.
@@ -36,6 +63,9 @@ func (l *List) StateFile() StateFileStatus { return *l.stateFile.status.Load() }
 // loadState reads the state file. The List is not in use yet.
 func (l *List) loadState() {
 	var s *state
+	if info, err := os.Lstat(l.cfg.StateFile); err == nil {
+		l.stateFile.seen = info
+	}
 	file, err := openState(l.cfg.StateFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -73,7 +103,9 @@ func checkState(info fs.FileInfo) error {
 // it was last written. Followers call it now and then, and when they are closed; who
 // uses a Local List calls it himself. The file is replaced as a whole, once the new
 // one is on disk. A List that has neither been fresh nor read a state file knows too
-// little: it leaves alone what is there.
+// little: it leaves alone what is there. So does one whose file another List keeps its
+// state in ([ErrStateFile]): has a Feed for it, or, if this one is Local, has written it
+// since this one read it.
 //
 // It is slow, for a large List, and does not hold up [List.Check] or [List.Apply]. An
 // error is also reported by [List.StateFile] and, when it is news, logged.
@@ -134,6 +166,17 @@ func (l *List) snapshot() (v *view, newest []entry) {
 
 func (l *List) saveState(now Instant) (n int64, err error) {
 	path := l.cfg.StateFile
+	f := &l.stateFile
+	if !f.fed {
+		lock, err := lockState(path + ".lock")
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", path, err)
+		}
+		defer unlockState(lock)
+	}
+	if info, err := os.Lstat(path); err == nil && l.cfg.Local && !sameState(info, f.seen) {
+		return 0, fmt.Errorf("%s: %w", path, badState("another List, or somebody else, has written it since this one did"))
+	}
 	name := path + ".tmp"
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // left over
 		return 0, err
@@ -147,7 +190,8 @@ func (l *List) saveState(now Instant) (n int64, err error) {
 	if err == nil {
 		err = file.Sync()
 	}
-	if info, failed := file.Stat(); failed == nil {
+	info, failed := file.Stat()
+	if failed == nil {
 		n = info.Size()
 	}
 	if closing := file.Close(); err == nil {
@@ -160,7 +204,13 @@ func (l *List) saveState(now Instant) (n int64, err error) {
 		os.Remove(name)
 		return 0, err
 	}
+	f.seen = info
 	return n, syncDirectory(filepath.Dir(path))
+}
+
+// sameState reports whether nobody has written between two looks at the file.
+func sameState(x, y fs.FileInfo) bool {
+	return y != nil && os.SameFile(x, y) && x.Size() == y.Size() && x.ModTime().Equal(y.ModTime())
 }
 
 // Ready reports whether a service that judges by p should be sent requests: once the

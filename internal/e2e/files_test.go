@@ -1,0 +1,88 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package e2e_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Invariants 3 and 9: a state file that is, or gets in the way of, an outbox would take
+// what waits there with it. Followers refuse that, however the two are spelt, in the same
+// program and in another.
+func TestStateFileIsNoOutbox(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	dir := t.TempDir()
+	outbox := filepath.Join(dir, "outbox")
+	other := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, other); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, dial(t, br.url()), bus.Config{OutboxFile: outbox})
+	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "kept"})
+	soft, hard := filepath.Join(t.TempDir(), "soft"), filepath.Join(dir, "hard")
+	if err := errors.Join(os.Symlink(outbox, soft), os.Link(outbox, hard)); err != nil {
+		t.Fatal(err)
+	}
+	cfg := quick
+	refuse := func(b *bus.Bus, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			cfg.StateFile = name
+			l := newList(t, cfg)
+			if f, err := b.Follow(within(t), l); !errors.Is(err, revoke.ErrStateFile) || !strings.Contains(err.Error(), "outbox") {
+				t.Errorf("%s: %v", name, err)
+				if err == nil {
+					f.Close()
+				}
+			}
+		}
+	}
+	refuse(b, outbox, dir+"/./outbox", filepath.Join(other, "outbox"), soft, hard, outbox+".tmp", outbox+".lock")
+	// A Bus that knows nothing of that outbox.
+	refuse(open(t, dial(t, br.url()), bus.Config{}), outbox, filepath.Join(other, "outbox"))
+	after, err := os.ReadFile(outbox)
+	if err != nil || !strings.Contains(string(after), "kept") {
+		t.Errorf("the outbox: %q, %v", after, err)
+	}
+	// Good twins: beside it, and two Lists with a file each.
+	for _, name := range []string{"state", "outbox.state"} {
+		cfg.StateFile = filepath.Join(dir, name)
+		waitFresh(t, follow(t, b, newList(t, cfg)))
+	}
+	// And the other way about: no Bus takes a followed List's file for its outbox.
+	if b, err := bus.Open(within(t), dial(t, br.url()), bus.Config{Issuer: issuer, OutboxFile: cfg.StateFile}); !errors.Is(err, bus.ErrOutbox) {
+		t.Errorf("an outbox where a List keeps its state: %v", err)
+		if err == nil {
+			b.Close()
+		}
+	}
+}
+
+// Two Lists with one state file: the second follower is refused while the first follows,
+// and takes over what it left.
+func TestTwoFollowersOneStateFile(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	b := open(t, dial(t, br.url()), bus.Config{})
+	cfg := quick
+	cfg.StateFile = filepath.Join(t.TempDir(), "state")
+	f := follow(t, b, newList(t, cfg))
+	if _, err := b.Follow(within(t), newList(t, cfg)); !errors.Is(err, revoke.ErrStateFile) {
+		t.Errorf("the second: %v", err)
+	}
+	waitFresh(t, f)
+	id := revokeSession(t, br.url(), "known")
+	barrier(t, f)
+	f.Close()
+	l := newList(t, cfg)
+	mustRefuse(t, l, id)
+	follow(t, b, l)
+}
