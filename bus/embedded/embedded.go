@@ -20,7 +20,8 @@ import (
 // Config configures [Start].
 type Config struct {
 	// Dir keeps the stream, synced to disk with every event. It belongs to one server
-	// at a time. Empty means memory: whoever was revoked is let in again, by services
+	// at a time. One that is not there is made, with mode 0700; one in which others can
+	// write, who could take out revocations, is refused (but not on Windows). Empty means memory: whoever was revoked is let in again, by services
 	// that restart too, when this process ends. That suits tests and demonstrations.
 	Dir string
 
@@ -102,6 +103,9 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	} else {
 		if err = os.MkdirAll(cfg.Dir, 0o700); err != nil {
 			return nil, err
+		}
+		if err = checkDir(cfg.Dir); err != nil {
+			return nil, fmt.Errorf("field Dir: %w", err)
 		}
 		if s.lock, err = lockDir(cfg.Dir); err != nil {
 			return nil, err

@@ -1,10 +1,13 @@
 package embedded
 
-import "testing"
+import (
+	"path/filepath"
+	"testing"
+)
 
 // Invariant 9: what is acknowledged is on disk.
 func TestEverythingIsSynced(t *testing.T) {
-	for dir, want := range map[string]bool{t.TempDir(): true, "": false} {
+	for dir, want := range map[string]bool{filepath.Join(t.TempDir(), "bus"): true, "": false} {
 		s, err := Start(t.Context(), Config{Dir: dir})
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -58,7 +59,7 @@ func TestPublishServerDown(t *testing.T) {
 	}
 
 	// Publishing that began before the server is there ends well.
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "bus")
 	startServer(t, embedded.Config{Dir: dir}).Close() // makes the stream
 	done := make(chan error, 1)
 	go func() {
@@ -162,7 +163,7 @@ func TestPublishRecreatedAndGrown(t *testing.T) {
 // Publish has reported as failed.
 func TestPublishBufferingConnection(t *testing.T) {
 	noLeaks(t)
-	cfg := embedded.Config{Listen: freeAddress(t), Dir: t.TempDir()}
+	cfg := embedded.Config{Listen: freeAddress(t), Dir: filepath.Join(t.TempDir(), "bus")}
 	srv := startServer(t, cfg)
 	nc, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(8<<20))
 	conn, err := bus.Use(nc, bus.UseConfig{})
@@ -207,7 +208,7 @@ func requireStored(t *testing.T, b *bus.Bus, url string, want []string) {
 // The same, for a disk that was rolled back to a backup.
 func TestPublishRolledBackStream(t *testing.T) {
 	noLeaks(t)
-	address, dir, backup := freeAddress(t), t.TempDir(), t.TempDir()
+	address, dir, backup := freeAddress(t), filepath.Join(t.TempDir(), "bus"), filepath.Join(t.TempDir(), "bus")
 	var want []string
 	publish := func(b *bus.Bus, v string) {
 		t.Helper()
@@ -222,7 +223,7 @@ func TestPublishRolledBackStream(t *testing.T) {
 	b := openBus(t, dialURL(t, srv.URL()))
 	publish(b, "a")
 	srv.Close()
-	if err := os.CopyFS(backup, os.DirFS(dir)); err != nil {
+	if err := errors.Join(os.CopyFS(backup, os.DirFS(dir)), os.Chmod(backup, 0o700), os.Chmod(filepath.Join(backup, "jetstream"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	srv = startServer(t, embedded.Config{Listen: address, Dir: dir})
