@@ -145,6 +145,8 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	if signer != nil && trust != nil && trust[keyNumberOf(signer.public)] == nil {
 		return nil, errors.New("bus: open: Trust does not hold the Signer's key: this Bus would ignore its own events")
 	}
+	ctx, release := context.WithCancel(ctx) // panics for nil, before anything is begun that Close would have to end
+	defer release()
 	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publisher.b = b

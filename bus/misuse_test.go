@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -22,6 +24,8 @@ func TestCloseAfterNilContext(t *testing.T) {
 			"PublishAll":    func() { _, _ = b.PublishAll(none, []revoke.Event{event}) },
 			"RevokeAndWait": func() { _, _ = b.RevokeAndWait(none, event, WaitConfig{}) },
 			"Follow":        func() { _, _ = b.Follow(none, nil) },
+			"Dial":          func() { _, _ = Dial(none, "nats://127.0.0.1:1", DialConfig{}) },
+			"CreateStream":  func() { _ = CreateStream(none, &Conn{nc: &nats.Conn{}}, StreamConfig{}) },
 		} {
 			func() {
 				defer func() {

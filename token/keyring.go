@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -166,7 +167,7 @@ func newRingState(signs *SigningKey, statuses []KeyStatus) (*ringState, error) {
 // In an ephemeral ring a new key signs from now on, and the old keys stay published
 // until [Keyring.Remove]. A ring by NewKeyring cannot rotate.
 func (r *Keyring) Rotate(ctx context.Context) (*Key, error) {
-	if err := ctx.Err(); err != nil {
+	if err := usableContext(ctx); err != nil {
 		return nil, fmt.Errorf("token: rotating keys: %w", err)
 	}
 	if r.fixed {
@@ -191,6 +192,14 @@ func (r *Keyring) Rotate(ctx context.Context) (*Key, error) {
 	return s.key, nil
 }
 
+// usableContext refuses a call without a context before anything of it is done.
+func usableContext(ctx context.Context) error {
+	if ctx == nil {
+		return errors.New("nil context")
+	}
+	return ctx.Err()
+}
+
 // Remove forgets the key with that kid and stops publishing it, whatever it has
 // signed: it is for a key that leaked, and for nothing else in a ring with a store,
 // which drops keys by itself. Tokens of that key are refused as soon as verifiers
@@ -207,7 +216,7 @@ func (r *Keyring) Rotate(ctx context.Context) (*Key, error) {
 // matches [ErrUnknownKey] if there is no such key, and [ErrKeyStore] if the store
 // failed: try again.
 func (r *Keyring) Remove(ctx context.Context, kid string) error {
-	if err := ctx.Err(); err != nil {
+	if err := usableContext(ctx); err != nil {
 		return fmt.Errorf("token: removing a key: %w", err)
 	}
 	if r.fixed {

@@ -11,6 +11,9 @@ import (
 // ring without a store it does nothing. The error matches [ErrKeyStore] if the store
 // failed; the ring then goes on as before, and tries again.
 func (r *Keyring) Refresh(ctx context.Context) error {
+	if err := usableContext(ctx); err != nil {
+		return fmt.Errorf("token: reading the keyring: %w", err)
+	}
 	if r.shared == nil {
 		return nil
 	}

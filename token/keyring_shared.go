@@ -60,6 +60,9 @@ func OpenKeyring(ctx context.Context, store KeyStore, cfg KeyringConfig) (*Keyri
 	if store == nil {
 		return nil, errors.New("token: OpenKeyring: the store is nil")
 	}
+	if err := usableContext(ctx); err != nil {
+		return nil, fmt.Errorf("token: opening the keyring: %w", err)
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err

@@ -1,0 +1,66 @@
+package e2e_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Calls without a context panic, as the standard library's do, and leave neither a lock
+// nor a goroutine behind: who recovers can try again, and close everything.
+func TestNoContext(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{})
+	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var none context.Context
+	panics := func(name string, call func()) {
+		t.Helper()
+		defer func() {
+			if recover() == nil {
+				t.Errorf("%s: no panic", name)
+			}
+		}()
+		call()
+	}
+	file := filepath.Join(t.TempDir(), "outbox")
+	cfg := bus.Config{Issuer: iss, OutboxFile: file}
+	for i := range 2 { // of an outbox that is empty, and of one that is not
+		panics("Open", func() { _, _ = bus.Open(none, conn, cfg) })
+		b, err := bus.Open(t.Context(), conn, cfg)
+		if err != nil {
+			t.Fatalf("the good twin: %v", err)
+		}
+		if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Session, Value: "one"}); err != nil {
+			t.Error(i, err)
+		}
+		l, err := revoke.NewList(revoke.Config{StateFile: filepath.Join(t.TempDir(), "state")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		panics("Follow", func() { _, _ = b.Follow(none, l) })
+		f, err := b.Follow(t.Context(), l)
+		if err != nil {
+			t.Fatalf("the good twin: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		if err := f.WaitFresh(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		panics("Barrier", func() { _ = f.Barrier(none) })
+		panics("WaitChange", func() { _, _ = f.WaitChange(none, f.Status()) })
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	panics("embedded.Start", func() { _, _ = embedded.Start(none, embedded.Config{}) })
+}

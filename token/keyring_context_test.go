@@ -1,0 +1,51 @@
+package token_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A call without a context is refused as such, like everywhere in this package, and
+// leaves nothing behind: the ring goes on and can be closed.
+func TestKeyringWithoutContext(t *testing.T) {
+	var none context.Context
+	store := new(token.MemoryStore)
+	if _, err := token.OpenKeyring(none, store, token.KeyringConfig{}); err == nil || !strings.Contains(err.Error(), "nil context") {
+		t.Errorf("OpenKeyring: %v", err)
+	}
+	if blob, _, _ := store.Load(t.Context()); blob != nil {
+		t.Error("a key was stored all the same")
+	}
+	shared, err := token.OpenKeyring(t.Context(), store, token.KeyringConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ephemeral, err := token.NewEphemeralKeyring(token.KeyringConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ring := range map[string]*token.Keyring{"shared": shared, "ephemeral": ephemeral} {
+		active := ring.Active()
+		for what, call := range map[string]func(context.Context) error{
+			"Rotate":  func(ctx context.Context) error { _, err := ring.Rotate(ctx); return err },
+			"Remove":  func(ctx context.Context) error { return ring.Remove(ctx, "x") },
+			"Refresh": ring.Refresh,
+		} {
+			if err := call(none); err == nil || !strings.Contains(err.Error(), "nil context") {
+				t.Errorf("%s.%s: %v", name, what, err)
+			}
+		}
+		if ring.Active() != active {
+			t.Errorf("%s: rotated", name)
+		}
+		if _, err := ring.Rotate(t.Context()); err != nil {
+			t.Errorf("%s: the good twin: %v", name, err)
+		}
+		if err := ring.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
