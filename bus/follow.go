@@ -63,8 +63,8 @@ type Follower struct {
 // A missing stream, a missing server or missing rights are no errors: the
 // Follower waits, and [Follower.Status] and the List say for what. It fails with
 // [revoke.ErrFollowed] if list is fed already or is Local, with [revoke.ErrStateFile] if
-// its state file is another List's, or is or gets in the way of this Bus's outbox, and with
-// [ErrClosed].
+// its state file is or gets in the way of this Bus's outbox, and with [ErrClosed]. With
+// another List's state file it follows, and does not write it: see [revoke.List.StateFile].
 //
 // Unless [Config].NoHeartbeats is set, the Follower also sends heartbeats, which
 // others profit from, whenever it has seen none for one to two of list's

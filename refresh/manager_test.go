@@ -90,7 +90,7 @@ func TestReauthenticate(t *testing.T) {
 	s.refused(t, old, refresh.ErrEnded)
 	for want, l := range map[error]refresh.Login{
 		refresh.ErrLogin: {Subject: "user-2", AuthTime: time.Now()},
-		refresh.ErrEnded: {AuthTime: time.Now()},
+		refresh.ErrEnded: {AuthTime: time.Now(), Client: "web"},
 	} {
 		sid := g.SessionID
 		if want == refresh.ErrEnded {

@@ -104,12 +104,12 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	}
 	at, _ := r.deadline(&m.cfg.Lifetimes)
 	switch {
+	case r.Ended != 0: // first: what it was is not kept
+		return nil, m.over(ctx, r)
 	case l.Subject != r.Subject:
 		return nil, fmt.Errorf("%w: Subject is not the session's", ErrLogin)
 	case l.Client != r.Client:
 		return nil, fmt.Errorf("%w: Client is not the session's", ErrLogin)
-	case r.Ended != 0:
-		return nil, m.over(ctx, r)
 	case m.millis() > at:
 		return nil, ErrExpired
 	}

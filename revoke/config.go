@@ -43,7 +43,7 @@ type Config struct {
 	// after a restart known revocations are refused before the bus answers. NewList
 	// reads it; [List.SaveState] writes it, mode 0600, replacing it as a whole. Give each
 	// List its own, in a directory where nobody else may write: while a Feed of one List
-	// is open none of another List with the same file is made ([ErrStateFile]; on Windows
+	// is open, no other List writes the file, and says so ([List.StateFile]; on Windows
 	// nobody notices), for which a file of that name and ".lock" stays there, empty.
 	//
 	// It is a hint: it proves nothing fresh, and one that cannot be used is reported

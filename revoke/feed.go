@@ -162,9 +162,16 @@ func (f Fault) String() string {
 }
 
 // NewFeed returns the Feed of this List. It fails with [ErrFollowed] for a Local
-// List and while another Feed is open, and with [ErrStateFile] while a Feed of another
-// List is, in this process or another, that keeps its state in the same file.
+// List and while another Feed is open.
 func (l *List) NewFeed() (*Feed, error) {
+	f, err := l.newFeed()
+	if err == nil {
+		l.takeState()
+	}
+	return f, err
+}
+
+func (l *List) newFeed() (*Feed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cfg.Local {
@@ -172,9 +179,6 @@ func (l *List) NewFeed() (*Feed, error) {
 	}
 	if l.feed != nil {
 		return nil, fmt.Errorf("revoke: %w: it has one already", ErrFollowed)
-	}
-	if err := l.stateFile.take(l.cfg.StateFile); err != nil {
-		return nil, fmt.Errorf("revoke: %w", err)
 	}
 	l.feed = &Feed{list: l, gen: l.gen}
 	// From now on the stream's clock has a say in what may be forgotten.

@@ -29,32 +29,57 @@ type stateFile struct {
 	mu    sync.Mutex // held while writing; readers and Apply never take it
 	saved uint64     // guarded by mu: events applied before the file was last written
 
-	fed  bool        // guarded by mu: a Feed is open, and lock is held for as long
-	lock *os.File    // guarded by mu: nil where none is to be had
+	fed  bool        // guarded by mu: a Feed is open, and lock, once it is had, held for as long
+	lock *os.File    // guarded by mu: nil while it is not held, and where none is to be had
 	seen fs.FileInfo // guarded by mu: of the file as it was read or last written; nil: there was none
 }
 
-// take locks the file for a Feed.
-func (f *stateFile) take(path string) error {
+// takeState locks the file for a Feed. One that another List has is a misfortune of the
+// next restart, not of today: the Feed does without, and SaveState tries again.
+func (l *List) takeState() {
+	f := &l.stateFile
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if path == "" {
+	if l.cfg.StateFile == "" {
+		return
+	}
+	f.fed = true
+	if err := f.hold(l.cfg.StateFile); err != nil {
+		next := *f.status.Load()
+		next.Err = fmt.Errorf("revoke: %w", err)
+		next.Failures++
+		f.status.Store(&next)
+		l.cfg.Logger.Warn(forgetful, "error", next.Err)
+	}
+}
+
+// hold locks the file, unless it is held already. The caller holds mu.
+func (f *stateFile) hold(path string) error {
+	if f.lock != nil {
 		return nil
 	}
 	lock, err := lockState(path + ".lock")
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	f.lock, f.fed = lock, true
+	f.lock = lock
 	return nil
 }
+
+// release gives the file up. The caller holds mu.
+func (f *stateFile) release() {
+	unlockState(f.lock)
+	f.lock = nil
+}
+
+const forgetful = "revocation replica: what is known will be forgotten by a restart without a bus"
 
 // leave unlocks it, when it is not being written any more.
 func (f *stateFile) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	unlockState(f.lock)
-	f.lock, f.fed = nil, false
+	f.release()
+	f.fed = false
 }
 
 // StateFile tells what became of the state file. It never waits.
@@ -127,7 +152,7 @@ func (l *List) SaveState(now Instant) error {
 		next.Err = fmt.Errorf("revoke: write the state file: %w", err)
 		next.Failures++
 		if old.Err == nil {
-			l.cfg.Logger.Warn("revocation replica: what is known will be forgotten by a restart without a bus", "error", next.Err)
+			l.cfg.Logger.Warn(forgetful, "error", next.Err)
 		}
 	} else {
 		f.saved = applied
@@ -167,12 +192,11 @@ func (l *List) snapshot() (v *view, newest []entry) {
 func (l *List) saveState(now Instant) (n int64, err error) {
 	path := l.cfg.StateFile
 	f := &l.stateFile
+	if err := f.hold(path); err != nil {
+		return 0, err
+	}
 	if !f.fed {
-		lock, err := lockState(path + ".lock")
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", path, err)
-		}
-		defer unlockState(lock)
+		defer f.release()
 	}
 	if info, err := os.Lstat(path); err == nil && l.cfg.Local && !sameState(info, f.seen) {
 		return 0, fmt.Errorf("%s: %w", path, badState("another List, or somebody else, has written it since this one did"))

@@ -46,8 +46,18 @@ func TestStateFileIsNoOutbox(t *testing.T) {
 		}
 	}
 	refuse(b, outbox, dir+"/./outbox", filepath.Join(other, "outbox"), soft, hard, outbox+".tmp", outbox+".lock")
-	// A Bus that knows nothing of that outbox.
-	refuse(open(t, dial(t, br.url()), bus.Config{}), outbox, filepath.Join(other, "outbox"))
+	// A Bus that knows nothing of that outbox follows, and leaves it alone.
+	innocent := open(t, dial(t, br.url()), bus.Config{})
+	for _, name := range []string{outbox, filepath.Join(other, "outbox")} {
+		cfg.StateFile = name
+		l := newList(t, cfg)
+		f := follow(t, innocent, l)
+		waitFresh(t, f)
+		f.Close()
+		if err := l.StateFile().Err; !errors.Is(err, revoke.ErrStateFile) || !strings.Contains(err.Error(), "outbox") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	after, err := os.ReadFile(outbox)
 	if err != nil || !strings.Contains(string(after), "kept") {
 		t.Errorf("the outbox: %q, %v", after, err)
@@ -66,8 +76,9 @@ func TestStateFileIsNoOutbox(t *testing.T) {
 	}
 }
 
-// Two Lists with one state file: the second follower is refused while the first follows,
-// and takes over what it left.
+// Two Lists with one state file, as while one version of a service makes way for the
+// next: the second is fresh all the same, writes nothing while the first follows, and
+// takes the file over then.
 func TestTwoFollowersOneStateFile(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
@@ -75,14 +86,23 @@ func TestTwoFollowersOneStateFile(t *testing.T) {
 	cfg := quick
 	cfg.StateFile = filepath.Join(t.TempDir(), "state")
 	f := follow(t, b, newList(t, cfg))
-	if _, err := b.Follow(within(t), newList(t, cfg)); !errors.Is(err, revoke.ErrStateFile) {
-		t.Errorf("the second: %v", err)
-	}
+	next := newList(t, cfg)
+	second := follow(t, b, next)
+	waitFresh(t, second)
 	waitFresh(t, f)
+	if s := next.StateFile(); !errors.Is(s.Err, revoke.ErrStateFile) || !s.Saved.IsZero() {
+		t.Errorf("the second: %+v", s)
+	}
 	id := revokeSession(t, br.url(), "known")
 	barrier(t, f)
+	barrier(t, second)
 	f.Close()
-	l := newList(t, cfg)
-	mustRefuse(t, l, id)
-	follow(t, b, l)
+	mustRefuse(t, newList(t, cfg), id)
+	later := revokeSession(t, br.url(), "later")
+	barrier(t, second)
+	second.Close()
+	if s := next.StateFile(); s.Err != nil || s.Saved.IsZero() {
+		t.Errorf("the second, alone: %+v", s)
+	}
+	mustRefuse(t, newList(t, cfg), id, later)
 }
