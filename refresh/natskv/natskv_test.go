@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,27 +13,29 @@ import (
 
 // Lives are rounded up, never down, and none overflows the servers' arithmetic.
 func TestTTL(t *testing.T) {
-	const skew = 5 * time.Minute
-	for _, c := range []struct {
-		expires  time.Time
-		min, max time.Duration
-	}{
-		{time.Now().Add(time.Hour), time.Hour + skew - time.Second, time.Hour + skew + time.Second},
-		{time.Now().Add(time.Hour + time.Millisecond), time.Hour + skew, time.Hour + skew + time.Second},
-		{time.Now(), skew, skew + time.Second},
-		{time.Now().Add(-time.Hour), skew, skew},
-		{time.Time{}, skew, skew},
-		{time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), maxTTL + skew, maxTTL + skew},
-	} {
-		w := write{s: &Store{skew: skew}, expires: c.expires}
-		got := w.ttl()
-		if got < c.min || got > c.max || got%time.Second != 0 {
-			t.Errorf("expires %s: TTL %s, want whole seconds between %s and %s", c.expires, got, c.min, c.max)
+	synctest.Test(t, func(t *testing.T) { // time stands still
+		const skew = 5 * time.Minute
+		for _, c := range []struct {
+			expires time.Time
+			want    time.Duration
+		}{
+			{time.Now().Add(time.Hour), time.Hour + skew},
+			{time.Now().Add(time.Hour + time.Nanosecond), time.Hour + skew + time.Second},
+			{time.Now().Add(time.Hour + 999*time.Millisecond), time.Hour + skew + time.Second},
+			{time.Now(), skew},
+			{time.Now().Add(-time.Hour), skew},
+			{time.Time{}, skew},
+			{time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), maxTTL + skew},
+		} {
+			w := write{s: &Store{skew: skew}, expires: c.expires}
+			if got := w.ttl(); got != c.want {
+				t.Errorf("expires %s: TTL %s, want %s", c.expires, got, c.want)
+			}
 		}
-	}
-	if end := time.Now().Add(maxTTL + maxClockSkew).UnixNano(); end < time.Now().UnixNano() {
-		t.Error("maxTTL overflows")
-	}
+		if end := time.Now().Add(maxTTL + maxClockSkew).UnixNano(); end < time.Now().UnixNano() {
+			t.Error("maxTTL overflows")
+		}
+	})
 }
 
 // What a refusal does not say is taken for the least that it can mean.

@@ -1,0 +1,101 @@
+package natskv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What an election or a lost connection answers is asked again; what would be answered
+// the same for ever is not.
+func TestFinal(t *testing.T) {
+	api := func(code jetstream.ErrorCode) error {
+		return fmt.Errorf("x: %w", &jetstream.APIError{Code: 503, ErrorCode: code})
+	}
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{api(10008), false}, // JetStream system temporarily unavailable
+		{api(10118), false}, // stream is offline
+		{jetstream.ErrJetStreamNotEnabled, false},
+		{jetstream.ErrNoStreamResponse, false},
+		{nats.ErrNoResponders, false},
+		{nats.ErrTimeout, false},
+		{nats.ErrDisconnected, false},
+		{nats.ErrReconnectBufExceeded, false},
+		{context.DeadlineExceeded, false},
+		{errors.New("anything else"), false},
+		{api(10071), true},
+		{api(10164), true},
+		{api(10077), true},
+		{api(10059), true},
+		{nats.ErrConnectionClosed, true},
+		{nats.ErrConnectionDraining, true},
+		{nats.ErrMaxPayload, true},
+	} {
+		if got := final(fmt.Errorf("request: %w", c.err)); got != c.want {
+			t.Errorf("%v: %t", c.err, got)
+		}
+	}
+}
+
+func TestBucketErrors(t *testing.T) {
+	for code, want := range map[jetstream.ErrorCode]error{10059: ErrNoBucket, 10077: ErrFull, 10047: ErrFull, 10023: ErrFull, 10071: nil} {
+		err := bucketError(&jetstream.APIError{ErrorCode: code})
+		for _, family := range []error{ErrNoBucket, ErrFull} {
+			if errors.Is(err, family) != (family == want) {
+				t.Errorf("code %d: %v", code, err)
+			}
+		}
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.ErrorCode != code {
+			t.Errorf("code %d is lost: %v", code, err)
+		}
+	}
+}
+
+// No call waits for ever, and none longer than its caller says.
+func TestBound(t *testing.T) {
+	ctx, cancel := bound(context.Background(), time.Minute)
+	defer cancel()
+	if at, ok := ctx.Deadline(); !ok || time.Until(at) > time.Minute {
+		t.Errorf("%v, %t", at, ok)
+	}
+	own, end := context.WithTimeout(context.Background(), time.Hour)
+	defer end()
+	want, _ := own.Deadline()
+	ctx, cancel = bound(own, time.Minute)
+	if at, ok := ctx.Deadline(); !ok || !at.Equal(want) {
+		t.Errorf("%v, %t", at, ok)
+	}
+	cancel()
+	if ctx.Err() == nil || own.Err() != nil {
+		t.Error("it does not end alone")
+	}
+}
+
+// A Store that would send anything panics here, since it has no connection.
+func TestNothingIsSent(t *testing.T) {
+	s := &Store{confirm: make(chan struct{}, 1)}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.Save(ended, "key", nil, 0, time.Now()); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnconfirmed) {
+		t.Errorf("saved for somebody who is gone: %v", err)
+	}
+	s.confirm <- struct{}{} // as many are under way as may be
+	waiting, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	if _, err := s.last(waiting, "key", 0); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one confirmation too many: %v", err)
+	}
+	<-s.confirm
+	if len(s.confirm) != 0 {
+		t.Error("who waited in vain took a place")
+	}
+}
