@@ -377,20 +377,23 @@ func (m *Manager) permitted(ctx context.Context, r storedSession) error {
 	if err != nil {
 		return err
 	}
-	if sub.Op == "" {
-		return nil
+	if sub.Op != "" {
+		err := m.finish(ctx, r.Subject, sub)
+		if err != nil {
+			m.log.Warn("refresh: logout everywhere still pending", "error", err)
+		}
+		switch {
+		case !sub.ending(r.SID):
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrEnded, withoutFamily{err})
+		default:
+			return ErrEnded
+		}
 	}
-	err = m.finish(ctx, r.Subject, sub)
-	if err != nil {
-		m.log.Warn("refresh: logout everywhere still pending", "error", err)
+	if !sub.has(r.SID) {
+		return m.relist(ctx, r, sub)
 	}
-	switch {
-	case !sub.ending(r.SID):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrEnded, withoutFamily{err})
-	}
-	return ErrEnded
+	return nil
 }
 
 // ask has the application say whether the session may go on.
