@@ -87,7 +87,7 @@ func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, er
 			return nil, errors.Join(failed, err)
 		}
 		if r.Ended != 0 {
-			if !how.publish {
+			if !how.publish && !r.Pending {
 				return r.session, nil
 			}
 			return r.session, m.tell(ctx, r)
@@ -132,6 +132,7 @@ func (m *Manager) tell(ctx context.Context, r storedSession) error {
 	if !r.Pending {
 		return nil
 	}
+	m.replayed(ctx, r.session) // who found it perhaps did not learn that it had ended the session
 	next := r.clone()
 	next.Pending = false
 	if _, err := m.saveSession(ctx, r.key, r.revision, next); err != nil && !errors.Is(err, ErrConflict) {

@@ -305,16 +305,24 @@ func (m *Manager) theft(ctx context.Context, r storedSession) error {
 	if err != nil {
 		return err // a conflict is looked at again; after all else the next use tells
 	}
-	m.log.Warn("refresh: a refresh token was used again; its session is ended", "sid", r.SID, "sub", r.Subject, "client_id", r.Client)
-	if m.cfg.OnReplay != nil {
-		defer m.cfg.OnReplay(ctx, m.describe(next))
-	}
 	if err := m.tell(ctx, storedSession{next, r.key, revision}); err != nil {
+		m.replayed(ctx, next)
 		m.log.Error("refresh: session ended, and the services do not know it yet", "sid", r.SID, "error", err)
 		return fmt.Errorf("%w: %w", ErrReplayed, withoutFamily{err})
 	}
 	m.unlist(ctx, next)
 	return ErrReplayed
+}
+
+// replayed tells the application of a replay.
+func (m *Manager) replayed(ctx context.Context, s *session) {
+	if s.Reason != reasonReplay {
+		return
+	}
+	m.log.Warn("refresh: a refresh token was used again; its session is ended", "sid", s.SID, "sub", s.Subject, "client_id", s.Client)
+	if m.cfg.OnReplay != nil {
+		m.cfg.OnReplay(ctx, m.describe(s))
+	}
 }
 
 // withoutFamily keeps an error that says "log in again" from saying "try again" as
