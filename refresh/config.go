@@ -51,10 +51,11 @@ type Config struct {
 
 	// OnReplay is called when a refresh token was used again after its window: it was
 	// stolen, or the client has lost an answer for longer than that. The session is
-	// dead when it is called; where the store or the bus failed meanwhile it is called
-	// by whoever finishes the ending, perhaps a second time. OnGrace is called when one was used again within its
-	// window and answered with its successor. They are called before the call
-	// that found it returns, perhaps at once for several sessions, and get no secret. Nil: nothing is called.
+	// dead when it is called. Where the store or the bus failed meanwhile, it is called
+	// by whoever finishes the ending, perhaps a second time. OnGrace is called when one
+	// was used again within its window and answered with its successor. They are called
+	// before the call that found it returns, perhaps at once for several sessions, and
+	// get no secret. Nil: nothing is called.
 	OnReplay, OnGrace func(ctx context.Context, s Session)
 
 	// Logger receives replays, sessions that others left half ended, and failures.

@@ -74,10 +74,10 @@ func TestTheftIsTold(t *testing.T) {
 					}
 					finish(t, s, g)
 					s.dead(t, next)
-					s.refused(t, g, refresh.ErrReplayed)
 					if len(told) != want || told[0].ID != g.SessionID || told[0].Device.Label != "Firefox" {
 						t.Errorf("told %d times, want %d: %+v", len(told), want, told)
 					}
+					s.refused(t, g, refresh.ErrReplayed)
 				})
 			})
 		}
