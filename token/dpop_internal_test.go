@@ -246,6 +246,49 @@ func TestReplayAfterClockWasSetBack(t *testing.T) {
 	}
 }
 
+// Whoever floods with proofs of one key is refused himself; of the others next to none
+// is, and none whom he could choose.
+func TestOneSenderTakesHisShare(t *testing.T) {
+	const n = 1 << 14
+	now := time.Now()
+	c := newReplayCache(time.Minute, n)
+	record := func(jkt string, i int) error {
+		u := proofUse{cache: c, jkt: jkt, jti: fmt.Sprint(i), uri: "https://example.com/", created: now.UnixMilli()}
+		return u.record(now)
+	}
+	passed := 0
+	for i := range n {
+		if record("flood", i) == nil {
+			passed++
+		}
+	}
+	if passed != n/replayShards/2 {
+		t.Errorf("the flood got %d of %d places", passed, n)
+	}
+	refused := 0
+	for i := range 4000 {
+		if record(fmt.Sprint("user ", i), i) != nil {
+			refused++
+		}
+	}
+	if refused > 12 {
+		t.Errorf("%d of 4000 others are refused", refused)
+	}
+	if err := record("flood", -1); !errors.Is(err, ErrReplayCacheFull) {
+		t.Errorf("the flood again: %v", err)
+	}
+	// Four senders with an eighth each take the second half, and no more.
+	c = newReplayCache(time.Minute, n)
+	for i := range 4 * n {
+		_ = record(fmt.Sprint("flood ", i%64), i)
+	}
+	for i := range c.shards {
+		if used := len(c.shards[i].young.used); used > n/replayShards {
+			t.Errorf("shard %d holds %d of %d", i, used, n/replayShards)
+		}
+	}
+}
+
 // The memory of a full cache, by the heap.
 func TestReplayCacheMemory(t *testing.T) {
 	const n = 1 << 17

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"sync"
 	"time"
@@ -13,11 +14,16 @@ import (
 // the sender's key.
 const replayShards = 16
 
+// replaySenders is how many groups of senders a shard tells apart, in order to see who
+// takes more than his share.
+const replaySenders = 256
+
 // A replayCache remembers which proofs were used. It never forgets one that could be
 // accepted again: see floor.
 type replayCache struct {
 	keep   time.Duration // for at least this long
 	limit  int           // of one shard
+	seed   maphash.Seed  // so that nobody can choose a key that shares a victim's room
 	shards [replayShards]replayShard
 }
 
@@ -35,7 +41,8 @@ type replayShard struct {
 type replayGeneration struct {
 	began  time.Time
 	used   map[replayKey]struct{}
-	newest int64 // the latest creation in it, in milliseconds
+	by     *[replaySenders]uint32 // how many of them are whose
+	newest int64                  // the latest creation in it, in milliseconds
 }
 
 // A replayKey is 128 bits of a hash: who finds two proofs of his own with one key
@@ -43,9 +50,11 @@ type replayGeneration struct {
 type replayKey [16]byte
 
 func newReplayCache(keep time.Duration, limit int) *replayCache {
-	c := &replayCache{keep: keep, limit: limit / replayShards}
+	c := &replayCache{keep: keep, limit: limit / replayShards, seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		c.shards[i].floor = math.MinInt64
+		s := &c.shards[i]
+		s.floor = math.MinInt64
+		s.old, s.young = newGeneration(time.Time{}), newGeneration(time.Time{})
 	}
 	return c
 }
@@ -73,18 +82,18 @@ func (u *proofUse) record(now time.Time) error {
 	}
 	var sum [sha256.Size]byte
 	h.Sum(sum[:0])
-	by := sha256.Sum256([]byte(u.jkt))
-	return u.cache.record(&u.cache.shards[by[0]%replayShards], replayKey(sum[:16]), u.created, now)
+	sender := maphash.String(u.cache.seed, u.jkt)
+	return u.cache.record(&u.cache.shards[sender%replayShards], sender>>32%replaySenders, replayKey(sum[:16]), u.created, now)
 }
 
-func (c *replayCache) record(s *replayShard, k replayKey, created int64, now time.Time) error {
+func (c *replayCache) record(s *replayShard, sender uint64, k replayKey, created int64, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch age := now.Sub(s.young.began); {
 	case age >= 2*c.keep:
 		s.drop(s.old)
 		s.drop(s.young)
-		s.old, s.young = replayGeneration{}, newGeneration(now)
+		s.old, s.young = newGeneration(now), newGeneration(now)
 	case age >= c.keep:
 		s.drop(s.old)
 		s.old, s.young = s.young, newGeneration(now)
@@ -96,10 +105,14 @@ func (c *replayCache) record(s *replayShard, k replayKey, created int64, now tim
 	if s.young.has(k) || s.old.has(k) {
 		return fmt.Errorf("token: %w", ErrReplayed)
 	}
-	if len(s.young.used)+len(s.old.used) >= c.limit {
+	// Half of the room is whoever's comes first. In the other half nobody has more than
+	// an eighth, so that one sender takes it from none.
+	switch n := len(s.young.used) + len(s.old.used); {
+	case n >= c.limit, n >= c.limit/2 && int(s.young.by[sender]+s.old.by[sender]) >= c.limit/8:
 		return fmt.Errorf("token: %w", ErrReplayCacheFull)
 	}
 	s.young.used[k] = struct{}{}
+	s.young.by[sender]++
 	s.young.newest = max(s.young.newest, created)
 	return nil
 }
@@ -111,7 +124,7 @@ func (s *replayShard) drop(g replayGeneration) {
 }
 
 func newGeneration(now time.Time) replayGeneration {
-	return replayGeneration{now, make(map[replayKey]struct{}), math.MinInt64}
+	return replayGeneration{now, make(map[replayKey]struct{}), new([replaySenders]uint32), math.MinInt64}
 }
 
 func (g *replayGeneration) has(k replayKey) bool {

@@ -102,21 +102,21 @@ func TestReplayCacheIsBounded(t *testing.T) {
 			}
 			passed++
 		}
-		if passed != 64 { // a sixteenth
+		if passed != 32 { // half of a sixteenth
 			t.Errorf("one sender was remembered %d times", passed)
 		}
 		if r := b.send("DPoP", b.raw, first); r.StatusCode != 401 {
 			t.Errorf("a full cache forgot: %d", r.StatusCode)
 		}
 		others := 0
-		for range 8 {
+		for range 40 {
 			p := edProver(t)
 			if raw := b.issueTo(t, p.jkt); b.send("DPoP", raw, p.prove(raw)).StatusCode == 200 {
 				others++
 			}
 		}
-		if others == 0 {
-			t.Error("one sender took the room of all")
+		if others < 38 { // one in 4,096 is taken for the same sender
+			t.Errorf("one sender took the room of %d of 40", 40-others)
 		}
 		time.Sleep(5 * time.Minute)
 		if r := b.send("DPoP", b.raw, b.p.prove(b.raw)); r.StatusCode != 200 {
