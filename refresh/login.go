@@ -83,6 +83,9 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		}
 		switch at := l.AuthTime.UnixMilli(); {
 		case sub.Cutoff == 0 || at > sub.Cutoff+m.skew:
+		case at <= sub.Cutoff && sub.Cutoff > m.millis()+m.skew:
+			// Logging in again is of no use. It was made by an instance whose clock is ahead.
+			return nil, fmt.Errorf("%w: the subject's cutoff lies in the future", ErrBusy)
 		case at <= sub.Cutoff:
 			return nil, ErrSuperseded
 		case l.Recheck == nil:

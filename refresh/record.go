@@ -226,6 +226,21 @@ func (s *session) prune(before int64) {
 	s.Steps = left
 }
 
+// rein cuts windows that end later than any clock within MaxSkew of ours has set: no
+// theft would be found in them, and they would leave no room for others.
+func (s *session) rein(now, grace, skew int64) {
+	far := 0
+	for i := range s.Steps {
+		if p := &s.Steps[i]; p.Until > now+grace+skew {
+			p.Until = now + grace
+			far++
+		}
+	}
+	if far > maxSteps/2 {
+		s.Steps = s.Steps[far-maxSteps/2:]
+	}
+}
+
 // remains is what the store keeps of a session that is over.
 func (s *session) remains() *session {
 	return &session{

@@ -157,6 +157,9 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 		return nil, err
 	}
 	next := r.clone()
+	if at.step < 0 {
+		next.rein(now, m.cfg.Lifetimes.Grace.Milliseconds(), m.skew)
+	}
 	if err := m.ask(ctx, r, next); err != nil {
 		return nil, err
 	}
