@@ -67,8 +67,8 @@ type Config struct {
 	// for one publisher, whose events took 1.3 ms without, to a stream synced on the same
 	// disk; 0.1 ms an event for 64, which showed beside a stream in memory and no longer
 	// beside one on the disk.) An event that could not be published yet and is in the file
-	// is told by [ErrKept]; one that is published before the stream was ever seen is not,
-	// because its horizons are not known. Mode 0600, bounded as what is kept in memory; it holds what events name (jti, sid, sub) and no secret. Each Bus needs its own,
+	// is told by [ErrKept], also one that is published before this Bus has ever seen the
+	// stream: what it leaves out of Until, the stream's horizons say when it is sent. Mode 0600, bounded as what is kept in memory; it holds what events name (jti, sid, sub) and no secret. Each Bus needs its own,
 	// in a directory where nobody else may write; what is in it and was signed by no key of
 	// Signer's or Trust is published as it stands, never signed. What goes wrong with it is logged and
 	// counted ([Stats].OutboxFailures), and keeps nothing from being published. Empty: a

@@ -30,6 +30,13 @@ type gauge struct {
 	inFlight int64         // bytes sent and not acknowledged
 }
 
+// isKnown reports whether the stream was ever seen.
+func (g *gauge) isKnown() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.known
+}
+
 // facts returns the stream's state, at most maxAge old and less than 1 % of
 // MaxBytes of our own writing behind. While the server does not answer it makes do
 // with an older one. Calls share one reading, which does not end with any of them.

@@ -232,8 +232,11 @@ send:
 func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error {
 	l := &p.ledger
 	l.mu.Lock()
-	payload, signature := rec.payload, rec.signature
+	payload, signature, open := rec.payload, rec.signature, rec.open
 	l.mu.Unlock()
+	if open { // limit needs the old one
+		return nil
+	}
 	const name = `,"at":` // the last member; in a text its quotes would be escaped
 	i := bytes.LastIndex(payload, []byte(name))
 	if i < 0 || rec.fixed || signature != "" && p.b.signer == nil { // signed by an earlier life of the outbox
@@ -256,10 +259,17 @@ func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error
 // living is a heap of records, the soonest to expire first.
 type living []*record
 
-func (h living) Len() int           { return len(h) }
+func (h living) Len() int { return len(h) }
 func (h living) Less(i, j int) bool { return h[i].gone.Before(h[j].gone) }
-func (h living) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *living) Push(x any)        { *h = append(*h, x.(*record)) }
+func (h living) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+func (h *living) Push(x any) {
+	rec := x.(*record)
+	rec.at = len(*h)
+	*h = append(*h, rec)
+}
 func (h *living) Pop() any {
 	old := *h
 	rec := old[len(old)-1]

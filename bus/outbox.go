@@ -20,7 +20,7 @@ import (
 //
 // The file is a log of lines, each a checksum (CRC-32C, eight hexadecimal digits), a
 // space and a JSON object: first {"v":1,"iss":…}, then {"op":"put","id":…,"subject":…,
-// "payload":…,"signature":…,"gone":…,"seq":…}, {"op":"ack","id":…,"seq":…},
+// "payload":…,"signature":…,"gone":…,"open":…,"seq":…}, {"op":"ack","id":…,"seq":…},
 // {"op":"drop","id":…} and {"op":"lost","id":"-"}, after which no ack before it counts: the
 // stream has lost what it says. A put is on the disk before the event is first sent; an
 // ack may be lost, and then the event is published once more. Lines that cannot be read are

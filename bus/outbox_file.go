@@ -19,6 +19,7 @@ type outboxEntry struct {
 	op, id, subject, payload, signature string
 	gone                                time.Time
 	seq                                 uint64
+	open                                bool
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -52,6 +53,9 @@ func encodeOutboxEntry(e *outboxEntry) ([]byte, error) {
 		if e.signature != "" {
 			m["signature"] = e.signature
 		}
+		if e.open {
+			m["open"] = true
+		}
 	}
 	if e.seq != 0 {
 		m["seq"] = e.seq
@@ -84,6 +88,10 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 			text(&e.signature)
 		case "gone":
 			ok = instant(v, &e.gone) && ok
+		case "open":
+			var is bool
+			e.open, is = v.Bool()
+			ok = ok && is
 		case "seq":
 			n, is := v.Int()
 			e.seq, ok = uint64(n), ok && is && n > 0
@@ -147,7 +155,7 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 				continue
 			}
 			alive[e.id] = &record{
-				subject: e.subject, payload: []byte(e.payload), signature: e.signature, gone: e.gone, limit: limitMass, id: e.id, seq: e.seq,
+				subject: e.subject, payload: []byte(e.payload), signature: e.signature, gone: e.gone, limit: limitMass, id: e.id, seq: e.seq, open: e.open,
 			}
 		case "ack":
 			if rec := alive[e.id]; rec != nil {
@@ -194,9 +202,9 @@ func checkOutboxHead(body []byte, ok bool, issuer string) error {
 
 // stored is a copy of what the file holds: the record itself changes under other locks.
 func (r *record) stored() *record {
-	return &record{subject: r.subject, payload: r.payload, signature: r.signature, gone: r.gone, id: r.id, seq: r.seq}
+	return &record{subject: r.subject, payload: r.payload, signature: r.signature, gone: r.gone, id: r.id, seq: r.seq, open: r.open}
 }
 
 func entryOf(rec *record) *outboxEntry {
-	return &outboxEntry{op: "put", id: rec.id, subject: rec.subject, payload: string(rec.payload), signature: rec.signature, gone: rec.gone, seq: rec.seq}
+	return &outboxEntry{op: "put", id: rec.id, subject: rec.subject, payload: string(rec.payload), signature: rec.signature, gone: rec.gone, seq: rec.seq, open: rec.open}
 }

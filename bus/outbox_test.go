@@ -296,7 +296,7 @@ func FuzzReadOutbox(f *testing.F) {
 	if alive, damaged, err := readOutbox(bytes.NewReader(good), testIssuer, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
 		f.Fatal(alive, damaged, err)
 	}
-	for _, seed := range [][]byte{good, nil, head, put, good[:len(good)-3], concat(head, ack, put), bytes.Replace(good, []byte("ack"), []byte("put"), 1), []byte("00000000 {}\n")} {
+	for _, seed := range [][]byte{good, nil, head, put, good[:len(good)-3], concat(head, ack, put), bytes.Replace(good, []byte("ack"), []byte("put"), 1), outboxLine([]byte(`{"op":"put","id":"o","open":true}`)), []byte("00000000 {}\n")} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -80,6 +80,7 @@ func (b *Bus) publish(ctx context.Context, e revoke.Event) (Receipt, *record, er
 		err = b.publisher.undelivered(rec, kept, err)
 		return Receipt{}, nil, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
 	}
+	e.Until = rec.until()
 	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}, rec, nil
 }
 
@@ -143,6 +144,7 @@ func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, 
 					*r = Result{Err: fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)}
 					continue
 				}
+				e.Until = recs[i].until()
 				r.Receipt = Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}
 			}
 		})

@@ -34,12 +34,14 @@ type record struct {
 
 	signature string // see SignatureHeader; empty: none
 	fixed     bool   // it was found in the outbox, signed by nobody known: not to be signed by us
+	open      bool   // until when it lives the stream's horizons are to say, which nobody knew yet; see limit
 	id        string // in the outbox; empty: not there
 
 	// Owned by the ledger, under its lock.
 	era  uint64 // in which it was last acknowledged; 0 for never
 	seq  uint64 // of the stream, as then acknowledged
 	kept bool   // among the living
+	at   int    // where among them
 }
 
 // size is about what the record takes on the server's disk, headers included.
@@ -55,15 +57,24 @@ const (
 	maxBackoff     = time.Second
 )
 
-// prepare completes e by the stream's horizons, for which it may have to wait.
+// prepare completes e by the stream's horizons, for which it may have to wait. With an
+// outbox it does not wait: an event that is completed before the stream was ever seen, as
+// after a restart without a server, lives as long as any may, until limit knows better.
 func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (revoke.Event, *record, error) {
 	ctx, cancel := withDefaultTimeout(ctx, defaultTimeout)
 	defer cancel()
-	st, err := p.ready(ctx)
-	if err != nil {
-		return e, nil, err
+	horizons := revoke.Horizons{TokenLifetime: maxHorizon, SessionLifetime: maxHorizon}
+	open := p.outbox != nil && !p.gauge.isKnown()
+	if !open {
+		st, err := p.ready(ctx)
+		if err != nil {
+			return e, nil, err
+		}
+		horizons = st.horizons
 	}
-	if e, err = e.Complete(time.Now(), st.horizons); err != nil {
+	open = open && e.Until.IsZero() && e.Kind != revoke.Key
+	e, err := e.Complete(time.Now(), horizons)
+	if err != nil {
 		return e, nil, err
 	}
 	payload, err := encodeEvent(&e)
@@ -75,6 +86,7 @@ func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (rev
 		payload: payload,
 		gone:    e.Until.Add(ttlMargin),
 		limit:   limit,
+		open:    open,
 	}
 	switch {
 	case !e.Kind.Mass():
@@ -133,9 +145,14 @@ var errLost = errors.New("the stream has lost acknowledged messages")
 // send brings rec into the stream under one message id, trying again while that
 // can help. retried says whether an earlier try may have stored it.
 func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAck, retried bool, err error) {
-	id := messageID(rec)
+	id := ""
 	for attempt := 0; ; attempt++ {
-		if _, err := p.ready(ctx); err != nil {
+		st, err := p.ready(ctx)
+		if err == nil && id == "" {
+			err = p.limit(ctx, rec, st.horizons, time.Now()) // before it is first sent: one id, one content
+			id = messageID(rec)
+		}
+		if err != nil {
 			return nil, retried, unsure(retried, err)
 		}
 		ack, sent, err := p.try(ctx, rec, id)

@@ -1,0 +1,178 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A storedEvent is an event as it stands in the stream.
+type storedEvent struct {
+	Kind, Value       string
+	Before, Until, At int64
+	ttl               time.Duration
+}
+
+// storedEvents returns the events in the stream, by value.
+func storedEvents(t *testing.T, url string) map[string]storedEvent {
+	t.Helper()
+	_, js := plain(t, url)
+	s, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := map[string]storedEvent{}
+	for seq := uint64(1); seq <= s.CachedInfo().State.LastSeq; seq++ {
+		m, err := s.GetMsg(within(t), seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Subject == bus.HeartbeatSubject {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e storedEvent
+		if err := json.Unmarshal(m.Data, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.ttl, err = time.ParseDuration(m.Header.Get(jetstream.MsgTTLHeader)); err != nil {
+			t.Fatal(err)
+		}
+		list[e.Value] = e
+	}
+	return list
+}
+
+// Invariant 9: an event that is published while the server is down, by a process that has
+// never seen the stream, is kept like any other, over another restart, too. It lives as
+// long as the stream's horizons say that it must, not those of an earlier stream; and no
+// longer.
+func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: time.Hour}})
+	file := filepath.Join(t.TempDir(), "outbox")
+	key, public := signingKey(1)
+	cfg := bus.Config{Issuer: issuer, OutboxFile: file, Signer: key}
+	b, err := bus.Open(within(t), conn, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "before"})
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// While the process is down somebody makes the stream anew, for tokens that live longer.
+	_, js := plain(t, br.url())
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	longer := revoke.Horizons{TokenLifetime: 2 * time.Hour, SessionLifetime: 10 * 24 * time.Hour}
+	createStream(t, conn, bus.StreamConfig{Horizons: longer})
+	conn.Close()
+	br.stop()
+
+	begun := map[string]time.Time{} // when it was published
+	explicit := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	for _, events := range [][]revoke.Event{
+		{
+			{Kind: revoke.Token, Value: "token"}, {Kind: revoke.Session, Value: "session"}, {Kind: revoke.Subject, Value: "subject"},
+			{Kind: revoke.Session, Value: "explicit", Until: explicit},
+		}, {
+			{Kind: revoke.Client, Value: "client"}, {Kind: revoke.Token, Value: "second"},
+		},
+	} {
+		conn := dial(t, br.url())
+		b, err := bus.Open(within(t), conn, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			begun[e.Value] = time.Now().Truncate(time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			if _, err := b.Publish(ctx, e); !errors.Is(err, bus.ErrKept) || !errors.Is(err, bus.ErrNotAcknowledged) {
+				t.Errorf("%s: %v", e.Value, err)
+			}
+			cancel()
+		}
+		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session}); !errors.Is(err, revoke.ErrInvalidEvent) {
+			t.Errorf("no event: %v", err)
+		}
+		if err := errors.Join(b.Close(), conn.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Without an outbox nothing can be kept, and it is said.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := open(t, dial(t, br.url()), bus.Config{}).Publish(ctx, revoke.Event{Kind: revoke.Token, Value: "lost"}); !errors.Is(err, bus.ErrNotAcknowledged) || errors.Is(err, bus.ErrKept) {
+		t.Errorf("without an outbox: %v", err)
+	}
+
+	early := dial(t, br.url())
+	last, err := bus.Open(within(t), early, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer last.Close()
+	br.start()
+	// It waits for the connection, and gets a receipt like any other.
+	begun["waits"] = time.Now().Truncate(time.Millisecond)
+	r := publish(t, last, revoke.Event{Kind: revoke.Session, Value: "waits"})
+	if want := r.Event.At.Add(longer.SessionLifetime); r.Event.Until.Sub(want).Abs() > time.Millisecond {
+		t.Errorf("the receipt's until is %s, want %s", r.Event.Until, want)
+	}
+	l := newList(t, quick)
+	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trustOf(public)}), l))
+	old := session("x")
+	old.IssuedAt = time.Now().Add(-time.Minute)
+	bySubject, byClient, byToken, bySecond := old, old, old, old
+	bySubject.Subject, byClient.Client, byToken.Token, bySecond.Token = "subject", "client", "token", "second"
+	for name, id := range map[string]revoke.Identity{
+		"subject": bySubject, "client": byClient, "token": byToken, "second": bySecond,
+		"session": session("session"), "explicit": session("explicit"), "before": session("before"), "waits": session("waits"),
+	} {
+		eventually(t, name, func() bool { return refused(l, id) })
+	}
+	mustPass(t, l, session("other"))
+	eventually(t, "nothing pending", func() bool { return last.Stats().Pending == 0 })
+	events := storedEvents(t, br.url())
+	for value, want := range map[string]time.Duration{
+		"token": longer.TokenLifetime, "second": longer.TokenLifetime,
+		"session": longer.SessionLifetime, "waits": longer.SessionLifetime,
+		"subject": longer.SessionLifetime, "client": longer.SessionLifetime,
+	} {
+		e := events[value]
+		if got := time.UnixMilli(e.Until).Sub(begun[value]); got < want || got > want+20*time.Second {
+			t.Errorf("%s lives for %s, want %s: %+v", value, got, want, e)
+		}
+		if e.ttl < want || e.ttl > want+20*time.Minute {
+			t.Errorf("%s is stored for %s", value, e.ttl)
+		}
+	}
+	if e := events["explicit"]; e.Until != explicit.UnixMilli() {
+		t.Errorf("until was given: %+v", e)
+	}
+	if _, there := events["lost"]; there {
+		t.Error("what was refused was stored")
+	}
+	if s := last.Stats(); s.OutboxDamaged != 0 || s.OutboxErr != nil || s.Losses > 1 {
+		t.Errorf("%+v", s)
+	}
+	// And in the file, for whoever is next, nothing awaits its end.
+	if err := last.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next := open(t, dial(t, br.url()), bus.Config{OutboxFile: file})
+	if s := next.Stats(); s.Pending != 0 {
+		t.Errorf("%+v", s)
+	}
+}
