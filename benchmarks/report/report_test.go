@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,13 +23,6 @@ func TestParseBench(t *testing.T) {
 	if len(got) != 2 || got[0].params["entries"] != "1000" || got[0].params["keys"] != "e-mail" || got[0].figures["measured-ppm"] != 110 ||
 		got[0].figures["promised-ppm"] != 100 || got[1].figures["ns/op"] != 2.5 {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestJoinMedian(t *testing.T) {
-	m := joinMedian.FindStringSubmatch("round 1: …\nmedian: bare 2.6s, followers 3.1s, ratio 1.19 (budget 1.5); spread bare 1.10, followers 1.25\n")
-	if m == nil || m[3] != "1.19" || m[4] != "1.10" || m[5] != "1.25" {
-		t.Errorf("%q", m)
 	}
 }
 
@@ -219,4 +213,17 @@ func cyclesPerNanoOf(t *testing.T) float64 {
 	runtime.SetBlockProfileRate(1)
 	t.Cleanup(func() { runtime.SetBlockProfileRate(0) })
 	return cyclesPerNano()
+}
+
+func TestJoinRounds(t *testing.T) {
+	printed := []byte("64 joining\nround 1: bare 1.5s, followers 3s (first 1s); more\n\tround 9: no\nround 2: bare 800ms, followers 1m0s (first 2s)\nmedian: bare 1s\n")
+	bare, ours, err := joinRounds(printed, 2)
+	if err != nil || !slices.Equal(bare, measure.Samples{1.5, .8}) || !slices.Equal(ours, measure.Samples{3, 60}) {
+		t.Errorf("%v, %v, %v", bare, ours, err)
+	}
+	for _, bad := range []string{"", "round 1: bare 1s, followers 2s (first)\n", "round 1: bare x, followers 2s (first)\nround 2: bare 1s, followers 2s (first)\n"} {
+		if _, _, err := joinRounds([]byte(bad), 2); err == nil {
+			t.Errorf("%q passed", bad)
+		}
+	}
 }
