@@ -340,6 +340,7 @@ func TestUnsafeBucket(t *testing.T) {
 		{"rollups", func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false }},
 		{"direct", func(c *jetstream.StreamConfig) { c.AllowDirect = true }},
 		{"retention", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }},
+		{"per subject", func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true }},
 		{"acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck = true }},
 		{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "else") }},
 		{"metadata", func(c *jetstream.StreamConfig) { c.Metadata = nil }},
@@ -427,8 +428,8 @@ func TestFullBucket(t *testing.T) {
 	br := newBroker(t, nil)
 	nc := connect(t, br.url())
 	createBucket(t, nc, natskv.BucketConfig{MaxBytes: 4 << 20})
-	s := openStore(t, nc)
-	value := strings.Repeat("x", refresh.MaxValueBytes)
+	s, other := openStore(t, nc), openStore(t, nc)
+	value := strings.Repeat("x", refresh.MaxValueBytes-1000)
 	saved := map[string]uint64{}
 	for i := 0; ; i++ {
 		key := fmt.Sprint("k", i)
@@ -448,6 +449,36 @@ func TestFullBucket(t *testing.T) {
 	for key, n := range saved {
 		mustLoad(t, s, key, value, n)
 	}
+	if _, err := other.Save(within(t), "new", []byte(value), 0, later()); !errors.Is(err, natskv.ErrFull) {
+		t.Errorf("a new record by another instance: %v", err)
+	}
+	// Those that there are can still be changed, which is how sessions end, and it is
+	// known which are not there.
+	value += value[:1000]
+	for key, n := range saved {
+		saved[key] = mustSave(t, s, key, value, n)
+	}
+	if _, err := s.Load(within(t), "none"); !errors.Is(err, refresh.ErrNotFound) {
+		t.Error(err)
+	}
+	// The operator makes room.
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := js.Stream(within(t), sessionsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := st.CachedInfo().Config
+	cfg.MaxBytes *= 2
+	if _, err := js.UpdateStream(within(t), cfg); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there is room again", func() bool {
+		_, err := s.Save(within(t), "new", nil, 0, later())
+		return err == nil
+	})
 }
 
 // A Save whose answers are lost knows, by asking again, what became of it; if it may

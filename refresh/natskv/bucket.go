@@ -43,9 +43,10 @@ type BucketConfig struct {
 	// single server takes only 1.
 	Replicas int
 
-	// MaxBytes bounds the bucket's size; count 1 KiB for each session. When it is
-	// reached, logins and refreshes fail; nothing is dropped to make room. At least
-	// 1 MiB; zero means 1 GiB. The server reserves it.
+	// MaxBytes bounds the bucket's size; count 1 KiB for each session, and for each
+	// that has ended within the lifetime of its tokens. When nine tenths are used,
+	// logins fail; if it is reached all the same, refreshes and logouts too; nothing is
+	// dropped to make room. At least 1 MiB; zero means 1 GiB. The server reserves it.
 	MaxBytes int64
 
 	// InsecureMemory keeps the bucket in memory. A restart of all its servers logs
@@ -175,6 +176,7 @@ func hazards(c jetstream.StreamConfig, name string) []string {
 	bad(c.MaxAge != 0, "max age is %s, want none", c.MaxAge)
 	bad(c.MaxMsgs > 0, "max messages is %d, want none", c.MaxMsgs)
 	bad(c.MaxMsgsPerSubject != 1, "history is %d, want 1", c.MaxMsgsPerSubject)
+	bad(c.DiscardNewPerSubject, "new values of a key are discarded (discard new per subject)")
 	bad(c.MaxMsgSize > 0 && c.MaxMsgSize < maxMessageBytes, "max message size is %d, below %d", c.MaxMsgSize, maxMessageBytes)
 	bad(!c.AllowMsgTTL, "message TTLs are not allowed")
 	bad(c.SubjectDeleteMarkerTTL != 0, "subject delete markers are on")

@@ -28,6 +28,11 @@ func (s *Store) Save(ctx context.Context, key string, value []byte, revision uin
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
+	if revision == 0 {
+		if err := s.hasRoom(ctx, len(value)); err != nil {
+			return 0, fmt.Errorf("natskv: save: %w", err)
+		}
+	}
 	w := write{s: s, subject: s.prefix + key, value: value, expires: expires, revision: revision, base: revision, writer: rand.Text()}
 	seq, err := w.run(ctx)
 	if err != nil {

@@ -55,6 +55,7 @@ type Store struct {
 	prefix  string // of subjects
 	skew    time.Duration
 	confirm chan struct{} // one for each confirmation under way
+	room    room
 }
 
 var _ refresh.Store = (*Store)(nil)
@@ -113,6 +114,7 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("read its settings: %w", err)
 	}
+	s.room.note(s.stream.CachedInfo())
 	c := s.stream.CachedInfo().Config
 	if list := hazards(c, s.bucket); len(list) > 0 {
 		return fmt.Errorf("%w: %s", ErrBucketUnsafe, strings.Join(list, "; "))
