@@ -19,8 +19,8 @@
 // "there is no such record" could end an honest session, so this answer is given only
 // after a majority has confirmed it. It costs a write: a known record costs none.
 // Strangers can ask for sessions that never were: a Store confirms eight at a time and
-// has the others wait, first logins of users among them. Limit how often one address may
-// present refresh tokens that turn out to be unknown.
+// has the others wait; users who log in for the first time do not wait for them. Limit
+// how often one address may present refresh tokens that turn out to be unknown.
 //
 // A record outlives its expiry by [Config].ClockSkew, because it is forgotten by the
 // servers' clocks, each by its own; it then leaves no trace and takes no room.

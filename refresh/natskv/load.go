@@ -100,9 +100,10 @@ func (s *Store) get(ctx context.Context, subject string) (entry, error) {
 // writing something on that condition: what a majority commits, no deposed leader
 // decides.
 func (s *Store) last(ctx context.Context, subject string, seq uint64) (bool, error) {
+	lane := s.confirm[subject[len(s.prefix)]%lanes]
 	select {
-	case s.confirm <- struct{}{}:
-		defer func() { <-s.confirm }()
+	case lane <- struct{}{}:
+		defer func() { <-lane }()
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}

@@ -25,8 +25,13 @@ const (
 )
 
 // maxConfirmations bounds how many "there is no such record" are being confirmed at a
-// time, because strangers can ask for records that do not exist. Others wait.
-const maxConfirmations = 8
+// time in a lane, because strangers can ask for records that do not exist. Others wait,
+// but no keys of one kind for those of another: users who log in for the first time not
+// for refresh tokens that somebody made up. A key's kind is what it begins with.
+const (
+	maxConfirmations = 8
+	lanes            = 4
+)
 
 // Config configures [New].
 type Config struct {
@@ -54,7 +59,7 @@ type Store struct {
 	bucket  string
 	prefix  string // of subjects
 	skew    time.Duration
-	confirm chan struct{} // one for each confirmation under way
+	confirm [lanes]chan struct{} // one for each confirmation under way
 	room    room
 }
 
@@ -93,7 +98,9 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		js: js, bucket: cfg.Bucket, prefix: subjectPrefix(cfg.Bucket), skew: cfg.ClockSkew,
-		confirm: make(chan struct{}, maxConfirmations),
+	}
+	for i := range s.confirm {
+		s.confirm[i] = make(chan struct{}, maxConfirmations)
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()

@@ -1,0 +1,46 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/refresh/natskv"
+)
+
+// Strangers who present thousands of refresh tokens of sessions that never were keep no
+// user from logging in for the first time: its subject's record is not one of theirs.
+func TestFloodOfUnknownSessions(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	createBucket(t, nc, natskv.BucketConfig{})
+	s := openStore(t, nc)
+	const strangers = 3000
+	var answered atomic.Int32
+	var wg sync.WaitGroup
+	began := make(chan struct{})
+	for i := range strangers {
+		wg.Go(func() {
+			if _, err := s.Load(within(t), fmt.Sprint("s.", i)); !errors.Is(err, refresh.ErrNotFound) {
+				t.Error(err)
+			}
+			if answered.Add(1) == 50 {
+				close(began)
+			}
+		})
+	}
+	<-began
+	if _, err := s.Load(within(t), "u.new"); !errors.Is(err, refresh.ErrNotFound) {
+		t.Error(err)
+	}
+	n := answered.Load()
+	wg.Wait()
+	if n > strangers/2 {
+		t.Errorf("%d of %d strangers were answered before the user", n, strangers)
+	}
+	t.Logf("%d of %d strangers were answered before the user", n, strangers)
+}
