@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -219,8 +220,11 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 			continue
 		case err != nil:
 			again, failed := m.loadSession(ctx, sid)
-			if failed != nil || [32]byte(again.Current) != current {
+			switch {
+			case failed != nil || again.Ended == 0 && !bytes.Equal(again.Current, current[:]):
 				return nil, err
+			case again.Ended != 0: // of which the store keeps no secret's hash
+				return nil, nil
 			}
 		}
 		return m.grant(next, next.Scope, t, p.encode(), now), nil

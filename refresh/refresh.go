@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -191,7 +192,7 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 		switch {
 		case failed != nil || again.revision == r.revision:
 			return nil, fmt.Errorf("%w: %w", errUnsure, err)
-		case again.Ended != 0 || again.Generation != next.Generation || [32]byte(again.Current) != current || again.Issued < next.Issued:
+		case again.Ended != 0 || again.Generation != next.Generation || !bytes.Equal(again.Current, current[:]) || again.Issued < next.Issued:
 			return nil, ErrConflict // another write came first, and ours never will
 		}
 	}

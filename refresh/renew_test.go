@@ -1,0 +1,50 @@
+package refresh_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+)
+
+// A beaten store answers one write of a session with an error, after somebody else has
+// written.
+type beaten struct {
+	refresh.Store
+	first func()
+}
+
+func (b *beaten) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	if first := b.first; first != nil && strings.HasPrefix(key, "s.") {
+		b.first = nil
+		first()
+		return 0, errors.New("no answer")
+	}
+	return b.Store.Save(ctx, key, value, revision, expires)
+}
+
+// A kept session that is ended while it gets its new secrets, by a write that is not
+// answered, is over; so is one that is refreshed then.
+func TestEndedWhileRenewed(t *testing.T) {
+	store := &beaten{}
+	s := newSystem(t, func(c *refresh.Config) { store.Store, c.Store = c.Store, store })
+	end := func(sid string) func() {
+		return func() {
+			if err := s.Revoke(t.Context(), sid, "stolen laptop", "operator"); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	g := s.login(t)
+	store.first = end(g.SessionID)
+	if next, err := s.LogoutAll(t.Context(), g.Subject, refresh.Keep(g.SessionID)); next != nil || err != nil {
+		t.Errorf("kept: %v, %v", next, err)
+	}
+	g = s.login(t, func(l *refresh.Login) { l.Subject = "user-2" })
+	store.first = end(g.SessionID)
+	s.refused(t, g, refresh.ErrEnded)
+	s.dead(t, g)
+}
