@@ -81,7 +81,7 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	}
 	rec.era, rec.seq = era, ack.Sequence
 	if !rec.kept {
-		l.remember(rec, time.Now())
+		l.remember(rec, p.now())
 	}
 	return true
 }
@@ -143,6 +143,9 @@ func (l *ledger) remember(rec *record, now time.Time) {
 		}
 		old := heap.Pop(&l.alive).(*record)
 		old.kept = false
+		if expired {
+			l.lapse(old)
+		}
 		l.bytes -= old.memory()
 		if !expired {
 			l.stats.Forgotten++
@@ -150,26 +153,46 @@ func (l *ledger) remember(rec *record, now time.Time) {
 	}
 }
 
+// lapse counts an event that has expired before it was acknowledged, once.
+func (l *ledger) lapse(rec *record) bool {
+	if rec.era == l.current() || rec.lapsed {
+		return false
+	}
+	rec.lapsed = true
+	l.stats.Expired++
+	return true
+}
+
 // pending returns the living that were not acknowledged in the current era. When
-// there are none, recovery is over.
-func (l *ledger) pending(now time.Time) []*record {
+// there are none, recovery is over. It returns besides those that have expired since
+// they were last looked for.
+func (l *ledger) pending(now time.Time) (list, lapsed []*record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var list []*record
 	for _, rec := range l.alive {
-		if rec.era != l.current() && now.Before(rec.gone) {
+		switch {
+		case rec.era == l.current():
+		case now.Before(rec.gone):
 			list = append(list, rec)
+		case l.lapse(rec):
+			lapsed = append(lapsed, rec)
 		}
 	}
 	l.recovering = len(list) > 0
-	return list
+	return list, lapsed
 }
 
 // republish sends again, as often as it takes, what was not acknowledged in the
 // current era.
 func (p *publisher) republish(ctx context.Context) {
 	for attempt := 0; ; attempt++ {
-		pending := p.ledger.pending(time.Now())
+		pending, lapsed := p.ledger.pending(p.now())
+		if len(lapsed) > 0 {
+			p.b.log.Error("bus: events have expired before the stream acknowledged them", "stream", p.b.stream, "events", len(lapsed))
+			for _, rec := range lapsed {
+				p.settle(rec, 0)
+			}
+		}
 		if len(pending) == 0 {
 			p.b.log.Info("bus: everything known is republished", "stream", p.b.stream)
 			return
@@ -185,8 +208,8 @@ func (p *publisher) republish(ctx context.Context) {
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
-			p.b.log.Error("bus: closed before everything was republished", "stream", p.b.stream,
-				"pending", len(p.ledger.pending(time.Now())))
+			pending, _ := p.ledger.pending(p.now())
+			p.b.log.Error("bus: closed before everything was republished", "stream", p.b.stream, "pending", len(pending))
 			return
 		}
 	}
@@ -204,6 +227,9 @@ func (p *publisher) republishOnce(ctx context.Context, pending []*record) error 
 				ctx, done := withDefaultTimeout(ctx, defaultTimeout)
 				err := p.renew(ctx, rec, time.Now())
 				if err == nil {
+					_, err = p.ready(ctx) // from then on it is known what time it is
+				}
+				if err == nil && p.now().Before(rec.gone) {
 					_, err = p.deliver(ctx, rec)
 				}
 				if err != nil {
@@ -259,7 +285,7 @@ func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error
 // living is a heap of records, the soonest to expire first.
 type living []*record
 
-func (h living) Len() int { return len(h) }
+func (h living) Len() int           { return len(h) }
 func (h living) Less(i, j int) bool { return h[i].gone.Before(h[j].gone) }
 func (h living) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]

@@ -49,6 +49,7 @@ type outbox struct {
 	syncErr  error // guarded by syncing: because of this
 
 	syncFolder func(name string) error
+	now        func() time.Time   // by which events have expired
 	stands     func(*record) bool // the acknowledgement, in the era that has begun; nil: always
 }
 
@@ -70,7 +71,7 @@ func openOutbox(path, issuer string) (o *outbox, alive []*record, damaged int, e
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	o = &outbox{path: path, issuer: issuer, lock: lock, open: map[string]*record{}, syncFolder: syncFolder}
+	o = &outbox{path: path, issuer: issuer, lock: lock, open: map[string]*record{}, syncFolder: syncFolder, now: time.Now}
 	defer func() {
 		if err != nil {
 			unlockOutbox(lock)
@@ -174,7 +175,7 @@ func (o *outbox) put(recs ...*record) error {
 		return len(o.open)+len(recs) > maxRemembered || o.held+int64(len(lines)) > maxRememberedBytes
 	}
 	if full() {
-		o.sweep(time.Now())
+		o.sweep(o.now())
 	}
 	if full() {
 		o.failed++

@@ -413,7 +413,7 @@ func TestOutboxKnowsTheHighest(t *testing.T) {
 	if floor, _ := p.ledger.begin(); floor != 71 {
 		t.Errorf("the highest is %d", floor)
 	}
-	if pending := p.ledger.pending(time.Now()); len(pending) != 1 || !bytes.Contains(pending[0].payload, []byte(`"c"`)) {
+	if pending, _ := p.ledger.pending(time.Now()); len(pending) != 1 || !bytes.Contains(pending[0].payload, []byte(`"c"`)) {
 		t.Errorf("%d pending", len(pending))
 	}
 	if p.acknowledged(outboxRecord(t, "d"), ack(71, false), false, 71, 1) {

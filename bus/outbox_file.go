@@ -168,7 +168,9 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 				rec.seq = 0
 			}
 		}
-		if rec := alive[e.id]; rec != nil && !now.Before(rec.gone) {
+		// Whether one that was never acknowledged has expired is not for our clock alone
+		// to say.
+		if rec := alive[e.id]; rec != nil && rec.seq != 0 && !now.Before(rec.gone) {
 			delete(alive, e.id)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -16,6 +15,7 @@ func (p *publisher) unpack(path string) error {
 		return err
 	}
 	p.outbox = o
+	o.now = p.now
 	l := &p.ledger
 	o.stands = func(rec *record) bool {
 		l.mu.Lock()
@@ -25,7 +25,7 @@ func (p *publisher) unpack(path string) error {
 	pending := 0
 	l.mu.Lock()
 	l.stats.OutboxDamaged = uint64(damaged)
-	now := time.Now()
+	now := p.now() // nothing has expired: nobody has told the time yet
 	for _, rec := range alive {
 		rec.fixed = rec.signature != "" && !p.b.vouches(rec)
 		if rec.seq != 0 {
@@ -119,7 +119,7 @@ func (p *publisher) undelivered(rec *record, kept bool, err error) error {
 	l := &p.ledger
 	l.mu.Lock()
 	if !rec.kept {
-		l.remember(rec, time.Now())
+		l.remember(rec, p.now())
 	}
 	l.mu.Unlock()
 	p.resume()
@@ -135,7 +135,7 @@ func (p *publisher) acknowledgedAlive() []*record {
 	l := &p.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
+	now := p.now()
 	list := make([]*record, 0, len(l.alive))
 	for _, rec := range l.alive {
 		if rec.id != "" && rec.seq != 0 && now.Before(rec.gone) {

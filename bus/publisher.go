@@ -22,6 +22,7 @@ type publisher struct {
 	b      *Bus
 	gauge  gauge
 	ledger ledger
+	clock  serverClock
 	outbox *outbox // nil: none
 }
 
@@ -38,10 +39,11 @@ type record struct {
 	id        string // in the outbox; empty: not there
 
 	// Owned by the ledger, under its lock.
-	era  uint64 // in which it was last acknowledged; 0 for never
-	seq  uint64 // of the stream, as then acknowledged
-	kept bool   // among the living
-	at   int    // where among them
+	era    uint64 // in which it was last acknowledged; 0 for never
+	seq    uint64 // of the stream, as then acknowledged
+	kept   bool   // among the living
+	lapsed bool   // it was counted that it expired before it was acknowledged
+	at     int    // where among them
 }
 
 // size is about what the record takes on the server's disk, headers included.
@@ -184,7 +186,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	before := p.b.nc.LastError()
-	p.ledger.reconnected(p.b.nc.Stats().Reconnects)
+	p.ledger.reconnected(p.b.nc.Stats().Reconnects, p.now())
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	if rec.signature != "" {
 		msg.Header = nats.Header{SignatureHeader: {rec.signature}}
@@ -192,7 +194,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	ack, err = p.b.js.PublishMsg(ctx, msg,
 		jetstream.WithMsgID(id),
 		jetstream.WithExpectStream(p.b.stream),
-		jetstream.WithMsgTTL(ttl(time.Until(rec.gone))),
+		jetstream.WithMsgTTL(ttl(rec.gone.Sub(p.now()))),
 		jetstream.WithRetryAttempts(0))
 	switch {
 	case err == nil && ack.Stream != p.b.stream:

@@ -11,11 +11,16 @@ type Stats struct {
 	Losses         uint64    // times the stream seemed to have lost acknowledged messages
 	Republished    uint64    // events, after such a loss
 	Pending        int       // events still to be republished
+	Expired        uint64    // events that expired, by our clock and the server's, before they were acknowledged, or acknowledged again
 	Forgotten      uint64    // events that a later loss would find no longer known here, alive though they were
 	Checked        time.Time // when the stream was last found to hold what it had acknowledged; zero: never
 	OutboxFailures uint64    // to write the outbox file; events published meanwhile would not survive a restart
 	OutboxDamaged  uint64    // lines of the outbox file that could not be read when it was opened
 	OutboxErr      error     // of the last attempt to write it; nil if that went well
+
+	// ClockAhead is how far our clock was before the server's when it was last asked;
+	// negative: behind. A difference of more than 10 s is logged.
+	ClockAhead time.Duration
 
 	Fill   float64  // share of the stream's MaxBytes in use, at the last reading
 	Unsafe []string // why nothing is published to the stream; see [ErrStreamUnsafe]
@@ -31,7 +36,7 @@ func (b *Bus) Stats() Stats {
 	s := l.stats
 	if l.recovering {
 		for _, rec := range l.alive {
-			if rec.era != l.current() {
+			if rec.era != l.current() && !rec.lapsed {
 				s.Pending++
 			}
 		}
@@ -39,6 +44,7 @@ func (b *Bus) Stats() Stats {
 	s.Checked = l.checked
 	refused := l.refused
 	l.mu.Unlock()
+	s.ClockAhead = time.Duration(b.publisher.clock.ahead.Load())
 	if o := b.publisher.outbox; o != nil {
 		s.OutboxFailures, s.OutboxErr = o.status()
 	}

@@ -212,6 +212,7 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 type streamState struct {
 	horizons revoke.Horizons // zero if unreadable
 	created  time.Time
+	now      time.Time // by the server's clock, when it answered; zero: it did not say
 	last     uint64   // sequence
 	bytes    uint64   // in use
 	maxBytes int64    // positive, or unsafe says so
@@ -233,6 +234,7 @@ func (b *Bus) readStream(ctx context.Context) (streamState, error) {
 	info := s.CachedInfo()
 	st := streamState{
 		created:  info.Created,
+		now:      info.TimeStamp,
 		last:     info.State.LastSeq,
 		bytes:    info.State.Bytes,
 		maxBytes: info.Config.MaxBytes,

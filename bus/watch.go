@@ -85,7 +85,7 @@ func (p *publisher) check(ctx context.Context) {
 	l := &p.ledger
 	now := time.Now()
 	l.mu.Lock()
-	l.testify(now)
+	l.testify(p.now())
 	era, list := l.current(), slices.Clone(l.witnesses)
 	refused := l.refused
 	l.mu.Unlock()
@@ -93,7 +93,7 @@ func (p *publisher) check(ctx context.Context) {
 		return
 	}
 	for _, w := range list {
-		if refused || !w.gone.After(now.Add(time.Minute)) {
+		if refused || !w.gone.After(p.now().Add(time.Minute)) {
 			continue
 		}
 		found, err := p.holds(ctx, w)
@@ -193,12 +193,12 @@ func (p *publisher) suspect(last revoke.Instant) {
 
 // reconnected takes note of which connection messages are sent over. A server that
 // restarts may have been rolled back.
-func (l *ledger) reconnected(epoch uint64) {
+func (l *ledger) reconnected(epoch uint64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if epoch != l.epoch {
 		l.epoch = epoch
-		l.testify(time.Now())
+		l.testify(now)
 	}
 }
 

@@ -24,6 +24,7 @@ type proxy struct {
 	conns map[net.Conn]bool         // guarded by mu
 	drop  func(subject string) bool // guarded by mu: of messages on their way to the client; called under mu
 	edit  func(line []byte)         // guarded by mu: of the first line of each; called under mu
+	body  func(body []byte)         // guarded by mu: of what each holds beside; called under mu
 	hung  chan struct{}             // guarded by mu: nothing passes until it is closed
 	gulp  int                       // guarded by mu: bytes to the client between two pauses; 0: no pauses
 	rest  time.Duration             // guarded by mu: of each pause
@@ -71,6 +72,13 @@ func (p *proxy) change(f func(line []byte)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.edit = f
+}
+
+// rewrite has f change headers and payload of each message to the client, in place.
+func (p *proxy) rewrite(f func(body []byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.body = f
 }
 
 // hang lets nothing pass in either direction; resume ends that.
@@ -184,6 +192,9 @@ func (p *proxy) frames(dst io.Writer, src io.Reader) {
 			keep = p.drop == nil || !p.drop(string(fields[1]))
 			if p.edit != nil {
 				p.edit(frame[:len(line)])
+			}
+			if p.body != nil {
+				p.body(frame[len(line):])
 			}
 			p.mu.Unlock()
 		}
