@@ -213,12 +213,12 @@ type streamState struct {
 	horizons revoke.Horizons // zero if unreadable
 	created  time.Time
 	now      time.Time // by the server's clock, when it answered; zero: it did not say
-	last     uint64   // sequence
-	bytes    uint64   // in use
-	maxBytes int64    // positive, or unsafe says so
-	unsafe   []string // reasons why it could forget; nothing is published to it
-	mirror   bool     // of another stream; it can be followed, and nothing published to it
-	weak     []string // reasons why an accident could lose what it holds; reported
+	last     uint64    // sequence
+	bytes    uint64    // in use
+	maxBytes int64     // positive, or unsafe says so
+	unsafe   []string  // reasons why it could forget; nothing is published to it
+	mirror   bool      // of another stream; it can be followed, and nothing published to it
+	weak     []string  // reasons why an accident could lose what it holds; reported
 }
 
 func (b *Bus) readStream(ctx context.Context) (streamState, error) {
