@@ -102,15 +102,10 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := &session{
-			V: recordVersion, SID: sid, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant, Audience: l.Audience, Scope: l.Scope,
-			AuthTime: l.AuthTime.UnixMilli(), ACR: l.ACR, AMR: l.AMR, JKT: l.Binding.KeyThumbprint, X5T: l.Binding.CertificateThumbprint,
-			Claims: claims, Label: l.Device.Label, Address: l.Device.Address,
-			Start: start, Until: start + m.cfg.Lifetimes.Absolute.Milliseconds(), Used: start, Issued: start,
-		}
+		s := m.begun(&l, claims, sid, start)
 		family, current := p.family.hash(useFamily, p.sid), p.generation.hash(useGeneration, p.sid)
 		s.Family, s.Current = family[:], current[:]
-		t, err := m.token(ctx, s, s.Scope, start)
+		t, err := m.firstToken(ctx, s)
 		if err != nil {
 			return nil, err
 		}
@@ -136,6 +131,26 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		return m.grant(s, s.Scope, t, p.encode(), now), nil
 	}
 	return nil, ErrBusy
+}
+
+// begun returns a new session, without its secrets.
+func (m *Manager) begun(l *Login, claims json.RawMessage, sid string, start int64) *session {
+	return &session{
+		V: recordVersion, SID: sid, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant, Audience: l.Audience, Scope: l.Scope,
+		AuthTime: l.AuthTime.UnixMilli(), ACR: l.ACR, AMR: l.AMR, JKT: l.Binding.KeyThumbprint, X5T: l.Binding.CertificateThumbprint,
+		Claims: claims, Label: l.Device.Label, Address: l.Device.Address,
+		Start: start, Until: start + m.cfg.Lifetimes.Absolute.Milliseconds(), Used: start, Issued: start,
+	}
+}
+
+// firstToken issues the access token of a login. What no token can say is the caller's
+// mistake, and trying again is useless.
+func (m *Manager) firstToken(ctx context.Context, s *session) (minted, error) {
+	t, err := m.token(ctx, s, s.Scope, s.Start)
+	if errors.Is(err, token.ErrRequest) {
+		return minted{}, fmt.Errorf("%w: %v", ErrLogin, err)
+	}
+	return t, err
 }
 
 func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {

@@ -193,11 +193,28 @@ func TestLoginRefusals(t *testing.T) {
 		"Tenant has":  func(l *refresh.Login) { l.Tenant = strings.Repeat("x", 513) },
 		"Device":      func(l *refresh.Login) { l.Device.Label = strings.Repeat("x", 257) },
 		"Claims":      func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 17<<10)} },
+		// What no token can say: trying again, as ErrMint says, is useless.
+		"Audience holds": func(l *refresh.Login) { l.Audience = []string{""} },
+		"Scope holds":    func(l *refresh.Login) { l.Scope = []string{"read write"} },
+		"Binding":        func(l *refresh.Login) { l.Binding = token.Binding{KeyThumbprint: "x"} },
+		"claim iss":      func(l *refresh.Login) { l.Claims = map[string]any{"iss": "x"} },
+		"MaxTokenBytes":  func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 15<<10)} },
 	} {
 		l := good
 		change(&l)
-		if _, err := s.Login(t.Context(), l); !errors.Is(err, refresh.ErrLogin) || !strings.Contains(err.Error(), field) {
+		refused := func(err error) bool {
+			return errors.Is(err, refresh.ErrLogin) && strings.Contains(err.Error(), field) &&
+				!errors.Is(err, refresh.ErrTryAgain) && !errors.Is(err, refresh.ErrLoginAgain)
+		}
+		if _, err := s.Login(t.Context(), l); !refused(err) {
 			t.Errorf("%s: %v", field, err)
+		}
+		// No session is lost by it.
+		g := s.login(t)
+		if _, err := s.Reauthenticate(t.Context(), g.SessionID, l); !refused(err) && l.Subject == good.Subject && l.Client == good.Client && l.Audience != nil {
+			t.Errorf("%s, in authenticating again: %v", field, err)
+		} else if err != nil {
+			s.refresh(t, g)
 		}
 	}
 	if _, err := s.Login(t.Context(), good); err != nil {

@@ -136,8 +136,13 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 			return nil, err
 		}
 	}
-	if _, err := m.checkLogin(&l); err != nil {
+	claims, err := m.checkLogin(&l)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLogin, err)
+	}
+	// The old session does not end for a token that cannot be issued. This one is not given out.
+	if _, err := m.firstToken(ctx, m.begun(&l, claims, sid, m.millis())); err != nil {
+		return nil, err
 	}
 	old, err := m.end(ctx, sid, ending{reason: reasonReauthenticated, publish: true})
 	switch {

@@ -105,6 +105,9 @@ var (
 	ErrWeakKey error = &member{ErrKey, "weak key"}
 	// ErrIssue: the claims asked for cannot be issued; nothing was signed.
 	ErrIssue = errors.New("token not issued")
+	// ErrRequest: an [IssueRequest] that cannot be met; asking again is useless. It is
+	// of the family [ErrIssue].
+	ErrRequest error = &member{ErrIssue, "token not issued as asked"}
 )
 
 // A member is a sentinel that matches itself and its family.

@@ -162,12 +162,12 @@ func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 	id := newID()
 	payload, err := i.payload(r, id, issued, expires)
 	if err != nil {
-		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
+		return nil, fmt.Errorf("token: %w: %w", ErrRequest, err)
 	}
 	// What leaves here is what a verifier takes: strict JSON, no claim twice.
 	claims, err := decodeClaims(payload, i.cfg.TenantClaim)
 	if err != nil {
-		return nil, fmt.Errorf("token: %w: %w", ErrIssue, withoutFamily{err})
+		return nil, fmt.Errorf("token: %w: %w", ErrRequest, withoutFamily{err})
 	}
 	signer, err := i.cfg.Keys.signing()
 	if err != nil {
@@ -178,7 +178,7 @@ func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
 	}
 	if len(raw) > i.cfg.MaxTokenBytes {
-		return nil, fmt.Errorf("token: %w: the token has %d bytes, more than MaxTokenBytes %d", ErrIssue, len(raw), i.cfg.MaxTokenBytes)
+		return nil, fmt.Errorf("token: %w: the token has %d bytes, more than MaxTokenBytes %d", ErrRequest, len(raw), i.cfg.MaxTokenBytes)
 	}
 	claims.key = signer.key.thumbprint
 	return &Issued{raw: &raw, claims: claims}, nil

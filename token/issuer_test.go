@@ -151,7 +151,7 @@ func TestIssueRefusesForgedClaims(t *testing.T) {
 	for name, value := range bad {
 		r := request()
 		r.Claims = map[string]any{name: value}
-		if issued, err := i.Issue(t.Context(), r); issued != nil || !errors.Is(err, token.ErrIssue) || errors.Is(err, token.ErrInvalidToken) {
+		if issued, err := i.Issue(t.Context(), r); issued != nil || !errors.Is(err, token.ErrRequest) || !errors.Is(err, token.ErrIssue) || errors.Is(err, token.ErrInvalidToken) {
 			t.Errorf("claim %q: %v, error %v", name, issued, err)
 		}
 	}

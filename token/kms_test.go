@@ -156,7 +156,7 @@ func TestKMSFails(t *testing.T) {
 		i := newIssuer(t, ring, nil)
 
 		k.before = func() error { return down }
-		if _, err := i.Issue(t.Context(), request()); !errors.Is(err, token.ErrIssue) || !errors.Is(err, down) {
+		if _, err := i.Issue(t.Context(), request()); !errors.Is(err, token.ErrIssue) || !errors.Is(err, down) || errors.Is(err, token.ErrRequest) {
 			t.Errorf("down: error %v", err)
 		}
 		k.before = func() error { panic("secret-in-a-panic") }
