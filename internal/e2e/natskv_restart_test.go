@@ -1,0 +1,54 @@
+package e2e_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/refresh/natskv"
+)
+
+// Each write brings its record's life anew, for servers that restart as well: a record
+// that was prolonged is not forgotten when its former life has ended, and one that ends
+// while the servers are down leaves nothing behind.
+func TestStoreLivesAcrossRestart(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	createBucket(t, nc, natskv.BucketConfig{})
+	s := openStore(t, nc)
+	save := func(key, value string, revision uint64, life time.Duration) uint64 {
+		t.Helper()
+		n, err := s.Save(within(t), key, []byte(value), revision, time.Now().Add(life))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	prolonged := save("prolonged", "one", save("prolonged", "", 0, time.Second), time.Hour)
+	shortened := save("shortened", "one", save("shortened", "", 0, time.Hour), time.Second)
+	save("short", "", 0, time.Second)
+	br.stop()
+	br.start()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "only what lives is there", func() bool {
+		st, err := js.Stream(within(t), sessionsStream)
+		return err == nil && st.CachedInfo().State.Msgs == 2 // and the confirmation
+	})
+	mustLoad(t, s, "prolonged", "one", prolonged)
+	for _, key := range []string{"short", "shortened"} {
+		if r, err := s.Load(within(t), key); !errors.Is(err, refresh.ErrNotFound) {
+			t.Errorf("%s: %+v, %v", key, r, err)
+		}
+	}
+	if _, err := s.Save(within(t), "shortened", nil, shortened, later()); !errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("Save over a forgotten record: %v", err)
+	}
+	mustSave(t, s, "shortened", "anew", 0)
+}
