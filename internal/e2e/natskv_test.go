@@ -312,6 +312,9 @@ func TestUnsafeBucket(t *testing.T) {
 	if log.count("replicas: 1", "level=WARN") != 1 {
 		t.Errorf("one replica was not reported:\n%s", &log)
 	}
+	if log.count("clock") != 0 {
+		t.Errorf("one machine has two clocks:\n%s", &log)
+	}
 
 	st, err := js.Stream(within(t), sessionsStream)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,8 +28,9 @@ type entry struct {
 	seq      uint64 // 0: there is none
 	marker   bool   // it says that the record was deleted
 	data     []byte
-	writer   string // "": another program's
-	replaced int64  // the sequence that it replaced, 0 if it created the record; -1: not told
+	writer   string    // "": another program's
+	at       time.Time // by the clock of the server that wrote it
+	replaced int64     // the sequence that it replaced, 0 if it created the record; -1: not told
 }
 
 // gone reports whether there is no record.
@@ -87,7 +89,7 @@ func (s *Store) get(ctx context.Context, subject string) (entry, error) {
 		return entry{}, err
 	}
 	e := entry{
-		seq: m.Sequence, data: m.Data, writer: m.Header.Get(writerHeader), replaced: -1,
+		seq: m.Sequence, at: m.Time, data: m.Data, writer: m.Header.Get(writerHeader), replaced: -1,
 		marker: m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "",
 	}
 	if n, err := strconv.ParseInt(m.Header.Get(jetstream.ExpectedLastSubjSeqHeader), 10, 64); err == nil {

@@ -106,3 +106,17 @@ func TestHazards(t *testing.T) {
 		}
 	}
 }
+
+// What a server's clock shows differs only by what the time that the asking took does not
+// explain.
+func TestApart(t *testing.T) {
+	now := time.Now()
+	after := now.Add(2 * time.Second)
+	for at, want := range map[time.Duration]time.Duration{
+		-time.Hour: time.Hour, 0: 0, time.Second: 0, 2 * time.Second: 0, time.Hour: time.Hour - 2*time.Second,
+	} {
+		if got := apart(now.Add(at), now, after); got != want {
+			t.Errorf("%s: %s, want %s", at, got, want)
+		}
+	}
+}

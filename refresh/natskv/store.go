@@ -46,7 +46,8 @@ type Config struct {
 	ClockSkew time.Duration
 
 	// Logger receives a warning about settings of the bucket under which an accident
-	// can lose sessions. Nil means silent.
+	// can lose sessions, and about a server whose clock differs by more than ClockSkew.
+	// Nil means silent.
 	Logger *slog.Logger
 }
 
@@ -132,19 +133,31 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 	if list := weaknesses(c); len(list) > 0 && log != nil {
 		log.Warn("natskv: an accident can lose sessions, and what ended them", "bucket", s.bucket, "weak", list)
 	}
+	before := time.Now()
 	if err := persist(ctx, func(ctx context.Context) error {
 		_, err := s.publish(ctx, &nats.Msg{Subject: s.prefix + confirmation})
 		return err
 	}); err != nil {
 		return fmt.Errorf("try to write: %w", err)
 	}
-	if err := persist(ctx, func(ctx context.Context) error {
-		_, err := s.get(ctx, s.prefix+confirmation)
+	var e entry
+	if err := persist(ctx, func(ctx context.Context) (err error) {
+		e, err = s.get(ctx, s.prefix+confirmation)
 		return err
 	}); err != nil {
 		return fmt.Errorf("try to read: %w", err)
 	}
+	if off := apart(e.at, before, time.Now()); off > s.skew && log != nil {
+		log.Warn("natskv: the clock of the bucket's leader and ours differ by more than ClockSkew: records may be forgotten too early",
+			"bucket", s.bucket, "differ", off.Round(time.Millisecond), "clock_skew", s.skew)
+	}
 	return nil
+}
+
+// apart is how far another clock, which showed at, differs from ours, which meanwhile
+// showed before to after.
+func apart(at, before, after time.Time) time.Duration {
+	return max(before.Sub(at), at.Sub(after), 0)
 }
 
 // bound gives ctx a deadline if it has none.
