@@ -21,17 +21,25 @@ import (
 // default_js_domain.
 func newLeaf(t *testing.T, hubDomain, leafDomain string, defaults map[string]string) (hub, leaf *broker) {
 	t.Helper()
+	return newLeafOver(t, func(address string) string { return address }, hubDomain, leafDomain, defaults)
+}
+
+// newLeafOver is newLeaf with a line between the two, which is given the hub's address and
+// returns its other end's.
+func newLeafOver(t *testing.T, line func(address string) string, hubDomain, leafDomain string, defaults map[string]string) (hub, leaf *broker) {
+	t.Helper()
 	port := freePort(t)
 	hub = newBroker(t, func(o *server.Options) {
 		o.ServerName, o.JetStreamDomain = "hub", hubDomain
 		o.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: port}
 	})
+	there := line(fmt.Sprint("127.0.0.1:", port))
 	leaf = newBroker(t, func(o *server.Options) {
 		o.ServerName, o.JetStream, o.JetStreamDomain = "leaf", leafDomain != "", leafDomain
 		o.JsAccDefaultDomain = defaults
 		o.LeafNode = server.LeafNodeOpts{
 			ReconnectInterval: 50 * time.Millisecond,
-			Remotes:           []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: fmt.Sprint("127.0.0.1:", port)}}}},
+			Remotes:           []*server.RemoteLeafOpts{{URLs: []*url.URL{{Scheme: "nats-leaf", Host: there}}}},
 		}
 	})
 	eventually(t, "the leaf is connected", func() bool { return hub.srv.NumLeafNodes() == 1 && leaf.srv.NumLeafNodes() == 1 })
@@ -111,6 +119,25 @@ func cutOff(t *testing.T, hub *broker, f *bus.Follower, l *revoke.List) {
 	mustRefuse(t, l, id)
 }
 
+// mirrorAt makes a mirror of the hub's stream at the leaf, as mirror.json has it, with a
+// domain for the origin, and returns its name.
+func mirrorAt(t *testing.T, hub, leaf *broker) string {
+	t.Helper()
+	_, hubJS := plain(t, hub.url())
+	origin, err := hubJS.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := origin.CachedInfo().Config
+	c.Name, c.Subjects, c.AllowDirect = "REVOCATIONS_MIRROR", nil, false
+	c.Mirror = &jetstream.StreamSource{Name: bus.DefaultStream, Domain: "hub"}
+	_, leafJS := plain(t, leaf.url())
+	if _, err := leafJS.CreateStream(within(t), c); err != nil {
+		t.Fatal(err)
+	}
+	return c.Name
+}
+
 // A leaf node with JetStream of its own, in a domain of its own, answers what a client
 // there asks JetStream: the hub's stream does not exist for it, and nobody is fooled. A
 // mirror there is followed like the stream; heartbeats of its followers cross to the
@@ -129,20 +156,7 @@ func TestLeafWithDomain(t *testing.T) {
 	}
 	lost.Close()
 
-	// As mirror.json has it, with a domain for the origin.
-	_, hubJS := plain(t, hub.url())
-	origin, err := hubJS.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := origin.CachedInfo().Config
-	c.Name, c.Subjects, c.AllowDirect = "REVOCATIONS_MIRROR", nil, false
-	c.Mirror = &jetstream.StreamSource{Name: bus.DefaultStream, Domain: "hub"}
-	_, leafJS := plain(t, leaf.url())
-	if _, err := leafJS.CreateStream(within(t), c); err != nil {
-		t.Fatal(err)
-	}
-	there := bus.Config{Stream: c.Name, Name: "at the leaf"}
+	there := bus.Config{Stream: mirrorAt(t, hub, leaf), Name: "at the leaf"}
 	f := follow(t, open(t, dial(t, leaf.url()), there), l)
 	waitFresh(t, f)
 	r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
