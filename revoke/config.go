@@ -17,7 +17,9 @@ type Config struct {
 	// HeartbeatInterval is how often some member of the system beats. Zero means 1 s.
 	HeartbeatInterval time.Duration
 
-	// MaxSkew is how far two members' clocks may differ. Zero means 2 s.
+	// MaxSkew is how far two members' clocks may differ. Zero means 2 s. The bound holds
+	// while they do not differ by more: [Stats].FutureHeartbeats tells of one that is ahead,
+	// whose heartbeats are not believed, unless they come late by as much as it is ahead.
 	MaxSkew time.Duration
 
 	// TokenLifetime is the longest exp − iat of any access token; verifiers refuse
