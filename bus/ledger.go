@@ -54,12 +54,45 @@ func (l *ledger) begin() (floor, era uint64) {
 	return l.highest, l.current()
 }
 
+// tellsOfLoss reports whether a stream with a memory could not have given ack.
+func tellsOfLoss(ack *jetstream.PubAck, retried bool, floor uint64) bool {
+	return ack.Sequence <= floor || ack.Duplicate && !retried
+}
+
+// contradicted reports whether ack tells of a loss of which the stream itself, asked,
+// knows nothing: it holds the newest that it acknowledged, and a log that was rolled back
+// has lost that first. Then ack is forged, by somebody who may write to our inbox, and must
+// not have everything published again. Without an answer ack is believed.
+func (p *publisher) contradicted(ctx context.Context, ack *jetstream.PubAck, retried bool, floor, era uint64) bool {
+	if !tellsOfLoss(ack, retried, floor) {
+		return false
+	}
+	l := &p.ledger
+	l.mu.Lock()
+	newest := l.newest(p.now())
+	if era != l.current() || newest == nil {
+		l.mu.Unlock()
+		return false
+	}
+	w := witness{newest.seq, newest.subject, newest.payload, newest.gone}
+	l.mu.Unlock()
+	if found, err := p.holds(ctx, w); err != nil || !found {
+		return false
+	}
+	l.mu.Lock()
+	l.stats.Contradicted++
+	l.mu.Unlock()
+	p.b.log.Warn("bus: an acknowledgement tells of a loss that the stream does not know of; who may write to this connection's inbox?",
+		"stream", p.b.stream, "sequence", ack.Sequence)
+	return true
+}
+
 // acknowledged judges an acknowledgement and reports whether rec may be relied on
 // to be in the stream. If not, rec must be sent again under a new message id.
 func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried bool, floor, era uint64) bool {
 	l := &p.ledger
 	l.mu.Lock()
-	if era == l.current() && (ack.Sequence <= floor || ack.Duplicate && !retried) {
+	if era == l.current() && tellsOfLoss(ack, retried, floor) {
 		l.lost(ack.Sequence)
 		l.mu.Unlock()
 		p.forgetCreation()

@@ -130,6 +130,12 @@ func (p *publisher) deliver(ctx context.Context, rec *record) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
+		if p.contradicted(ctx, ack, retried, floor, era) {
+			if err := p.pause(ctx, attempt, errForged); err != nil {
+				return 0, err
+			}
+			continue
+		}
 		if p.acknowledged(rec, ack, retried, floor, era) {
 			p.settle(rec, ack.Sequence)
 			return ack.Sequence, nil
@@ -142,7 +148,10 @@ func (p *publisher) deliver(ctx context.Context, rec *record) (uint64, error) {
 	}
 }
 
-var errLost = errors.New("the stream has lost acknowledged messages")
+var (
+	errLost   = errors.New("the stream has lost acknowledged messages")
+	errForged = errors.New("an acknowledgement that the stream contradicts")
+)
 
 // send brings rec into the stream under one message id, trying again while that
 // can help. retried says whether an earlier try may have stored it.

@@ -9,6 +9,7 @@ import (
 type Stats struct {
 	Acknowledged   uint64    // events
 	Losses         uint64    // times the stream seemed to have lost acknowledged messages
+	Contradicted   uint64    // acknowledgements that told of a loss which the stream itself did not know of: forged
 	Republished    uint64    // events, after such a loss
 	Pending        int       // events still to be republished
 	Expired        uint64    // events that expired, by our clock and the server's, before they were acknowledged, or acknowledged again

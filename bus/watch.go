@@ -209,15 +209,20 @@ func (l *ledger) readable() {
 	l.refused = false
 }
 
-// testify makes a witness of the newest acknowledged message that is not about to
-// expire.
-func (l *ledger) testify(now time.Time) {
-	var newest *record
+// newest returns the newest acknowledged message that is not about to expire, or nil.
+func (l *ledger) newest(now time.Time) (newest *record) {
 	for _, rec := range l.alive {
 		if rec.era == l.current() && rec.gone.After(now.Add(2*time.Minute)) && (newest == nil || rec.seq > newest.seq) {
 			newest = rec
 		}
 	}
+	return newest
+}
+
+// testify makes a witness of the newest acknowledged message that is not about to
+// expire.
+func (l *ledger) testify(now time.Time) {
+	newest := l.newest(now)
 	if newest == nil || slices.ContainsFunc(l.witnesses, func(w witness) bool { return w.seq == newest.seq }) {
 		return
 	}

@@ -1,11 +1,14 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -348,5 +351,41 @@ func TestCloseBusInAnyOrder(t *testing.T) {
 	conn.Close()
 	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("connection closed: %v", err)
+	}
+}
+
+// A forged acknowledgement, which whoever may write to a publisher's inbox can send, tells
+// of a loss that there was not. The stream is asked before everything is published again,
+// and the event is published until there is an acknowledgement that can be believed.
+func TestPublishForgedAcknowledgement(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	p := newProxy(t, srv.URL())
+	b := openBus(t, dialURL(t, p.url()))
+	var want []string
+	for i := range 11 {
+		want = append(want, fmt.Sprint("known-", i))
+		if _, err := b.Publish(t.Context(), token(want[i])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seq := regexp.MustCompile(`"seq":\d\d`)
+	forged := 3
+	p.rewrite(func(body []byte) {
+		if at := seq.FindIndex(body); at != nil && bytes.HasPrefix(body, []byte(`{"stream":`)) && forged > 0 {
+			forged--
+			copy(body[at[0]:at[1]], `"seq":3 `)
+		}
+	})
+	r, err := b.Publish(t.Context(), token("forged"))
+	if err != nil || r.Sequence != 15 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if s := b.Stats(); s.Losses != 0 || s.Republished != 0 || s.Contradicted != 3 || s.Acknowledged != 12 {
+		t.Errorf("%+v", s)
+	}
+	_, js := plain(t, srv.URL())
+	if got := values(t, js); !slices.Equal(got, append(want, "forged", "forged", "forged", "forged")) {
+		t.Errorf("stored %q", got)
 	}
 }
