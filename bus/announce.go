@@ -89,6 +89,7 @@ type announcer struct {
 
 	// The announcer's goroutine's own.
 	askers []string // where answers were sent last, one for each inbox, newest last
+	denied []denial // inboxes to which answers were refused, oldest first
 	tokens float64  // answers that may be given at once
 	filled time.Time
 	before error // the connection's last error before something was sent
@@ -275,6 +276,9 @@ func (a *announcer) serve(ctx context.Context) error {
 			a.ready = nil
 			a.mu.Unlock()
 			for _, p := range ready {
+				if a.isDenied(p.reply) {
+					continue
+				}
 				at := time.Unix(0, p.found.at)
 				outcome := p.found.outcome(p.digest)
 				if outcome != outcomeApplied {
@@ -288,13 +292,13 @@ func (a *announcer) serve(ctx context.Context) error {
 				a.dropped.Add(uint64(n - overflowed))
 				overflowed = n
 			}
-			if err := a.refusal(); err != nil {
+			if err := a.refusal(now); err != nil {
 				return err
 			}
 			if a.b.nc.IsClosed() {
 				return fmt.Errorf("bus: announce: %w", nats.ErrConnectionClosed)
 			}
-			if sub.IsValid() && a.err.Load() != nil && a.b.nc.IsConnected() {
+			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.b.nc.IsConnected() {
 				a.err.Store(nil)
 			}
 		case <-ctx.Done():
@@ -303,25 +307,56 @@ func (a *announcer) serve(ctx context.Context) error {
 	}
 }
 
-// refusal returns the server's word that this connection may not listen or answer.
-func (a *announcer) refusal() error {
+// A denial is an inbox that this connection may not answer to.
+type denial struct {
+	inbox string
+	since time.Time
+}
+
+// maxDenied bounds how many of them are remembered.
+const maxDenied = 64
+
+// refusal returns the server's word that this connection may not listen. That it may not
+// answer to one inbox keeps it from answering there for a while, and nowhere else: whoever
+// may ask could name one that it has no right to, and have it answer nobody.
+func (a *announcer) refusal(now time.Time) error {
+	a.denied = slices.DeleteFunc(a.denied, func(d denial) bool { return now.Sub(d.since) >= announceAgain })
 	err := a.b.nc.LastError()
 	if err == a.before || !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
 	}
 	// To ask there is another right, which a publisher over the same connection may lack.
-	if text := err.Error(); strings.Contains(text, `Subscription to "`+AppliedSubject+`"`) ||
-		slices.ContainsFunc(a.askers, func(reply string) bool { return strings.Contains(text, `"`+inboxOf(reply)) }) {
+	text := err.Error()
+	if strings.Contains(text, `Subscription to "`+AppliedSubject+`"`) {
 		a.askers = nil
 		return fmt.Errorf("bus: announce: %w", err)
 	}
+	i := slices.IndexFunc(a.askers, func(reply string) bool { return strings.Contains(text, `"`+inboxOf(reply)) })
+	if i < 0 {
+		return nil
+	}
+	a.before = err
+	err = fmt.Errorf("bus: announce: %w", err)
+	if len(a.denied) == 0 {
+		a.b.log.Info("bus: an answer to RevokeAndWait is refused; who asks there does not hear of this replica", "error", err)
+	}
+	a.err.Store(&err)
+	if len(a.denied) == maxDenied {
+		a.denied = slices.Delete(a.denied, 0, 1)
+	}
+	a.denied = append(a.denied, denial{inboxOf(a.askers[i]), now})
+	a.askers = slices.Delete(a.askers, i, i+1)
 	return nil
+}
+
+func (a *announcer) isDenied(reply string) bool {
+	return slices.ContainsFunc(a.denied, func(d denial) bool { return d.inbox == inboxOf(reply) })
 }
 
 // take reads one question and answers it.
 func (a *announcer) take(m *nats.Msg) {
 	q, ok := decodeQuestion(m.Data)
-	if !ok || !isInbox(m.Reply) {
+	if !ok || !isInbox(m.Reply) || a.isDenied(m.Reply) {
 		a.dropped.Add(1)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,10 +87,61 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 	}
 	eventually(t, "it knows that it is not heard", func() bool {
 		a := f.Announcement()
-		return errors.Is(a.Err, nats.ErrPermissionViolation) && !a.Listening
+		return errors.Is(a.Err, nats.ErrPermissionViolation)
 	})
 	barrier(t, f)
 	mustRefuse(t, l, session("s"))
+}
+
+// Whoever may ask and names an inbox to which a replica has no right to answer silences it
+// towards that inbox and no other, with rights that name the inboxes one by one. What he
+// asks afterwards costs nothing more.
+func TestAskerMutesNobodyElse(t *testing.T) {
+	br := newBroker(t, func(o *server.Options) {
+		guarded(o)
+		for _, u := range o.Users {
+			if u.Username == "member" {
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
+				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, "_INBOX.>")
+			}
+		}
+	})
+	admin := dial(t, br.url(), as("admin")...)
+	createStream(t, admin, bus.StreamConfig{})
+	pub := open(t, admin, bus.Config{})
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), l)
+	waitFresh(t, f)
+	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	all := bus.WaitConfig{Replicas: 1}
+	if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "before"}, all); err != nil {
+		t.Fatalf("%v; %+v", err, r)
+	}
+	evil, _ := plain(t, br.url(), as("admin")...)
+	question := []byte(`{"v":1,"seq":1,"digest":"` + strings.Repeat("0", 64) + `","wait":1000}`)
+	ask := func(inbox string) {
+		t.Helper()
+		if err := evil.PublishRequest(bus.AppliedSubject, inbox, question); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		inbox := fmt.Sprintf("_INBOX_evil.%d.x", i)
+		before := f.Announcement()
+		ask(inbox)
+		eventually(t, "it is answered", func() bool { return f.Announcement().Answered > before.Answered })
+		eventually(t, "and refused", func() bool { // told once a second
+			ask(inbox)
+			a := f.Announcement()
+			return errors.Is(a.Err, nats.ErrPermissionViolation) && a.Dropped > before.Dropped
+		})
+		if !f.Announcement().Listening {
+			t.Fatalf("muted: %+v", f.Announcement())
+		}
+		if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "s"}, all); err != nil {
+			t.Errorf("%v; %+v", err, r)
+		}
+	}
 }
 
 // A receipt tells of a replica that does not trust the event, and so does not obey it,
