@@ -389,3 +389,39 @@ func TestPublishForgedAcknowledgement(t *testing.T) {
 		t.Errorf("stored %q", got)
 	}
 }
+
+// The same acknowledgement, where the stream does hold another message in the place of the
+// newest that was acknowledged: that is a loss, and everything is published again.
+func TestPublishForgedAcknowledgementConfirmed(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	p := newProxy(t, srv.URL())
+	b := openBus(t, dialURL(t, p.url()))
+	for i := range 11 {
+		if _, err := b.Publish(t.Context(), token(fmt.Sprint("known-", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seq, data := regexp.MustCompile(`"seq":\d\d`), []byte(`"data":"`)
+	forged, asked := 1, 0
+	p.rewrite(func(body []byte) {
+		at := seq.FindIndex(body)
+		switch {
+		case bytes.Contains(body, []byte("stream_msg_get_response")):
+			if i := bytes.Index(body, data); i > 0 && asked == 0 {
+				asked++
+				copy(body[i+len(data):], "AAAA")
+			}
+		case at != nil && bytes.HasPrefix(body, []byte(`{"stream":`)) && forged > 0:
+			forged--
+			copy(body[at[0]:at[1]], `"seq":3 `)
+		}
+	})
+	if _, err := b.Publish(t.Context(), token("next")); err != nil {
+		t.Error(err)
+	}
+	if s := b.Stats(); s.Losses != 1 || s.Contradicted != 0 {
+		t.Fatalf("%+v", s)
+	}
+	waitFor(t, "everything is published again", func() bool { s := b.Stats(); return s.Republished == 11 && s.Pending == 0 })
+}
