@@ -40,3 +40,64 @@ func TestLosingIsNoTheft(t *testing.T) {
 	s.refused(t, next, refresh.ErrReplayed)
 	s.dead(t, last)
 }
+
+// An unanswered store writes the next session that it is given, does not say so, and lets
+// another go before it is asked what became of it.
+type unanswered struct {
+	refresh.Store
+	next func()
+}
+
+func (u *unanswered) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	n, err := u.Store.Save(ctx, key, value, revision, expires)
+	if next := u.next; err == nil && next != nil && strings.HasPrefix(key, "s.") {
+		u.next = nil
+		next()
+		return 0, errors.New("no answer")
+	}
+	return n, err
+}
+
+// A rotation that was not answered is none once the session has ended: no token is given
+// out that the ending did not know. Others may have used its successor meanwhile.
+func TestEndedBeforeTheAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(*testing.T, *system, *refresh.Grant)
+		want      error
+	}{
+		"logout": {func(t *testing.T, s *system, g *refresh.Grant) {
+			if err := s.Logout(t.Context(), g.SessionID); err != nil {
+				t.Error(err)
+			}
+		}, refresh.ErrEnded},
+		"logout, bus down": {func(t *testing.T, s *system, g *refresh.Grant) {
+			s.fail = errors.New("bus down")
+			if err := s.Logout(t.Context(), g.SessionID); !errors.Is(err, refresh.ErrPending) {
+				t.Error(err)
+			}
+			s.fail = nil
+		}, refresh.ErrEnded},
+		"logout everywhere": {func(t *testing.T, s *system, g *refresh.Grant) {
+			if _, err := s.LogoutAll(t.Context(), g.Subject); err != nil {
+				t.Error(err)
+			}
+		}, refresh.ErrEnded},
+		"retried": {func(t *testing.T, s *system, g *refresh.Grant) { s.refresh(t, g) }, nil},
+		"nothing": {func(*testing.T, *system, *refresh.Grant) {}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &unanswered{Store: refresh.NewMemoryStore()}
+			s := newSystem(t, func(cfg *refresh.Config) { cfg.Store = store })
+			g := s.login(t)
+			store.next = func() { c.meanwhile(t, s, g) }
+			next, err := s.Refresh(t.Context(), g.RefreshToken())
+			if !errors.Is(err, c.want) || (next != nil) != (c.want == nil) {
+				t.Fatalf("%v, %v; want %v", next, err, c.want)
+			}
+			if next != nil {
+				s.accepted(t, next)
+				s.refresh(t, next)
+			}
+		})
+	}
+}
