@@ -34,7 +34,9 @@ type Config struct {
 	// events are applied to it, and it must be the only replica there is.
 	Publisher Publisher
 
-	// Lifetimes of sessions and tokens. Zero means [HighSecurity].
+	// Lifetimes of sessions and tokens. Zero means [HighSecurity]. Managers that share
+	// Issuer and Store must have the same: each judges all sessions by its own, and ends
+	// or does not list what has been idle for too long by them.
 	Lifetimes Lifetimes
 
 	// MaxSessions is how many sessions a subject may have at once; the login after that
