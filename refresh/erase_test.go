@@ -1,0 +1,60 @@
+package refresh_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+)
+
+// A sealed successor does not rest in the store when its window, and what a retry within
+// it may take, have passed, though nobody refreshes the session again (invariant 10).
+func TestSealsAreErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newLedger()
+		s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+		g := s.refresh(t, s.login(t))
+		time.Sleep(11 * time.Second)
+		if n := len(store.holds(`"seal"`)); n != 1 {
+			t.Errorf("%d seals within the window", n)
+		}
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if n := len(store.holds(`"seal"`)); n != 0 {
+			t.Errorf("%d seals when it has passed", n)
+		}
+		s.refresh(t, g)
+	})
+}
+
+// A rotation forgets no window that has not passed.
+func TestRotationLeavesWindows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g := s.login(t)
+		next := s.refresh(t, g)
+		time.Sleep(9 * time.Second)
+		next = s.refresh(t, next)
+		if again := s.refresh(t, g); again.SessionID != next.SessionID {
+			t.Error("another session")
+		}
+		time.Sleep(2500 * time.Millisecond)
+		s.refresh(t, next)
+		s.refresh(t, g)
+	})
+}
+
+// What is over is on no page of devices, also while the services do not know it.
+func TestPendingIsNotListed(t *testing.T) {
+	s := newSystem(t)
+	stays, g := s.login(t), s.login(t)
+	s.fail = errors.New("bus down")
+	if err := s.Logout(t.Context(), g.SessionID); !errors.Is(err, refresh.ErrPending) {
+		t.Fatal(err)
+	}
+	if list, err := s.Sessions(t.Context(), g.Subject); err != nil || len(list) != 1 || list[0].ID != stays.SessionID {
+		t.Errorf("%v, %v", list, err)
+	}
+}
