@@ -59,7 +59,7 @@ func (p *page) verdicts(all []budget) {
 		rows = append(rows, []string{b.name, b.what, b.measured, b.limit, v})
 	}
 	p.table(rows...)
-	p.line("Met and missed: both quartiles are on one side of the budget. Noisy: they are on both, or there were fewer than eight rounds, or events came more slowly than they were to. B4 and B8 count and do not time: one value decides. B6 goes by the medians of all.")
+	p.line("Met and missed: both quartiles are on one side of the budget. Noisy: they are on both, or there were fewer than eight rounds, or events came more slowly than they were to. B4 and B8 count and do not time: one value decides.")
 }
 
 // processor returns the model's name where the system tells it.

@@ -227,3 +227,9 @@ func TestJoinRounds(t *testing.T) {
 		}
 	}
 }
+
+func TestMedians(t *testing.T) {
+	if got := medians(measure.Samples{1, 9, 2, 4, 4, 7}, 2); !slices.Equal(got, measure.Samples{2, 4}) {
+		t.Errorf("%v", got)
+	}
+}

@@ -116,7 +116,7 @@ func (r *run) verify() error {
 			n := 0
 			allocs[i] = testing.AllocsPerRun(200, func() { n++; c.Work(n) })
 		}
-		times := measure.Rounds(pick(r, 64, 12), 16, all...)
+		times := measure.Rounds(pick(r, 64, 12), pick(r, 128, 16), all...)
 		for i, c := range all {
 			beyond, ratio := times[i].Beyond(times[0]), times[i].Over(times[0])
 			row := []string{string(alg), c.Name, measure.Nanos(times[i].Median()), "", "", ""}

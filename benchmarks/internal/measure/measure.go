@@ -19,7 +19,8 @@ type Contender struct {
 type Samples []float64
 
 // Rounds lets the contenders take turns, n rounds of pieces each, after one to warm up.
-// A round should take a millisecond or so: short beside what a neighbour takes.
+// A round should take some milliseconds: longer than what the processor needs to get used
+// to a contender, and short beside what a neighbour takes.
 func Rounds(n, pieces int, all ...Contender) []Samples {
 	next := make([]int, len(all))
 	run := func(c int) float64 {
