@@ -97,15 +97,13 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 	g.mu.Unlock()
 	highest, era := p.ledger.begin()
 	st, err := p.b.readStream(ctx)
-	if err == nil {
-		if p.clock.set(st.now, revoke.Now()) {
-			ahead := time.Duration(p.clock.ahead.Load())
-			level := slog.LevelWarn
-			if ahead.Abs() <= tolerance {
-				level = slog.LevelInfo
-			}
-			p.b.log.Log(ctx, level, "bus: this machine's clock and the server's", "ahead", ahead.Round(time.Millisecond))
+	if err == nil && p.clock.set(st.now, revoke.Now()) {
+		ahead := time.Duration(p.clock.ahead.Load())
+		level := slog.LevelWarn
+		if ahead.Abs() <= tolerance {
+			level = slog.LevelInfo
 		}
+		p.b.log.Log(ctx, level, "bus: this machine's clock and the server's", "ahead", ahead.Round(time.Millisecond))
 	}
 	if st.mirror {
 		st.unsafe = append(st.unsafe, "it is a mirror")

@@ -4,7 +4,8 @@ import "sync/atomic"
 
 // glances tell of a value, from its length and its ends, that no entry of a kind can
 // have it: one bit for each of 2¹⁴ sums, set before the entry is. Of a kind with few
-// entries, as most are, a check then hashes hardly any value. A bit stays when its entry expires: what is lost is time only.
+// entries, as most are, a check then hashes hardly any value. A bit stays when its entry
+// expires: what is lost is time only.
 //
 // Whoever chooses values can choose their sums, as there is no key. That costs a hash.
 type glances [1 << 8]atomic.Uint64
