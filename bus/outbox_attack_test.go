@@ -251,7 +251,7 @@ func TestOutboxLost(t *testing.T) {
 		}
 		recs["late"].era, recs["late"].seq = l.current(), 3
 		l.remember(recs["late"], time.Now())
-		l.lost(0)
+		p.lost(0)
 		if err := o.lost(); err != nil {
 			t.Fatal(err)
 		}
