@@ -417,6 +417,10 @@ func TestOutboxKnowsTheHighest(t *testing.T) {
 	if pending, _ := p.ledger.pending(time.Now()); len(pending) != 1 || !bytes.Contains(pending[0].payload, []byte(`"c"`)) {
 		t.Errorf("%d pending", len(pending))
 	}
+	// The stream is asked for it, whatever is acknowledged meanwhile.
+	if w := p.ledger.witnesses; len(w) != 1 || w[0].seq != 71 {
+		t.Errorf("witnesses %+v", w)
+	}
 	if p.acknowledged(outboxRecord(t, "d"), ack(71, false), false, 71, 1) {
 		t.Error("a stream that is back at 71 has lost nothing, it says")
 	}
