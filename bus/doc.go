@@ -43,10 +43,11 @@
 // (but for kind key) and until are required, too.
 //
 // Times are integer milliseconds since 1970. Only v, iss, kind and, but for kind
-// issuer, value are required. Unknown members are ignored. Version 1 is understood
-// for ever. A cutoff written by hand should carry before and at, too: one without
-// before counts from the time at which it is stored, and so again if it is stored
-// again. Messages of more than 64 KiB are refused.
+// issuer, value are required, and nothing else voids an event: a member that cannot be
+// used is left out, and the event takes the reading that revokes most. Unknown members
+// are ignored. Version 1 is understood for ever. A cutoff written by hand should carry
+// before and at, too: one without before counts from the time at which it is stored, and
+// so again if it is stored again. Messages of more than 64 KiB are refused.
 //
 // # Trust
 //

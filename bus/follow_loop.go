@@ -25,7 +25,6 @@ func (f *Follower) run() {
 	defer f.b.nc.RemoveStatusListener(f.events)
 	var keeping sync.WaitGroup
 	keeping.Go(f.keepState)
-	keeping.Go(f.inspect)
 	defer func() {
 		f.feed.Broken(revoke.Now(), revoke.ReasonClosed)
 		f.note(func(r *report) { r.connected, r.server = false, "" })
@@ -185,8 +184,6 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			}
 			f.feed.Tick(now)
 			again(now)
-		case r := <-f.readings:
-			f.judge(revoke.Now(), r)
 		case <-f.heart.wanted:
 			f.heart.asked = true
 			again(revoke.Now())
@@ -312,20 +309,21 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	switch {
 	case fault == revoke.FaultCritical && !f.heeds(m.Subject):
 		fault = msg.instead
-	case fault == revoke.FaultCritical && f.b.trust != nil && !f.b.trust.verifies(m),
-		fault == 0 && !msg.beat && !f.b.trust.accepts(m, &msg.event):
-		fault = revoke.FaultUnsigned
+	case fault == revoke.FaultCritical && f.b.trust != nil && !f.b.trust.verifies(m):
+		fault, msg.member = revoke.FaultUnsigned, ""
+	case fault == 0 && !msg.beat && !f.b.trust.accepts(m, &msg.event):
+		fault, msg.member = revoke.FaultUnsigned, f.b.trust.lacks(&msg.event)
 	}
 	switch {
 	case fault != 0:
-		err = f.feed.Fault(now, r, fault)
+		err = f.feed.Fault(now, r, fault, msg.member)
 	case msg.beat:
 		f.heart.heard(now, msg.heartbeat)
 		f.ladder.heard(now)
 		f.silences = 0
 		err = f.feed.Heartbeat(now, r, msg.heartbeat)
 	default:
-		err = f.feed.Event(now, r, msg.event)
+		err = f.feed.Event(now, r, msg.event, msg.unusable...)
 	}
 	if err != nil {
 		return false, fmt.Errorf("bus: %w", err)
@@ -381,6 +379,16 @@ func (f *Follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
 	if f.said != "" {
 		f.said = ""
 		f.b.log.Info("bus: following", "stream", f.b.stream)
+	}
+}
+
+func (f *Follower) hazards(list []string) {
+	if slices.Equal(f.report.Load().hazards, list) {
+		return
+	}
+	f.note(func(r *report) { r.hazards = list })
+	if len(list) > 0 {
+		f.b.log.Warn("bus: the stream could forget revocations", "stream", f.b.stream, "reasons", strings.Join(list, "; "))
 	}
 }
 

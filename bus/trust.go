@@ -164,19 +164,26 @@ func weak(key ed25519.PublicKey) bool {
 }
 
 // accepts reports whether the message may count: it is of no mass kind, or nothing is
-// demanded, or it is signed by one of the keys.
+// demanded, or it lacks nothing and is signed by one of the keys.
+func (t trust) accepts(m *nats.Msg, e *revoke.Event) bool {
+	return t == nil || !e.Kind.Mass() || t.lacks(e) == "" && t.verifies(m)
+}
+
+// lacks returns the member without which a signature is not enough.
 //
 // A signature says nothing of when the message was stored. Whoever may publish can store
 // a signed one again; so it has to say itself until when it cuts off, and for how long,
-// which otherwise the time of storing decides.
-func (t trust) accepts(m *nats.Msg, e *revoke.Event) bool {
+// which otherwise the time of storing decides. Nor may the reading that revokes most
+// stand in for either: it counts from the time of storing as well, and whoever stored the
+// event again would lock out everybody who has logged in since.
+func (t trust) lacks(e *revoke.Event) string {
 	switch {
-	case t == nil || !e.Kind.Mass():
-		return true
-	case e.Kind.Cutoff() && e.Before.IsZero(), e.Until.IsZero():
-		return false
+	case e.Kind.Cutoff() && e.Before.IsZero():
+		return "before"
+	case e.Until.IsZero():
+		return "until"
 	}
-	return t.verifies(m)
+	return ""
 }
 
 // verifies reports whether the message is signed by one of the keys.

@@ -173,7 +173,7 @@ func (p *publisher) doubt(era uint64) {
 		l.pause = min(2*l.pause, maxDoubtPause)
 	}
 	l.trusted = now.Add(l.pause)
-	p.lost(0)
+	l.lost(0)
 	l.mu.Unlock()
 	p.recover()
 }

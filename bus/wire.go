@@ -40,6 +40,9 @@ type message struct {
 	heartbeat revoke.Heartbeat
 	beat      bool // which of the two
 
+	unusable []string // optional members of the event that it has and that could not be used
+	member   string   // of a message with a fault: what was at fault, if that is known
+
 	// instead is the fault in place of FaultCritical, for who does not heed the mark.
 	instead revoke.Fault
 }
@@ -67,100 +70,128 @@ func (d *decoder) decode(subject string, data []byte) (message, revoke.Fault) {
 		hb, fault := decodeHeartbeat(data)
 		return message{heartbeat: hb, beat: true}, fault
 	}
-	e, fault, critical := d.event(subject, data)
-	if fault != 0 && critical {
-		return message{instead: fault}, revoke.FaultCritical
-	}
-	return message{event: e}, fault
-}
-
-// members are the values of an event, not yet looked at: what type they must have
-// depends on the version.
-type members struct {
-	v, critical, id, iss, kind, value, before, keep, until, reason, actor, at strictjson.Value
-}
-
-// event also tells whether an event that is not understood, because it is of a
-// version or kind to come, is marked critical.
-func (d *decoder) event(subject string, data []byte) (e revoke.Event, fault revoke.Fault, critical bool) {
 	if len(data) > maxMessageBytes {
-		return revoke.Event{}, revoke.FaultOversized, false
+		return message{}, revoke.FaultOversized
 	}
 	if e, ok := plainEvent(data); ok {
 		if !d.is(subject, e.Issuer, e.Kind.String()) {
-			return revoke.Event{}, revoke.FaultSubject, false
+			return message{}, revoke.FaultSubject
 		}
-		return e, 0, false
+		return message{event: e}, 0
 	}
-	return d.anyEvent(subject, data)
+	m, fault, critical := d.anyEvent(subject, data)
+	if fault != 0 && critical {
+		return message{instead: fault, member: m.member}, revoke.FaultCritical
+	}
+	return m, fault
 }
 
-// anyEvent is event for whatever JSON.
-func (d *decoder) anyEvent(subject string, data []byte) (e revoke.Event, fault revoke.Fault, critical bool) {
-	var m members
-	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
+// A member is the value of one member of an event, not yet looked at: what type it must
+// have depends on the version.
+type member struct {
+	strictjson.Value
+	bad bool // it is there more than once, or is not strict JSON
+}
+
+func (m *member) set(v strictjson.Value, sound bool) {
+	m.bad = !sound || present(m.Value)
+	m.Value = v
+}
+
+// anyEvent reads whatever JSON. It also tells whether an event that is not understood,
+// because it is of a version or kind to come, is marked critical.
+//
+// Only v, iss, kind and value can void an event. All else that cannot be used is left
+// out and named in the message.
+func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revoke.Fault, critical bool) {
+	var v, crit, id, iss, kind, value, before, keep, until, reason, actor, at member
+	err := strictjson.Salvage(data, func(name string, val strictjson.Value, sound bool) {
 		switch name {
 		case "v":
-			m.v = v
+			v.set(val, sound)
 		case "critical":
-			m.critical = v
+			crit.set(val, sound)
 		case "id":
-			m.id = v
+			id.set(val, sound)
 		case "iss":
-			m.iss = v
+			iss.set(val, sound)
 		case "kind":
-			m.kind = v
+			kind.set(val, sound)
 		case "value":
-			m.value = v
+			value.set(val, sound)
 		case "before":
-			m.before = v
+			before.set(val, sound)
 		case "keep":
-			m.keep = v
+			keep.set(val, sound)
 		case "until":
-			m.until = v
+			until.set(val, sound)
 		case "reason":
-			m.reason = v
+			reason.set(val, sound)
 		case "actor":
-			m.actor = v
+			actor.set(val, sound)
 		case "at":
-			m.at = v
+			at.set(val, sound)
 		}
-		return nil
 	})
-	if err != nil {
-		return revoke.Event{}, revoke.FaultMalformed, false
+	malformed := func(member string) (message, revoke.Fault, bool) {
+		return message{member: member}, revoke.FaultMalformed, false
 	}
-	marked, ok := m.critical.Bool()
-	if !ok && present(m.critical) {
-		return revoke.Event{}, revoke.FaultMalformed, false
+	if err != nil {
+		return malformed("")
 	}
 	// A version to come may have changed everything but these two members and the
 	// meaning of the subject's prefix.
-	switch v, ok := m.v.Int(); {
-	case !ok || v < 1:
-		return revoke.Event{}, revoke.FaultMalformed, false
-	case v != wireVersion:
-		return revoke.Event{}, revoke.FaultVersion, marked
+	marked, isMark := crit.Bool()
+	marked = marked && !crit.bad
+	switch n, ok := v.Integer(); {
+	case !ok || n < 1 || v.bad:
+		return malformed("v")
+	case n != wireVersion:
+		return message{member: "v"}, revoke.FaultVersion, marked
 	}
-	iss, ok1 := m.iss.Text()
-	kindName, ok2 := m.kind.Text()
-	if !ok1 || !ok2 || iss == "" || kindName == "" || len(iss) > revoke.MaxValueBytes {
-		return revoke.Event{}, revoke.FaultMalformed, false
+	issuer, ok := iss.Text()
+	if !ok || iss.bad || issuer == "" || len(issuer) > revoke.MaxValueBytes {
+		return malformed("iss")
 	}
-	if !d.is(subject, iss, kindName) {
-		return revoke.Event{}, revoke.FaultSubject, false
+	kindName, ok := kind.Text()
+	if !ok || kind.bad || kindName == "" {
+		return malformed("kind")
 	}
-	kind, ok := revoke.ParseKind(kindName)
+	if !d.is(subject, issuer, kindName) {
+		return message{}, revoke.FaultSubject, false
+	}
+	k, ok := revoke.ParseKind(kindName)
 	if !ok {
-		return revoke.Event{}, revoke.FaultKind, marked
+		return message{member: "kind"}, revoke.FaultKind, marked
 	}
-	e = revoke.Event{Issuer: iss, Kind: kind}
-	if !text(m.id, &e.ID) || !text(m.value, &e.Value) || !text(m.reason, &e.Reason) || !text(m.actor, &e.Actor) ||
-		!instant(m.before, &e.Before) || !instant(m.until, &e.Until) || !instant(m.at, &e.At) ||
-		!texts(m.keep, &e.Keep, revoke.MaxKeep) || e.Validate() != nil {
-		return revoke.Event{}, revoke.FaultMalformed, false
+	e := revoke.Event{Issuer: issuer, Kind: k}
+	drop := func(name string, unusable bool) {
+		if unusable {
+			msg.unusable = append(msg.unusable, name)
+		}
 	}
-	return e, 0, false
+	noValue := k == revoke.Issuer && value.Kind() == 'n' // as serializers write "absent"
+	if !noValue && (value.bad || !text(value.Value, &e.Value)) {
+		return malformed("value")
+	}
+	drop("value", noValue)
+	drop("critical", present(crit.Value) && (!isMark || crit.bad))
+	drop("id", id.bad || !text(id.Value, &e.ID))
+	drop("reason", reason.bad || !text(reason.Value, &e.Reason))
+	drop("actor", actor.bad || !text(actor.Value, &e.Actor))
+	drop("before", before.bad || !instant(before.Value, &e.Before))
+	drop("until", until.bad || !instant(until.Value, &e.Until))
+	drop("at", at.bad || !instant(at.Value, &e.At))
+	if keep.bad || !texts(keep.Value, &e.Keep, revoke.MaxKeep) {
+		e.Keep = nil // and not what was read of it: who else was meant nobody knows
+		drop("keep", true)
+	}
+	dropped, err := e.DropUnusable()
+	if err != nil {
+		return malformed("value")
+	}
+	msg.event, msg.unusable = e, append(msg.unusable, dropped...)
+	return msg, 0, false
 }
 
 func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
@@ -200,9 +231,11 @@ func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
 	if _, err := hex.Decode(hb.Nonce[:], []byte(digits)); err != nil {
 		return revoke.Heartbeat{}, revoke.FaultMalformed
 	}
-	if !instant(ts, &hb.Time) || hb.Time.Before(minTime) ||
-		!text(name, &hb.Name) || len(hb.Name) > maxNameBytes {
+	if !instant(ts, &hb.Time) || hb.Time.Before(minTime) {
 		return revoke.Heartbeat{}, revoke.FaultMalformed
+	}
+	if s, ok := name.Text(); ok && len(s) <= maxNameBytes { // it is for people
+		hb.Name = s
 	}
 	return hb, 0
 }
@@ -228,7 +261,7 @@ func instant(v strictjson.Value, dst *time.Time) bool {
 	if !present(v) {
 		return true
 	}
-	ms, ok := v.Int()
+	ms, ok := v.Integer()
 	if !ok || ms <= 0 {
 		return false
 	}

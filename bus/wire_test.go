@@ -100,7 +100,6 @@ func TestDecodeFaults(t *testing.T) {
 		{"good", testSubject, good, 0},
 		{"known kind, critical", testSubject, with(`"v":1`, `"v":1,"critical":true`), 0},
 		{"64 keeps", testSubject, keeps(64), 0},
-		{"65 keeps", testSubject, keeps(65), revoke.FaultMalformed},
 		{"empty", testSubject, ``, revoke.FaultMalformed},
 		{"array", testSubject, `[]`, revoke.FaultMalformed},
 		{"cut off", testSubject, good[:len(good)-1], revoke.FaultMalformed},
@@ -108,7 +107,6 @@ func TestDecodeFaults(t *testing.T) {
 		{"second object", testSubject, good + good, revoke.FaultMalformed},
 		{"duplicate member", testSubject, with(`"v":1`, `"v":1,"value":"other"`), revoke.FaultMalformed},
 		{"duplicate member, escaped", testSubject, with(`"v":1`, `"v":1,"valu\u0065":"other"`), revoke.FaultMalformed},
-		{"duplicate in unknown member", testSubject, with(`"v":1`, `"v":1,"x":{"a":1,"a":2}`), revoke.FaultMalformed},
 		{"bad UTF-8", testSubject, with(`"u"`, "\"\xff\""), revoke.FaultMalformed},
 		{"lone surrogate", testSubject, with(`"u"`, `"\ud800"`), revoke.FaultMalformed},
 		{"other case", testSubject, with(`"value"`, `"Value"`), revoke.FaultMalformed},
@@ -119,7 +117,16 @@ func TestDecodeFaults(t *testing.T) {
 		{"version 2 with other types", testSubject, `{"v":2,"iss":[1],"kind":{}}`, revoke.FaultVersion},
 		{"version 2, critical", testSubject, with(`"v":1`, `"v":2,"critical":true`), revoke.FaultCritical},
 		{"version 2, not critical", testSubject, with(`"v":1`, `"v":2,"critical":false`), revoke.FaultVersion},
-		{"critical as text", testSubject, with(`"v":1`, `"v":2,"critical":"true"`), revoke.FaultMalformed},
+		{"critical as text", testSubject, with(`"v":1`, `"v":2,"critical":"true"`), revoke.FaultVersion},
+		{"critical twice", testSubject, with(`"v":1`, `"v":2,"critical":true,"critical":true`), revoke.FaultVersion},
+		{"version twice", testSubject, with(`"v":1`, `"v":1,"v":1`), revoke.FaultMalformed},
+		{"issuer twice", testSubject, with(`"v":1`, `"v":1,"iss":"https://auth.example.com"`), revoke.FaultMalformed},
+		{"kind twice", testSubject, with(`"v":1`, `"v":1,"kind":"subject"`), revoke.FaultMalformed},
+		{"version 1.5", testSubject, with(`"v":1`, `"v":1.5`), revoke.FaultMalformed},
+		{"version 1e400", testSubject, with(`"v":1`, `"v":1e400`), revoke.FaultMalformed},
+		{"version 2.0", testSubject, with(`"v":1`, `"v":2.0`), revoke.FaultVersion},
+		{"issuer, bad UTF-8", testSubject, with(`.com"`, ".com\xff\""), revoke.FaultMalformed},
+		{"issuer, lone surrogate", testSubject, with(`.com"`, `.com\udc00"`), revoke.FaultMalformed},
 		{"kind to come", eventSubject(testIssuer, "device"), with(`subject`, `device`), revoke.FaultKind},
 		{"kind to come, critical", eventSubject(testIssuer, "device"), with(`"kind":"subject"`, `"kind":"device","critical":true`), revoke.FaultCritical},
 		{"kind to come, critical, other issuer's subject", eventSubject("x", "device"), with(`"kind":"subject"`, `"kind":"device","critical":true`), revoke.FaultSubject},
@@ -135,19 +142,6 @@ func TestDecodeFaults(t *testing.T) {
 		{"null value", testSubject, with(`"u"`, `null`), revoke.FaultMalformed},
 		{"value as number", testSubject, with(`"u"`, `1`), revoke.FaultMalformed},
 		{"value too long", testSubject, with(`"u"`, `"`+strings.Repeat("u", 513)+`"`), revoke.FaultMalformed},
-		{"seconds", testSubject, with(`1767225600000`, `1767225600`), revoke.FaultMalformed},
-		{"fraction", testSubject, with(`1767225600000`, `1767225600000.5`), revoke.FaultMalformed},
-		{"exponent", testSubject, with(`1767225600000`, `1.7e12`), revoke.FaultMalformed},
-		{"negative", testSubject, with(`1767225600000`, `-1767225600000`), revoke.FaultMalformed},
-		{"year 1", testSubject, with(`1767225600000`, `-62135596800000`), revoke.FaultMalformed},
-		{"zero time", testSubject, with(`1767225600000`, `0`), revoke.FaultMalformed},
-		{"beyond int64", testSubject, with(`1767225600000`, `9223372036854775808`), revoke.FaultMalformed},
-		{"time as text", testSubject, with(`1767225600000`, `"1767225600000"`), revoke.FaultMalformed},
-		{"keep as text", testSubject, with(`"v":1`, `"v":1,"keep":"s"`), revoke.FaultMalformed},
-		{"keep with a number", testSubject, with(`"v":1`, `"v":1,"keep":["s",1]`), revoke.FaultMalformed},
-		{"keep with an empty sid", testSubject, with(`"v":1`, `"v":1,"keep":[""]`), revoke.FaultMalformed},
-		{"keep for a session", Subject(testIssuer, revoke.Session), `{"v":1,"iss":"https://auth.example.com","kind":"session","value":"s","keep":["s"]}`, revoke.FaultMalformed},
-		{"before for a session", Subject(testIssuer, revoke.Session), with(`"subject"`, `"session"`), revoke.FaultMalformed},
 		{"session", Subject(testIssuer, revoke.Session), `{"v":1,"iss":"https://auth.example.com","kind":"session","value":"s"}`, 0},
 		{"key", Subject(testIssuer, revoke.Key), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"` + thumbprint + `"}`, 0},
 		{"key, no thumbprint", Subject(testIssuer, revoke.Key), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"kid-1"}`, revoke.FaultMalformed},
@@ -156,6 +150,7 @@ func TestDecodeFaults(t *testing.T) {
 		{"largest that is read", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)), 0},
 		{"one byte more", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)+1), revoke.FaultOversized},
 		{"deep nesting", testSubject, with(`"v":1`, `"v":1,"x":`+strings.Repeat("[", 30_000)+strings.Repeat("]", 30_000)), revoke.FaultMalformed},
+		{"nested 1,001 deep", testSubject, with(`"v":1`, `"v":1,"x":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)), revoke.FaultMalformed},
 
 		{"heartbeat", HeartbeatSubject, hb, 0},
 		{"heartbeat with a name", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":1,"name":"a","x":0`, 1), 0},
@@ -166,7 +161,8 @@ func TestDecodeFaults(t *testing.T) {
 		{"heartbeat, no hex", HeartbeatSubject, strings.Replace(hb, testNonce, "zz"+testNonce[2:], 1), revoke.FaultMalformed},
 		{"heartbeat, no time", HeartbeatSubject, `{"v":1,"nonce":"` + testNonce + `"}`, revoke.FaultMalformed},
 		{"heartbeat, seconds", HeartbeatSubject, strings.Replace(hb, `5600000`, `5600`, 1), revoke.FaultMalformed},
-		{"heartbeat, long name", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":1,"name":"`+strings.Repeat("n", 129)+`"`, 1), revoke.FaultMalformed},
+		{"heartbeat, long name", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":1,"name":"`+strings.Repeat("n", 129)+`"`, 1), 0},
+		{"heartbeat, name null", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":1,"name":null`, 1), 0},
 		{"heartbeat, version 2, critical", HeartbeatSubject, strings.Replace(hb, `"v":1`, `"v":2,"critical":true`, 1), revoke.FaultVersion},
 		{"heartbeat, oversized", HeartbeatSubject, hb + strings.Repeat(" ", maxHeartbeatBytes), revoke.FaultOversized},
 	} {
@@ -183,7 +179,7 @@ func TestLargestEvent(t *testing.T) {
 	note := strings.Repeat("y", revoke.MaxReasonBytes)
 	e := revoke.Event{
 		ID: note, Issuer: control, Kind: revoke.Subject, Value: control, Keep: slices.Repeat([]string{control}, revoke.MaxKeep),
-		Before: at(1<<63 - 1), Until: at(1<<63 - 1), At: at(1<<63 - 1), Reason: note, Actor: note,
+		Before: at(1<<53 - 1), Until: at(1<<53 - 1), At: at(1<<53 - 1), Reason: note, Actor: note,
 	}
 	data, err := encodeEvent(&e)
 	if err != nil {
@@ -258,7 +254,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		m, fault := decode(subject, data)
 		checkPlain(t, subject, data, m, fault)
 		if fault != 0 {
-			if !reflect.DeepEqual(m.event, revoke.Event{}) {
+			if !reflect.DeepEqual(m.event, revoke.Event{}) || m.unusable != nil {
 				t.Fatalf("fault %d with an event", fault)
 			}
 			return
@@ -271,6 +267,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			t.Fatalf("accepted but not encodable: %d bytes, %v", len(once), err)
 		}
 		again, fault := decode(subject, once)
+		m.unusable = nil // left out, and hence not written
 		if fault != 0 || !reflect.DeepEqual(again, m) {
 			t.Fatalf("decode(encode(e)) = %+v, fault %d, want %+v", again, fault, m)
 		}
@@ -287,13 +284,14 @@ func checkPlain(t *testing.T, subject string, data []byte, m message, fault revo
 	if len(data) > maxMessageBytes {
 		return
 	}
-	e, slow, critical := new(decoder).anyEvent(subject, data)
-	if slow != 0 && critical {
-		slow = revoke.FaultCritical
+	slow, slowFault, critical := new(decoder).anyEvent(subject, data)
+	if slowFault != 0 && critical {
+		slowFault, slow.instead = revoke.FaultCritical, slowFault
 	}
-	if slow != fault || !reflect.DeepEqual(e, m.event) {
-		t.Fatalf("read as %+v, fault %d; with all rules %+v, fault %d", m.event, fault, e, slow)
+	if slowFault != fault || !reflect.DeepEqual(slow, m) {
+		t.Fatalf("read as %+v, fault %d; with all rules %+v, fault %d", m, fault, slow, slowFault)
 	}
+	e := slow.event
 	if fault != 0 || len(e.Keep) > 0 || strings.ContainsFunc(fmt.Sprintf("%q", []string{e.ID, e.Issuer, e.Value, e.Reason, e.Actor}), func(r rune) bool { return r == '\\' || r > '~' }) {
 		return
 	}
@@ -346,8 +344,8 @@ func TestSeeds(t *testing.T) {
 		faults = append(faults, fault)
 	}
 	want := []revoke.Fault{0, 0, 0, 0, revoke.FaultCritical, 0, revoke.FaultVersion, revoke.FaultMalformed,
-		0, revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, 0, revoke.FaultSubject,
-		revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, revoke.FaultMalformed, 0, 0, 0, 0}
+		0, revoke.FaultMalformed, 0, revoke.FaultMalformed, 0, revoke.FaultSubject,
+		revoke.FaultMalformed, revoke.FaultMalformed, 0, revoke.FaultMalformed, 0, 0, 0, 0}
 	if !reflect.DeepEqual(faults, want) {
 		t.Errorf("faults %d, want %d", faults, want)
 	}

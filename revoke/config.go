@@ -55,8 +55,9 @@ type Config struct {
 	// write it can have tokens refused, none accepted. Empty means no file.
 	StateFile string
 
-	// Logger receives changes of state and, at most once a minute each, faults on
-	// the log. Nil means silent.
+	// Logger receives changes of state and, at once and then at most once a minute each,
+	// what is wrong with messages of the log. Nil means silent; what is wrong with
+	// messages then goes to the bus's Logger.
 	Logger *slog.Logger
 }
 

@@ -72,6 +72,34 @@ func TokenOf(id Identity) (Event, error) {
 // Validate reports, in the family [ErrInvalidEvent], what is wrong with e
 // whatever the time. An empty Issuer is invalid.
 func (e *Event) Validate() error {
+	if err := e.checkNamed(); err != nil {
+		return err
+	}
+	if err := e.checkKeep(); err != nil {
+		return err
+	}
+	if !e.Before.IsZero() && !e.Kind.Cutoff() {
+		return invalid("before is not for kind %s", e.Kind)
+	}
+	for _, f := range []struct {
+		name string
+		t    time.Time
+	}{{"before", e.Before}, {"until", e.Until}, {"at", e.At}} {
+		if !f.t.IsZero() && !usableTime(f.t) {
+			return invalid("%s %s is no time in milliseconds (seconds, perhaps?)", f.name, f.t.UTC().Format(time.RFC3339))
+		}
+	}
+	if err := checkText("id", e.ID, 0, MaxReasonBytes); err != nil {
+		return err
+	}
+	if err := checkText("reason", e.Reason, 0, MaxReasonBytes); err != nil {
+		return err
+	}
+	return checkText("actor", e.Actor, 0, MaxReasonBytes)
+}
+
+// checkNamed judges what e revokes.
+func (e *Event) checkNamed() error {
 	if e.Kind == 0 {
 		return invalid("kind is missing")
 	}
@@ -94,14 +122,18 @@ func (e *Event) Validate() error {
 		if e.Value == "" { // for one, of a token without that claim
 			return invalid("value is empty: kind %s needs a %s", e.Kind, valueNames[e.Kind])
 		}
-		if err := checkText("value", e.Value, 1, MaxValueBytes); err != nil {
-			return err
-		}
+		return checkText("value", e.Value, 1, MaxValueBytes)
 	}
-	if len(e.Keep) > 0 && e.Kind != Subject {
+	return nil
+}
+
+func (e *Event) checkKeep() error {
+	switch {
+	case len(e.Keep) == 0:
+		return nil
+	case e.Kind != Subject:
 		return invalid("keep is only for kind subject, not %s", e.Kind)
-	}
-	if len(e.Keep) > MaxKeep {
+	case len(e.Keep) > MaxKeep:
 		return invalid("keep names %d sessions, more than %d", len(e.Keep), MaxKeep)
 	}
 	for _, sid := range e.Keep {
@@ -109,24 +141,7 @@ func (e *Event) Validate() error {
 			return err
 		}
 	}
-	if !e.Before.IsZero() && !e.Kind.Cutoff() {
-		return invalid("before is not for kind %s", e.Kind)
-	}
-	for _, f := range []struct {
-		name string
-		t    time.Time
-	}{{"before", e.Before}, {"until", e.Until}, {"at", e.At}} {
-		if !f.t.IsZero() && f.t.Before(minTime) {
-			return invalid("%s %s is no time in milliseconds (seconds, perhaps?)", f.name, f.t.UTC().Format(time.RFC3339))
-		}
-	}
-	if err := checkText("id", e.ID, 0, MaxReasonBytes); err != nil {
-		return err
-	}
-	if err := checkText("reason", e.Reason, 0, MaxReasonBytes); err != nil {
-		return err
-	}
-	return checkText("actor", e.Actor, 0, MaxReasonBytes)
+	return nil
 }
 
 // Complete returns e with the fields that a publisher fills in, and refuses what

@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -54,10 +55,10 @@ type Feed struct {
 	closed   bool
 	open     bool // the subscription of generation gen is unbroken
 	gen      uint64
-	next     uint64   // the delivery to come
-	horizons Horizons // the longest that the log's metadata has named; zero: none yet
-	old      uint64   // the log's last sequence when the subscription began
-	bulk     bool     // what was in the log then is being read
+	next     uint64 // the delivery to come
+	horizons Horizons
+	old      uint64 // the log's last sequence when the subscription began
+	bulk     bool   // what was in the log then is being read
 
 	// cursor is the record applied last, where has says that there is one. What was
 	// applied stays known whatever happens to the cursor.
@@ -80,9 +81,10 @@ type Feed struct {
 	awaits Instant    // guarded by mu: when the oldest was sent of those that this subscription may still bring; zero: none
 	chance *rand.Rand // guarded by mu: seeded by the first own nonce; nil before
 
-	logged  [faults]Instant
-	foreign Instant // when an event of a foreign issuer was logged last
-	was     State   // as last logged
+	log     *slog.Logger      // of messages
+	logged  map[trouble]*told // see trouble
+	foreign Instant           // when an event of a foreign issuer was logged last
+	was     State             // as last logged
 }
 
 type sentBeat struct {
@@ -138,7 +140,7 @@ type Heartbeat struct {
 type Fault uint8
 
 const (
-	FaultMalformed Fault = iota + 1 // no JSON, wrong types, missing or impossible values
+	FaultMalformed Fault = iota + 1 // no JSON, or version, issuer, kind or value missing, ambiguous or impossible
 	FaultOversized                  // larger than any event may be
 	FaultVersion                    // a version of the protocol to come
 	FaultKind                       // a kind of event to come
@@ -180,7 +182,7 @@ func (l *List) newFeed() (*Feed, error) {
 	if l.feed != nil {
 		return nil, fmt.Errorf("revoke: %w: it has one already", ErrFollowed)
 	}
-	l.feed = &Feed{list: l, gen: l.gen}
+	l.feed = &Feed{list: l, gen: l.gen, log: l.cfg.Logger, logged: map[trouble]*told{}}
 	// From now on the stream's clock has a say in what may be forgotten.
 	l.streamOffset.CompareAndSwap(math.MaxInt64, math.MinInt64)
 	return l.feed, nil
@@ -193,6 +195,7 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	f.open = !f.closed
 	f.next = 1
 	f.due = true
+	f.horizons = info.Horizons
 	f.old = info.LastSequence
 	f.setBulk(now, true)
 	f.mu.Lock()
@@ -216,7 +219,21 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		f.list.counters.replays.Add(1)
 	}
 
-	p := f.judged(*f.list.proof.Load(), info.Horizons)
+	known := *f.list.horizons.Load()
+	f.list.horizons.Store(&Horizons{max(known.TokenLifetime, info.Horizons.TokenLifetime), max(known.SessionLifetime, info.Horizons.SessionLifetime)})
+
+	p := *f.list.proof.Load()
+	switch h := info.Horizons; {
+	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
+		p.block = ReasonBadStream
+		f.horizons = DefaultHorizons()
+	case f.list.cfg.TokenLifetime > h.TokenLifetime:
+		p.block = ReasonHorizon
+		f.list.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
+			"stream", h.TokenLifetime, "list", f.list.cfg.TokenLifetime)
+	default:
+		p.block = ReasonNone
+	}
 	switch {
 	case sub.Anchored:
 		p.reason = ReasonNoHeartbeat
@@ -227,50 +244,6 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	}
 	f.store(now, p)
 	return sub
-}
-
-// Judge takes what the log's metadata says now, read while a subscription lives: a log
-// whose horizons can no longer be read, or are too short, is not fresh from here on, and
-// one that was mended is again, as soon as heartbeats prove it.
-func (f *Feed) Judge(now Instant, h Horizons) {
-	if !f.closed {
-		f.store(now, f.judged(*f.list.proof.Load(), h))
-	}
-}
-
-// judged returns p with the verdict on h. What was known of longer horizons holds for
-// what is kept, and for how long: metadata that shrinks or is lost un-revokes nothing.
-func (f *Feed) judged(p proof, h Horizons) proof {
-	longest := func(a, b Horizons) Horizons {
-		return Horizons{max(a.TokenLifetime, b.TokenLifetime), max(a.SessionLifetime, b.SessionLifetime)}
-	}
-	known := longest(*f.list.horizons.Load(), h)
-	f.list.horizons.Store(&known)
-	before := p.block
-	switch {
-	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
-		p.block = ReasonBadStream
-	case f.list.cfg.TokenLifetime > h.TokenLifetime:
-		p.block = ReasonHorizon
-	default:
-		p.block = ReasonNone
-	}
-	if p.block != ReasonBadStream {
-		f.horizons = longest(f.horizons, h)
-	}
-	if p.block == ReasonHorizon && before != ReasonHorizon {
-		f.list.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
-			"stream", h.TokenLifetime, "list", f.list.cfg.TokenLifetime)
-	}
-	return p
-}
-
-// bounds returns the horizons by which an event's life is cut.
-func (f *Feed) bounds() Horizons {
-	if f.horizons == (Horizons{}) {
-		return DefaultHorizons()
-	}
-	return f.horizons
 }
 
 // accept decides whether a record is the next of the present subscription. apply is
@@ -317,11 +290,18 @@ func (f *Feed) setBulk(now Instant, bulk bool) {
 	}
 }
 
-// Event applies an event of the log, bounded by its record's timestamp. An event
-// that [Event.Validate] refuses counts as [FaultMalformed].
-func (f *Feed) Event(now Instant, r Record, e Event) error {
-	if e.Validate() != nil {
-		return f.Fault(now, r, FaultMalformed)
+// Event applies an event of the log, bounded by its record's timestamp. unusable names
+// members, as on the wire, that the message had and that are missing from e because they
+// could not be used; what of e itself [Event.DropUnusable] leaves out joins them. They
+// take the reading that revokes most. An event whose Issuer, Kind or Value is wrong
+// counts as [FaultMalformed].
+func (f *Feed) Event(now Instant, r Record, e Event, unusable ...string) error {
+	dropped, err := e.DropUnusable()
+	if err != nil {
+		return f.Fault(now, r, FaultMalformed, "value")
+	}
+	if len(dropped) > 0 {
+		unusable = append(slices.Clone(unusable), dropped...)
 	}
 	apply, err := f.accept(now, r)
 	if !apply {
@@ -336,18 +316,27 @@ func (f *Feed) Event(now Instant, r Record, e Event) error {
 			l.counters.foreignIssuer.Add(1)
 			if f.foreign.IsZero() || now.Since(f.foreign) >= time.Minute {
 				f.foreign = now
-				l.cfg.Logger.Warn("revocation log: event of an issuer that no verifier here uses (a slash too many?)", "issuer", e.Issuer, "verifiers", want)
+				f.log.Warn("revocation log: event of an issuer that no verifier here uses (a slash too many?)", "issuer", e.Issuer, "verifiers", want)
 			}
 		}
 	}
-	e.clamp(r.Time, f.bounds())
+	for _, name := range unusable {
+		if i := optionalMember(name); i >= 0 {
+			l.counters.unusable[i].Add(1)
+			l.counters.lastFault.Store(&now)
+			f.trouble(now, r, trouble{member: name})
+		}
+	}
+	e.assume(unusable, r.Time, f.horizons)
+	e.clamp(r.Time, f.horizons)
 	l.insert(now, &e)
 	f.applied(now, r)
 	return nil
 }
 
-// Fault takes note of a message that could not be applied.
-func (f *Feed) Fault(now Instant, r Record, fault Fault) error {
+// Fault takes note of a message that could not be applied. member names what was at
+// fault in it, if that is known; it goes into the log, so it must not come from there.
+func (f *Feed) Fault(now Instant, r Record, fault Fault, member ...string) error {
 	apply, err := f.accept(now, r)
 	if !apply {
 		return err
@@ -368,10 +357,7 @@ func (f *Feed) Fault(now Instant, r Record, fault Fault) error {
 		p.critical = max(p.critical, from.Add(l.cfg.TokenLifetime).UnixMilli())
 		f.store(now, p)
 	}
-	if last := f.logged[fault]; last.IsZero() || now.Since(last) >= time.Minute {
-		f.logged[fault] = now
-		l.cfg.Logger.Warn("revocation log: message not applied", "fault", fault.String(), "sequence", r.Sequence)
-	}
+	f.trouble(now, r, trouble{fault, strings.Join(member, " ")})
 	return nil
 }
 
@@ -417,6 +403,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 		return err
 	}
 	f.applied(now, r)
+	f.summarize(now, false)
 	l := f.list
 	delay := now.Time().Sub(hb.Time) // which saturates: a Time of any year is outside of reason, not around the corner
 	at, own := f.take(hb.Nonce)
@@ -561,11 +548,13 @@ func (f *Feed) Rewind() {
 	f.open, f.anchoring, f.has = false, false, false
 }
 
-// Tick logs a change of state that time alone has brought about. A caller that has
+// Tick logs a change of state that time alone has brought about, and what was to be
+// logged later. A caller that has
 // nothing to hand over calls it now and then.
 func (f *Feed) Tick(now Instant) {
 	if !f.closed {
 		f.store(now, *f.list.proof.Load())
+		f.summarize(now, false)
 	}
 }
 
@@ -576,6 +565,7 @@ func (f *Feed) Close(now Instant) {
 		return
 	}
 	f.breakOff(now, ReasonClosed)
+	f.summarize(now, true)
 	f.closed = true
 	f.list.stateFile.leave()
 	f.list.mu.Lock()

@@ -16,6 +16,11 @@ type Stats struct {
 	Applied map[Kind]uint64  // events applied, duplicates included
 	Faults  map[Fault]uint64 // messages of the log that were not applied
 
+	// Unusable counts optional members of events that could not be used, by their names
+	// on the wire ("keep", "until"): null, of another type, seconds for milliseconds, too
+	// long. The events count, with the reading that revokes most.
+	Unusable map[string]uint64
+
 	ForeignIssuer    uint64 // events for issuers that no verifier of this List uses
 	BrokerClock      uint64 // events whose publisher's clock and stream timestamp differ by more than MaxSkew
 	FutureHeartbeats uint64 // heartbeats from beyond MaxSkew ahead, which prove nothing
@@ -28,6 +33,8 @@ type Stats struct {
 type counters struct {
 	applied [kinds]atomic.Uint64
 	faults  [faults]atomic.Uint64
+
+	unusable unusables
 
 	folds, foreignIssuer, brokerClock, futureHeartbeats,
 	skewedHeartbeats, gaps, anchorsLost, replays atomic.Uint64
@@ -53,6 +60,7 @@ func (l *List) Stats(now Instant) Stats {
 		BrokerClock:   c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
 		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
 		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
+		Unusable: c.unusable.read(),
 	}
 	for _, k := range Kinds() {
 		s.Entries[k] = v.base.kinds[k]

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -164,7 +163,15 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	count := func() map[string]uint64 {
 		m := map[string]uint64{}
 		for stream, js := range map[string]jetstream.JetStream{bus.DefaultStream: operator, mirrorStream: mirror} {
-			for subject, n := range held(t, js, stream, "revocations.v1.>") {
+			s, err := js.Stream(within(t), stream)
+			if err != nil {
+				t.Fatalf("%s is gone: %v", stream, err)
+			}
+			info, err := s.Info(within(t), jetstream.WithSubjectFilter("revocations.v1.>"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for subject, n := range info.State.Subjects {
 				if subject != bus.HeartbeatSubject {
 					m[stream+" "+subject] = n
 				}
@@ -256,7 +263,10 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	if s := f.Status(); s.State != revoke.Fresh {
 		t.Errorf("status %+v", s)
 	}
-	s := theStream(t, operator)
+	s, err := operator.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if n := s.CachedInfo().State.Consumers; n > 2 { // the mirror's and the member's
 		t.Errorf("%d consumers of the origin", n)
 	}
@@ -294,7 +304,9 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		barrier(t, member)
 		mustRefuse(t, beside, session("meanwhile"))
 
-		made(t, func(ctx context.Context) error { _, err := js.CreateStream(ctx, exampleMirror(t, 1)); return err })
+		if _, err := js.CreateStream(within(t), exampleMirror(t, 1)); err != nil {
+			t.Fatal(err)
+		}
 		waitFresh(t, f)
 		barrier(t, f)
 		mustRefuse(t, l, session("before"), session("meanwhile"))
@@ -337,15 +349,12 @@ func deleteByReply(t *testing.T, br *broker, js jetstream.JetStream, stream stri
 	}); err != nil {
 		t.Fatal(err)
 	}
-	askUntil(t, "the limit: the stream is deleted", func(ctx context.Context) error {
+	eventually(t, "the limit: the stream is deleted", func() bool {
 		if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+".evil", prefix+stream, []byte(`{"batch":100,"no_wait":true}`)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := js.Stream(ctx, stream)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil
-		}
-		return fmt.Errorf("it is there, or nobody says: %v", err)
+		_, err := js.Stream(within(t), stream)
+		return errors.Is(err, jetstream.ErrStreamNotFound)
 	})
 }
 

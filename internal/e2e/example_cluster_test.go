@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -56,9 +55,11 @@ func TestExampleCluster(t *testing.T) {
 	}
 	_, js := plain(t, c.urls(), append(user("mirror"), nats.Secure(ca))...)
 	// A request that comes while the servers elect is never answered: again.
-	askUntil(t, "the mirror is made", func(ctx context.Context) error {
+	eventually(t, "the mirror is made", func() bool {
+		ctx, cancel := within1s(t)
+		defer cancel()
 		_, err := js.CreateStream(ctx, exampleMirror(t, 3))
-		return err
+		return err == nil
 	})
 	auth := open(t, connect("auth"), bus.Config{Name: "auth"})
 	own, l := newList(t, revoke.Config{}), newList(t, revoke.Config{})

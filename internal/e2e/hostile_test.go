@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,7 +22,8 @@ func TestHostileMessages(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	var log journal
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), l)
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
 	send := func(m *nats.Msg) {
@@ -56,16 +56,16 @@ func TestHostileMessages(t *testing.T) {
 		{"no value", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session"}`, revoke.FaultMalformed},
 		{"value too long", sessions, `{"v":1,"iss":"` + issuer + `","kind":"session","value":"` + strings.Repeat("x", revoke.MaxValueBytes+1) + `"}`, revoke.FaultMalformed},
 		{"huge", sessions, strings.Repeat(" ", 63<<10), revoke.FaultMalformed},
-		{"keep too long", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"victim","keep":["` + strings.Repeat(`a","`, revoke.MaxKeep) + `a"]}`, revoke.FaultMalformed},
+		{"keep too long", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"unusable","keep":["` + strings.Repeat(`a","`, revoke.MaxKeep) + `a"]}`, 0},
 		{"future version", sessions, `{"v":2,"iss":"` + issuer + `","kind":"session","value":"victim"}`, revoke.FaultVersion},
 		{"future kind", bus.Subject(issuer, revoke.Session)[:len(sessions)-len("session")] + "planet", `{"v":1,"iss":"` + issuer + `","kind":"planet","value":"victim"}`, revoke.FaultKind},
 		{"wrong issuer", sessions, `{"v":1,"iss":"https://other.example.com","kind":"session","value":"victim"}`, revoke.FaultSubject},
 		{"trailing slash", sessions, `{"v":1,"iss":"` + issuer + `/","kind":"session","value":"victim"}`, revoke.FaultSubject},
 		{"wrong kind for its subject", sessions, `{"v":1,"iss":"` + issuer + `","kind":"issuer"}`, revoke.FaultSubject},
 		{"on no subject of ours", "revocations.v1.elsewhere", `{"v":1,"iss":"` + issuer + `","kind":"session","value":"victim"}`, revoke.FaultSubject},
-		{"before in seconds", subjects, fmt.Sprintf(`{"v":1,"iss":%q,"kind":"subject","value":"victim","before":%d}`, issuer, time.Now().Unix()), revoke.FaultMalformed},
-		{"negative time", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"victim","before":-5}`, revoke.FaultMalformed},
-		{"time beyond int64", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"victim","before":99999999999999999999}`, revoke.FaultMalformed},
+		{"before in seconds", subjects, fmt.Sprintf(`{"v":1,"iss":%q,"kind":"subject","value":"unusable","before":%d}`, issuer, time.Now().Unix()), 0},
+		{"negative time", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"unusable","before":-5}`, 0},
+		{"time beyond int64", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"unusable","before":99999999999999999999}`, 0},
 		{"heartbeat of nonsense", bus.HeartbeatSubject, `{"v":1}`, revoke.FaultMalformed},
 		{"heartbeat, short nonce", bus.HeartbeatSubject, fmt.Sprintf(`{"v":1,"nonce":"00","ts":%d}`, ms(0)), revoke.FaultMalformed},
 		{"heartbeat too large", bus.HeartbeatSubject, `{"v":1,"name":"` + strings.Repeat("n", 3000) + `"}`, revoke.FaultOversized},
@@ -94,6 +94,25 @@ func TestHostileMessages(t *testing.T) {
 	}
 
 	mustRefuse(t, l, session("twin"))
+	// What cannot be used has cost no revocation, and is named.
+	unusable := session("any")
+	unusable.Subject, unusable.IssuedAt = "unusable", time.Now()
+	mustRefuse(t, l, unusable)
+	if n := l.Stats(revoke.Now()).Unusable; n["before"] != 3 || n["keep"] != 1 || len(n) != 2 {
+		t.Errorf("unusable members counted: %v", n)
+	}
+	for _, words := range [][]string{
+		{"level=WARN", "fault=malformed", "member=value"}, {"level=WARN", "fault=malformed", "member=iss"}, {"level=WARN", "fault=malformed", "member=v "},
+		{"level=WARN", `fault="not of its subject"`}, {"level=WARN", `fault="unknown kind"`, "member=kind"}, {"level=WARN", `fault="unknown version"`},
+		{"level=WARN", "member=before", "messages=1 "}, {"level=WARN", "member=keep"},
+	} {
+		if n := log.count(words...); n != 1 {
+			t.Errorf("%d lines of the Bus's log with %q, want 1 within a minute", n, words)
+		}
+	}
+	if log.count("victim") > 0 {
+		t.Error("the log says what messages say")
+	}
 	// Absurd times are cut back to section 5's limits: who logs in later passes.
 	clamped := session("later")
 	clamped.Subject, clamped.IssuedAt = "clamped", time.Now()
@@ -131,7 +150,7 @@ func TestHostileInbox(t *testing.T) {
 	if _, err := nc.ChanSubscribe("$JS.API.CONSUMER.MSG.NEXT.>", asked); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushWithContext(within(t)); err != nil {
+	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	l := newList(t, quick)
@@ -184,39 +203,27 @@ func TestHostileHeartbeats(t *testing.T) {
 	l := newList(t, cfg)
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
 	_, js := plain(t, br.url())
-	beat := func(ctx context.Context, off time.Duration) error {
+	beat := func(off time.Duration) {
+		t.Helper()
 		data := fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d}`, time.Now().UnixNano(), time.Now().Add(off).UnixMilli())
-		_, err := js.Publish(ctx, bus.HeartbeatSubject, data)
-		return err
+		if _, err := js.Publish(within(t), bus.HeartbeatSubject, data); err != nil {
+			t.Fatal(err)
+		}
 	}
 	seen := func(s revoke.Stats) uint64 { return s.FutureHeartbeats + s.SkewedHeartbeats }
 	for i, off := range []time.Duration{time.Hour, -time.Hour, 250 * time.Hour, 200 * time.Millisecond, -2 * time.Second} {
-		if err := beat(within(t), off); err != nil {
-			t.Fatal(err)
-		}
+		beat(off)
 		eventually(t, "it is seen", func() bool { return seen(l.Stats(revoke.Now())) == uint64(i+1) })
 		if s := f.Status(); s.State == revoke.Fresh {
 			t.Fatalf("fresh by a heartbeat whose clock is off by %s", off)
 		}
 	}
-	beats := func(what string, off time.Duration, ok func() bool) {
-		t.Helper()
-		askUntil(t, what, func(ctx context.Context) error {
-			if err := beat(ctx, off); err != nil {
-				return err
-			}
-			if !ok() {
-				return fmt.Errorf("%+v", f.Status())
-			}
-			return nil
-		})
-	}
-	beats("good twin", 0, func() bool { return f.Status().State == revoke.Fresh })
+	eventually(t, "good twin", func() bool { beat(0); return f.Status().State == revoke.Fresh })
 	// A member whose own clock is fine is not silenced by them.
 	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
 	waitFresh(t, own)
 	sent := own.Status().Sent
-	beats("it goes on beating", -time.Hour, func() bool { return own.Status().Sent >= sent+3 })
+	eventually(t, "it goes on beating", func() bool { beat(-time.Hour); return own.Status().Sent >= sent+3 })
 	waitFresh(t, f) // by the other's heartbeats
 }
 

@@ -1,16 +1,13 @@
 package e2e_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,7 +61,8 @@ func serve() {
 type processCluster struct {
 	t     *testing.T
 	nodes [3]*processNode
-	js    jetstream.JetStream // to ask
+	nc    *nats.Conn // to ask
+	js    jetstream.JetStream
 }
 
 type processNode struct {
@@ -90,7 +88,19 @@ func newProcessCluster(t *testing.T) *processCluster {
 		n.cfg.Routes = routes
 		c.start(i)
 	}
-	_, c.js = plain(t, c.urls(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	eventually(t, "a server answers", func() bool {
+		nc, err := nats.Connect(c.urls(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+		if err != nil {
+			return false
+		}
+		t.Cleanup(nc.Close)
+		c.nc = nc
+		return true
+	})
+	var err error
+	if c.js, err = jetstream.New(c.nc); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -161,32 +171,30 @@ func (c *processCluster) signal(i int, s syscall.Signal) {
 	}
 }
 
-// info is what the stream's leader says, if it has one.
-func (c *processCluster) info(ctx context.Context, stream string) (*jetstream.ClusterInfo, error) {
+// info is what the stream's leader says, or nil.
+func (c *processCluster) info(stream string) *jetstream.ClusterInfo {
+	ctx, cancel := within1s(c.t)
+	defer cancel()
 	s, err := c.js.Stream(ctx, stream)
-	if err != nil {
-		return nil, err
+	if err != nil || s.CachedInfo().Cluster == nil || s.CachedInfo().Cluster.Leader == "" {
+		return nil
 	}
-	info := s.CachedInfo().Cluster
-	if info == nil || info.Leader == "" {
-		return nil, errors.New("no leader")
-	}
-	return info, nil
+	return s.CachedInfo().Cluster
 }
 
 // leader waits until the stream has one.
-func (c *processCluster) leader(stream string) (leads int) {
+func (c *processCluster) leader(stream string) int {
 	c.t.Helper()
-	askUntil(c.t, "stream "+stream+" has a leader", func(ctx context.Context) error {
-		info, err := c.info(ctx, stream)
-		if err != nil {
-			return err
+	leads := -1
+	eventually(c.t, "stream "+stream+" has a leader", func() bool {
+		if info := c.info(stream); info != nil {
+			for i, n := range c.nodes {
+				if n.cfg.Name == info.Leader {
+					leads = i
+				}
+			}
 		}
-		leads = slices.IndexFunc(c.nodes[:], func(n *processNode) bool { return n.cfg.Name == info.Leader })
-		if leads < 0 {
-			return fmt.Errorf("its leader is %s", info.Leader)
-		}
-		return nil
+		return leads >= 0
 	})
 	return leads
 }
@@ -194,19 +202,16 @@ func (c *processCluster) leader(stream string) (leads int) {
 // settled waits until the stream has a leader, and two others that have all of it.
 func (c *processCluster) settled(stream string) {
 	c.t.Helper()
-	askUntil(c.t, "all servers have stream "+stream, func(ctx context.Context) error {
-		info, err := c.info(ctx, stream)
-		if err != nil {
-			return err
-		}
-		if len(info.Replicas) != 2 {
-			return fmt.Errorf("%d replicas beside its leader", len(info.Replicas))
+	eventually(c.t, "all servers have stream "+stream, func() bool {
+		info := c.info(stream)
+		if info == nil || len(info.Replicas) != 2 {
+			return false
 		}
 		for _, r := range info.Replicas {
 			if !r.Current || r.Offline {
-				return fmt.Errorf("%+v", r)
+				return false
 			}
 		}
-		return nil
+		return true
 	})
 }

@@ -64,7 +64,10 @@ func TestTrust(t *testing.T) {
 
 	// The same by hand: what was signed is moved, changed, stripped and stored again.
 	_, js := plain(t, br.url())
-	s := theStream(t, js)
+	s, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
 	stored, err := s.GetMsg(within(t), r.Sequence)
 	if err != nil {
 		t.Fatal(err)

@@ -181,8 +181,7 @@ func TestRevokeAndWaitTogether(t *testing.T) {
 // Who is cut off does not confirm, is named, and refuses or is stale by EffectiveBy.
 // Invariant 1.
 func TestRevokeAndWaitPartitioned(t *testing.T) {
-	t.Parallel() // it waits
-	w := newWaited(t, 3, 6*time.Second)
+	w := newWaited(t, 3, 2*time.Second)
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "far")
 	waitFresh(t, far)
@@ -191,7 +190,7 @@ func TestRevokeAndWaitPartitioned(t *testing.T) {
 	p.hang()
 	id := session("cut")
 	mustPass(t, list, id)
-	r, err := w.revoke(within(t), id.Session, bus.WaitConfig{MaxStaleness: 6 * time.Second})
+	r, err := w.revoke(within(t), id.Session, bus.WaitConfig{MaxStaleness: 2 * time.Second})
 	mustBeUnconfirmed(t, r, err, nil)
 	if !strings.Contains(err.Error(), "far") {
 		t.Errorf("the error does not name who is missing: %v", err)
@@ -319,7 +318,10 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 	}
 	mustRefuse(t, list, session("lost"))
 	// The receipt is of the acknowledgement that counts.
-	stream := theStream(t, js)
+	stream, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if m, err := stream.GetMsg(within(t), res.r.Sequence); err != nil || !strings.Contains(string(m.Data), `"value":"lost"`) {
 		t.Errorf("at the receipt's place: %v, %v", m, err)
 	}
@@ -417,7 +419,7 @@ func TestRevokeAndWaitLiar(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushWithContext(within(t)); err != nil {
+	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	r := w.mustConfirm(t, "lie", 4, bus.WaitConfig{})
@@ -442,7 +444,7 @@ func TestRevokeAndWaitAnswerFlood(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushWithContext(within(t)); err != nil {
+	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	r, err := w.revoke(within(t), "flooded", bus.WaitConfig{MaxStaleness: 4 * time.Second})
@@ -499,7 +501,7 @@ func TestAnswersStayOutOfTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer svc.Stop()
-	if err := nc.FlushWithContext(within(t)); err != nil { // it listens before it is asked, over another connection
+	if err := nc.Flush(); err != nil { // it listens before it is asked, over another connection
 		t.Fatal(err)
 	}
 	asker, _ := plain(t, w.br.url())

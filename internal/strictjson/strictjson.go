@@ -18,9 +18,9 @@ var ErrSyntax = errors.New("not strict JSON")
 // maxDepth bounds nesting, whose cost a stranger would choose.
 const maxDepth = 64
 
-// tooDeep reports whether data nests deeper than maxDepth, strings aside.
-func tooDeep(data []byte) bool {
-	if bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) <= maxDepth {
+// tooDeep reports whether data nests deeper than most, strings aside.
+func tooDeep(data []byte, most int) bool {
+	if bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) <= most {
 		return false
 	}
 	depth, quoted := 0, false
@@ -32,7 +32,7 @@ func tooDeep(data []byte) bool {
 			quoted = !quoted
 		case quoted:
 		case c == '{', c == '[':
-			if depth++; depth > maxDepth {
+			if depth++; depth > most {
 				return true
 			}
 		case c == '}', c == ']':
@@ -78,13 +78,13 @@ func Members(dst []Member, data []byte) (text string, all []Member, err error) {
 // valid reports whether data is one strict JSON object. One call of the library is
 // some three times as fast as a walk over the tokens.
 func valid(data []byte) bool {
-	return !tooDeep(data) && jsontext.Value(data).Kind() == '{' && jsontext.Value(data).IsValid()
+	return !tooDeep(data, maxDepth) && jsontext.Value(data).Kind() == '{' && jsontext.Value(data).IsValid()
 }
 
 // object is Object for data that is not valid: it finds out where, and hands over
 // what stands before that.
 func object(data []byte, member func(name string, v Value) error) error {
-	if tooDeep(data) {
+	if tooDeep(data, maxDepth) {
 		return fmt.Errorf("%w: nested too deeply", ErrSyntax)
 	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(data)) // a *bytes.Buffer is read in place

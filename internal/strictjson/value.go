@@ -1,6 +1,7 @@
 package strictjson
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -55,6 +56,30 @@ func (v Value) Int() (int64, bool) {
 	}
 	n, err := strconv.ParseInt(v.raw, 10, 64)
 	return n, err == nil
+}
+
+// maxExact is the largest integer up to which a double holds every one: 2⁵³ − 1.
+const maxExact = 1<<53 - 1
+
+// Integer returns the integer that v is, however it is written: 17e2 and 1700.0 are
+// 1700. It takes those that a double holds exactly, from −(2⁵³ − 1) to 2⁵³ − 1, so that
+// readers who have nothing but doubles agree.
+func (v Value) Integer() (int64, bool) {
+	if v.Kind() != '0' {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(v.raw, 10, 64)
+	if err != nil {
+		f, err := strconv.ParseFloat(v.raw, 64)
+		if err != nil || f != math.Trunc(f) || math.Abs(f) > maxExact {
+			return 0, false
+		}
+		n = int64(f)
+	}
+	if n < -maxExact || n > maxExact {
+		return 0, false
+	}
+	return n, true
 }
 
 // Bool returns the boolean that v holds.

@@ -1,0 +1,70 @@
+package revoke
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// logEvery is how often one and the same trouble on the log is logged: at once, and then
+// what came since, counted.
+const logEvery = time.Minute
+
+// A trouble is what a message of the log suffers from. Both texts come from a short list,
+// never from the message.
+type trouble struct {
+	fault  Fault // 0: none, it was applied
+	member string
+}
+
+// told is what the log was told of a trouble, and not yet.
+type told struct {
+	at       Instant
+	since    uint64 // messages
+	sequence uint64 // of the last of them
+}
+
+// LogTo has what the Feed says of messages go to l, unless the List has a Logger of its
+// own. Call it before the first record.
+func (f *Feed) LogTo(l *slog.Logger) {
+	if l != nil && f.list.cfg.Logger.Handler() == slog.DiscardHandler {
+		f.log = l
+	}
+}
+
+// trouble logs what a message suffers from, in time.
+func (f *Feed) trouble(now Instant, r Record, what trouble) {
+	t := f.logged[what]
+	if t == nil {
+		t = &told{}
+		f.logged[what] = t
+	}
+	t.since++
+	t.sequence = r.Sequence
+	if t.at.IsZero() || now.Since(t.at) >= logEvery {
+		f.tell(now, what, t)
+	}
+}
+
+// summarize logs what was put off.
+func (f *Feed) summarize(now Instant, last bool) {
+	for what, t := range f.logged {
+		if t.since > 0 && (last || now.Since(t.at) >= logEvery) {
+			f.tell(now, what, t)
+		}
+	}
+}
+
+func (f *Feed) tell(now Instant, what trouble, t *told) {
+	attrs := []any{"messages", t.since, "sequence", t.sequence}
+	if what.member != "" {
+		attrs = slices.Insert(attrs, 0, any("member"), any(what.member))
+	}
+	if what.fault != 0 {
+		f.log.Warn("revocation log: messages not applied", append([]any{"fault", what.fault.String()}, attrs...)...)
+	} else {
+		i := optionalMember(what.member)
+		f.log.Warn("revocation log: events applied without a member that cannot be used", append(attrs, "taken for", optionalMembers[i].reading)...)
+	}
+	t.at, t.since = now, 0
+}
