@@ -71,8 +71,10 @@ type Config struct {
 	// stream: what it leaves out of Until, the stream's horizons say when it is sent. Mode 0600, bounded as what is kept in memory; it holds what events name (jti, sid, sub) and no secret. Each Bus needs its own,
 	// in a directory where nobody else may write; what is in it and was signed by no key of
 	// Signer's or Trust is published as it stands, never signed. What goes wrong with it is logged and
-	// counted ([Stats].OutboxFailures), and keeps nothing from being published. Empty: a
-	// restart forgets.
+	// counted ([Stats].OutboxFailures), and keeps nothing from being published: a disk that
+	// fails, also while it is opened, is tried again. A file that is damaged is kept beside
+	// the new one ([Stats].OutboxSetAside); what checks out of it is published again. Open
+	// refuses what is no outbox of this Bus ([ErrOutbox]). Empty: a restart forgets.
 	OutboxFile string
 
 	// Logger receives warnings about the stream, losses and changes of state. Nil

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,15 +22,24 @@ import (
 // "payload":…,"signature":…,"gone":…,"open":…,"seq":…}, {"op":"ack","id":…,"seq":…},
 // {"op":"drop","id":…} and {"op":"lost","id":"-"}, after which no ack before it counts: the
 // stream has lost what it says. A put is on the disk before the event is first sent; an
-// ack may be lost, and then the event is published once more. Lines that cannot be read are
-// skipped and counted, the last one, which a crash may have cut, without a word.
+// ack may be lost, and then the event is published once more. Of a file that is damaged
+// whatever checks out counts, and the file is kept beside the new one; the last line, which
+// a crash may have cut, goes without a word. A disk that fails keeps nobody from opening
+// the outbox: it is tried again, and until then what is put is an error.
 type outbox struct {
 	path   string
 	issuer string
-	lock   *os.File
 
 	mu      sync.Mutex
-	file    *os.File
+	lock    *os.File           // guarded by mu: nil until it is had
+	file    *os.File           // guarded by mu: nil while it cannot be written
+	loaded  bool               // guarded by mu: what was in the file is known
+	closed  bool               // guarded by mu
+	tried   time.Time          // guarded by mu: when it was last tried to begin
+	damaged int                // guarded by mu: stretches of the file, as it was read
+	why     error              // guarded by mu: the first of them
+	aside   string             // guarded by mu: where that file is kept
+	untold  []*record          // guarded by mu: what was in the file, until found has taken it
 	open    map[string]*record // guarded by mu: put, neither acknowledged nor dropped
 	held    int64              // guarded by mu: bytes of open
 	written int64              // guarded by mu: bytes in the file
@@ -48,9 +56,12 @@ type outbox struct {
 	unsynced int64 // guarded by syncing: the turn up to which it may lack some
 	syncErr  error // guarded by syncing: because of this
 
+	syncFile   func(*os.File) error
 	syncFolder func(name string) error
 	now        func() time.Time   // by which events have expired
 	stands     func(*record) bool // the acknowledgement, in the era that has begun; nil: always
+	keep       func() []*record   // what is alive beside open; nil: nothing
+	found      func([]*record)    // is told what was in the file, when it could not be read at first
 }
 
 const (
@@ -61,50 +72,183 @@ const (
 	compactAfter = 16 << 20
 )
 
-// ErrOutbox is the family of errors for an outbox file that cannot be used: another
-// process's, another issuer's, too large, or open to others.
+// ErrOutbox is the family of errors for an outbox file that is not ours to use: another
+// process's, another issuer's, of a version to come, no outbox at all, or open to others. A
+// file that is damaged and a disk that fails are none: see [Config].OutboxFile.
 var ErrOutbox = errors.New("outbox not usable")
 
-// openOutbox reads the file, if there is one, and writes it anew with what is alive.
+// reopenPause is the least time between two attempts to open an outbox.
+const reopenPause = time.Second
+
+// openOutbox opens the outbox and returns what is alive in it. Its errors are of the
+// family [ErrOutbox]; what else goes wrong is reported by status, and tried again.
 func openOutbox(path, issuer string) (o *outbox, alive []*record, damaged int, err error) {
-	lock, err := lockOutbox(path + ".lock")
-	if err != nil {
+	o = &outbox{path: path, issuer: issuer, open: map[string]*record{}, syncFile: (*os.File).Sync, syncFolder: syncFolder, now: time.Now}
+	alive, err = o.begin()
+	if errors.Is(err, ErrOutbox) {
 		return nil, nil, 0, err
 	}
-	o = &outbox{path: path, issuer: issuer, lock: lock, open: map[string]*record{}, syncFolder: syncFolder, now: time.Now}
+	return o, alive, o.damaged, nil
+}
+
+// begin makes the outbox ready to be written: it takes the lock, reads the file, if there
+// is one, and writes it anew with what is alive. The caller holds mu or has the outbox to
+// itself.
+func (o *outbox) begin() (found []*record, err error) {
+	o.tried = time.Now()
 	defer func() {
-		if err != nil {
-			unlockOutbox(lock)
+		if o.err = err; err != nil {
+			o.failed++
+		}
+		if errors.Is(err, ErrOutbox) && o.lock != nil {
+			unlockOutbox(o.lock)
+			o.lock = nil
 		}
 	}()
-	found := map[string]*record{}
-	file, err := openPrivate(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, nil, 0, fmt.Errorf("%w: %w", ErrOutbox, err)
-	default:
-		found, damaged, err = readOutbox(file, issuer, time.Now())
-		file.Close()
-		if err != nil {
-			return nil, nil, 0, err
+	if o.lock == nil {
+		if o.lock, err = lockOutbox(o.path + ".lock"); err != nil {
+			return nil, err
 		}
 	}
-	for _, rec := range found {
-		alive = append(alive, rec)
+	var alive []*record
+	if o.loaded {
+		alive = o.alive(o.keep)
+	} else {
+		if found, err = o.load(); err != nil {
+			return nil, err
+		}
+		alive = found
+	}
+	if err = o.rewrite(alive); err == nil {
+		return found, nil
+	}
+	// What is there stays, and what comes is written behind it, as soon as that can be.
+	file, opening := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND, 0)
+	if opening != nil {
+		return found, err
+	}
+	if info, e := file.Stat(); e == nil {
+		o.written = info.Size()
+	}
+	o.file, o.torn, o.compactAt = file, true, o.written+compactAfter
+	return found, err
+}
+
+// load reads the file. The caller holds mu or has the outbox to itself.
+func (o *outbox) load() (found []*record, err error) {
+	file, err := openPrivate(o.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		o.loaded = true
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	alive, damaged, why, err := readOutbox(file, o.issuer, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	o.loaded, o.damaged, o.why = true, damaged, why
+	for _, rec := range alive {
+		found = append(found, rec)
 		if rec.seq == 0 {
 			o.hold(rec)
 		}
 	}
-	if err := o.rewrite(alive); err != nil {
-		return nil, nil, 0, fmt.Errorf("%w: %w", ErrOutbox, err)
+	return found, nil
+}
+
+// alive returns what the file is to hold, of which keep returns what is known beside open.
+// The caller holds mu.
+func (o *outbox) alive(keep func() []*record) (list []*record) {
+	if keep != nil {
+		list = keep()
 	}
-	return o, alive, damaged, nil
+	list = append(list, o.untold...)
+	for _, rec := range o.open {
+		list = append(list, rec)
+	}
+	return list
+}
+
+// mend tries to open the outbox if that has failed, now and then. It is to be called
+// before mu is taken.
+func (o *outbox) mend() {
+	o.mu.Lock()
+	if o.file != nil || o.closed || time.Since(o.tried) < reopenPause {
+		o.mu.Unlock()
+		return
+	}
+	found, err := o.begin()
+	o.untold = found
+	o.mu.Unlock()
+	if o.found != nil && (err == nil || len(found) > 0) {
+		o.found(found)
+	}
+	o.mu.Lock()
+	o.untold = nil
+	o.mu.Unlock()
+}
+
+// maxAside bounds the damaged files that are kept.
+const maxAside = 99
+
+// setAside gives the damaged file a second name, under which it stays when it is written
+// anew. The caller holds mu or has the outbox to itself.
+func (o *outbox) setAside() (err error) {
+	for i := range maxAside {
+		name := fmt.Sprintf("%s.damaged.%d", o.path, i+1)
+		if err = os.Link(o.path, name); err != nil && !errors.Is(err, fs.ErrExist) {
+			err = copyFile(o.path, name) // where a file has one name only
+		}
+		if errors.Is(err, fs.ErrExist) && !isSameFile(o.path, name) { // it is, where it could not be written anew the last time
+			continue
+		}
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			o.aside = name
+			err = o.syncFolder(filepath.Dir(name))
+		}
+		break
+	}
+	if err != nil {
+		return fmt.Errorf("the damaged outbox cannot be set aside: %w", err)
+	}
+	return nil
+}
+
+// copyFile copies a file, as a whole or not at all, to a name that nothing has.
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, source)
+	if err == nil {
+		err = file.Sync()
+	}
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		os.Remove(to)
+	}
+	return err
 }
 
 // rewrite replaces the file, as a whole, by one with those records. The caller holds mu
 // or has the outbox to itself.
 func (o *outbox) rewrite(alive []*record) (err error) {
+	if o.damaged > 0 && o.aside == "" && !o.isEmpty() {
+		if err := o.setAside(); err != nil {
+			return err
+		}
+	}
 	name := o.path + ".tmp"
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -120,7 +264,7 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 			os.Remove(name)
 		}
 	}()
-	head, err := json.Marshal(map[string]any{"v": outboxVersion, "iss": o.issuer})
+	head, err := outboxHead(o.issuer)
 	if err != nil {
 		return err
 	}
@@ -143,7 +287,7 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if err := file.Sync(); err != nil {
+	if err := o.syncFile(file); err != nil {
 		return err
 	}
 	if err := os.Rename(name, o.path); err != nil {
@@ -158,6 +302,12 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 	return o.syncFolder(filepath.Dir(o.path))
 }
 
+// isEmpty reports whether there is nothing in the file to be kept.
+func (o *outbox) isEmpty() bool {
+	info, err := os.Stat(o.path)
+	return err != nil || info.Size() == 0
+}
+
 // put has the records on disk before it returns. An error keeps nobody from publishing:
 // it is reported, and what is published counts.
 func (o *outbox) put(recs ...*record) error {
@@ -170,7 +320,20 @@ func (o *outbox) put(recs ...*record) error {
 		}
 		lines = append(lines, line...)
 	}
+	o.mend()
 	o.mu.Lock()
+	if o.file == nil {
+		err := o.err
+		if err == nil {
+			err = os.ErrClosed
+		}
+		o.failed++
+		o.mu.Unlock()
+		for _, rec := range recs {
+			rec.id = "" // not there
+		}
+		return err
+	}
 	full := func() bool {
 		return len(o.open)+len(recs) > maxRemembered || o.held+int64(len(lines)) > maxRememberedBytes
 	}
@@ -217,7 +380,7 @@ func (o *outbox) sync(turn int64) error {
 	if file == nil {
 		return os.ErrClosed
 	}
-	if err := file.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // closed: written anew, and synced
+	if err := o.syncFile(file); err != nil && !errors.Is(err, os.ErrClosed) { // closed: written anew, and synced
 		o.mu.Lock()
 		o.err = err
 		o.failed++
@@ -316,11 +479,7 @@ func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
 	if err := o.write(line); err != nil || o.written < o.compactAt {
 		return err
 	}
-	alive := keep()
-	for _, rec := range o.open {
-		alive = append(alive, rec)
-	}
-	if err := o.rewrite(alive); err != nil {
+	if err := o.rewrite(o.alive(keep)); err != nil {
 		o.failed++
 		o.err = err
 		o.compactAt = o.written + compactAfter // it is long work: not for each event
@@ -347,20 +506,32 @@ func (o *outbox) lost() error {
 	return o.sync(turn)
 }
 
-func (o *outbox) status() (failed uint64, err error) {
+// An outboxStatus is what [Stats] says of it.
+type outboxStatus struct {
+	failed  uint64
+	err     error
+	damaged int
+	why     error
+	aside   string
+}
+
+func (o *outbox) status() outboxStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.failed, o.err
+	return outboxStatus{o.failed, o.err, o.damaged, o.why, o.aside}
 }
 
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.file == nil {
-		return
+	o.closed = true
+	if o.file != nil {
+		_ = o.file.Sync() // puts are synced; an ack that is lost costs a duplicate
+		o.file.Close()
+		o.file = nil
 	}
-	_ = o.file.Sync() // puts are synced; an ack that is lost costs a duplicate
-	o.file.Close()
-	o.file = nil
-	unlockOutbox(o.lock)
+	if o.lock != nil {
+		unlockOutbox(o.lock)
+		o.lock = nil
+	}
 }

@@ -36,8 +36,8 @@ func TestOutboxDiskFull(t *testing.T) {
 		}
 	}
 	mend()
-	if failed, err := o.status(); failed != 3 || err == nil {
-		t.Errorf("status %d, %v", failed, err)
+	if s := o.status(); s.failed != 3 || s.err == nil {
+		t.Errorf("status %+v", s)
 	}
 	if err := o.put(outboxRecord(t, "after")); err != nil {
 		t.Fatal(err)

@@ -3,13 +3,13 @@ package bus
 import (
 	"bufio"
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 )
@@ -37,13 +37,9 @@ func unwrapOutboxLine(line []byte) ([]byte, bool) {
 	if len(line) < 10 || line[8] != ' ' {
 		return nil, false
 	}
-	var sum [4]byte
-	if _, err := hex.Decode(sum[:], line[:8]); err != nil {
-		return nil, false
-	}
 	body := line[9:]
-	want := crc32.Checksum(body, castagnoli)
-	return body, want == uint32(sum[0])<<24|uint32(sum[1])<<16|uint32(sum[2])<<8|uint32(sum[3])
+	var sum [8]byte
+	return body, bytes.Equal(line[:8], fmt.Appendf(sum[:0], "%08x", crc32.Checksum(body, castagnoli)))
 }
 
 func encodeOutboxEntry(e *outboxEntry) ([]byte, error) {
@@ -109,97 +105,281 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 	return e, e.op == "drop" || e.op == "lost"
 }
 
-// readOutbox returns what is alive in a file: by id, in no order.
-func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*record, damaged int, err error) {
+// A reading is what is known of a file while it is read.
+type reading struct {
+	issuer  string
+	now     time.Time
+	decoder decoder
+	alive   map[string]*record
+
+	headed  bool  // its first line was found
+	good    bool  // anything checked out
+	damaged int   // stretches that do not check out
+	why     error // the first of them
+	refused error // it is sound, and not for us
+}
+
+// readOutbox returns what is alive in a file, by id, in no order, and how much of it is
+// damaged. Damage costs the lines that it meets and no others: whatever checks out is
+// found, also behind a line's end that is gone, or any length of zeros. What stands before
+// damage counts as not acknowledged, because what it took may have said that the stream
+// had lost it.
+//
+// An error means that the file is another's, or of a version to come.
+func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*record, damaged int, why, err error) {
+	f := reading{issuer: issuer, now: now, alive: map[string]*record{}}
 	br := bufio.NewReaderSize(io.LimitReader(r, maxOutboxBytes+1), maxOutboxLine)
-	alive = map[string]*record{}
-	var decoder decoder
-	var total int64
-	for first := true; ; first = false {
+	first, _ := br.Peek(4 << 10)
+	first = bytes.Clone(first)
+	var (
+		total int64
+		carry []byte // of a line longer than any: what a whole one may begin in
+		long  bool
+	)
+	for f.refused == nil {
 		line, err := br.ReadSlice('\n')
 		total += int64(len(line))
+		if len(carry) > 0 {
+			carry = append(carry, line...)
+			line = carry
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			if !long {
+				f.damage("a line of more than %d bytes", maxOutboxLine)
+			}
+			long = true
+			used := f.salvage(line)
+			carry = bytes.Clone(line[max(used, len(line)-maxOutboxLine):])
+			continue
+		}
+		if err == nil {
+			f.line(bytes.TrimSuffix(line, []byte("\n")), long)
+			carry, long = nil, false
+			continue
+		}
+		f.last(line, long)
 		switch {
+		case !errors.Is(err, io.EOF):
+			f.damage("it cannot be read to its end: %w", err)
 		case total > maxOutboxBytes:
-			return nil, 0, fmt.Errorf("%w: more than %d bytes", ErrOutbox, maxOutboxBytes)
-		case errors.Is(err, io.EOF):
-			return alive, damaged, nil // what stands there a crash has cut
-		case errors.Is(err, bufio.ErrBufferFull):
-			return nil, 0, fmt.Errorf("%w: a line of more than %d bytes: not an outbox", ErrOutbox, maxOutboxLine)
-		case err != nil:
-			return nil, 0, fmt.Errorf("%w: %w", ErrOutbox, err)
+			f.damage("more than %d bytes, the rest of which are not read", maxOutboxBytes)
 		}
-		body, ok := unwrapOutboxLine(bytes.TrimSuffix(line, []byte("\n")))
-		if first {
-			if err := checkOutboxHead(body, ok, issuer); err != nil {
-				return nil, 0, err
-			}
-			continue
-		}
-		if len(line) == 1 { // it follows half a line
-			continue
-		}
-		e, good := outboxEntry{}, false
-		if ok {
-			e, good = decodeOutboxEntry(body)
-		}
-		if !good {
-			damaged++
-			continue
-		}
-		switch e.op {
-		case "put":
-			// What is published is decided here and not by who can write the file.
-			msg, fault := decoder.decode(e.subject, []byte(e.payload))
-			if fault != 0 || msg.beat || msg.event.Issuer != issuer {
-				damaged++
-				continue
-			}
-			alive[e.id] = &record{
-				subject: e.subject, payload: []byte(e.payload), signature: e.signature, gone: e.gone, limit: limitMass, id: e.id, seq: e.seq, open: e.open,
-			}
-		case "ack":
-			if rec := alive[e.id]; rec != nil {
-				rec.seq = e.seq
-			}
-		case "drop":
-			delete(alive, e.id)
-		case "lost":
-			for _, rec := range alive {
-				rec.seq = 0
-			}
-		}
-		// Whether one that was never acknowledged has expired is not for our clock alone
-		// to say.
-		if rec := alive[e.id]; rec != nil && rec.seq != 0 && !now.Before(rec.gone) {
-			delete(alive, e.id)
-		}
+		break
+	}
+	switch {
+	case f.refused != nil:
+		return nil, 0, nil, f.refused
+	case f.headed:
+	case !f.good && isAnothers(first, issuer):
+		return nil, 0, nil, fmt.Errorf("%w: not an outbox", ErrOutbox)
+	case total == 0:
+		f.damage("it is empty, and not even an outbox of nothing is")
+	case f.damaged == 0:
+		f.damage("its first line is not there")
+	}
+	return f.alive, f.damaged, f.why, nil
+}
+
+// damage takes note of a stretch that does not check out.
+func (f *reading) damage(format string, args ...any) {
+	if f.damaged++; f.why == nil {
+		f.why = fmt.Errorf(format, args...)
+	}
+	f.lost()
+}
+
+// lost takes back every acknowledgement so far.
+func (f *reading) lost() {
+	for _, rec := range f.alive {
+		rec.seq = 0
 	}
 }
 
-func checkOutboxHead(body []byte, ok bool, issuer string) error {
-	var v, iss strictjson.Value
-	if ok {
-		ok = strictjson.Object(body, func(name string, value strictjson.Value) error {
-			switch name {
-			case "v":
-				v = value
-			case "iss":
-				iss = value
-			}
-			return nil
-		}) == nil
+// line reads a whole line, or the end of one that was too long, which is damage already.
+func (f *reading) line(line []byte, long bool) {
+	if body, ok := unwrapOutboxLine(line); ok && f.take(body) || len(line) == 0 { // an empty one follows half a line
+		return
 	}
+	if !long {
+		f.damage("a line that does not check out")
+	}
+	f.salvage(line)
+}
+
+// last reads what stands behind the last line's end: a line that a crash has cut, without
+// a word, unless it cannot be that.
+func (f *reading) last(line []byte, long bool) {
+	if body, ok := unwrapOutboxLine(line); ok && f.take(body) || len(line) == 0 {
+		return
+	}
+	if used := f.salvage(line); used == 0 && isCut(line) || long {
+		return
+	}
+	f.damage("what follows the last line")
+}
+
+// isCut reports whether a line may have begun so.
+func isCut(line []byte) bool {
+	for i, c := range line {
+		switch {
+		case i < 8:
+			if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+				return false
+			}
+		case i == 8 && c != ' ', i == 9 && c != '{', c < ' ':
+			return false
+		}
+	}
+	return len(line) <= 9 || objectEnd(line[9:]) == 0
+}
+
+// salvage takes whatever checks out within a line that does not, and returns where the
+// last of it ends.
+func (f *reading) salvage(line []byte) (end int) {
+	const mark = ` {"` // between the checksum and the first name
+	budget := 64 * len(line)
+	for at := 0; f.refused == nil && budget > 0; {
+		i := bytes.Index(line[at:], []byte(mark))
+		if i < 0 {
+			return end
+		}
+		begin := at + i - 8
+		at += i + len(mark)
+		if begin < end {
+			continue
+		}
+		n := objectEnd(line[begin+9:])
+		if budget -= n; n == 0 {
+			budget -= 1 << 10
+			continue
+		}
+		if body, ok := unwrapOutboxLine(line[begin : begin+9+n]); ok && f.take(body) {
+			end = begin + 9 + n
+			at = end
+		}
+	}
+	return end
+}
+
+// objectEnd returns where the JSON object ends that b begins with, or 0. Ours hold no
+// other objects.
+func objectEnd(b []byte) int {
+	text := false
+	for i := 1; i < len(b); i++ {
+		switch c := b[i]; {
+		case c < ' ', i > maxOutboxLine:
+			return 0
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '}':
+			return i + 1
+		case c == '{', c == '[', c == '\\':
+			return 0
+		}
+	}
+	return 0
+}
+
+// take takes up what a line says whose checksum is right, and reports whether it says
+// anything that we understand.
+func (f *reading) take(body []byte) bool {
+	e, ok := decodeOutboxEntry(body)
+	if !ok {
+		ok, f.refused = checkOutboxHead(body, f.issuer)
+		f.headed, f.good = f.headed || ok, f.good || ok
+		return ok || f.refused != nil
+	}
+	f.good = true
+	switch e.op {
+	case "put":
+		// What is published is decided here and not by who can write the file.
+		msg, fault := f.decoder.decode(e.subject, []byte(e.payload))
+		if fault != 0 || msg.beat || msg.event.Issuer != f.issuer {
+			return false
+		}
+		f.alive[e.id] = &record{
+			subject: e.subject, payload: []byte(e.payload), signature: e.signature, gone: e.gone, limit: limitMass, id: e.id, seq: e.seq, open: e.open,
+		}
+	case "ack":
+		if rec := f.alive[e.id]; rec != nil {
+			rec.seq = e.seq
+		}
+	case "drop":
+		delete(f.alive, e.id)
+	case "lost":
+		f.lost()
+	}
+	// Whether one that was never acknowledged has expired is not for our clock alone
+	// to say.
+	if rec := f.alive[e.id]; rec != nil && rec.seq != 0 && !f.now.Before(rec.gone) {
+		delete(f.alive, e.id)
+	}
+	return true
+}
+
+// checkOutboxHead reports whether body is what an outbox begins with, and refuses one of
+// another version or issuer.
+func checkOutboxHead(body []byte, issuer string) (ok bool, refused error) {
+	var v, iss strictjson.Value
+	err := strictjson.Object(body, func(name string, value strictjson.Value) error {
+		switch name {
+		case "v":
+			v = value
+		case "iss":
+			iss = value
+		}
+		return nil
+	})
 	version, ok1 := v.Int()
 	name, ok2 := iss.Text()
 	switch {
-	case !ok || !ok1 || !ok2:
-		return fmt.Errorf("%w: not an outbox", ErrOutbox)
+	case err != nil || !ok1 || !ok2:
+		return false, nil
 	case version != outboxVersion:
-		return fmt.Errorf("%w: version %d, this program knows %d", ErrOutbox, version, outboxVersion)
+		return false, fmt.Errorf("%w: version %d, this program knows %d", ErrOutbox, version, outboxVersion)
 	case name != issuer:
-		return fmt.Errorf("%w: it is of issuer %q", ErrOutbox, name)
+		return false, fmt.Errorf("%w: it is of issuer %q", ErrOutbox, name)
 	}
-	return nil
+	return true, nil
+}
+
+func outboxHead(issuer string) ([]byte, error) {
+	return json.Marshal(map[string]any{"v": outboxVersion, "iss": issuer})
+}
+
+// isAnothers reports whether a file of which nothing checks out is rather another
+// program's, named by mistake, than an outbox that is damaged: a List's state file, or a
+// text without any trace of ours. In doubt it is ours: to set it aside keeps it, and to
+// refuse it keeps a service down.
+func isAnothers(first []byte, issuer string) bool {
+	if bytes.HasPrefix(first, []byte("\x89HTstate")) {
+		return true
+	}
+	if len(bytes.TrimSpace(first)) == 0 || bytes.ContainsFunc(first, func(r rune) bool {
+		return r == utf8.RuneError || r < ' ' && r != '\n' && r != '\r' && r != '\t'
+	}) {
+		return false
+	}
+	for _, trace := range []string{`"op":"`, `{"gone":`, `{"id":"`, `{"iss":`, `,"v":1}`} {
+		if bytes.Contains(first, []byte(trace)) {
+			return false
+		}
+	}
+	head, err := outboxHead(issuer)
+	if err != nil {
+		return true
+	}
+	head = outboxLine(head)
+	n, same := min(len(head), len(first)), 0
+	for i := range n {
+		if head[i] == first[i] {
+			same++
+		}
+	}
+	return 2*same < n
 }
 
 // stored is a copy of what the file holds: the record itself changes under other locks.

@@ -2,19 +2,12 @@
 
 package bus
 
-import (
-	"fmt"
-	"os"
-)
+import "os"
 
 // lockOutbox opens the lock's file and locks nothing: to give each Bus its own outbox is
 // the caller's business here.
 func lockOutbox(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOutbox, err)
-	}
-	return file, nil
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 }
 
 func unlockOutbox(file *os.File) { file.Close() }

@@ -8,9 +8,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// unpack opens the outbox and takes up what it holds.
+// unpack opens the outbox and takes up what it holds. One that the disk refuses is opened
+// as soon as that goes.
 func (p *publisher) unpack(path string) error {
-	o, alive, damaged, err := openOutbox(path, p.b.cfg.Issuer)
+	o, alive, _, err := openOutbox(path, p.b.cfg.Issuer)
 	if err != nil {
 		return err
 	}
@@ -22,9 +23,20 @@ func (p *publisher) unpack(path string) error {
 		defer l.mu.Unlock()
 		return rec.era == l.current()
 	}
+	o.keep = p.acknowledgedAlive
+	o.found = func(alive []*record) {
+		p.b.log.Info("bus: outbox: opened at last", "events", len(alive))
+		p.takeUp(alive, o.status())
+	}
+	p.takeUp(alive, o.status())
+	return nil
+}
+
+// takeUp takes up what was found in the outbox, and reports how it was.
+func (p *publisher) takeUp(alive []*record, s outboxStatus) {
+	l := &p.ledger
 	pending := 0
 	l.mu.Lock()
-	l.stats.OutboxDamaged = uint64(damaged)
 	now := p.now() // nothing has expired: nobody has told the time yet
 	for _, rec := range alive {
 		rec.fixed = rec.signature != "" && !p.b.vouches(rec)
@@ -39,17 +51,20 @@ func (p *publisher) unpack(path string) error {
 		l.remember(rec, now)
 	}
 	l.mu.Unlock()
-	if damaged > 0 {
-		p.b.log.Warn("bus: outbox: lines that cannot be read", "lines", damaged)
+	if s.damaged > 0 {
+		p.b.log.Error("bus: the outbox was damaged; what checks out of it is published again", "stretches", s.damaged, "because", s.why,
+			"events", len(alive), "set_aside", s.aside)
 	}
-	if len(alive) > 0 {
+	if s.err != nil {
+		p.b.log.Error("bus: the outbox cannot be written; a restart would forget what is published meanwhile", "error", s.err)
+	}
+	if len(alive) > 0 || s.err != nil { // the watch also tries again to open it
 		p.b.startWatch()
 	}
 	if pending > 0 {
 		p.b.log.Info("bus: outbox: publishing what was not acknowledged", "events", pending)
 		p.resume()
 	}
-	return nil
 }
 
 // vouches reports whether the record is signed by this Bus's key or a trusted one.
@@ -101,7 +116,11 @@ func (p *publisher) settle(rec *record, seq uint64) {
 		return
 	}
 	if err := p.outbox.settled(rec, seq, p.acknowledgedAlive); err != nil {
-		p.b.log.Warn("bus: outbox not written: an event will be published twice", "error", err)
+		what := "bus: outbox not written: after a restart an event is published twice"
+		if seq == 0 {
+			what = "bus: outbox not written: after a restart an event that was given up is tried again"
+		}
+		p.b.log.Warn(what, "error", err)
 	}
 }
 

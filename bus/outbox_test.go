@@ -88,8 +88,8 @@ func TestOutboxRefuses(t *testing.T) {
 	dir := t.TempDir()
 	head := string(outboxLine([]byte(`{"iss":"` + testIssuer + `","v":1}`)))
 	for name, text := range map[string]string{
-		"no outbox": "hello\n", "empty line": "\n", "another issuer": string(outboxLine([]byte(`{"iss":"https://other.example.com","v":1}`))),
-		"version to come": string(outboxLine([]byte(`{"iss":"` + testIssuer + `","v":2}`))), "checksum": "00000000" + head[8:], "long line": head + strings.Repeat("x", maxOutboxLine+1),
+		"no outbox": "hello\n", "another text": strings.Repeat("key = value\n", 1000), "state file": "\x89HTstate\x01\x00\x00", "another issuer": string(outboxLine([]byte(`{"iss":"https://other.example.com","v":1}`))),
+		"version to come": string(outboxLine([]byte(`{"iss":"` + testIssuer + `","v":2}`))),
 	} {
 		path := filepath.Join(dir, strings.ReplaceAll(name, " ", ""))
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -234,8 +234,8 @@ func TestOutboxFull(t *testing.T) {
 	if err := o.put(over); !errors.Is(err, errOutboxFull) || over.id != "" {
 		t.Errorf("%v, id %q", err, over.id)
 	}
-	if failed, err := o.status(); failed != 1 || err == nil {
-		t.Errorf("status %d, %v", failed, err)
+	if s := o.status(); s.failed != 1 || s.err == nil {
+		t.Errorf("status %+v", s)
 	}
 	if err := o.settled(first, 7, nothing); err != nil || o.held != maxRememberedBytes-held || len(o.open) != 0 {
 		t.Fatalf("%v, %d held, %d open", err, o.held, len(o.open))
@@ -266,16 +266,16 @@ func TestOutboxWriteFails(t *testing.T) {
 	if err := o.put(outboxRecord(t, "a")); err == nil {
 		t.Error("no error")
 	}
-	if failed, err := o.status(); err == nil || failed != 1 {
-		t.Errorf("status %v, %d", err, failed)
+	if s := o.status(); s.err == nil || s.failed != 1 {
+		t.Errorf("status %+v", s)
 	}
 	o.file.Close()
 	o.file = good
 	if err := o.put(outboxRecord(t, "b")); err != nil {
 		t.Error(err)
 	}
-	if _, err := o.status(); err != nil {
-		t.Error(err)
+	if s := o.status(); s.err != nil {
+		t.Error(s.err)
 	}
 	o.close()
 	if err := o.put(outboxRecord(t, "c")); err == nil {
@@ -297,14 +297,14 @@ func FuzzReadOutbox(f *testing.F) {
 		f.Fatal(err)
 	}
 	good := concat(head, put, ack)
-	if alive, damaged, err := readOutbox(bytes.NewReader(good), testIssuer, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
+	if alive, damaged, _, err := readOutbox(bytes.NewReader(good), testIssuer, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
 		f.Fatal(alive, damaged, err)
 	}
 	for _, seed := range [][]byte{good, nil, head, put, good[:len(good)-3], concat(head, ack, put), bytes.Replace(good, []byte("ack"), []byte("put"), 1), outboxLine([]byte(`{"op":"put","id":"o","open":true}`)), []byte("00000000 {}\n")} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		alive, _, err := readOutbox(bytes.NewReader(data), testIssuer, time.Now())
+		alive, _, _, err := readOutbox(bytes.NewReader(data), testIssuer, time.Now())
 		if err != nil {
 			if !errors.Is(err, ErrOutbox) || alive != nil {
 				t.Fatal(alive, err)

@@ -3,6 +3,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -12,11 +13,14 @@ import (
 func lockOutbox(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOutbox, err)
+		return nil, err
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		file.Close()
-		return nil, fmt.Errorf("%w: another Bus has it open, or a List keeps its state there: %w", ErrOutbox, err)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: another Bus has it open, or a List keeps its state there: %w", ErrOutbox, err)
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return file, nil
 }
@@ -28,8 +32,8 @@ func unlockOutbox(file *os.File) {
 	file.Close()
 }
 
-// openPrivate opens a file to read, unless others could have written it. It does not
-// wait for the other end of a pipe.
+// openPrivate opens a file to read, unless others could have written it ([ErrOutbox]). It
+// does not wait for the other end of a pipe.
 func openPrivate(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -40,11 +44,11 @@ func openPrivate(path string) (*os.File, error) {
 		owner, ok := info.Sys().(*syscall.Stat_t)
 		switch {
 		case !info.Mode().IsRegular():
-			err = fmt.Errorf("not a regular file")
+			err = fmt.Errorf("%w: not a regular file", ErrOutbox)
 		case info.Mode().Perm()&0o022 != 0:
-			err = fmt.Errorf("others can write it (mode %s)", info.Mode().Perm())
+			err = fmt.Errorf("%w: others can write it (mode %s)", ErrOutbox, info.Mode().Perm())
 		case ok && int(owner.Uid) != os.Geteuid():
-			err = fmt.Errorf("it belongs to another user")
+			err = fmt.Errorf("%w: it belongs to another user", ErrOutbox)
 		}
 	}
 	if err != nil {

@@ -15,9 +15,10 @@ type Stats struct {
 	Expired        uint64    // events that expired, by our clock and the server's, before they were acknowledged, or acknowledged again
 	Forgotten      uint64    // events that a later loss would find no longer known here, alive though they were
 	Checked        time.Time // when the stream was last found to hold what it had acknowledged; zero: never
-	OutboxFailures uint64    // to write the outbox file; events published meanwhile would not survive a restart
-	OutboxDamaged  uint64    // lines of the outbox file that could not be read when it was opened
-	OutboxErr      error     // of the last attempt to write it; nil if that went well
+	OutboxFailures uint64    // to open or write the outbox file; events published meanwhile would not survive a restart
+	OutboxDamaged  uint64    // stretches of the outbox file that did not check out when it was opened
+	OutboxSetAside string    // where that file is kept, as it was; empty: it was not damaged, or empty
+	OutboxErr      error     // of the last attempt to open or write it; nil if that went well
 
 	// ClockAhead is how far our clock was before the server's when it was last asked;
 	// negative: behind. A difference of more than 10 s is logged.
@@ -47,7 +48,8 @@ func (b *Bus) Stats() Stats {
 	l.mu.Unlock()
 	s.ClockAhead = time.Duration(b.publisher.clock.ahead.Load())
 	if o := b.publisher.outbox; o != nil {
-		s.OutboxFailures, s.OutboxErr = o.status()
+		o := o.status()
+		s.OutboxFailures, s.OutboxErr, s.OutboxDamaged, s.OutboxSetAside = o.failed, o.err, uint64(o.damaged), o.aside
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -73,6 +73,9 @@ func (b *Bus) watch() {
 		case b.ctx.Err() != nil:
 			return
 		case b.cfg.Issuer != "":
+			if o := b.publisher.outbox; o != nil {
+				o.mend()
+			}
 			b.publisher.check(b.ctx)
 		default:
 			_, _ = b.readStream(b.ctx) // for its warnings

@@ -1,10 +1,13 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -156,4 +159,53 @@ func TestOutboxEndsWhileRepublishing(t *testing.T) {
 	eventually(t, "the last one republished", func() bool { return refused(l, banned) })
 	mustRefuse(t, l, session("0"), session("next 0"))
 	eventually(t, "nothing pending", func() bool { return b.Stats().Pending == 0 })
+}
+
+// Invariant 9: a service whose outbox was damaged while it was down, beyond its first line
+// and with more zeros than any line has, starts, and publishes what checks out of it.
+func TestOutboxDamagedWhileDown(t *testing.T) {
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	file := filepath.Join(t.TempDir(), "outbox")
+	cfg := bus.Config{Issuer: issuer, OutboxFile: file}
+	b, err := bus.Open(within(t), conn, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sid := range []string{"one", "two", "three"} {
+		publish(t, b, revoke.Event{Kind: revoke.Session, Value: sid})
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := bytes.Index(data, []byte("two"))
+	clear(data[:40])
+	damaged := slices.Concat(data[:i], make([]byte, 300<<10), data[i:])
+	if err := os.WriteFile(file, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, js := plain(t, br.url())
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	createStream(t, conn, bus.StreamConfig{})
+	var log journal
+	cfg.Logger = log.logger()
+	b = open(t, conn, cfg)
+	l := newList(t, quick)
+	waitFresh(t, follow(t, b, l))
+	eventually(t, "published again", func() bool { return refused(l, session("one")) && refused(l, session("three")) })
+	mustPass(t, l, session("two"))
+	s := b.Stats()
+	if kept, err := os.ReadFile(s.OutboxSetAside); err != nil || !bytes.Equal(kept, damaged) || s.OutboxDamaged == 0 || s.OutboxErr != nil {
+		t.Errorf("stats %+v, %v", s, err)
+	}
+	if log.count("level=ERROR", "outbox", s.OutboxSetAside) != 1 {
+		t.Errorf("logged %s", &log)
+	}
 }
