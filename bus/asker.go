@@ -42,9 +42,9 @@ type wait struct {
 	asked   int               // questions so far; the asking goroutine's own
 	heard   map[string]*heard // by id
 	nobody  bool
-	ignored int
-	lost    bool          // the stream, and it was not acknowledged again yet
-	changed chan struct{} // holds a token after a change
+	ignored map[string]bool // by id: answered, and not kept count of
+	lost    bool            // the stream, and it was not acknowledged again yet
+	changed chan struct{}   // holds a token after a change
 }
 
 // A heard is what one replica said to one wait.
@@ -118,7 +118,7 @@ func (a *asker) leave(w *wait) WaitReceipt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.waits, w.token)
-	return WaitReceipt{Receipt: w.receipt, EffectiveBy: w.effective(), Replicas: w.list(), Ignored: w.ignored}
+	return WaitReceipt{Receipt: w.receipt, EffectiveBy: w.effective(), Replicas: w.list(), Ignored: len(w.ignored)}
 }
 
 func (w *wait) effective() time.Time {
@@ -224,11 +224,17 @@ func (a *asker) take(m *nats.Msg, now time.Time) {
 	h := w.heard[ans.id]
 	switch {
 	case h == nil && len(w.heard) >= maxReplicas:
-		w.ignored++
+		if len(w.ignored) < maxReplicas {
+			if w.ignored == nil {
+				w.ignored = map[string]bool{}
+			}
+			w.ignored[ans.id] = true
+		}
 		return
 	case h == nil:
 		h = new(heard)
 		w.heard[ans.id] = h
+		delete(w.ignored, ans.id)
 	case !h.silent && h.outcome == outcomeApplied:
 		return // it knows it, and replicas do not forget
 	}

@@ -103,6 +103,7 @@ type Bus struct {
 	signer *signer // nil: does not sign
 	trust  trust   // nil: demands no signatures
 
+	fixed     fixed // what the stream's metadata may not take back
 	publisher publisher
 	asker     asker
 	watching  sync.Once

@@ -29,8 +29,41 @@ type gauge struct {
 	err      error     // of the last reading
 	failedAt time.Time
 	reading  chan struct{} // closed when the reading under way ends; nil if none is
+	noRoom   room          // what the server has said of room since it last took an event
 	written  int64         // bytes acknowledged, or perhaps stored, since the reading began
 	inFlight int64         // bytes sent and not acknowledged
+}
+
+// A room says whether the server itself has refused an event for want of room.
+type room uint8
+
+const (
+	roomLeft    room = iota // it has not
+	streamFull              // in the stream; a reading tells when there is some again
+	accountFull             // in the account or on the disk, of which the stream's state says nothing
+)
+
+// fill returns the share of MaxBytes by which events are taken or refused. What the
+// server refuses for want of room is full, whatever the reading says. The caller holds mu.
+func (g *gauge) fill() float64 {
+	share := 0.0
+	if g.state.maxBytes > 0 {
+		share = float64(int64(g.state.bytes)+g.written) / float64(g.state.maxBytes)
+	}
+	if g.noRoom != roomLeft {
+		share = max(share, 1)
+	}
+	return share
+}
+
+// refusedForRoom takes note that the server has no room for rec, and reads how full the
+// stream is: its limit is perhaps no longer the one that was known.
+func (p *publisher) refusedForRoom(ctx context.Context, why room) {
+	p.gauge.mu.Lock()
+	p.gauge.noRoom = why
+	p.gauge.mu.Unlock()
+	p.expire()
+	_, _ = p.facts(ctx, refusalInterval) // for Stats; this event is refused already
 }
 
 // isKnown reports whether the stream was ever seen.
@@ -46,38 +79,40 @@ func (g *gauge) isKnown() bool {
 func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamState, error) {
 	g := &p.gauge
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.known && time.Since(g.at) < maxAge && g.written < g.state.maxBytes/100 {
-		defer g.mu.Unlock()
 		return g.state, nil
 	}
 	if g.known && g.err != nil && time.Since(g.failedAt) < refusalInterval { // not again at once
-		defer g.mu.Unlock()
 		return g.usable()
 	}
-	reading := g.reading
-	if reading == nil {
-		leave, err := p.b.enter()
-		if err != nil {
-			g.mu.Unlock()
-			return streamState{}, err
+	for {
+		reading := g.reading
+		if reading == nil {
+			leave, err := p.b.enter()
+			if err != nil {
+				return streamState{}, err
+			}
+			reading = make(chan struct{})
+			g.reading = reading
+			go func() {
+				defer leave()
+				_, _ = p.read(p.b.ctx)
+				close(reading)
+			}()
 		}
-		reading = make(chan struct{})
-		g.reading = reading
-		go func() {
-			defer leave()
-			_, _ = p.read(p.b.ctx)
-			close(reading)
-		}()
+		g.mu.Unlock()
+		select {
+		case <-reading:
+		case <-ctx.Done():
+			g.mu.Lock()
+			return streamState{}, context.Cause(ctx)
+		}
+		g.mu.Lock()
+		if g.err != nil || !g.at.IsZero() { // else it is about the time before a loss: again
+			return g.usable()
+		}
 	}
-	g.mu.Unlock()
-	select {
-	case <-reading:
-	case <-ctx.Done():
-		return streamState{}, context.Cause(ctx)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.usable()
 }
 
 // usable returns the newest state. A stream known to be gone is an error; one that
@@ -97,6 +132,13 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 	g.mu.Unlock()
 	highest, era := p.ledger.begin()
 	st, err := p.b.readStream(ctx)
+	return p.took(ctx, st, err, before, highest, era)
+}
+
+// took takes in what the server said when it was asked with before bytes written, and
+// those two of [ledger.begin].
+func (p *publisher) took(ctx context.Context, st streamState, err error, before int64, highest, era uint64) (streamState, error) {
+	g, l := &p.gauge, &p.ledger
 	if err == nil && p.clock.set(st.now, revoke.Now()) {
 		ahead := time.Duration(p.clock.ahead.Load())
 		level := slog.LevelWarn
@@ -109,17 +151,27 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 		st.unsafe = append(st.unsafe, "it is a mirror")
 	}
 
+	l.mu.Lock()
+	current := era == l.current()
 	g.mu.Lock()
 	g.reading, g.err = nil, err
 	if err != nil {
 		g.failedAt = time.Now()
 		g.mu.Unlock()
+		l.mu.Unlock()
 		return st, err
 	}
 	old, known := g.state, g.known
 	g.state, g.known, g.at = st, true, time.Now()
 	g.written -= before
+	if !current { // a loss was found meanwhile, and perhaps the stream is made anew only now
+		g.state.created, g.at = time.Time{}, time.Time{}
+	}
+	if g.noRoom == streamFull && int64(st.bytes)+maxMessageBytes <= st.maxBytes {
+		g.noRoom = roomLeft
+	}
 	g.mu.Unlock()
+	l.mu.Unlock()
 
 	if len(st.unsafe) > 0 && !slices.Equal(st.unsafe, old.unsafe) {
 		p.b.log.Error("bus: the stream is unsafe; nothing is published to it", "stream", p.b.stream, "because", st.unsafe)
@@ -128,19 +180,13 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 		p.b.log.Warn("bus: an accident could lose what the stream holds", "stream", p.b.stream, "because", st.weak)
 	}
 	switch {
+	case !current:
 	case known && !old.created.IsZero() && !old.created.Equal(st.created):
-		p.recreated()
+		p.recreated(era)
 	case st.last < highest:
 		p.doubt(era)
 	}
 	return st, nil
-}
-
-// forgetCreation keeps the next reading from finding a loss that is known already.
-func (p *publisher) forgetCreation() {
-	p.gauge.mu.Lock()
-	defer p.gauge.mu.Unlock()
-	p.gauge.state.created = time.Time{}
 }
 
 // expire makes the next call of facts read again.
@@ -204,6 +250,13 @@ func (p *publisher) fits(rec *record) bool {
 	}
 	g.inFlight += rec.size()
 	return true
+}
+
+// accepted takes note that the server has acknowledged an event: it has room.
+func (p *publisher) accepted() {
+	p.gauge.mu.Lock()
+	defer p.gauge.mu.Unlock()
+	p.gauge.noRoom = roomLeft
 }
 
 // release ends what reserve began. What may be stored counts as if it were.

@@ -49,6 +49,8 @@ type Follower struct {
 	fled    string // id of the server that the connection was moved away from; empty: it got away
 	flights int    // how often that was tried again
 
+	readings chan reading // the stream's settings, read again; see inspect
+
 	changed  signal
 	sequence atomic.Uint64
 	begun    atomic.Uint64
@@ -93,6 +95,7 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 		idle:       min(max(list.Config().MaxStaleness/5, 100*time.Millisecond), time.Second),
 		done:       make(chan struct{}),
 		dead:       make(chan struct{}),
+		readings:   make(chan reading, 1),
 		events:     b.nc.StatusChanged(),
 		reconnects: func() uint64 { return b.nc.Stats().Reconnects },
 		heart:      heart{b: b, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},

@@ -25,6 +25,7 @@ func (f *Follower) run() {
 	defer f.b.nc.RemoveStatusListener(f.events)
 	var keeping sync.WaitGroup
 	keeping.Go(f.keepState)
+	keeping.Go(f.inspect)
 	defer func() {
 		f.feed.Broken(revoke.Now(), revoke.ReasonClosed)
 		f.note(func(r *report) { r.connected, r.server = false, "" })
@@ -184,6 +185,8 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			}
 			f.feed.Tick(now)
 			again(now)
+		case r := <-f.readings:
+			f.judge(revoke.Now(), r)
 		case <-f.heart.wanted:
 			f.heart.asked = true
 			again(revoke.Now())
@@ -379,16 +382,6 @@ func (f *Follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
 	if f.said != "" {
 		f.said = ""
 		f.b.log.Info("bus: following", "stream", f.b.stream)
-	}
-}
-
-func (f *Follower) hazards(list []string) {
-	if slices.Equal(f.report.Load().hazards, list) {
-		return
-	}
-	f.note(func(r *report) { r.hazards = list })
-	if len(list) > 0 {
-		f.b.log.Warn("bus: the stream could forget revocations", "stream", f.b.stream, "reasons", strings.Join(list, "; "))
 	}
 }
 

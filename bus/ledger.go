@@ -93,9 +93,8 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	l := &p.ledger
 	l.mu.Lock()
 	if era == l.current() && tellsOfLoss(ack, retried, floor) {
-		l.lost(ack.Sequence)
+		p.lost(ack.Sequence)
 		l.mu.Unlock()
-		p.forgetCreation()
 		p.recover()
 		return false
 	}
@@ -119,15 +118,31 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	return true
 }
 
-// recreated takes note that the stream was made anew.
-func (p *publisher) recreated() {
-	p.ledger.mu.Lock()
-	p.ledger.lost(0)
-	p.ledger.mu.Unlock()
+// recreated takes note that the stream was made anew in that era.
+func (p *publisher) recreated(era uint64) {
+	l := &p.ledger
+	l.mu.Lock()
+	if era != l.current() { // it is the loss that ended the era
+		l.mu.Unlock()
+		return
+	}
+	p.lost(0)
+	l.mu.Unlock()
 	p.recover()
 }
 
-// lost begins an era.
+// lost begins an era. The stream is read again before anything is sent in it, and when
+// that one was made is not held against what was known before: a stream made anew is one
+// loss, by whichever of its signs it was found. The caller holds the ledger's mu.
+func (p *publisher) lost(highest uint64) {
+	p.ledger.lost(highest)
+	g := &p.gauge
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.state.created, g.at = time.Time{}, time.Time{}
+}
+
+// lost begins an era, for [publisher.lost].
 func (l *ledger) lost(highest uint64) {
 	l.era++
 	l.highest = highest

@@ -72,6 +72,70 @@ func TestOneLossIsOne(t *testing.T) {
 	}
 }
 
+// A stream that is made anew shows by several signs: an acknowledgement, the place that an
+// own follower had, the time at which it was made, its last sequence. They are one loss,
+// in whatever order they are seen, and whatever reading was under way; the next is another.
+func TestOneRecreationIsOneLoss(t *testing.T) {
+	const ago = time.Hour
+	old, made := time.Now().Add(-ago), time.Now()
+	type reading struct {
+		before       int64
+		highest, era uint64
+	}
+	signs := map[string]func(p *publisher){
+		"follower": func(p *publisher) { p.suspect(revoke.Now()) },
+		"acknowledgement": func(p *publisher) {
+			floor, era := p.ledger.begin()
+			p.acknowledged(living1h(9), ack(1, false), false, floor, era)
+		},
+		"reading":  func(p *publisher) {},
+		"sequence": func(p *publisher) { p.gauge.state.created = time.Time{} },
+	}
+	for name, sign := range signs {
+		for _, underWay := range []bool{false, true} {
+			p := newTestPublisher()
+			l := &p.ledger
+			begin := func() reading {
+				highest, era := l.begin()
+				return reading{0, highest, era}
+			}
+			end := func(r reading, created time.Time, last uint64) {
+				_, _ = p.took(t.Context(), streamState{created: created, last: last, maxBytes: 1 << 30}, nil, r.before, r.highest, r.era)
+			}
+			end(begin(), old, 100)
+			floor, era := l.begin()
+			if !p.acknowledged(living1h(1), ack(101, false), false, floor, era) || l.stats.Losses != 0 {
+				t.Fatal("no good twin")
+			}
+			early, late := begin(), begin() // two readings: one is answered before, one after
+			sign(p)
+			if underWay || name == "reading" {
+				end(early, old, 101)
+				end(late, made, 1)
+				if n := l.stats.Losses; n != 1 {
+					t.Errorf("%s: %d losses after the readings that were under way", name, n)
+				}
+			}
+			for range 3 {
+				end(begin(), made, 1)
+			}
+			if n := l.stats.Losses; n != 1 {
+				t.Errorf("%s, readings under way %t: %d losses", name, underWay, n)
+			}
+			if p.gauge.at.IsZero() || !p.gauge.state.created.Equal(made) {
+				t.Fatalf("%s: when the stream was made is not known", name)
+			}
+			end(begin(), made.Add(time.Minute), 1)
+			if n := l.stats.Losses; n != 2 {
+				t.Errorf("%s: %d losses after the next recreation", name, n)
+			}
+			if !p.gauge.at.IsZero() {
+				t.Errorf("%s: nothing is read before what was lost is published", name)
+			}
+		}
+	}
+}
+
 // What has expired is not published again, nor waited for.
 func TestExpiredIsNotPending(t *testing.T) {
 	p := newTestPublisher()

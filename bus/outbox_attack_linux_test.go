@@ -86,7 +86,7 @@ func TestOutboxOfOthers(t *testing.T) {
 			if !errors.Is(err, ErrOutbox) {
 				t.Errorf("%s: %v", what, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("%s: it waits", what)
 			if w, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil { // let it go
 				w.Close()

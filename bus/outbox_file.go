@@ -105,8 +105,8 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 	return e, e.op == "drop" || e.op == "lost"
 }
 
-// A reading is what is known of a file while it is read.
-type reading struct {
+// An outboxReading is what is known of a file while it is read.
+type outboxReading struct {
 	issuer  string
 	now     time.Time
 	decoder decoder
@@ -127,7 +127,7 @@ type reading struct {
 //
 // An error means that the file is another's, or of a version to come.
 func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*record, damaged int, why, err error) {
-	f := reading{issuer: issuer, now: now, alive: map[string]*record{}}
+	f := outboxReading{issuer: issuer, now: now, alive: map[string]*record{}}
 	br := bufio.NewReaderSize(io.LimitReader(r, maxOutboxBytes+1), maxOutboxLine)
 	first, _ := br.Peek(4 << 10)
 	first = bytes.Clone(first)
@@ -181,7 +181,7 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 }
 
 // damage takes note of a stretch that does not check out.
-func (f *reading) damage(format string, args ...any) {
+func (f *outboxReading) damage(format string, args ...any) {
 	if f.damaged++; f.why == nil {
 		f.why = fmt.Errorf(format, args...)
 	}
@@ -189,14 +189,14 @@ func (f *reading) damage(format string, args ...any) {
 }
 
 // lost takes back every acknowledgement so far.
-func (f *reading) lost() {
+func (f *outboxReading) lost() {
 	for _, rec := range f.alive {
 		rec.seq = 0
 	}
 }
 
 // line reads a whole line, or the end of one that was too long, which is damage already.
-func (f *reading) line(line []byte, long bool) {
+func (f *outboxReading) line(line []byte, long bool) {
 	if body, ok := unwrapOutboxLine(line); ok && f.take(body) || len(line) == 0 { // an empty one follows half a line
 		return
 	}
@@ -208,7 +208,7 @@ func (f *reading) line(line []byte, long bool) {
 
 // last reads what stands behind the last line's end: a line that a crash has cut, without
 // a word, unless it cannot be that.
-func (f *reading) last(line []byte, long bool) {
+func (f *outboxReading) last(line []byte, long bool) {
 	if body, ok := unwrapOutboxLine(line); ok && f.take(body) || len(line) == 0 {
 		return
 	}
@@ -235,7 +235,7 @@ func isCut(line []byte) bool {
 
 // salvage takes whatever checks out within a line that does not, and returns where the
 // last of it ends.
-func (f *reading) salvage(line []byte) (end int) {
+func (f *outboxReading) salvage(line []byte) (end int) {
 	const mark = ` {"` // between the checksum and the first name
 	budget := 64 * len(line)
 	for at := 0; f.refused == nil && budget > 0; {
@@ -285,7 +285,7 @@ func objectEnd(b []byte) int {
 
 // take takes up what a line says whose checksum is right, and reports whether it says
 // anything that we understand.
-func (f *reading) take(body []byte) bool {
+func (f *outboxReading) take(body []byte) bool {
 	e, ok := decodeOutboxEntry(body)
 	if !ok {
 		ok, f.refused = checkOutboxHead(body, f.issuer)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -50,6 +51,9 @@ func (p *publisher) takeUp(alive []*record, s outboxStatus) {
 		}
 		l.remember(rec, now)
 	}
+	// Before anything else is acknowledged, which would tell nothing of what was stored
+	// before: a stream made anew meanwhile may be longer than the one that was.
+	l.testify(time.Now())
 	l.mu.Unlock()
 	if s.damaged > 0 {
 		p.b.log.Error("bus: the outbox was damaged; what checks out of it is published again", "stretches", s.damaged, "because", s.why,

@@ -209,8 +209,13 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	case err == nil && ack.Stream != p.b.stream:
 		return nil, true, fmt.Errorf("acknowledged by stream %q", ack.Stream)
 	case err == nil:
+		p.accepted()
 		return ack, true, nil
+	case isCode(err, errCodeStoreFailed) && strings.Contains(err.Error(), "maximum"):
+		p.refusedForRoom(ctx, streamFull)
+		return nil, false, fmt.Errorf("%w: %w", ErrFull, err)
 	case isCode(err, errCodeStoreFailed, errCodeStorageExceeded, errCodeMemoryExceeded, errCodeNoResources):
+		p.refusedForRoom(ctx, accountFull)
 		return nil, false, fmt.Errorf("%w: %w", ErrFull, err)
 	case isCode(err, errCodeStreamNotMatch):
 		return nil, false, fmt.Errorf("%w: %s does not hold subject %s: %w", ErrStreamUnsafe, p.b.stream, rec.subject, err)

@@ -49,7 +49,8 @@ type WaitReceipt struct {
 	// one can make it later.
 	Replicas []Replica
 
-	// Ignored is how many more replicas answered than are kept count of, 10,000.
+	// Ignored is how many more replicas answered than are kept count of, which are 10,000;
+	// it is 10,000 itself at most.
 	Ignored int
 }
 

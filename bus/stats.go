@@ -24,7 +24,11 @@ type Stats struct {
 	// negative: behind. A difference of more than 10 s is logged.
 	ClockAhead time.Duration
 
-	Fill   float64  // share of the stream's MaxBytes in use, at the last reading
+	// Fill is the share of the stream's MaxBytes by which Publish takes and refuses events:
+	// as last read, and what was written since. It is 1 or more from when the server refuses
+	// one for want of room, also in its account or on its disk, until there is some again.
+	Fill float64
+
 	Unsafe []string // why nothing is published to the stream; see [ErrStreamUnsafe]
 	Weak   []string // why an accident could lose what the stream holds: one replica, in memory …
 }
@@ -57,8 +61,6 @@ func (b *Bus) Stats() Stats {
 	if refused {
 		s.Weak = append(s.Weak, "its messages may not be read back")
 	}
-	if g.state.maxBytes > 0 {
-		s.Fill = float64(int64(g.state.bytes)+g.written) / float64(g.state.maxBytes)
-	}
+	s.Fill = g.fill()
 	return s
 }

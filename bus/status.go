@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -19,7 +20,7 @@ type FollowerStatus struct {
 	Sequence      uint64    // place in the stream of the record applied last; 0: none
 	Subscriptions uint64    // begun so far; more than one means that something broke
 	Moves         uint64    // to another server, because this one brought no heartbeats
-	Hazards       []string  // why the stream could forget events; see [ErrStreamUnsafe]
+	Hazards       []string  // why the stream could forget events, as read at most a minute ago; see [ErrStreamUnsafe]
 	Sent          uint64    // own heartbeats
 	Returned      uint64    // of those, how many came back while they were the newest
 	Beater        string    // name of the member whose heartbeat was applied last, as it says; unprintable characters are replaced
@@ -72,11 +73,11 @@ type level struct {
 	degraded    bool
 	connected   bool
 	server, err string
-	hazards     int
+	hazards     string
 }
 
 func (s *FollowerStatus) level() level {
-	l := level{state: s.State, reason: s.Reason, degraded: s.Degraded, connected: s.Connected, server: s.Server, hazards: len(s.Hazards)}
+	l := level{state: s.State, reason: s.Reason, degraded: s.Degraded, connected: s.Connected, server: s.Server, hazards: strings.Join(s.Hazards, "\n")}
 	if s.Err != nil {
 		l.err = s.Err.Error()
 	}

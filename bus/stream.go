@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -243,6 +244,8 @@ func (b *Bus) readStream(ctx context.Context) (streamState, error) {
 	st.unsafe = hazards(info.Config)
 	if err != nil {
 		st.unsafe = append(st.unsafe, err.Error())
+	} else {
+		st.unsafe = append(st.unsafe, b.fixed.shrunk(st.created, st.horizons)...)
 	}
 	st.weak = weaknesses(info.Config)
 	st.mirror = info.Config.Mirror != nil
@@ -269,6 +272,37 @@ func horizons(meta map[string]string) (revoke.Horizons, error) {
 	return h, nil
 }
 
+// A fixed remembers the longest horizons that this process has read of a stream. They are
+// fixed for its life: who lets them shrink has events forgotten that were to live longer.
+type fixed struct {
+	mu       sync.Mutex
+	created  time.Time       // guarded by mu: of which stream; it may be made anew
+	horizons revoke.Horizons // guarded by mu
+}
+
+// shrunk takes note of h, and lists what is shorter than it was.
+func (f *fixed) shrunk(created time.Time, h revoke.Horizons) (list []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !created.Equal(f.created) {
+		f.created, f.horizons = created, revoke.Horizons{}
+	}
+	for _, v := range []struct {
+		key  string
+		had  *time.Duration
+		have time.Duration
+	}{
+		{metaTokenLifetime, &f.horizons.TokenLifetime, h.TokenLifetime},
+		{metaSessionLifetime, &f.horizons.SessionLifetime, h.SessionLifetime},
+	} {
+		if v.have < *v.had {
+			list = append(list, fmt.Sprintf("metadata %s was %d and has shrunk to %d", v.key, v.had.Milliseconds(), v.have.Milliseconds()))
+		}
+		*v.had = max(*v.had, v.have)
+	}
+	return list
+}
+
 // hazards lists the settings under which a stream forgets or distorts events.
 func hazards(c jetstream.StreamConfig) []string {
 	var list []string
@@ -290,6 +324,7 @@ func hazards(c jetstream.StreamConfig) []string {
 	bad(!c.DenyPurge, "purges are not denied")
 	bad(c.AllowRollup, "rollups are allowed")
 	bad(c.NoAck, "acknowledgements are off")
+	bad(c.Sealed, "it is sealed")
 	bad(c.SubjectTransform != nil, "subjects are transformed")
 	bad(c.AllowMsgCounter, "it is a counter stream")
 	// A heartbeat tells of what stands before it in the same log, and of nothing else.

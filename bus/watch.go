@@ -176,7 +176,7 @@ func (p *publisher) doubt(era uint64) {
 		l.pause = min(2*l.pause, maxDoubtPause)
 	}
 	l.trusted = now.Add(l.pause)
-	l.lost(0)
+	p.lost(0)
 	l.mu.Unlock()
 	p.recover()
 }

@@ -199,7 +199,7 @@ func TestTimeline(t *testing.T) {
 	const file = "../../shared/vectors/refresh-token-expiration/timeline.json"
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("no test data of others here")
+		t.Skip("the published vectors are not beside this checkout")
 	}
 	if err != nil {
 		t.Fatal(err)

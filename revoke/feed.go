@@ -55,10 +55,10 @@ type Feed struct {
 	closed   bool
 	open     bool // the subscription of generation gen is unbroken
 	gen      uint64
-	next     uint64 // the delivery to come
-	horizons Horizons
-	old      uint64 // the log's last sequence when the subscription began
-	bulk     bool   // what was in the log then is being read
+	next     uint64   // the delivery to come
+	horizons Horizons // the longest that the log's metadata has named; zero: none yet
+	old      uint64   // the log's last sequence when the subscription began
+	bulk     bool     // what was in the log then is being read
 
 	// cursor is the record applied last, where has says that there is one. What was
 	// applied stays known whatever happens to the cursor.
@@ -195,7 +195,6 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	f.open = !f.closed
 	f.next = 1
 	f.due = true
-	f.horizons = info.Horizons
 	f.old = info.LastSequence
 	f.setBulk(now, true)
 	f.mu.Lock()
@@ -219,21 +218,7 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		f.list.counters.replays.Add(1)
 	}
 
-	known := *f.list.horizons.Load()
-	f.list.horizons.Store(&Horizons{max(known.TokenLifetime, info.Horizons.TokenLifetime), max(known.SessionLifetime, info.Horizons.SessionLifetime)})
-
-	p := *f.list.proof.Load()
-	switch h := info.Horizons; {
-	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
-		p.block = ReasonBadStream
-		f.horizons = DefaultHorizons()
-	case f.list.cfg.TokenLifetime > h.TokenLifetime:
-		p.block = ReasonHorizon
-		f.list.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
-			"stream", h.TokenLifetime, "list", f.list.cfg.TokenLifetime)
-	default:
-		p.block = ReasonNone
-	}
+	p := f.judged(*f.list.proof.Load(), info.Horizons)
 	switch {
 	case sub.Anchored:
 		p.reason = ReasonNoHeartbeat
@@ -244,6 +229,50 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	}
 	f.store(now, p)
 	return sub
+}
+
+// Judge takes what the log's metadata says now, read while a subscription lives: a log
+// whose horizons can no longer be read, or are too short, is not fresh from here on, and
+// one that was mended is again, as soon as heartbeats prove it.
+func (f *Feed) Judge(now Instant, h Horizons) {
+	if !f.closed {
+		f.store(now, f.judged(*f.list.proof.Load(), h))
+	}
+}
+
+// judged returns p with the verdict on h. What was known of longer horizons holds for
+// what is kept, and for how long: metadata that shrinks or is lost un-revokes nothing.
+func (f *Feed) judged(p proof, h Horizons) proof {
+	longest := func(a, b Horizons) Horizons {
+		return Horizons{max(a.TokenLifetime, b.TokenLifetime), max(a.SessionLifetime, b.SessionLifetime)}
+	}
+	known := longest(*f.list.horizons.Load(), h)
+	f.list.horizons.Store(&known)
+	before := p.block
+	switch {
+	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
+		p.block = ReasonBadStream
+	case f.list.cfg.TokenLifetime > h.TokenLifetime:
+		p.block = ReasonHorizon
+	default:
+		p.block = ReasonNone
+	}
+	if p.block != ReasonBadStream {
+		f.horizons = longest(f.horizons, h)
+	}
+	if p.block == ReasonHorizon && before != ReasonHorizon {
+		f.list.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
+			"stream", h.TokenLifetime, "list", f.list.cfg.TokenLifetime)
+	}
+	return p
+}
+
+// bounds returns the horizons by which an event's life is cut.
+func (f *Feed) bounds() Horizons {
+	if f.horizons == (Horizons{}) {
+		return DefaultHorizons()
+	}
+	return f.horizons
 }
 
 // accept decides whether a record is the next of the present subscription. apply is
@@ -327,8 +356,8 @@ func (f *Feed) Event(now Instant, r Record, e Event, unusable ...string) error {
 			f.trouble(now, r, trouble{member: name})
 		}
 	}
-	e.assume(unusable, r.Time, f.horizons)
-	e.clamp(r.Time, f.horizons)
+	e.assume(unusable, r.Time, f.bounds())
+	e.clamp(r.Time, f.bounds())
 	l.insert(now, &e)
 	f.applied(now, r)
 	return nil

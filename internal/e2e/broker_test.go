@@ -22,10 +22,6 @@ import (
 
 const issuer = "https://auth.example.com"
 
-// deadline bounds every wait of these tests. It is generous: nothing here judges speed,
-// and several clusters may be electing at once.
-const deadline = time.Minute
-
 // A broker is a NATS server that can be stopped, started again at the same address,
 // and have its disk exchanged.
 type broker struct {
@@ -95,25 +91,6 @@ func (b *broker) elsewhere(f func(url string)) {
 	f(other.url())
 }
 
-func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// eventually waits for a condition that nothing announces.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(deadline); time.Now().Before(end); <-tick.C {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within %s: %s", deadline, what)
-}
-
 // dial connects with short pauses between reconnects.
 func dial(t *testing.T, url string, opts ...nats.Option) *bus.Conn {
 	t.Helper()
@@ -146,18 +123,23 @@ func createStream(t *testing.T, conn *bus.Conn, cfg bus.StreamConfig) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20
 	}
-	// A server that has deleted its account's last stream removes the directory above
-	// it a moment later, perhaps while it makes the next stream's.
+	made(t, func(ctx context.Context) error { return bus.CreateStream(ctx, conn, cfg) })
+}
+
+// made has something made that may be made twice. A server that has deleted its account's
+// last stream removes the directory above it a moment later, perhaps while it makes the
+// next stream's.
+func made(t *testing.T, create func(context.Context) error) {
+	t.Helper()
 	const storeFailed = 10049
-	for ctx := within(t); ; {
-		err := bus.CreateStream(ctx, conn, cfg)
-		if err == nil {
-			return
-		}
-		if api, ok := errors.AsType[*jetstream.APIError](err); !ok || api.ErrorCode != storeFailed || ctx.Err() != nil {
+	ctx := within(t)
+	askUntil(t, "made", func(context.Context) error { // create asks again itself
+		err := create(ctx)
+		if api, ok := errors.AsType[*jetstream.APIError](err); err != nil && (!ok || api.ErrorCode != storeFailed) {
 			t.Fatal(err)
 		}
-	}
+		return err
+	})
 }
 
 // quick are intervals small enough for tests and large enough for a busy machine.
@@ -254,10 +236,11 @@ func mustPass(t *testing.T, l *revoke.List, ids ...revoke.Identity) {
 // plain returns an ordinary NATS client.
 func plain(t *testing.T, url string, opts ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(url, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var nc *nats.Conn
+	askUntil(t, "connected to "+url, func(context.Context) (err error) { // within its own two seconds
+		nc, err = nats.Connect(url, opts...)
+		return err
+	})
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -266,23 +249,44 @@ func plain(t *testing.T, url string, opts ...nats.Option) (*nats.Conn, jetstream
 	return nc, js
 }
 
+// theStream is the bus's stream, and its state now.
+func theStream(t *testing.T, js jetstream.JetStream) jetstream.Stream {
+	t.Helper()
+	return streamNamed(t, js, bus.DefaultStream)
+}
+
+// held counts the messages of the stream by subject, of those that match filter.
+func held(t *testing.T, js jetstream.JetStream, stream, filter string) map[string]uint64 {
+	t.Helper()
+	var info *jetstream.StreamInfo
+	askUntil(t, "stream "+stream+" tells what it holds", func(ctx context.Context) error {
+		s, err := js.Stream(ctx, stream)
+		if err == nil {
+			info, err = s.Info(ctx, jetstream.WithSubjectFilter(filter))
+		}
+		return err
+	})
+	return info.State.Subjects
+}
+
+func streamNamed(t *testing.T, js jetstream.JetStream, name string) (s jetstream.Stream) {
+	t.Helper()
+	askUntil(t, "stream "+name+" is there", func(ctx context.Context) (err error) {
+		s, err = js.Stream(ctx, name)
+		return err
+	})
+	return s
+}
+
 func lastSequence(t *testing.T, url string) uint64 {
 	t.Helper()
 	_, js := plain(t, url)
-	s, err := js.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.CachedInfo().State.LastSeq
+	return theStream(t, js).CachedInfo().State.LastSeq
 }
 
 func consumers(t *testing.T, js jetstream.JetStream) int {
 	t.Helper()
-	s, err := js.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.CachedInfo().State.Consumers
+	return theStream(t, js).CachedInfo().State.Consumers
 }
 
 // A journal is a logger that remembers.

@@ -49,7 +49,7 @@ func TestUse(t *testing.T) {
 		t.Fatalf("%v, log %q", err, log.String())
 	}
 	b := openBus(t, conn)
-	if _, err := b.Publish(t.Context(), token("x")); err != nil {
+	if _, err := b.Publish(within(t), token("x")); err != nil {
 		t.Error(err)
 	}
 	b.Close()
@@ -66,27 +66,27 @@ func TestDialRefusals(t *testing.T) {
 	if _, err := bus.Dial(ctx, "nats://"+freeAddress(t), bus.DialConfig{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if _, err := bus.Dial(t.Context(), " , ", bus.DialConfig{}); err == nil {
+	if _, err := bus.Dial(within(t), " , ", bus.DialConfig{}); err == nil {
 		t.Error("no URL accepted")
 	}
-	if _, err := bus.Dial(t.Context(), "nats://"+freeAddress(t)+",http://user:hunter2@localhost:4222", bus.DialConfig{}); err == nil || !strings.Contains(err.Error(), "server URL 2") || strings.Contains(err.Error(), "hunter2") {
+	if _, err := bus.Dial(within(t), "nats://"+freeAddress(t)+",http://user:hunter2@localhost:4222", bus.DialConfig{}); err == nil || !strings.Contains(err.Error(), "server URL 2") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a web server's URL: %v", err)
 	}
-	if _, err := bus.Open(t.Context(), new(bus.Conn), bus.Config{}); err == nil {
+	if _, err := bus.Open(within(t), new(bus.Conn), bus.Config{}); err == nil {
 		t.Error("a Conn of nobody's accepted")
 	}
-	if err := bus.CreateStream(t.Context(), new(bus.Conn), bus.StreamConfig{}); err == nil {
+	if err := bus.CreateStream(within(t), new(bus.Conn), bus.StreamConfig{}); err == nil {
 		t.Error("a Conn of nobody's accepted")
 	}
 	b := open(t, dial(t, "nats://"+freeAddress(t)), bus.Config{})
-	if _, err := b.Follow(t.Context(), new(revoke.List)); err == nil {
+	if _, err := b.Follow(within(t), new(revoke.List)); err == nil {
 		t.Error("a List of nobody's accepted")
 	}
 	// Invariant 10: a URL may hold a password.
-	if _, err := bus.Dial(t.Context(), "nats://user:hunter2@[::1", bus.DialConfig{}); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if _, err := bus.Dial(within(t), "nats://user:hunter2@[::1", bus.DialConfig{}); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := bus.Dial(t.Context(), "nats://"+freeAddress(t), bus.DialConfig{CredentialsFile: filepath.Join(t.TempDir(), "none")}); err == nil {
+	if _, err := bus.Dial(within(t), "nats://"+freeAddress(t), bus.DialConfig{CredentialsFile: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("a missing credentials file is found out only later")
 	}
 }
@@ -96,7 +96,7 @@ func TestDialNeverGivesUp(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	connected := make(chan *nats.Conn, 1)
-	conn, err := bus.Dial(t.Context(), srv.URL(), bus.DialConfig{Options: []nats.Option{
+	conn, err := bus.Dial(within(t), srv.URL(), bus.DialConfig{Options: []nats.Option{
 		nats.NoReconnect(), nats.MaxReconnects(1), nats.PingInterval(time.Second), nil,
 		nats.ConnectHandler(func(nc *nats.Conn) { connected <- nc }),
 	}})

@@ -27,10 +27,10 @@ func TestCreateWhileServersElect(t *testing.T) {
 			behind, _ := plain(t, newBroker(t, nil).url())
 			electing(t, front, behind, refuse)
 
-			if err := bus.CreateStream(t.Context(), dial(t, front.url()), bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
+			if err := bus.CreateStream(within(t), dial(t, front.url()), bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
 				t.Error(err)
 			}
-			if err := natskv.CreateBucket(t.Context(), connect(t, front.url()), natskv.BucketConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
+			if err := natskv.CreateBucket(within(t), connect(t, front.url()), natskv.BucketConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -63,7 +63,7 @@ func electing(t *testing.T, front *broker, behind *nats.Conn, refuse func(*nats.
 		}
 	})
 	if err == nil {
-		err = nc.Flush()
+		err = nc.FlushWithContext(within(t))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func serverWithUsers(t *testing.T) (url string) {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(deadline) {
 		t.Fatal("server not ready")
 	}
 	return s.ClientURL()
@@ -51,16 +51,16 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 	noLeaks(t)
 	cfg := embedded.Config{Dir: filepath.Join(t.TempDir(), "made", "by", "start"), Horizons: revoke.Horizons{TokenLifetime: 10 * time.Minute}}
 	for i, want := range []uint64{1, 2, 3} {
-		srv, err := embedded.Start(t.Context(), cfg)
+		srv, err := embedded.Start(within(t), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+		conn, err := srv.Dial(within(t), bus.DialConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		b := openBus(t, conn)
-		r, err := b.Publish(t.Context(), token("x"))
+		r, err := b.Publish(within(t), token("x"))
 		if err != nil || r.Sequence != want {
 			t.Errorf("start %d: sequence %d, %v", i+1, r.Sequence, err)
 		}
@@ -68,7 +68,7 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 			t.Errorf("start %d: the event lives %s: not by the stream's horizon", i+1, left)
 		}
 		// One directory, one server.
-		if _, err := embedded.Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "in use") {
+		if _, err := embedded.Start(within(t), cfg); err == nil || !strings.Contains(err.Error(), "in use") {
 			t.Errorf("a second server on the directory: %v", err)
 		}
 		b.Close()
@@ -82,7 +82,7 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 	}
 	// Horizons are never changed silently.
 	cfg.Horizons.TokenLifetime = 5 * time.Minute
-	if srv, err := embedded.Start(t.Context(), cfg); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), "token_lifetime") {
+	if srv, err := embedded.Start(within(t), cfg); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), "token_lifetime") {
 		t.Errorf("other horizons: %v, %v", srv, err)
 	}
 }
@@ -95,7 +95,7 @@ func TestEmbeddedInMemory(t *testing.T) {
 	if srv.URL() != "" {
 		t.Errorf("listens at %s without being asked to", srv.URL())
 	}
-	if _, err := b.Publish(t.Context(), token("x")); err != nil {
+	if _, err := b.Publish(within(t), token("x")); err != nil {
 		t.Fatal(err)
 	}
 	if weak := b.Stats().Weak; !slices.Contains(weak, "kept in memory") {
@@ -116,7 +116,7 @@ func TestEmbeddedInMemory(t *testing.T) {
 func TestEmbeddedListensOnLoopbackOnly(t *testing.T) {
 	noLeaks(t)
 	for _, listen := range []string{"0.0.0.0:0", ":0", "[::]:4222", "192.0.2.1:4222", "example.com:1", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000"} {
-		srv, err := embedded.Start(t.Context(), embedded.Config{Listen: listen})
+		srv, err := embedded.Start(within(t), embedded.Config{Listen: listen})
 		if err == nil {
 			srv.Close()
 			t.Errorf("%q accepted", listen)
@@ -138,7 +138,7 @@ func TestEmbeddedPortTaken(t *testing.T) {
 	}
 	defer l.Close()
 	taken := l.Addr().String()
-	srv, err := embedded.Start(t.Context(), embedded.Config{Listen: taken})
+	srv, err := embedded.Start(within(t), embedded.Config{Listen: taken})
 	if err == nil || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), taken) {
 		t.Errorf("on a taken port: %v, %v", srv, err)
 	}
@@ -162,16 +162,16 @@ func TestCreateStream(t *testing.T) {
 		!c.DenyDelete || !c.DenyPurge || c.AllowRollup || !slices.Equal(c.Subjects, []string{"revocations.v1.>"}) {
 		t.Errorf("%+v", c)
 	}
-	if _, err := js.Publish(t.Context(), bus.HeartbeatSubject, []byte("{}")); err != nil {
+	if _, err := js.Publish(within(t), bus.HeartbeatSubject, []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Purge(t.Context()); err == nil {
+	if err := s.Purge(within(t)); err == nil {
 		t.Error("a plain client purged the stream")
 	}
-	if err := s.DeleteMsg(t.Context(), 1); err == nil {
+	if err := s.DeleteMsg(within(t), 1); err == nil {
 		t.Error("a plain client deleted a message")
 	}
-	if err := s.SecureDeleteMsg(t.Context(), 1); err == nil {
+	if err := s.SecureDeleteMsg(within(t), 1); err == nil {
 		t.Error("a plain client erased a message")
 	}
 	rollup := nc.NewRespInbox()
@@ -183,12 +183,12 @@ func TestCreateStream(t *testing.T) {
 	if err := nc.PublishMsg(msg); err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := sub.NextMsg(5 * time.Second); err != nil || !strings.Contains(string(answer.Data), "error") {
+	if answer, err := sub.NextMsgWithContext(within(t)); err != nil || !strings.Contains(string(answer.Data), "error") {
 		t.Errorf("a plain client rolled the stream up: %v", err)
 	}
 
 	same := bus.StreamConfig{Replicas: 1, MaxBytes: 64 << 20, InsecureMemory: true}
-	if err := bus.CreateStream(t.Context(), conn, same); err != nil {
+	if err := bus.CreateStream(within(t), conn, same); err != nil {
 		t.Errorf("the same again: %v", err)
 	}
 	for name, change := range map[string]func(*bus.StreamConfig){
@@ -199,7 +199,7 @@ func TestCreateStream(t *testing.T) {
 	} {
 		other := same
 		change(&other)
-		if err := bus.CreateStream(t.Context(), conn, other); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), name) {
+		if err := bus.CreateStream(within(t), conn, other); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -209,16 +209,16 @@ func TestCreateStream(t *testing.T) {
 	}
 	// The server's metadata of its own and settings that do not matter are no difference.
 	c.Description = "ours"
-	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+	if _, err := js.UpdateStream(within(t), c); err != nil {
 		t.Fatal(err)
 	}
-	if err := bus.CreateStream(t.Context(), conn, same); err != nil {
+	if err := bus.CreateStream(within(t), conn, same); err != nil {
 		t.Errorf("with another description: %v", err)
 	}
-	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
-	if err := bus.CreateStream(t.Context(), conn, bus.StreamConfig{MaxBytes: 16 << 20}); err == nil || !strings.Contains(err.Error(), "Replicas: 1") {
+	if err := bus.CreateStream(within(t), conn, bus.StreamConfig{MaxBytes: 16 << 20}); err == nil || !strings.Contains(err.Error(), "Replicas: 1") {
 		t.Errorf("three replicas on a single server: %v", err)
 	}
 }

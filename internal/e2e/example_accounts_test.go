@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -163,15 +164,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	count := func() map[string]uint64 {
 		m := map[string]uint64{}
 		for stream, js := range map[string]jetstream.JetStream{bus.DefaultStream: operator, mirrorStream: mirror} {
-			s, err := js.Stream(within(t), stream)
-			if err != nil {
-				t.Fatalf("%s is gone: %v", stream, err)
-			}
-			info, err := s.Info(within(t), jetstream.WithSubjectFilter("revocations.v1.>"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for subject, n := range info.State.Subjects {
+			for subject, n := range held(t, js, stream, "revocations.v1.>") {
 				if subject != bus.HeartbeatSubject {
 					m[stream+" "+subject] = n
 				}
@@ -263,10 +256,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	if s := f.Status(); s.State != revoke.Fresh {
 		t.Errorf("status %+v", s)
 	}
-	s, err := operator.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := theStream(t, operator)
 	if n := s.CachedInfo().State.Consumers; n > 2 { // the mirror's and the member's
 		t.Errorf("%d consumers of the origin", n)
 	}
@@ -304,9 +294,7 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		barrier(t, member)
 		mustRefuse(t, beside, session("meanwhile"))
 
-		if _, err := js.CreateStream(within(t), exampleMirror(t, 1)); err != nil {
-			t.Fatal(err)
-		}
+		made(t, func(ctx context.Context) error { _, err := js.CreateStream(ctx, exampleMirror(t, 1)); return err })
 		waitFresh(t, f)
 		barrier(t, f)
 		mustRefuse(t, l, session("before"), session("meanwhile"))
@@ -349,12 +337,15 @@ func deleteByReply(t *testing.T, br *broker, js jetstream.JetStream, stream stri
 	}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the limit: the stream is deleted", func() bool {
+	askUntil(t, "the limit: the stream is deleted", func(ctx context.Context) error {
 		if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+stream+".evil", prefix+stream, []byte(`{"batch":100,"no_wait":true}`)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := js.Stream(within(t), stream)
-		return errors.Is(err, jetstream.ErrStreamNotFound)
+		_, err := js.Stream(ctx, stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil
+		}
+		return fmt.Errorf("it is there, or nobody says: %v", err)
 	})
 }
 

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -55,11 +56,9 @@ func TestExampleCluster(t *testing.T) {
 	}
 	_, js := plain(t, c.urls(), append(user("mirror"), nats.Secure(ca))...)
 	// A request that comes while the servers elect is never answered: again.
-	eventually(t, "the mirror is made", func() bool {
-		ctx, cancel := within1s(t)
-		defer cancel()
+	askUntil(t, "the mirror is made", func(ctx context.Context) error {
 		_, err := js.CreateStream(ctx, exampleMirror(t, 3))
-		return err == nil
+		return err
 	})
 	auth := open(t, connect("auth"), bus.Config{Name: "auth"})
 	own, l := newList(t, revoke.Config{}), newList(t, revoke.Config{})

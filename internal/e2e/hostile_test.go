@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -150,7 +151,7 @@ func TestHostileInbox(t *testing.T) {
 	if _, err := nc.ChanSubscribe("$JS.API.CONSUMER.MSG.NEXT.>", asked); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.Flush(); err != nil {
+	if err := nc.FlushWithContext(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	l := newList(t, quick)
@@ -203,27 +204,39 @@ func TestHostileHeartbeats(t *testing.T) {
 	l := newList(t, cfg)
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
 	_, js := plain(t, br.url())
-	beat := func(off time.Duration) {
-		t.Helper()
+	beat := func(ctx context.Context, off time.Duration) error {
 		data := fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d}`, time.Now().UnixNano(), time.Now().Add(off).UnixMilli())
-		if _, err := js.Publish(within(t), bus.HeartbeatSubject, data); err != nil {
-			t.Fatal(err)
-		}
+		_, err := js.Publish(ctx, bus.HeartbeatSubject, data)
+		return err
 	}
 	seen := func(s revoke.Stats) uint64 { return s.FutureHeartbeats + s.SkewedHeartbeats }
 	for i, off := range []time.Duration{time.Hour, -time.Hour, 250 * time.Hour, 200 * time.Millisecond, -2 * time.Second} {
-		beat(off)
+		if err := beat(within(t), off); err != nil {
+			t.Fatal(err)
+		}
 		eventually(t, "it is seen", func() bool { return seen(l.Stats(revoke.Now())) == uint64(i+1) })
 		if s := f.Status(); s.State == revoke.Fresh {
 			t.Fatalf("fresh by a heartbeat whose clock is off by %s", off)
 		}
 	}
-	eventually(t, "good twin", func() bool { beat(0); return f.Status().State == revoke.Fresh })
+	beats := func(what string, off time.Duration, ok func() bool) {
+		t.Helper()
+		askUntil(t, what, func(ctx context.Context) error {
+			if err := beat(ctx, off); err != nil {
+				return err
+			}
+			if !ok() {
+				return fmt.Errorf("%+v", f.Status())
+			}
+			return nil
+		})
+	}
+	beats("good twin", 0, func() bool { return f.Status().State == revoke.Fresh })
 	// A member whose own clock is fine is not silenced by them.
 	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
 	waitFresh(t, own)
 	sent := own.Status().Sent
-	eventually(t, "it goes on beating", func() bool { beat(-time.Hour); return own.Status().Sent >= sent+3 })
+	beats("it goes on beating", -time.Hour, func() bool { return own.Status().Sent >= sent+3 })
 	waitFresh(t, f) // by the other's heartbeats
 }
 

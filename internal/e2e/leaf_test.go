@@ -124,10 +124,7 @@ func cutOff(t *testing.T, hub *broker, f *bus.Follower, l *revoke.List) {
 func mirrorAt(t *testing.T, hub, leaf *broker) string {
 	t.Helper()
 	_, hubJS := plain(t, hub.url())
-	origin, err := hubJS.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	origin := theStream(t, hubJS)
 	c := origin.CachedInfo().Config
 	c.Name, c.Subjects, c.AllowDirect = "REVOCATIONS_MIRROR", nil, false
 	c.Mirror = &jetstream.StreamSource{Name: bus.DefaultStream, Domain: "hub"}

@@ -16,7 +16,7 @@ import (
 func TestNoContext(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{})
-	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	conn, err := srv.Dial(within(t), bus.DialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,11 +35,11 @@ func TestNoContext(t *testing.T) {
 	cfg := bus.Config{Issuer: iss, OutboxFile: file}
 	for i := range 2 { // of an outbox that is empty, and of one that is not
 		panics("Open", func() { _, _ = bus.Open(none, conn, cfg) })
-		b, err := bus.Open(t.Context(), conn, cfg)
+		b, err := bus.Open(within(t), conn, cfg)
 		if err != nil {
 			t.Fatalf("the good twin: %v", err)
 		}
-		if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Session, Value: "one"}); err != nil {
+		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "one"}); err != nil {
 			t.Error(i, err)
 		}
 		l, err := revoke.NewList(revoke.Config{StateFile: filepath.Join(t.TempDir(), "state")})
@@ -47,7 +47,7 @@ func TestNoContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		panics("Follow", func() { _, _ = b.Follow(none, l) })
-		f, err := b.Follow(t.Context(), l)
+		f, err := b.Follow(within(t), l)
 		if err != nil {
 			t.Fatalf("the good twin: %v", err)
 		}

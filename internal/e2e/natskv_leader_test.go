@@ -60,9 +60,12 @@ func TestStoreBehindDeposedLeader(t *testing.T) {
 
 	c.heal(old)
 	c.settled(sessionsStream)
-	eventually(t, "it knows what was written meanwhile", func() bool {
-		r, err := stays.Load(within(t), "a")
-		return err == nil && string(r.Value) == "two" && r.Revision == two
+	askUntil(t, "it knows what was written meanwhile", func(ctx context.Context) error {
+		r, err := stays.Load(ctx, "a")
+		if err == nil && (string(r.Value) != "two" || r.Revision != two) {
+			err = fmt.Errorf("%q, %d", r.Value, r.Revision)
+		}
+		return err
 	})
 	if r, err := stays.Load(within(t), "c"); !errors.Is(err, refresh.ErrNotFound) {
 		t.Errorf("what was never acknowledged is there: %q, %v", r.Value, err)
@@ -90,11 +93,16 @@ func TestRefusedByOneWrittenByAnother(t *testing.T) {
 			t.Run(fmt.Sprintf("%d/replaced=%t", i, replaced), func(t *testing.T) {
 				key := fmt.Sprintf("k%d.%t", i, replaced)
 				n := mustSave(t, s, key, "one", 0)
-				p.lose(func() func(string) bool {
-					answers := 0
-					return func(string) bool { answers++; return answers == 1 }
-				}())
-				failed := make(chan error, 1)
+				lost, first := make(chan struct{}), true
+				p.lose(func(string) bool { // the answer of the server that writes it
+					if first {
+						first = false
+						close(lost)
+						return true
+					}
+					return false
+				})
+				failed := make(chan error, 100) // one for each attempt
 				sub, err := admin.Subscribe("$KV.sessions."+key, func(m *nats.Msg) {
 					if string(m.Data) != "two" {
 						return
@@ -105,10 +113,10 @@ func TestRefusedByOneWrittenByAnother(t *testing.T) {
 							if err != nil {
 								return err
 							}
-							if string(r.Value) != "two" {
+							if string(r.Value) == "one" {
 								continue
 							}
-							if !replaced {
+							if !replaced || string(r.Value) == "three" {
 								break
 							}
 							if _, err := other.Save(within(t), key, []byte("three"), r.Revision, later()); err != nil {
@@ -116,6 +124,7 @@ func TestRefusedByOneWrittenByAnother(t *testing.T) {
 							}
 							break
 						}
+						<-lost
 						return m.Respond([]byte(`{"error":{"code":400,` + answer + `},"stream":"KV_sessions"}`))
 					}()
 				})

@@ -1,7 +1,9 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -28,18 +30,22 @@ func TestStoreLivesAcrossRestart(t *testing.T) {
 		}
 		return n
 	}
-	prolonged := save("prolonged", "one", save("prolonged", "", 0, time.Second), time.Hour)
-	shortened := save("shortened", "one", save("shortened", "", 0, time.Hour), time.Second)
-	save("short", "", 0, time.Second)
+	const short = 4 * time.Second // long enough to be replaced, on a busy machine too
+	prolonged := save("prolonged", "one", save("prolonged", "", 0, short), time.Hour)
+	shortened := save("shortened", "one", save("shortened", "", 0, time.Hour), short)
+	save("short", "", 0, short)
 	br.stop()
 	br.start()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "only what lives is there", func() bool {
-		st, err := js.Stream(within(t), sessionsStream)
-		return err == nil && st.CachedInfo().State.Msgs == 2 // and the confirmation
+	askUntil(t, "only what lives is there", func(ctx context.Context) error {
+		st, err := js.Stream(ctx, sessionsStream)
+		if err == nil && st.CachedInfo().State.Msgs != 2 { // and the confirmation
+			err = fmt.Errorf("%d messages", st.CachedInfo().State.Msgs)
+		}
+		return err
 	})
 	mustLoad(t, s, "prolonged", "one", prolonged)
 	for _, key := range []string{"short", "shortened"} {

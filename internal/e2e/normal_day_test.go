@@ -82,31 +82,45 @@ func TestNormalDayMembersClockOff(t *testing.T) {
 	verifier := newList(t, revoke.Config{}) // sends none itself
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), verifier)
 	n := 0
-	beat := func() {
-		t.Helper()
+	beat := func(ctx context.Context) error {
 		for _, off := range []time.Duration{-time.Hour, time.Hour} {
 			n++
 			data := fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d,"name":"skewed"}`, n, time.Now().Add(off).UnixMilli())
-			if _, err := js.Publish(within(t), bus.HeartbeatSubject, data); err != nil {
-				t.Fatal(err)
+			if _, err := js.Publish(ctx, bus.HeartbeatSubject, data); err != nil {
+				return err
 			}
 		}
+		return nil
 	}
 	for range 10 {
-		beat()
+		if err := beat(within(t)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	eventually(t, "all are seen", func() bool {
 		s := verifier.Stats(revoke.Now())
 		return s.FutureHeartbeats == 10 && s.SkewedHeartbeats == 10
 	})
-	eventually(t, "it says why", func() bool { beat(); return f.Status().Reason == revoke.ReasonClockSkew })
+	beats := func(what string, ok func() bool) {
+		t.Helper()
+		askUntil(t, what, func(ctx context.Context) error {
+			if err := beat(ctx); err != nil {
+				return err
+			}
+			if !ok() {
+				return fmt.Errorf("%+v", f.Status())
+			}
+			return nil
+		})
+	}
+	beats("it says why", func() bool { return f.Status().Reason == revoke.ReasonClockSkew })
 	if s := f.Status(); s.State != revoke.Syncing || s.Beater != "skewed" {
 		t.Errorf("proven by clocks that are off: %+v", s)
 	}
 	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, revoke.Config{}))
 	waitFresh(t, own, f)
 	sent := own.Status().Sent
-	eventually(t, "the honest member goes on beating", func() bool { beat(); return own.Status().Sent >= sent+3 })
+	beats("the honest member goes on beating", func() bool { return own.Status().Sent >= sent+3 })
 }
 
 // Row "the broker's clock an hour off → shown, nothing revived", either way.

@@ -66,7 +66,7 @@ func TestPublishServerDown(t *testing.T) {
 	startServer(t, embedded.Config{Dir: dir}).Close() // makes the stream
 	done := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()
 		_, err := b.Publish(ctx, token("early"))
 		done <- err
@@ -83,8 +83,7 @@ func TestPublishServerDown(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	srv = startServer(t, embedded.Config{Listen: address, Dir: dir})
-	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+	ctx = within(t)
 	if _, err := b.Publish(ctx, token("late")); err != nil {
 		t.Fatal(err)
 	}
@@ -105,24 +104,24 @@ func TestPublishRecreatedStream(t *testing.T) {
 	_, js := plain(t, srv.URL())
 	var want []string
 	for _, v := range []string{"a", "b", "c", "d"} {
-		if _, err := b.Publish(t.Context(), token(v)); err != nil {
+		if _, err := b.Publish(within(t), token(v)); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, v)
 	}
 	config := theStream(t, js).CachedInfo().Config
-	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), config); err != nil {
+	if _, err := js.CreateStream(within(t), config); err != nil {
 		t.Fatal(err)
 	}
-	r, err := b.Publish(t.Context(), token("e"))
+	r, err := b.Publish(within(t), token("e"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want = append(want, "e")
-	if msg, err := theStream(t, js).GetMsg(t.Context(), r.Sequence); err != nil || !strings.Contains(string(msg.Data), `"e"`) {
+	if msg, err := theStream(t, js).GetMsg(within(t), r.Sequence); err != nil || !strings.Contains(string(msg.Data), `"e"`) {
 		t.Errorf("the receipt points elsewhere: %v", err)
 	}
 	requireStored(t, b, srv.URL(), want)
@@ -137,27 +136,30 @@ func TestPublishRecreatedAndGrown(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
 	_, js := plain(t, srv.URL())
-	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+	if _, err := b.Publish(within(t), token("a")); err != nil {
 		t.Fatal(err)
 	}
 	config := theStream(t, js).CachedInfo().Config
-	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), config); err != nil {
+	if _, err := js.CreateStream(within(t), config); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := js.Publish(t.Context(), bus.HeartbeatSubject, []byte("{}")); err != nil {
+		if _, err := js.Publish(within(t), bus.HeartbeatSubject, []byte("{}")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	e := revoke.Event{Kind: revoke.Subject, Value: "b", Keep: slices.Repeat([]string{strings.Repeat("s", 512)}, 64)}
-	waitFor(t, "a reading, after 1 % of the stream was written", func() bool {
-		if _, err := b.Publish(t.Context(), e); err != nil {
-			t.Fatal(err)
+	askUntil(t, "a reading, after 1 % of the stream was written", func(ctx context.Context) error {
+		if _, err := b.Publish(ctx, e); err != nil {
+			return err
 		}
-		return b.Stats().Losses == 1
+		if s := b.Stats(); s.Losses != 1 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
 	})
 	requireStored(t, b, srv.URL(), []string{"", "a", "b"})
 }
@@ -174,19 +176,18 @@ func TestPublishBufferingConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := openBus(t, conn)
-	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+	if _, err := b.Publish(within(t), token("a")); err != nil {
 		t.Fatal(err)
 	}
 	srv.Close()
-	waitFor(t, "disconnected", func() bool { return !nc.IsConnected() })
+	eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := b.Publish(ctx, token("lost")); !errors.Is(err, bus.ErrNotAcknowledged) {
 		t.Errorf("error %v", err)
 	}
 	srv = startServer(t, cfg)
-	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+	ctx = within(t)
 	if _, err := b.Publish(ctx, token("b")); err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func TestPublishBufferingConnection(t *testing.T) {
 // requireStored waits until the republishing ends, and wants each value stored.
 func requireStored(t *testing.T, b *bus.Bus, url string, want []string) {
 	t.Helper()
-	waitFor(t, "republished", func() bool { return b.Stats().Pending == 0 && b.Stats().Republished > 0 })
+	eventually(t, "republished", func() bool { return b.Stats().Pending == 0 && b.Stats().Republished > 0 })
 	_, js := plain(t, url)
 	got := values(t, js)
 	slices.Sort(got)
@@ -215,8 +216,7 @@ func TestPublishRolledBackStream(t *testing.T) {
 	var want []string
 	publish := func(b *bus.Bus, v string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
+		ctx := within(t)
 		if _, err := b.Publish(ctx, token(v)); err != nil {
 			t.Fatal(err)
 		}
@@ -248,14 +248,14 @@ func TestPublishLostAcknowledgement(t *testing.T) {
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	p := newProxy(t, srv.URL())
 	b := openBus(t, dialURL(t, p.url()))
-	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+	if _, err := b.Publish(within(t), token("a")); err != nil {
 		t.Fatal(err)
 	}
 	var lost atomic.Int64
 	p.lose(func(subject string) bool {
 		return strings.HasPrefix(subject, "_INBOX.") && lost.Add(1) == 1
 	})
-	if _, err := b.Publish(t.Context(), token("b")); err != nil {
+	if _, err := b.Publish(within(t), token("b")); err != nil {
 		t.Fatal(err)
 	}
 	if lost.Load() < 2 {
@@ -276,7 +276,7 @@ func TestPublishNoAcknowledgement(t *testing.T) {
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	p := newProxy(t, srv.URL())
 	b := openBus(t, dialURL(t, p.url()))
-	if _, err := b.Publish(t.Context(), token("a")); err != nil {
+	if _, err := b.Publish(within(t), token("a")); err != nil {
 		t.Fatal(err)
 	}
 	var lost atomic.Int64
@@ -296,7 +296,7 @@ func TestPublishNoAcknowledgement(t *testing.T) {
 		_, err := b.Publish(context.Background(), token("c"))
 		done <- err
 	}()
-	waitFor(t, "the call is in flight", func() bool { return lost.Load() > 0 })
+	eventually(t, "the call is in flight", func() bool { return lost.Load() > 0 })
 	b.Close()
 	if err := <-done; !errors.Is(err, bus.ErrClosed) || !errors.Is(err, bus.ErrNotAcknowledged) {
 		t.Errorf("error %v", err)
@@ -307,19 +307,19 @@ func TestPublishNoAcknowledgement(t *testing.T) {
 func TestCloseBusInAnyOrder(t *testing.T) {
 	noLeaks(t)
 	for _, order := range []string{"bcs", "bsc", "cbs", "csb", "sbc", "scb"} {
-		srv, err := embedded.Start(t.Context(), embedded.Config{})
+		srv, err := embedded.Start(within(t), embedded.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+		conn, err := srv.Dial(within(t), bus.DialConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: iss})
+		b, err := bus.Open(within(t), conn, bus.Config{Issuer: iss})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Publish(t.Context(), token("x")); err != nil {
+		if _, err := b.Publish(within(t), token("x")); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
@@ -334,22 +334,22 @@ func TestCloseBusInAnyOrder(t *testing.T) {
 				}
 			}
 		}
-		if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrClosed) {
+		if _, err := b.Publish(within(t), token("x")); !errors.Is(err, bus.ErrClosed) {
 			t.Errorf("%s: %v", order, err)
 		}
-		if _, err := bus.Open(t.Context(), conn, bus.Config{}); !errors.Is(err, bus.ErrClosed) {
+		if _, err := bus.Open(within(t), conn, bus.Config{}); !errors.Is(err, bus.ErrClosed) {
 			t.Errorf("%s: open on a closed connection: %v", order, err)
 		}
 	}
 	// A closed connection under an open Bus.
 	srv := startServer(t, embedded.Config{})
-	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	conn, err := srv.Dial(within(t), bus.DialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := openBus(t, conn)
 	conn.Close()
-	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrClosed) {
+	if _, err := b.Publish(within(t), token("x")); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("connection closed: %v", err)
 	}
 }
@@ -365,7 +365,7 @@ func TestPublishForgedAcknowledgement(t *testing.T) {
 	var want []string
 	for i := range 11 {
 		want = append(want, fmt.Sprint("known-", i))
-		if _, err := b.Publish(t.Context(), token(want[i])); err != nil {
+		if _, err := b.Publish(within(t), token(want[i])); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -377,7 +377,7 @@ func TestPublishForgedAcknowledgement(t *testing.T) {
 			copy(body[at[0]:at[1]], `"seq":3 `)
 		}
 	})
-	r, err := b.Publish(t.Context(), token("forged"))
+	r, err := b.Publish(within(t), token("forged"))
 	if err != nil || r.Sequence != 15 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -398,7 +398,7 @@ func TestPublishForgedAcknowledgementConfirmed(t *testing.T) {
 	p := newProxy(t, srv.URL())
 	b := openBus(t, dialURL(t, p.url()))
 	for i := range 11 {
-		if _, err := b.Publish(t.Context(), token(fmt.Sprint("known-", i))); err != nil {
+		if _, err := b.Publish(within(t), token(fmt.Sprint("known-", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -417,11 +417,11 @@ func TestPublishForgedAcknowledgementConfirmed(t *testing.T) {
 			copy(body[at[0]:at[1]], `"seq":3 `)
 		}
 	})
-	if _, err := b.Publish(t.Context(), token("next")); err != nil {
+	if _, err := b.Publish(within(t), token("next")); err != nil {
 		t.Error(err)
 	}
 	if s := b.Stats(); s.Losses != 1 || s.Contradicted != 0 {
 		t.Fatalf("%+v", s)
 	}
-	waitFor(t, "everything is published again", func() bool { s := b.Stats(); return s.Republished == 11 && s.Pending == 0 })
+	eventually(t, "everything is published again", func() bool { s := b.Stats(); return s.Republished == 11 && s.Pending == 0 })
 }

@@ -25,10 +25,7 @@ type storedEvent struct {
 func storedEvents(t *testing.T, url string) map[string]storedEvent {
 	t.Helper()
 	_, js := plain(t, url)
-	s, err := js.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := theStream(t, js)
 	list := map[string]storedEvent{}
 	for seq := uint64(1); seq <= s.CachedInfo().State.LastSeq; seq++ {
 		m, err := s.GetMsg(within(t), seq)
@@ -97,7 +94,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 		}
 		for _, e := range events {
 			begun[e.Value] = time.Now().Truncate(time.Millisecond)
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			if _, err := b.Publish(ctx, e); !errors.Is(err, bus.ErrKept) || !errors.Is(err, bus.ErrNotAcknowledged) {
 				t.Errorf("%s: %v", e.Value, err)
 			}
@@ -111,7 +108,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 		}
 	}
 	// Without an outbox nothing can be kept, and it is said.
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := open(t, dial(t, br.url()), bus.Config{}).Publish(ctx, revoke.Event{Kind: revoke.Token, Value: "lost"}); !errors.Is(err, bus.ErrNotAcknowledged) || errors.Is(err, bus.ErrKept) {
 		t.Errorf("without an outbox: %v", err)

@@ -193,7 +193,7 @@ func TestOutboxKilled(t *testing.T) {
 	s, stats := l.Stats(revoke.Now()), last.Stats()
 	t.Logf("%d rounds: %d acknowledged, %d kept, %d of them not applied at the last kill; %d sessions and %d cutoffs applied, %d of them again",
 		rounds, acked, kept, waiting, s.Applied[revoke.Session], s.Applied[revoke.Subject], int(s.Applied[revoke.Session]+s.Applied[revoke.Subject])-len(promises))
-	if acked < rounds || kept == 0 || stats.OutboxDamaged > 0 || s.Replays != 1 {
+	if acked < rounds/3 || kept == 0 || stats.OutboxDamaged > 0 || s.Replays != 1 {
 		t.Errorf("%d acknowledged, %d kept, publisher %+v, replica %+v", acked, kept, stats, s)
 	}
 }

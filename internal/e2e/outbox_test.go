@@ -128,20 +128,14 @@ func TestOutboxEndsWhileRepublishing(t *testing.T) {
 		publish(t, b, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(i)})
 	}
 	_, js := plain(t, br.url())
-	s, err := js.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := theStream(t, js)
 	sc := s.CachedInfo().Config
 	whole := sc.MaxMsgSize
 	sc.MaxMsgSize = 1 << 10 // the large one has to wait
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "stream made anew", func() bool { // see createStream
-		_, err := js.CreateStream(within(t), sc)
-		return err == nil
-	})
+	made(t, func(ctx context.Context) error { _, err := js.CreateStream(ctx, sc); return err })
 	for i := range 10 { // beyond where the large one was
 		publish(t, b, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("next ", i)})
 	}

@@ -45,12 +45,13 @@ func as(user string) []nats.Option {
 // A verifier that may not send heartbeats lives on those of others, whether it
 // knows that it may not or tries.
 func TestVerifierOnly(t *testing.T) {
+	t.Parallel() // it waits
 	br := newBroker(t, guarded)
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})
 	pub := open(t, admin, bus.Config{})
 	cfg := quick
-	cfg.MaxStaleness = 500 * time.Millisecond
+	cfg.MaxStaleness = 4 * time.Second // half of which they wait before they subscribe anew
 
 	var log journal
 	knows := newList(t, cfg)

@@ -29,7 +29,7 @@ func noLeaks(t *testing.T) {
 
 func startServer(t *testing.T, cfg embedded.Config) *embedded.Server {
 	t.Helper()
-	srv, err := embedded.Start(t.Context(), cfg)
+	srv, err := embedded.Start(within(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func startServer(t *testing.T, cfg embedded.Config) *embedded.Server {
 
 func openBus(t *testing.T, conn *bus.Conn) *bus.Bus {
 	t.Helper()
-	b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: iss})
+	b, err := bus.Open(within(t), conn, bus.Config{Issuer: iss})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,21 +51,12 @@ func openBus(t *testing.T, conn *bus.Conn) *bus.Bus {
 func publishing(t *testing.T, cfg embedded.Config) (*embedded.Server, *bus.Bus) {
 	t.Helper()
 	srv := startServer(t, cfg)
-	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	conn, err := srv.Dial(within(t), bus.DialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	return srv, openBus(t, conn)
-}
-
-func theStream(t *testing.T, js jetstream.JetStream) jetstream.Stream {
-	t.Helper()
-	s, err := js.Stream(t.Context(), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 // values returns the value members of the events in the stream, in its order.
@@ -75,7 +66,7 @@ func values(t *testing.T, js jetstream.JetStream) []string {
 	var list []string
 	info := s.CachedInfo()
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
-		msg, err := s.GetMsg(t.Context(), seq)
+		msg, err := s.GetMsg(within(t), seq)
 		if err != nil {
 			continue // a hole
 		}
@@ -88,21 +79,6 @@ func values(t *testing.T, js jetstream.JetStream) []string {
 	return list
 }
 
-// waitFor polls until the condition holds, for at most a minute.
-func waitFor(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 func token(value string) revoke.Event { return revoke.Event{Kind: revoke.Token, Value: value} }
 
 func TestPublish(t *testing.T) {
@@ -111,7 +87,7 @@ func TestPublish(t *testing.T) {
 	_, js := plain(t, srv.URL())
 
 	before := time.Now()
-	r, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Subject, Value: "user-1", Keep: []string{"kept"}, Reason: "password_change"})
+	r, err := b.Publish(within(t), revoke.Event{Kind: revoke.Subject, Value: "user-1", Keep: []string{"kept"}, Reason: "password_change"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +96,7 @@ func TestPublish(t *testing.T) {
 		e.Before.Before(before.Add(2*time.Second)) || e.Until.Before(before.Add(90*24*time.Hour)) {
 		t.Errorf("receipt %+v", r)
 	}
-	msg, err := theStream(t, js).GetMsg(t.Context(), r.Sequence)
+	msg, err := theStream(t, js).GetMsg(within(t), r.Sequence)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,11 +147,11 @@ func TestPublishRefusals(t *testing.T) {
 		"bad UTF-8":        {Kind: revoke.Token, Value: "\xff"},
 		"value over bound": {Kind: revoke.Token, Value: strings.Repeat("x", 513)},
 	} {
-		if _, err := b.Publish(t.Context(), e); !errors.Is(err, revoke.ErrInvalidEvent) {
+		if _, err := b.Publish(within(t), e); !errors.Is(err, revoke.ErrInvalidEvent) {
 			t.Errorf("%s: %v", name, err)
 		}
 		// One bad event refuses a whole batch, before anything is sent.
-		results, err := b.PublishAll(t.Context(), []revoke.Event{token("good"), e})
+		results, err := b.PublishAll(within(t), []revoke.Event{token("good"), e})
 		if !errors.Is(err, revoke.ErrInvalidEvent) || len(results) != 2 || results[0].Err == nil {
 			t.Errorf("%s, in a batch: %v", name, err)
 		}
@@ -191,22 +167,22 @@ func TestPublishRefusals(t *testing.T) {
 		{Kind: revoke.Issuer},
 		{Kind: revoke.Token, Value: strings.Repeat("x", 512), Until: now.Add(time.Minute)},
 	} {
-		if _, err := b.Publish(t.Context(), e); err != nil {
+		if _, err := b.Publish(within(t), e); err != nil {
 			t.Errorf("%s: %v", e.Kind, err)
 		}
 	}
 
-	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	conn, err := srv.Dial(within(t), bus.DialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	follower, err := bus.Open(t.Context(), conn, bus.Config{})
+	follower, err := bus.Open(within(t), conn, bus.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer follower.Close()
-	if _, err := follower.Publish(t.Context(), token("x")); err == nil {
+	if _, err := follower.Publish(within(t), token("x")); err == nil {
 		t.Error("a Bus without an issuer publishes")
 	}
 }
@@ -214,13 +190,13 @@ func TestPublishRefusals(t *testing.T) {
 func TestPublishLargestEvent(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{})
-	conn, err := srv.Dial(t.Context(), bus.DialConfig{})
+	conn, err := srv.Dial(within(t), bus.DialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	worst := strings.Repeat("x", revoke.MaxValueBytes)
-	b, err := bus.Open(t.Context(), conn, bus.Config{Issuer: worst})
+	b, err := bus.Open(within(t), conn, bus.Config{Issuer: worst})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,13 +205,13 @@ func TestPublishLargestEvent(t *testing.T) {
 	for range revoke.MaxKeep {
 		e.Keep = append(e.Keep, worst)
 	}
-	if _, err := b.Publish(t.Context(), e); err != nil {
+	if _, err := b.Publish(within(t), e); err != nil {
 		t.Error(err)
 	}
 	for i := range e.Keep {
 		e.Keep[i] = strings.Repeat("\x01", revoke.MaxValueBytes) // six bytes of JSON each
 	}
-	if _, err := b.Publish(t.Context(), e); !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, bus.ErrNotAcknowledged) {
+	if _, err := b.Publish(within(t), e); !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, bus.ErrNotAcknowledged) {
 		t.Errorf("an event that no message can hold: %v", err)
 	}
 }
@@ -259,7 +235,7 @@ func TestPublishAllConcurrently(t *testing.T) {
 	for c := range callers {
 		wg.Go(func() {
 			for i := range each {
-				record(b.Publish(t.Context(), token(fmt.Sprintf("single-%d-%d", c, i))))
+				record(b.Publish(within(t), token(fmt.Sprintf("single-%d-%d", c, i))))
 			}
 		})
 		wg.Go(func() {
@@ -267,7 +243,7 @@ func TestPublishAllConcurrently(t *testing.T) {
 			for i := range each {
 				batch = append(batch, token(fmt.Sprintf("batch-%d-%d", c, i)))
 			}
-			results, err := b.PublishAll(t.Context(), batch)
+			results, err := b.PublishAll(within(t), batch)
 			if err != nil {
 				t.Error(err)
 			}
@@ -284,12 +260,12 @@ func TestPublishAllConcurrently(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	for seq, want := range seen {
-		msg, err := theStream(t, js).GetMsg(t.Context(), seq)
+		msg, err := theStream(t, js).GetMsg(within(t), seq)
 		if err != nil || !strings.Contains(string(msg.Data), `"`+want+`"`) {
 			t.Errorf("at %d: not %s, %v", seq, want, err)
 		}
 	}
-	if results, err := b.PublishAll(t.Context(), nil); err != nil || len(results) != 0 {
+	if results, err := b.PublishAll(within(t), nil); err != nil || len(results) != 0 {
 		t.Errorf("empty batch: %v, %v", results, err)
 	}
 }
@@ -299,49 +275,49 @@ func TestPublishUnsafeStream(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
 	_, js := plain(t, srv.URL())
-	if _, err := b.Publish(t.Context(), token("good")); err != nil {
+	if _, err := b.Publish(within(t), token("good")); err != nil {
 		t.Fatal(err)
 	}
 	good := theStream(t, js).CachedInfo().Config
 	spoilt := good
 	spoilt.MaxAge = time.Hour
 	spoilt.Discard = jetstream.DiscardOld
-	if _, err := js.UpdateStream(t.Context(), spoilt); err != nil {
+	if _, err := js.UpdateStream(within(t), spoilt); err != nil {
 		t.Fatal(err)
 	}
 	b2 := openBus(t, dialURL(t, srv.URL()))
-	_, err := b2.Publish(t.Context(), token("x"))
+	_, err := b2.Publish(within(t), token("x"))
 	if !errors.Is(err, bus.ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || !strings.Contains(err.Error(), "discard") {
 		t.Errorf("error %v", err)
 	}
 	if s := b2.Stats(); len(s.Unsafe) != 2 {
 		t.Errorf("stats %+v", s)
 	}
-	if _, err := js.UpdateStream(t.Context(), good); err != nil {
+	if _, err := js.UpdateStream(within(t), good); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the mended stream is accepted", func() bool {
-		_, err := b2.Publish(t.Context(), token("mended"))
-		return err == nil
+	askUntil(t, "the mended stream is accepted", func(ctx context.Context) error {
+		_, err := b2.Publish(ctx, token("mended"))
+		return err
 	})
 
 	// Without its horizons nobody knows for how long to keep anything.
-	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
 	bare := good
 	bare.Metadata = nil
-	if _, err := js.CreateStream(t.Context(), bare); err != nil {
+	if _, err := js.CreateStream(within(t), bare); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openBus(t, dialURL(t, srv.URL())).Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrStreamUnsafe) {
+	if _, err := openBus(t, dialURL(t, srv.URL())).Publish(within(t), token("x")); !errors.Is(err, bus.ErrStreamUnsafe) {
 		t.Errorf("no metadata: %v", err)
 	}
 }
 
 func dialURL(t *testing.T, url string) *bus.Conn {
 	t.Helper()
-	conn, err := bus.Dial(t.Context(), url, bus.DialConfig{})
+	conn, err := bus.Dial(within(t), url, bus.DialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +348,7 @@ func TestPublishFull(t *testing.T) {
 	for range 600 {
 		batch = append(batch, bulky(revoke.Subject))
 	}
-	results, err := b.PublishAll(t.Context(), batch)
+	results, err := b.PublishAll(within(t), batch)
 	if f := fill(); !errors.Is(err, bus.ErrFull) || f < 0.78 || f > 0.81 {
 		t.Fatalf("a batch filled %.3f: %v", f, err)
 	}
@@ -386,22 +362,22 @@ func TestPublishFull(t *testing.T) {
 		t.Errorf("%d results without an error, %d acknowledged", stored, s.Acknowledged)
 	}
 
-	if _, err := b.Publish(t.Context(), token("single")); err != nil {
+	if _, err := b.Publish(within(t), token("single")); err != nil {
 		t.Fatalf("beyond the batch limit: %v", err)
 	}
 	for err = nil; err == nil; {
-		_, err = b.Publish(t.Context(), bulky(revoke.Subject)) // up to 97 %
+		_, err = b.Publish(within(t), bulky(revoke.Subject)) // up to 97 %
 	}
 	if f := fill(); !errors.Is(err, bus.ErrFull) || f < 0.95 || f > 0.98 {
 		t.Fatalf("mass events filled %.3f: %v", f, err)
 	}
-	if _, err := b.Publish(t.Context(), token("single")); !errors.Is(err, bus.ErrFull) {
+	if _, err := b.Publish(within(t), token("single")); !errors.Is(err, bus.ErrFull) {
 		t.Errorf("a single event beyond 90 %%: %v", err)
 	}
-	if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Issuer}); err != nil {
+	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Issuer}); err != nil {
 		t.Errorf("the red button no longer fits: %v", err)
 	}
-	if _, err := js.Publish(t.Context(), bus.HeartbeatSubject, []byte(`{"v":1}`)); err != nil {
+	if _, err := js.Publish(within(t), bus.HeartbeatSubject, []byte(`{"v":1}`)); err != nil {
 		t.Errorf("a heartbeat no longer fits: %v", err)
 	}
 	if s := b.Stats(); s.Fill < 0.95 || s.Fill > 1 {
@@ -418,16 +394,16 @@ func TestPublishFullByOthers(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0", MaxBytes: 16 << 20})
 	_, js := plain(t, srv.URL())
-	if _, err := b.Publish(t.Context(), token("a")); err != nil { // reads the fill
+	if _, err := b.Publish(within(t), token("a")); err != nil { // reads the fill
 		t.Fatal(err)
 	}
 	var err error
 	for n := 200 << 10; n > 100; n /= 2 {
 		for err = nil; err == nil; {
-			_, err = js.Publish(t.Context(), "revocations.v1.other", make([]byte, n))
+			_, err = js.Publish(within(t), "revocations.v1.other", make([]byte, n))
 		}
 	}
-	_, err = b.Publish(t.Context(), token("b"))
+	_, err = b.Publish(within(t), token("b"))
 	api := (*jetstream.APIError)(nil)
 	if !errors.Is(err, bus.ErrFull) || !errors.As(err, &api) || api.ErrorCode != 10077 {
 		t.Errorf("error %v", err)
@@ -438,28 +414,28 @@ func TestPublishNoStream(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	_, js := plain(t, srv.URL())
-	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
 	conn := dialURL(t, srv.URL())
 	b := openBus(t, conn)
-	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrNoStream) || errors.Is(err, bus.ErrNotAcknowledged) {
+	if _, err := b.Publish(within(t), token("x")); !errors.Is(err, bus.ErrNoStream) || errors.Is(err, bus.ErrNotAcknowledged) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := b.PublishAll(t.Context(), []revoke.Event{token("x")}); !errors.Is(err, bus.ErrNoStream) {
+	if _, err := b.PublishAll(within(t), []revoke.Event{token("x")}); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("error %v", err)
 	}
-	if err := bus.CreateStream(t.Context(), conn, bus.StreamConfig{Replicas: 1}); err != nil {
+	if err := bus.CreateStream(within(t), conn, bus.StreamConfig{Replicas: 1}); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the new stream is found", func() bool {
-		_, err := b.Publish(t.Context(), token("x"))
-		return err == nil
+	askUntil(t, "the new stream is found", func(ctx context.Context) error {
+		_, err := b.Publish(ctx, token("x"))
+		return err
 	})
-	if err := js.DeleteStream(t.Context(), bus.DefaultStream); err != nil {
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Publish(t.Context(), token("x")); !errors.Is(err, bus.ErrNoStream) {
+	if _, err := b.Publish(within(t), token("x")); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("after the stream was deleted: %v", err)
 	}
 }
@@ -470,22 +446,22 @@ func TestPublishSubjectMoved(t *testing.T) {
 	noLeaks(t)
 	srv, b := publishing(t, embedded.Config{Listen: "127.0.0.1:0"})
 	_, js := plain(t, srv.URL())
-	if _, err := b.Publish(t.Context(), token("a")); err != nil { // reads the stream, so that it is not read again at once
+	if _, err := b.Publish(within(t), token("a")); err != nil { // reads the stream, so that it is not read again at once
 		t.Fatal(err)
 	}
 	c := theStream(t, js).CachedInfo().Config
-	if err := js.DeleteStream(t.Context(), c.Name); err != nil {
+	if err := js.DeleteStream(within(t), c.Name); err != nil {
 		t.Fatal(err)
 	}
 	c.Name = "OTHER"
-	other, err := js.CreateStream(t.Context(), c)
+	other, err := js.CreateStream(within(t), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Publish(t.Context(), token("b")); !errors.Is(err, bus.ErrStreamUnsafe) && !errors.Is(err, bus.ErrNoStream) {
+	if _, err := b.Publish(within(t), token("b")); !errors.Is(err, bus.ErrStreamUnsafe) && !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("error %v", err)
 	}
-	if info, err := other.Info(t.Context()); err != nil || info.State.LastSeq != 0 {
+	if info, err := other.Info(within(t)); err != nil || info.State.LastSeq != 0 {
 		t.Errorf("the other stream has taken %+v, %v", info.State, err)
 	}
 }
@@ -495,14 +471,14 @@ func TestPublishNotPermitted(t *testing.T) {
 	noLeaks(t)
 	url := serverWithUsers(t)
 	admin := dialURL(t, strings.Replace(url, "//", "//admin:a@", 1))
-	if err := bus.CreateStream(t.Context(), admin, bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
+	if err := bus.CreateStream(within(t), admin, bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	b := openBus(t, dialURL(t, strings.Replace(url, "//", "//sessions:s@", 1)))
-	if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Session, Value: "sid"}); err != nil {
+	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "sid"}); err != nil {
 		t.Errorf("permitted: %v", err)
 	}
-	_, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Issuer})
+	_, err := b.Publish(within(t), revoke.Event{Kind: revoke.Issuer})
 	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "permissions violation") || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("not permitted: %v", err)
 	}

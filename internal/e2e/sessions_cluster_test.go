@@ -432,7 +432,3 @@ func (r *sessionRun) report() {
 		}
 	}
 }
-
-func within1s(t *testing.T) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), time.Second)
-}

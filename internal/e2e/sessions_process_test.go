@@ -1,13 +1,16 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,8 +64,7 @@ func serve() {
 type processCluster struct {
 	t     *testing.T
 	nodes [3]*processNode
-	nc    *nats.Conn // to ask
-	js    jetstream.JetStream
+	js    jetstream.JetStream // to ask
 }
 
 type processNode struct {
@@ -88,19 +90,7 @@ func newProcessCluster(t *testing.T) *processCluster {
 		n.cfg.Routes = routes
 		c.start(i)
 	}
-	eventually(t, "a server answers", func() bool {
-		nc, err := nats.Connect(c.urls(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-		if err != nil {
-			return false
-		}
-		t.Cleanup(nc.Close)
-		c.nc = nc
-		return true
-	})
-	var err error
-	if c.js, err = jetstream.New(c.nc); err != nil {
-		t.Fatal(err)
-	}
+	_, c.js = plain(t, c.urls(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	return c
 }
 
@@ -171,30 +161,32 @@ func (c *processCluster) signal(i int, s syscall.Signal) {
 	}
 }
 
-// info is what the stream's leader says, or nil.
-func (c *processCluster) info(stream string) *jetstream.ClusterInfo {
-	ctx, cancel := within1s(c.t)
-	defer cancel()
+// info is what the stream's leader says, if it has one.
+func (c *processCluster) info(ctx context.Context, stream string) (*jetstream.ClusterInfo, error) {
 	s, err := c.js.Stream(ctx, stream)
-	if err != nil || s.CachedInfo().Cluster == nil || s.CachedInfo().Cluster.Leader == "" {
-		return nil
+	if err != nil {
+		return nil, err
 	}
-	return s.CachedInfo().Cluster
+	info := s.CachedInfo().Cluster
+	if info == nil || info.Leader == "" {
+		return nil, errors.New("no leader")
+	}
+	return info, nil
 }
 
 // leader waits until the stream has one.
-func (c *processCluster) leader(stream string) int {
+func (c *processCluster) leader(stream string) (leads int) {
 	c.t.Helper()
-	leads := -1
-	eventually(c.t, "stream "+stream+" has a leader", func() bool {
-		if info := c.info(stream); info != nil {
-			for i, n := range c.nodes {
-				if n.cfg.Name == info.Leader {
-					leads = i
-				}
-			}
+	askUntil(c.t, "stream "+stream+" has a leader", func(ctx context.Context) error {
+		info, err := c.info(ctx, stream)
+		if err != nil {
+			return err
 		}
-		return leads >= 0
+		leads = slices.IndexFunc(c.nodes[:], func(n *processNode) bool { return n.cfg.Name == info.Leader })
+		if leads < 0 {
+			return fmt.Errorf("its leader is %s", info.Leader)
+		}
+		return nil
 	})
 	return leads
 }
@@ -202,16 +194,19 @@ func (c *processCluster) leader(stream string) int {
 // settled waits until the stream has a leader, and two others that have all of it.
 func (c *processCluster) settled(stream string) {
 	c.t.Helper()
-	eventually(c.t, "all servers have stream "+stream, func() bool {
-		info := c.info(stream)
-		if info == nil || len(info.Replicas) != 2 {
-			return false
+	askUntil(c.t, "all servers have stream "+stream, func(ctx context.Context) error {
+		info, err := c.info(ctx, stream)
+		if err != nil {
+			return err
+		}
+		if len(info.Replicas) != 2 {
+			return fmt.Errorf("%d replicas beside its leader", len(info.Replicas))
 		}
 		for _, r := range info.Replicas {
 			if !r.Current || r.Offline {
-				return false
+				return fmt.Errorf("%+v", r)
 			}
 		}
-		return true
+		return nil
 	})
 }

@@ -64,10 +64,7 @@ func TestTrust(t *testing.T) {
 
 	// The same by hand: what was signed is moved, changed, stripped and stored again.
 	_, js := plain(t, br.url())
-	s, err := js.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := theStream(t, js)
 	stored, err := s.GetMsg(within(t), r.Sequence)
 	if err != nil {
 		t.Fatal(err)

@@ -181,7 +181,8 @@ func TestRevokeAndWaitTogether(t *testing.T) {
 // Who is cut off does not confirm, is named, and refuses or is stale by EffectiveBy.
 // Invariant 1.
 func TestRevokeAndWaitPartitioned(t *testing.T) {
-	w := newWaited(t, 3, 2*time.Second)
+	t.Parallel() // it waits
+	w := newWaited(t, 3, 6*time.Second)
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "far")
 	waitFresh(t, far)
@@ -190,7 +191,7 @@ func TestRevokeAndWaitPartitioned(t *testing.T) {
 	p.hang()
 	id := session("cut")
 	mustPass(t, list, id)
-	r, err := w.revoke(within(t), id.Session, bus.WaitConfig{MaxStaleness: 2 * time.Second})
+	r, err := w.revoke(within(t), id.Session, bus.WaitConfig{MaxStaleness: 6 * time.Second})
 	mustBeUnconfirmed(t, r, err, nil)
 	if !strings.Contains(err.Error(), "far") {
 		t.Errorf("the error does not name who is missing: %v", err)
@@ -318,10 +319,7 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 	}
 	mustRefuse(t, list, session("lost"))
 	// The receipt is of the acknowledgement that counts.
-	stream, err := js.Stream(within(t), bus.DefaultStream)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := theStream(t, js)
 	if m, err := stream.GetMsg(within(t), res.r.Sequence); err != nil || !strings.Contains(string(m.Data), `"value":"lost"`) {
 		t.Errorf("at the receipt's place: %v, %v", m, err)
 	}
@@ -419,7 +417,7 @@ func TestRevokeAndWaitLiar(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.Flush(); err != nil {
+	if err := nc.FlushWithContext(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	r := w.mustConfirm(t, "lie", 4, bus.WaitConfig{})
@@ -444,7 +442,7 @@ func TestRevokeAndWaitAnswerFlood(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.Flush(); err != nil {
+	if err := nc.FlushWithContext(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	r, err := w.revoke(within(t), "flooded", bus.WaitConfig{MaxStaleness: 4 * time.Second})
@@ -501,7 +499,7 @@ func TestAnswersStayOutOfTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer svc.Stop()
-	if err := nc.Flush(); err != nil { // it listens before it is asked, over another connection
+	if err := nc.FlushWithContext(within(t)); err != nil { // it listens before it is asked, over another connection
 		t.Fatal(err)
 	}
 	asker, _ := plain(t, w.br.url())

@@ -28,7 +28,7 @@ func TestIdlePublisherRecreated(t *testing.T) {
 	createStream(t, conn, bus.StreamConfig{})
 	late := newList(t, quick)
 	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), late))
-	waitFor(t, "the publisher looks", func() bool { return pub.Stats().Losses > 0 })
+	eventually(t, "the publisher looks", func() bool { return pub.Stats().Losses > 0 })
 	eventually(t, "republished", func() bool { return refused(late, session("thief")) })
 	eventually(t, "it has heard so", func() bool { return pub.Stats().Pending == 0 })
 	if s := pub.Stats(); s.Losses != 1 || s.Republished != 1 {

@@ -118,7 +118,7 @@ func TestUnavailable(t *testing.T) {
 	if !strings.Contains(r.logged.String(), "level=WARN") {
 		t.Errorf("logged %q", r.logged.String())
 	}
-	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if err := r.stream(t, ctx, listen).RecvMsg(nil); status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("a method that goes on: error %v", err)

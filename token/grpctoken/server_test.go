@@ -202,7 +202,7 @@ func is(err error, code codes.Code, message string) bool {
 
 // goroutines waits until there are no more than n, and returns how many there are.
 func goroutines(n int) int {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for runtime.NumGoroutine() > n && time.Now().Before(deadline) {
 		runtime.Gosched()
 	}

@@ -1,0 +1,92 @@
+package bus
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// The stream's metadata, configuration and hazards are read again while a subscription
+// lives: every one to two of lookInterval, or of twice MaxStaleness where that is
+// shorter, and troubledFactor times as often while the replica is not fresh or a hazard
+// is known, so that what was mended counts soon. The jitter keeps many followers apart.
+const (
+	lookInterval   = 30 * time.Second
+	minLook        = time.Second
+	troubledFactor = 6
+)
+
+// A reading is what one look at the stream has shown.
+type reading struct {
+	begun   uint64 // the subscription during which it was taken
+	info    revoke.LogInfo
+	hazards []string
+}
+
+// inspect reads the stream's state now and then until the Follower is closed. It runs
+// beside the follower's goroutine, which a server that does not answer must not hold up.
+func (f *Follower) inspect() {
+	base := min(lookInterval, max(minLook, 2*f.list.Config().MaxStaleness))
+	tick := time.NewTicker(base / (2 * troubledFactor))
+	defer tick.Stop()
+	last, begun, factor := time.Now(), uint64(0), 1+rand.Float64()
+	for {
+		select {
+		case <-tick.C:
+		case <-f.ctx.Done():
+			return
+		}
+		if now := f.begun.Load(); now != begun { // which has just read it
+			last, begun = time.Now(), now
+		}
+		wait := time.Duration(float64(base) * factor)
+		if f.troubled() {
+			wait /= troubledFactor
+		}
+		if time.Since(last) < wait || begun == 0 || !f.report.Load().connected {
+			continue
+		}
+		last, factor = time.Now(), 1+rand.Float64()
+		info, hazards, err := f.b.info(f.ctx)
+		if err != nil {
+			continue // no answer is no judgement; that a stream is gone, the subscription tells
+		}
+		select {
+		case <-f.readings: // one that nobody has taken yet
+		default:
+		}
+		f.readings <- reading{begun, info, hazards}
+	}
+}
+
+// troubled reports whether there is something that may have been mended.
+func (f *Follower) troubled() bool {
+	return len(f.report.Load().hazards) > 0 || f.list.Status(revoke.Now()).State != revoke.Fresh
+}
+
+// judge takes a reading of the present subscription.
+func (f *Follower) judge(now revoke.Instant, r reading) {
+	if r.begun != f.begun.Load() {
+		return
+	}
+	f.hazards(r.hazards)
+	f.feed.Judge(now, r.info.Horizons)
+	f.changed.wake()
+}
+
+// hazards reports why the stream could forget, when that has changed.
+func (f *Follower) hazards(list []string) {
+	old := f.report.Load().hazards
+	if slices.Equal(old, list) {
+		return
+	}
+	f.note(func(r *report) { r.hazards = list })
+	if len(list) > 0 {
+		f.b.log.Warn("bus: the stream could forget revocations", "stream", f.b.stream, "reasons", strings.Join(list, "; "))
+	} else {
+		f.b.log.Info("bus: the stream's settings are as they should be again", "stream", f.b.stream)
+	}
+}

@@ -1,0 +1,101 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// edit changes the stream as an operator's tool would.
+func edit(t *testing.T, js jetstream.JetStream, change func(*jetstream.StreamConfig)) {
+	t.Helper()
+	c := theStream(t, js).CachedInfo().Config
+	change(&c)
+	if _, err := js.UpdateStream(within(t), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A follower that subscribes to a stream whose metadata was replaced is not fresh, and
+// one that followed before no longer is; when the metadata is mended both are, by
+// themselves, over the subscriptions that they have.
+func TestMendedMetadataHeals(t *testing.T) {
+	noLeaks(t)
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	_, js := plain(t, br.url())
+	cfg := quick
+	cfg.MaxStaleness = time.Second
+	var log journal
+	before := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), newList(t, cfg))
+	waitFresh(t, before)
+
+	good := theStream(t, js).CachedInfo().Config.Metadata
+	edit(t, js, func(c *jetstream.StreamConfig) { c.Metadata = map[string]string{"x": "y"} })
+	after := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, revoke.Config{}))
+	for name, f := range map[string]*bus.Follower{"followed before": before, "subscribed after": after} {
+		eventually(t, name+": bad stream", func() bool {
+			s := f.Status()
+			return s.Reason == revoke.ReasonBadStream && s.State != revoke.Fresh && len(s.Hazards) == 1 && strings.Contains(s.Hazards[0], "hybridtoken.schema")
+		})
+	}
+	edit(t, js, func(c *jetstream.StreamConfig) { c.Metadata = good })
+	waitFresh(t, before, after)
+	for name, f := range map[string]*bus.Follower{"followed before": before, "subscribed after": after} {
+		if s := f.Status(); s.Subscriptions != 1 || len(s.Hazards) != 0 {
+			t.Errorf("%s: %d subscriptions, hazards %q", name, s.Subscriptions, s.Hazards)
+		}
+	}
+	if log.count("could forget revocations") != 1 || log.count("as they should be again") != 1 {
+		t.Errorf("want both told once:\n%s", &log)
+	}
+}
+
+// What an operator changes while a follower lives shows in its status, which observers
+// are told of, and disappears when it is taken back: limits, horizons that shrink, a seal.
+func TestHazardsAreReadAgain(t *testing.T) {
+	noLeaks(t)
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: 3 * time.Hour}})
+	_, js := plain(t, br.url())
+	cfg := quick
+	cfg.MaxStaleness = time.Second
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	waitFresh(t, f)
+	good := theStream(t, js).CachedInfo().Config
+	s := f.Status()
+	shows := func(word string) {
+		t.Helper()
+		shown := func() bool {
+			return len(s.Hazards) == 0 && word == "" || word != "" && strings.Contains(strings.Join(s.Hazards, "; "), word)
+		}
+		for !shown() {
+			var err error
+			if s, err = f.WaitChange(within(t), s); err != nil {
+				t.Fatalf("waiting for a hazard %q: %v; status %+v", word, err, s)
+			}
+		}
+	}
+	for _, c := range []struct {
+		word   string
+		change func(*jetstream.StreamConfig)
+	}{
+		{"max age", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		// The number of hazards stays the same: observers hear of it all the same.
+		{"max messages per subject", func(c *jetstream.StreamConfig) { c.MaxAge, c.MaxMsgsPerSubject = 0, 10_000 }},
+		{"", func(c *jetstream.StreamConfig) { *c = good }},
+		{"token_lifetime_ms was 10800000 and has shrunk to 7200000", func(c *jetstream.StreamConfig) {
+			c.Metadata["hybridtoken.token_lifetime_ms"] = "7200000"
+		}},
+		{"", func(c *jetstream.StreamConfig) { c.Metadata["hybridtoken.token_lifetime_ms"] = "10800000" }},
+		{"sealed", func(c *jetstream.StreamConfig) { c.Sealed = true }},
+	} {
+		edit(t, js, c.change)
+		shows(c.word)
+	}
+}

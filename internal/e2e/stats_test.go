@@ -1,0 +1,86 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// Where MaxBytes was lowered, Publish and Stats.Fill say the same: full, as soon as the
+// server refuses an event, and not full when there is room again.
+func TestFillAfterMaxBytesLowered(t *testing.T) {
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	pub := open(t, conn, bus.Config{})
+	for i := range 20 {
+		publish(t, pub, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("sid-", i)})
+	}
+	if f := pub.Stats().Fill; f > 0.01 {
+		t.Fatalf("fill %v", f)
+	}
+	_, js := plain(t, br.url())
+	s, err := js.Stream(within(t), bus.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := func(bytes int64) {
+		t.Helper()
+		cfg := s.CachedInfo().Config
+		cfg.MaxBytes = bytes
+		if _, err := js.UpdateStream(within(t), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(4 << 10) // below what it holds
+	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "full"}); !errors.Is(err, bus.ErrFull) {
+		t.Fatalf("got %v", err)
+	}
+	if s := pub.Stats(); s.Fill < 1 {
+		t.Errorf("Publish says that the stream is full, and its fill is %v", s.Fill)
+	}
+	limit(64 << 20)
+	eventually(t, "published again", func() bool {
+		_, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "again"})
+		return err == nil
+	})
+	if s := pub.Stats(); s.Fill > 0.01 {
+		t.Errorf("Publish finds room, and the fill is %v", s.Fill)
+	}
+	info, err := s.Info(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := info.State.Msgs; n < 21 {
+		t.Errorf("%d messages are left: to lower MaxBytes has deleted some", n)
+	}
+}
+
+// One recreation of the stream is one loss, also where the own follower notices it before
+// the next look at the stream does.
+func TestOneRecreationCountsOnce(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	br := newBroker(t, nil)
+	conn := dial(t, br.url())
+	createStream(t, conn, bus.StreamConfig{})
+	pub := open(t, conn, bus.Config{})
+	f := follow(t, pub, newList(t, quick))
+	waitFresh(t, f)
+	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "thief"})
+	barrier(t, f)
+	_, js := plain(t, br.url())
+	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	createStream(t, conn, bus.StreamConfig{})
+	eventually(t, "noticed and mended", func() bool { s := pub.Stats(); return s.Losses > 0 && s.Republished > 0 })
+	mended := time.Now()
+	eventually(t, "the watch has looked", func() bool { return pub.Stats().Checked.After(mended) })
+	if s := pub.Stats(); s.Losses != 1 || s.Republished != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}

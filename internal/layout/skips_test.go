@@ -1,0 +1,49 @@
+package layout_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Tests skip for want of something only through internal/gate, so that the gate hears of
+// it. Published vectors are no part of a checkout: their tests are skipped where they are
+// not, at the gate too. Nor is it a matter of the gate which inputs a fuzz target passes by.
+func TestSkipsAreHeardOf(t *testing.T) {
+	allowed := map[string]int{
+		"token/vectors_test.go":             1,
+		"refresh/rotate_test.go":            1,
+		"token/fuzz_test.go":                1,
+		"revoke/revoketest/planted_test.go": 1, // with -short
+	}
+	skip := regexp.MustCompile(`\b[tbf]\.Skip(Now|f)?\(`)
+	through := regexp.MustCompile(`\bgate\.Skip\(`)
+	viaGate := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		viaGate += len(through.FindAll(data, -1))
+		if n := len(skip.FindAll(data, -1)); n != allowed[filepath.ToSlash(name)] && !strings.HasPrefix(filepath.ToSlash(name), "internal/gate/") {
+			t.Errorf("%s skips tests in %d places, want %d: for want of something, use internal/gate", name, n, allowed[filepath.ToSlash(name)])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if viaGate == 0 {
+		t.Error("nothing skips through the gate: does this test look at the right thing?")
+	}
+}
