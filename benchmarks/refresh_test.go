@@ -86,7 +86,7 @@ func startServers(b *testing.B, n int) *nats.Conn {
 		}
 		urls = append(urls, srv.ClientURL())
 	}
-	nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectBufSize(-1))
 	nc = load.Must(nc, err)
 	b.Cleanup(nc.Close)
 	return nc

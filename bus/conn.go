@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
 // A Conn is a connection to NATS with settings under which freshness can be kept:
@@ -175,24 +177,25 @@ type UseConfig struct {
 }
 
 // Use wraps a connection of the caller's, who goes on owning it: [Conn.Close] does
-// not close it. It refuses a closed connection, and one that would stop
-// reconnecting ([nats.MaxReconnects] must be negative), because a replica behind
-// it would be blind for ever. It warns of a [nats.PingInterval] above 5 s.
+// not close it. A replica behind a connection that has ended is blind for ever, so Use
+// refuses a closed one ([ErrClosed]) and, by name, options that let it end by itself:
+// [nats.MaxReconnects] must be negative, and [nats.IgnoreAuthErrorAbort] set, without
+// which a password that is wrong for some seconds suffices. It warns of a
+// [nats.PingInterval] above 5 s.
+//
+// What no option prevents: the client library closes its connection for good at any error
+// of the server's that it does not know, such as the one for a message larger than a
+// max_payload that was lowered. Followers then say [revoke.ReasonClosed] and are no longer
+// ready. A connection of [Dial]'s is dialled again.
 func Use(nc *nats.Conn, cfg UseConfig) (*Conn, error) {
 	log := logger(cfg.Logger)
-	switch {
-	case nc == nil:
-		return nil, errors.New("bus: use: nil connection")
-	case nc.IsClosed():
+	if err := natsconn.Check(nc); errors.Is(err, nats.ErrConnectionClosed) {
 		return nil, fmt.Errorf("bus: use: connection %w", ErrClosed)
-	case !nc.Opts.AllowReconnect || nc.Opts.MaxReconnect >= 0:
-		return nil, fmt.Errorf("bus: use: the connection gives up after %d reconnects; set nats.MaxReconnects(-1)", max(nc.Opts.MaxReconnect, 0))
+	} else if err != nil {
+		return nil, fmt.Errorf("bus: use: %w", err)
 	}
-	if p := nc.Opts.PingInterval; p > 5*time.Second || p <= 0 {
+	if p, slow := natsconn.SlowPing(nc); slow {
 		log.Warn("bus: a dead server is noticed late; use a shorter nats.PingInterval", "ping_interval", p)
-	}
-	if !nc.Opts.IgnoreAuthErrorAbort {
-		log.Warn("bus: the connection closes for good after two equal authentication errors; use nats.IgnoreAuthErrorAbort")
 	}
 	return newConn(nc, false, cfg.Shared, new(atomic.Pointer[error]), log)
 }

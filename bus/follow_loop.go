@@ -37,7 +37,7 @@ func (f *Follower) run() {
 	for f.ctx.Err() == nil {
 		switch {
 		case f.b.nc.IsClosed():
-			f.end(revoke.ReasonClosed, fmt.Errorf("bus: connection %w", ErrClosed), slog.LevelError)
+			f.end(revoke.ReasonClosed, f.b.conn.ended(), slog.LevelError)
 			close(f.dead)
 			<-f.ctx.Done()
 			return

@@ -10,7 +10,10 @@ import (
 // Readiness returns a handler for readiness probes of a service that judges by p: 200
 // when it should be sent requests, by [revoke.List.Ready], and 503 until then. Once
 // ready it stays so, stale or not: a failure of the bus must not empty every load
-// balancer at once, and the service answers 503 itself where it cannot know.
+// balancer at once, and the service answers 503 itself where it cannot know. Only what can
+// never be fresh again is not ready any more, with the reason "closed": the Follower, its
+// Bus or its [Conn] was closed, or a connection of the caller's ([Use]) has ended, which
+// nothing but a restart mends.
 //
 // Never make it a liveness probe. A stale replica recovers by itself; a restart
 // makes it forget, and with all services at once makes an outage of a short pause.
@@ -28,6 +31,9 @@ func (f *Follower) Readiness(p revoke.Policy) http.Handler {
 			return
 		}
 		ready, s := f.list.Ready(p), f.Status()
+		if s.Closed {
+			ready, s.Reason = false, revoke.ReasonClosed
+		}
 		age := int64(-1)
 		if s.Age >= 0 {
 			age = s.Age.Milliseconds()

@@ -26,6 +26,7 @@ type FollowerStatus struct {
 	Beater        string    // name of the member whose heartbeat was applied last, as it says; unprintable characters are replaced
 	BeatAt        time.Time // when that was; zero: none was
 	Err           error     // what ended the last subscription or attempt; nil while records arrive
+	Closed        bool      // for good: the Follower, its Bus, or its connection; the List is never fresh again, and not ready
 
 	StateFile revoke.StateFileStatus // of the List's state file, if it has one
 }
@@ -62,6 +63,12 @@ func (f *Follower) Status() FollowerStatus {
 	if !r.beat.IsZero() {
 		s.BeatAt = r.beat.Time()
 	}
+	select {
+	case <-f.dead:
+		s.Closed = true
+	default:
+		s.Closed = f.ctx.Err() != nil
+	}
 	return s
 }
 
@@ -72,12 +79,13 @@ type level struct {
 	reason      revoke.Reason
 	degraded    bool
 	connected   bool
+	closed      bool
 	server, err string
 	hazards     string
 }
 
 func (s *FollowerStatus) level() level {
-	l := level{state: s.State, reason: s.Reason, degraded: s.Degraded, connected: s.Connected, server: s.Server, hazards: strings.Join(s.Hazards, "\n")}
+	l := level{state: s.State, reason: s.Reason, degraded: s.Degraded, connected: s.Connected, closed: s.Closed, server: s.Server, hazards: strings.Join(s.Hazards, "\n")}
 	if s.Err != nil {
 		l.err = s.Err.Error()
 	}
@@ -85,7 +93,7 @@ func (s *FollowerStatus) level() level {
 }
 
 // WaitChange waits until the status differs from that one in State, Reason,
-// Degraded, Connected, Server, Hazards or Err, and returns the present one. Counters
+// Degraded, Connected, Closed, Server, Hazards or Err, and returns the present one. Counters
 // and ages do not count. To observe a Follower, call it in a loop, with what it
 // returned last:
 //

@@ -27,6 +27,15 @@ func (c *Conn) disconnected() error {
 	return errDisconnected
 }
 
+// ended returns an error of the family [ErrClosed] for a connection that is over, and what
+// ended it, if that was not its owner.
+func (c *Conn) ended() error {
+	if why := c.nc.LastError(); why != nil && !errors.Is(why, nats.ErrConnectionClosed) && !errors.Is(why, nats.ErrPermissionViolation) {
+		return fmt.Errorf("bus: connection %w: %w", ErrClosed, why)
+	}
+	return fmt.Errorf("bus: connection %w", ErrClosed)
+}
+
 // refused returns the server's refusal of a message to subject, if one has come since the
 // connection's last error was before.
 func (c *Conn) refused(before error, subject string) error {

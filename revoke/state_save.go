@@ -239,8 +239,16 @@ func sameState(x, y fs.FileInfo) bool {
 
 // Ready reports whether a service that judges by p should be sent requests: once the
 // List has been fresh, or, unless p is [Deny], once a state file was read; and from
-// then on, stale or not. It answers the question of a load balancer. It is no sign
-// of life: a stale replica recovers by itself, and a restart only loses what it knows.
+// then on, stale or not, as long as somebody feeds it: a replica whose Feed was closed, or
+// that was told [ReasonClosed], can never be fresh again and is not ready under any policy.
+// It answers the question of a load balancer. It is no sign of life: a stale replica
+// recovers by itself, and a restart only loses what it knows.
 func (l *List) Ready(p Policy) bool {
-	return l.cfg.Local || l.everFresh.Load() || !p.IsDeny() && l.stateFile.status.Load().Restored
+	if l.cfg.Local {
+		return true
+	}
+	if l.proof.Load().reason == ReasonClosed {
+		return false
+	}
+	return l.everFresh.Load() || !p.IsDeny() && l.stateFile.status.Load().Restored
 }

@@ -302,7 +302,7 @@ func clockSkew(ctx context.Context, c *cluster, rng *rand.Rand) (string, error) 
 	if rng.IntN(2) == 0 {
 		skew = -skew
 	}
-	nc, err := nats.Connect(c.serverURL(rng.IntN(servers)), nats.MaxReconnects(-1), nats.IgnoreDiscoveredServers())
+	nc, err := nats.Connect(c.serverURL(rng.IntN(servers)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return "", err
 	}

@@ -41,8 +41,7 @@ func newBroker(t *testing.T, opts func(*server.Options)) *broker {
 	return b
 }
 
-func (b *broker) start() {
-	b.t.Helper()
+func (b *broker) options() *server.Options {
 	o := &server.Options{
 		ServerName: "broker", Host: "127.0.0.1", Port: b.port, StoreDir: b.dir,
 		JetStream: true, SyncAlways: true, NoSigs: true, NoLog: true,
@@ -50,7 +49,23 @@ func (b *broker) start() {
 	if b.opts != nil {
 		b.opts(o)
 	}
-	srv, err := server.NewServer(o)
+	return o
+}
+
+// reload has the running server take up options that differ in what change makes of them,
+// as an edited configuration file and a signal do.
+func (b *broker) reload(change func(*server.Options)) {
+	b.t.Helper()
+	o := b.options()
+	change(o)
+	if err := b.srv.ReloadOptions(o); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *broker) start() {
+	b.t.Helper()
+	srv, err := server.NewServer(b.options())
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestUse(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	finite, _ := plain(t, srv.URL())
-	if _, err := bus.Use(finite, bus.UseConfig{}); err == nil || !strings.Contains(err.Error(), "MaxReconnects") {
+	if _, err := bus.Use(finite, bus.UseConfig{}); err == nil || !strings.Contains(err.Error(), "nats.MaxReconnects") || !strings.Contains(err.Error(), "nats.IgnoreAuthErrorAbort") {
 		t.Errorf("finite MaxReconnects: %v", err)
 	}
 	never, _ := plain(t, srv.URL(), nats.NoReconnect(), nats.MaxReconnects(-1))
@@ -38,7 +38,12 @@ func TestUse(t *testing.T) {
 	}
 
 	var log bytes.Buffer
-	slow, _ := plain(t, srv.URL(), nats.MaxReconnects(-1))
+	// Two equal authentication errors would end it for good, with nobody to tell.
+	touchy, _ := plain(t, srv.URL(), nats.MaxReconnects(-1))
+	if _, err := bus.Use(touchy, bus.UseConfig{}); err == nil || !strings.Contains(err.Error(), "nats.IgnoreAuthErrorAbort") || strings.Contains(err.Error(), "MaxReconnects") {
+		t.Errorf("without IgnoreAuthErrorAbort: %v", err)
+	}
+	slow, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort())
 	if _, err := bus.Use(slow, bus.UseConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}); err != nil || !strings.Contains(log.String(), "PingInterval") {
 		t.Errorf("two minutes between pings: %v, log %q", err, log.String())
 	}

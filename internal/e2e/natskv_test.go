@@ -579,6 +579,14 @@ func TestStoreConfig(t *testing.T) {
 	if _, err := natskv.New(within(t), mortal, natskv.Config{}); err == nil || !strings.Contains(err.Error(), "MaxReconnects") {
 		t.Errorf("a connection that gives up: %v", err)
 	}
+	touchy, _ := plain(t, br.url(), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	if _, err := natskv.New(within(t), touchy, natskv.Config{}); err == nil || !strings.Contains(err.Error(), "nats.IgnoreAuthErrorAbort") {
+		t.Errorf("a connection that two authentication errors end: %v", err)
+	}
+	var log journal
+	if _, err := natskv.New(within(t), nc, natskv.Config{Logger: log.logger()}); err != nil || log.count("PingInterval") != 1 {
+		t.Errorf("two minutes between pings: %v, log\n%s", err, &log)
+	}
 	mortal.Close()
 	for _, nc := range []*nats.Conn{nil, mortal} {
 		if _, err := natskv.New(within(t), nc, natskv.Config{}); err == nil {

@@ -170,7 +170,7 @@ func TestPublishBufferingConnection(t *testing.T) {
 	noLeaks(t)
 	cfg := embedded.Config{Listen: freeAddress(t), Dir: filepath.Join(t.TempDir(), "bus")}
 	srv := startServer(t, cfg)
-	nc, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(8<<20))
+	nc, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(8<<20))
 	conn, err := bus.Use(nc, bus.UseConfig{})
 	if err != nil {
 		t.Fatal(err)

@@ -90,7 +90,7 @@ func newProcessCluster(t *testing.T) *processCluster {
 		n.cfg.Routes = routes
 		c.start(i)
 	}
-	_, c.js = plain(t, c.urls(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	_, c.js = plain(t, c.urls(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(50*time.Millisecond))
 	return c
 }
 

@@ -22,6 +22,7 @@ func TestArrowsPointDown(t *testing.T) {
 		nats       = "github.com/nats-io/"
 		jwx        = "github.com/lestrrat-go/jwx/"
 		strictjson = module + "/internal/strictjson"
+		natsconn   = module + "/internal/natsconn"
 	)
 	for _, c := range []struct {
 		pkg      string
@@ -31,10 +32,10 @@ func TestArrowsPointDown(t *testing.T) {
 	}{
 		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, nil},
 		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke"}},
-		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson}},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn}},
 		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
 		{"./refresh", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
-		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
+		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, natsconn}},
 		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson}},
 		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson}},
 	} {

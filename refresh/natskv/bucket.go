@@ -67,8 +67,11 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 	if err != nil {
 		return fmt.Errorf("natskv: create bucket: %w", err)
 	}
-	if nc == nil {
+	switch {
+	case nc == nil:
 		return errors.New("natskv: create bucket: nil connection")
+	case nc.IsClosed():
+		return fmt.Errorf("natskv: create bucket: %w", nats.ErrConnectionClosed)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {

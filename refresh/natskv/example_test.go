@@ -3,6 +3,7 @@ package natskv_test
 import (
 	"context"
 	"log"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -22,7 +23,8 @@ func ExampleNew() {
 	)
 	nc, err := nats.Connect("nats://n1:4222,nats://n2:4222,nats://n3:4222",
 		nats.UserCredentials("sessions.creds"), nats.CustomInboxPrefix("_INBOX_sessions"),
-		nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort())
+		nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), // or New refuses it
+		nats.ReconnectBufSize(-1), nats.PingInterval(2*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
@@ -46,7 +47,8 @@ type Config struct {
 	ClockSkew time.Duration
 
 	// Logger receives a warning about settings of the bucket under which an accident
-	// can lose sessions, and about a server whose clock differs by more than ClockSkew.
+	// can lose sessions, about a server whose clock differs by more than ClockSkew, and
+	// about a connection that notices a dead server late.
 	// Nil means silent.
 	Logger *slog.Logger
 }
@@ -67,8 +69,10 @@ type Store struct {
 var _ refresh.Store = (*Store)(nil)
 
 // New opens the bucket, which [CreateBucket] has made. The connection remains the
-// caller's; it must never give up reconnecting ([nats.MaxReconnects] must be negative),
-// and with [nats.ReconnectBufSize] -1 nothing is sent late.
+// caller's. One that can end by itself is refused by name, because no session could be
+// refreshed or ended any more until the process restarts: [nats.MaxReconnects] must be
+// negative, and [nats.IgnoreAuthErrorAbort] set. With [nats.ReconnectBufSize] -1 nothing is
+// sent late, and with [nats.PingInterval] 2 s a dead server is noticed within six.
 //
 // It fails with [ErrNoBucket], with [ErrBucketUnsafe] and the list of what is wrong, or
 // if the credentials do not suffice, which it tries by writing and reading one record
@@ -80,13 +84,13 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 	if cfg.ClockSkew == 0 {
 		cfg.ClockSkew = defaultClockSkew
 	}
+	if err := natsconn.Check(nc); err != nil {
+		return nil, fmt.Errorf("natskv: %w", err)
+	}
+	if p, slow := natsconn.SlowPing(nc); slow && cfg.Logger != nil {
+		cfg.Logger.Warn("natskv: a dead server is noticed late; use a shorter nats.PingInterval", "ping_interval", p)
+	}
 	switch {
-	case nc == nil:
-		return nil, errors.New("natskv: nil connection")
-	case nc.IsClosed():
-		return nil, fmt.Errorf("natskv: %w", nats.ErrConnectionClosed)
-	case !nc.Opts.AllowReconnect || nc.Opts.MaxReconnect >= 0:
-		return nil, fmt.Errorf("natskv: the connection gives up after %d reconnects; set nats.MaxReconnects(-1)", max(nc.Opts.MaxReconnect, 0))
 	case cfg.ClockSkew < minClockSkew || cfg.ClockSkew > maxClockSkew:
 		return nil, fmt.Errorf("natskv: field ClockSkew is %s, not between %s and %s", cfg.ClockSkew, minClockSkew, maxClockSkew)
 	}
