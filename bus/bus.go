@@ -214,5 +214,5 @@ func (b *Bus) info(ctx context.Context) (revoke.LogInfo, []string, error) {
 	if err != nil {
 		return revoke.LogInfo{}, nil, err
 	}
-	return revoke.LogInfo{Horizons: s.horizons, LastSequence: s.last}, s.unsafe, nil
+	return revoke.LogInfo{Horizons: s.horizons, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
 }

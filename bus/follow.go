@@ -53,6 +53,7 @@ type Follower struct {
 
 	changed  signal
 	sequence atomic.Uint64
+	second   second
 	begun    atomic.Uint64
 	moves    atomic.Uint64
 	report   atomic.Pointer[report]
@@ -99,6 +100,9 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 		events:     b.nc.StatusChanged(),
 		reconnects: func() uint64 { return b.nc.Stats().Reconnects },
 		heart:      heart{b: b, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
+	}
+	if !b.cfg.NoHeartbeats && (b.trust == nil || b.signer != nil) {
+		feed.Attest()
 	}
 	f.ladder = newLadder(list.Config(), f.idle)
 	feed.LogTo(b.log)

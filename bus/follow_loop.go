@@ -107,6 +107,9 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		return f.reason(err, before), err
 	}
 	f.hazards(hazards)
+	if mirror := info.Mirror; mirror != f.report.Load().mirror {
+		f.note(func(r *report) { r.mirror = mirror })
+	}
 	at := f.feed.Begin(now, info)
 	f.begun.Add(1)
 	f.heart.first = revoke.Instant{} // what may have been lost with the last subscription does not come back
@@ -126,6 +129,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		return err
 	})
 	defer func() { f.leave(s) }()
+	defer f.second.end()
 	if err != nil {
 		return f.reason(err, before), err
 	}
@@ -165,6 +169,10 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			}
 			anchored = anchored || record
 			if beat {
+				f.doubt(now, epoch)
+				if err := f.settle(now); err != nil {
+					return revoke.ReasonFork, err
+				}
 				again(revoke.Now())
 			}
 		case <-timer.C:
@@ -187,6 +195,8 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			again(now)
 		case r := <-f.readings:
 			f.judge(revoke.Now(), r)
+		case d, ok := <-f.second.done:
+			f.second.read(d, ok)
 		case <-f.heart.wanted:
 			f.heart.asked = true
 			again(revoke.Now())
@@ -321,6 +331,9 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	case fault != 0:
 		err = f.feed.Fault(now, r, fault, msg.member)
 	case msg.beat:
+		if f.b.trust != nil && msg.heartbeat.Digest != nil && !f.b.trust.verifies(m) {
+			msg.heartbeat.Digest = nil // who may beat may not say what the log holds
+		}
 		f.heart.heard(now, msg.heartbeat)
 		f.ladder.heard(now)
 		f.silences = 0

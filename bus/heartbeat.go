@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"sync/atomic"
@@ -14,8 +15,8 @@ import (
 
 const (
 	// heartbeatTTL keeps heartbeats for so long that after an ordinary outage the
-	// record applied last is still there to begin at.
-	heartbeatTTL = "10m"
+	// record applied last is still there to begin at, and long enough to count in digests.
+	heartbeatTTL = "15m"
 
 	// barrierSpacing is the least time between two heartbeats sent for barriers. All
 	// that are called meanwhile share one.
@@ -24,6 +25,9 @@ const (
 	// lostBeats is how many own heartbeats in a row may fail to come back before it
 	// is reported.
 	lostBeats = 3
+
+	// signTimeout bounds the wait for the signature of a heartbeat.
+	signTimeout = 2 * time.Second
 
 	// deniedPause is how long a member waits that was told that it may not send them.
 	deniedPause = 30 * time.Second
@@ -53,6 +57,8 @@ type heart struct {
 	wanted   chan struct{}
 	asked    bool         // the token was taken, the heartbeat is not sent yet
 	barriers atomic.Int64 // how many are waiting
+
+	signing atomic.Bool // a heartbeat waits for its signature
 
 	sent, returned atomic.Uint64
 }
@@ -116,7 +122,8 @@ func (h *heart) beat() {
 	denied := h.b.refused(h.before, HeartbeatSubject)
 	h.before = h.b.nc.LastError()
 	h.last = revoke.Now()
-	data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.b.cfg.Name})
+	digest := h.feed.Digest()
+	data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.b.cfg.Name, Digest: &digest})
 	if err != nil {
 		return // Open has tried it
 	}
@@ -127,8 +134,7 @@ func (h *heart) beat() {
 	msg := nats.NewMsg(HeartbeatSubject)
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgTTLHeader, heartbeatTTL)
-	if err := h.b.nc.PublishMsg(msg); err != nil {
-		h.b.log.Debug("bus: heartbeat not sent", "error", err)
+	if !h.send(msg) {
 		return
 	}
 	h.sent.Add(1)
@@ -142,6 +148,41 @@ func (h *heart) beat() {
 		}
 		h.b.log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", err)
 	}
+}
+
+// send publishes a heartbeat, and has it signed before by a member that can: where others
+// have a Trust, its digest counts for nothing without. A Signer may take its time; one
+// heartbeat waits for it, those that come meanwhile go unsigned.
+func (h *heart) send(msg *nats.Msg) bool {
+	publish := func() bool {
+		err := h.b.nc.PublishMsg(msg)
+		if err != nil {
+			h.b.log.Debug("bus: heartbeat not sent", "error", err)
+		}
+		return err == nil
+	}
+	if h.b.signer == nil || !h.signing.CompareAndSwap(false, true) {
+		return publish()
+	}
+	leave, err := h.b.enter()
+	if err != nil {
+		h.signing.Store(false)
+		return false
+	}
+	go func() {
+		defer leave()
+		defer h.signing.Store(false)
+		ctx, cancel := context.WithTimeout(h.b.ctx, signTimeout)
+		defer cancel()
+		signature, err := h.b.signer.sign(ctx, msg.Subject, msg.Data)
+		if err != nil {
+			h.b.log.Debug("bus: heartbeat not signed", "error", err)
+		} else {
+			msg.Header.Set(SignatureHeader, signature)
+		}
+		publish()
+	}()
+	return true
 }
 
 // heard takes note of a heartbeat in the log.

@@ -73,7 +73,7 @@ func (f *Follower) judge(now revoke.Instant, r reading) {
 		return
 	}
 	f.hazards(r.hazards)
-	f.feed.Judge(now, r.info.Horizons)
+	f.feed.Judge(now, r.info)
 	f.changed.wake()
 }
 

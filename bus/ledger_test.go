@@ -127,13 +127,16 @@ func TestRemember(t *testing.T) {
 
 func TestTTL(t *testing.T) {
 	for d, want := range map[time.Duration]time.Duration{
-		time.Minute:                      time.Minute,
-		time.Minute + 1:                  time.Minute + time.Second,
-		time.Minute - time.Nanosecond:    time.Minute,
-		1:                                time.Second,
-		0:                                time.Second,
-		-time.Hour:                       time.Second,
-		90*24*time.Hour + 15*time.Minute: 90*24*time.Hour + 15*time.Minute,
+		time.Minute:                   time.Minute,
+		time.Minute + 1:               time.Minute + time.Second,
+		time.Minute - time.Nanosecond: time.Minute,
+		1:                             time.Second,
+		0:                             time.Second,
+		-time.Hour:                    time.Second,
+		3 * time.Hour:                 3 * time.Hour,
+		// What counts in digests by the hour or the day lives longer by as much.
+		24 * time.Hour:                   25*time.Hour - time.Minute,
+		90*24*time.Hour + 15*time.Minute: 91*24*time.Hour + 14*time.Minute,
 	} {
 		if got := ttl(d); got != want {
 			t.Errorf("ttl(%s) = %s, want %s", d, got, want)

@@ -290,8 +290,10 @@ func messageID(rec *record) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// ttl rounds up to whole seconds, the server's unit, which it would round down to.
+// ttl rounds up to whole seconds, the server's unit, which it would round down to. A
+// message that stops to count in digests hours before it expires lives longer by as much.
 func ttl(d time.Duration) time.Duration {
+	d += revoke.DigestGrain(d) - revoke.DigestGrain(0)
 	return max((d + time.Second - 1).Truncate(time.Second), time.Second)
 }
 

@@ -20,6 +20,7 @@ type FollowerStatus struct {
 	Sequence      uint64    // place in the stream of the record applied last; 0: none
 	Subscriptions uint64    // begun so far; more than one means that something broke
 	Moves         uint64    // to another server, because this one brought no heartbeats
+	Mirror        bool      // what is followed is a mirror, and heartbeats prove only what a digest covers
 	Hazards       []string  // why the stream could forget events, as read at most a minute ago; see [ErrStreamUnsafe]
 	Sent          uint64    // own heartbeats
 	Returned      uint64    // of those, how many came back while they were the newest
@@ -37,6 +38,7 @@ type report struct {
 	connected bool
 	server    string
 	hazards   []string
+	mirror    bool
 	beater    string
 	beat      revoke.Instant
 	err       error
@@ -53,6 +55,7 @@ func (f *Follower) Status() FollowerStatus {
 		Sequence:      f.sequence.Load(),
 		Subscriptions: f.begun.Load(),
 		Moves:         f.moves.Load(),
+		Mirror:        r.mirror,
 		Hazards:       slices.Clone(r.hazards),
 		Sent:          f.heart.sent.Load(),
 		Returned:      f.heart.returned.Load(),

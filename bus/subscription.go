@@ -130,6 +130,7 @@ func (s *subscription) record(m *nats.Msg) (revoke.Record, error) {
 		Delivery:   md.Sequence.Consumer,
 		Sequence:   md.Sequence.Stream,
 		Time:       md.Timestamp,
+		Life:       life(m),
 		Subject:    m.Subject,
 		Data:       m.Data,
 	}, s.pull()

@@ -198,7 +198,7 @@ func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
 	if len(data) > maxHeartbeatBytes {
 		return revoke.Heartbeat{}, revoke.FaultOversized
 	}
-	var v, nonce, ts, name strictjson.Value
+	var v, nonce, ts, name, digest strictjson.Value
 	err := strictjson.Object(data, func(member string, value strictjson.Value) error {
 		switch member {
 		case "v":
@@ -209,6 +209,8 @@ func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
 			ts = value
 		case "name":
 			name = value
+		case "digest":
+			digest = value
 		}
 		return nil
 	})
@@ -237,6 +239,7 @@ func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
 	if s, ok := name.Text(); ok && len(s) <= maxNameBytes { // it is for people
 		hb.Name = s
 	}
+	hb.Digest = decodeDigest(digest)
 	return hb, 0
 }
 
@@ -330,6 +333,9 @@ func encodeHeartbeat(hb revoke.Heartbeat) ([]byte, error) {
 	w.buf = append(w.buf, `","ts":`...)
 	w.buf = strconv.AppendInt(w.buf, hb.Time.UnixMilli(), 10)
 	w.text("name", hb.Name)
+	if hb.Digest != nil {
+		w.buf = appendDigest(w.buf, hb.Digest)
+	}
 	return w.end()
 }
 

@@ -314,6 +314,9 @@ func FuzzDecodeHeartbeat(f *testing.F) {
 	f.Add([]byte(`{"v":1,"nonce":"` + strings.ToUpper(testNonce) + `","ts":9223372036854775807}`))
 	f.Add([]byte(`{"v":2,"critical":true}`))
 	f.Add([]byte(`{"v":1,"nonce":"","ts":0}`))
+	f.Add([]byte(`{"v":1,"nonce":"` + testNonce + `","ts":1767225600000,"digest":{"alg":1}}`))
+	f.Add([]byte(`{"v":1,"nonce":"` + testNonce + `","ts":1767225600000,"digest":{"alg":1,"seq":7,"count":3,"sum":"` + strings.Repeat("0f", 32) + `"}}`))
+	f.Add([]byte(`{"v":1,"nonce":"` + testNonce + `","ts":1767225600000,"digest":{"alg":1,"seq":-7,"count":null,"sum":""}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, fault := decode(HeartbeatSubject, data)
 		if !m.beat {

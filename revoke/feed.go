@@ -76,6 +76,8 @@ type Feed struct {
 	round    time.Duration // what an own heartbeat last took to come back
 	due      bool          // beat at once
 
+	fork fork
+
 	mu     sync.Mutex
 	sent   []sentBeat // guarded by mu: own heartbeats under way, oldest first
 	awaits Instant    // guarded by mu: when the oldest was sent of those that this subscription may still bring; zero: none
@@ -97,8 +99,10 @@ const maxSent = 256
 
 // A LogInfo is what the caller reads about the log before each subscription.
 type LogInfo struct {
-	Horizons     Horizons // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh
-	LastSequence uint64   // of the newest record; 0 for an empty log
+	Horizons     Horizons  // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh
+	LastSequence uint64    // of the newest record; 0 for an empty log
+	Time         time.Time // the log server's clock when it said so; zero: taken to be the local one
+	Mirror       bool      // the log is a copy of another, which was read by its numbers
 }
 
 // A Subscription says where to start reading.
@@ -110,10 +114,11 @@ type Subscription struct {
 
 // A Record is the position of one message of the log.
 type Record struct {
-	Generation uint64    // of the subscription that delivered it
-	Delivery   uint64    // counts the subscription's deliveries from 1, as the log server numbered them
-	Sequence   uint64    // the message's place in the log; increasing, with holes
-	Time       time.Time // the log server's timestamp
+	Generation uint64        // of the subscription that delivered it
+	Delivery   uint64        // counts the subscription's deliveries from 1, as the log server numbered them
+	Sequence   uint64        // the message's place in the log; increasing, with holes
+	Time       time.Time     // the log server's timestamp
+	Life       time.Duration // after Time, until the server drops the message; 0: it never does
 
 	// What the message says, headers aside, which servers edit: a later subscription
 	// must begin with the very message that was applied last. Data must not change any
@@ -133,6 +138,10 @@ type Heartbeat struct {
 	Nonce [16]byte  // 128 random bits
 	Time  time.Time // the sender's clock when it was sent
 	Name  string    // of the sender, for people
+
+	// Digest is what its sender held of the log when it was sent, zero if it cannot tell;
+	// nil for a version that knows no digests, or one that does not count.
+	Digest *Digest
 }
 
 // A Fault says why a message of the log was not applied. Faults are counted, never
@@ -194,7 +203,6 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	f.gen++
 	f.open = !f.closed
 	f.next = 1
-	f.due = true
 	f.old = info.LastSequence
 	f.setBulk(now, true)
 	f.mu.Lock()
@@ -202,7 +210,7 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	f.mu.Unlock()
 
 	sub := Subscription{Generation: f.gen, Start: 1}
-	f.anchoring = f.has && f.attempts < maxAnchorAttempts && info.LastSequence >= f.cursor.Sequence
+	f.anchoring = f.has && f.attempts < maxAnchorAttempts && info.LastSequence >= f.cursor.Sequence && !f.fork.suspect(info)
 	if f.anchoring {
 		// At the cursor, not after it: a log that was rolled back and written past the
 		// cursor would resume silently, and the lost stretch would never be seen.
@@ -216,6 +224,10 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		f.attempts = 0
 		f.provenFrom = now
 		f.list.counters.replays.Add(1)
+	}
+	f.fork.begin(now, info, !f.anchoring)
+	if f.due = !info.Mirror; info.Mirror {
+		f.wait(now) // those at the origin beat first: behind a mirror only they prove
 	}
 
 	p := f.judged(*f.list.proof.Load(), info.Horizons)
@@ -231,12 +243,14 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 	return sub
 }
 
-// Judge takes what the log's metadata says now, read while a subscription lives: a log
+// Judge takes what is to be read of the log now, while a subscription lives: a log
 // whose horizons can no longer be read, or are too short, is not fresh from here on, and
-// one that was mended is again, as soon as heartbeats prove it.
-func (f *Feed) Judge(now Instant, h Horizons) {
+// one that was mended is again, as soon as heartbeats prove it. A mirror may have been
+// made the log itself.
+func (f *Feed) Judge(now Instant, info LogInfo) {
 	if !f.closed {
-		f.store(now, f.judged(*f.list.proof.Load(), h))
+		f.fork.mirror = info.Mirror
+		f.store(now, f.judged(*f.list.proof.Load(), info.Horizons))
 	}
 }
 
@@ -304,6 +318,7 @@ func (f *Feed) accept(now Instant, r Record) (apply bool, err error) {
 // applied moves the cursor past a record, once its effect is in view.
 func (f *Feed) applied(now Instant, r Record) {
 	f.cursor, f.has = r, true
+	f.fork.digest.Add(&r)
 	if off := r.Time.UnixNano() - now.Mono; off > f.list.streamOffset.Load() {
 		f.list.streamOffset.Store(off)
 	}
@@ -434,8 +449,52 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	f.applied(now, r)
 	f.summarize(now, false)
 	l := f.list
+	at, own, usable := f.sentAt(now, r, hb)
+	if own {
+		hb.Digest = nil // which tells nothing new
+	}
+	content, covered := f.fork.compare(hb.Digest)
+	if usable && (own || f.silencedBy(content)) {
+		delay := now.Time().Sub(hb.Time)
+		if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {
+			// Another's clock that is off proves little and silences nobody.
+			f.wait(now)
+		} else {
+			l.counters.skewedHeartbeats.Add(1)
+			if !own {
+				f.hint(now, r, ReasonClockSkew)
+			}
+		}
+	}
+	if !usable || at.Mono < f.provenFrom.Mono || at.Mono > now.Mono {
+		at = Instant{}
+	}
+	f.fork.mark(now, &r, at)
+	switch {
+	case content == differs:
+		f.disputed(now, r)
+		return nil
+	case content == agrees:
+		l.counters.agreed.Add(1)
+	}
+	if f.fork.gated() {
+		at = covered.proves
+	}
+	p := *l.proof.Load()
+	if at.IsZero() || !p.proven.IsZero() && at.Mono <= p.proven.Mono {
+		return nil // P only moves forward
+	}
+	p.proven, p.reason = at, ReasonNone
+	f.store(now, p)
+	return nil
+}
+
+// sentAt returns the instant before which everything acknowledged stands before this
+// heartbeat in the log. It is not usable if nothing is known of when it was sent.
+func (f *Feed) sentAt(now Instant, r Record, hb Heartbeat) (at Instant, own, usable bool) {
+	l := f.list
 	delay := now.Time().Sub(hb.Time) // which saturates: a Time of any year is outside of reason, not around the corner
-	at, own := f.take(hb.Nonce)
+	at, own = f.take(hb.Nonce)
 	switch {
 	case own:
 		// Needs no clock but ours: sent at, delivered since.
@@ -443,35 +502,42 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	case delay < -l.cfg.MaxSkew:
 		l.counters.futureHeartbeats.Add(1)
 		f.hint(now, r, ReasonClockSkew)
-		return nil
+		return at, own, false
 	case r.Sequence <= f.old:
 		// It stood in the log when the subscription began. For how long, only its sender's
 		// clock tells: one that is ahead by as much makes it look new, and what stands
 		// behind it is not applied.
 		l.counters.skewedHeartbeats.Add(1)
-		return nil
+		return at, own, false
 	default:
 		at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)
 	}
-	if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {
-		// Another's clock that is off proves little and silences nobody.
-		f.wait(now)
-	} else {
-		l.counters.skewedHeartbeats.Add(1)
-		if !own {
-			f.hint(now, r, ReasonClockSkew)
-		}
+	return at, own, true
+}
+
+// silencedBy reports whether another's heartbeat makes an own one needless. A member that
+// attests what the log holds goes on while nobody else attests the same.
+func (f *Feed) silencedBy(content verdict) bool {
+	if f.fork.attests && f.Digest() != (Digest{}) {
+		return content == agrees
 	}
-	if at.Mono < f.provenFrom.Mono || at.Mono > now.Mono {
-		return nil
-	}
+	return content != differs
+}
+
+// disputed takes note of a heartbeat whose sender holds something else than this replica.
+// It proves nothing and takes nothing away: if it is the replica that is mistaken, age
+// shows it, and if it is the sender, others prove.
+func (f *Feed) disputed(now Instant, r Record) {
+	l := f.list
+	l.counters.disputed.Add(1)
 	p := *l.proof.Load()
-	if !p.proven.IsZero() && at.Mono <= p.proven.Mono {
-		return nil // P only moves forward
-	}
-	p.proven, p.reason = at, ReasonNone
+	p.reason = ReasonFork
 	f.store(now, p)
-	return nil
+	if k := &f.fork; k.logged.IsZero() || now.Since(k.logged) >= time.Minute {
+		k.logged = now
+		l.cfg.Logger.Warn("revocation replica: a heartbeat's sender holds another log than this one; if it is read from a mirror, make that mirror anew",
+			"sequence", r.Sequence, "mirror", k.mirror)
+	}
 }
 
 // hint tells why nothing is proven, where nothing better is known.
@@ -499,6 +565,9 @@ func (f *Feed) wait(now Instant) {
 	f.seen = now
 	d := max(f.list.cfg.HeartbeatInterval, f.bounded(f.round))
 	f.patience = d + f.upTo(d)
+	if f.fork.mirror {
+		f.patience += 2 * d // who reads the log itself beats first
+	}
 }
 
 // upTo draws from [0, d), from the own nonces alone: a Feed that is told the same

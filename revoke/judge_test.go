@@ -20,13 +20,13 @@ func TestHorizonsAreJudgedAgain(t *testing.T) {
 		{"unreadable", revoke.Horizons{}, revoke.ReasonBadStream},
 		{"shorter than tokens live", revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: good.SessionLifetime}, revoke.ReasonHorizon},
 	} {
-		r.feed.Judge(r.now, c.h)
+		r.feed.Judge(r.now, revoke.LogInfo{Horizons: c.h})
 		r.want(revoke.Stale, c.want)
-		r.feed.Judge(r.now, good)
+		r.feed.Judge(r.now, revoke.LogInfo{Horizons: good})
 		r.want(revoke.Fresh, revoke.ReasonNone)
 	}
 	r.feed.Close(r.now)
-	r.feed.Judge(r.now, revoke.Horizons{}) // too late to say anything
+	r.feed.Judge(r.now, revoke.LogInfo{}) // too late to say anything
 	if s := r.list.Status(r.now); s.State != revoke.Fresh {
 		t.Errorf("judged after Close: %+v", s)
 	}
@@ -46,8 +46,8 @@ func TestShrunkHorizonsForgetNothing(t *testing.T) {
 			l.revoke(r.now.Time(), "before")
 			r.feed.Broken(r.now, revoke.ReasonDisconnected)
 			r.begin(l)
-			r.feed.Judge(r.now, info.Horizons)
-			r.feed.Judge(r.now, shrunk)
+			r.feed.Judge(r.now, revoke.LogInfo{Horizons: info.Horizons})
+			r.feed.Judge(r.now, revoke.LogInfo{Horizons: shrunk})
 			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "long", Until: r.now.Time().Add(300 * 24 * time.Hour)}})
 			r.must(r.read(l))
 			r.pass(200 * 24 * time.Hour)

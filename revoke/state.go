@@ -44,6 +44,7 @@ const (
 	ReasonClosed              // the follower or its connection was closed
 	ReasonBadStream           // the stream's configuration cannot be read or would forget
 	ReasonNotPermitted        // the server refuses what following needs
+	ReasonFork                // the log is not the one that others read, as behind a mirror whose origin was made anew or restored
 )
 
 var reasonNames = [...]string{
@@ -51,7 +52,7 @@ var reasonNames = [...]string{
 	ReasonDisconnected: "disconnected", ReasonNoStream: "no stream", ReasonReplaying: "replaying",
 	ReasonRebuilding: "rebuilding", ReasonNoHeartbeat: "no heartbeat", ReasonClockSkew: "clock skew",
 	ReasonHorizon: "horizon", ReasonCritical: "unsupported critical event", ReasonClosed: "closed",
-	ReasonBadStream: "bad stream", ReasonNotPermitted: "not permitted",
+	ReasonBadStream: "bad stream", ReasonNotPermitted: "not permitted", ReasonFork: "fork",
 }
 
 func (r Reason) String() string {

@@ -28,6 +28,8 @@ type Stats struct {
 	Gaps             uint64 // breaks in the chain of deliveries
 	AnchorsLost      uint64 // times the log no longer held what was applied
 	Replays          uint64 // subscriptions that started at the beginning of the log
+	Agreed           uint64 // heartbeats whose sender holds the same log as this replica
+	Disputed         uint64 // heartbeats whose sender holds another; see [ReasonFork]
 }
 
 type counters struct {
@@ -37,7 +39,7 @@ type counters struct {
 	unusable unusables
 
 	folds, foreignIssuer, brokerClock, futureHeartbeats,
-	skewedHeartbeats, gaps, anchorsLost, replays atomic.Uint64
+	skewedHeartbeats, gaps, anchorsLost, replays, agreed, disputed atomic.Uint64
 
 	lastFault atomic.Pointer[Instant]
 }
@@ -61,6 +63,7 @@ func (l *List) Stats(now Instant) Stats {
 		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
 		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
 		Unusable: c.unusable.read(),
+		Agreed:   c.agreed.Load(), Disputed: c.disputed.Load(),
 	}
 	for _, k := range Kinds() {
 		s.Entries[k] = v.base.kinds[k]

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,8 +28,9 @@ type Config struct {
 	Seed uint64
 }
 
-// A Bus is a revocation bus in memory: one totally ordered log and the members that
-// read it. It is not safe for concurrent use.
+// A Bus is a revocation bus in memory: one totally ordered log, the members that read
+// it, and perhaps a mirror of it with members of its own. It is not safe for concurrent
+// use.
 type Bus struct {
 	cfg        Config
 	base       revoke.Instant // where the bus's own time starts
@@ -40,6 +42,7 @@ type Bus struct {
 	published  uint64
 	nextExpiry time.Duration // when to look for messages that have expired
 	members    []*Member
+	mirror     *mirror // nil: none
 	history    history
 }
 
@@ -48,16 +51,28 @@ type entry struct {
 	seq     uint64
 	time    time.Time // by the server's clock
 	expires time.Duration
+	life    time.Duration // as its publisher set it
 	event   *revoke.Event
 	beat    *revoke.Heartbeat
 	says    []byte // what the one or the other says
+}
+
+// record returns where e stands in the log.
+func (e *entry) record() revoke.Record {
+	return revoke.Record{Sequence: e.seq, Time: e.time, Life: e.life, Data: e.says}
 }
 
 func (e *entry) text() []byte {
 	if e.event != nil {
 		return fmt.Appendf(nil, "%#v", *e.event)
 	}
-	return fmt.Appendf(nil, "%#v", *e.beat)
+	beat := *e.beat
+	beat.Digest = nil // a pointer, which is never the same
+	var digest revoke.Digest
+	if e.beat.Digest != nil {
+		digest = *e.beat.Digest
+	}
+	return fmt.Appendf(nil, "%#v %x", beat, digest)
 }
 
 // NewBus returns a Bus with an empty log.
@@ -112,10 +127,12 @@ func (b *Bus) Advance(d time.Duration) {
 // Settle lets every member that is up do what is due now, without letting time pass.
 func (b *Bus) Settle() {
 	b.expire()
+	b.mirror.take(b.log)
 	for range 2 { // a heartbeat sent in the first round is read in the second
 		for _, m := range b.members {
 			m.work()
 		}
+		b.mirror.take(b.log)
 	}
 }
 
@@ -126,13 +143,11 @@ func (b *Bus) expire() {
 		return
 	}
 	b.nextExpiry = now + time.Second
-	keep := b.log[:0]
-	for _, e := range b.log {
-		if e.expires > now {
-			keep = append(keep, e)
-		}
+	expired := func(e entry) bool { return e.expires <= now }
+	b.log = slices.DeleteFunc(b.log, expired)
+	if b.mirror != nil {
+		b.mirror.log = slices.DeleteFunc(b.mirror.log, expired)
 	}
-	b.log = keep
 }
 
 // Publish completes e as a publisher whose clock is right does, with an ID of its own
@@ -148,13 +163,14 @@ func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
 		// an anchor tells messages apart by nothing else.
 		e.ID = strconv.FormatUint(b.published, 10)
 	}
-	b.append(entry{event: &e, expires: b.elapsed() + e.Until.Sub(b.Now()) + 15*time.Minute})
+	b.append(entry{event: &e}, e.Until.Sub(b.Now())+15*time.Minute)
 	b.history.publish(b.elapsed(), b.seq, e)
 	return e, nil
 }
 
-func (b *Bus) append(e entry) {
+func (b *Bus) append(e entry, life time.Duration) {
 	b.seq++
+	e.expires, e.life = b.elapsed()+life, life
 	e.seq, e.time = b.seq, b.Now().Add(b.skew).Truncate(time.Nanosecond)
 	e.says = e.text()
 	b.log = append(b.log, e)
@@ -163,16 +179,21 @@ func (b *Bus) append(e entry) {
 // SetSkew sets how far the log server's clock runs ahead.
 func (b *Bus) SetSkew(d time.Duration) { b.skew = d }
 
-// Restart restarts the log server: every connection breaks, nothing is lost.
-func (b *Bus) Restart() {
+// Restart restarts the log server: every connection to it breaks, nothing is lost.
+func (b *Bus) Restart() { b.disconnect(false) }
+
+func (b *Bus) disconnect(mirrored bool) {
 	for _, m := range b.members {
-		m.disconnect()
+		if m.mirrored == mirrored {
+			m.disconnect()
+		}
 	}
 }
 
 // Rollback restores the log as it was n messages ago, as a disk restored from a
 // backup does, and restarts the server. What is lost is no longer held against
-// replicas that had not applied it.
+// replicas that had not applied it. A mirror keeps what it has, and goes on when the
+// log is longer again.
 func (b *Bus) Rollback(n int) {
 	n = min(max(n, 0), len(b.log))
 	b.log = b.log[:len(b.log)-n]
@@ -184,16 +205,18 @@ func (b *Bus) Rollback(n int) {
 	b.Restart()
 }
 
-// Recreate makes the log anew, empty, and restarts the server.
+// Recreate makes the log anew, empty, and restarts the server. A mirror keeps what it
+// has, and goes on when the log is longer again.
 func (b *Bus) Recreate() {
 	b.log, b.seq = nil, 0
 	b.history.lost(0)
 	b.Restart()
 }
 
-// Heal undoes every fault of links, clocks and members.
+// Heal undoes every fault of links, clocks and members, and makes the mirror anew.
 func (b *Bus) Heal() {
 	b.skew = 0
+	b.RemakeMirror()
 	for _, m := range b.members {
 		m.Heal()
 		m.Resume()

@@ -110,6 +110,43 @@ func (s *story) farAway(skew time.Duration) {
 	s.refuses(m, s.session("far"))
 }
 
+// mirrored joins a member behind the mirror and lets it come into step.
+func (s *story) mirrored() *revoketest.Member {
+	s.t.Helper()
+	m, err := s.b.JoinMirror(revoke.Config{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m.Silence(true)
+	s.b.Advance(10 * time.Second)
+	if st := m.Status(); st.State != revoke.Fresh {
+		s.t.Fatalf("not fresh to begin with: %+v", st)
+	}
+	return m
+}
+
+// forked has the log restored from a backup behind a mirror's back, and go on past what
+// the mirror holds.
+func (s *story) forked() {
+	s.fresh()
+	m := s.mirrored()
+	s.end("a", "b", "c")
+	s.b.Settle()
+	s.b.Rollback(2)
+	s.end("unseen", "x", "y", "z")
+	s.watch(m, s.session("unseen"), time.Minute)
+	if st := m.Status(); st.State != revoke.Stale || st.Reason != revoke.ReasonFork {
+		s.t.Errorf("the replica behind the mirror is %s (%s), want stale (fork)", st.State, st.Reason)
+	}
+	s.refuses(m, s.session("c")) // of the log that was
+	s.b.RemakeMirror()
+	s.watch(m, s.session("unseen"), 10*time.Second)
+	s.refuses(m, s.session("unseen"))
+	if err := m.Check(s.session("good"), revoke.Deny()); err != nil {
+		s.t.Errorf("after the mirror was remade: %v", err)
+	}
+}
+
 // directed are histories that each planted fault fails at once, by name; beside the
 // random ones, which find them too, they tell a person what each fault does.
 var directed = map[string]func(s *story){
@@ -253,6 +290,42 @@ var directed = map[string]func(s *story){
 		s.b.Advance(20 * time.Second)
 		if err := p.Check(m.Now(), revoke.Deny()); !errors.Is(err, revoke.ErrStale) {
 			s.t.Errorf("got %v, want it stale", err)
+		}
+	},
+
+	// A mirror goes on by position in a log that was restored from a backup.
+	"position taken for content":  (*story).forked,
+	"a mirror's heartbeats prove": (*story).forked,
+
+	// The same, and the digest is of the stretch before the backup, on which both agree.
+	"a digest covers what comes after it": func(s *story) {
+		s.fresh()
+		m := s.mirrored()
+		for range 20 {
+			s.end("lost")
+			s.b.Settle()
+			s.b.Rollback(1)
+			s.end("unseen")
+			s.watch(m, s.session("unseen"), 4*time.Second)
+			s.b.RemakeMirror()
+			s.b.Advance(10 * time.Second)
+		}
+		s.refuses(m, s.session("unseen"))
+	},
+
+	// Many members of the version before, who beat without digests, would leave the only
+	// one who sends them nothing to do.
+	"silenced without a digest": func(s *story) {
+		s.fresh()
+		m := s.mirrored()
+		for range 12 {
+			s.join().SetDigest(func(revoke.Digest) *revoke.Digest { return nil })
+		}
+		for range 300 {
+			s.b.Advance(time.Second)
+			if st := m.Status(); st.State != revoke.Fresh {
+				s.t.Fatalf("the replica behind the mirror is %s (%s), age %s", st.State, st.Reason, st.Age)
+			}
 		}
 	},
 

@@ -24,7 +24,9 @@ type Member struct {
 	asleep    time.Duration // for how long its monotonic clock stood still, in all
 	sleeps    bool
 	sleptAt   time.Duration
-	quiet     bool // sends no heartbeats
+	quiet     bool                               // sends no heartbeats
+	mirrored  bool                               // reads the mirror
+	says      func(revoke.Digest) *revoke.Digest // what its heartbeats say of what it holds; nil: the truth
 	cut       bool
 	cutAt     time.Duration
 	isolated  bool   // connected to a server that sees nothing new
@@ -35,14 +37,16 @@ type Member struct {
 	drop, dup int // deliveries to drop, to duplicate
 	reorder   int
 
-	sub     revoke.Subscription
-	up      bool // subscribed
-	pos     uint64
-	sent    uint64 // deliveries numbered
-	pending []delivery
-	firstBy time.Duration // an anchored subscription's first record is due
-	applied bool          // something of this subscription arrived
-	learned map[int]bool  // events, by their place in the history, that it has refused
+	sub        revoke.Subscription
+	up         bool // subscribed
+	pos        uint64
+	sent       uint64 // deliveries numbered
+	pending    []delivery
+	firstBy    time.Duration // an anchored subscription's first record is due
+	second     bool          // the log is to be read a second time
+	secondFrom uint64
+	applied    bool         // something of this subscription arrived
+	learned    map[int]bool // events, by their place in the history, that it has refused
 }
 
 type delivery struct {
@@ -71,6 +75,7 @@ func (m *Member) start() error {
 	if err != nil {
 		return err
 	}
+	feed.Attest()
 	m.list, m.feed, m.up, m.pending, m.learned = list, feed, false, nil, map[int]bool{}
 	return nil
 }
@@ -107,6 +112,10 @@ func (m *Member) SetSkew(d time.Duration) { m.skew = d }
 // Silence keeps the member from sending heartbeats, or lets it again.
 func (m *Member) Silence(on bool) { m.quiet = on }
 
+// SetDigest sets what the member's heartbeats say of the log that it holds, given the
+// truth: nil for nothing, as a version before digests does. A nil function restores it.
+func (m *Member) SetDigest(says func(revoke.Digest) *revoke.Digest) { m.says = says }
+
 // Delay sets how long a message takes each way.
 func (m *Member) Delay(d time.Duration) { m.delay = d }
 
@@ -130,8 +139,8 @@ func (m *Member) Partition() {
 // it answers, and sees nothing new.
 func (m *Member) Isolate() {
 	if !m.isolated {
-		m.isolated, m.horizon = true, m.bus.seq
-		m.frozen = slices.Clone(m.bus.log)
+		log, seq := m.source()
+		m.isolated, m.horizon, m.frozen = true, seq, slices.Clone(log)
 	}
 }
 
@@ -170,12 +179,15 @@ func (m *Member) disconnect() {
 	}
 }
 
-// view is the log as the member's server has it.
-func (m *Member) view() []entry {
-	if m.isolated {
-		return m.frozen
+// source is what the member's server holds, and its last sequence.
+func (m *Member) source() ([]entry, uint64) {
+	switch {
+	case m.isolated:
+		return m.frozen, m.horizon
+	case m.mirrored:
+		return m.bus.mirror.log, m.bus.mirror.seq
 	}
-	return m.bus.log
+	return m.bus.log, m.bus.seq
 }
 
 // work does what is due: it is what a transport does around a Feed.
@@ -201,16 +213,45 @@ func (m *Member) work() {
 		m.up = false
 		m.feed.Broken(m.Now(), revoke.ReasonRebuilding)
 	}
+	m.doubt()
 	m.beat()
 }
 
-func (m *Member) begin(t time.Duration) {
-	info := revoke.LogInfo{Horizons: m.bus.cfg.Horizons, LastSequence: m.horizon}
-	if !m.isolated {
-		info.LastSequence = m.bus.seq
+// doubt reads the log a second time where the feed asks for it.
+func (m *Member) doubt() {
+	if !m.up {
+		return
 	}
+	if from, ok := m.feed.Doubt(m.Now()); ok {
+		m.second, m.secondFrom = true, from
+	}
+	if !m.second {
+		return
+	}
+	var digest revoke.LogDigest
+	log, _ := m.source()
+	for _, e := range log {
+		r := e.record()
+		digest.Add(&r)
+		if e.beat == nil || e.seq < m.secondFrom || !digest.Whole(&r, m.bus.Now().Add(m.bus.skew)) {
+			continue
+		}
+		if same, known := m.feed.Settle(digest.At(&r)); known {
+			m.second = false
+			if !same {
+				m.disconnect()
+				m.feed.Rewind()
+			}
+			return
+		}
+	}
+}
+
+func (m *Member) begin(t time.Duration) {
+	_, last := m.source()
+	info := revoke.LogInfo{Horizons: m.bus.cfg.Horizons, LastSequence: last, Time: m.bus.Now().Add(m.bus.skew), Mirror: m.mirrored}
 	m.sub = m.feed.Begin(m.Now(), info)
-	m.up, m.applied = true, false
+	m.up, m.applied, m.second = true, false, false
 	m.pos, m.sent, m.pending = m.sub.Start-1, 0, nil
 	m.firstBy = t + revoke.AnchorTimeout
 }
@@ -220,7 +261,7 @@ func (m *Member) fetch(t time.Duration) {
 	if !m.up {
 		return
 	}
-	view := m.view()
+	view, _ := m.source()
 	from, _ := slices.BinarySearchFunc(view, m.pos+1, func(e entry, seq uint64) int { return cmp.Compare(e.seq, seq) })
 	for _, e := range view[from:] {
 		m.pos = e.seq
@@ -247,7 +288,8 @@ func (m *Member) receive(t time.Duration) {
 	for len(m.pending) > 0 && m.pending[0].at <= t {
 		d := m.pending[0]
 		m.pending = m.pending[1:]
-		r := revoke.Record{Generation: d.gen, Delivery: d.n, Sequence: d.e.seq, Time: d.e.time, Data: d.e.says}
+		r := d.e.record()
+		r.Generation, r.Delivery = d.gen, d.n
 		var err error
 		if d.e.event != nil {
 			err = m.feed.Event(m.Now(), r, *d.e.event)
@@ -272,9 +314,14 @@ func (m *Member) beat() {
 	for i := range hb.Nonce {
 		hb.Nonce[i] = byte(m.rng.Uint32())
 	}
+	digest := m.feed.Digest()
+	hb.Digest = &digest
+	if m.says != nil {
+		hb.Digest = m.says(digest)
+	}
 	m.feed.Sent(m.Now(), hb.Nonce)
 	if m.cut || m.isolated {
 		return
 	}
-	m.bus.append(entry{beat: &hb, expires: m.bus.elapsed() + 10*time.Minute})
+	m.bus.append(entry{beat: &hb}, 15*time.Minute)
 }

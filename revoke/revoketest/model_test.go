@@ -25,7 +25,8 @@ const iss = "https://auth.example.com"
 type model struct {
 	rng     *rand.Rand
 	bus     *revoketest.Bus
-	members []*revoketest.Member
+	members []*revoketest.Member // those behind the mirror last
+	mirrors int
 	ids     []revoke.Identity // tokens asked about
 	// Entries are forgotten by the local clock and the stream's both, so only one of
 	// the two may be wrong in a history: the members', or else the log server's.
@@ -85,6 +86,21 @@ func newModel(seed uint64) (*model, error) {
 			return nil, err
 		}
 		m.members = append(m.members, r)
+	}
+	// What a server whose clock was set forward holds to be expired, no digest covers.
+	if !m.brokerWrong {
+		for range 1 + m.rng.IntN(2) {
+			r, err := m.bus.JoinMirror(revoke.Config{})
+			if err != nil {
+				return nil, err
+			}
+			r.Silence(m.rng.IntN(2) == 0)
+			m.members, m.mirrors = append(m.members, r), m.mirrors+1
+		}
+		if m.rng.IntN(4) == 0 {
+			// A version before digests, which goes on beating.
+			m.members[1].SetDigest(func(revoke.Digest) *revoke.Digest { return nil })
+		}
 	}
 	m.bus.Advance(300 * time.Millisecond)
 	return m, nil
@@ -192,9 +208,24 @@ func (m *model) step() error {
 		d := []time.Duration{-time.Hour, time.Hour, 0}[m.rng.IntN(3)]
 		m.note("broker skew %s", d)
 		m.bus.SetSkew(d)
-	case n < 96:
+	case n < 95:
 		m.note("server restart")
 		m.bus.Restart()
+	case n < 96:
+		if m.mirrors == 0 {
+			return nil
+		}
+		switch m.rng.IntN(3) {
+		case 0:
+			m.note("remake mirror")
+			m.bus.RemakeMirror()
+		case 1:
+			m.note("hold mirror")
+			m.bus.HoldMirror(true)
+		default:
+			m.note("let mirror go on")
+			m.bus.HoldMirror(false)
+		}
 	case n < 98:
 		n := 1 + m.rng.IntN(20)
 		m.note("rollback by %d", n)
@@ -238,6 +269,9 @@ func (m *model) check() {
 				m.did["refused"]++
 			default:
 				m.did["unknown"]++
+				if stale, _ := errors.AsType[*revoke.StaleError](err); stale != nil && stale.Reason == revoke.ReasonFork {
+					m.did["fork"]++
+				}
 			}
 			if m.records {
 				fmt.Fprintf(&m.answers, "%v %v\n", r.Status(), err)
@@ -271,6 +305,9 @@ func (m *model) run(steps []int) error {
 		m.check()
 	}
 	for i, r := range m.members {
+		if s := r.List().Stats(r.Now()); s.Agreed > 0 && i >= len(m.members)-m.mirrors {
+			m.did["agreed behind the mirror"]++
+		}
 		if s := r.Status(); s.State != revoke.Fresh {
 			return fmt.Errorf("member %d is %s (%s), age %s, 40 s after everything was mended", i, s.State, s.Reason, s.Age)
 		}
@@ -348,11 +385,17 @@ func TestHistories(t *testing.T) {
 	}
 	// What is never done is not shown to be survived.
 	for _, what := range []string{"advance", "publish", "partition", "isolate", "heal", "suspend", "resume", "skew", "delay", "drop", "duplicate",
-		"reorder", "broker skew", "server restart", "rollback by", "recreate", "restart", "accepted", "refused", "unknown"} {
+		"reorder", "broker skew", "server restart", "rollback by", "recreate", "restart", "accepted", "refused", "unknown", "agreed behind the mirror"} {
 		if did[what] < histories/10 {
 			t.Errorf("in %d histories %q came %d times", histories, what, did[what])
 		}
 	}
+	for _, what := range []string{"fork", "remake mirror", "hold mirror", "let mirror go on"} {
+		if did[what] < histories/40 {
+			t.Errorf("in %d histories %q came %d times", histories, what, did[what])
+		}
+	}
+	t.Logf("forks seen %d times, mirrors remade %d times", did["fork"], did["remake mirror"])
 }
 
 // A history is a seed, which gives each of its steps what it does, and which of these

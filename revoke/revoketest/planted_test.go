@@ -43,6 +43,10 @@ func TestPlantedFaults(t *testing.T) {
 		{"an event that no version counts", "write.go", "	l.versions.raise(n.id) // after the data: see versions\n", "", ""},
 		{"a version raised before the data", "write.go", "	active.put(n)\n", "	l.versions.raise(n.id)\n	runtime.Gosched()\n	active.put(n)\n", "TestPreparedSeesWhatWasApplied"},
 		{"freshness remembered", "prepared.go", "	return proven.judge(l, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n", ""},
+		{"position taken for content", "fork.go", "case m.digest != *d:", "case false:", ""},
+		{"a mirror's heartbeats prove", "fork.go", "return k.mirror && k.told", "return false", ""},
+		{"a digest covers what comes after it", "fork.go", "	k.differs = false\n	return agrees, m\n", "	k.differs = false\n	return agrees, k.marks[len(k.marks)-1]\n", ""},
+		{"silenced without a digest", "feed.go", "		return content == agrees\n", "		return true\n", ""},
 		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono", ""},
 	} {
 		t.Run(fault.name, func(t *testing.T) {

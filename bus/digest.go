@@ -1,0 +1,94 @@
+package bus
+
+import (
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// digestVersion names the way in which [revoke.LogDigest] computes; a digest of another
+// is passed over.
+const digestVersion = 1
+
+// life returns for how long the server keeps a message after its timestamp, as the
+// server reads the header; 0 for ever.
+func life(m *nats.Msg) time.Duration {
+	values := m.Header[jetstream.MsgTTLHeader]
+	if len(values) == 0 || values[0] == "" || strings.EqualFold(values[0], "never") {
+		return 0
+	}
+	if d, err := time.ParseDuration(values[0]); err == nil {
+		return d
+	}
+	seconds, err := strconv.ParseInt(values[0], 10, 64)
+	if err != nil || seconds < 0 || seconds > int64(maxHorizon/time.Second) {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// appendDigest appends the member of a heartbeat that says what its sender holds.
+func appendDigest(b []byte, d *revoke.Digest) []byte {
+	b = append(b, `,"digest":{"alg":`...)
+	b = strconv.AppendInt(b, digestVersion, 10)
+	if d.Sequence > 0 {
+		b = append(b, `,"seq":`...)
+		b = strconv.AppendUint(b, d.Sequence, 10)
+		b = append(b, `,"count":`...)
+		b = strconv.AppendUint(b, d.Count, 10)
+		b = append(b, `,"sum":"`...)
+		b = hex.AppendEncode(b, d.Sum[:])
+		b = append(b, '"')
+	}
+	return append(b, '}')
+}
+
+// decodeDigest returns nil for a digest that cannot be read: it counts for nothing, and
+// the heartbeat that carries it as one without.
+func decodeDigest(v strictjson.Value) *revoke.Digest {
+	if v.Kind() != '{' {
+		return nil
+	}
+	var alg, seq, count, sum strictjson.Value
+	err := strictjson.Object([]byte(v.JSON()), func(name string, v strictjson.Value) error {
+		switch name {
+		case "alg":
+			alg = v
+		case "seq":
+			seq = v
+		case "count":
+			count = v
+		case "sum":
+			sum = v
+		}
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	if n, ok := alg.Int(); !ok || n != digestVersion {
+		return nil
+	}
+	var d revoke.Digest
+	if !present(seq) && !present(count) && !present(sum) {
+		return &d
+	}
+	at, ok1 := seq.Int()
+	n, ok2 := count.Int()
+	digits, ok3 := sum.Text()
+	if !ok1 || !ok2 || !ok3 || at <= 0 || n < 0 || len(digits) != hex.EncodedLen(len(d.Sum)) {
+		return nil
+	}
+	if _, err := hex.Decode(d.Sum[:], []byte(digits)); err != nil {
+		return nil
+	}
+	d.Sequence, d.Count = uint64(at), uint64(n)
+	return &d
+}

@@ -1,0 +1,341 @@
+package revoke_test
+
+import (
+	"crypto/rand"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// digestBeat puts the heartbeat of a member into the log that carries that digest.
+func (r *replica) digestBeat(l *tape, d *revoke.Digest) {
+	hb := revoke.Heartbeat{Time: r.now.Time(), Name: "other", Digest: d}
+	rand.Read(hb.Nonce[:])
+	l.append(r.now.Time(), message{beat: &hb})
+}
+
+// behind returns a replica behind a mirror that has read a log of three events and
+// has not seen a digest yet, and one at the origin, which sends them.
+func behind(t *testing.T) (m, origin *replica, l *tape) {
+	origin, l = ready(t)
+	m = newReplica(t, revoke.Config{})
+	m.now = origin.now
+	m.mirror(l)
+	m.must(m.read(l))
+	return m, origin, l
+}
+
+func (r *replica) mirror(l *tape) {
+	info := l.info()
+	info.Mirror = true
+	r.sub = r.feed.Begin(r.now, info)
+	r.pos, r.n = r.sub.Start-1, 0
+}
+
+// both lets a second pass and the origin's member send a heartbeat with its digest, and
+// has both read it.
+func both(m, origin *replica, l *tape, says func(revoke.Digest) *revoke.Digest) {
+	m.t.Helper()
+	for _, r := range []*replica{m, origin} {
+		r.pass(time.Second)
+	}
+	d := origin.feed.Digest()
+	origin.digestBeat(l, says(d))
+	m.must(m.read(l))
+	origin.must(origin.read(l))
+}
+
+func truth(d revoke.Digest) *revoke.Digest { return &d }
+func nothing(revoke.Digest) *revoke.Digest { return nil }
+func lie(d revoke.Digest) *revoke.Digest   { d.Sum[0]++; return &d }
+func (r *replica) proven() revoke.Instant  { return r.list.Status(r.now).Proven }
+func (r *replica) stats() revoke.Stats     { return r.list.Stats(r.now) }
+func (r *replica) is(s revoke.State, what string) {
+	r.t.Helper()
+	if got := r.list.Status(r.now); got.State != s {
+		r.t.Fatalf("%s: %s (%s), age %s, want %s", what, got.State, got.Reason, got.Age, s)
+	}
+}
+
+// TestMirrorNeedsDigests: behind a mirror heartbeats count as before until the first
+// digest is seen, and then they prove what a later digest covers and no more.
+func TestMirrorNeedsDigests(t *testing.T) {
+	m, origin, l := behind(t)
+	for range 4 {
+		both(m, origin, l, nothing) // of a version before digests
+	}
+	m.is(revoke.Fresh, "before any digest")
+
+	both(m, origin, l, truth) // covers the heartbeat before
+	if at := m.proven(); m.now.Since(at) < 3*time.Second {
+		t.Errorf("proven %s ago, by the very heartbeat that carries the digest", m.now.Since(at))
+	}
+	before := m.proven()
+	both(m, origin, l, nothing)
+	if m.proven() != before {
+		t.Error("a heartbeat without a digest has proven something")
+	}
+	both(m, origin, l, truth)
+	if at := m.proven(); at == before || m.now.Since(at) != 3*time.Second { // one second and MaxSkew
+		t.Errorf("proven %s ago, want 3 s: the heartbeat before this one", m.now.Since(at))
+	}
+	if s := m.stats(); s.Agreed < 2 || s.Disputed != 0 {
+		t.Errorf("%d agreed, %d disputed", s.Agreed, s.Disputed)
+	}
+	for range 20 {
+		both(m, origin, l, nothing)
+	}
+	m.is(revoke.Stale, "after 20 s without a digest")
+	m.want(revoke.Stale, revoke.ReasonNoHeartbeat)
+	origin.is(revoke.Fresh, "at the origin, where heartbeats prove by themselves")
+}
+
+// TestMirrorWithAnotherLog: a replica behind a mirror that lacks what the sender had goes
+// stale by age with reason fork, and says so; once the mirror was made anew, it
+// reads the log from its start though what it applied last stands there.
+func TestMirrorWithAnotherLog(t *testing.T) {
+	m, origin, l := behind(t)
+	both(m, origin, l, truth)
+	both(m, origin, l, truth)
+	both(m, origin, l, truth)
+	m.is(revoke.Fresh, "to begin with")
+
+	// The origin is restored from a backup of before its last event, and goes on.
+	l.revoke(m.now.Time(), "lost")
+	m.must(m.read(l))
+	l = l.rollback(l.seq - 1)
+	origin.feed.Broken(origin.now, revoke.ReasonDisconnected)
+	l.revoke(m.now.Time(), "unseen")
+	origin.begin(l)
+	if origin.sub.Anchored {
+		origin.must(origin.read(l))
+	}
+	for range 20 {
+		both(m, origin, l, truth)
+	}
+	origin.is(revoke.Fresh, "at the origin")
+	m.want(revoke.Stale, revoke.ReasonFork)
+	if m.refuses("unseen") || !m.refuses("lost") || !origin.refuses("unseen") {
+		t.Error("that is not the fork that was to be made")
+	}
+	if _, doubts := m.feed.Doubt(m.now); !doubts {
+		t.Error("no second reading is asked for")
+	}
+
+	m.feed.Broken(m.now, revoke.ReasonRebuilding)
+	m.mirror(l)
+	if m.sub.Anchored {
+		t.Error("begins at the cursor, which stands in the new log, too")
+	}
+	m.must(m.read(l))
+	for range 4 {
+		both(m, origin, l, truth)
+	}
+	m.is(revoke.Fresh, "after the mirror was made anew")
+	if !m.refuses("unseen") {
+		t.Error("what was missed is not refused")
+	}
+}
+
+// TestLiar: a member that sends digests of something else takes nothing from a member at
+// the origin, silences nobody, and costs ever rarer second readings.
+func TestLiar(t *testing.T) {
+	r, l := ready(t)
+	r.feed.Attest()
+	r.pass(time.Second)
+	r.beat(l)
+	r.must(r.read(l))
+	readings, beats := 0, 0
+	for range 6 * 3600 {
+		r.pass(time.Second)
+		d := r.feed.Digest()
+		r.digestBeat(l, lie(d))
+		r.must(r.read(l))
+		l.messages = l.messages[len(l.messages)-1:]
+		if _, doubts := r.feed.Doubt(r.now); doubts {
+			readings++
+		}
+		if r.feed.BeatIn(r.now) == 0 {
+			beats++
+			r.beat(l)
+			r.must(r.read(l))
+			l.messages = l.messages[len(l.messages)-1:]
+		}
+		r.is(revoke.Fresh, "beside a liar")
+	}
+	// 1, 2, 4 … minutes and then every hour, up to a quarter more.
+	if readings < 8 || readings > 13 {
+		t.Errorf("%d second readings in six hours", readings)
+	}
+	if beats < 6*3600/2 {
+		t.Errorf("%d own heartbeats in six hours: the liar silences", beats)
+	}
+	if s := r.stats(); s.Disputed < 6*3600 || s.Replays != 1 {
+		t.Errorf("%d disputed, %d replays", s.Disputed, s.Replays)
+	}
+}
+
+// Behind a mirror a liar takes nothing away either while somebody tells the truth.
+func TestLiarBehindMirror(t *testing.T) {
+	m, origin, l := behind(t)
+	for range 60 {
+		both(m, origin, l, lie)
+		both(m, origin, l, truth)
+		if m.stats().Agreed > 1 {
+			m.is(revoke.Fresh, "while one of two tells the truth")
+		}
+	}
+	if m.stats().Agreed < 50 {
+		t.Fatalf("%d agreed", m.stats().Agreed)
+	}
+	for range 20 {
+		both(m, origin, l, lie)
+	}
+	m.want(revoke.Stale, revoke.ReasonFork) // safe, not fresh: nobody is left who proves
+	both(m, origin, l, truth)
+	both(m, origin, l, truth)
+	m.is(revoke.Fresh, "as soon as somebody tells it again")
+}
+
+// TestDamagedServer: a replica at the origin whose server has lost a message in the middle
+// of the log sees no gap, and its own heartbeats come back. The others' digests differ, a
+// second reading of another server does too, and the log is read anew.
+func TestDamagedServer(t *testing.T) {
+	whole, l := ready(t)
+	damaged := &tape{seq: l.seq}
+	for _, m := range l.messages {
+		if m.seq != 2 {
+			damaged.messages = append(damaged.messages, m)
+		}
+	}
+	r := newReplica(t, revoke.Config{})
+	r.now = whole.now
+	r.begin(damaged)
+	r.must(r.read(damaged))
+	for range 3 {
+		r.pass(time.Second)
+		whole.pass(time.Second)
+		whole.digestBeat(l, truth(whole.feed.Digest()))
+		whole.must(whole.read(l))
+		damaged.messages = append(damaged.messages, l.messages[len(l.messages)-1])
+		r.must(r.read(damaged))
+	}
+	from, doubts := r.feed.Doubt(r.now)
+	if !doubts || from == 0 {
+		t.Fatalf("no doubt: %+v", r.stats())
+	}
+	digest := func(l *tape) revoke.Digest {
+		var d revoke.LogDigest
+		for i := range l.messages {
+			rec := l.messages[i].record(0, 0)
+			d.Add(&rec)
+			if l.messages[i].beat != nil && rec.Sequence >= from {
+				return d.At(&rec)
+			}
+		}
+		t.Fatal("no heartbeat")
+		return revoke.Digest{}
+	}
+	if same, known := r.feed.Settle(digest(damaged)); !same || !known {
+		t.Errorf("the damaged server's log: same %t, known %t", same, known)
+	}
+	if same, known := r.feed.Settle(digest(l)); same || !known {
+		t.Errorf("the whole log: same %t, known %t", same, known)
+	}
+	if _, known := r.feed.Settle(revoke.Digest{Sequence: 1 << 40}); known {
+		t.Error("knows what is to come")
+	}
+	r.feed.Rewind()
+	r.begin(l)
+	r.must(r.read(l))
+	if !r.refuses("old1") {
+		t.Error("what the damaged server had lost is not refused")
+	}
+}
+
+// A member silenced by others' digests sends none of its own, and one that only old
+// versions beat beside goes on.
+func TestWhoSilences(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		attests bool
+		says    func(revoke.Digest) *revoke.Digest
+		silent  bool
+	}{
+		{"agrees", true, truth, true},
+		{"differs", true, lie, false},
+		{"without", true, nothing, false},
+		{"cannot tell", true, func(revoke.Digest) *revoke.Digest { return new(revoke.Digest) }, false},
+		{"agrees, for one that does not attest", false, truth, true},
+		{"differs, for one that does not attest", false, lie, false},
+		{"without, for one that does not attest", false, nothing, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, l := ready(t)
+			if c.attests {
+				r.feed.Attest()
+			}
+			beats := 0
+			for range 100 {
+				r.pass(time.Second)
+				d := r.feed.Digest()
+				if d == (revoke.Digest{}) {
+					t.Fatal("no digest")
+				}
+				r.digestBeat(l, c.says(d))
+				r.must(r.read(l))
+				if r.feed.BeatIn(r.now) == 0 {
+					beats++
+				}
+			}
+			if c.silent && beats > 1 || !c.silent && beats < 33 {
+				t.Errorf("%d beats of its own", beats)
+			}
+		})
+	}
+}
+
+// Behind a mirror a member sends no digest, and leaves the beating to those at the origin
+// for three intervals.
+func TestMirrorBeatsLate(t *testing.T) {
+	m, _, _ := behind(t)
+	m.feed.Attest()
+	if d := m.feed.Digest(); d != (revoke.Digest{}) {
+		t.Errorf("attests %+v", d)
+	}
+	m.pass(m.feed.BeatIn(m.now)) // perhaps of the reading before
+	if d := m.feed.BeatIn(m.now); d < 3*time.Second || d > 4*time.Second {
+		if d = m.feed.BeatIn(m.now); d < 3*time.Second || d > 4*time.Second {
+			t.Errorf("beats in %s", d)
+		}
+	}
+}
+
+// A mirror that was made the log itself needs no digests any more.
+func TestPromotedMirror(t *testing.T) {
+	m, origin, l := behind(t)
+	for range 4 {
+		both(m, origin, l, truth)
+	}
+	m.is(revoke.Fresh, "with digests")
+	for range 20 {
+		both(m, origin, l, nothing)
+	}
+	m.is(revoke.Stale, "without digests")
+	m.feed.Judge(m.now, l.info())
+	both(m, origin, l, nothing)
+	m.is(revoke.Fresh, "promoted")
+}
+
+func ExampleLogDigest() {
+	var d revoke.LogDigest
+	at := time.Unix(1_800_000_000, 0)
+	d.Add(&revoke.Record{Sequence: 1, Time: at, Subject: "revocations.v1.x.session", Data: []byte("{}"), Life: time.Hour})
+	beat := revoke.Record{Sequence: 2, Time: at, Subject: "revocations.v1.heartbeat", Data: []byte("{}"), Life: 15 * time.Minute}
+	d.Add(&beat)
+	digest := d.At(&beat)
+	fmt.Printf("%d messages, %x…\n", digest.Count, digest.Sum[:4])
+	// Output: 2 messages, 44431fb6…
+}
