@@ -261,6 +261,13 @@ func (a *announcer) serve(ctx context.Context) error {
 		return fmt.Errorf("bus: announce: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only if it is over already
+	defer listenForEchoes(a.b.nc, AppliedSubject, func(m *nats.Msg) {
+		select {
+		case questions <- m:
+		default:
+			a.dropped.Add(1)
+		}
+	})()
 	defer a.farewell()
 	a.listening.Store(true)
 	overflowed := 0
@@ -397,6 +404,7 @@ func (a *announcer) answer(reply, outcome string, at time.Time) {
 		return
 	}
 	a.answered.Add(1)
+	echo(a.b.nc, &nats.Msg{Subject: reply, Data: data})
 }
 
 // farewell tells those who asked not to wait any longer.

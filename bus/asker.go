@@ -93,10 +93,17 @@ func (a *asker) enter(w *wait) (reply string, err error) {
 			_ = sub.Unsubscribe()
 			return "", err
 		}
+		deaf := listenForEchoes(a.b.nc, inbox+".", func(m *nats.Msg) {
+			select {
+			case answers <- m:
+			default: // more are lost, and asked for again
+			}
+		})
 		a.inbox, a.waits, a.roster = inbox, map[string]*wait{}, map[string]known{}
 		go func() {
 			defer leave()
 			a.listen(answers)
+			deaf()
 			_ = sub.Unsubscribe() // fails only if it is over already
 		}()
 	}
@@ -172,7 +179,9 @@ func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
 	msg := &nats.Msg{Subject: AppliedSubject, Reply: reply + strconv.Itoa(w.asked), Data: encodeQuestion(q)}
 	if err := a.b.nc.PublishMsg(msg); err != nil {
 		a.b.log.Debug("bus: question not sent", "error", err)
+		return
 	}
+	echo(a.b.nc, msg)
 }
 
 // listen takes answers until the Bus is closed.

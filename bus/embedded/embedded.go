@@ -34,7 +34,7 @@ type Config struct {
 	// Stream is the stream's name. Empty means [bus.DefaultStream].
 	Stream string
 
-	// MaxBytes bounds the stream's size, at 200 bytes a live revocation. Zero means
+	// MaxBytes bounds the stream's size, at 500 bytes a live revocation. Zero means
 	// 256 MiB on disk and 64 MiB in memory.
 	MaxBytes int64
 

@@ -1,0 +1,78 @@
+package e2e_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A connection with NoEcho, over which a server delivers nothing to those who sent it,
+// keeps nobody of its process from being waited for: neither a replica of the same Bus,
+// nor one of another Bus over it, however often it was wrapped; nor one elsewhere.
+func TestRevokeAndWaitWithoutEcho(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	nc, err := nats.Connect(br.url(), nats.NoEcho(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1), nats.PingInterval(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	use := func() *bus.Conn {
+		t.Helper()
+		conn, err := bus.Use(nc, bus.UseConfig{Shared: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	one, two := use(), use()
+	pub := open(t, one, bus.Config{Name: "own"})
+	own := newList(t, quick)
+	fs := []*bus.Follower{follow(t, pub, own), follow(t, open(t, one, bus.Config{Name: "sister"}), newList(t, quick)),
+		follow(t, open(t, two, bus.Config{Name: "wrapped again"}), newList(t, quick)), follow(t, open(t, dial(t, br.url()), bus.Config{Name: "elsewhere"}), newList(t, quick))}
+	waitFresh(t, fs...)
+	for _, f := range fs {
+		eventually(t, "announced", func() bool { return f.Announcement().Listening })
+	}
+	wait := func(sid string, cfg bus.WaitConfig) bus.WaitReceipt {
+		t.Helper()
+		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: sid}, cfg)
+		if err != nil {
+			t.Fatalf("%v; %+v", err, r.Replicas)
+		}
+		return r
+	}
+	got := applied(wait("all", bus.WaitConfig{Replicas: 4}))
+	for _, name := range []string{"own", "sister", "wrapped again", "elsewhere"} {
+		if _, ok := got[name]; !ok || len(got) != 4 {
+			t.Fatalf("%s has not confirmed: %+v", name, got)
+		}
+	}
+	mustRefuse(t, own, session("all"))
+	if r := wait("again", bus.WaitConfig{}); len(applied(r)) != 4 {
+		t.Errorf("%+v", r.Replicas)
+	}
+	// A farewell is heard, too.
+	for _, f := range fs[1:] {
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "those that are closed are not waited for", func() bool {
+		r := wait("alone", bus.WaitConfig{})
+		return len(r.Replicas) == 1 && r.Replicas[0].Name == "own"
+	})
+	// And what nobody hears is not heard here either.
+	if err := fs[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "nobody"}, bus.WaitConfig{})
+	if !errors.Is(err, bus.ErrUnconfirmed) || len(applied(r)) != 0 {
+		t.Errorf("%v, %+v", err, r.Replicas)
+	}
+}
