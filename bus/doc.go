@@ -66,11 +66,16 @@
 //     that issuer, and, with an event marked critical, stop for a TokenLifetime the
 //     services that accept this issuer's tokens; both need a signature where there is a
 //     Trust and the kind is a mass kind, or the mark is to count.
-//   - [HeartbeatSubject]: help freshness, or fill the stream for ever. A message may
-//     say that it never expires, and nobody may delete it. Publishing and freshness
-//     then fail, loudly, until the stream is made anew, larger; replicas go on
-//     refusing what they know. At 80 % of MaxBytes publishers and followers log a
-//     warning.
+//   - [HeartbeatSubject]: help freshness, or say that the log holds something else than
+//     it does. A digest that differs takes nothing from members at the origin but a
+//     second reading of the log, at once, after a minute, and ever more rarely up to an
+//     hour; members behind a mirror are fresh while any other member's digest agrees. One
+//     that agrees with a fork can keep who is behind a forked mirror fresh, so that
+//     without a Trust this right belongs to members at the origin alone. Or fill the
+//     stream for ever: a message may say that it never expires, and nobody may delete
+//     it. Publishing and freshness then fail, loudly, until the stream is made anew,
+//     larger; replicas go on refusing what they know. At 80 % of MaxBytes publishers
+//     and followers log a warning.
 //   - $JS.API.STREAM.INFO and $JS.API.STREAM.MSG.GET, which publishers use, the second
 //     to notice that a restored disk has lost what they published: junk can be stored
 //     with them, because the server sends its answer wherever the request asks it to,

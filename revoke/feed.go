@@ -454,7 +454,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 		hb.Digest = nil // which tells nothing new
 	}
 	content, covered := f.fork.compare(hb.Digest)
-	if usable && (own || f.silencedBy(content)) {
+	if usable && (own || f.silencedBy(now, content, covered)) {
 		delay := now.Time().Sub(hb.Time)
 		if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {
 			// Another's clock that is off proves little and silences nobody.
@@ -516,10 +516,11 @@ func (f *Feed) sentAt(now Instant, r Record, hb Heartbeat) (at Instant, own, usa
 }
 
 // silencedBy reports whether another's heartbeat makes an own one needless. A member that
-// attests what the log holds goes on while nobody else attests the same.
-func (f *Feed) silencedBy(content verdict) bool {
+// attests what the log holds goes on while nobody else attests the same, up to lately:
+// behind a mirror a digest of old is worth as little as none.
+func (f *Feed) silencedBy(now Instant, content verdict, covered mark) bool {
 	if f.fork.attests && f.Digest() != (Digest{}) {
-		return content == agrees
+		return content == agrees && now.Since(covered.at) <= f.list.cfg.MaxStaleness/2
 	}
 	return content != differs
 }

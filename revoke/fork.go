@@ -15,6 +15,7 @@ import (
 type mark struct {
 	digest Digest
 	proves Instant // the latest instant that this heartbeat or one before it proves; zero: none
+	at     Instant // when it was applied
 }
 
 // maxMarks bounds the marks: senders name the heartbeat that they applied last, some
@@ -89,7 +90,7 @@ func (k *fork) mark(now Instant, r *Record, at Instant) {
 	if len(k.marks) == 2*maxMarks {
 		k.marks = append(k.marks[:0], k.marks[maxMarks:]...)
 	}
-	k.marks = append(k.marks, mark{k.digest.At(r), at})
+	k.marks = append(k.marks, mark{k.digest.At(r), at, now})
 }
 
 // at returns the mark at a sequence.

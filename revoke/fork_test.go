@@ -297,6 +297,27 @@ func TestWhoSilences(t *testing.T) {
 	}
 }
 
+// A digest of old, which agrees and proves nothing new, silences nobody either.
+func TestOldDigestSilencesNobody(t *testing.T) {
+	r, l := ready(t)
+	r.feed.Attest()
+	r.pass(time.Second)
+	r.beat(l)
+	r.must(r.read(l))
+	old, beats := r.feed.Digest(), 0
+	for i := range 100 {
+		r.pass(time.Second)
+		r.digestBeat(l, &old)
+		r.must(r.read(l))
+		if r.feed.BeatIn(r.now) == 0 && i > 10 {
+			beats++
+		}
+	}
+	if s := r.stats(); beats < 30 || s.Agreed < 100 {
+		t.Errorf("%d beats of its own, %d agreed", beats, s.Agreed)
+	}
+}
+
 // Behind a mirror a member sends no digest, and leaves the beating to those at the origin
 // for three intervals.
 func TestMirrorBeatsLate(t *testing.T) {

@@ -46,7 +46,7 @@ func TestPlantedFaults(t *testing.T) {
 		{"position taken for content", "fork.go", "case m.digest != *d:", "case false:", ""},
 		{"a mirror's heartbeats prove", "fork.go", "return k.mirror && k.told", "return false", ""},
 		{"a digest covers what comes after it", "fork.go", "	k.differs = false\n	return agrees, m\n", "	k.differs = false\n	return agrees, k.marks[len(k.marks)-1]\n", ""},
-		{"silenced without a digest", "feed.go", "		return content == agrees\n", "		return true\n", ""},
+		{"silenced without a digest", "feed.go", "		return content == agrees && now.Since(covered.at) <= f.list.cfg.MaxStaleness/2\n", "		_ = covered\n		return true\n", ""},
 		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono", ""},
 	} {
 		t.Run(fault.name, func(t *testing.T) {

@@ -1,0 +1,123 @@
+package e2e_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// falseBeat publishes the heartbeat of a member whose digest differs from everybody's.
+func falseBeat(ctx context.Context, js jetstream.JetStream, sequence uint64) error {
+	data := fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d,"digest":{"alg":1,"seq":%d,"count":1,"sum":"%064x"}}`,
+		time.Now().UnixNano(), time.Now().UnixMilli(), sequence, 1)
+	_, err := js.Publish(ctx, bus.HeartbeatSubject, data, jetstream.WithMsgTTL(15*time.Minute))
+	return err
+}
+
+// lastBeat returns the sequence of the newest heartbeat.
+func lastBeat(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	s, err := js.Stream(ctx, bus.DefaultStream)
+	if err != nil {
+		return 0, err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, bus.HeartbeatSubject)
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
+}
+
+// TestLyingDigest: a member that says that the log holds something else takes nothing
+// from a member at the origin: it stays fresh, goes on beating, reads the log a second
+// time, finds there what it has applied, and does not read it anew.
+func TestLyingDigest(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	var log journal
+	b := open(t, dial(t, br.url()), bus.Config{Logger: log.logger()})
+	l := newList(t, quick)
+	f := follow(t, b, l)
+	waitFresh(t, f)
+	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	_, js := plain(t, br.url())
+	sent := f.Status().Sent
+	askUntil(t, "the log is read a second time", func(ctx context.Context) error {
+		seq, err := lastBeat(ctx, js)
+		if err == nil {
+			err = falseBeat(ctx, js, seq)
+		}
+		if err != nil {
+			return err
+		}
+		if s := f.Status(); s.State != revoke.Fresh {
+			t.Fatalf("stale by a lie: %+v", s)
+		}
+		if !strings.Contains(log.String(), "the log holds what was applied") {
+			return fmt.Errorf("disputed %d, log:\n%s", l.Stats(revoke.Now()).Disputed, log.String())
+		}
+		return nil
+	})
+	if s := l.Stats(revoke.Now()); s.Replays != 1 || s.Disputed == 0 {
+		t.Errorf("%d replays, %d disputed", s.Replays, s.Disputed)
+	}
+	askUntil(t, "it goes on beating", func(ctx context.Context) error {
+		seq, err := lastBeat(ctx, js)
+		if err == nil {
+			err = falseBeat(ctx, js, seq)
+		}
+		if now := f.Status().Sent; err == nil && now < sent+3 {
+			err = fmt.Errorf("%d sent, %d before", now, sent)
+		}
+		return err
+	})
+	if n := log.count("reading it a second time"); n != 1 {
+		t.Errorf("%d second readings within a minute", n)
+	}
+}
+
+// TestUnsignedDigest: where there is a Trust only signed digests count, lies or not.
+func TestUnsignedDigest(t *testing.T) {
+	public, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusting := []ed25519.PublicKey{public}
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trusting, NoHeartbeats: true}), l)
+	signing := follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trusting, Signer: key}), newList(t, quick))
+	waitFresh(t, f, signing)
+	eventually(t, "signed digests count", func() bool { return l.Stats(revoke.Now()).Agreed > 0 })
+
+	_, js := plain(t, br.url())
+	unsigned := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick)) // beats without a signature
+	waitFresh(t, unsigned)
+	sent := unsigned.Status().Sent
+	askUntil(t, "unsigned ones were sent", func(ctx context.Context) error {
+		seq, err := lastBeat(ctx, js)
+		if err == nil {
+			err = falseBeat(ctx, js, seq)
+		}
+		if err == nil && unsigned.Status().Sent < sent+3 && l.Stats(revoke.Now()).Agreed < 10 {
+			err = fmt.Errorf("%d beats, %d agreed", unsigned.Status().Sent, l.Stats(revoke.Now()).Agreed)
+		}
+		return err
+	})
+	if err := f.Barrier(within(t)); err != nil { // all of them are applied
+		t.Fatal(err)
+	}
+	if s := l.Stats(revoke.Now()); s.Disputed != 0 {
+		t.Errorf("%d unsigned digests were heeded", s.Disputed)
+	}
+}
