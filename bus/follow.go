@@ -104,6 +104,7 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	if !b.cfg.NoHeartbeats && (b.trust == nil || b.signer != nil) {
 		feed.Attest()
 	}
+	f.heart.applied = &f.sequence
 	f.ladder = newLadder(list.Config(), f.idle)
 	feed.LogTo(b.log)
 	f.announcer.init(b, list)

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +39,7 @@ type heart struct {
 	feed     *revoke.Feed
 	list     *revoke.List
 	interval time.Duration
+	applied  *atomic.Uint64 // place in the stream of the record applied last
 
 	last     revoke.Instant // own heartbeat sent last
 	nonce    [16]byte       // of that one
@@ -142,11 +142,7 @@ func (h *heart) beat() {
 	h.denied = h.lost > lostBeats && denied != nil
 	if h.lost > lostBeats && !h.reported && (!h.behind || h.denied) {
 		h.reported = true
-		err := denied
-		if err == nil {
-			err = errors.New("the stream does not take them")
-		}
-		h.b.log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", err)
+		h.reportLost(denied)
 	}
 }
 

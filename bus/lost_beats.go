@@ -1,0 +1,87 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// reportLost finds out why own heartbeats do not come back, and logs it. The search takes
+// some requests, and nobody waits for it.
+func (h *heart) reportLost(denied error) {
+	leave, err := h.b.enter()
+	if err != nil {
+		return // closed
+	}
+	go func() {
+		defer leave()
+		why := denied
+		if why == nil {
+			ctx, cancel := context.WithTimeout(h.b.ctx, infoTimeout+attemptTimeout+2*h.interval)
+			why = h.whyLost(ctx)
+			cancel()
+		}
+		if h.b.ctx.Err() == nil {
+			h.b.log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", why)
+		}
+	}()
+}
+
+// whyLost tells a subscription that brings nothing from a stream that takes nothing, by
+// where the stream ends, and why it does not, by a heartbeat that asks for an
+// acknowledgement.
+func (h *heart) whyLost(ctx context.Context) error {
+	st, err := h.b.readStream(ctx)
+	if err != nil {
+		return fmt.Errorf("the stream cannot be asked: %w", err)
+	}
+	if h.applied.Load() < st.last { // or is it on its way?
+		timer := time.NewTimer(2 * h.interval)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		if at := h.applied.Load(); at < st.last {
+			return fmt.Errorf("the stream holds messages up to %d and this subscription has brought none after %d: its consumer is paused, or its server stands still", st.last, at)
+		}
+		return errors.New("they came late: this subscription has caught up with the stream only now")
+	}
+	var nonce [16]byte
+	rand.Read(nonce[:]) // never fails
+	data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: nonce, Time: time.Now(), Name: h.b.cfg.Name})
+	if err != nil {
+		return err // Open has tried it
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	msg := nats.NewMsg(HeartbeatSubject)
+	msg.Data = data
+	msg.Header.Set(jetstream.MsgTTLHeader, heartbeatTTL)
+	ack, err := h.b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	return h.b.whyNotTaken(ack, err)
+}
+
+// whyNotTaken puts into words what came of a heartbeat that asked for an acknowledgement.
+func (b *Bus) whyNotTaken(ack *jetstream.PubAck, err error) error {
+	switch {
+	case err == nil && ack.Stream != b.stream:
+		return fmt.Errorf("stream %s takes them, and %s, which is followed, does not bring them", ack.Stream, b.stream)
+	case err == nil:
+		return errors.New("they were lost on the way; the stream has taken one just now")
+	case isCode(err, errCodeStoreFailed, errCodeStorageExceeded, errCodeMemoryExceeded, errCodeNoResources):
+		return fmt.Errorf("the stream has no room for them: %w", err)
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("no stream takes them: none has the subject %s, or it has no leader: %w", HeartbeatSubject, err)
+	case isAPI(err):
+		return fmt.Errorf("the stream refuses them: %w", err)
+	}
+	return fmt.Errorf("none is acknowledged: the stream has no leader, or the line to it is cut: %w", err)
+}
