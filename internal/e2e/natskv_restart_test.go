@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +13,44 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 )
+
+// What a restart has taken with it is asked again as soon as there is a connection, within
+// a time in which one request alone would still be waited for.
+func TestStoreAsksAgainAfterLostConnection(t *testing.T) {
+	t.Parallel()
+	br := newBroker(t, nil)
+	createBucket(t, connect(t, br.url()), natskv.BucketConfig{})
+	p := newProxy(t, br.url())
+	s := openStore(t, connect(t, p.url()))
+	n := mustSave(t, s, "a", "", 0)
+	for name, call := range map[string]func(context.Context) error{
+		"Load": func(ctx context.Context) error { _, err := s.Load(ctx, "a"); return err },
+		"Save": func(ctx context.Context) (err error) {
+			var next uint64
+			if next, err = s.Save(ctx, "a", nil, n, later()); err == nil {
+				n = next
+			} else if r, err := s.Load(within(t), "a"); err == nil {
+				n = r.Revision // it was written, perhaps
+			}
+			return err
+		},
+	} {
+		// A machine that gives nobody his time may need more: then once more.
+		askUntil(t, name, func(ctx context.Context) error {
+			asked := make(chan struct{})
+			cut := sync.OnceFunc(func() { close(asked) })
+			p.lose(func(string) bool { cut(); return true })
+			ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- call(ctx) }()
+			<-asked
+			p.lose(nil)
+			p.cut()
+			return <-done
+		})
+	}
+}
 
 // Each write brings its record's life anew, for servers that restart as well: a record
 // that was prolonged is not forgotten when its former life has ended, and one that ends

@@ -79,7 +79,7 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
-	err = persist(ctx, func(ctx context.Context) error {
+	err = persist(ctx, nc, func(ctx context.Context) error {
 		_, err := js.CreateStream(ctx, want)
 		return err
 	})
@@ -93,7 +93,7 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), bucketError(err))
 	}
 	var s jetstream.Stream
-	err = persist(ctx, func(ctx context.Context) (err error) {
+	err = persist(ctx, nc, func(ctx context.Context) (err error) {
 		s, err = js.Stream(ctx, want.Name)
 		return err
 	})

@@ -59,7 +59,7 @@ func (s *Store) read(ctx context.Context, subject string) (entry, error) {
 	var p pauses
 	for {
 		var e entry
-		err := persist(ctx, func(ctx context.Context) (err error) {
+		err := persist(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
 			e, err = s.get(ctx, subject)
 			return err
 		})
@@ -109,7 +109,7 @@ func (s *Store) last(ctx context.Context, subject string, seq uint64) (bool, err
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	err := persist(ctx, func(ctx context.Context) error {
+	err := persist(ctx, s.js.Conn(), func(ctx context.Context) error {
 		_, err := s.publish(ctx, &nats.Msg{Subject: s.prefix + confirmation}, jetstream.WithExpectLastSequenceForSubject(seq, subject))
 		return err
 	})

@@ -33,18 +33,45 @@ const (
 	errCodePeerOffline     jetstream.ErrorCode = 10118 // the stream is offline
 )
 
-// attempt bounds one request by attemptTimeout.
-func attempt(ctx context.Context, request func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	return request(ctx)
+// errLost ends a request whose connection was lost while it was under way.
+var errLost = errors.New("connection lost before the answer")
+
+// attempt bounds one request by attemptTimeout, and by the life of the connection: what
+// has not been answered when that is lost hardly will be over the next, and the time that
+// a caller has is often shorter than attemptTimeout.
+func attempt(ctx context.Context, nc *nats.Conn, request func(context.Context) error) error {
+	lost := nc.StatusChanged(nats.RECONNECTING)
+	defer nc.RemoveStatusListener(lost)
+	return whileConnected(ctx, lost, request)
+}
+
+func whileConnected(ctx context.Context, lost <-chan nats.Status, request func(context.Context) error) error {
+	ctx, release := context.WithTimeout(ctx, attemptTimeout)
+	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-lost:
+			cancel(errLost)
+		case <-ctx.Done():
+		}
+	}()
+	err := request(ctx)
+	cancel(nil)
+	<-watched
+	if errors.Is(err, context.Canceled) && context.Cause(ctx) == errLost {
+		return errLost
+	}
+	return err
 }
 
 // persist repeats a request that does no harm when repeated until it is answered.
-func persist(ctx context.Context, request func(context.Context) error) error {
+func persist(ctx context.Context, nc *nats.Conn, request func(context.Context) error) error {
 	var p pauses
 	for {
-		err := attempt(ctx, request)
+		err := attempt(ctx, nc, request)
 		if err == nil || final(err) {
 			return bucketError(err)
 		}

@@ -53,7 +53,7 @@ func (s *Store) hasRoom(ctx context.Context, size int) error {
 	due, ok := s.room.take(size)
 	if due {
 		var stream jetstream.Stream
-		if err := attempt(ctx, func(ctx context.Context) (err error) {
+		if err := attempt(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
 			stream, err = s.js.Stream(ctx, streamName(s.bucket))
 			return err
 		}); err == nil {

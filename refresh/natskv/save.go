@@ -84,7 +84,7 @@ func (w *write) run(ctx context.Context) (uint64, error) {
 }
 
 func (w *write) try(ctx context.Context) (seq uint64, err error) {
-	err = attempt(ctx, func(ctx context.Context) error {
+	err = attempt(ctx, w.s.js.Conn(), func(ctx context.Context) error {
 		m := &nats.Msg{Subject: w.subject, Data: w.value, Header: nats.Header{writerHeader: {w.writer}}}
 		seq, err = w.s.publish(ctx, m, jetstream.WithExpectLastSequencePerSubject(w.base), jetstream.WithMsgTTL(w.ttl()))
 		return err

@@ -119,7 +119,7 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, log *slog.Logger) error {
-	err := persist(ctx, func(ctx context.Context) (err error) {
+	err := persist(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
 		s.stream, err = s.js.Stream(ctx, streamName(s.bucket))
 		return err
 	})
@@ -138,14 +138,14 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 		log.Warn("natskv: an accident can lose sessions, and what ended them", "bucket", s.bucket, "weak", list)
 	}
 	before := time.Now()
-	if err := persist(ctx, func(ctx context.Context) error {
+	if err := persist(ctx, s.js.Conn(), func(ctx context.Context) error {
 		_, err := s.publish(ctx, &nats.Msg{Subject: s.prefix + confirmation})
 		return err
 	}); err != nil {
 		return fmt.Errorf("try to write: %w", err)
 	}
 	var e entry
-	if err := persist(ctx, func(ctx context.Context) (err error) {
+	if err := persist(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
 		e, err = s.get(ctx, s.prefix+confirmation)
 		return err
 	}); err != nil {
