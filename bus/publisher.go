@@ -192,19 +192,20 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		return nil, false, err
 	}
 	defer func() { p.release(rec, sent) }()
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
 	before := p.b.nc.LastError()
 	p.ledger.reconnected(p.b.nc.Stats().Reconnects, p.now())
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	if rec.signature != "" {
 		msg.Header = nats.Header{SignatureHeader: {rec.signature}}
 	}
-	ack, err = p.b.js.PublishMsg(ctx, msg,
-		jetstream.WithMsgID(id),
-		jetstream.WithExpectStream(p.b.stream),
-		jetstream.WithMsgTTL(ttl(rec.gone.Sub(p.now()))),
-		jetstream.WithRetryAttempts(0))
+	err = p.b.conn.attempt(ctx, attemptTimeout, func(ctx context.Context) (err error) {
+		ack, err = p.b.js.PublishMsg(ctx, msg,
+			jetstream.WithMsgID(id),
+			jetstream.WithExpectStream(p.b.stream),
+			jetstream.WithMsgTTL(ttl(rec.gone.Sub(p.now()))),
+			jetstream.WithRetryAttempts(0))
+		return err
+	})
 	switch {
 	case err == nil && ack.Stream != p.b.stream:
 		return nil, true, fmt.Errorf("acknowledged by stream %q", ack.Stream)

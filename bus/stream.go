@@ -125,16 +125,16 @@ func (c *Conn) askAgain(ctx context.Context, subject string, request func(contex
 	defer pause.Stop()
 	for {
 		before := c.nc.LastError()
-		attempt, cancel := context.WithTimeout(ctx, streamTimeout)
-		err := request(attempt)
-		cancel()
+		err := c.attempt(ctx, streamTimeout, request)
 		refusal := c.refused(before, subject)
 		switch {
 		case err != nil && refusal != nil:
 			return fmt.Errorf("%w: %w", errNotPermitted, refusal)
 		case err != nil && !c.nc.IsClosed() && !c.nc.IsConnected():
 			err = c.disconnected()
-		case !errors.Is(err, context.DeadlineExceeded) && !isCode(err, errCodeNotAvailable):
+		case errors.Is(err, context.DeadlineExceeded), isCode(err, errCodeNotAvailable):
+		case errors.Is(err, errDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded): // and connected again since
+		default:
 			return err
 		}
 		pause.Reset(250 * time.Millisecond)
@@ -230,10 +230,11 @@ func (b *Bus) readStream(ctx context.Context) (streamState, error) {
 	if !b.nc.IsClosed() && !b.nc.IsConnected() {
 		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, b.conn.disconnected())
 	}
-	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
-	defer cancel()
-	s, err := b.js.Stream(ctx, b.stream)
-	if err != nil {
+	var s jetstream.Stream
+	if err := b.conn.attempt(ctx, infoTimeout, func(ctx context.Context) (err error) {
+		s, err = b.js.Stream(ctx, b.stream)
+		return err
+	}); err != nil {
 		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, streamError(err))
 	}
 	info := s.CachedInfo()
@@ -244,6 +245,7 @@ func (b *Bus) readStream(ctx context.Context) (streamState, error) {
 		bytes:    info.State.Bytes,
 		maxBytes: info.Config.MaxBytes,
 	}
+	var err error
 	st.horizons, err = horizons(info.Config.Metadata)
 	st.unsafe = hazards(info.Config)
 	if err != nil {

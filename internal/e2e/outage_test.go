@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -266,6 +267,54 @@ func TestPublishLostAcknowledgement(t *testing.T) {
 		t.Errorf("stored %q", got)
 	}
 	if s := b.Stats(); s.Losses != 0 || s.Acknowledged != 2 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// An event that a restart has taken with it is sent again as soon as there is a
+// connection, under the same message id, within a time in which the first sending alone
+// would still be waited for; and so is a request to make the stream.
+func TestPublishAsksAgainAfterLostConnection(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	p := newProxy(t, srv.URL())
+	conn := dial(t, p.url())
+	b := openBus(t, conn)
+	n := 0
+	for name, call := range map[string]func(context.Context) error{
+		"Publish": func(ctx context.Context) error {
+			n++
+			_, err := b.Publish(ctx, token(fmt.Sprint(n)))
+			return err
+		},
+		"CreateStream": func(ctx context.Context) error {
+			return bus.CreateStream(ctx, conn, bus.StreamConfig{Replicas: 1, MaxBytes: 64 << 20, InsecureMemory: true})
+		},
+	} {
+		if err := call(within(t)); err != nil {
+			t.Fatalf("the good twin: %s: %v", name, err)
+		}
+		// A machine that gives nobody his time may need more: then once more.
+		askUntil(t, name, func(ctx context.Context) error {
+			asked := make(chan struct{})
+			once := sync.OnceFunc(func() { close(asked) })
+			p.lose(func(string) bool { once(); return true })
+			ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- call(ctx) }()
+			<-asked
+			p.lose(nil)
+			p.cut()
+			return <-done
+		})
+	}
+	_, js := plain(t, srv.URL())
+	got := values(t, js)
+	if slices.Sort(got); len(slices.Compact(slices.Clone(got))) != len(got) {
+		t.Errorf("stored twice: %q", got)
+	}
+	if s := b.Stats(); s.Losses != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }
