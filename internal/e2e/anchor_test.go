@@ -87,6 +87,7 @@ func (a *anchored) watch(t *testing.T, since revoke.Instant, ids ...revoke.Ident
 // The first of the judged: a plain restart. The cursor is still there, nothing is
 // read again, nobody becomes stale.
 func TestAnchorPlainRestart(t *testing.T) {
+	t.Parallel()
 	a := newAnchored(t)
 	for i := range 3 {
 		a.stop()
@@ -106,6 +107,7 @@ func TestAnchorPlainRestart(t *testing.T) {
 // follower's position, while the follower is away. LastSequence, timestamps and a
 // consumer at the next sequence all look healthy. Invariants 1 and 3.
 func TestAnchorRolledBackAndWrittenPast(t *testing.T) {
+	t.Parallel()
 	a := newAnchored(t)
 	a.stop()
 	backup := a.copyDisk()
@@ -146,6 +148,7 @@ func TestAnchorRolledBackAndWrittenPast(t *testing.T) {
 
 // The same, but the log ends before the follower's position.
 func TestAnchorRolledBack(t *testing.T) {
+	t.Parallel()
 	a := newAnchored(t)
 	a.stop()
 	backup := a.copyDisk()
@@ -275,6 +278,7 @@ func TestLostInFlight(t *testing.T) {
 	waitFresh(t, f)
 	pub := open(t, dial(t, br.url()), bus.Config{})
 	subject := bus.Subject(issuer, revoke.Session)
+	gaps := uint64(0)
 	for i, n := range []int{1, 2, 7} { // messages in a row
 		left := n
 		p.lose(func(s string) bool {
@@ -305,9 +309,11 @@ func TestLostInFlight(t *testing.T) {
 		})
 		a.known = append(a.known, lost...)
 		s := a.settle(t)
-		if s.Gaps != uint64(i+1) || s.Replays != 1 || s.AnchorsLost != 0 {
-			t.Errorf("%d lost: %d gaps, %d replays, %d anchors lost", n, s.Gaps, s.Replays, s.AnchorsLost)
+		// A heartbeat that passes between two of them shows the first gap by itself.
+		if more := s.Gaps - gaps; more < 1 || more > uint64(n) || s.Replays != 1 || s.AnchorsLost != 0 {
+			t.Errorf("%d lost: %d gaps, %d replays, %d anchors lost", n, more, s.Replays, s.AnchorsLost)
 		}
+		gaps = s.Gaps
 	}
 }
 

@@ -67,6 +67,7 @@ func leastRights(t *testing.T, most int) {
 
 // A replica that may listen and not answer says so, and is not waited for.
 func TestMayListenAndNotAnswer(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, func(o *server.Options) {
 		guarded(o)
 		for _, u := range o.Users {
@@ -98,6 +99,7 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 // towards that inbox and no other, with rights that name the inboxes one by one. What he
 // asks afterwards costs nothing more.
 func TestAskerMutesNobodyElse(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, func(o *server.Options) {
 		guarded(o)
 		for _, u := range o.Users {
@@ -148,6 +150,7 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 // A receipt tells of a replica that does not trust the event, and so does not obey it,
 // from one that does.
 func TestRevokeAndWaitUntrusted(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
@@ -203,6 +206,7 @@ func TestAnswersAreRationed(t *testing.T) {
 // A member that may answer and not ask goes on answering when it has tried to ask over
 // the same connection.
 func TestMayAnswerAndNotAsk(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, func(o *server.Options) {
 		guarded(o)
 		for _, u := range o.Users {

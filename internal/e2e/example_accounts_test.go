@@ -19,6 +19,7 @@ import (
 // The configuration of one-account.conf: everybody can do their work, and no more than
 // it by publishing. What it does not bound is TestFollowersCanWriteThroughReplies.
 func TestExampleOneAccount(t *testing.T) {
+	t.Parallel()
 	br := withAccounts(t, "one-account.conf")
 	createStream(t, dial(t, br.url(), user("operator")...), bus.StreamConfig{})
 	verifier := newList(t, quick)
@@ -72,6 +73,7 @@ var verifierBus = bus.Config{Name: "verifier", Stream: mirrorStream, NoHeartbeat
 // Verifiers in an account of their own, behind a mirror, follow, are fresh by the
 // heartbeats that cross it, refuse, and can be waited for.
 func TestExampleMirrorFollowed(t *testing.T) {
+	t.Parallel()
 	br := behindMirror(t)
 	l := newList(t, quick)
 	f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
@@ -135,6 +137,7 @@ func TestExampleMirrorFollowed(t *testing.T) {
 // publishing, nor by having the server answer into the stream. Beside it, the same
 // requests succeed where they are harmless.
 func TestExampleMirrorAttacked(t *testing.T) {
+	t.Parallel()
 	br := behindMirror(t)
 	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
 	l := newList(t, quick)
@@ -270,7 +273,9 @@ func TestExampleMirrorAttacked(t *testing.T) {
 // none forgets anything, and all are fresh again once the mirror is made anew. In the
 // stream's own account it is the stream.
 func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
+	t.Parallel()
 	t.Run("mirror", func(t *testing.T) {
+		t.Parallel()
 		br := behindMirror(t)
 		auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
 		cfg := quick
@@ -300,6 +305,7 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		mustRefuse(t, l, session("before"), session("meanwhile"))
 	})
 	t.Run("own account", func(t *testing.T) {
+		t.Parallel()
 		br := withAccounts(t, "one-account.conf")
 		operator := dial(t, br.url(), user("operator")...)
 		createStream(t, operator, bus.StreamConfig{})

@@ -28,10 +28,11 @@ import (
 // with three replicas each. Verifiers behind the mirror are fresh, refuse, and are
 // waited for; and again after a server has died.
 func TestExampleCluster(t *testing.T) {
-	ca := testCertificate(t)
+	t.Parallel()
+	ca, vars := testCertificate(t)
 	c := newCluster(t, 3, func(o *server.Options) {
-		t.Setenv("NATS_NAME", o.ServerName)
-		parsed := example(t, "cluster.conf")
+		vars["NATS_NAME"] = o.ServerName
+		parsed := example(t, "cluster.conf", vars)
 		if parsed.ServerName != o.ServerName || !parsed.JetStream || !parsed.SyncAlways || parsed.NoJetStreamStrict || len(parsed.Routes) != 3 ||
 			parsed.TLSConfig == nil || parsed.Cluster.TLSConfig == nil || !parsed.Cluster.NoAdvertise || parsed.StoreDir != "/var/lib/nats" {
 			t.Fatal("cluster.conf does not say what it should")
@@ -87,9 +88,9 @@ func TestExampleCluster(t *testing.T) {
 	mustPass(t, l, session("other"))
 }
 
-// testCertificate makes the certificate that the three servers use, sets the variables
-// that cluster.conf reads, and returns its authority.
-func testCertificate(t *testing.T) *tls.Config {
+// testCertificate makes the certificate that the three servers use, and returns its
+// authority and the variables that cluster.conf reads.
+func testCertificate(t *testing.T) (*tls.Config, map[string]string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -111,13 +112,14 @@ func testCertificate(t *testing.T) *tls.Config {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	write := func(name, kind string, data []byte, vars ...string) {
+	vars := map[string]string{}
+	write := func(name, kind string, data []byte, names ...string) {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, v := range vars {
-			t.Setenv(v, path)
+		for _, name := range names {
+			vars[name] = path
 		}
 	}
 	write("cert.pem", "CERTIFICATE", der, "NATS_TLS_CERT", "NATS_TLS_CA")
@@ -128,5 +130,5 @@ func testCertificate(t *testing.T) *tls.Config {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}, vars
 }

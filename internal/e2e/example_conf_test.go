@@ -2,9 +2,11 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -19,12 +21,27 @@ const mirrorStream = "REVOCATIONS_MIRROR"
 
 var exampleDir = filepath.Join("..", "..", "examples", "nats")
 
+// environment is held while one test needs the process's environment to be its own.
+var environment sync.Mutex
+
 // example reads a configuration of examples/nats, with passwords that are the users'
-// names. A test that calls it cannot be parallel: the passwords come from the environment.
-func example(t *testing.T, name string) *server.Options {
+// names, and with vars for the other variables that the file names.
+func example(t *testing.T, name string, vars map[string]string) *server.Options {
 	t.Helper()
+	environment.Lock()
+	defer environment.Unlock()
+	vars = maps.Clone(vars)
+	if vars == nil {
+		vars = map[string]string{}
+	}
 	for _, user := range []string{"operator", "auth", "publisher", "mirror", "verifier"} {
-		t.Setenv(strings.ToUpper(user)+"_PASSWORD", user)
+		vars[strings.ToUpper(user)+"_PASSWORD"] = user
+	}
+	for name, value := range vars {
+		if err := os.Setenv(name, value); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Unsetenv(name)
 	}
 	o, err := server.ProcessConfigFile(filepath.Join(exampleDir, name))
 	if err != nil {
@@ -38,7 +55,7 @@ func example(t *testing.T, name string) *server.Options {
 func withAccounts(t *testing.T, name string) *broker {
 	t.Helper()
 	return newBroker(t, func(o *server.Options) {
-		parsed := example(t, name)
+		parsed := example(t, name, nil)
 		o.Accounts, o.Users = parsed.Accounts, parsed.Users
 		if len(o.Users) == 0 {
 			t.Fatal("the file has no users")

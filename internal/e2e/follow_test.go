@@ -20,6 +20,7 @@ import (
 // Invariant 1: when Publish has returned and a replica is proven past that moment,
 // it refuses; a Barrier brings the proof.
 func TestEveryFollowerRefuses(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
@@ -220,6 +221,7 @@ func TestHeartbeatsExpire(t *testing.T) {
 
 // Silence works: of several members about one beats for each interval.
 func TestHeartbeatsAreShared(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	cfg := quick
@@ -312,6 +314,7 @@ func TestConnectionClosedForGood(t *testing.T) {
 
 // Reconnects leave no consumers behind, and lose nothing.
 func TestReconnectsDoNotPileUp(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	_, js := plain(t, br.url())

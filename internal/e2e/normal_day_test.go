@@ -125,8 +125,10 @@ func TestNormalDayMembersClockOff(t *testing.T) {
 
 // Row "the broker's clock an hour off → shown, nothing revived", either way.
 func TestNormalDayBrokersClockOff(t *testing.T) {
+	t.Parallel()
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {
 		t.Run(off.String(), func(t *testing.T) {
+			t.Parallel()
 			br := newBroker(t, nil)
 			createStream(t, dial(t, br.url()), bus.StreamConfig{})
 			p := newProxy(t, br.url())
@@ -322,6 +324,7 @@ func TestNormalDayVersionAhead(t *testing.T) {
 // Row "stream full → publishing refused, heartbeats pass". TestPublishFull has the
 // limits.
 func TestNormalDayStreamFull(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{MaxBytes: 16 << 20})
 	l := newList(t, revoke.Config{})

@@ -22,6 +22,7 @@ import (
 // than it did. Another account with a mirror is the way out (see package bus). Once
 // events are signed, or servers check replies, this test has to change.
 func TestFollowersCanWriteThroughReplies(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, guarded)
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{MaxBytes: 16 << 20})
@@ -85,6 +86,7 @@ func stored(t *testing.T, js jetstream.JetStream, subject string) uint64 {
 // The limit's other half: the right to send heartbeats can fill the stream with
 // what never expires. That stops publishing and freshness, loudly; it forgets nothing.
 func TestHeartbeatRightCanFillTheStream(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{MaxBytes: 16 << 20})

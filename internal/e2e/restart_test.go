@@ -129,6 +129,7 @@ func TestStateFileSavedWhileRunning(t *testing.T) {
 // A slow observer of the status holds up nobody and learns what is, not what was; an
 // observer that looks is woken by every change, also by one that only time brings.
 func TestWaitChange(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	p := newProxy(t, br.url())

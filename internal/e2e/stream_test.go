@@ -44,6 +44,7 @@ func TestMirror(t *testing.T) {
 
 // Who publishes and who follows hears that the stream is getting full, once.
 func TestFillIsReported(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{MaxBytes: 16 << 20})
 	_, js := plain(t, br.url())

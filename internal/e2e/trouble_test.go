@@ -62,6 +62,7 @@ func TestWhyNotConnected(t *testing.T) {
 
 // CreateStream waits for a connection, and says at once what it may not do.
 func TestCreateStreamSoonOrNever(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, guarded)
 	err := bus.CreateStream(within(t), dial(t, br.url(), as("member")...), bus.StreamConfig{Replicas: 1})
 	if err == nil || !errors.Is(err, nats.ErrPermissionViolation) {

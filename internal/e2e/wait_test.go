@@ -119,6 +119,7 @@ func mustBeUnconfirmed(t *testing.T, r bus.WaitReceipt, err, cause error) {
 
 // When it returns nil, every announced replica refuses, and the receipt names each.
 func TestRevokeAndWait(t *testing.T) {
+	t.Parallel()
 	w := newWaited(t, 12)
 	quiet := follow(t, open(t, dial(t, w.br.url()), bus.Config{Name: "quiet", NoAnnouncements: true}), newList(t, quick))
 	waitFresh(t, quiet)
@@ -266,6 +267,7 @@ func TestRevokeAndWaitBlind(t *testing.T) {
 // A sequence confirms nothing: the log may be another. Nor does it take the publisher's
 // noticing. Once it has noticed, and published again, the same wait ends well.
 func TestRevokeAndWaitRecreated(t *testing.T) {
+	t.Parallel()
 	w := newWaited(t, 0)
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "other-log")
@@ -330,6 +332,7 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 
 // Nobody there, the caller gone, nothing stored: three different answers.
 func TestRevokeAndWaitFailures(t *testing.T) {
+	t.Parallel()
 	w := newWaited(t, 0)
 	l := newList(t, quick)
 	waitFresh(t, follow(t, open(t, dial(t, w.br.url()), bus.Config{NoAnnouncements: true}), l))
@@ -385,6 +388,7 @@ func TestRevokeAndWaitForeignInbox(t *testing.T) {
 
 // A replica that is closed is not waited for any more; one that died is, for a while.
 func TestRevokeAndWaitFarewell(t *testing.T) {
+	t.Parallel()
 	w := newWaited(t, 3)
 	w.mustConfirm(t, "a", 3, bus.WaitConfig{})
 	w.followers[0].Close()
@@ -433,6 +437,7 @@ func TestRevokeAndWaitLiar(t *testing.T) {
 
 // A flood of answers costs bounded memory, and revokes nothing less.
 func TestRevokeAndWaitAnswerFlood(t *testing.T) {
+	t.Parallel()
 	w := newWaited(t, 1)
 	nc, _ := plain(t, w.br.url())
 	if _, err := nc.Subscribe(bus.AppliedSubject, func(m *nats.Msg) {
@@ -456,6 +461,7 @@ func TestRevokeAndWaitAnswerFlood(t *testing.T) {
 
 // A flood of questions is dropped, delays nothing, and is over when it is over.
 func TestRevokeAndWaitQuestionFlood(t *testing.T) {
+	t.Parallel()
 	w := newWaited(t, 1)
 	nc, _ := plain(t, w.br.url())
 	f := w.followers[0]
@@ -512,6 +518,7 @@ func TestAnswersStayOutOfTheStream(t *testing.T) {
 
 // Without the rights to announce themselves verifiers follow as before, and say so.
 func TestAnnouncingNotPermitted(t *testing.T) {
+	t.Parallel()
 	br := newBroker(t, guarded)
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})

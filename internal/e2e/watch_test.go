@@ -39,6 +39,7 @@ func TestIdlePublisherRecreated(t *testing.T) {
 // The same for a disk that was rolled back, by whatever the publisher can know it,
 // and whatever was written since.
 func TestIdlePublisherRolledBack(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name                        string
 		user                        string // "reader" may read messages back, "writer" may not
@@ -52,6 +53,7 @@ func TestIdlePublisherRolledBack(t *testing.T) {
 		{name: "good twin: a plain restart", user: "reader", publishing: true, follower: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			br := newBroker(t, func(o *server.Options) {
 				guarded(o)
 				p := *o.Users[2].Permissions // of a member
