@@ -126,7 +126,7 @@ func startRedis(live int) (denylist, error) {
 		os.RemoveAll(dir)
 	}
 	ctx := context.Background()
-	for end := time.Now().Add(10 * time.Second); client.Ping(ctx).Err() != nil; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); client.Ping(ctx).Err() != nil; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			stop()
 			return denylist{}, fmt.Errorf("redis-server does not answer")

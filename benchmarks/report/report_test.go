@@ -169,11 +169,7 @@ func TestDenylists(t *testing.T) {
 	}
 	defer d.close()
 	all = append(all, d)
-	if d, err := startRedis(live); err == nil {
-		defer d.close()
-		all = append(all, d)
-	}
-	for _, d := range all {
+	finds := func(t *testing.T, d denylist) {
 		hits := 0
 		var wrong atomic.Int64
 		c := d.asking(asked, &wrong)
@@ -189,6 +185,17 @@ func TestDenylists(t *testing.T) {
 			t.Errorf("%s: %d of 5,000 revoked, want 5", d.name, hits)
 		}
 	}
+	for _, d := range all {
+		finds(t, d)
+	}
+	t.Run("Redis", func(t *testing.T) {
+		d, err := startRedis(live)
+		if err != nil { // something to compare with, and nothing that the project or its gate needs
+			t.Skip(err)
+		}
+		defer d.close()
+		finds(t, d)
+	})
 	var wrong atomic.Int64
 	never := denylist{revoked: func(*load.Asked) bool { return false }}.asking(asked, &wrong)
 	for i := range asked {
