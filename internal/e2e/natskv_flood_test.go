@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 )
@@ -15,7 +17,7 @@ import (
 // user from logging in for the first time: its subject's record is not one of theirs.
 func TestFloodOfUnknownSessions(t *testing.T) {
 	t.Parallel()
-	br := newBroker(t, nil)
+	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false }) // not about its disk
 	nc := connect(t, br.url())
 	createBucket(t, nc, natskv.BucketConfig{})
 	s := openStore(t, nc)

@@ -238,7 +238,7 @@ func TestStoreAmongOthers(t *testing.T) {
 // Records that have expired leave nothing behind, in memory or on disk.
 func TestStoreGivesBack(t *testing.T) {
 	t.Parallel()
-	br := newBroker(t, nil)
+	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false }) // not about its disk
 	nc := connect(t, br.url())
 	createBucket(t, nc, natskv.BucketConfig{})
 	s := openStore(t, nc)
@@ -419,7 +419,7 @@ func TestStoreRights(t *testing.T) {
 // A full bucket refuses, forgets nothing, and says so.
 func TestFullBucket(t *testing.T) {
 	t.Parallel()
-	br := newBroker(t, nil)
+	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false }) // not about its disk
 	nc := connect(t, br.url())
 	createBucket(t, nc, natskv.BucketConfig{MaxBytes: 4 << 20})
 	s, other := openStore(t, nc), openStore(t, nc)
