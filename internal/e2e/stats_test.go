@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -44,9 +45,9 @@ func TestFillAfterMaxBytesLowered(t *testing.T) {
 		t.Errorf("Publish says that the stream is full, and its fill is %v", s.Fill)
 	}
 	limit(64 << 20)
-	eventually(t, "published again", func() bool {
-		_, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "again"})
-		return err == nil
+	askUntil(t, "published again", func(ctx context.Context) error {
+		_, err := pub.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "again"})
+		return err
 	})
 	if s := pub.Stats(); s.Fill > 0.01 {
 		t.Errorf("Publish finds room, and the fill is %v", s.Fill)
