@@ -24,7 +24,8 @@ func newTestFollower(t testing.TB) (*Follower, *subscription) {
 		t.Fatal(err)
 	}
 	b := &Bus{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
-	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }}
+	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }, ctx: b.ctx}
+	f.heart.applied = &f.sequence
 	f.ladder = newLadder(l.Config(), time.Second)
 	f.announcer.init(b, l)
 	f.report.Store(&report{})
