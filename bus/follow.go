@@ -44,6 +44,9 @@ type Follower struct {
 	ladder  ladder
 	left    []string // consumers that the server may not know to be left
 
+	expected []string            // the List's issuers when heeded was made of them
+	heeded   map[string]struct{} // what subjects of their events begin with
+
 	silences int // subscriptions that ended because the server said nothing, since a heartbeat was applied
 
 	fled    string // id of the server that the connection was moved away from; empty: it got away

@@ -366,9 +366,18 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 // another issuer must not stop this one's services.
 func (f *Follower) heeds(subject string) bool {
 	issuers := f.list.ExpectedIssuers()
-	return len(issuers) == 0 || slices.ContainsFunc(issuers, func(iss string) bool {
-		return strings.HasPrefix(subject, eventSubject(iss, ""))
-	})
+	if len(issuers) == 0 {
+		return true
+	}
+	if !slices.Equal(issuers, f.expected) { // hashed once, not for each such event
+		f.expected, f.heeded = issuers, make(map[string]struct{}, len(issuers))
+		for _, iss := range issuers {
+			f.heeded[eventSubject(iss, "")] = struct{}{}
+		}
+	}
+	const prefix = len(subjectPrefix) + 2*issuerHashSize + 1
+	_, ok := f.heeded[subject[:min(prefix, len(subject))]]
+	return ok
 }
 
 // end takes note of why there is no subscription, and logs it if that is news.

@@ -27,6 +27,7 @@ type Manager struct {
 	parallel int // sessions looked at at once
 
 	eraser eraser
+	unname func()          // takes back what named the issuer to the denylist, once
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -91,6 +92,7 @@ func newManager(cfg Config) (*Manager, error) {
 		now: revoke.Now, parallel: 16,
 	}
 	m.mint = m.issue
+	m.unname = sync.OnceFunc(func() { cfg.Revocations.ForgetIssuer(issuer.Issuer) })
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.eraser.init()
 	return m, nil
@@ -101,6 +103,7 @@ func newManager(cfg Config) (*Manager, error) {
 func (m *Manager) Close() error {
 	m.cancel()
 	m.wg.Wait()
+	m.unname()
 	return nil
 }
 

@@ -83,10 +83,9 @@ type Feed struct {
 	awaits Instant    // guarded by mu: when the oldest was sent of those that this subscription may still bring; zero: none
 	chance *rand.Rand // guarded by mu: seeded by the first own nonce; nil before
 
-	log     *slog.Logger      // of messages
-	logged  map[trouble]*told // see trouble
-	foreign Instant           // when an event of a foreign issuer was logged last
-	was     State             // as last logged
+	log    *slog.Logger      // of messages
+	logged map[trouble]*told // see trouble
+	was    State             // as last logged
 }
 
 type sentBeat struct {
@@ -355,19 +354,12 @@ func (f *Feed) Event(now Instant, r Record, e Event, unusable ...string) error {
 	if !e.At.IsZero() && e.At.Sub(r.Time).Abs() > l.cfg.MaxSkew {
 		l.counters.brokerClock.Add(1)
 	}
-	if want := *l.expected.Load(); len(want) > 0 {
-		if _, ok := slices.BinarySearch(want, e.Issuer); !ok {
-			l.counters.foreignIssuer.Add(1)
-			if f.foreign.IsZero() || now.Since(f.foreign) >= time.Minute {
-				f.foreign = now
-				f.log.Warn("revocation log: event of an issuer that no verifier here uses (a slash too many?)", "issuer", e.Issuer, "verifiers", want)
-			}
-		}
-	}
+	l.foreign(now, e.Issuer, f.log)
 	for _, name := range unusable {
 		if i := optionalMember(name); i >= 0 {
 			l.counters.unusable[i].Add(1)
-			l.counters.lastFault.Store(&now)
+			at := now
+			l.counters.lastFault.Store(&at)
 			f.trouble(now, r, trouble{member: name})
 		}
 	}

@@ -111,15 +111,7 @@ type digests struct {
 }
 
 func (l *List) digests(issuer string) digests {
-	d := digests{hasher: l.hasher, issuer: issuer}
-	all := *l.scopes.Load()
-	for i := range all {
-		if all[i].issuer == issuer {
-			d.scopes = &all[i]
-			break
-		}
-	}
-	return d
+	return digests{hasher: l.hasher, issuer: issuer, scopes: l.issuers.find(issuer)}
 }
 
 func (d *digests) of(k Kind, value string) digest {

@@ -40,8 +40,7 @@ type List struct {
 	versions  versions      // of keys; what they count is in view
 	clearedAt atomic.Uint32 // unix seconds; see versions
 
-	expected  atomic.Pointer[[]string] // issuers that verifiers named, sorted
-	scopes    atomic.Pointer[[]scopes] // theirs
+	issuers   issuers                  // that verifiers name
 	horizons  atomic.Pointer[Horizons] // the longest that are known of: ours and the streams'
 	everFresh atomic.Bool
 	stateFile stateFile
@@ -74,8 +73,7 @@ func NewList(cfg Config) (*List, error) {
 	l.proof.Store(&proof{reason: ReasonNotFollowed})
 	l.streamOffset.Store(math.MaxInt64)
 	l.sweepAt.Store(math.MaxInt64)
-	l.expected.Store(new([]string))
-	l.scopes.Store(new([]scopes))
+	l.issuers.init()
 	l.horizons.Store(&Horizons{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime})
 	l.stateFile.status.Store(&StateFileStatus{})
 	if cfg.StateFile != "" {
@@ -89,23 +87,15 @@ func (l *List) Config() Config { return l.cfg }
 
 // ExpectIssuer tells the List that a verifier accepts tokens of iss. Events for
 // other issuers are applied all the same and counted in [Stats], since they
-// usually mean a misspelt issuer.
-func (l *List) ExpectIssuer(iss string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	old := *l.expected.Load()
-	if _, ok := slices.BinarySearch(old, iss); ok {
-		return
-	}
-	next := append(slices.Clone(old), iss)
-	slices.Sort(next)
-	l.expected.Store(&next)
-	of := append(slices.Clone(*l.scopes.Load()), newScopes(l.hasher, iss))
-	l.scopes.Store(&of)
-}
+// usually mean a misspelt issuer. Each call is undone by one of [List.ForgetIssuer].
+func (l *List) ExpectIssuer(iss string) { l.issuers.add(l.hasher, iss) }
 
-// ExpectedIssuers returns the issuers that verifiers named by [List.ExpectIssuer].
-func (l *List) ExpectedIssuers() []string { return slices.Clone(*l.expected.Load()) }
+// ForgetIssuer takes one call of [List.ExpectIssuer] back, of a verifier that is used no
+// more. What revokes tokens of iss stays.
+func (l *List) ForgetIssuer(iss string) { l.issuers.remove(iss) }
+
+// ExpectedIssuers returns the issuers that verifiers named by [List.ExpectIssuer], sorted.
+func (l *List) ExpectedIssuers() []string { return slices.Clone(l.issuers.all()) }
 
 // ValidatePolicy returns an error if p cannot take effect on this List as written:
 // a MaxStaleness that is none, or an AllowYounger not below the token lifetime.
@@ -128,6 +118,7 @@ func (l *List) Apply(now Instant, e Event) error {
 	if err != nil {
 		return err
 	}
+	l.foreign(now, e.Issuer, l.cfg.Logger)
 	l.insert(now, &e)
 	return nil
 }

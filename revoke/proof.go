@@ -69,7 +69,7 @@ func (p *proof) judge(l *List, now Instant, iat time.Time, policy Policy) error 
 // Status tells how fresh the replica is at an instant. A Local List is always fresh.
 func (l *List) Status(now Instant) Status {
 	if l.cfg.Local {
-		return Status{State: Fresh, Proven: now}
+		return Status{State: Fresh, Proven: now, Degraded: l.counters.degraded(now, l.cfg.TokenLifetime)}
 	}
 	p := l.proof.Load()
 	s, r, age := p.state(l, now)

@@ -68,5 +68,5 @@ type Status struct {
 	Reason   Reason        // [ReasonNone] while fresh
 	Proven   Instant       // every event acknowledged before this instant is applied; zero: none is proven
 	Age      time.Duration // from Proven to the moment asked about; negative if nothing is proven
-	Degraded bool          // something on the log was not understood, or not all of it; see [Stats]
+	Degraded bool          // something on the log was not understood, or not all of it, or named a misspelt issuer; see [Stats]
 }

@@ -1,6 +1,7 @@
 package revoke
 
 import (
+	"log/slog"
 	"sync/atomic"
 	"time"
 )
@@ -22,6 +23,7 @@ type Stats struct {
 	Unusable map[string]uint64
 
 	ForeignIssuer    uint64 // events for issuers that no verifier of this List uses
+	MisspeltIssuer   uint64 // those of them whose issuer differs from a verifier's only as mistakes do: a slash, a scheme, the case
 	BrokerClock      uint64 // events whose publisher's clock and stream timestamp differ by more than MaxSkew
 	FutureHeartbeats uint64 // heartbeats from beyond MaxSkew ahead, which prove nothing
 	SkewedHeartbeats uint64 // heartbeats too old on arrival to count as seen, or older than the subscription
@@ -38,16 +40,49 @@ type counters struct {
 
 	unusable unusables
 
-	folds, foreignIssuer, brokerClock, futureHeartbeats,
+	folds, foreignIssuer, misspeltIssuer, brokerClock, futureHeartbeats,
 	skewedHeartbeats, gaps, anchorsLost, replays, agreed, disputed atomic.Uint64
 
-	lastFault atomic.Pointer[Instant]
+	lastFault    atomic.Pointer[Instant]
+	lastMisspelt atomic.Pointer[Instant]
+	foreignTold  atomic.Pointer[Instant] // when an event of a foreign issuer was logged last
 }
 
-// degraded reports whether a message was not understood within the last while.
+// degraded reports whether a message was not understood, or meant for no issuer that
+// there is, within the last while.
 func (c *counters) degraded(now Instant, while time.Duration) bool {
-	last := c.lastFault.Load()
-	return last != nil && now.Since(*last) < while
+	for _, last := range []*Instant{c.lastFault.Load(), c.lastMisspelt.Load()} {
+		if last != nil && now.Since(*last) < while {
+			return true
+		}
+	}
+	return false
+}
+
+// foreign takes note of an event whose issuer no verifier of this List uses, where it
+// knows any. Of a log that several systems share that is the normal case. An issuer
+// that is almost a verifier's is a mistake: the event revokes nothing.
+func (l *List) foreign(now Instant, issuer string, log *slog.Logger) {
+	if l.issuers.find(issuer) != nil || l.issuers.empty() {
+		return
+	}
+	c := &l.counters
+	c.foreignIssuer.Add(1)
+	if l.issuers.like(issuer) {
+		c.misspeltIssuer.Add(1)
+		at := now
+		c.lastMisspelt.Store(&at)
+	}
+	last := c.foreignTold.Load()
+	if last != nil && now.Since(*last) < time.Minute {
+		return
+	}
+	if at := now; !c.foreignTold.CompareAndSwap(last, &at) {
+		return
+	}
+	named := l.issuers.all()
+	some := named[:min(len(named), 5)]
+	log.Warn("revocation event of an issuer that no verifier here uses (a slash too many?)", "issuer", issuer, "verifiers", len(named), "such as", some)
 }
 
 // Stats counts what the List holds. It walks the recent part: for dashboards, not
@@ -58,8 +93,8 @@ func (l *List) Stats(now Instant) Stats {
 	s := Stats{
 		Entries: make(map[Kind]int, kinds-1), Applied: make(map[Kind]uint64, kinds-1), Faults: make(map[Fault]uint64),
 		FalsePositiveRate: v.base.rate, Folds: c.folds.Load(),
-		ForeignIssuer: c.foreignIssuer.Load(),
-		BrokerClock:   c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
+		ForeignIssuer: c.foreignIssuer.Load(), MisspeltIssuer: c.misspeltIssuer.Load(),
+		BrokerClock: c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
 		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
 		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
 		Unusable: c.unusable.read(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 
@@ -36,9 +37,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Revocations != nil {
-		cfg.Revocations.ExpectIssuer(cfg.Issuer)
-	} else {
+	if cfg.Revocations == nil {
 		cfg.Logger.Warn("token: verifying without a denylist: revoked tokens are accepted until they expire", "issuer", cfg.Issuer)
 	}
 	if !cfg.WhenStale.IsDeny() {
@@ -58,6 +57,12 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	}
 	if !cfg.Profile.isZero() {
 		v.profile = &v.cfg.Profile
+	}
+	if cfg.Revocations != nil {
+		// A service that makes a Verifier for each customer that comes must not keep the
+		// issuers of those that went.
+		cfg.Revocations.ExpectIssuer(cfg.Issuer)
+		runtime.AddCleanup(v, cfg.Revocations.ForgetIssuer, cfg.Issuer)
 	}
 	return v, nil
 }
