@@ -17,7 +17,7 @@ type base struct {
 	kinds   [kinds]int
 	rate    float64 // the filters' measured false-positive rate, weighed by entries
 	// sweepAt is the first moment, in unix seconds of the effective clock, at which a
-	// quarter of the entries can be forgotten.
+	// quarter of the entries can be forgotten, or all of a few.
 	sweepAt int64
 }
 
@@ -39,8 +39,8 @@ func (b *base) filterBytes() int {
 	return n
 }
 
-// minSweepEntries is the size below which forgetting saves nothing: expired
-// entries of a small base only cost their memory.
+// minSweepEntries is the size below which forgetting a part saves nothing: a small base
+// is swept when all of it has expired.
 const minSweepEntries = 1024
 
 // fold returns a base with the entries of old and of the frozen recents, but those
@@ -54,7 +54,11 @@ func fold(old *base, frozen []*recent, live uint32, d density) *base {
 		}
 	}
 	for _, r := range frozen {
-		n += r.used // an upper bound: a key may be in several
+		for i := range r.slots { // an upper bound: a key may be in several
+			if s := &r.slots[i]; s.h.Load() != 0 && s.until() >= live {
+				n++
+			}
+		}
 	}
 	b := &base{table: newTable(n)}
 	for i := range old.table.slots {
@@ -62,14 +66,21 @@ func fold(old *base, frozen []*recent, live uint32, d density) *base {
 			b.table.move(*s, old.table.exceptions(i))
 		}
 	}
-	for _, r := range frozen {
-		for i := range r.slots {
-			s := &r.slots[i]
-			if s.h.Load() == 0 {
-				continue
+	for _, expired := range []bool{false, true} {
+		for _, r := range frozen {
+			for i := range r.slots {
+				s := &r.slots[i]
+				if s.h.Load() == 0 || (s.until() < live) != expired {
+					continue
+				}
+				e := s.entry()
+				if expired { // an expired summand still belongs to a sum that lives
+					if _, lives := b.table.find(e.id); !lives {
+						continue
+					}
+				}
+				b.table.put(e)
 			}
-			// An expired summand still belongs to a sum that lives.
-			b.table.put(s.entry())
 		}
 	}
 	b.index(live, d)
@@ -108,9 +119,13 @@ func (b *base) index(live uint32, d density) {
 		}
 	}
 	b.sweepAt = math.MaxInt64
-	if b.count >= minSweepEntries {
+	if b.count > 0 {
 		slices.Sort(sample)
+		enough := sample[len(sample)/4]
+		if b.count < minSweepEntries {
+			enough = sample[len(sample)-1]
+		}
 		// Never at once again, whatever the sample says.
-		b.sweepAt = max(int64(sample[len(sample)/4])+1, int64(live)+60)
+		b.sweepAt = max(int64(enough)+1, int64(live)+60)
 	}
 }

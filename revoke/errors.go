@@ -24,6 +24,7 @@ var (
 )
 
 // A RevokedError tells which kind of event refused a token. It matches [ErrRevoked].
+// [errors.As] finds it in the error of a check, and gives each caller its own.
 type RevokedError struct {
 	Kind Kind
 }
@@ -56,10 +57,28 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("revoke: %w: %s", ErrInvalidEvent, fmt.Sprintf(format, args...))
 }
 
-// revokedErrors are shared: a refusal allocates nothing.
-var revokedErrors = func() (errs [kinds]error) {
+// A refusal is the error of a check that refuses: a value that nobody can change, and
+// that costs no allocation. [errors.As] makes a [*RevokedError] of it for each caller.
+type refusal Kind
+
+func (r refusal) Error() string { return (&RevokedError{Kind(r)}).Error() }
+
+// Is reports whether target is [ErrRevoked].
+func (r refusal) Is(target error) bool { return target == ErrRevoked }
+
+// As fills a [*RevokedError], a new one each time.
+func (r refusal) As(target any) bool {
+	e, ok := target.(**RevokedError)
+	if ok {
+		*e = &RevokedError{Kind(r)}
+	}
+	return ok
+}
+
+// refusals are made once, so that a check makes none.
+var refusals = func() (errs [kinds]error) {
 	for _, k := range Kinds() {
-		errs[k] = &RevokedError{Kind: k}
+		errs[k] = refusal(k)
 	}
 	return errs
 }()

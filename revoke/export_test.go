@@ -59,3 +59,19 @@ func (l *List) ActiveCapacity() int {
 	recents := l.view.Load().recents
 	return recents[len(recents)-1].capacity()
 }
+
+// HashKey is the key of the identities.
+func (l *List) HashKey() [2]uint64 { return [2]uint64{l.hasher.k0, l.hasher.k1} }
+
+// Held is how many entries are in memory, and HeldBytes what they take, without telling
+// the List the time, as Stats does.
+func (l *List) Held() (n int) {
+	v := l.view.Load()
+	n = v.base.count
+	for _, r := range v.recents {
+		n += r.used
+	}
+	return n
+}
+
+func (l *List) HeldBytes() int64 { return l.view.Load().bytes() }

@@ -321,6 +321,7 @@ func (f *Feed) applied(now Instant, r Record) {
 	if off := r.Time.UnixNano() - now.Mono; off > f.list.streamOffset.Load() {
 		f.list.streamOffset.Store(off)
 	}
+	f.list.tidy(now)
 	if f.bulk && r.Sequence >= f.old {
 		f.setBulk(now, false)
 	}

@@ -105,7 +105,7 @@ func newScopes(h hasher, issuer string) scopes {
 
 // digests hashes values of one issuer.
 type digests struct {
-	hasher hasher
+	hasher *hasher
 	issuer string
 	scopes *scopes // nil: nobody named the issuer
 }

@@ -15,9 +15,15 @@ import (
 // A List has no standing goroutine and needs no Close: a goroutine runs only while
 // it folds recent events into the settled base.
 type List struct {
+	// Behind a pointer, so that a print of what holds a List, which walks its fields for
+	// some verbs without asking it, neither shows them nor reads what is being written.
+	*replica
+}
+
+type replica struct {
 	cfg     Config
 	density density
-	hasher  hasher // for good, once NewList has returned
+	hasher  *hasher // for good, once NewList has returned; a pointer for the same reason
 
 	// view is what readers look in; the writer replaces it.
 	view atomic.Pointer[view]
@@ -33,9 +39,14 @@ type List struct {
 	proof atomic.Pointer[proof]
 	// streamOffset is the newest stream timestamp less the monotonic clock at its
 	// receipt, in nanoseconds; math.MinInt64 until a message came, and math.MaxInt64
-	// while there has been no Feed: then the local clock decides alone.
+	// while there has been no Feed: then the local clocks decide alone.
 	streamOffset atomic.Int64
-	sweepAt      atomic.Int64 // of the base in view
+	// localOffset is the least that the wall clock was seen ahead of the monotonic one, in
+	// nanoseconds, but for a second; math.MaxInt64 until one was seen. restoredOffset is
+	// what the state file adds to that, for good, once NewList has returned.
+	localOffset    atomic.Int64
+	restoredOffset int64
+	sweepAt        atomic.Int64 // of the base in view
 
 	versions  versions      // of keys; what they count is in view
 	clearedAt atomic.Uint32 // unix seconds; see versions
@@ -67,11 +78,13 @@ func NewList(cfg Config) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &List{cfg: cfg, density: newDensity(cfg.FalsePositiveRate), hasher: newHasher()}
+	l := &List{&replica{cfg: cfg, density: newDensity(cfg.FalsePositiveRate), hasher: new(newHasher())}}
 	l.folded.L = &l.mu
 	l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})
 	l.proof.Store(&proof{reason: ReasonNotFollowed})
 	l.streamOffset.Store(math.MaxInt64)
+	l.localOffset.Store(math.MaxInt64)
+	l.restoredOffset = math.MaxInt64
 	l.sweepAt.Store(math.MaxInt64)
 	l.issuers.init()
 	l.horizons.Store(&Horizons{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime})
@@ -82,13 +95,19 @@ func NewList(cfg Config) (*List, error) {
 	return l, nil
 }
 
-// Config returns the configuration with its defaults filled in.
-func (l *List) Config() Config { return l.cfg }
+// Config returns the configuration with its defaults filled in, and the zero Config of a
+// List that NewList did not make.
+func (l *List) Config() Config {
+	if l.replica == nil {
+		return Config{}
+	}
+	return l.cfg
+}
 
 // ExpectIssuer tells the List that a verifier accepts tokens of iss. Events for
 // other issuers are applied all the same and counted in [Stats], since they
 // usually mean a misspelt issuer. Each call is undone by one of [List.ForgetIssuer].
-func (l *List) ExpectIssuer(iss string) { l.issuers.add(l.hasher, iss) }
+func (l *List) ExpectIssuer(iss string) { l.issuers.add(*l.hasher, iss) }
 
 // ForgetIssuer takes one call of [List.ExpectIssuer] back, of a verifier that is used no
 // more. What revokes tokens of iss stays.
@@ -120,16 +139,17 @@ func (l *List) Apply(now Instant, e Event) error {
 	}
 	l.foreign(now, e.Issuer, l.cfg.Logger)
 	l.insert(now, &e)
+	l.tidy(now)
 	return nil
 }
 
 // Check reports whether the token id may be accepted. The error is a
-// [*RevokedError] for a token that a live event revokes, in whatever state the
+// [*RevokedError] (by [errors.As]) for a token that a live event revokes, in whatever state the
 // replica is, and a [*StaleError] if the replica cannot vouch for the token under p.
 func (l *List) Check(now Instant, id *Identity, p Policy) error {
 	proven := l.proof.Load() // before the look-up: see List.proof
 	if k := l.lookup(now, id); k != 0 {
-		return revokedErrors[k]
+		return refusals[k]
 	}
 	if l.cfg.Local {
 		return nil
@@ -188,16 +208,36 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 }
 
 // effective is the time, in unix seconds, that an entry's Until must not be before
-// for it to live: by the local clock and by the stream's both, less the grace
-// (invariant 3). A stream that has not spoken yet lets nothing be forgotten.
+// for it to live, less the grace (invariant 3): by the local clock and by the stream's
+// both or, of a List never fed by a bus, by the slower of the local two, so that no one
+// reading of one clock forgets anything. A stream that has not spoken yet lets nothing be
+// forgotten.
 func (l *List) effective(now Instant) int64 {
 	t := now.Wall
 	switch off := l.streamOffset.Load(); off {
 	case math.MinInt64:
 		return math.MinInt64
 	case math.MaxInt64:
+		t = min(t, now.Mono+min(l.slowest(now), l.restoredOffset))
 	default:
 		t = min(t, now.Mono+off)
 	}
 	return t/int64(time.Second) - int64(graceAfterUntil/time.Second)
+}
+
+// slowest returns what to add to the monotonic clock for a time that the wall clock,
+// since it was first read here, has never been behind by more than a second. A wall clock
+// that leaps ahead moves it by nothing, nor does a machine that slept, in which the
+// monotonic clock stood still: what is remembered longer than it need be costs memory.
+func (l *List) slowest(now Instant) int64 {
+	ahead := now.Wall - now.Mono
+	for {
+		off := l.localOffset.Load()
+		if ahead > off-int64(time.Second) || now.IsZero() { // else the slewing of a clock would have every check write
+			return off
+		}
+		if l.localOffset.CompareAndSwap(off, ahead) {
+			return ahead
+		}
+	}
 }

@@ -43,7 +43,7 @@ func (p *Prepared) Check(now Instant, policy Policy) error {
 	l := p.list
 	proven := l.proof.Load() // before the look-up: see List.proof
 	if k := p.lookup(now); k != 0 {
-		return revokedErrors[k]
+		return refusals[k]
 	}
 	if l.cfg.Local {
 		return nil

@@ -68,6 +68,7 @@ func (p *proof) judge(l *List, now Instant, iat time.Time, policy Policy) error 
 
 // Status tells how fresh the replica is at an instant. A Local List is always fresh.
 func (l *List) Status(now Instant) Status {
+	l.tidy(now)
 	if l.cfg.Local {
 		return Status{State: Fresh, Proven: now, Degraded: l.counters.degraded(now, l.cfg.TokenLifetime)}
 	}

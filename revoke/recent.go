@@ -82,6 +82,8 @@ func (r *recent) put(e entry) {
 	}
 }
 
+func (s *recentSlot) until() uint32 { return uint32(s.u.Load() >> 32) }
+
 // entry unpacks s, which is in use. It is for the writer and for frozen slots.
 func (s *recentSlot) entry() entry {
 	p := slot{h: s.h.Load(), b: s.b.Load(), u: s.u.Load()}

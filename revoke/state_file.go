@@ -304,7 +304,7 @@ func (d *stateWriter) flush() {
 
 // restore fills an empty List, which nobody uses yet, with what a state file held.
 func (l *List) restore(s *state) {
-	l.hasher = s.key
+	l.hasher = &s.key
 	b := &base{table: newTable(len(s.entries))}
 	for _, e := range s.entries {
 		b.table.put(e)
@@ -323,5 +323,9 @@ func (l *List) restore(s *state) {
 	l.horizons.Store(&Horizons{max(own.TokenLifetime, s.horizons.TokenLifetime), max(own.SessionLifetime, s.horizons.SessionLifetime)})
 	if !l.cfg.Local {
 		l.streamOffset.Store(math.MinInt64) // nothing is forgotten until the stream has told its time
+		return
 	}
+	// How long the process was away only the wall clock knows, which may be wrong just
+	// after a start. The slower clock of this List goes on where the last one stopped.
+	l.restoredOffset = s.written.UnixNano() - Now().Mono
 }

@@ -135,6 +135,7 @@ func checkState(info fs.FileInfo) error {
 // It is slow, for a large List, and does not hold up [List.Check] or [List.Apply]. An
 // error is also reported by [List.StateFile] and, when it is news, logged.
 func (l *List) SaveState(now Instant) error {
+	l.tidy(now)
 	f := &l.stateFile
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,7 +211,7 @@ func (l *List) saveState(now Instant) (n int64, err error) {
 		return 0, err
 	}
 	v, newest := l.snapshot()
-	err = writeState(file, l.hasher, now.Time(), *l.horizons.Load(), clampSeconds(l.effective(now)), v, newest)
+	err = writeState(file, *l.hasher, l.written(now), *l.horizons.Load(), clampSeconds(l.effective(now)), v, newest)
 	if err == nil {
 		err = file.Sync()
 	}
@@ -230,6 +231,13 @@ func (l *List) saveState(now Instant) (n int64, err error) {
 	}
 	f.seen = info
 	return n, syncDirectory(filepath.Dir(path))
+}
+
+// written is the time of writing that a state file names, from which a Local List that
+// reads it goes on: by the slower clock too, but by that of this process alone, since
+// what every restart has added would add up.
+func (l *List) written(now Instant) time.Time {
+	return time.Unix(0, min(now.Wall, now.Mono+l.slowest(now)))
 }
 
 // sameState reports whether nobody has written between two looks at the file.

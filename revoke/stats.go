@@ -88,6 +88,7 @@ func (l *List) foreign(now Instant, issuer string, log *slog.Logger) {
 // Stats counts what the List holds. It walks the recent part: for dashboards, not
 // for every request.
 func (l *List) Stats(now Instant) Stats {
+	l.tidy(now)
 	c := &l.counters
 	v := l.view.Load()
 	s := Stats{
@@ -109,9 +110,8 @@ func (l *List) Stats(now Instant) Stats {
 			s.Faults[f] = n
 		}
 	}
-	s.Bytes = int64(len(v.base.table.slots))*slotBytes + int64(v.base.filterBytes())
+	s.Bytes = v.bytes()
 	for _, r := range v.recents {
-		s.Bytes += int64(len(r.slots))*recentSlotBytes + int64(len(r.bits))*8
 		for i := range r.slots {
 			if r.slots[i].h.Load() != 0 {
 				s.Entries[(&slot{b: r.slots[i].b.Load()}).kind()]++
@@ -119,6 +119,15 @@ func (l *List) Stats(now Instant) Stats {
 		}
 	}
 	return s
+}
+
+// bytes is the memory that filters and tables take.
+func (v *view) bytes() int64 {
+	n := int64(len(v.base.table.slots))*slotBytes + int64(v.base.filterBytes())
+	for _, r := range v.recents {
+		n += int64(len(r.slots))*recentSlotBytes + int64(len(r.bits))*8
+	}
+	return n
 }
 
 // Sizes of the two slots in memory; a test holds them to the types.

@@ -48,7 +48,7 @@ func (l *List) setBulk(now Instant, bulk bool) {
 // insert adds a completed or clamped event. When it returns, every check that
 // begins later sees the event.
 func (l *List) insert(now Instant, e *Event) {
-	n := newEntry(l.hasher, e)
+	n := newEntry(*l.hasher, e)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
@@ -79,6 +79,14 @@ func (l *List) freeze(v *view, capacity int) (active *recent) {
 	next := &view{base: v.base, recents: append(slices.Clone(v.recents), active)}
 	l.view.Store(next)
 	return active
+}
+
+// tidy sweeps if that is due. Whatever tells the List the time calls it, so that the
+// memory of what has expired comes back also where nobody checks and nothing arrives.
+func (l *List) tidy(now Instant) {
+	if l.effective(now) >= l.sweepAt.Load() {
+		l.sweep(now)
+	}
 }
 
 // sweep folds in order to forget. Readers call it when it is due; it never waits.
