@@ -110,6 +110,16 @@ func (a *account) verdict() error {
 	if len(a.faults) == 0 {
 		errs = append(errs, errors.New("no fault was done"))
 	}
+	for _, kind := range a.cfg.forks() {
+		if !slices.ContainsFunc(a.judged.forks, func(f forkTally) bool { return f.Kind == kind }) {
+			errs = append(errs, fmt.Errorf("%s: none was done", kind))
+		}
+	}
+	for i := range a.judged.forks {
+		if err := a.judged.forks[i].missing(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if a.finished != nil {
 		errs = append(errs, a.finished)
 	}
@@ -163,9 +173,9 @@ func (a *account) markdown() string {
 	all, calm := a.perSecond()
 
 	p("# Account of a run of benchmarks/chaos\n")
-	p("Three servers (one stream, three replicas on file, sync always), %d publishing and %d verifying processes, on one machine with %d shared cores (%s). "+
+	p("Three servers (one stream and a mirror of it in another account, three replicas each on file, sync always), %d publishing and %d verifying processes, of which %d follow the mirror, on one machine with %d shared cores (%s). "+
 		"Seed %d, %.0f s, MaxStaleness %s, policy %s. Instants are of %s.\n",
-		publishers, a.cfg.verifiers, runtime.NumCPU(), runtime.GOOS, a.cfg.seed, seconds, a.cfg.maxStaleness, policy, clockName)
+		publishers, a.cfg.verifiers, a.cfg.mirrored, runtime.NumCPU(), runtime.GOOS, a.cfg.seed, seconds, a.cfg.maxStaleness, policy, clockName)
 	p("| | |")
 	p("| --- | ---: |")
 	p("| violations | %d |", s.Violations)
@@ -214,6 +224,23 @@ func (a *account) markdown() string {
 		slices.Sort(healing)
 		p("| %s%s | %d | %.1f to %.1f | %.1f | %.1f |", kind, note, len(lasted), lasted[0].Seconds(), lasted[len(lasted)-1].Seconds(),
 			percentile(healing, 50).Seconds(), healing[len(healing)-1].Seconds())
+	}
+
+	if len(a.judged.forks) > 0 {
+		p("\n## Forks\n")
+		p("The stream was made anew or restored under a mirror that held more, so that the mirror never takes what was acknowledged at or below its last sequence. " +
+			"Checks are those of exactly these events by the verifiers behind the mirror, until it was made anew; late ones are by a verifier that started after the fork. " +
+			"Times are those of the last verifier: from when there was a stream again until it told of a fork (until the mirror takes up its origin it hears nothing), and from when the mirror was made anew until it was fresh.\n")
+		p("| fork | events acknowledged at or below the mirror's last | checks of these | accepted | revoked | stale | late ones | fresh before | reason `fork` after, s | mirror made anew after, s | fresh again after, s |")
+		p("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+		for _, f := range a.judged.forks {
+			remade := "never"
+			if f.Remade != 0 {
+				remade = fmt.Sprintf("%.1f", f.Remade.sub(f.To).Seconds())
+			}
+			p("| %s | %d | %d | %d | %d | %d | %d | %d of %d | %.1f | %s | %.1f |", f.Kind, f.Hidden, f.Checks, f.Accepted, f.Refused, f.Stale, f.Late,
+				f.Fresh, a.cfg.mirrored, f.Told.Seconds(), remade, f.Again.Seconds())
+		}
 	}
 
 	p("\n## Stale periods\n")

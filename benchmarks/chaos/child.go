@@ -29,9 +29,12 @@ type childConfig struct {
 	Incarnation int
 
 	Servers      string        // publishers and verifiers: the bus
+	User         string        // and as whom they connect
+	Stream       string        // verifiers: the stream or its mirror
 	Rate         int           // publishers: events a second
 	MaxStaleness time.Duration // verifiers
 
+	Conf            string   // servers: file of the accounts
 	Client, Cluster int      // servers: ports
 	Routes          []string // servers: URLs
 }
@@ -98,5 +101,5 @@ func dial(cfg childConfig, log *slog.Logger) (*bus.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	// Each server is reached through a proxy of the driver's, and no other way.
-	return bus.Dial(ctx, cfg.Servers, bus.DialConfig{Name: cfg.Name, Logger: log, Options: []nats.Option{nats.IgnoreDiscoveredServers()}})
+	return bus.Dial(ctx, cfg.Servers, bus.DialConfig{Name: cfg.Name, Logger: log, Options: []nats.Option{nats.IgnoreDiscoveredServers(), as(cfg.User)}})
 }

@@ -39,8 +39,11 @@ type cluster struct {
 	generation int
 	nextPub    int
 	busy       map[string]bool // processes under a fault of their own
+	spared     bool            // the verifiers behind the mirror are under no fault
 	episodes   []episode
+	forks      []fork
 	saved      instant // when the backup began; 0: there is none
+	savedGroup string  // of the stream in it
 }
 
 func newCluster(cfg config, dir string) (*cluster, error) {
@@ -50,7 +53,10 @@ func newCluster(cfg config, dir string) (*cluster, error) {
 			return nil, err
 		}
 	}
-	var err error
+	err := os.WriteFile(c.conf(), []byte(accounts), 0o600)
+	if err != nil {
+		return nil, err
+	}
 	for i := range servers {
 		if c.ports[i], err = freePort(); err != nil {
 			return nil, err
@@ -76,6 +82,7 @@ func newCluster(cfg config, dir string) (*cluster, error) {
 
 const publishers = 2
 
+func (c *cluster) conf() string           { return filepath.Join(c.dir, "accounts.conf") }
 func (c *cluster) logs() string           { return filepath.Join(c.dir, "logs") }
 func (c *cluster) history() string        { return filepath.Join(c.dir, "history") }
 func (c *cluster) store(i int) string     { return filepath.Join(c.dir, fmt.Sprintf("store-%d", i+1)) }
@@ -93,7 +100,7 @@ func freePort() (int, error) {
 }
 
 func (c *cluster) startServer(i int) error {
-	cfg := childConfig{Name: serverName(i), Dir: c.store(i), Client: c.ports[i], Cluster: c.routePorts[i]}
+	cfg := childConfig{Name: serverName(i), Dir: c.store(i), Conf: c.conf(), Client: c.ports[i], Cluster: c.routePorts[i]}
 	for pair, p := range c.routes {
 		if pair[0] == i {
 			cfg.Routes = append(cfg.Routes, "nats://"+p.addr())
@@ -136,11 +143,16 @@ func (c *cluster) startVerifier(i int) error {
 	if err != nil {
 		return err
 	}
+	user, stream := originUser, bus.DefaultStream
+	if c.cfg.behind(i) {
+		user, stream = mirrorUser, mirrorName
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.generation++
 	c.verifiers[i], err = start("verifier", childConfig{
-		Name: name, Dir: c.history(), Incarnation: c.generation*100 + i + 1, Servers: urls, MaxStaleness: c.cfg.maxStaleness,
+		Name: name, Dir: c.history(), Incarnation: c.generation*100 + i + 1, Servers: urls, User: user, Stream: stream,
+		MaxStaleness: c.cfg.maxStaleness,
 	}, c.logs())
 	return err
 }
@@ -155,7 +167,7 @@ func (c *cluster) startPublisher(i int) error {
 	defer c.mu.Unlock()
 	c.nextPub++
 	c.publishers[i], err = start("publisher", childConfig{
-		Name: name, Dir: c.history(), Incarnation: c.nextPub, Servers: urls, Rate: (c.cfg.rate + publishers - 1) / publishers,
+		Name: name, Dir: c.history(), Incarnation: c.nextPub, Servers: urls, User: originUser, Rate: (c.cfg.rate + publishers - 1) / publishers,
 	}, c.logs())
 	return err
 }
@@ -167,7 +179,7 @@ func (c *cluster) up(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.createStream(ctx); err != nil {
+	if err := errors.Join(c.createStream(ctx), c.remakeMirror(ctx)); err != nil {
 		return err
 	}
 	for i := range c.verifiers {
@@ -185,30 +197,20 @@ func (c *cluster) up(ctx context.Context) error {
 
 // createStream makes the stream, as soon as the servers can.
 func (c *cluster) createStream(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	var last error
-	for ctx.Err() == nil {
-		for i := range servers {
-			last = c.admin(ctx, i, func(ctx context.Context, conn *bus.Conn, _ *nats.Conn) error {
-				return bus.CreateStream(ctx, conn, bus.StreamConfig{
-					MaxBytes: 2 << 30, Horizons: revoke.Horizons{TokenLifetime: lifetime, SessionLifetime: 4 * lifetime},
-				})
+	return c.anyServer(ctx, "create the stream", func(ctx context.Context, i int) error {
+		return c.admin(ctx, i, originUser, func(ctx context.Context, conn *bus.Conn, _ jetstream.JetStream) error {
+			return bus.CreateStream(ctx, conn, bus.StreamConfig{
+				MaxBytes: 2 << 30, Horizons: revoke.Horizons{TokenLifetime: lifetime, SessionLifetime: 4 * lifetime},
 			})
-			if last == nil {
-				return nil
-			}
-		}
-		sleep(ctx, 200*time.Millisecond)
-	}
-	return fmt.Errorf("create the stream: %w", last)
+		})
+	})
 }
 
-// admin calls f with a connection to server i alone.
-func (c *cluster) admin(ctx context.Context, i int, f func(context.Context, *bus.Conn, *nats.Conn) error) error {
+// admin calls f with a connection of that user's to server i alone.
+func (c *cluster) admin(ctx context.Context, i int, user string, f func(context.Context, *bus.Conn, jetstream.JetStream) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	nc, err := nats.Connect(c.serverURL(i), nats.Timeout(time.Second), nats.MaxReconnects(-1), nats.IgnoreDiscoveredServers(), nats.IgnoreAuthErrorAbort())
+	nc, err := nats.Connect(c.serverURL(i), nats.Timeout(time.Second), nats.MaxReconnects(-1), nats.IgnoreDiscoveredServers(), nats.IgnoreAuthErrorAbort(), as(user))
 	if err != nil {
 		return err
 	}
@@ -217,7 +219,11 @@ func (c *cluster) admin(ctx context.Context, i int, f func(context.Context, *bus
 	if err != nil {
 		return err
 	}
-	return f(ctx, conn, nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	return f(ctx, conn, js)
 }
 
 var errNoLeader = errors.New("the stream has no leader")
@@ -228,11 +234,7 @@ func (c *cluster) leader(ctx context.Context) (int, error) {
 		var votes [servers]int
 		for i := range servers {
 			var name string
-			_ = c.admin(ctx, i, func(ctx context.Context, _ *bus.Conn, nc *nats.Conn) error { // a server that is down has no vote
-				js, err := jetstream.New(nc)
-				if err != nil {
-					return err
-				}
+			_ = c.admin(ctx, i, originUser, func(ctx context.Context, _ *bus.Conn, js jetstream.JetStream) error { // a server that is down has no vote
 				s, err := js.Stream(ctx, bus.DefaultStream)
 				if err != nil {
 					return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	crand "crypto/rand"
 	"encoding/hex"
@@ -38,7 +39,7 @@ type injury struct {
 
 // Faults of the servers, which come one after the other.
 var serverInjuries = []injury{
-	{kind: "outage", do: outage}, // first: it takes the backup that others restore
+	{kind: "outage", do: outage},
 	{kind: "kill follower", do: killServer(false)},
 	{kind: "kill leader", do: killServer(true)},
 	{kind: "freeze follower", do: freezeServer(false)},
@@ -51,6 +52,8 @@ var serverInjuries = []injury{
 	{kind: "clock skew", do: clockSkew},
 	{kind: "rollback of all", loss: true, do: rollbackAll},
 	{kind: "recreation", loss: true, do: recreation},
+	{kind: forkRestored, loss: true, do: forkByRestoration},
+	{kind: forkRecreated, loss: true, do: forkByRecreation},
 }
 
 // Faults of the others, which go on meanwhile.
@@ -62,6 +65,11 @@ var memberInjuries = []injury{
 	{kind: "skew verifier", member: true, do: skewVerifier},
 }
 
+// early are the faults that a run of all begins with: the outage takes the backup that
+// others restore, and a mirror goes on once the stream is longer, which takes the less
+// time the shorter both are.
+var early = []string{"outage", forkRestored, forkRecreated}
+
 // plan returns the order of one round of injuries. Those that lose events come once
 // a run, since a publisher then republishes everything it knows.
 func plan(all []injury, round int, rng *rand.Rand) []injury {
@@ -70,8 +78,9 @@ func plan(all []injury, round int, rng *rand.Rand) []injury {
 		list = slices.DeleteFunc(list, func(i injury) bool { return i.loss })
 	}
 	rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	if i := slices.IndexFunc(list, func(i injury) bool { return i.kind == "outage" }); i > 0 && round == 0 {
-		list[0], list[i] = list[i], list[0]
+	if round == 0 {
+		rank := func(i injury) int { return (slices.Index(early, i.kind) + len(early) + 1) % (len(early) + 1) }
+		slices.SortStableFunc(list, func(a, b injury) int { return cmp.Compare(rank(a), rank(b)) })
 	}
 	return list
 }
@@ -176,7 +185,8 @@ func rollingUpgrade(ctx context.Context, c *cluster, rng *rand.Rand) (string, er
 			return "", err
 		}
 		// As an operator does: the next when this one is well again.
-		if err := c.healed(ctx, c.clock.now(), c.cfg.patience); err != nil {
+		// The members beside the stream show it, within seconds.
+		if err := c.healed(ctx, c.clock.now(), c.cfg.patience, c.beside()...); err != nil {
 			return serverName(i), err
 		}
 	}
@@ -209,6 +219,10 @@ func manner(hang bool) string {
 
 // outage kills all servers at once, and takes a copy of their disks.
 func outage(ctx context.Context, c *cluster, rng *rand.Rand) (string, error) {
+	group, err := c.raftGroup(ctx)
+	if err != nil {
+		return "all servers", err
+	}
 	at := c.clock.now()
 	for _, p := range c.servers {
 		p.kill()
@@ -219,7 +233,7 @@ func outage(ctx context.Context, c *cluster, rng *rand.Rand) (string, error) {
 		}
 	}
 	c.mu.Lock()
-	c.saved = at
+	c.saved, c.savedGroup = at, group
 	c.mu.Unlock()
 	return "all servers", c.restart(ctx, span(rng, 100*time.Millisecond, 2*time.Second), 0, 1, 2)
 }
@@ -276,21 +290,13 @@ func (c *cluster) lost(name string, from, begin instant) {
 	c.episodes = append(c.episodes, episode{name: name, from: from, begin: begin, to: c.clock.now()})
 }
 
+// recreation deletes the stream and makes it anew, and its mirror at once, as the runbook
+// says.
 func recreation(ctx context.Context, c *cluster, rng *rand.Rand) (string, error) {
-	i, err := c.leader(ctx)
-	if err != nil {
-		return "", err
-	}
 	begin := c.clock.now()
-	err = c.admin(ctx, i, func(ctx context.Context, _ *bus.Conn, nc *nats.Conn) error {
-		js, err := nc.JetStream(nats.Context(ctx))
-		if err != nil {
-			return err
-		}
-		return js.DeleteStream(bus.DefaultStream)
-	})
+	err := c.deleteStream(ctx)
 	err = errors.Join(err, sleep(ctx, span(rng, 0, 3*time.Second)))
-	err = errors.Join(err, c.createStream(ctx))
+	err = errors.Join(err, c.createStream(ctx), c.remakeMirror(ctx))
 	c.lost("recreation", 0, begin)
 	return "the stream", err
 }
@@ -302,7 +308,7 @@ func clockSkew(ctx context.Context, c *cluster, rng *rand.Rand) (string, error) 
 	if rng.IntN(2) == 0 {
 		skew = -skew
 	}
-	nc, err := nats.Connect(c.serverURL(rng.IntN(servers)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.IgnoreDiscoveredServers())
+	nc, err := nats.Connect(c.serverURL(rng.IntN(servers)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.IgnoreDiscoveredServers(), as(originUser))
 	if err != nil {
 		return "", err
 	}
@@ -331,9 +337,26 @@ func clockSkew(ctx context.Context, c *cluster, rng *rand.Rand) (string, error) 
 func (c *cluster) borrow(rng *rand.Rand, list []*process) (int, *process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := rng.IntN(len(list))
+	first := 0
+	if c.spared && list[0] == c.verifiers[0] {
+		first = c.cfg.mirrored
+	}
+	i := first + rng.IntN(len(list)-first)
 	c.busy[list[i].name] = true
 	return i, list[i]
+}
+
+// beside names the processes beside the stream that are under no fault of their own.
+func (c *cluster) beside() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for _, p := range slices.Concat(c.verifiers[c.cfg.mirrored:], c.publishers) {
+		if !c.busy[p.name] {
+			names = append(names, p.name)
+		}
+	}
+	return names
 }
 
 // borrowed names what is busy.

@@ -25,6 +25,8 @@ type publication struct {
 	at     instant // of an attempt: before it. Of an acknowledgement: A(e), after Publish returned
 	before int64   // of cutoffs, milliseconds
 	losses uint32  // of a settled: how often the stream had lost events so far
+
+	sequence uint64 // of an acknowledgement: the event's place in the stream
 }
 
 type pubKind uint8
@@ -44,6 +46,7 @@ func (p publication) encode(b []byte) {
 	binary.LittleEndian.PutUint64(b[8:], uint64(p.at))
 	binary.LittleEndian.PutUint64(b[16:], uint64(p.before))
 	binary.LittleEndian.PutUint32(b[24:], p.losses)
+	binary.LittleEndian.PutUint64(b[28:], p.sequence)
 }
 
 func decodePublication(b []byte) (publication, error) {
@@ -53,6 +56,8 @@ func decodePublication(b []byte) (publication, error) {
 		at:     instant(binary.LittleEndian.Uint64(b[8:])),
 		before: int64(binary.LittleEndian.Uint64(b[16:])),
 		losses: binary.LittleEndian.Uint32(b[24:]),
+
+		sequence: binary.LittleEndian.Uint64(b[28:]),
 	}
 	if p.kind < pubAttempt || p.kind > pubSettled || p.at <= 0 {
 		return p, fmt.Errorf("no publication: kind %d at %d", p.kind, p.at)

@@ -28,6 +28,7 @@ type fact struct {
 	attempted instant // before the first attempt
 	acked     instant // A(e); 0: never
 	before    int64
+	sequence  uint64 // of the acknowledgement
 }
 
 // A teller is one incarnation of a publisher: its events and how it fared.
@@ -52,7 +53,7 @@ func (t *teller) load(p publication) error {
 	}
 	switch f := &t.facts[p.number]; {
 	case p.kind == pubAcked && f.acked == 0:
-		f.acked = p.at
+		f.acked, f.sequence = p.at, p.sequence
 	case p.kind == pubFailed:
 		t.failed++
 	}
@@ -89,7 +90,8 @@ func (t *teller) ackedSince(n uint32, at instant) int {
 type judge struct {
 	maxStaleness time.Duration
 	tellers      map[uint16]*teller
-	episodes     []episode // in order of time
+	episodes     []episode   // in order of time
+	forks        []forkTally // the same
 	sum          summary
 }
 
@@ -123,6 +125,7 @@ type witness struct {
 	at      []instant    // the largest P before each episode so far
 	refused map[ref]bool // by exactly that event
 	gaps    gaps
+	sights  []sight // of the forks, if it is behind the mirror
 }
 
 // before returns the largest P that the incarnation had before episode i began: what
@@ -153,7 +156,7 @@ func (j *judge) check(w *witness, c checked) error {
 	id := c.event.identity(c.role, c.iat)
 	end := c.begin + instant(c.took) + instant(slack)
 	possible, only := 0, ref{}
-	owed := false
+	owed, own := false, false
 	for _, r := range c.event.siblings() {
 		if c.role == stranger || r.number >= uint32(len(t.facts)) {
 			continue
@@ -162,6 +165,7 @@ func (j *judge) check(w *witness, c checked) error {
 		if !revoketest.Revokes(r.event(time.Time{}, f.before), id) {
 			continue
 		}
+		own = own || r == c.event
 		if f.attempted <= end {
 			possible, only = possible+1, r
 		}
@@ -203,6 +207,9 @@ func (j *judge) check(w *witness, c checked) error {
 	}
 	if owed {
 		j.sum.Owed++
+	}
+	for i := range w.sights {
+		j.forks[i].see(&w.sights[i], c, &t.facts[c.event.number], own)
 	}
 	switch {
 	case c.answer == failed:
@@ -268,9 +275,13 @@ func (g *gaps) see(c checked) {
 	}
 }
 
-// judgeDir judges the histories in dir.
-func judgeDir(dir string, maxStaleness time.Duration, episodes []episode) (*judge, []gap, error) {
+// judgeDir judges the histories in dir. behind tells which verifiers, by number from 0,
+// followed the mirror.
+func judgeDir(dir string, maxStaleness time.Duration, episodes []episode, forks []fork, behind func(int) bool) (*judge, []gap, error) {
 	j := &judge{maxStaleness: maxStaleness, tellers: map[uint16]*teller{}, episodes: episodes}
+	for _, f := range forks {
+		j.forks = append(j.forks, forkTally{fork: f})
+	}
 	list, err := histories(dir, "publisher")
 	if err != nil {
 		return nil, nil, err
@@ -288,6 +299,13 @@ func judgeDir(dir string, maxStaleness time.Duration, episodes []episode) (*judg
 		if err != nil {
 			return nil, nil, err
 		}
+		for i := range j.forks {
+			for n := range t.facts {
+				if j.forks[i].hides(&t.facts[n]) {
+					j.forks[i].Hidden++
+				}
+			}
+		}
 	}
 	if list, err = histories(dir, "verifier"); err != nil {
 		return nil, nil, err
@@ -295,6 +313,9 @@ func judgeDir(dir string, maxStaleness time.Duration, episodes []episode) (*judg
 	var all []gap
 	for _, n := range list {
 		w := &witness{name: fmt.Sprintf("verifier %d", n%100), refused: map[ref]bool{}}
+		if behind(n%100 - 1) {
+			w.sights = make([]sight, len(j.forks))
+		}
 		err := readHistory(fileName(dir, "verifier", n), func(b []byte) error {
 			c, err := decodeChecked(b)
 			if err != nil {
@@ -305,6 +326,9 @@ func judgeDir(dir string, maxStaleness time.Duration, episodes []episode) (*judg
 		if err != nil {
 			return nil, nil, err
 		}
+		for i := range w.sights {
+			j.forks[i].end(n%100, &w.sights[i])
+		}
 		if w.gaps.open != nil { // it was killed, or the run ended
 			w.gaps.open.Unfinished = true
 			w.gaps.list = append(w.gaps.list, *w.gaps.open)
@@ -313,6 +337,9 @@ func judgeDir(dir string, maxStaleness time.Duration, episodes []episode) (*judg
 			g.Verifier = w.name
 			all = append(all, g)
 		}
+	}
+	for i := range j.forks {
+		j.forks[i].sum()
 	}
 	return j, all, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,8 @@ type story struct {
 	t        *testing.T
 	dir      string
 	episodes []episode
+	forks    []fork
+	reason   revoke.Reason // of stale checks; zero: no heartbeat
 	pub, ver *recorder
 	next     uint32
 }
@@ -50,16 +53,27 @@ func (s *story) attempts(n uint32, at instant) {
 	}
 }
 
-func (s *story) acked(n uint32, at instant) {
+func (s *story) acked(n uint32, at instant) { s.stored(n, at, 0) }
+
+// stored is acked, at that sequence of the stream.
+func (s *story) stored(n uint32, at instant, sequence uint64) {
 	s.attempts(n, at-second/100)
-	s.note(publication{kind: pubAcked, number: n, at: at})
+	s.note(publication{kind: pubAcked, number: n, at: at, sequence: sequence})
+}
+
+// verifier has the checks that follow made by another incarnation.
+func (s *story) verifier(incarnation int) {
+	var err error
+	if s.ver, err = newRecorder(fileName(s.dir, "verifier", incarnation), 0); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // checks writes an answer.
 func (s *story) checks(n uint32, r role, begin, proven instant, v verdict) {
 	c := checked{begin: begin, took: 1000, proven: proven, event: ref{1, n}, role: r, iat: r.issued(before), answer: v, state: uint8(revoke.Fresh)}
 	if v == stale {
-		c.state, c.reason = uint8(revoke.Stale), uint8(revoke.ReasonNoHeartbeat)
+		c.state, c.reason = uint8(revoke.Stale), uint8(cmp.Or(s.reason, revoke.ReasonNoHeartbeat))
 	}
 	if err := s.ver.add(c.encode); err != nil {
 		s.t.Fatal(err)
@@ -68,7 +82,7 @@ func (s *story) checks(n uint32, r role, begin, proven instant, v verdict) {
 
 func (s *story) judge() (*judge, []gap) {
 	s.t.Helper()
-	j, gaps, err := judgeDir(s.dir, 15*time.Second, s.episodes)
+	j, gaps, err := judgeDir(s.dir, 15*time.Second, s.episodes, s.forks, func(n int) bool { return n < 2 })
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -328,7 +342,7 @@ func TestTornHistory(t *testing.T) {
 	if err := os.WriteFile(name, slices.Concat(b[:recordSize], make([]byte, recordSize)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := judgeDir(s.dir, time.Second, nil); err == nil || !strings.Contains(err.Error(), filepath.Base(name)) {
+	if _, _, err := judgeDir(s.dir, time.Second, nil, nil, func(int) bool { return false }); err == nil || !strings.Contains(err.Error(), filepath.Base(name)) {
 		t.Errorf("junk in a history: %v", err)
 	}
 }

@@ -3,17 +3,24 @@
 //
 //	go run ./benchmarks/chaos -minutes 10
 //
-// It runs itself again as three NATS servers (one stream of three replicas on disk,
-// sync always), two publishers and six verifiers, a process each, with proxies
-// between them. While the publishers revoke and the verifiers check, on a schedule
-// that follows from -seed, servers are killed, frozen, restarted, cut off and rolled
-// back, members too, and the stream is restored from a backup and made anew. Each
-// process writes down what it saw; see judge for what is then held against what. An
-// instant is a reading of CLOCK_MONOTONIC, which is one clock for all processes of a
-// machine (elsewhere than on Linux it is the wall clock).
+// It runs itself again as three NATS servers (one stream of three replicas on disk, sync
+// always, and a mirror of it in an account of its own), two publishers and six verifiers,
+// of which two follow the mirror, a process each, with proxies between them. While the
+// publishers revoke and the verifiers check, on a schedule that follows from -seed, servers
+// are killed, frozen, restarted, cut off and rolled back, members too, and the stream is
+// restored from a backup and made anew. Each process writes down what it saw; see judge for
+// what is then held against what. An instant is a reading of CLOCK_MONOTONIC, which is one
+// clock for all processes of a machine (elsewhere than on Linux it is the wall clock).
+//
+// A stream that is made anew or restored while its mirror is left as it is makes a fork:
+// what is acknowledged at or below the mirror's last sequence never reaches it. The
+// verifiers behind it, and one that starts then, must say so, and be fresh again once the
+// mirror is made anew. Each fork has to show events and checks of exactly that kind, by
+// verifiers that were fresh before.
 //
 // The program ends with 1 if an answer violated an invariant, if a fault did not heal,
-// if less than a quarter of the rate was reached, or if the account could not be made.
+// if a fork did not put to the test what it is for, if less than a quarter of the rate was
+// reached, or if the account could not be made.
 //
 // What is demanded where the stream itself loses what it had acknowledged, because all
 // its disks are restored from a backup or it is made anew: replicas that had applied an
@@ -37,6 +44,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,6 +69,7 @@ type config struct {
 	length       time.Duration
 	rate         int
 	verifiers    int
+	mirrored     int // of the verifiers, how many follow the mirror
 	seed         uint64
 	maxStaleness time.Duration
 	patience     time.Duration // with a fault's healing
@@ -70,6 +79,19 @@ type config struct {
 	members      string
 }
 
+// forks are the kinds of forks that the run has to have: those named, or in a run that is
+// long enough for every fault, all.
+func (cfg *config) forks() []string {
+	var kinds []string
+	for _, kind := range []string{forkRestored, forkRecreated} {
+		if cfg.mirrored > 0 && cfg.servers == "" && cfg.length >= 5*time.Minute ||
+			slices.ContainsFunc(named(serverInjuries, cfg.servers), func(i injury) bool { return cfg.servers != "" && i.kind == kind }) {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
 func parse(args []string, out io.Writer) (config, error) {
 	var cfg config
 	fs := flag.NewFlagSet("chaos", flag.ContinueOnError)
@@ -77,13 +99,14 @@ func parse(args []string, out io.Writer) (config, error) {
 	minutes := fs.Float64("minutes", 1, "how long faults go on")
 	fs.IntVar(&cfg.rate, "rate", 1100, "revocations published a second")
 	fs.IntVar(&cfg.verifiers, "verifiers", 6, "verifying processes")
+	fs.IntVar(&cfg.mirrored, "mirrored", 2, "of the verifying processes, how many follow a mirror in an account of their own")
 	fs.Uint64Var(&cfg.seed, "seed", 0, "of the schedule; 0 means a random one, which is printed")
 	fs.DurationVar(&cfg.maxStaleness, "max-staleness", 15*time.Second, "of the verifiers")
-	fs.DurationVar(&cfg.patience, "patience", 90*time.Second, "how long a fault may take to heal; four times that where a stream's content is republished")
+	fs.DurationVar(&cfg.patience, "patience", 3*time.Minute, "how long a fault may take to heal; four times that where a stream's content is republished")
 	fs.StringVar(&cfg.dir, "dir", "", "directory for stores, logs and histories, on the disk to be tested (default a temporary one)")
 	fs.BoolVar(&cfg.keep, "keep", false, "keep the directory")
 	fs.StringVar(&cfg.out, "out", "", "file for the account, in Markdown")
-	fs.StringVar(&cfg.servers, "faults", "", "names of faults of the servers, as in kill-leader,outage, instead of all in random order")
+	fs.StringVar(&cfg.servers, "faults", "", "names of faults of the servers, as in kill-leader,outage, instead of all in random order; each is done at least once, however long that takes")
 	fs.StringVar(&cfg.members, "member-faults", "", "the same for publishers and verifiers")
 	if err := fs.Parse(args); err != nil {
 		return cfg, err
@@ -97,6 +120,8 @@ func parse(args []string, out io.Writer) (config, error) {
 		return cfg, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	case cfg.length <= 0 || cfg.length > 12*time.Hour/10:
 		return cfg, errors.New("-minutes must be positive and at most 72, within which no revocation ends")
+	case cfg.mirrored < 0 || cfg.mirrored >= cfg.verifiers:
+		return cfg, errors.New("-mirrored must be below -verifiers: those behind a mirror live on heartbeats of others")
 	case cfg.rate < 1 || cfg.verifiers < 1 || cfg.verifiers > 99:
 		return cfg, errors.New("-rate and -verifiers must be positive, and the latter below 100")
 	}
@@ -156,7 +181,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 				list = plan(all, round, rng)
 			}
 			for _, i := range list {
-				if runCtx.Err() != nil || c.clock.now().sub(a.began) > cfg.length-cfg.length/5 {
+				over := c.clock.now().sub(a.began) > cfg.length-cfg.length/5
+				if runCtx.Err() != nil || over && (round > 0 || names == "") {
 					return
 				}
 				if !a.injure(runCtx, c, i, rng) {
@@ -178,7 +204,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	a.finished = c.finish(ctx)
 	a.print("stopped; judging")
 	c.close()
-	if a.judged, a.gaps, err = judgeDir(c.history(), cfg.maxStaleness, c.episodes); err != nil {
+	if a.judged, a.gaps, err = judgeDir(c.history(), cfg.maxStaleness, c.episodes, c.forks, cfg.behind); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)

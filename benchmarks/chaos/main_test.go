@@ -40,7 +40,7 @@ func TestRun(t *testing.T) {
 			file := filepath.Join(dir, "account.md")
 			var out bytes.Buffer
 			err := run(t.Context(), []string{
-				"-minutes", "0.1", "-rate", "100", "-verifiers", "2", "-seed", "3", "-max-staleness", "5s", "-dir", dir, "-out", file,
+				"-minutes", "0.1", "-rate", "100", "-verifiers", "2", "-mirrored", "0", "-seed", "3", "-max-staleness", "5s", "-dir", dir, "-out", file,
 				"-faults", "restart-leader", "-member-faults", c.faults,
 			}, &out)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -63,7 +63,7 @@ func TestRun(t *testing.T) {
 
 // Flags that cannot be meant are refused before anything starts.
 func TestFlags(t *testing.T) {
-	for _, args := range []string{"-minutes 0", "-minutes 100", "-rate 0", "-verifiers 0", "-faults no-such-fault", "-member-faults outage", "more", "-nonsense"} {
+	for _, args := range []string{"-minutes 0", "-minutes 100", "-rate 0", "-verifiers 0", "-mirrored -1", "-mirrored 6", "-verifiers 2", "-faults no-such-fault", "-member-faults outage", "more", "-nonsense"} {
 		if _, err := parse(strings.Fields(args), &bytes.Buffer{}); err == nil {
 			t.Errorf("%q is taken", args)
 		}

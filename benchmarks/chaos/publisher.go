@@ -117,13 +117,13 @@ func (p *publisher) publish(ctx context.Context) error {
 	}
 	for {
 		attempt, cancel := context.WithTimeout(ctx, publishTimeout)
-		_, err := p.bus.Publish(attempt, r.event(now, before))
+		receipt, err := p.bus.Publish(attempt, r.event(now, before))
 		cancel()
 		at := p.clock.now()
 		if err == nil {
 			p.acked.Add(1)
 			p.lastAck.Store(int64(at))
-			return p.note(publication{kind: pubAcked, number: r.number, at: at})
+			return p.note(publication{kind: pubAcked, number: r.number, at: at, sequence: receipt.Sequence})
 		}
 		p.log.Warn("publish", "error", err)
 		p.failed.Add(1)

@@ -12,15 +12,17 @@ import (
 
 // runServer is one NATS server of the cluster.
 func runServer(cfg childConfig, log *slog.Logger, commands <-chan string) error {
-	o := &server.Options{
-		ServerName: cfg.Name, Host: "127.0.0.1", Port: cfg.Client, StoreDir: cfg.Dir,
-		JetStream: true, SyncAlways: true, NoSigs: true,
-		LameDuckDuration: 2 * time.Second, LameDuckGracePeriod: time.Second,
-		Cluster: server.ClusterOpts{
-			Name: "chaos", Host: "127.0.0.1", Port: cfg.Cluster,
-			// Servers and clients know each other by the driver's proxies alone.
-			NoAdvertise: true, Advertise: "127.0.0.1:1", PoolSize: -1,
-		},
+	o, err := server.ProcessConfigFile(cfg.Conf)
+	if err != nil {
+		return err
+	}
+	o.ServerName, o.Host, o.Port, o.StoreDir = cfg.Name, "127.0.0.1", cfg.Client, cfg.Dir
+	o.JetStream, o.SyncAlways, o.NoSigs = true, true, true
+	o.LameDuckDuration, o.LameDuckGracePeriod = 2*time.Second, time.Second
+	o.Cluster = server.ClusterOpts{
+		Name: "chaos", Host: "127.0.0.1", Port: cfg.Cluster,
+		// Servers and clients know each other by the driver's proxies alone.
+		NoAdvertise: true, Advertise: "127.0.0.1:1", PoolSize: -1,
 	}
 	for _, r := range cfg.Routes {
 		u, err := url.Parse(r)

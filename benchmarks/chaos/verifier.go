@@ -92,7 +92,9 @@ func runVerifier(cfg childConfig, log *slog.Logger, commands <-chan string) erro
 		return err
 	}
 	defer conn.Close()
-	b, err := bus.Open(context.Background(), conn, bus.Config{Name: cfg.Name, Logger: log})
+	b, err := bus.Open(context.Background(), conn, bus.Config{
+		Name: cfg.Name, Stream: cfg.Stream, NoHeartbeats: cfg.Stream == mirrorName, Logger: log,
+	})
 	if err != nil {
 		return err
 	}
