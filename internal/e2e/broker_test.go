@@ -30,12 +30,22 @@ type broker struct {
 	port int
 	opts func(*server.Options)
 	srv  *server.Server
+
+	include string   // file with accounts, which opts puts into its options
+	proc    *process // in place of srv: a server of another version
+	version string
 }
 
 // newBroker starts a server on a new directory.
 func newBroker(t *testing.T, opts func(*server.Options)) *broker {
 	t.Helper()
-	b := &broker{t: t, dir: t.TempDir(), port: server.RANDOM_PORT, opts: opts}
+	return newBrokerOf(t, "", opts)
+}
+
+// newBrokerOf is newBroker with opts that hold the accounts of a file.
+func newBrokerOf(t *testing.T, include string, opts func(*server.Options)) *broker {
+	t.Helper()
+	b := &broker{t: t, dir: t.TempDir(), port: server.RANDOM_PORT, opts: opts, include: include, version: server.VERSION}
 	b.start()
 	t.Cleanup(b.stop)
 	return b
@@ -58,6 +68,10 @@ func (b *broker) reload(change func(*server.Options)) {
 	b.t.Helper()
 	o := b.options()
 	change(o)
+	if outside != "" {
+		b.reloadOutside(o)
+		return
+	}
 	if err := b.srv.ReloadOptions(o); err != nil {
 		b.t.Fatal(err)
 	}
@@ -65,7 +79,12 @@ func (b *broker) reload(change func(*server.Options)) {
 
 func (b *broker) start() {
 	b.t.Helper()
-	srv, err := server.NewServer(b.options())
+	o := b.options()
+	if outside != "" {
+		b.startOutside(o)
+		return
+	}
+	srv, err := server.NewServer(o)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -77,6 +96,10 @@ func (b *broker) start() {
 }
 
 func (b *broker) stop() {
+	if b.proc != nil {
+		b.proc.stop()
+		b.proc = nil
+	}
 	if b.srv != nil {
 		b.srv.Shutdown()
 		b.srv.WaitForShutdown()
@@ -100,7 +123,7 @@ func (b *broker) copyDisk() string {
 // looks for it.
 func (b *broker) elsewhere(f func(url string)) {
 	b.t.Helper()
-	other := &broker{t: b.t, dir: b.dir, port: server.RANDOM_PORT, opts: b.opts}
+	other := &broker{t: b.t, dir: b.dir, port: server.RANDOM_PORT, opts: b.opts, include: b.include}
 	other.start()
 	defer other.stop()
 	f(other.url())

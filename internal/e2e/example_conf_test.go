@@ -54,7 +54,7 @@ func example(t *testing.T, name string, vars map[string]string) *server.Options 
 // of its own making.
 func withAccounts(t *testing.T, name string) *broker {
 	t.Helper()
-	return newBroker(t, func(o *server.Options) {
+	return newBrokerOf(t, filepath.Join(exampleDir, name), func(o *server.Options) {
 		parsed := example(t, name, nil)
 		o.Accounts, o.Users = parsed.Accounts, parsed.Users
 		if len(o.Users) == 0 {
