@@ -234,18 +234,26 @@ func (a *announcer) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := a.serve(ctx)
 		a.listening.Store(false)
-		if err == nil {
+		switch {
+		case err == nil:
 			return
+		case errors.Is(err, errRenewed):
+			continue
 		}
 		if old := a.err.Swap(&err); old == nil || (*old).Error() != err.Error() {
 			a.b.log.Info("bus: not announced; RevokeAndWait will not wait for this replica", "error", err)
 		}
-		if errors.Is(err, nats.ErrConnectionClosed) {
+		renewed := a.b.conn.renewed.wait()
+		if a.b.conn.over() {
 			return
 		}
 		timer := time.NewTimer(announceAgain)
+		if a.b.nc().IsClosed() {
+			timer.Reset(maxRedial) // if the other link was there before renewed was asked for
+		}
 		select {
 		case <-timer.C:
+		case <-renewed:
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -255,13 +263,15 @@ func (a *announcer) run(ctx context.Context) {
 // serve listens for questions until ctx ends, or the server refuses something.
 func (a *announcer) serve(ctx context.Context) error {
 	questions := make(chan *nats.Msg, questionQueue)
-	a.before = a.b.nc.LastError()
-	sub, err := a.b.nc.ChanSubscribe(AppliedSubject, questions)
+	renewed := a.b.conn.renewed.wait()
+	nc := a.b.nc()
+	a.before = nc.LastError()
+	sub, err := nc.ChanSubscribe(AppliedSubject, questions)
 	if err != nil {
 		return fmt.Errorf("bus: announce: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only if it is over already
-	defer listenForEchoes(a.b.nc, AppliedSubject, func(m *nats.Msg) {
+	defer listenForEchoes(nc, AppliedSubject, func(m *nats.Msg) {
 		select {
 		case questions <- m:
 		default:
@@ -302,17 +312,22 @@ func (a *announcer) serve(ctx context.Context) error {
 			if err := a.refusal(now); err != nil {
 				return err
 			}
-			if a.b.nc.IsClosed() {
+			if a.b.conn.over() {
 				return fmt.Errorf("bus: announce: %w", nats.ErrConnectionClosed)
 			}
-			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.b.nc.IsConnected() {
+			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.b.nc().IsConnected() {
 				a.err.Store(nil)
 			}
+		case <-renewed:
+			return errRenewed
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
+
+// errRenewed means that there is another link, on which to listen.
+var errRenewed = errors.New("bus: announce: the connection was dialled again")
 
 // A denial is an inbox that this connection may not answer to.
 type denial struct {
@@ -328,7 +343,7 @@ const maxDenied = 64
 // may ask could name one that it has no right to, and have it answer nobody.
 func (a *announcer) refusal(now time.Time) error {
 	a.denied = slices.DeleteFunc(a.denied, func(d denial) bool { return now.Sub(d.since) >= announceAgain })
-	err := a.b.nc.LastError()
+	err := a.b.nc().LastError()
 	if err == a.before || !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
 	}
@@ -392,19 +407,20 @@ func isInbox(reply string) bool {
 }
 
 func (a *announcer) answer(reply, outcome string, at time.Time) {
+	nc := a.b.nc()
 	data, err := encodeAnswer(answer{
 		id: a.id, name: a.b.cfg.Name, outcome: outcome, at: at,
 		staleness: a.list.Config().MaxStaleness, state: a.list.Status(revoke.Now()).State,
 	})
 	if err == nil {
-		err = a.b.nc.Publish(reply, data)
+		err = nc.Publish(reply, data)
 	}
 	if err != nil {
 		a.dropped.Add(1)
 		return
 	}
 	a.answered.Add(1)
-	echo(a.b.nc, &nats.Msg{Subject: reply, Data: data})
+	echo(nc, &nats.Msg{Subject: reply, Data: data})
 }
 
 // farewell tells those who asked not to wait any longer.

@@ -84,27 +84,20 @@ func (a *asker) enter(w *wait) (reply string, err error) {
 			return "", err
 		}
 		answers := make(chan *nats.Msg, answerQueue)
-		sub, err := a.b.nc.ChanSubscribe(inbox+".*", answers)
+		on := a.b.conn.link.Load()
+		deaf, err := hearAnswers(on, inbox, answers)
 		if err != nil {
-			return "", streamError(err)
+			return "", a.b.conn.streamError(err)
 		}
 		leave, err := a.b.enter()
 		if err != nil {
-			_ = sub.Unsubscribe()
+			deaf()
 			return "", err
 		}
-		deaf := listenForEchoes(a.b.nc, inbox+".", func(m *nats.Msg) {
-			select {
-			case answers <- m:
-			default: // more are lost, and asked for again
-			}
-		})
 		a.inbox, a.waits, a.roster = inbox, map[string]*wait{}, map[string]known{}
 		go func() {
 			defer leave()
-			a.listen(answers)
-			deaf()
-			_ = sub.Unsubscribe() // fails only if it is over already
+			a.listen(answers, inbox, on, deaf)
 		}()
 	}
 	w.token = rand.Text()
@@ -177,20 +170,48 @@ func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
 	// one is used, and replicas answer for as long as somebody else is waited for.
 	w.asked++
 	msg := &nats.Msg{Subject: AppliedSubject, Reply: reply + strconv.Itoa(w.asked), Data: encodeQuestion(q)}
-	if err := a.b.nc.PublishMsg(msg); err != nil {
+	nc := a.b.nc()
+	if err := nc.PublishMsg(msg); err != nil {
 		a.b.log.Debug("bus: question not sent", "error", err)
 		return
 	}
-	echo(a.b.nc, msg)
+	echo(nc, msg)
 }
 
-// listen takes answers until the Bus is closed.
-func (a *asker) listen(answers <-chan *nats.Msg) {
+// hearAnswers has what is answered to the inbox come over that link until deaf is called.
+func hearAnswers(l *link, inbox string, answers chan *nats.Msg) (deaf func(), err error) {
+	sub, err := l.nc.ChanSubscribe(inbox+".*", answers)
+	if err != nil {
+		return nil, err
+	}
+	silence := listenForEchoes(l.nc, inbox+".", func(m *nats.Msg) {
+		select {
+		case answers <- m:
+		default: // more are lost, and asked for again
+		}
+	})
+	return func() {
+		silence()
+		_ = sub.Unsubscribe() // fails only if it is over already
+	}, nil
+}
+
+// listen takes answers until the Bus is closed, on whichever link there is.
+func (a *asker) listen(answers chan *nats.Msg, inbox string, on *link, deaf func()) {
 	for {
+		renewed := a.b.conn.renewed.wait()
+		if now := a.b.conn.link.Load(); now != on {
+			if again, err := hearAnswers(now, inbox, answers); err == nil {
+				deaf()
+				on, deaf = now, again
+			} // else that one has ended, too
+		}
 		select {
 		case m := <-answers:
 			a.take(m, time.Now())
+		case <-renewed:
 		case <-a.b.ctx.Done():
+			deaf()
 			return
 		}
 	}

@@ -11,9 +11,9 @@ import (
 // attempt bounds one request by timeout, and by the life of the connection: what has not
 // been answered when that is lost hardly will be over the next, and the time that a caller
 // has is often shorter than timeout. It returns errDisconnected then.
-func (c *Conn) attempt(ctx context.Context, timeout time.Duration, request func(context.Context) error) error {
-	lost := c.nc.StatusChanged(nats.RECONNECTING)
-	defer c.nc.RemoveStatusListener(lost)
+func (l *link) attempt(ctx context.Context, timeout time.Duration, request func(context.Context) error) error {
+	lost := l.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	defer l.nc.RemoveStatusListener(lost)
 	return whileConnected(ctx, timeout, lost, request)
 }
 

@@ -12,9 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -86,8 +83,6 @@ type Config struct {
 // concurrent use.
 type Bus struct {
 	conn   *Conn
-	nc     *nats.Conn
-	js     jetstream.JetStream
 	cfg    Config // with defaults resolved
 	stream string
 	log    *slog.Logger
@@ -114,10 +109,10 @@ type Bus struct {
 // exist: followers wait for it, and Publish fails with [ErrNoStream] meanwhile. ctx
 // bounds one look at the stream, for warnings; Open does not fail because of it.
 func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
-	if conn == nil || conn.nc == nil {
+	if conn == nil || conn.link.Load() == nil {
 		return nil, errors.New("bus: open: no Conn of Dial's or Use's")
 	}
-	if conn.nc.IsClosed() {
+	if conn.over() {
 		return nil, fmt.Errorf("bus: open: connection %w", ErrClosed)
 	}
 	if len(cfg.Issuer) > revoke.MaxValueBytes {
@@ -150,7 +145,7 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	}
 	ctx, release := context.WithCancel(ctx) // panics for nil, before anything is begun that Close would have to end
 	defer release()
-	b := &Bus{conn: conn, nc: conn.nc, js: conn.js, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}
+	b := &Bus{conn: conn, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publisher.b = b
 	b.asker.b = b

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
@@ -22,14 +21,21 @@ import (
 // it never stops reconnecting and notices a dead server within seconds. One Conn
 // carries any number of Buses. It is safe for concurrent use.
 type Conn struct {
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	owned  bool // dialled by us, closed by us
-	shared bool // others use it too: it must not be forced to another server
+	link   atomic.Pointer[link] // the present one
+	owned  bool                 // dialled by us, closed by us
+	shared bool                 // others use it too: it must not be forced to another server
 	log    *slog.Logger
 
-	movedAt atomic.Int64           // when a follower last moved it; an Instant's Mono, 0: never
-	failed  *atomic.Pointer[error] // the last attempt to connect, since it was connected
+	movedAt atomic.Int64          // when a follower last moved it; an Instant's Mono, 0: never
+	failed  atomic.Pointer[error] // the last attempt to connect, since it was connected
+
+	// Of one that we dial, see redial.
+	options func() (nats.Options, error)
+	ctx     context.Context // ends when Close begins
+	cancel  context.CancelFunc
+	broke   chan struct{} // holds a token when a link may have ended
+	renewed signal        // when there is another link
+	done    chan struct{} // nothing is dialled any more
 }
 
 // DialConfig configures [Dial]. The zero DialConfig is usable and secure as far as
@@ -72,12 +78,20 @@ type DialConfig struct {
 // cannot mend, such as an unreadable credentials file, or a ctx that ends during
 // the first attempt; ctx has no influence after Dial returned. The caller closes
 // the Conn.
+//
+// Until then it is dialled again for ever, whatever a server has said. Where the client
+// library gives a connection up, as it does at errors of the server's that it does not
+// know, and after half a minute of refused credentials, a new one is made: Options are
+// applied and files of credentials and certificates read anew, with pauses that grow to
+// 30 s where servers refuse. What goes over the Conn goes on over that one. A message that
+// was under way at two such ends is taken for their cause; see [Stats].Withheld. Handlers
+// in Options are called for each of the library's connections, but that for a closed one
+// only when the Conn is closed.
 func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("bus: dial: %w", err)
 	}
-	log := logger(cfg.Logger)
-	opts := nats.GetDefaultOptions()
+	var urls []string
 	for i, u := range strings.Split(servers, ",") {
 		if u = strings.TrimSpace(u); u == "" {
 			continue
@@ -86,11 +100,38 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 		if scheme, _, ok := strings.Cut(u, "://"); ok && !slices.Contains([]string{"nats", "tls", "ws", "wss"}, scheme) {
 			return nil, fmt.Errorf("bus: dial: server URL %d: the scheme is not nats, tls, ws or wss", i+1)
 		}
-		opts.Servers = append(opts.Servers, u)
+		urls = append(urls, u)
 	}
-	if len(opts.Servers) == 0 && cfg.InProcess == nil {
+	if len(urls) == 0 && cfg.InProcess == nil {
 		return nil, errors.New("bus: dial: no server URL")
 	}
+	cfg.Options = slices.Clone(cfg.Options)
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+	}
+	c := &Conn{owned: true, log: logger(cfg.Logger), broke: make(chan struct{}, 1), done: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.options = func() (nats.Options, error) {
+		opts, err := cfg.options(urls)
+		c.observe(&opts)
+		return opts, err
+	}
+	opts, err := c.options()
+	if err == nil {
+		err = c.connect(ctx, opts, 0)
+	}
+	if err != nil {
+		c.cancel()
+		return nil, fmt.Errorf("bus: dial: %w", err)
+	}
+	go c.keep()
+	return c, nil
+}
+
+// options returns the client library's for the next attempt.
+func (cfg *DialConfig) options(urls []string) (nats.Options, error) {
+	opts := nats.GetDefaultOptions()
+	opts.Servers = slices.Clone(urls)
 	name := cfg.Name
 	if name == "" {
 		name = "hybridtoken"
@@ -128,13 +169,16 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 			continue
 		}
 		if err := o(&opts); err != nil {
-			return nil, fmt.Errorf("bus: dial: %w", err)
+			return opts, err
 		}
 	}
 	opts.AllowReconnect = true
-	failed := new(atomic.Pointer[error])
-	observe(&opts, log, failed)
+	return opts, nil
+}
 
+// connect makes the link of that number. The client library takes no context; an attempt
+// that was given up ends by its own timeout.
+func (c *Conn) connect(ctx context.Context, opts nats.Options, life uint64) error {
 	type result struct {
 		nc  *nats.Conn
 		err error
@@ -148,20 +192,26 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 	select {
 	case r = <-done:
 	case <-ctx.Done():
-		go func() { // Connect takes no context; it ends by its own timeout
+		go func() {
 			if r := <-done; r.nc != nil {
 				r.nc.Close()
 			}
 		}()
-		return nil, fmt.Errorf("bus: dial: %w", ctx.Err())
+		return ctx.Err()
 	}
 	if _, ok := errors.AsType[*url.Error](r.err); ok { // it quotes the URL, which may hold a password
-		return nil, errors.New("bus: dial: unreadable server URL")
+		return errors.New("unreadable server URL")
 	}
 	if r.err != nil {
-		return nil, fmt.Errorf("bus: dial: %w", r.err)
+		return r.err
 	}
-	return newConn(r.nc, true, false, failed, log)
+	l, err := newLink(r.nc, life)
+	if err != nil {
+		r.nc.Close()
+		return err
+	}
+	c.link.Store(l)
+	return nil
 }
 
 // UseConfig configures [Use].
@@ -197,68 +247,74 @@ func Use(nc *nats.Conn, cfg UseConfig) (*Conn, error) {
 	if p, slow := natsconn.SlowPing(nc); slow {
 		log.Warn("bus: a dead server is noticed late; use a shorter nats.PingInterval", "ping_interval", p)
 	}
-	return newConn(nc, false, cfg.Shared, new(atomic.Pointer[error]), log)
-}
-
-func newConn(nc *nats.Conn, owned, shared bool, failed *atomic.Pointer[error], log *slog.Logger) (*Conn, error) {
-	js, err := jetstream.New(nc)
+	l, err := newLink(nc, 0)
 	if err != nil {
-		if owned {
-			nc.Close()
-		}
-		return nil, fmt.Errorf("bus: %w", err)
+		return nil, fmt.Errorf("bus: use: %w", err)
 	}
-	return &Conn{nc: nc, js: js, owned: owned, shared: shared, failed: failed, log: log}, nil
+	c := &Conn{shared: cfg.Shared, log: log}
+	c.link.Store(l)
+	return c, nil
 }
 
 // Close closes the connection if [Dial] made it. Buses that still use it report
 // [ErrClosed]. It may be called more than once.
 func (c *Conn) Close() error {
 	if c.owned {
-		c.nc.Close()
+		c.cancel()
+		c.nc().Close()
+		<-c.done
+		c.nc().Close() // one that was made meanwhile
+		c.renewed.wake()
 	}
 	return nil
 }
 
 // Connected reports whether the connection is up at the moment.
-func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+func (c *Conn) Connected() bool { return c.nc().IsConnected() }
 
 // observe logs what happens to the connection, keeps why an attempt failed, and calls the
 // user's handlers too.
-func observe(o *nats.Options, log *slog.Logger, failed *atomic.Pointer[error]) {
+func (c *Conn) observe(o *nats.Options) {
 	asyncErr, disconnected, reconnected, closed := o.AsyncErrorCB, o.DisconnectedErrCB, o.ReconnectedCB, o.ClosedCB
 	attempt := o.ReconnectErrCB
 	o.ReconnectErrCB = func(nc *nats.Conn, err error) {
-		failed.Store(&err)
+		c.failed.Store(&err)
 		if attempt != nil {
 			attempt(nc, err)
 		}
 	}
 	o.AsyncErrorCB = func(nc *nats.Conn, sub *nats.Subscription, err error) {
-		log.Warn("bus: connection error", "error", err)
+		c.log.Warn("bus: connection error", "error", err)
 		if asyncErr != nil {
 			asyncErr(nc, sub, err)
 		}
 	}
 	o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
-		failed.Store(nil)
+		c.failed.Store(nil)
 		if err != nil {
-			log.Warn("bus: disconnected", "error", err)
+			c.log.Warn("bus: disconnected", "error", err)
 		} else {
-			log.Info("bus: disconnected")
+			c.log.Info("bus: disconnected")
 		}
 		if disconnected != nil {
 			disconnected(nc, err)
 		}
 	}
 	o.ReconnectedCB = func(nc *nats.Conn) {
-		log.Info("bus: connected", "server", nc.ConnectedUrlRedacted())
+		c.log.Info("bus: connected", "server", nc.ConnectedUrlRedacted())
 		if reconnected != nil {
 			reconnected(nc)
 		}
 	}
 	o.ClosedCB = func(nc *nats.Conn) {
-		log.Info("bus: connection closed")
+		if c.ctx.Err() == nil {
+			select {
+			case c.broke <- struct{}{}:
+			default:
+			}
+			return
+		}
+		c.log.Info("bus: connection closed")
 		if closed != nil {
 			closed(nc)
 		}

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -29,18 +27,18 @@ type Follower struct {
 	done   chan struct{} // the goroutine has ended
 	dead   chan struct{} // nothing will ever be applied again
 
-	reconnects func() uint64 // of the connection, so far
+	reconnects func() uint64 // another number after each reconnect
 	announcer  announcer
 
 	// The goroutine's own.
 	decoder decoder
 	feed    *revoke.Feed
 	heart   heart
-	events  chan nats.Status // of the connection
-	ever    bool             // connected at least once
-	last    revoke.Instant   // when a record was last applied or matched; zero: the log will be replayed
-	said    string           // the reason logged last; empty while records arrive
-	told    bool             // with a cause, which is known a moment later than the reason
+	changes *listener      // of the connection
+	ever    bool           // connected at least once
+	last    revoke.Instant // when a record was last applied or matched; zero: the log will be replayed
+	said    string         // the reason logged last; empty while records arrive
+	told    bool           // with a cause, which is known a moment later than the reason
 	ladder  ladder
 	left    []string // consumers that the server may not know to be left
 
@@ -100,8 +98,8 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 		done:       make(chan struct{}),
 		dead:       make(chan struct{}),
 		readings:   make(chan reading, 1),
-		events:     b.nc.StatusChanged(),
-		reconnects: func() uint64 { return b.nc.Stats().Reconnects },
+		changes:    b.conn.listen(),
+		reconnects: b.conn.epoch,
 		heart:      heart{b: b, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
 	}
 	if !b.cfg.NoHeartbeats && (b.trust == nil || b.signer != nil) {

@@ -22,7 +22,7 @@ func (f *Follower) run() {
 	var announcing sync.WaitGroup
 	announcing.Go(func() { f.announcer.run(f.ctx) })
 	defer announcing.Wait()
-	defer f.b.nc.RemoveStatusListener(f.events)
+	defer f.changes.stop()
 	var keeping sync.WaitGroup
 	keeping.Go(f.keepState)
 	keeping.Go(f.inspect)
@@ -35,20 +35,22 @@ func (f *Follower) run() {
 	}()
 	failures := 0
 	for f.ctx.Err() == nil {
+		renewed := f.b.conn.renewed.wait()
 		switch {
-		case f.b.nc.IsClosed():
+		case f.b.conn.over():
 			f.end(revoke.ReasonClosed, f.b.conn.ended(), slog.LevelError)
 			close(f.dead)
 			<-f.ctx.Done()
 			return
-		case !f.b.nc.IsConnected():
+		case !f.b.nc().IsConnected():
 			reason := revoke.ReasonDisconnected
 			if !f.ever {
 				reason = revoke.ReasonConnecting
 			}
 			f.end(reason, f.b.conn.disconnected(), slog.LevelWarn)
 			select {
-			case <-f.events:
+			case <-f.changes.changes():
+			case <-renewed:
 			case <-time.After(time.Second): // the client library drops events rather than wait
 			case <-f.ctx.Done():
 			}
@@ -64,7 +66,7 @@ func (f *Follower) run() {
 		if f.ctx.Err() != nil {
 			break
 		}
-		if !f.b.nc.IsConnected() {
+		if !f.b.nc().IsConnected() {
 			reason = revoke.ReasonDisconnected
 		}
 		// The connection spaces its attempts itself; all else has to work for a while.
@@ -92,8 +94,8 @@ var (
 
 // follow lives through one subscription and returns why it ended.
 func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
-	epoch, before := f.reconnects(), f.b.nc.LastError()
-	if server := f.b.nc.ConnectedUrlRedacted(); server != f.report.Load().server || server == "" {
+	epoch, before := f.reconnects(), f.b.nc().LastError()
+	if server := f.b.nc().ConnectedUrlRedacted(); server != f.report.Load().server || server == "" {
 		f.note(func(r *report) { r.connected, r.server = true, server })
 	}
 	f.heart.denied = false // perhaps no longer
@@ -133,7 +135,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	if err != nil {
 		return f.reason(err, before), err
 	}
-	if f.moved(epoch) || !f.b.nc.IsConnected() {
+	if f.moved(epoch) || !f.b.nc().IsConnected() {
 		return revoke.ReasonDisconnected, errDisconnected
 	}
 
@@ -200,8 +202,8 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		case <-f.heart.wanted:
 			f.heart.asked = true
 			again(revoke.Now())
-		case <-f.events:
-			if f.moved(epoch) || !f.b.nc.IsConnected() {
+		case <-f.changes.changes():
+			if f.moved(epoch) || !f.b.nc().IsConnected() {
 				return revoke.ReasonDisconnected, errDisconnected
 			}
 		case <-f.ctx.Done():
@@ -287,8 +289,8 @@ func (f *Follower) connected(call func(context.Context) error) error {
 	wg.Go(func() {
 		for {
 			select {
-			case <-f.events:
-				if !f.b.nc.IsConnected() {
+			case <-f.changes.changes():
+				if !f.b.nc().IsConnected() {
 					cancel(errDisconnected)
 				}
 			case <-ctx.Done():
@@ -383,7 +385,7 @@ func (f *Follower) heeds(subject string) bool {
 // end takes note of why there is no subscription, and logs it if that is news.
 func (f *Follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
-	server := f.b.nc.ConnectedUrlRedacted()
+	server := f.b.nc().ConnectedUrlRedacted()
 	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
 	said := reason.String()
 	if known := err != errDisconnected; said != f.said || known && !f.told {
@@ -418,7 +420,7 @@ func (f *Follower) note(change func(*report)) {
 // reason finds the word for a failure of an attempt, before which the connection's
 // last error was before.
 func (f *Follower) reason(err, before error) revoke.Reason {
-	last := f.b.nc.LastError()
+	last := f.b.nc().LastError()
 	switch {
 	case errors.Is(err, ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return revoke.ReasonNoStream

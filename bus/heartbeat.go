@@ -115,12 +115,12 @@ func (h *heart) hold(now revoke.Instant) time.Duration {
 // in the log: an acknowledgement would prove nothing.
 func (h *heart) beat() {
 	h.asked = false
-	if h.b.cfg.NoHeartbeats || !h.b.nc.IsConnected() {
+	if h.b.cfg.NoHeartbeats || !h.b.nc().IsConnected() {
 		return
 	}
 	rand.Read(h.nonce[:]) // never fails
 	denied := h.b.refused(h.before, HeartbeatSubject)
-	h.before = h.b.nc.LastError()
+	h.before = h.b.nc().LastError()
 	h.last = revoke.Now()
 	digest := h.feed.Digest()
 	data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.b.cfg.Name, Digest: &digest})
@@ -151,7 +151,7 @@ func (h *heart) beat() {
 // heartbeat waits for it, those that come meanwhile go unsigned.
 func (h *heart) send(msg *nats.Msg) bool {
 	publish := func() bool {
-		err := h.b.nc.PublishMsg(msg)
+		err := h.b.nc().PublishMsg(msg)
 		if err != nil {
 			h.b.log.Debug("bus: heartbeat not sent", "error", err)
 		}

@@ -94,13 +94,13 @@ func (c *Conn) move(now revoke.Instant, gap time.Duration) error {
 	switch {
 	case c.shared:
 		return errIsShared
-	case alone(c.nc.Servers()):
+	case alone(c.nc().Servers()):
 		return errIsAlone
 	}
 	if last := c.movedAt.Load(); last != 0 && now.Mono-last < int64(gap) || !c.movedAt.CompareAndSwap(last, now.Mono) {
 		return nil
 	}
-	return c.nc.ForceReconnect()
+	return c.nc().ForceReconnect()
 }
 
 // alone reports whether all addresses are one server's. A name may stand for several.
@@ -129,7 +129,7 @@ func (f *Follower) climb(now revoke.Instant) {
 		f.last = revoke.Instant{} // it is we who want it so: no sign of a loss
 		f.b.log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)
 	default:
-		from, id := f.report.Load().server, f.b.nc.ConnectedServerId()
+		from, id := f.report.Load().server, f.b.nc().ConnectedServerId()
 		if err := f.b.conn.move(now, f.ladder.patience/2); err != nil {
 			f.b.log.Warn("bus: no heartbeats; subscribing anew", "silence", silence, "server", from, "reason", err)
 			return
@@ -147,10 +147,10 @@ const maxFlights = 4
 // astray reports whether the connection is back at the server that was left, and
 // sends it on.
 func (f *Follower) astray() bool {
-	if f.fled == "" || f.flights == maxFlights || f.b.nc.ConnectedServerId() != f.fled {
+	if f.fled == "" || f.flights == maxFlights || f.b.nc().ConnectedServerId() != f.fled {
 		f.fled = ""
 		return false
 	}
 	f.flights++
-	return f.b.nc.ForceReconnect() == nil
+	return f.b.nc().ForceReconnect() == nil
 }

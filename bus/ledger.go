@@ -27,11 +27,12 @@ const (
 // time between two such findings.
 type ledger struct {
 	mu         sync.Mutex
-	era        uint64 // less one: the zero ledger is in era 1
-	highest    uint64 // acknowledged sequence of this era
-	alive      living // what is to be republished after a loss
-	bytes      int64  // of alive
-	recovering bool   // a goroutine is republishing
+	era        uint64        // less one: the zero ledger is in era 1
+	highest    uint64        // acknowledged sequence of this era
+	alive      living        // what is to be republished after a loss
+	bytes      int64         // of alive
+	recovering bool          // a goroutine is republishing
+	suspects   chan struct{} // holds a token while one of them is under way; see alone
 	stats      Stats
 
 	// For the watch, see there.
@@ -111,7 +112,7 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	} else {
 		l.stats.Republished++
 	}
-	rec.era, rec.seq = era, ack.Sequence
+	rec.era, rec.seq, rec.ends = era, ack.Sequence, 0
 	if !rec.kept {
 		l.remember(rec, p.now())
 	}
@@ -213,40 +214,44 @@ func (l *ledger) lapse(rec *record) bool {
 
 // pending returns the living that were not acknowledged in the current era. When
 // there are none, recovery is over. It returns besides those that have expired since
-// they were last looked for.
-func (l *ledger) pending(now time.Time) (list, lapsed []*record) {
+// they were last looked for, and how many are set aside.
+func (l *ledger) pending(now time.Time) (list, lapsed []*record, aside int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, rec := range l.alive {
 		switch {
 		case rec.era == l.current():
+		case now.Before(rec.gone) && now.Before(rec.aside):
+			aside++
 		case now.Before(rec.gone):
 			list = append(list, rec)
 		case l.lapse(rec):
 			lapsed = append(lapsed, rec)
 		}
 	}
-	l.recovering = len(list) > 0
-	return list, lapsed
+	l.recovering = len(list)+aside > 0
+	return list, lapsed, aside
 }
 
 // republish sends again, as often as it takes, what was not acknowledged in the
 // current era.
 func (p *publisher) republish(ctx context.Context) {
 	for attempt := 0; ; attempt++ {
-		pending, lapsed := p.ledger.pending(p.now())
+		pending, lapsed, aside := p.ledger.pending(p.now())
 		if len(lapsed) > 0 {
 			p.b.log.Error("bus: events have expired before the stream acknowledged them", "stream", p.b.stream, "events", len(lapsed))
 			for _, rec := range lapsed {
 				p.settle(rec, 0)
 			}
 		}
-		if len(pending) == 0 {
+		if len(pending) == 0 && aside == 0 {
 			p.b.log.Info("bus: everything known is republished", "stream", p.b.stream)
 			return
 		}
-		if err := p.republishOnce(ctx, pending); err == nil {
-			attempt = 0
+		if len(pending) == 0 {
+			attempt = 16 // until those that were set aside are due
+		} else if err := p.republishOnce(ctx, pending); err == nil {
+			attempt = -1
 			continue
 		} else if ctx.Err() == nil {
 			p.b.log.Warn("bus: republishing interrupted", "stream", p.b.stream, "error", err)
@@ -256,8 +261,8 @@ func (p *publisher) republish(ctx context.Context) {
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
-			pending, _ := p.ledger.pending(p.now())
-			p.b.log.Error("bus: closed before everything was republished", "stream", p.b.stream, "pending", len(pending))
+			pending, _, aside := p.ledger.pending(p.now())
+			p.b.log.Error("bus: closed before everything was republished", "stream", p.b.stream, "pending", len(pending)+aside)
 			return
 		}
 	}
@@ -280,7 +285,7 @@ func (p *publisher) republishOnce(ctx context.Context, pending []*record) error 
 				if err == nil && p.now().Before(rec.gone) {
 					_, err = p.deliver(ctx, rec)
 				}
-				if err != nil {
+				if err != nil && !p.setAside(rec, err) {
 					cancel(err)
 				}
 				done()

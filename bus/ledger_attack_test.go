@@ -149,10 +149,10 @@ func TestExpiredIsNotPending(t *testing.T) {
 	}
 	l.lost(0)
 	l.recovering = true
-	if list, _ := l.pending(now); len(list) != 2 || !l.recovering {
+	if list, _, _ := l.pending(now); len(list) != 2 || !l.recovering {
 		t.Errorf("%d pending", len(list))
 	}
-	if list, lapsed := l.pending(now.Add(time.Hour)); len(list) != 0 || l.recovering || len(lapsed) != 2 || l.stats.Expired != 4 {
+	if list, lapsed, _ := l.pending(now.Add(time.Hour)); len(list) != 0 || l.recovering || len(lapsed) != 2 || l.stats.Expired != 4 {
 		t.Errorf("%d pending for ever; %d found to have expired, %d in all", len(list), len(lapsed), l.stats.Expired)
 	}
 }

@@ -88,7 +88,7 @@ func TestAcknowledgedConcurrently(t *testing.T) {
 	if p.ledger.stats.Losses != 1 {
 		t.Errorf("%d losses, want 1", p.ledger.stats.Losses)
 	}
-	list, _ := p.ledger.pending(time.Now())
+	list, _, _ := p.ledger.pending(time.Now())
 	if got := len(list); got != 2 {
 		t.Errorf("%d to republish, want the 2 of the era before", got)
 	}

@@ -65,7 +65,7 @@ func (h *heart) whyLost(ctx context.Context) error {
 	msg := nats.NewMsg(HeartbeatSubject)
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgTTLHeader, heartbeatTTL)
-	ack, err := h.b.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	ack, err := h.b.js().PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
 	return h.b.whyNotTaken(ack, err)
 }
 

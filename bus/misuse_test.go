@@ -25,7 +25,7 @@ func TestCloseAfterNilContext(t *testing.T) {
 			"RevokeAndWait": func() { _, _ = b.RevokeAndWait(none, event, WaitConfig{}) },
 			"Follow":        func() { _, _ = b.Follow(none, nil) },
 			"Dial":          func() { _, _ = Dial(none, "nats://127.0.0.1:1", DialConfig{}) },
-			"CreateStream":  func() { _ = CreateStream(none, &Conn{nc: &nats.Conn{}}, StreamConfig{}) },
+			"CreateStream":  func() { _ = CreateStream(none, connOf(&nats.Conn{}), StreamConfig{}) },
 		} {
 			func() {
 				defer func() {

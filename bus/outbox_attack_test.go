@@ -414,7 +414,7 @@ func TestOutboxKnowsTheHighest(t *testing.T) {
 	if floor, _ := p.ledger.begin(); floor != 71 {
 		t.Errorf("the highest is %d", floor)
 	}
-	if pending, _ := p.ledger.pending(time.Now()); len(pending) != 1 || !bytes.Contains(pending[0].payload, []byte(`"c"`)) {
+	if pending, _, _ := p.ledger.pending(time.Now()); len(pending) != 1 || !bytes.Contains(pending[0].payload, []byte(`"c"`)) {
 		t.Errorf("%d pending", len(pending))
 	}
 	// The stream is asked for it, whatever is acknowledged meanwhile.

@@ -252,7 +252,7 @@ func TestOutboxDamagedIsSetAside(t *testing.T) {
 				if err != nil || !bytes.Equal(kept, damaged) {
 					t.Errorf("not kept as it was: %v", err)
 				}
-				pending, _ := p.ledger.pending(time.Now())
+				pending, _, _ := p.ledger.pending(time.Now())
 				found, _, _, _ := readOutbox(bytes.NewReader(damaged), testIssuer, time.Now())
 				want := 0
 				for _, rec := range found {

@@ -145,6 +145,7 @@ func (p *publisher) undelivered(rec *record, kept bool, err error) error {
 		l.remember(rec, p.now())
 	}
 	l.mu.Unlock()
+	p.setAside(rec, err)
 	p.resume()
 	if kept {
 		return fmt.Errorf("%w: %w", ErrKept, err)

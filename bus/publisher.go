@@ -39,11 +39,13 @@ type record struct {
 	id        string // in the outbox; empty: not there
 
 	// Owned by the ledger, under its lock.
-	era    uint64 // in which it was last acknowledged; 0 for never
-	seq    uint64 // of the stream, as then acknowledged
-	kept   bool   // among the living
-	lapsed bool   // it was counted that it expired before it was acknowledged
-	at     int    // where among them
+	era    uint64    // in which it was last acknowledged; 0 for never
+	seq    uint64    // of the stream, as then acknowledged
+	kept   bool      // among the living
+	lapsed bool      // it was counted that it expired before it was acknowledged
+	ends   int       // links that were ended while it was under way
+	aside  time.Time // until then it is not tried in the background
+	at     int       // where among them
 }
 
 // size is about what the record takes on the server's disk, headers included.
@@ -166,7 +168,12 @@ func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 		if err != nil {
 			return nil, retried, unsure(retried, err)
 		}
+		release, err := p.alone(ctx, rec)
+		if err != nil {
+			return nil, retried, unsure(retried, err)
+		}
 		ack, sent, err := p.try(ctx, rec, id)
+		release()
 		if err == nil {
 			return ack, retried, nil
 		}
@@ -182,24 +189,25 @@ func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 
 // try sends rec once. sent says whether it may be stored, also if err is not nil.
 func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetstream.PubAck, sent bool, err error) {
-	if p.b.nc.IsClosed() {
+	l := p.b.conn.link.Load()
+	if p.b.conn.over() {
 		return nil, false, fmt.Errorf("connection %w", ErrClosed)
 	}
-	if !p.b.nc.IsConnected() { // a connection that buffers would send it some day
+	if !l.nc.IsConnected() { // a connection that buffers would send it some day
 		return nil, false, p.b.conn.disconnected()
 	}
 	if err := p.reserve(ctx, rec); err != nil {
 		return nil, false, err
 	}
 	defer func() { p.release(rec, sent) }()
-	before := p.b.nc.LastError()
-	p.ledger.reconnected(p.b.nc.Stats().Reconnects, p.now())
+	before := l.nc.LastError()
+	p.ledger.reconnected(p.b.conn.epoch(), p.now())
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	if rec.signature != "" {
 		msg.Header = nats.Header{SignatureHeader: {rec.signature}}
 	}
-	err = p.b.conn.attempt(ctx, attemptTimeout, func(ctx context.Context) (err error) {
-		ack, err = p.b.js.PublishMsg(ctx, msg,
+	err = l.attempt(ctx, attemptTimeout, func(ctx context.Context) (err error) {
+		ack, err = l.js.PublishMsg(ctx, msg,
 			jetstream.WithMsgID(id),
 			jetstream.WithExpectStream(p.b.stream),
 			jetstream.WithMsgTTL(ttl(rec.gone.Sub(p.now()))),
@@ -224,6 +232,8 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		return nil, false, fmt.Errorf("%w: %w", ErrStreamUnsafe, err)
 	case isCode(err, jetstream.JSErrCodeStreamMessageExceedsMaximum), errors.Is(err, nats.ErrMaxPayload):
 		return nil, false, fmt.Errorf("%w: %w", errTooLarge, err)
+	case l.nc.IsClosed() && !p.b.conn.over():
+		return nil, true, p.ended(rec, l.nc.LastError())
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
 		return nil, false, fmt.Errorf("connection %w: %w", ErrClosed, err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
@@ -248,7 +258,7 @@ var (
 // final reports whether trying again cannot help.
 func final(err error) bool {
 	return errors.Is(err, ErrFull) || errors.Is(err, ErrStreamUnsafe) || errors.Is(err, ErrClosed) ||
-		errors.Is(err, errTooLarge) || errors.Is(err, errNotPermitted)
+		errors.Is(err, errTooLarge) || errors.Is(err, errNotPermitted) || errors.Is(err, errSetAside)
 }
 
 // unsure adds to an error that an earlier try may have stored the event.

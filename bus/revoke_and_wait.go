@@ -137,7 +137,7 @@ func (b *Bus) await(ctx context.Context, w *wait, rec *record) error {
 	}
 	began := time.Now()
 	rolled, end := began.Add(w.cfg.RollCall), began.Add(w.cfg.MaxStaleness)
-	before := b.nc.LastError()
+	before := b.nc().LastError()
 	var asked time.Time
 	pause := firstAskPause / 2
 	for {
@@ -203,7 +203,7 @@ func (p progress) text(cfg WaitConfig) string {
 
 // newInbox returns a subject that replicas answer to.
 func (b *Bus) newInbox() (string, error) {
-	inbox := b.nc.NewInbox()
+	inbox := b.nc().NewInbox()
 	if !isInbox(inbox) {
 		prefix, _, _ := strings.Cut(inbox, ".")
 		return "", fmt.Errorf("replicas answer only to inboxes whose prefix begins with _INBOX, and this connection's is %q", prefix)

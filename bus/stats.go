@@ -12,6 +12,7 @@ type Stats struct {
 	Contradicted   uint64    // acknowledgements that told of a loss which the stream itself did not know of: forged
 	Republished    uint64    // events, after such a loss
 	Pending        int       // events still to be republished
+	Withheld       int       // of those, events that the server refuses each time, or ends the connection for; they are tried again every ten minutes
 	Expired        uint64    // events that expired, by our clock and the server's, before they were acknowledged, or acknowledged again
 	Forgotten      uint64    // events that a later loss would find no longer known here, alive though they were
 	Checked        time.Time // when the stream was last found to hold what it had acknowledged; zero: never
@@ -44,6 +45,9 @@ func (b *Bus) Stats() Stats {
 		for _, rec := range l.alive {
 			if rec.era != l.current() && !rec.lapsed {
 				s.Pending++
+				if b.publisher.now().Before(rec.aside) {
+					s.Withheld++
+				}
 			}
 		}
 	}

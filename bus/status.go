@@ -70,7 +70,6 @@ func (f *Follower) Status() FollowerStatus {
 	case <-f.dead:
 		s.Closed = true
 	default:
-		s.Closed = f.ctx.Err() != nil
 	}
 	return s
 }

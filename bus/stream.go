@@ -74,7 +74,7 @@ type StreamConfig struct {
 // servers with sync_interval: always; a client cannot see whether they do. Servers
 // that are electing are asked again until ctx ends; if it has no deadline, for 15 s.
 func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
-	if conn == nil || conn.nc == nil {
+	if conn == nil || conn.link.Load() == nil {
 		return errors.New("bus: create stream: no Conn of Dial's or Use's")
 	}
 	want, err := cfg.resolve()
@@ -86,8 +86,8 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
 		defer cancel()
 	}
-	err = conn.askAgain(ctx, "$JS.API.STREAM.CREATE."+want.Name, func(ctx context.Context) error {
-		_, err := conn.js.CreateStream(ctx, want)
+	err = conn.askAgain(ctx, "$JS.API.STREAM.CREATE."+want.Name, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateStream(ctx, want)
 		return err
 	})
 	if isCode(err, jetstream.JSErrCodeStreamNameInUse) {
@@ -97,15 +97,15 @@ func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
 		if isCode(err, errCodeNotClustered) {
 			return fmt.Errorf("bus: create stream %s: a single server takes only Replicas: 1: %w", want.Name, err)
 		}
-		return fmt.Errorf("bus: create stream %s: %w", want.Name, streamError(err))
+		return fmt.Errorf("bus: create stream %s: %w", want.Name, conn.streamError(err))
 	}
 	var s jetstream.Stream
-	err = conn.askAgain(ctx, "$JS.API.STREAM.INFO."+want.Name, func(ctx context.Context) (err error) {
-		s, err = conn.js.Stream(ctx, want.Name)
+	err = conn.askAgain(ctx, "$JS.API.STREAM.INFO."+want.Name, func(ctx context.Context, js jetstream.JetStream) (err error) {
+		s, err = js.Stream(ctx, want.Name)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("bus: create stream %s: %w", want.Name, streamError(err))
+		return fmt.Errorf("bus: create stream %s: %w", want.Name, conn.streamError(err))
 	}
 	if diff := differences(s.CachedInfo().Config, want); len(diff) > 0 {
 		return fmt.Errorf("bus: create stream %s: %w: %s", want.Name, ErrStreamExists, strings.Join(diff, "; "))
@@ -120,17 +120,18 @@ const streamTimeout = 3 * time.Second
 // askAgain makes a request to subject that may be made twice until it is answered or ctx
 // ends: one that comes while the servers elect is refused, or is never answered at all,
 // and one that comes before there is a connection is not even sent.
-func (c *Conn) askAgain(ctx context.Context, subject string, request func(context.Context) error) error {
+func (c *Conn) askAgain(ctx context.Context, subject string, request func(context.Context, jetstream.JetStream) error) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
-		before := c.nc.LastError()
-		err := c.attempt(ctx, streamTimeout, request)
+		l := c.link.Load()
+		before := l.nc.LastError()
+		err := l.attempt(ctx, streamTimeout, func(ctx context.Context) error { return request(ctx, l.js) })
 		refusal := c.refused(before, subject)
 		switch {
 		case err != nil && refusal != nil:
 			return fmt.Errorf("%w: %w", errNotPermitted, refusal)
-		case err != nil && !c.nc.IsClosed() && !c.nc.IsConnected():
+		case err != nil && !c.over() && !l.nc.IsConnected():
 			err = c.disconnected()
 		case errors.Is(err, context.DeadlineExceeded), isCode(err, errCodeNotAvailable):
 		case errors.Is(err, errDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded): // and connected again since
@@ -227,15 +228,16 @@ type streamState struct {
 }
 
 func (b *Bus) readStream(ctx context.Context) (streamState, error) {
-	if !b.nc.IsClosed() && !b.nc.IsConnected() {
+	if !b.conn.over() && !b.conn.Connected() {
 		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, b.conn.disconnected())
 	}
 	var s jetstream.Stream
-	if err := b.conn.attempt(ctx, infoTimeout, func(ctx context.Context) (err error) {
-		s, err = b.js.Stream(ctx, b.stream)
+	l := b.conn.link.Load()
+	if err := l.attempt(ctx, infoTimeout, func(ctx context.Context) (err error) {
+		s, err = l.js.Stream(ctx, b.stream)
 		return err
 	}); err != nil {
-		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, streamError(err))
+		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, b.conn.streamError(err))
 	}
 	info := s.CachedInfo()
 	st := streamState{
@@ -447,11 +449,14 @@ func isCode(err error, codes ...jetstream.ErrorCode) bool {
 	return ok && slices.Contains(codes, api.ErrorCode)
 }
 
-// streamError puts an error of the client library into the families of this package.
-func streamError(err error) error {
+// streamError puts an error of the client library into the families of this package. The
+// end of a link is not that of the Conn.
+func (c *Conn) streamError(err error) error {
 	switch {
 	case isCode(err, jetstream.JSErrCodeStreamNotFound):
 		return fmt.Errorf("%w: %w", ErrNoStream, err)
+	case errors.Is(err, nats.ErrConnectionClosed) && !c.over():
+		return c.disconnected()
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	}

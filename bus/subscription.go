@@ -42,6 +42,7 @@ const (
 // server's if its publisher gave it the right headers.
 type subscription struct {
 	b        *Bus
+	link     *link
 	gen      uint64
 	epoch    uint64 // reconnects before it began; it lives on one connection
 	consumer string
@@ -61,15 +62,16 @@ type subscription struct {
 // subscribe creates the consumer where at says and asks for messages. Unless it is
 // nil, the subscription is to be closed, also after an error.
 func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
+	l := b.conn.link.Load()
 	s := &subscription{
-		b: b, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
+		b: b, link: l, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
 		consumer: "hybridtoken-" + rand.Text(), // two consumers of one name would halve the log between them
-		inbox:    b.nc.NewInbox(),
+		inbox:    l.nc.NewInbox(),
 		msgs:     make(chan *nats.Msg, 2*batch+64),
 	}
 	var err error
-	if s.sub, err = b.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
-		return nil, fmt.Errorf("bus: subscribe: %w", streamError(err))
+	if s.sub, err = l.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
+		return nil, fmt.Errorf("bus: subscribe: %w", b.conn.streamError(err))
 	}
 	cfg := jetstream.ConsumerConfig{
 		Name:              s.consumer,
@@ -84,8 +86,8 @@ func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.D
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	if _, err = b.js.CreateConsumer(ctx, b.stream, cfg); err != nil {
-		return s, fmt.Errorf("bus: create consumer: %w", streamError(err))
+	if _, err = l.js.CreateConsumer(ctx, b.stream, cfg); err != nil {
+		return s, fmt.Errorf("bus: create consumer: %w", b.conn.streamError(err))
 	}
 	s.created = true
 	return s, s.pull()
@@ -100,8 +102,8 @@ func (s *subscription) pull() error {
 	for s.wantMessages <= s.batch && s.wantBytes <= pullBytes {
 		request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
 			s.batch, pullBytes, (pullExpiry * s.idle).Nanoseconds(), s.idle.Nanoseconds())
-		if err := s.b.nc.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
-			return fmt.Errorf("bus: ask for messages: %w", streamError(err))
+		if err := s.link.nc.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
+			return fmt.Errorf("bus: ask for messages: %w", s.b.conn.streamError(err))
 		}
 		s.wantMessages += s.batch
 		s.wantBytes += pullBytes
@@ -175,7 +177,7 @@ func (s *subscription) close() (heard bool) {
 
 // forget asks the server to delete the consumer.
 func (s *subscription) forget() bool {
-	return s.b.nc.Stats().Reconnects == s.epoch && s.b.nc.IsConnected() && s.b.nc.Publish(s.api("DELETE"), nil) == nil
+	return s.b.conn.epoch() == s.epoch && s.link.nc.IsConnected() && s.link.nc.Publish(s.api("DELETE"), nil) == nil
 }
 
 // maxLeft bounds the consumers that a follower remembers to have left behind; the
@@ -198,6 +200,6 @@ func (f *Follower) leave(s *subscription) {
 // has read that when anything of the subscription made after it arrives.
 func (f *Follower) tidy() {
 	for _, name := range f.left {
-		_ = f.b.nc.Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.b.stream+"."+name, nil)
+		_ = f.b.nc().Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.b.stream+"."+name, nil)
 	}
 }

@@ -34,6 +34,13 @@ func newTestFollower(t testing.TB) (*Follower, *subscription) {
 }
 
 // delivery is the n-th message that a server delivers for a consumer.
+// connOf returns a Conn that nothing was dialled for.
+func connOf(nc *nats.Conn) *Conn {
+	c := new(Conn)
+	c.link.Store(&link{nc: nc})
+	return c
+}
+
 func delivery(stream, consumer string, n int, value string) *nats.Msg {
 	return &nats.Msg{
 		Sub:     &nats.Subscription{},
@@ -79,7 +86,7 @@ func TestDeliveryAfterReconnect(t *testing.T) {
 // The last word of a server that goes down may be read before its connection ends.
 func TestServerShutdownIsADisconnection(t *testing.T) {
 	f, s := newTestFollower(t)
-	f.b.nc = new(nats.Conn)
+	f.b.conn = connOf(new(nats.Conn))
 	for text, want := range map[string]revoke.Reason{"Server Shutdown": revoke.ReasonDisconnected, "Consumer Deleted": revoke.ReasonRebuilding} {
 		err := s.status(&nats.Msg{Header: nats.Header{"Status": {"409"}, "Description": {text}}})
 		if err == nil {

@@ -18,7 +18,7 @@ func (c *Conn) disconnected() error {
 	if failed := c.failed.Load(); failed != nil {
 		tried = *failed
 	}
-	for _, why := range []error{c.nc.LastError(), tried} {
+	for _, why := range []error{c.nc().LastError(), tried} {
 		// The first says only that no attempt has succeeded, the second ends no connection.
 		if why != nil && !errors.Is(why, nats.ErrNoServers) && !errors.Is(why, nats.ErrPermissionViolation) {
 			return fmt.Errorf("%w: %w", errDisconnected, why)
@@ -30,7 +30,7 @@ func (c *Conn) disconnected() error {
 // ended returns an error of the family [ErrClosed] for a connection that is over, and what
 // ended it, if that was not its owner.
 func (c *Conn) ended() error {
-	if why := c.nc.LastError(); why != nil && !errors.Is(why, nats.ErrConnectionClosed) && !errors.Is(why, nats.ErrPermissionViolation) {
+	if why := c.nc().LastError(); why != nil && !errors.Is(why, nats.ErrConnectionClosed) && !errors.Is(why, nats.ErrPermissionViolation) {
 		return fmt.Errorf("bus: connection %w: %w", ErrClosed, why)
 	}
 	return fmt.Errorf("bus: connection %w", ErrClosed)
@@ -39,7 +39,7 @@ func (c *Conn) ended() error {
 // refused returns the server's refusal of a message to subject, if one has come since the
 // connection's last error was before.
 func (c *Conn) refused(before error, subject string) error {
-	err := c.nc.LastError()
+	err := c.nc().LastError()
 	if err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
 		return err
 	}

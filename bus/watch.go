@@ -3,13 +3,14 @@ package bus
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -52,21 +53,25 @@ func (b *Bus) startWatch() {
 // watch looks at the stream every half a minute, and after a reconnect: who
 // publishes nothing would else never learn that the stream has lost his events.
 func (b *Bus) watch() {
-	connected := b.nc.StatusChanged(nats.CONNECTED)
-	defer b.nc.RemoveStatusListener(connected)
-	for {
-		wait := fillInterval*5/6 + rand.N(fillInterval/3)
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-connected:
-			timer.Reset(rand.N(time.Second)) // not all members at once
+	changes := b.conn.listen()
+	defer changes.stop()
+	for epoch := b.conn.epoch(); ; {
+		timer := time.NewTimer(fillInterval*5/6 + rand.N(fillInterval/3))
+		for due := false; !due; {
+			renewed := b.conn.renewed.wait()
+			if now := b.conn.epoch(); now != epoch && b.conn.Connected() {
+				epoch = now
+				b.publisher.ledger.readable()
+				timer.Reset(rand.N(time.Second)) // not all members at once
+			}
 			select {
 			case <-timer.C:
+				due = true
+			case <-changes.changes():
+			case <-renewed:
 			case <-b.ctx.Done():
+				due = true
 			}
-			b.publisher.ledger.readable()
-		case <-b.ctx.Done():
 		}
 		timer.Stop()
 		switch {
@@ -131,23 +136,50 @@ func (p *publisher) check(ctx context.Context) {
 func (p *publisher) holds(ctx context.Context, w witness) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
-	js, err := p.b.nc.JetStream() // package jetstream would ask any replica
-	if err != nil {
-		return false, err
+	nc := p.b.nc()
+	before := nc.LastError()
+	// The leader's subject: package jetstream would ask any replica. The answer is decoded
+	// here because anybody who may write to the inbox can give one, and the client library
+	// expects it to be whole.
+	m, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+p.b.stream, fmt.Appendf(nil, `{"seq":%d}`, w.seq))
+	if err == nil {
+		var answer storedMessage
+		if answer, err = decodeStored(m.Data); err == nil {
+			return answer.Subject == w.subject && bytes.Equal(answer.Data, w.payload), nil
+		}
 	}
-	before := p.b.nc.LastError()
-	m, err := js.GetMsg(p.b.stream, w.seq, nats.Context(ctx))
-	switch {
-	case errors.Is(err, nats.ErrMsgNotFound):
+	if isCode(err, jetstream.JSErrCodeMessageNotFound) {
 		return false, nil
-	case err == nil:
-		return m.Subject == w.subject && bytes.Equal(m.Data, w.payload), nil
 	}
 	if refusal := p.b.refused(before, "$JS.API.STREAM.MSG.GET."+p.b.stream); refusal != nil {
 		p.b.log.Warn("bus: the stream's messages may not be read back; it could lose some unnoticed", "error", refusal)
 		return false, fmt.Errorf("%w: %w", errNotPermitted, refusal)
 	}
 	return false, err
+}
+
+// A storedMessage is what the server says of one message of the stream.
+type storedMessage struct {
+	Subject string `json:"subject"`
+	Data    []byte `json:"data"`
+}
+
+// decodeStored reads the answer to a request for a message.
+func decodeStored(data []byte) (storedMessage, error) {
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *storedMessage      `json:"message"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return storedMessage{}, fmt.Errorf("answer of the stream: %w", err)
+	}
+	switch {
+	case answer.Error != nil:
+		return storedMessage{}, answer.Error
+	case answer.Message == nil:
+		return storedMessage{}, errors.New("answer of the stream: neither a message nor an error")
+	}
+	return *answer.Message, nil
 }
 
 // refused returns the server's word that the connection may not publish on subject,

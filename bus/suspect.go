@@ -1,0 +1,71 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// maxEnds is how many links may be ended while a record is under way before it is
+	// taken for the cause and set aside.
+	maxEnds = 2
+
+	// asideFor is for how long a record that was set aside is not tried in the
+	// background; the server may have been mended by then.
+	asideFor = 10 * time.Minute
+)
+
+var errSetAside = errors.New("set aside: the server has ended the connection each time that the event was sent")
+
+// ended takes note that the link which rec was sent over was ended while it was under
+// way, for that reason.
+func (p *publisher) ended(rec *record, reason error) error {
+	l := &p.ledger
+	l.mu.Lock()
+	rec.ends++
+	ends := rec.ends
+	l.mu.Unlock()
+	if ends < maxEnds {
+		return fmt.Errorf("%w: the connection was ended: %w", errDisconnected, reason)
+	}
+	return fmt.Errorf("%w: %w", errSetAside, reason)
+}
+
+// alone has a record that was under way when a link was ended wait until no other such is,
+// so that the next end tells which of them it was. Others go on beside it.
+func (p *publisher) alone(ctx context.Context, rec *record) (release func(), err error) {
+	l := &p.ledger
+	l.mu.Lock()
+	if rec.ends == 0 {
+		l.mu.Unlock()
+		return func() {}, nil
+	}
+	if l.suspects == nil {
+		l.suspects = make(chan struct{}, 1)
+	}
+	suspects := l.suspects
+	l.mu.Unlock()
+	select {
+	case suspects <- struct{}{}:
+		return func() { <-suspects }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrNotAcknowledged, context.Cause(ctx))
+	}
+}
+
+// setAside reports whether rec alone is what failed, which others need not wait for: it
+// is then not tried in the background for a while.
+func (p *publisher) setAside(rec *record, err error) bool {
+	if !errors.Is(err, errSetAside) && !errors.Is(err, errTooLarge) {
+		return false
+	}
+	l := &p.ledger
+	l.mu.Lock()
+	rec.aside = p.now().Add(asideFor)
+	rec.ends = min(rec.ends, maxEnds-1) // once more, then
+	l.mu.Unlock()
+	p.b.log.Error("bus: an event cannot be published, and is set aside", "stream", p.b.stream, "subject", rec.subject, "again_in", asideFor, "error", err)
+	return true
+}
