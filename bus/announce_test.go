@@ -229,7 +229,7 @@ func FuzzDecodeAnswer(f *testing.F) {
 			return
 		}
 		if len(a.name) > maxNameBytes || !utf8.ValidString(a.name) || strings.ContainsFunc(a.name, func(r rune) bool { return !unicode.IsPrint(r) }) ||
-			!plainID(a.id) || a.staleness < 0 || a.staleness > maxAnnounced {
+			!plainID(a.id) || a.staleness < 0 || a.staleness > revoke.MaxLifetime {
 			t.Fatalf("%+v", a)
 		}
 		once, err := encodeAnswer(a)

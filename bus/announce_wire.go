@@ -17,9 +17,6 @@ const (
 	maxAnswerBytes   = 2 << 10
 	maxReplicaID     = 64
 	maxReplyBytes    = 256
-
-	// maxAnnounced is the largest MaxStaleness that an answer may name.
-	maxAnnounced = 10 * 365 * 24 * time.Hour
 )
 
 // A question asks whether one message of the log is applied. The sequence alone would
@@ -139,7 +136,7 @@ func decodeAnswer(data []byte) (a answer, ok bool) {
 	}
 	var status string
 	ms, ok1 := staleness.Int()
-	if !ok1 || ms < 0 || ms > maxAnnounced.Milliseconds() ||
+	if !ok1 || ms < 0 || ms > revoke.MaxLifetime.Milliseconds() ||
 		!text(id, &a.id) || !text(name, &a.name) || !text(outcome, &a.outcome) || !text(state, &status) || !instant(at, &a.at) ||
 		!plainID(a.id) {
 		return answer{}, false

@@ -28,7 +28,7 @@ func life(m *nats.Msg) time.Duration {
 		return d
 	}
 	seconds, err := strconv.ParseInt(values[0], 10, 64)
-	if err != nil || seconds < 0 || seconds > int64(maxHorizon/time.Second) {
+	if err != nil || seconds < 0 || seconds > int64(revoke.MaxLifetime/time.Second) {
 		return 0
 	}
 	return time.Duration(seconds) * time.Second

@@ -8,8 +8,12 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// limit gives an event that was prepared before the stream was ever seen the life that
-// the stream's horizons demand. Until then it has the longest that there can be: whatever
+// formerSlack is what the version before added to a cutoff, whatever the stream.
+const formerSlack = 2 * time.Second
+
+// limit gives an event that was prepared before the stream was ever seen the cutoff and
+// the life that the stream's horizons demand. Until then it names neither and is kept
+// for as long as there can be need: whatever
 // happens to it meanwhile, it dies after the token that it is to kill. To remember the
 // horizons of the last time would not do: the stream may have been made anew since, with
 // longer ones.
@@ -23,16 +27,26 @@ func (p *publisher) limit(ctx context.Context, rec *record, h revoke.Horizons, n
 		return nil // it is not from here
 	}
 	e := msg.event
+	if e.At.IsZero() {
+		return nil // nor is this
+	}
+	// What was left open is missing. The version before wrote the longest life and
+	// its own slack, which was a constant.
+	if e.Until.Sub(e.At) > h.Longest(e.Kind) {
+		e.Until = time.Time{}
+	}
+	if e.Before.Equal(e.At.Add(formerSlack)) {
+		e.Before = time.Time{}
+	}
 	from := e.At
-	if t := e.Before.Add(-2 * time.Second); t.After(from) {
+	if t := e.Before.Add(-h.Slack()); t.After(from) {
 		from = t
 	}
-	e.Until = time.Time{}
 	completed, err := e.Complete(from, h)
 	if err != nil {
 		return err
 	}
-	e.Until = completed.Until
+	e.Before, e.Until = completed.Before, completed.Until
 	if rec.kept { // it was given up for a while, see renew
 		e.At = now
 	}
@@ -50,7 +64,7 @@ func (p *publisher) limit(ctx context.Context, rec *record, h revoke.Horizons, n
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := rec.memory()
-	rec.payload, rec.signature, rec.gone, rec.open = payload, signature, e.Until.Add(ttlMargin), false
+	rec.payload, rec.signature, rec.gone, rec.open = payload, signature, e.Until.Add(revoke.StreamMargin), false
 	if rec.kept {
 		l.bytes += rec.memory() - before
 		heap.Fix(&l.alive, rec.at)
@@ -58,5 +72,17 @@ func (p *publisher) limit(ctx context.Context, rec *record, h revoke.Horizons, n
 	return nil
 }
 
-// until is when the event's tokens have expired.
-func (r *record) until() time.Time { return r.gone.Add(-ttlMargin) }
+// published returns e, which rec was prepared from, as it was published.
+func (p *publisher) published(rec *record, e revoke.Event) revoke.Event {
+	if !rec.early {
+		return e
+	}
+	p.ledger.mu.Lock()
+	payload := rec.payload
+	p.ledger.mu.Unlock()
+	var d decoder
+	if msg, fault := d.decode(rec.subject, payload); fault == 0 {
+		e.Before, e.Until = msg.event.Before, msg.event.Until
+	}
+	return e
+}

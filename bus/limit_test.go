@@ -10,35 +10,39 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// openRecord is an event as it is prepared before the stream was ever seen.
-func openRecord(t *testing.T, e revoke.Event) *record {
+// openRecord is an event as it is prepared before the stream was ever seen or, if former
+// is set, as the version before wrote it into an outbox.
+func openRecord(t *testing.T, e revoke.Event, former bool) *record {
 	t.Helper()
-	e.Issuer = testIssuer
-	e, err := e.Complete(time.Now(), revoke.Horizons{TokenLifetime: maxHorizon, SessionLifetime: maxHorizon})
-	if err != nil {
-		t.Fatal(err)
+	e.Issuer, e.At = testIssuer, time.UnixMilli(time.Now().UnixMilli())
+	if former {
+		e.Until = e.At.Add(revoke.MaxLifetime)
+		if e.Kind.Cutoff() {
+			e.Before = e.At.Add(2 * time.Second)
+		}
 	}
 	payload, err := encodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until.Add(ttlMargin), open: true}
+	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.At.Add(revoke.MaxLifetime + revoke.StreamMargin), open: true}
 }
 
-// Invariants 3 and 9: an event that was prepared before the stream was seen lives as long
-// as the stream's horizons demand from its own time, whatever the clock does meanwhile;
+// Invariants 1, 3 and 9: an event that was prepared before the stream was seen reaches as
+// far and lives as long as the stream's horizons demand from its own time, whatever the
+// clock does meanwhile;
 // nothing else of it changes; and what expires soonest is still forgotten first.
 func TestLimit(t *testing.T) {
-	h := revoke.Horizons{TokenLifetime: 7 * time.Minute, SessionLifetime: 3 * 24 * time.Hour}
+	h := revoke.Horizons{TokenLifetime: 7 * time.Minute, SessionLifetime: 3 * 24 * time.Hour, MaxSkew: 3 * time.Second}
 	for name, e := range map[string]revoke.Event{
 		"token":   {Kind: revoke.Token, Value: "x", Reason: "leak", Actor: "me"},
 		"session": {Kind: revoke.Session, Value: "x"},
 		"subject": {Kind: revoke.Subject, Value: "x", Keep: []string{"a", "b"}},
 		"issuer":  {Kind: revoke.Issuer},
 	} {
-		for _, shift := range []time.Duration{0, time.Hour, -time.Hour} { // of the clock, before it is sent
+		for i, shift := range []time.Duration{0, time.Hour, -time.Hour, 0, time.Hour, -time.Hour} { // of the clock, before it is sent
 			p := newTestPublisher()
-			rec := openRecord(t, e)
+			rec := openRecord(t, e, i > 2)
 			old, _ := decode(rec.subject, rec.payload)
 			for i := range 20 {
 				p.ledger.remember(living1h(i), time.Now())
@@ -65,10 +69,13 @@ func TestLimit(t *testing.T) {
 			if off := time.Until(got.At) - shift; off.Abs() > time.Minute {
 				t.Errorf("%s, clock moved by %s: published %s off", name, shift, off)
 			}
-			if !rec.gone.Equal(got.Until.Add(ttlMargin)) || rec.open || !rec.until().Equal(got.Until) {
+			if !rec.gone.Equal(got.Until.Add(revoke.StreamMargin)) || rec.open {
 				t.Errorf("%s: gone %s, open %v", name, rec.gone, rec.open)
 			}
-			want.At, want.Until = got.At, got.Until
+			if slack := h.Slack(); e.Kind.Cutoff() && !got.Before.Equal(old.event.At.Add(slack)) {
+				t.Errorf("%s, clock moved by %s: before lies %s after its time, want %s", name, shift, got.Before.Sub(old.event.At), slack)
+			}
+			want.At, want.Until, want.Before = got.At, got.Until, got.Before
 			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 				t.Errorf("%s: got %+v, want %+v", name, got, want)
 			}
@@ -100,10 +107,41 @@ func TestLimit(t *testing.T) {
 // What nobody here can sign again stays as it is: it lives too long rather than not.
 func TestLimitOfAnothersSignature(t *testing.T) {
 	p := newTestPublisher()
-	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x"})
+	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x"}, false)
 	rec.signature = "another's"
 	before := bytes.Clone(rec.payload)
 	if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), time.Now()); err != nil || !bytes.Equal(before, rec.payload) || !rec.open {
 		t.Errorf("%v", err)
+	}
+}
+
+// What the caller gave stays: a cutoff of his own, and a life.
+func TestLimitKeepsWhatWasGiven(t *testing.T) {
+	p := newTestPublisher()
+	now := time.UnixMilli(time.Now().UnixMilli())
+	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x", Before: now.Add(-time.Minute), Until: now.Add(time.Hour)}, false)
+	if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
+		t.Fatal(err)
+	}
+	msg, _ := decode(rec.subject, rec.payload)
+	if e := msg.event; !e.Before.Equal(now.Add(-time.Minute)) || !e.Until.Equal(now.Add(time.Hour)) {
+		t.Errorf("%+v", e)
+	}
+}
+
+// The receipt says what was published, which limit decided: who logs in next has to pass
+// that cutoff.
+func TestReceiptSaysWhatWasPublished(t *testing.T) {
+	p := newTestPublisher()
+	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x"}, false)
+	rec.early = true
+	old, _ := decode(rec.subject, rec.payload)
+	h := revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: time.Hour, MaxSkew: 5 * time.Second}
+	if err := p.limit(t.Context(), rec, h, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	e := p.published(rec, old.event)
+	if at := old.event.At; !e.Before.Equal(at.Add(10*time.Second)) || !e.Until.Equal(at.Add(10*time.Second+time.Hour)) {
+		t.Errorf("at %s: %+v", at, e)
 	}
 }

@@ -22,7 +22,7 @@ func outboxRecord(t testing.TB, value string) *record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until.Add(ttlMargin), signature: "x"}
+	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until.Add(revoke.StreamMargin), signature: "x"}
 }
 
 func nothing() []*record { return nil }

@@ -17,10 +17,6 @@ import (
 // election after an unclean loss of the stream's leader, 4 to 9 s.
 const defaultTimeout = 15 * time.Second
 
-// ttlMargin keeps a message beyond its event's Until: longer than any replica
-// keeps the entry, whatever the servers' clocks do.
-const ttlMargin = 15 * time.Minute
-
 // batchWorkers is how many events PublishAll has in flight.
 const batchWorkers = 64
 
@@ -80,8 +76,7 @@ func (b *Bus) publish(ctx context.Context, e revoke.Event) (Receipt, *record, er
 		err = b.publisher.undelivered(rec, kept, err)
 		return Receipt{}, nil, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
 	}
-	e.Until = rec.until()
-	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}, rec, nil
+	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: b.publisher.published(rec, e)}, rec, nil
 }
 
 // A Result is what became of one event of a batch.
@@ -144,8 +139,7 @@ func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, 
 					*r = Result{Err: fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)}
 					continue
 				}
-				e.Until = recs[i].until()
-				r.Receipt = Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: e}
+				r.Receipt = Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: b.publisher.published(recs[i], e)}
 			}
 		})
 	}

@@ -35,7 +35,8 @@ type record struct {
 
 	signature string // see SignatureHeader; empty: none
 	fixed     bool   // it was found in the outbox, signed by nobody known: not to be signed by us
-	open      bool   // until when it lives the stream's horizons are to say, which nobody knew yet; see limit
+	open      bool   // cutoff and life, where the event names none, the stream's horizons are to say, which nobody knew yet; see limit
+	early     bool   // it was prepared so
 	id        string // in the outbox; empty: not there
 
 	// Owned by the ledger, under its lock.
@@ -63,34 +64,41 @@ const (
 
 // prepare completes e by the stream's horizons, for which it may have to wait. With an
 // outbox it does not wait: an event that is completed before the stream was ever seen, as
-// after a restart without a server, lives as long as any may, until limit knows better.
+// after a restart without a server, is kept as long as any may live, until limit knows better.
 func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (revoke.Event, *record, error) {
 	ctx, cancel := withDefaultTimeout(ctx, defaultTimeout)
 	defer cancel()
-	horizons := revoke.Horizons{TokenLifetime: maxHorizon, SessionLifetime: maxHorizon}
+	// The longest that there can be.
+	horizons := revoke.Horizons{TokenLifetime: revoke.MaxLifetime, SessionLifetime: revoke.MaxLifetime, MaxSkew: revoke.MaxSkewLimit}
 	open := p.outbox != nil && !p.gauge.isKnown()
 	if !open {
 		st, err := p.ready(ctx)
 		if err != nil {
 			return e, nil, err
 		}
-		horizons = st.horizons
+		horizons = st.largest
 	}
-	open = open && e.Until.IsZero() && e.Kind != revoke.Key
+	asked := e
 	e, err := e.Complete(time.Now(), horizons)
 	if err != nil {
 		return e, nil, err
 	}
-	payload, err := encodeEvent(&e)
+	if open = open && (asked.Until.IsZero() && e.Kind != revoke.Key || asked.Before.IsZero() && e.Kind.Cutoff()); open {
+		asked.At = e.At
+	} else {
+		asked = e
+	}
+	payload, err := encodeEvent(&asked)
 	if err != nil {
 		return e, nil, err
 	}
 	rec := &record{
 		subject: Subject(e.Issuer, e.Kind),
 		payload: payload,
-		gone:    e.Until.Add(ttlMargin),
+		gone:    e.Until.Add(revoke.StreamMargin),
 		limit:   limit,
 		open:    open,
+		early:   open,
 	}
 	switch {
 	case !e.Kind.Mass():
@@ -162,7 +170,7 @@ func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 	for attempt := 0; ; attempt++ {
 		st, err := p.ready(ctx)
 		if err == nil && id == "" {
-			err = p.limit(ctx, rec, st.horizons, time.Now()) // before it is first sent: one id, one content
+			err = p.limit(ctx, rec, st.largest, time.Now()) // before it is first sent: one id, one content
 			id = messageID(rec)
 		}
 		if err != nil {

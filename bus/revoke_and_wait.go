@@ -77,7 +77,6 @@ const (
 	defaultRoll    = 250 * time.Millisecond
 	firstAskPause  = 200 * time.Millisecond
 	maxAskPause    = 2 * time.Second
-	defaultStale   = 15 * time.Second // as package revoke's
 	nobodyPatience = 2 * time.Second
 )
 
@@ -87,11 +86,11 @@ func (c WaitConfig) withDefaults() (WaitConfig, error) {
 		return c, fmt.Errorf("WaitConfig.Replicas is %d, not between 0 and %d", c.Replicas, maxReplicas)
 	case c.RollCall < 0 || c.RollCall > time.Minute:
 		return c, fmt.Errorf("WaitConfig.RollCall is %s, not between 0 and 1 m", c.RollCall)
-	case c.MaxStaleness < 0 || c.MaxStaleness > maxAnnounced:
+	case c.MaxStaleness < 0 || c.MaxStaleness > revoke.MaxLifetime:
 		return c, fmt.Errorf("WaitConfig.MaxStaleness is %s, not between 0 and ten years", c.MaxStaleness)
 	}
 	c.RollCall = cmp.Or(c.RollCall, defaultRoll)
-	c.MaxStaleness = cmp.Or(c.MaxStaleness, defaultStale)
+	c.MaxStaleness = cmp.Or(c.MaxStaleness, revoke.DefaultMaxStaleness)
 	return c, nil
 }
 

@@ -23,6 +23,7 @@ const (
 	metaSchema          = "hybridtoken.schema"
 	metaTokenLifetime   = "hybridtoken.token_lifetime_ms"
 	metaSessionLifetime = "hybridtoken.session_lifetime_ms"
+	metaMaxSkew         = "hybridtoken.max_skew_ms" // absent in older streams
 	schemaVersion       = "1"
 )
 
@@ -32,7 +33,6 @@ const (
 	// use, 480 KiB: a quarter of an hour of one heartbeat a second, at 300 bytes and twice
 	// as much when several members beat.
 	minMaxBytes = 16 << 20
-	maxHorizon  = 3653 * 24 * time.Hour
 	warnPercent = 80
 )
 
@@ -61,7 +61,10 @@ type StreamConfig struct {
 
 	// Horizons are fixed for the stream's life: TokenLifetime is the longest exp − iat
 	// of any access token, SessionLifetime the longest that a session can go on minting
-	// tokens. Zero lifetimes mean one hour and 90 days.
+	// tokens, MaxSkew how far clocks may differ: that of every List, at least 3 ×
+	// HeartbeatInterval below its MaxStaleness, and at least 1 s where verifiers accept
+	// tokens of other people's issuers. Zero means one hour, 90 days and 2 s. Lifetimes
+	// are at least 1 s and at most ten years, MaxSkew at least 1 ms and at most two minutes.
 	Horizons revoke.Horizons
 }
 
@@ -174,11 +177,17 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 	if h.SessionLifetime == 0 {
 		h.SessionLifetime = def.SessionLifetime
 	}
+	if h.MaxSkew == 0 {
+		h.MaxSkew = def.MaxSkew
+	}
+	if h.MaxSkew < time.Millisecond || h.MaxSkew > revoke.MaxSkewLimit || h.MaxSkew%time.Millisecond != 0 {
+		return zero, fmt.Errorf("field Horizons.MaxSkew is %s; want whole milliseconds between 1ms and %s", h.MaxSkew, revoke.MaxSkewLimit)
+	}
 	for _, f := range []struct {
 		name string
 		d    time.Duration
 	}{{"TokenLifetime", h.TokenLifetime}, {"SessionLifetime", h.SessionLifetime}} {
-		if f.d < time.Second || f.d > maxHorizon || f.d%time.Millisecond != 0 {
+		if f.d < time.Second || f.d > revoke.MaxLifetime || f.d%time.Millisecond != 0 {
 			return zero, fmt.Errorf("field Horizons.%s is %s; want whole milliseconds between 1s and ten years", f.name, f.d)
 		}
 	}
@@ -210,6 +219,7 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 			metaSchema:          schemaVersion,
 			metaTokenLifetime:   strconv.FormatInt(h.TokenLifetime.Milliseconds(), 10),
 			metaSessionLifetime: strconv.FormatInt(h.SessionLifetime.Milliseconds(), 10),
+			metaMaxSkew:         strconv.FormatInt(h.MaxSkew.Milliseconds(), 10),
 		},
 	}, nil
 }
@@ -217,6 +227,7 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 // A streamState is what one answer of the server says about the stream.
 type streamState struct {
 	horizons revoke.Horizons // zero if unreadable
+	largest  revoke.Horizons // of this stream that were ever read, each
 	created  time.Time
 	now      time.Time // by the server's clock, when it answered; zero: it did not say
 	last     uint64    // sequence
@@ -252,16 +263,16 @@ func (b *Bus) readStream(ctx context.Context) (streamState, error) {
 	st.unsafe = hazards(info.Config)
 	if err != nil {
 		st.unsafe = append(st.unsafe, err.Error())
-	} else {
-		st.unsafe = append(st.unsafe, b.fixed.shrunk(st.created, st.horizons)...)
 	}
+	largest, shrunk := b.fixed.shrunk(st.created, st.horizons)
+	st.largest, st.unsafe = largest, append(st.unsafe, shrunk...)
 	st.weak = weaknesses(info.Config)
 	st.mirror = info.Config.Mirror != nil
 	b.warnFill(st)
 	return st, nil
 }
 
-// horizons reads both lifetimes from the stream's metadata.
+// horizons reads both lifetimes, and the skew of clocks, from the stream's metadata.
 func horizons(meta map[string]string) (revoke.Horizons, error) {
 	if v := meta[metaSchema]; v != schemaVersion {
 		return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, want %q", metaSchema, v, schemaVersion)
@@ -272,11 +283,20 @@ func horizons(meta map[string]string) (revoke.Horizons, error) {
 		dst *time.Duration
 	}{{metaTokenLifetime, &h.TokenLifetime}, {metaSessionLifetime, &h.SessionLifetime}} {
 		ms, err := strconv.ParseInt(meta[f.key], 10, 64)
-		if err != nil || ms < time.Second.Milliseconds() || ms > maxHorizon.Milliseconds() {
+		if err != nil || ms < time.Second.Milliseconds() || ms > revoke.MaxLifetime.Milliseconds() {
 			return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, no lifetime in milliseconds", f.key, meta[f.key])
 		}
 		*f.dst = time.Duration(ms) * time.Millisecond
 	}
+	v, ok := meta[metaMaxSkew]
+	if !ok {
+		v = defaultSkewText
+	}
+	ms, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || ms < 1 || ms > revoke.MaxSkewLimit.Milliseconds() {
+		return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, no skew of clocks in milliseconds", metaMaxSkew, v)
+	}
+	h.MaxSkew = time.Duration(ms) * time.Millisecond
 	return h, nil
 }
 
@@ -288,8 +308,9 @@ type fixed struct {
 	horizons revoke.Horizons // guarded by mu
 }
 
-// shrunk takes note of h, and lists what is shorter than it was.
-func (f *fixed) shrunk(created time.Time, h revoke.Horizons) (list []string) {
+// shrunk takes note of h, which is zero if it cannot be read, and lists what is shorter
+// than it was. The largest hold: cutoffs and lives were made by them.
+func (f *fixed) shrunk(created time.Time, h revoke.Horizons) (largest revoke.Horizons, list []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !created.Equal(f.created) {
@@ -302,13 +323,14 @@ func (f *fixed) shrunk(created time.Time, h revoke.Horizons) (list []string) {
 	}{
 		{metaTokenLifetime, &f.horizons.TokenLifetime, h.TokenLifetime},
 		{metaSessionLifetime, &f.horizons.SessionLifetime, h.SessionLifetime},
+		{metaMaxSkew, &f.horizons.MaxSkew, h.MaxSkew},
 	} {
-		if v.have < *v.had {
+		if v.have < *v.had && h != (revoke.Horizons{}) { // unreadable is another hazard
 			list = append(list, fmt.Sprintf("metadata %s was %d and has shrunk to %d", v.key, v.had.Milliseconds(), v.have.Milliseconds()))
 		}
 		*v.had = max(*v.had, v.have)
 	}
-	return list
+	return f.horizons, list
 }
 
 // hazards lists the settings under which a stream forgets or distorts events.
@@ -406,10 +428,17 @@ func differences(have, want jetstream.StreamConfig) []string {
 	differ("first sequence", have.FirstSeq, want.FirstSeq)
 	differ("message schedules", have.AllowMsgSchedules, false)
 	for _, key := range slices.Sorted(maps.Keys(want.Metadata)) { // the server adds keys of its own
-		differ("metadata "+key, strconv.Quote(have.Metadata[key]), strconv.Quote(want.Metadata[key]))
+		v, ok := have.Metadata[key]
+		if !ok && key == metaMaxSkew {
+			v = defaultSkewText
+		}
+		differ("metadata "+key, strconv.Quote(v), strconv.Quote(want.Metadata[key]))
 	}
 	return list
 }
+
+// defaultSkewText is what a stream means that was made before the metadata told MaxSkew.
+var defaultSkewText = strconv.FormatInt(revoke.DefaultHorizons().MaxSkew.Milliseconds(), 10)
 
 func checkStreamName(name string) error {
 	if len(name) > 64 {

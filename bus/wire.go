@@ -233,7 +233,7 @@ func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
 	if _, err := hex.Decode(hb.Nonce[:], []byte(digits)); err != nil {
 		return revoke.Heartbeat{}, revoke.FaultMalformed
 	}
-	if !instant(ts, &hb.Time) || hb.Time.Before(minTime) {
+	if !instant(ts, &hb.Time) || hb.Time.UnixMilli() < revoke.MinMillis {
 		return revoke.Heartbeat{}, revoke.FaultMalformed
 	}
 	if s, ok := name.Text(); ok && len(s) <= maxNameBytes { // it is for people
@@ -242,9 +242,6 @@ func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
 	hb.Digest = decodeDigest(digest)
 	return hb, 0
 }
-
-// minTime separates milliseconds from seconds, as package revoke does for events.
-var minTime = time.UnixMilli(100_000_000_000)
 
 func present(v strictjson.Value) bool { return v.Kind() != 0 }
 
@@ -358,7 +355,7 @@ func (w *writer) millis(name string, t time.Time) {
 		return
 	}
 	w.name(name)
-	w.buf = strconv.AppendInt(w.buf, ceilMillis(t), 10)
+	w.buf = strconv.AppendInt(w.buf, revoke.CeilMilli(t).UnixMilli(), 10)
 }
 
 func (w *writer) name(name string) {
@@ -380,13 +377,4 @@ func (w *writer) quote(s string) {
 
 func (w *writer) end() ([]byte, error) {
 	return append(w.buf, '}'), w.err
-}
-
-// ceilMillis rounds up, so that no event revokes less for having been written down.
-func ceilMillis(t time.Time) int64 {
-	ms := t.UnixMilli()
-	if time.UnixMilli(ms).Before(t) {
-		ms++
-	}
-	return ms
 }

@@ -17,8 +17,11 @@ type Config struct {
 	// HeartbeatInterval is how often some member of the system beats. Zero means 1 s.
 	HeartbeatInterval time.Duration
 
-	// MaxSkew is how far two members' clocks may differ. Zero means 2 s. The bound holds
-	// while they do not differ by more: [Stats].FutureHeartbeats tells of one that is ahead,
+	// MaxSkew is how far two members' clocks may differ, in whole milliseconds, at most
+	// two minutes. It must be that of the stream, or the List is never fresh
+	// ([ReasonMaxSkew]): cutoffs reach twice as far ahead, and verifiers let in no iat
+	// that is further ahead than once. Zero means 2 s. The bound holds
+	// while clocks do not differ by more: [Stats].FutureHeartbeats tells of one that is ahead,
 	// whose heartbeats are not believed, unless they come late by as much as it is ahead.
 	MaxSkew time.Duration
 
@@ -67,9 +70,9 @@ func (c Config) withDefaults() (Config, error) {
 		d    *time.Duration
 		def  time.Duration
 	}{
-		{"MaxStaleness", &c.MaxStaleness, 15 * time.Second},
+		{"MaxStaleness", &c.MaxStaleness, DefaultMaxStaleness},
 		{"HeartbeatInterval", &c.HeartbeatInterval, time.Second},
-		{"MaxSkew", &c.MaxSkew, 2 * time.Second},
+		{"MaxSkew", &c.MaxSkew, DefaultHorizons().MaxSkew},
 		{"TokenLifetime", &c.TokenLifetime, DefaultHorizons().TokenLifetime},
 		{"SessionLifetime", &c.SessionLifetime, DefaultHorizons().SessionLifetime},
 	} {
@@ -99,7 +102,11 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("revoke: Config.SessionLifetime %s is below a second (a number without its unit?)", c.SessionLifetime)
 	case c.TokenLifetime < time.Second:
 		return c, fmt.Errorf("revoke: Config.TokenLifetime %s is below a second (a number without its unit?)", c.TokenLifetime)
-	case c.TokenLifetime > 10*365*24*time.Hour || c.SessionLifetime > 10*365*24*time.Hour:
+	case c.MaxSkew%time.Millisecond != 0:
+		return c, fmt.Errorf("revoke: Config.MaxSkew %s is not in whole milliseconds", c.MaxSkew)
+	case c.MaxSkew > MaxSkewLimit:
+		return c, fmt.Errorf("revoke: Config.MaxSkew %s exceeds %s: a revocation could be forgotten before its token", c.MaxSkew, MaxSkewLimit)
+	case c.TokenLifetime > MaxLifetime || c.SessionLifetime > MaxLifetime:
 		return c, errors.New("revoke: Config.TokenLifetime or SessionLifetime exceeds ten years")
 	}
 	if c.Logger == nil {

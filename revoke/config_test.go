@@ -21,6 +21,8 @@ func TestNewListRefuses(t *testing.T) {
 		"Config.TokenLifetime is":       {TokenLifetime: -1},
 		"Config.TokenLifetime 900ns":    {TokenLifetime: 900},
 		"Config.HeartbeatInterval 1ns":  {HeartbeatInterval: 1},
+		"MaxSkew 1.5ms is not in whole": {MaxSkew: 1500 * time.Microsecond},
+		"MaxSkew 2m0.001s exceeds 2m0s": {MaxSkew: revoke.MaxSkewLimit + time.Millisecond, MaxStaleness: time.Hour},
 		"Config.MaxSkew 2ns":            {MaxSkew: 2},
 		"Config.SessionLifetime 90ns":   {SessionLifetime: 90},
 		"Config.SessionLifetime":        {SessionLifetime: -1},

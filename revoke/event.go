@@ -6,28 +6,6 @@ import (
 	"unicode/utf8"
 )
 
-// Limits on one event. They are constants of the protocol: replicas of different
-// versions must agree on them.
-const (
-	MaxKeep        = 64                    // sids in Keep
-	MaxReasonBytes = 256                   // Reason and Actor, each
-	maxAhead       = 24 * time.Hour        // how far before a publisher's clock may lead the stream's
-	beforeSlack    = 2 * time.Second       // added to a missing or clamped Before
-	maxKeyUntil    = 3653 * 24 * time.Hour // ten years
-	defaultKey     = 365 * 24 * time.Hour
-	// graceAfterUntil keeps an entry past its Until: the largest leeway a verifier
-	// may have on iat and again on exp, and a margin (invariant 3).
-	graceAfterUntil = 12 * time.Minute
-)
-
-// MaxLeeway is the largest clock leeway that a verifier may use. What a replica
-// forgets, and when, depends on it.
-const MaxLeeway = 5 * time.Minute
-
-// minTime separates milliseconds from seconds: a later time than 1973 in
-// milliseconds, or a mistake.
-var minTime = time.UnixMilli(100_000_000_000)
-
 // An Event revokes tokens. Events only ever add: there is no un-revoke, and
 // order and duplication change nothing (invariant 4).
 type Event struct {
@@ -35,28 +13,16 @@ type Event struct {
 	Issuer string // iss of the tokens; a publisher configured for one issuer fills it in
 	Kind   Kind   // what Value names
 	Value  string // jti, sid, sub, client_id, tenant or key thumbprint; empty for kind Issuer
-	// Before is the cutoff: tokens with iat ≤ Before are revoked. It is rounded up to
-	// milliseconds. Zero means now + 2 s, for clocks that differ: a token issued within
-	// those 2 s is refused for its whole life, so issue the next one with an iat of
-	// Before + 1 ms, from the event as it was published.
+	// Before is the cutoff: tokens with [Identity].MintedAt ≤ Before are revoked, and
+	// those without it by their iat. It is rounded up to milliseconds. Zero means now
+	// and the slack, see [Horizons.Slack], for clocks that differ: what is issued next
+	// has to be dated past it, as package token does with the event's [Receipt].
 	Before time.Time
 	Keep   []string  // kind Subject: sids that the event spares, at most [MaxKeep]
 	Until  time.Time // when every token concerned has expired, without leeway; zero means the longest horizon
 	Reason string    // for people: "logout", "password_change"; at most [MaxReasonBytes]. Never put a secret here
 	Actor  string    // for people: who asked for it
 	At     time.Time // the publisher's clock when it published; a publisher sets it
-}
-
-// Horizons are the two lifetimes that every party must agree on. They are fixed
-// when the stream is made.
-type Horizons struct {
-	TokenLifetime   time.Duration // the longest exp − iat of any access token
-	SessionLifetime time.Duration // the longest a session can go on minting tokens
-}
-
-// DefaultHorizons are used where nothing else is configured: an hour and 90 days.
-func DefaultHorizons() Horizons {
-	return Horizons{TokenLifetime: time.Hour, SessionLifetime: 90 * 24 * time.Hour}
 }
 
 // TokenOf returns the event that revokes exactly the token id was verified from.
@@ -155,11 +121,11 @@ func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
 	from := now
 	if e.Kind.Cutoff() {
 		if e.Before.IsZero() {
-			e.Before = now.Add(beforeSlack)
+			e.Before = now.Add(h.Slack())
 		}
-		e.Before = ceilMilli(e.Before)
-		if e.Before.After(now.Add(beforeSlack + time.Millisecond)) {
-			return Event{}, invalid("before lies %s ahead, more than %s: it would lock out logins to come", e.Before.Sub(now).Round(time.Second), beforeSlack)
+		e.Before = CeilMilli(e.Before)
+		if e.Before.After(now.Add(h.Slack() + time.Millisecond)) {
+			return Event{}, invalid("before lies %s ahead, more than %s: it would lock out logins to come", e.Before.Sub(now).Round(10*time.Millisecond), h.Slack())
 		}
 		if e.Before.After(from) {
 			from = e.Before
@@ -178,39 +144,32 @@ func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
 	if e.Kind != Token && e.Until.Before(now) { // an expired token may be revoked, to no effect
 		return Event{}, invalid("until lies %s back: the event would revoke nothing", now.Sub(e.Until).Round(time.Second))
 	}
-	if limit := now.Add(maxUntil(e.Kind, h)); e.Until.After(limit) {
+	if limit := now.Add(h.Longest(e.Kind)); e.Until.After(limit) {
 		return Event{}, invalid("until lies %s ahead, more than %s", e.Until.Sub(now).Round(time.Second), limit.Sub(now))
 	}
-	e.Until = ceilMilli(e.Until)
+	e.Until = CeilMilli(e.Until)
 	return e, nil
 }
 
 // clamp bounds what a received event may do by its stream timestamp, which is the
 // same on every replica and at every replay.
 func (e *Event) clamp(ts time.Time, h Horizons) {
-	at := e.At
-	if at.IsZero() {
-		at = ts
-	}
-	if at.After(ts.Add(maxAhead)) {
-		at = ts.Add(maxAhead)
-	}
-	// A broker whose clock is behind must not un-revoke, hence the publisher's
-	// clock where it is ahead; and it must not revoke the future, hence the bound.
-	limit := ts
-	if at.After(limit) {
-		limit = at
-	}
-	limit = limit.Add(beforeSlack)
 	if e.Kind.Cutoff() {
-		if e.Before.IsZero() {
-			e.Before = ts.Add(beforeSlack)
+		// A broker whose clock is behind must not un-revoke, hence the publisher's
+		// clock where it is ahead; and it must not revoke the future, hence the bound.
+		limit := ts
+		if e.At.After(limit) {
+			limit = e.At
 		}
-		if e.Before.After(limit) {
+		if furthest := ts.Add(maxAhead); limit.After(furthest) {
+			limit = furthest
+		}
+		limit = CeilMilli(limit).Add(h.Slack())
+		if e.Before.IsZero() || e.Before.After(limit) {
 			e.Before = limit
 		}
 	}
-	bound := ts.Add(maxUntil(e.Kind, h))
+	bound := ts.Add(h.Longest(e.Kind))
 	switch {
 	case e.Until.IsZero() && e.Kind == Key:
 		e.Until = ts.Add(defaultKey)
@@ -220,20 +179,6 @@ func (e *Event) clamp(ts time.Time, h Horizons) {
 	if e.Until.After(bound) {
 		e.Until = bound
 	}
-}
-
-func maxUntil(k Kind, h Horizons) time.Duration {
-	if k == Key {
-		return maxKeyUntil
-	}
-	return max(h.TokenLifetime, h.SessionLifetime) + 24*time.Hour
-}
-
-func ceilMilli(t time.Time) time.Time {
-	if f := t.Truncate(time.Millisecond); !f.Equal(t) {
-		return f.Add(time.Millisecond)
-	}
-	return t
 }
 
 func checkText(field, s string, least, most int) error {

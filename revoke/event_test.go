@@ -68,7 +68,7 @@ func TestComplete(t *testing.T) {
 		{revoke.Event{Kind: revoke.Token, Value: "x", Until: now.Add(time.Minute)}, -1, time.Minute},
 		{revoke.Event{Kind: revoke.Token, Value: "x", Until: now.Add(-time.Minute)}, -1, -time.Minute},
 		{revoke.Event{Kind: revoke.Session, Value: "x"}, -1, 90 * 24 * time.Hour},
-		{revoke.Event{Kind: revoke.Subject, Value: "x"}, 2 * time.Second, 90*24*time.Hour + 2*time.Second},
+		{revoke.Event{Kind: revoke.Subject, Value: "x"}, 4 * time.Second, 90*24*time.Hour + 4*time.Second},
 		{revoke.Event{Kind: revoke.Issuer, Before: now.Add(-time.Hour)}, -time.Hour, 90 * 24 * time.Hour},
 		{revoke.Event{Kind: revoke.Key, Value: thumbprint}, -1, 365 * 24 * time.Hour},
 	} {

@@ -98,7 +98,7 @@ const maxSent = 256
 
 // A LogInfo is what the caller reads about the log before each subscription.
 type LogInfo struct {
-	Horizons     Horizons  // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh
+	Horizons     Horizons  // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh; a MaxSkew ≤ 0: it says none, which means 2 s
 	LastSequence uint64    // of the newest record; 0 for an empty log
 	Time         time.Time // the log server's clock when it said so; zero: taken to be the local one
 	Mirror       bool      // the log is a copy of another, which was read by its numbers
@@ -256,10 +256,8 @@ func (f *Feed) Judge(now Instant, info LogInfo) {
 // judged returns p with the verdict on h. What was known of longer horizons holds for
 // what is kept, and for how long: metadata that shrinks or is lost un-revokes nothing.
 func (f *Feed) judged(p proof, h Horizons) proof {
-	longest := func(a, b Horizons) Horizons {
-		return Horizons{max(a.TokenLifetime, b.TokenLifetime), max(a.SessionLifetime, b.SessionLifetime)}
-	}
-	known := longest(*f.list.horizons.Load(), h)
+	h.MaxSkew = h.skew()
+	known := f.list.horizons.Load().or(h)
 	f.list.horizons.Store(&known)
 	before := p.block
 	switch {
@@ -267,15 +265,21 @@ func (f *Feed) judged(p proof, h Horizons) proof {
 		p.block = ReasonBadStream
 	case f.list.cfg.TokenLifetime > h.TokenLifetime:
 		p.block = ReasonHorizon
+	case f.list.cfg.MaxSkew != h.MaxSkew:
+		p.block = ReasonMaxSkew
 	default:
 		p.block = ReasonNone
 	}
 	if p.block != ReasonBadStream {
-		f.horizons = longest(f.horizons, h)
+		f.horizons = f.horizons.or(h)
 	}
 	if p.block == ReasonHorizon && before != ReasonHorizon {
 		f.list.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
 			"stream", h.TokenLifetime, "list", f.list.cfg.TokenLifetime)
+	}
+	if p.block == ReasonMaxSkew && before != ReasonMaxSkew {
+		f.list.cfg.Logger.Warn("revocation replica: the stream was made for another MaxSkew: cutoffs would not reach as far as verifiers let tokens be ahead",
+			"stream", h.MaxSkew, "list", f.list.cfg.MaxSkew)
 	}
 	return p
 }

@@ -86,6 +86,67 @@ func TestHorizon(t *testing.T) {
 	r.want(revoke.Stale, revoke.ReasonBadStream)
 }
 
+// A List whose MaxSkew is not the log's is not fresh, under no policy: cutoffs would not
+// reach as far as its verifiers let tokens be ahead, or further than issuers pass.
+func TestMaxSkewIsTheLogs(t *testing.T) {
+	for _, c := range []struct{ list, log time.Duration }{{10 * time.Second, 2 * time.Second}, {time.Second, 2 * time.Second}, {2 * time.Second, 10 * time.Second}} {
+		var logged bytes.Buffer
+		r := newReplica(t, revoke.Config{MaxSkew: c.list, MaxStaleness: 20 * time.Second, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		l := &tape{}
+		begin := func(skew time.Duration) {
+			l.skew = skew
+			r.begin(l)
+			r.beat(l)
+			r.must(r.read(l))
+		}
+		begin(c.log)
+		r.want(revoke.Stale, revoke.ReasonMaxSkew)
+		id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: r.now.Time()}
+		if err := r.list.Check(r.now, &id, revoke.MaxStaleness(time.Hour)); !errors.Is(err, revoke.ErrStale) {
+			t.Errorf("%v: MaxStaleness overrides it: %v", c, err)
+		}
+		if s := logged.String(); !strings.Contains(s, "list="+c.list.String()) {
+			t.Errorf("%v: the log does not name both: %s", c, s)
+		}
+		// It is read at every subscription, and heals; the log that says none means 2 s.
+		r.feed.Broken(r.now, revoke.ReasonDisconnected)
+		begin(c.list)
+		r.want(revoke.Fresh, revoke.ReasonNone)
+	}
+	r, l := newReplica(t, revoke.Config{}), &tape{}
+	i := l.info()
+	i.Horizons.MaxSkew = 0
+	r.sub = r.feed.Begin(r.now, i)
+	r.beat(l)
+	r.must(r.read(l))
+	r.want(revoke.Fresh, revoke.ReasonNone)
+}
+
+// A cutoff reaches as far as the log's MaxSkew says, and what the log has said once of a
+// larger one holds.
+func TestClampingByTheLogsMaxSkew(t *testing.T) {
+	r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 20 * time.Second}), &tape{skew: 10 * time.Second}
+	reach := func(value string, want time.Duration) {
+		t.Helper()
+		ts := r.now.Time().Truncate(time.Millisecond)
+		e := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: value, Before: ts.Add(time.Hour)}
+		l.append(ts, message{event: &e})
+		r.must(r.read(l))
+		for d, refused := range map[time.Duration]bool{want: true, want + time.Millisecond: false} {
+			id := revoke.Identity{Issuer: iss, Subject: value, IssuedAt: ts.Add(d)}
+			if got := r.list.Check(r.now, &id, revoke.InsecureAllow()) != nil; got != refused {
+				t.Errorf("%s: issued %s after: refused %v", value, d, got)
+			}
+		}
+	}
+	r.begin(l)
+	reach("a", 20*time.Second)
+	r.feed.Broken(r.now, revoke.ReasonDisconnected)
+	l.skew = time.Second
+	r.begin(l)
+	reach("b", 20*time.Second)
+}
+
 func TestFaults(t *testing.T) {
 	r, l := ready(t)
 	for f := revoke.FaultMalformed; f <= revoke.FaultUnsigned; f++ {
@@ -200,13 +261,15 @@ func TestClamping(t *testing.T) {
 		before, at time.Duration // from the stream timestamp; 0: absent
 		cutoff     time.Duration
 	}{
-		{"absent", 0, 0, 2 * time.Second},
+		{"absent", 0, 0, 4 * time.Second},
+		{"absent, publisher ahead", 0, time.Second, 5 * time.Second},
+		{"absent, publisher behind", 0, -time.Second, 4 * time.Second},
 		{"past", -time.Minute, -time.Second, -time.Minute},
-		{"the future, no clock", time.Hour, 0, 2 * time.Second},
-		{"the future, publisher in step", time.Hour, time.Millisecond, 2*time.Second + time.Millisecond},
+		{"the future, no clock", time.Hour, 0, 4 * time.Second},
+		{"the future, publisher in step", time.Hour, time.Millisecond, 4*time.Second + time.Millisecond},
 		{"broker an hour behind", time.Hour, time.Hour, time.Hour},
-		{"broker an hour behind, a little more", time.Hour + 3*time.Second, time.Hour, time.Hour + 2*time.Second},
-		{"publisher mad", 48 * time.Hour, 48 * time.Hour, 24*time.Hour + 2*time.Second},
+		{"broker an hour behind, a little more", time.Hour + 5*time.Second, time.Hour, time.Hour + 4*time.Second},
+		{"publisher mad", 48 * time.Hour, 48 * time.Hour, 24*time.Hour + 4*time.Second},
 		{"broker an hour ahead", -time.Hour, -time.Hour, -time.Hour},
 	} {
 		e := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: fmt.Sprint("u", i)}

@@ -81,7 +81,7 @@ func TestHeartbeatOfAnyYear(t *testing.T) {
 	const wrap = math.MaxInt64 / int64(time.Millisecond)
 	for _, uptime := range []time.Duration{time.Millisecond, time.Second, 5 * time.Second, time.Hour} {
 		for _, ahead := range []int64{1 << 53, wrap - 1, wrap, wrap + 1, wrap + 2, wrap + 100, wrap + 3000, wrap + 30_000, 2 * wrap, -wrap} {
-			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{}
+			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{skew: 10 * time.Second}
 			r.now.Mono = int64(uptime)
 			r.begin(l)
 			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
@@ -108,8 +108,9 @@ func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
 		{MaxSkew: 6 * time.Second, MaxStaleness: 9 * time.Second},
 		{MaxSkew: 10 * time.Second, MaxStaleness: 15 * time.Second},
 	} {
-		r, l := newReplica(t, cfg), &tape{}
+		r := newReplica(t, cfg)
 		skew := r.list.Config().MaxSkew
+		l := &tape{skew: skew}
 		r.begin(l)
 		own := 0
 		for tick := range 1200 {

@@ -18,7 +18,16 @@ type Identity struct {
 	Tenant    string    // the tenant claim
 	Key       string    // RFC 7638 thumbprint of the key that verified the token
 	IssuedAt  time.Time // iat; the zero time is before every cutoff
+	MintedAt  time.Time // hyt_at, with which cutoffs compare in place of IssuedAt; zero: the token has none
 	ExpiresAt time.Time // exp; used by [TokenOf] only
+}
+
+// cutoffMillis is the instant that cutoffs compare with.
+func (id *Identity) cutoffMillis() int64 {
+	if !id.MintedAt.IsZero() {
+		return id.MintedAt.UnixMilli()
+	}
+	return id.IssuedAt.UnixMilli()
 }
 
 // value returns the field that events of kind k name.

@@ -87,7 +87,7 @@ func NewList(cfg Config) (*List, error) {
 	l.restoredOffset = math.MaxInt64
 	l.sweepAt.Store(math.MaxInt64)
 	l.issuers.init()
-	l.horizons.Store(&Horizons{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime})
+	l.horizons.Store(&Horizons{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime, MaxSkew: cfg.MaxSkew})
 	l.stateFile.status.Store(&StateFileStatus{})
 	if cfg.StateFile != "" {
 		l.loadState() // before anybody hashes an identity
@@ -133,7 +133,7 @@ func (l *List) ValidatePolicy(p Policy) error {
 // before the bus delivers it. When Apply returns nil, every later Check refuses
 // what e revokes.
 func (l *List) Apply(now Instant, e Event) error {
-	e, err := e.Complete(now.Time(), Horizons{TokenLifetime: l.cfg.TokenLifetime, SessionLifetime: l.cfg.SessionLifetime})
+	e, err := e.Complete(now.Time(), Horizons{TokenLifetime: l.cfg.TokenLifetime, SessionLifetime: l.cfg.SessionLifetime, MaxSkew: l.cfg.MaxSkew})
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 		l.sweep(now)
 	}
 	live := clampSeconds(eff)
-	iat := id.IssuedAt.UnixMilli()
+	iat := id.cutoffMillis()
 
 	// Hash every key first, then look: the processor overlaps the look-ups' misses.
 	hash := l.digests(id.Issuer)

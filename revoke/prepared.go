@@ -13,7 +13,7 @@ type Prepared struct {
 	// What a check needs that does not look fits a cache line.
 	list     *List
 	issuedAt time.Time
-	iat      int64 // unix milliseconds
+	iat      int64 // that cutoffs compare with, unix milliseconds
 	// clear is the sum of versions at which no live event revoked the token; 0: never.
 	clear    atomic.Uint64
 	counters [kinds - 1]uint16 // of the keys, in versions
@@ -26,7 +26,7 @@ type Prepared struct {
 // Prepare returns id prepared for l. It does not keep id or its strings.
 func (l *List) Prepare(id *Identity) *Prepared {
 	hash := l.digests(id.Issuer)
-	p := &Prepared{list: l, issuedAt: id.IssuedAt, iat: id.IssuedAt.UnixMilli()}
+	p := &Prepared{list: l, issuedAt: id.IssuedAt, iat: id.cutoffMillis()}
 	for k := Token; k <= Issuer; k++ {
 		if v := id.value(k); v != "" || k == Issuer {
 			p.ids[k], p.has[k] = hash.of(k, v), true

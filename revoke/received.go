@@ -83,7 +83,7 @@ func (e *Event) assume(unusable []string, ts time.Time, h Horizons) {
 		return
 	}
 	if slices.Contains(unusable, "at") && !e.Before.IsZero() {
-		e.At = e.Before.Add(-beforeSlack) // the publisher's clock was right about before
+		e.At = e.Before.Add(-h.Slack()) // the publisher's clock was right about before
 	}
 	if slices.Contains(unusable, "before") && e.Kind.Cutoff() {
 		e.Before = maxTime
@@ -102,7 +102,7 @@ func (e *Event) assume(unusable []string, ts time.Time, h Horizons) {
 	case Token:
 		e.Until = from.Add(h.TokenLifetime)
 	case Key:
-		e.Until = from.Add(maxUntil(Key, h))
+		e.Until = from.Add(h.Longest(Key))
 	default:
 		e.Until = from.Add(max(h.TokenLifetime, h.SessionLifetime))
 	}

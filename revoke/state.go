@@ -45,6 +45,7 @@ const (
 	ReasonBadStream           // the stream's configuration cannot be read or would forget
 	ReasonNotPermitted        // the server refuses what following needs
 	ReasonFork                // the log is not the one that others read, as behind a mirror whose origin was made anew or restored
+	ReasonMaxSkew             // the stream was made for another MaxSkew than ours
 )
 
 var reasonNames = [...]string{
@@ -53,6 +54,7 @@ var reasonNames = [...]string{
 	ReasonRebuilding: "rebuilding", ReasonNoHeartbeat: "no heartbeat", ReasonClockSkew: "clock skew",
 	ReasonHorizon: "horizon", ReasonCritical: "unsupported critical event", ReasonClosed: "closed",
 	ReasonBadStream: "bad stream", ReasonNotPermitted: "not permitted", ReasonFork: "fork",
+	ReasonMaxSkew: "max skew",
 }
 
 func (r Reason) String() string {

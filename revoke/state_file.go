@@ -141,7 +141,7 @@ func (e *entry) bound(now time.Time, h Horizons) error {
 		return fmt.Errorf("exceptions of kind %s", e.kind)
 	}
 	if e.kind.Cutoff() {
-		if limit := now.Add(maxAhead + beforeSlack).UnixMilli(); e.before > limit {
+		if limit := now.Add(maxAhead + Horizons{MaxSkew: MaxSkewLimit}.Slack()).UnixMilli(); e.before > limit {
 			return errors.New("cutoff in the future")
 		}
 	}
@@ -152,7 +152,7 @@ func (e *entry) bound(now time.Time, h Horizons) error {
 			}
 		}
 	}
-	e.until = min(e.until, ceilSeconds(now.Add(maxUntil(e.kind, h))))
+	e.until = min(e.until, ceilSeconds(now.Add(h.Longest(e.kind))))
 	return nil
 }
 
@@ -191,10 +191,10 @@ func (d *stateReader) word() uint64 {
 
 // millis reads a lifetime. One that no stream has is the longest that one may have.
 func (d *stateReader) millis() time.Duration {
-	if ms := d.word(); ms < uint64(maxKeyUntil.Milliseconds()) {
+	if ms := d.word(); ms < uint64(MaxLifetime.Milliseconds()) {
 		return time.Duration(ms) * time.Millisecond
 	}
-	return maxKeyUntil
+	return MaxLifetime
 }
 
 // entry reads one entry; more is false at the end.
@@ -319,8 +319,8 @@ func (l *List) restore(s *state) {
 	}
 	l.view.Store(&view{base: b, recents: l.view.Load().recents})
 	l.sweepAt.Store(b.sweepAt)
-	own := l.horizons.Load()
-	l.horizons.Store(&Horizons{max(own.TokenLifetime, s.horizons.TokenLifetime), max(own.SessionLifetime, s.horizons.SessionLifetime)})
+	known := l.horizons.Load().or(s.horizons)
+	l.horizons.Store(&known)
 	if !l.cfg.Local {
 		l.streamOffset.Store(math.MinInt64) // nothing is forgotten until the stream has told its time
 		return

@@ -12,6 +12,7 @@ import (
 
 // A tape is a log in memory, and replica reads it as a bus would.
 type tape struct {
+	skew     time.Duration // that the log was made for; 0: the default
 	seq      uint64
 	messages []message
 }
@@ -40,7 +41,11 @@ func (l *tape) revoke(ts time.Time, jti string) {
 }
 
 func (l *tape) info() revoke.LogInfo {
-	return revoke.LogInfo{Horizons: revoke.DefaultHorizons(), LastSequence: l.seq}
+	h := revoke.DefaultHorizons()
+	if l.skew != 0 {
+		h.MaxSkew = l.skew
+	}
+	return revoke.LogInfo{Horizons: h, LastSequence: l.seq}
 }
 
 // rollback returns the log as it was after seq.

@@ -116,7 +116,7 @@ func (c *KeyringConfig) check() error {
 		return refuse("Algorithm", "%s has no public key: a secret cannot be published (NewKeyring takes one)", c.Algorithm)
 	case c.MaxAge < time.Second || c.MaxAge > 24*time.Hour:
 		return refuse("MaxAge", "is not between 1 s and 24 h")
-	case c.RotateEvery < 0 || c.RotateEvery > 10*365*24*time.Hour:
+	case c.RotateEvery < 0 || c.RotateEvery > revoke.MaxLifetime:
 		return refuse("RotateEvery", "is not between 0 and 10 years")
 	case c.AnnounceFor > c.RotateEvery:
 		return refuse("AnnounceFor", "exceeds RotateEvery")

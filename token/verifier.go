@@ -47,7 +47,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	v.plain.whenStale = cfg.WhenStale
 	v.ahead = v.leeway
 	if cfg.Revocations != nil {
-		v.ahead = min(v.ahead, 2*cfg.Revocations.Config().MaxSkew.Milliseconds())
+		v.ahead = min(v.ahead, cfg.Revocations.Config().MaxSkew.Milliseconds())
 	}
 	if cfg.MaxLifetime != 0 {
 		v.lifetime = cfg.MaxLifetime.Milliseconds()

@@ -158,6 +158,9 @@ func open(t *testing.T, conn *bus.Conn, cfg bus.Config) *bus.Bus {
 func createStream(t *testing.T, conn *bus.Conn, cfg bus.StreamConfig) {
 	t.Helper()
 	cfg.Replicas = 1
+	if cfg.Horizons.MaxSkew == 0 {
+		cfg.Horizons.MaxSkew = quick.MaxSkew
+	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20
 	}
@@ -184,8 +187,12 @@ func made(t *testing.T, create func(context.Context) error) {
 // MaxStaleness is as in production.
 var quick = revoke.Config{HeartbeatInterval: 50 * time.Millisecond, MaxSkew: 100 * time.Millisecond}
 
+// newList returns a List for a stream of createStream's.
 func newList(t *testing.T, cfg revoke.Config) *revoke.List {
 	t.Helper()
+	if cfg.MaxSkew == 0 {
+		cfg.MaxSkew = quick.MaxSkew
+	}
 	l, err := revoke.NewList(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -214,6 +214,9 @@ func (c *cluster) createStream(cfg bus.StreamConfig) {
 	if cfg.Name == "" {
 		cfg.Name = bus.DefaultStream
 	}
+	if cfg.Horizons.MaxSkew == 0 {
+		cfg.Horizons.MaxSkew = quick.MaxSkew
+	}
 	conn := dial(c.t, c.urls())
 	defer conn.Close()
 	if err := bus.CreateStream(within(c.t), conn, cfg); err != nil {

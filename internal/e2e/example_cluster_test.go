@@ -62,7 +62,8 @@ func TestExampleCluster(t *testing.T) {
 		return err
 	})
 	auth := open(t, connect("auth"), bus.Config{Name: "auth"})
-	own, l := newList(t, revoke.Config{}), newList(t, revoke.Config{})
+	usual := revoke.Config{MaxSkew: revoke.DefaultHorizons().MaxSkew}
+	own, l := newList(t, usual), newList(t, usual)
 	waitFresh(t, follow(t, auth, own))
 	f := follow(t, open(t, connect("verifier"), verifierBus), l)
 	waitFresh(t, f)

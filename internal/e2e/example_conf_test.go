@@ -83,6 +83,9 @@ func exampleMirror(t *testing.T, replicas int) jetstream.StreamConfig {
 		t.Fatalf("mirror.json: %+v", c)
 	}
 	c.Replicas = replicas
+	if replicas == 1 {
+		c.Metadata["hybridtoken.max_skew_ms"] = "100" // of a stream of createStream's
+	}
 	return c
 }
 

@@ -69,7 +69,7 @@ func leavesIsolated(t *testing.T, leads bool) {
 			t.Logf("sick is n%d of %s\n%s", sick, c.urls(), &log)
 		}
 	}()
-	cfg := revoke.Config{HeartbeatInterval: 200 * time.Millisecond, MaxSkew: 500 * time.Millisecond, MaxStaleness: 4 * time.Second}
+	cfg := revoke.Config{HeartbeatInterval: 200 * time.Millisecond, MaxSkew: quick.MaxSkew, MaxStaleness: 4 * time.Second}
 	conns := []*bus.Conn{atNode(t, c, sick), atNode(t, c, sick), use(t, c, sick, bus.UseConfig{}), use(t, c, sick, bus.UseConfig{Shared: true})}
 	var lists []*revoke.List
 	var fs []*bus.Follower
@@ -129,7 +129,6 @@ func TestConsumersNeverPileUp(t *testing.T) {
 	p := newProxy(t, br.url())
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
-	cfg.MaxSkew = 50 * time.Millisecond
 	f := follow(t, open(t, dial(t, p.url(), nats.PingInterval(100*time.Millisecond)), bus.Config{}), newList(t, cfg))
 	pub := open(t, dial(t, br.url()), bus.Config{})
 	waitFresh(t, f)

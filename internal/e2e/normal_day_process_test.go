@@ -23,7 +23,7 @@ const suspendedEnv = "HYBRIDTOKEN_E2E_SUSPENDED"
 // and after each pause that its checks show what the first one after it said.
 func suspended() {
 	ctx := context.Background()
-	list, err := revoke.NewList(revoke.Config{})
+	list, err := revoke.NewList(revoke.Config{MaxSkew: quick.MaxSkew})
 	var conn *bus.Conn
 	if err == nil {
 		conn, err = bus.Dial(ctx, os.Getenv(suspendedEnv), bus.DialConfig{})

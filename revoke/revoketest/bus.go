@@ -163,7 +163,7 @@ func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
 		// an anchor tells messages apart by nothing else.
 		e.ID = strconv.FormatUint(b.published, 10)
 	}
-	b.append(entry{event: &e}, e.Until.Sub(b.Now())+15*time.Minute)
+	b.append(entry{event: &e}, e.Until.Sub(b.Now())+revoke.StreamMargin)
 	b.history.publish(b.elapsed(), b.seq, e)
 	return e, nil
 }

@@ -102,5 +102,9 @@ func Revokes(e revoke.Event, id revoke.Identity) bool {
 	if !e.Kind.Cutoff() {
 		return true
 	}
-	return id.IssuedAt.UnixMilli() <= e.Before.UnixMilli() && !(id.Session != "" && slices.Contains(e.Keep, id.Session))
+	at := id.IssuedAt
+	if !id.MintedAt.IsZero() {
+		at = id.MintedAt
+	}
+	return at.UnixMilli() <= e.Before.UnixMilli() && !(id.Session != "" && slices.Contains(e.Keep, id.Session))
 }
