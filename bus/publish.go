@@ -36,7 +36,10 @@ type Receipt = revoke.Receipt
 // answers "cannot know".
 //
 // It fills in what is missing: Issuer, a random ID, At, and Before and Until as
-// [revoke.Event.Complete] does with the stream's horizons. It refuses events that
+// [revoke.Event.Complete] does with the stream's horizons: Before is twice the stream's
+// MaxSkew ahead, so that no token survives that was issued until now, whatever clocks
+// within MaxSkew say. What is issued next passes it by the Receipt: hand it to package
+// token's IssueRequest.After; sessions of package refresh pass it by themselves. It refuses events that
 // replicas would ignore or cut back ([revoke.ErrInvalidEvent]), any issuer but the
 // configured one among them. It tries, under one message id, until ctx ends, or for
 // 15 s if ctx has no deadline.

@@ -27,7 +27,8 @@ type Login struct {
 	AuthTime time.Time
 
 	// Recheck checks the password (or whatever it was) again. It is called when the
-	// subject was logged out everywhere about when it was authenticated, and the clocks
+	// subject was logged out everywhere, or a cutoff for it, the client, the tenant or the
+	// issuer published, about when it was authenticated, and the clocks
 	// of two instances cannot tell which came first. An error of it refuses the login, with
 	// ErrSuperseded. Nil: for the MaxSkew after a logout everywhere every login of the
 	// subject is refused so, the one right after a password change too.
@@ -45,7 +46,9 @@ type Login struct {
 const maxClaimsBytes = 16 << 10
 
 // Login begins a session: always a new one, under an id of 128 random bits that no
-// client chooses (OWASP ASVS 5.0, 7.2.4). An error of neither family matches
+// client chooses (OWASP ASVS 5.0, 7.2.4). A cutoff published after AuthTime ends it; one
+// published before is passed, for which Login waits as long as the token would be dated
+// more than MaxSkew ahead: usually for MaxSkew, at most for twice that. An error of neither family matches
 // [ErrLogin] and names the field of l that is to blame.
 func (m *Manager) Login(ctx context.Context, l Login) (*Grant, error) {
 	g, err := m.login(ctx, l)
@@ -81,26 +84,36 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 				return nil, err
 			}
 		}
-		switch at := l.AuthTime.UnixMilli(); {
-		case sub.Cutoff == 0 || at > sub.Cutoff+m.skew:
-		case at <= sub.Cutoff && sub.Cutoff > m.millis()+m.skew:
-			// Logging in again is of no use. It was made by an instance whose clock is ahead.
-			return nil, fmt.Errorf("%w: the subject's cutoff lies in the future", ErrBusy)
-		case at <= sub.Cutoff:
+		now := m.millis()
+		verdict := m.judge(sub.Cutoff, now, &l)
+		switch verdict {
+		case refused:
 			return nil, ErrSuperseded
+		case future:
+			// Logging in again is of no use. It was made by somebody whose clock is ahead.
+			return nil, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrBusy)
+		}
+		start, err := m.startAfter(max(now, sub.Cutoff+1), &l)
+		if err != nil {
+			return nil, err
+		}
+		if ahead := start - m.skew - now; ahead > 0 {
+			// No token is dated further ahead, or it would outrun the next cutoff.
+			if err := m.pause(ctx, ahead); err != nil {
+				return nil, err
+			}
+			continue // who knows what has happened meanwhile
+		}
+		switch {
+		case verdict == passed || rechecked:
 		case l.Recheck == nil:
 			return nil, fmt.Errorf("%w, or within %s of it: field Recheck is nil, so nobody can tell which", ErrSuperseded, time.Duration(m.skew)*time.Millisecond)
-		case !rechecked:
+		default:
 			// After the record was read: what holds now held after that logout.
 			if err := l.Recheck(ctx); err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrSuperseded, err)
 			}
 			rechecked = true
-		}
-		now := m.millis()
-		start, err := m.startAfter(max(now, sub.Cutoff+1), sub.Cutoff+1, &l)
-		if err != nil {
-			return nil, err
 		}
 		s := m.begun(&l, claims, sid, start)
 		family, current := p.family.hash(useFamily, p.sid), p.generation.hash(useGeneration, p.sid)
@@ -213,31 +226,59 @@ func decodeClaims(stored json.RawMessage) (map[string]any, error) {
 	return claims, nil
 }
 
-// startAfter returns the first iat, not before start, that no cutoff known here covers
-// (invariant 5). Publishers set cutoffs up to MaxSkew ahead of their clocks. In whole
-// seconds it may lie before start, but not before least.
-func (m *Manager) startAfter(start, least int64, l *Login) (int64, error) {
+// A verdict says whether a login was authenticated after every cutoff that concerns it.
+type verdict int
+
+const (
+	passed  verdict = iota
+	unsure          // within MaxSkew of one: the clocks of two instances cannot tell
+	refused         // before one
+	future          // before one that lies in the future, by more than clocks may differ
+)
+
+// judge compares when the user was authenticated with the cutoffs that are known: the
+// subject record's, which is by a Manager's clock, and the replica's for the subject, the
+// client, the tenant and the issuer, which lie the slack ahead of their publishers'. A
+// cutoff that follows the authentication ends the login; those before it are passed.
+func (m *Manager) judge(cutoff, now int64, l *Login) verdict {
+	at := l.AuthTime.UnixMilli()
+	covered := m.covered(l)
+	switch {
+	case at <= cutoff && cutoff > now+m.skew, covered(max(at, now+m.skew+1) + m.slack):
+		return future
+	case cutoff != 0 && at <= cutoff, covered(at + m.slack):
+		return refused
+	case cutoff != 0 && at <= cutoff+m.skew, covered(at + m.slack - m.skew):
+		return unsure
+	}
+	return passed
+}
+
+// covered returns what asks the replica whether it revokes tokens of a new session that
+// are dated so.
+func (m *Manager) covered(l *Login) func(at int64) bool {
 	id := revoke.Identity{Issuer: m.issuer.Issuer, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant}
-	covered := func(at int64) bool {
+	return func(at int64) bool {
 		id.IssuedAt = time.UnixMilli(at)
 		return errors.Is(m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()), revoke.ErrRevoked)
 	}
-	if m.issuer.WholeSeconds {
-		// The token's iat is rounded down, perhaps to before the cutoff.
-		if second := start / 1000 * 1000; second >= least && !covered(second) {
-			return second, nil
-		}
-		start = (start + 999) / 1000 * 1000
+}
+
+// startAfter returns the first instant, not before start, that no cutoff known here covers
+// (invariant 5). Publishers set cutoffs up to the slack ahead of their clocks, which may
+// be ahead of ours by MaxSkew.
+func (m *Manager) startAfter(start int64, l *Login) (int64, error) {
+	covered := m.covered(l)
+	furthest := m.millis() + m.skew + m.slack + 1
+	if start > furthest {
+		return 0, fmt.Errorf("%w: the subject's cutoff lies in the future", ErrBusy)
 	}
 	if !covered(start) {
 		return start, nil
 	}
-	low, high := start, m.millis()+m.skew // covered, and not
+	low, high := start, furthest // covered, and not
 	if high <= low || covered(high) {
 		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrBusy)
-	}
-	if m.issuer.WholeSeconds {
-		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies ahead", ErrBusy)
 	}
 	for high-low > 1 {
 		if mid := low + (high-low)/2; covered(mid) {
@@ -247,6 +288,25 @@ func (m *Manager) startAfter(start, least int64, l *Login) (int64, error) {
 		}
 	}
 	return high, nil
+}
+
+// pause waits for that many milliseconds, unless ctx ends first.
+func (m *Manager) pause(ctx context.Context, ms int64) error {
+	if err := m.wait(ctx, time.Duration(ms)*time.Millisecond); err != nil {
+		return fmt.Errorf("%w: waiting to pass a cutoff: %w", ErrTryAgain, err)
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // room returns the list without what is over, and with room for one more.
@@ -308,7 +368,7 @@ func (m *Manager) bury(ctx context.Context, r storedSession, now int64) (bool, e
 	return true, nil
 }
 
-// token issues an access token of s with that iat, which ends before s does.
+// token issues an access token of s that is dated so, which ends before s does.
 func (m *Manager) token(ctx context.Context, s *session, scope []string, issued int64) (minted, error) {
 	at, _ := s.deadline(&m.cfg.Lifetimes)
 	life := min(m.cfg.Lifetimes.Access, time.Duration(at-issued)*time.Millisecond)

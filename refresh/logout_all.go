@@ -186,7 +186,7 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 		case r.Ended != 0:
 			return nil, nil
 		}
-		issued, err := m.issuedAt(r.session)
+		issued, err := m.issuedAt(ctx, r.session)
 		if err != nil {
 			return nil, err
 		}

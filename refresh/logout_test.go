@@ -175,14 +175,110 @@ func TestBan(t *testing.T) {
 	s.refused(t, g, refresh.ErrEnded)
 	s.refused(t, g, refresh.ErrEnded) // in the store, too
 	next := s.login(t)
-	if c := s.accepted(t, next); !c.IssuedAt().After(ban.Before) {
-		t.Errorf("issued at %s, banned until %s", c.IssuedAt(), ban.Before)
+	if c := s.accepted(t, next); !c.MintedAt().After(ban.Before) || c.IssuedAt().After(time.Now()) {
+		t.Errorf("iat %s, hyt_at %s, banned until %s", c.IssuedAt(), c.MintedAt(), ban.Before)
 	}
 	s.accepted(t, s.refresh(t, next))
 }
 
-// An Issuer that writes whole seconds: a login right after a logout everywhere gets a
-// token that passes, if by the next second.
+// A cutoff that anyone has published, past every Manager, ends the logins that were
+// authenticated before it, as a logout everywhere does; one that was authenticated after it
+// waits until its token may be dated past the cutoff, and passes at once (invariant 5).
+func TestLoginAgainstTheReplicasCutoffs(t *testing.T) {
+	for _, skew := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 10 * time.Second} {
+		for kind, value := range map[revoke.Kind]string{revoke.Subject: "user-1", revoke.Client: "web", revoke.Tenant: "acme", revoke.Issuer: ""} {
+			t.Run(kind.String()+" "+skew.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newSystemOf(t, revoke.Config{Local: true, MaxSkew: skew, MaxStaleness: time.Minute})
+					began := time.Now()
+					time.Sleep(time.Millisecond)
+					if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: kind, Value: value}); err != nil {
+						t.Fatal(err)
+					}
+					cutoff := time.Now()
+					l := refresh.Login{Subject: "user-1", Client: "web", Tenant: "acme", Audience: []string{"api"}}
+					asked := 0
+					recheck := func(context.Context) error { asked++; return nil }
+					for _, x := range []struct {
+						name    string
+						auth    time.Time
+						recheck bool
+						want    error
+					}{
+						{"before", began, true, refresh.ErrSuperseded},
+						{"at the same millisecond", cutoff, true, refresh.ErrSuperseded},
+						{"too near to tell", cutoff.Add(time.Millisecond), false, refresh.ErrSuperseded},
+						{"too near to tell, asked", cutoff.Add(time.Millisecond), true, nil},
+						{"nearly too near", cutoff.Add(skew), false, refresh.ErrSuperseded},
+						{"surely after", cutoff.Add(skew + time.Millisecond), false, nil},
+					} {
+						l.AuthTime, l.Recheck = x.auth, nil
+						if x.recheck {
+							l.Recheck = recheck
+						}
+						asked = 0
+						before := time.Now()
+						g, err := s.Login(t.Context(), l)
+						if !errors.Is(err, x.want) || err == nil != (x.want == nil) {
+							t.Fatalf("%s: %v, want %v", x.name, err, x.want)
+						}
+						if waited := time.Since(before); waited > 2*skew+10*time.Millisecond || x.recheck && x.want != nil && (waited != 0 || asked != 0) {
+							t.Errorf("%s: waited for %s, asked %d times", x.name, waited, asked)
+						}
+						if err != nil {
+							continue
+						}
+						if c := s.accepted(t, g); !c.MintedAt().After(cutoff.Add(2*skew)) || c.MintedAt().After(time.Now().Add(skew)) || c.IssuedAt().After(time.Now()) {
+							t.Errorf("%s: iat %s, hyt_at %s, cutoff %s, now %s", x.name, c.IssuedAt(), c.MintedAt(), cutoff, time.Now())
+						}
+						if x.recheck != (asked > 0) {
+							t.Errorf("%s: asked %d times", x.name, asked)
+						}
+						s.accepted(t, s.refresh(t, g))
+					}
+					// Whoever hangs up is not waited for.
+					if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: kind, Value: value}); err != nil {
+						t.Fatal(err)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), skew/2)
+					defer cancel()
+					l.AuthTime, l.Recheck = time.Now().Add(time.Millisecond), recheck
+					if _, err := s.Login(ctx, l); !errors.Is(err, refresh.ErrTryAgain) || !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("hung up: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The Issuer and the List must mean one MaxSkew.
+func TestManagerRefusesAnotherMaxSkew(t *testing.T) {
+	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, skew := range []time.Duration{0, time.Second, 2 * time.Second} {
+		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring, MaxSkew: skew})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := revoke.NewList(revoke.Config{Local: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := refresh.NewManager(refresh.Config{Issuer: issuer, Store: refresh.NewMemoryStore(), Revocations: list})
+		if good := skew != time.Second; (err == nil) != good || err != nil && !strings.Contains(err.Error(), "MaxSkew of 1s") {
+			t.Errorf("Issuer's MaxSkew %s: %v", skew, err)
+		}
+		if err == nil {
+			_ = m.Close()
+		}
+	}
+}
+
+// iat in whole seconds: a login right after a logout everywhere gets a token that passes
+// at once.
 func TestWholeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(300 * time.Millisecond) // into a second

@@ -18,11 +18,13 @@ type Manager struct {
 	cfg    Config
 	issuer token.IssuerConfig
 	skew   int64 // milliseconds
+	slack  int64 // of cutoffs, milliseconds
 	log    *slog.Logger
 
 	// Tests exchange these.
 	now  func() revoke.Instant
 	mint func(context.Context, token.IssueRequest) (minted, error)
+	wait func(context.Context, time.Duration) error
 
 	parallel int // sessions looked at at once
 
@@ -78,6 +80,8 @@ func newManager(cfg Config) (*Manager, error) {
 	switch {
 	case cfg.Lifetimes.Access > issuer.Lifetime:
 		return refuse("Lifetimes.Access is %s, more than the Issuer's Lifetime %s", cfg.Lifetimes.Access, issuer.Lifetime)
+	case issuer.MaxSkew != list.MaxSkew:
+		return refuse("Issuer has a MaxSkew of %s, and Revocations one of %s: tokens would outrun cutoffs, or not pass them", issuer.MaxSkew, list.MaxSkew)
 	case issuer.TokenLifetime > list.TokenLifetime:
 		return refuse("Issuer has a TokenLifetime of %s, more than the %s of Revocations: tokens would outlive their revocation", issuer.TokenLifetime, list.TokenLifetime)
 	case cfg.Lifetimes.Absolute > list.SessionLifetime:
@@ -88,8 +92,8 @@ func newManager(cfg Config) (*Manager, error) {
 	}
 	cfg.Revocations.ExpectIssuer(issuer.Issuer)
 	m := &Manager{
-		cfg: cfg, issuer: issuer, skew: list.MaxSkew.Milliseconds(), log: cfg.Logger,
-		now: revoke.Now, parallel: 16,
+		cfg: cfg, issuer: issuer, skew: list.MaxSkew.Milliseconds(), slack: revoke.Horizons{MaxSkew: list.MaxSkew}.Slack().Milliseconds(), log: cfg.Logger,
+		now: revoke.Now, wait: wait, parallel: 16,
 	}
 	m.mint = m.issue
 	m.unname = sync.OnceFunc(func() { cfg.Revocations.ForgetIssuer(issuer.Issuer) })

@@ -48,10 +48,10 @@ type session struct {
 	Label    string          `json:"label,omitempty"` // see [Device]
 	Address  string          `json:"address,omitempty"`
 
-	Start  int64 `json:"start"`  // iat of the login's token: no token of the session has an earlier one
+	Start  int64 `json:"start"`  // hyt_at of the login's token: no token of the session has an earlier one
 	Until  int64 `json:"until"`  // the absolute limit
 	Used   int64 `json:"used"`   // last refresh, or the login
-	Issued int64 `json:"issued"` // the largest iat of any of its tokens
+	Issued int64 `json:"issued"` // the largest hyt_at of any of its tokens
 
 	Family     []byte `json:"family"`     // hash of the family secret
 	Generation uint64 `json:"generation"` // counts rotations

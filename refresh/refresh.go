@@ -150,7 +150,7 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 	}
 	// Before the denylist is asked: a proven instant that came after the answer would
 	// let the token outrun a cutoff that the answer did not know.
-	issued, err := m.issuedAt(r.session)
+	issued, err := m.issuedAt(ctx, r.session)
 	if err != nil {
 		return nil, err
 	}
@@ -449,9 +449,18 @@ func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error
 
 const endedByApplication = "ended by the application"
 
-// issuedAt returns the iat of the next token: no later than this replica's proven
-// instant, so that a cutoff it has not seen yet still covers the token.
-func (m *Manager) issuedAt(s *session) (int64, error) {
+// issuedAt returns the instant of the next token: no later than this replica's proven
+// instant, so that a cutoff it has not seen yet still covers the token, and not before
+// the session's start. That may be ahead of this clock by more than a token may, if another
+// instance's is ahead, and is then waited for.
+func (m *Manager) issuedAt(ctx context.Context, s *session) (int64, error) {
+	if ahead := s.Start - m.skew - m.millis(); ahead > m.slack {
+		return 0, fmt.Errorf("%w: the session begins in the future", ErrBusy)
+	} else if ahead > 0 {
+		if err := m.pause(ctx, ahead); err != nil {
+			return 0, err
+		}
+	}
 	now := m.now()
 	at := now.Time().UnixMilli()
 	if !m.cfg.Revocations.Config().Local {

@@ -143,6 +143,12 @@ func newSim(t *testing.T, seed uint64) *sim {
 		}
 		in.parallel = 1
 		in.now = member.Now
+		in.wait = func(_ context.Context, d time.Duration) error {
+			s.pause()
+			s.bus.Advance(d)
+			s.pause()
+			return nil
+		}
 		in.mint = func(ctx context.Context, r token.IssueRequest) (minted, error) {
 			s.pause()
 			name := fmt.Sprintf("token-%d", len(s.minted))

@@ -80,7 +80,7 @@ func (s *sim) login(u *simUser) {
 		if ending > 0 || endings != u.endings {
 			c.blame("logged in at the time of a logout everywhere")
 		}
-		if began.Sub(u.banned) < 4*time.Second {
+		if began.Sub(u.banned) < 8*time.Second {
 			c.blame("logged in within MaxSkew of a cutoff that the instance did not know")
 		}
 		u.clients = append(u.clients, c)

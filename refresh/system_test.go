@@ -67,16 +67,21 @@ const issuerName = "https://auth.example.com"
 
 func newSystem(t *testing.T, change ...func(*refresh.Config)) *system {
 	t.Helper()
+	return newSystemOf(t, revoke.Config{Local: true}, change...)
+}
+
+func newSystemOf(t *testing.T, replica revoke.Config, change ...func(*refresh.Config)) *system {
+	t.Helper()
 	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
+	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring, MaxSkew: replica.MaxSkew})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &system{store: &recorder{Store: refresh.NewMemoryStore()}, issuer: issuer}
-	if s.list, err = revoke.NewList(revoke.Config{Local: true}); err != nil {
+	if s.list, err = revoke.NewList(replica); err != nil {
 		t.Fatal(err)
 	}
 	if s.verifier, err = token.NewVerifier(token.VerifierConfig{

@@ -22,6 +22,8 @@ type Claims struct {
 	soleAudience    [1]string // what audience is of, if there is one
 	expires, issued date      // set, issued unless a Profile lets it be missing
 	notBefore       date
+	minted          date   // hyt_at, if the issuer is ours
+	unheeded        bool   // there is one, and the issuer is not ours
 	header          header // of the token; empty if it was not verified here
 	binding         Binding
 	subject, id     string // never empty, but where a Profile lets them be missing
@@ -74,6 +76,11 @@ func (c *Claims) ExpiresAt() time.Time { return c.expires.time() }
 
 // IssuedAt returns iat.
 func (c *Claims) IssuedAt() time.Time { return c.issued.time() }
+
+// MintedAt returns hyt_at, the instant in milliseconds that cutoffs compare with. It is
+// the zero time where the token has none, and where its issuer is not configured as ours
+// ([VerifierConfig].OwnIssuer): cutoffs then compare with iat.
+func (c *Claims) MintedAt() time.Time { return c.minted.time() }
 
 // NotBefore returns nbf, or the zero time.
 func (c *Claims) NotBefore() time.Time { return c.notBefore.time() }
@@ -145,6 +152,7 @@ func (c *Claims) Identity() revoke.Identity {
 		Tenant:    c.tenant,
 		Key:       c.key,
 		IssuedAt:  c.issued.time(),
+		MintedAt:  c.minted.time(),
 		ExpiresAt: c.expires.time(),
 	}
 }

@@ -9,15 +9,20 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// decodeClaims reads the claims of a verified payload: their form, and that those
-// which RFC 9068 section 2.2 requires are there. What they say is judged by
+// mintedClaim is the one claim of our own: when the token was issued, in unix
+// milliseconds, or just after the cutoff that it has passed if that is later.
+const mintedClaim = "hyt_at"
+
+// decodeClaims reads the claims of a payload that an [Issuer] signed: their form, and
+// that those which RFC 9068 section 2.2 requires are there. What they say is judged by
 // [Verifier.judge].
 func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
-	return decodeProfile(payload, tenantClaim, nil)
+	return decodeProfile(payload, tenantClaim, nil, true)
 }
 
-// decodeProfile is decodeClaims for an issuer that p describes. Nil is RFC 9068.
-func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, error) {
+// decodeProfile is decodeClaims for an issuer that p describes, nil being RFC 9068, and
+// that is ours or another's.
+func decodeProfile(payload []byte, tenantClaim string, p *Profile, ours bool) (*Claims, error) {
 	var buf [16]strictjson.Member // more than that take memory
 	payloadText, members, err := strictjson.Members(buf[:0], payload)
 	if err != nil {
@@ -48,6 +53,11 @@ func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, err
 			c.expires, err = numericDate(name, v)
 		case "iat":
 			c.issued, err = numericDate(name, v)
+		case mintedClaim:
+			// Others may have it too, and let whom they like write it.
+			if c.unheeded = !ours; ours {
+				c.minted, err = milliseconds(name, v)
+			}
 		case "nbf":
 			c.notBefore, err = numericDate(name, v)
 		case "auth_time":
@@ -100,6 +110,7 @@ func decodeProfile(payload []byte, tenantClaim string, p *Profile) (*Claims, err
 var registered = map[string]bool{
 	"iss": true, "aud": true, "sub": true, "jti": true, "client_id": true, "sid": true, "exp": true,
 	"iat": true, "nbf": true, "auth_time": true, "scope": true, "acr": true, "amr": true, "cnf": true,
+	mintedClaim: true,
 }
 
 func text(name string, v strictjson.Value) (string, error) {
@@ -198,6 +209,16 @@ func numericDate(name string, v strictjson.Value) (date, error) {
 	ms, ok := floorMilli(v.JSON())
 	if !ok {
 		return date{}, claim(name, "is out of range")
+	}
+	return date{ms: ms, set: true}, nil
+}
+
+// milliseconds reads an instant in unix milliseconds. It is an integer: of a fraction or
+// an exponent two readers could make two numbers.
+func milliseconds(name string, v strictjson.Value) (date, error) {
+	ms, ok := v.Int()
+	if !ok || ms < revoke.MinMillis || ms > maxSeconds*1000 {
+		return date{}, claim(name, "is no integer of milliseconds since 1970")
 	}
 	return date{ms: ms, set: true}, nil
 }

@@ -135,7 +135,7 @@ func TestVerifyObeysTheDenylist(t *testing.T) {
 		ed := edSigner(t, "ed", forgeKeys().ed)
 		claims := goodClaims(time.Now())
 		raw := ed.forge(ed.header(), claims)
-		later := time.Now().Add(3 * time.Second) // past the cutoff, and not too far ahead
+		later := time.Now().Add(6 * time.Second) // past the cutoff, in whole seconds
 		for _, x := range []struct {
 			event  revoke.Event
 			spared string // a token that the event does not name
@@ -167,6 +167,9 @@ func TestVerifyObeysTheDenylist(t *testing.T) {
 				t.Errorf("%s: error %v names another kind", x.event.Kind, err)
 			case leaks(err.Error(), raw) != "":
 				t.Errorf("%s: error %q repeats the token (invariant 10)", x.event.Kind, err)
+			}
+			if x.event.Kind == revoke.Issuer {
+				time.Sleep(time.Until(later))
 			}
 			if _, err := v.Verify(t.Context(), x.spared); err != nil {
 				t.Errorf("%s: the neighbour is refused: %v", x.event.Kind, err)
@@ -393,10 +396,11 @@ func TestIssuedAheadOfTheClock(t *testing.T) {
 			leeway, ahead time.Duration
 			want          error
 		}{
-			{time.Minute, 2 * time.Second, nil},
-			{time.Minute, 2*time.Second + time.Millisecond, token.ErrNotYetValid},
-			{time.Second, time.Second, nil},
-			{time.Second, time.Second + time.Millisecond, token.ErrNotYetValid},
+			{time.Minute, time.Second, nil},
+			{time.Minute, time.Second + time.Millisecond, token.ErrNotYetValid},
+			{time.Minute, 2 * time.Second, token.ErrNotYetValid},
+			{500 * time.Millisecond, 500 * time.Millisecond, nil},
+			{500 * time.Millisecond, 501 * time.Millisecond, token.ErrNotYetValid},
 		} {
 			v := forgedVerifier(t, func(c *token.VerifierConfig) {
 				c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), x.leeway
@@ -405,6 +409,14 @@ func TestIssuedAheadOfTheClock(t *testing.T) {
 			raw := ed.forge(ed.header(), goodClaims(time.Now()).without("nbf").with("iat", fmt.Sprintf("%.3f", float64(time.Now().Add(x.ahead).UnixMilli())/1000)))
 			if _, err := v.Verify(t.Context(), raw); !errors.Is(err, x.want) {
 				t.Errorf("leeway %s, iat %s ahead: error %v, want %v", x.leeway, x.ahead, err, x.want)
+			}
+			// Counted and shown, by issuer.
+			want := token.IssuedAhead{Accepted: 1, Furthest: x.ahead}
+			if x.want != nil {
+				want = token.IssuedAhead{Refused: 1, Furthest: x.ahead}
+			}
+			if got := v.IssuedAhead(); len(got) != 1 || got[forgedIssuer] != want {
+				t.Errorf("leeway %s, iat %s ahead: counted %+v", x.leeway, x.ahead, got)
 			}
 		}
 	})

@@ -65,6 +65,11 @@
 //   - To verify without a denylist, unless it is asked for by name:
 //     InsecureNoRevocations.
 //
-// Times compare in milliseconds; an iat with a fraction keeps it, so that a login
-// right after a cutoff passes.
+// Times compare in milliseconds. An [Issuer] writes whole seconds into iat, exp and nbf,
+// none of them in the future, so that every verifier reads its tokens, and beside them
+// the instant that cutoffs compare with, hyt_at, in milliseconds: a login right after a
+// cutoff passes ([IssueRequest].After). Verifiers of such tokens set
+// [VerifierConfig].OwnIssuer; for others' tokens iat is that instant, with its fraction if it
+// has one. None is let in whose iat is further ahead than MaxSkew, which
+// [Verifier.IssuedAhead] counts: it would outrun cutoffs.
 package token

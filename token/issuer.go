@@ -12,15 +12,15 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// maxIssueAhead is how far IssueRequest.IssuedAt may lie in the future: past any
-// cutoff that an event can set (now + MaxSkew, rounded up), and no further, or the
-// token would outrun the next one. Verifiers accept twice MaxSkew.
-const maxIssueAhead = 2*time.Second + 10*time.Millisecond
-
 // An Issuer issues access tokens (RFC 9068). Its methods may be called
 // concurrently. It has no background and needs no Close.
+//
+// What it issues every verifier reads: iat, exp and nbf are whole seconds and never
+// ahead of its clock. The instant that cutoffs compare with, in milliseconds, stands in
+// a signed claim of our own, hyt_at, see [VerifierConfig].OwnIssuer.
 type Issuer struct {
 	cfg IssuerConfig
+	now func() time.Time // tests exchange it
 }
 
 // IssuerConfig configures an [Issuer].
@@ -32,8 +32,8 @@ type IssuerConfig struct {
 	// Keys signs. Required.
 	Keys *Keyring
 
-	// Lifetime is exp − iat of a token, in whole milliseconds. Zero means 15 min; at
-	// least 1 s, at most the TokenLifetime of a Keys that is shared. It bounds how
+	// Lifetime is exp − iat of a token, rounded down to whole seconds. Zero means 15 min;
+	// at least 1 s, at most the TokenLifetime of a Keys that is shared. It bounds how
 	// long a service that cannot see revocations may go on accepting a token.
 	Lifetime time.Duration
 
@@ -42,10 +42,15 @@ type IssuerConfig struct {
 	// that of [revoke.DefaultHorizons], an hour.
 	TokenLifetime time.Duration
 
-	// WholeSeconds writes iat and exp without a fraction, for verifiers that cannot
-	// read one (RFC 7519 section 2 allows it). A cutoff then also refuses tokens
-	// issued after it within the same second: a login right after "log out
-	// everywhere" may have to be repeated.
+	// MaxSkew is how far the clocks of issuers, publishers and verifiers may differ:
+	// that of the revocation stream and of every verifier's List. No hyt_at lies further
+	// ahead of this clock, or the token would outrun the next cutoff. Zero means that of
+	// [revoke.DefaultHorizons], 2 s; whole milliseconds, at most [revoke.MaxSkewLimit].
+	MaxSkew time.Duration
+
+	// WholeSeconds is without effect.
+	//
+	// Deprecated: iat and exp are always whole seconds; no cutoff refuses a token for it.
 	WholeSeconds bool
 
 	// TenantClaim names the claim that carries IssueRequest.Tenant. Empty means
@@ -65,6 +70,9 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	}
 	if cfg.TokenLifetime == 0 {
 		cfg.TokenLifetime = revoke.DefaultHorizons().TokenLifetime
+	}
+	if cfg.MaxSkew == 0 {
+		cfg.MaxSkew = revoke.DefaultHorizons().MaxSkew
 	}
 	if cfg.TenantClaim == "" {
 		cfg.TenantClaim = "tenant"
@@ -86,6 +94,8 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 		return refuse("Keys", "is nil")
 	case cfg.Lifetime < time.Second || cfg.Lifetime%time.Millisecond != 0:
 		return refuse("Lifetime", "is below 1 s or not in whole milliseconds")
+	case cfg.MaxSkew < time.Millisecond || cfg.MaxSkew > revoke.MaxSkewLimit || cfg.MaxSkew%time.Millisecond != 0:
+		return refuse("MaxSkew", fmt.Sprintf("%s is not in whole milliseconds between 1ms and %s", cfg.MaxSkew, revoke.MaxSkewLimit))
 	case cfg.Lifetime > cfg.TokenLifetime:
 		return refuse("Lifetime", fmt.Sprintf("%s exceeds TokenLifetime %s: tokens would outlive their revocation", cfg.Lifetime, cfg.TokenLifetime))
 	case cfg.Keys.shared != nil && cfg.Lifetime > cfg.Keys.cfg.TokenLifetime:
@@ -93,7 +103,7 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	case cfg.MaxTokenBytes < 0 || cfg.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
 	}
-	return &Issuer{cfg}, nil
+	return &Issuer{cfg, time.Now}, nil
 }
 
 // Config returns the configuration with its defaults filled in.
@@ -129,15 +139,22 @@ type IssueRequest struct {
 	// Claims are further claims. Values are encoded as encoding/json does; give
 	// numbers that matter as strings or [encoding/json.Number]. A name that is one of
 	// the registered claims that fields of this request or the Issuer write, in any
-	// case of letters, is refused, and so are cnf and names with a quote, a backslash
-	// or a control character.
+	// case of letters, is refused, and so are cnf, hyt_at and names with a quote, a
+	// backslash or a control character.
 	Claims map[string]any
 
-	// IssuedAt becomes iat, rounded down to milliseconds. Zero means now. It may lie
-	// in the past, so that cutoffs which the issuer has not seen yet still cover the
-	// token, and up to 2 s in the future, past a known cutoff. exp counts from it.
+	// After is the receipt of a cutoff that the token shall pass: that of the password
+	// change, say, that this login follows. Issue then waits until it may date the token
+	// past the cutoff, usually for MaxSkew and at most for twice that. The zero Receipt,
+	// and one of an event that is no cutoff, ask for nothing.
+	After revoke.Receipt
+
+	// IssuedAt is the instant that cutoffs compare with, hyt_at, rounded down to
+	// milliseconds. Zero means now. It may lie in the past, so that cutoffs which the
+	// issuer has not seen yet still cover the token, and up to MaxSkew in the future. iat
+	// is its second, or the present one where it lies ahead; exp counts from iat.
 	IssuedAt time.Time
-	// NotBefore becomes nbf, rounded as iat is. Zero leaves it out.
+	// NotBefore becomes nbf, rounded down to whole seconds. Zero leaves it out.
 	NotBefore time.Time
 	// Lifetime is exp − iat of this token. Zero means [IssuerConfig].Lifetime, which
 	// it cannot exceed.
@@ -155,19 +172,27 @@ func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
 	}
-	issued, expires, err := i.times(r, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
-	}
 	id := newID()
-	payload, err := i.payload(r, id, issued, expires)
-	if err != nil {
-		return nil, fmt.Errorf("token: %w: %w", ErrRequest, err)
-	}
-	// What leaves here is what a verifier takes: strict JSON, no claim twice.
-	claims, err := decodeClaims(payload, i.cfg.TenantClaim)
-	if err != nil {
-		return nil, fmt.Errorf("token: %w: %w", ErrRequest, withoutFamily{err})
+	var payload []byte
+	var claims *Claims
+	for {
+		t, err := i.times(r, i.now())
+		if err != nil {
+			return nil, fmt.Errorf("token: %w: %w", ErrIssue, err)
+		}
+		if payload, err = i.payload(r, id, t); err != nil {
+			return nil, fmt.Errorf("token: %w: %w", ErrRequest, err)
+		}
+		// What leaves here is what a verifier takes: strict JSON, no claim twice.
+		if claims, err = decodeClaims(payload, i.cfg.TenantClaim); err != nil {
+			return nil, fmt.Errorf("token: %w: %w", ErrRequest, withoutFamily{err})
+		}
+		if t.wait <= 0 {
+			break
+		}
+		if err := pause(ctx, t.wait); err != nil {
+			return nil, fmt.Errorf("token: %w: waiting to pass the cutoff of After: %w", ErrIssue, err)
+		}
 	}
 	signer, err := i.cfg.Keys.signing()
 	if err != nil {
@@ -192,8 +217,15 @@ type withoutFamily struct{ err error }
 
 func (w withoutFamily) Error() string { return w.err.Error() }
 
-// times returns iat and exp in milliseconds.
-func (i *Issuer) times(r IssueRequest, now time.Time) (issued, expires int64, err error) {
+// instants are the times of a token, in unix milliseconds.
+type instants struct {
+	issued, expires int64 // whole seconds
+	minted          int64
+	wait            time.Duration // until the token may be issued with them
+}
+
+// times returns the times of a token that is issued now.
+func (i *Issuer) times(r IssueRequest, now time.Time) (t instants, err error) {
 	lifetime := r.Lifetime
 	if lifetime == 0 {
 		lifetime = i.cfg.Lifetime
@@ -202,21 +234,42 @@ func (i *Issuer) times(r IssueRequest, now time.Time) (issued, expires int64, er
 	if at.IsZero() {
 		at = now
 	}
+	after := &r.After.Event
 	switch {
 	case lifetime < time.Second || lifetime > i.cfg.Lifetime:
-		return 0, 0, fmt.Errorf("field Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
-	case at.After(now.Add(maxIssueAhead)):
-		return 0, 0, fmt.Errorf("field IssuedAt lies %s in the future: verifiers would refuse the token", at.Sub(now).Round(time.Millisecond))
-	case !at.Add(lifetime).After(now):
-		return 0, 0, errors.New("field IssuedAt lies so far in the past that the token has expired")
-	case !r.NotBefore.IsZero() && !r.NotBefore.Before(at.Add(lifetime)):
-		return 0, 0, errors.New("field NotBefore is not before exp")
+		return t, fmt.Errorf("field Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
+	case at.After(now.Add(i.cfg.MaxSkew)):
+		return t, fmt.Errorf("field IssuedAt lies %s in the future: the token would outrun cutoffs", at.Sub(now).Round(time.Millisecond))
+	case !after.Before.IsZero() && after.Issuer != i.cfg.Issuer:
+		return t, fmt.Errorf("field After is the receipt of a cutoff of issuer %q, not of %q", after.Issuer, i.cfg.Issuer)
 	}
-	issued, life := at.UnixMilli(), lifetime.Milliseconds()
-	if i.cfg.WholeSeconds { // down, both: a later iat would outrun a cutoff
-		issued, life = issued/1000*1000, life/1000*1000
+	if past := revoke.CeilMilli(after.Before).Add(time.Millisecond); !after.Before.IsZero() && at.Before(past) {
+		at = past
+		// Of a publisher whose clock is ahead of ours by MaxSkew; and what is rounded up.
+		if t.wait = past.Sub(now) - i.cfg.MaxSkew; t.wait > (revoke.Horizons{MaxSkew: i.cfg.MaxSkew}).Slack()+10*time.Millisecond {
+			return t, fmt.Errorf("field After names a cutoff %s in the future: the publisher's clock and ours differ by more than MaxSkew, or its MaxSkew is another", past.Sub(now).Round(time.Millisecond))
+		}
 	}
-	return issued, issued + life, nil
+	t.minted = at.UnixMilli()
+	// A later iat would be refused for a while by whoever has no leeway for our clock.
+	t.issued = floorSecond(min(t.minted, now.UnixMilli()))
+	t.expires = t.issued + floorSecond(lifetime.Milliseconds())
+	switch {
+	case t.expires <= now.UnixMilli():
+		return t, errors.New("field IssuedAt lies so far in the past that the token has expired")
+	case !r.NotBefore.IsZero() && floorSecond(r.NotBefore.UnixMilli()) >= t.expires:
+		return t, errors.New("field NotBefore is not before exp")
+	}
+	return t, nil
+}
+
+// floorSecond rounds unix milliseconds down to whole seconds.
+func floorSecond(ms int64) int64 {
+	s := ms / 1000
+	if ms%1000 < 0 {
+		s--
+	}
+	return s * 1000
 }
 
 // checkValue refuses what no revocation could name. Its errors follow a name.

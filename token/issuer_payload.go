@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
@@ -17,17 +16,19 @@ import (
 // payload writes the claims. Every string goes through a JSON encoder, names too:
 // jwx v2 and others wrote names as they came, and the claim `x":0,"admin` forged
 // another (GHSA-4cf7-xm37-g63h).
-func (i *Issuer) payload(r IssueRequest, id string, issued, expires int64) ([]byte, error) {
+func (i *Issuer) payload(r IssueRequest, id string, t instants) ([]byte, error) {
 	w := payloadWriter{buf: make([]byte, 0, 512)}
 	w.value("iss", "IssuerConfig.Issuer", i.cfg.Issuer)
 	w.value("sub", "Subject", r.Subject)
 	w.value("client_id", "Client", r.Client)
 	w.audience(r.Audience)
 	w.value("jti", "jti", id)
-	w.date("iat", issued, i.cfg.WholeSeconds)
-	w.date("exp", expires, i.cfg.WholeSeconds)
+	w.date("iat", t.issued)
+	w.date("exp", t.expires)
+	w.name(mintedClaim)
+	w.buf = strconv.AppendInt(w.buf, t.minted, 10)
 	if !r.NotBefore.IsZero() {
-		w.date("nbf", r.NotBefore.UnixMilli(), i.cfg.WholeSeconds)
+		w.date("nbf", floorSecond(r.NotBefore.UnixMilli()))
 	}
 	if r.Session != "" {
 		w.value("sid", "Session", r.Session)
@@ -39,7 +40,7 @@ func (i *Issuer) payload(r IssueRequest, id string, issued, expires int64) ([]by
 		w.scope(r.Scope)
 	}
 	if !r.AuthTime.IsZero() {
-		w.date("auth_time", r.AuthTime.Truncate(time.Second).UnixMilli(), true)
+		w.date("auth_time", floorSecond(r.AuthTime.UnixMilli()))
 	}
 	if r.ACR != "" {
 		w.name("acr")
@@ -112,17 +113,15 @@ func (w *payloadWriter) value(name, field, s string) {
 	w.text(field, s)
 }
 
-// date writes a NumericDate, with milliseconds unless they are cut off.
-func (w *payloadWriter) date(name string, ms int64, whole bool) {
+// date writes a NumericDate in whole seconds: a fraction, which RFC 7519 section 2
+// allows, makes some verifiers refuse the token.
+func (w *payloadWriter) date(name string, ms int64) {
 	if ms < 0 || ms > maxSeconds*1000 {
 		w.fail(name, errors.New("is before 1970 or after 9999"))
 		return
 	}
 	w.name(name)
 	w.buf = strconv.AppendInt(w.buf, ms/1000, 10)
-	if !whole {
-		w.buf = fmt.Appendf(w.buf, ".%03d", ms%1000)
-	}
 }
 
 func (w *payloadWriter) audience(audience []string) {

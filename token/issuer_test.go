@@ -92,8 +92,11 @@ func TestIssueRoundTrip(t *testing.T) {
 					c.ACR() != "aal2" || !slices.Equal(c.AMR(), []string{"pwd", "otp"}) {
 					t.Errorf("%s %s: %+v", alg, name, c)
 				}
-				ms := now.Truncate(time.Millisecond)
-				if !c.IssuedAt().Equal(ms) || !c.NotBefore().Equal(ms) || !c.ExpiresAt().Equal(ms.Add(15*time.Minute)) || !c.AuthTime().Equal(now.Add(-time.Minute).Truncate(time.Second)) {
+				second := now.Truncate(time.Second)
+				if !c.MintedAt().Equal(now.Truncate(time.Millisecond)) {
+					t.Errorf("%s %s: hyt_at %s", alg, name, c.MintedAt())
+				}
+				if !c.IssuedAt().Equal(second) || !c.NotBefore().Equal(second) || !c.ExpiresAt().Equal(second.Add(15*time.Minute)) || !c.AuthTime().Equal(now.Add(-time.Minute).Truncate(time.Second)) {
 					t.Errorf("%s %s: iat %s, nbf %s, exp %s, auth_time %s", alg, name, c.IssuedAt(), c.NotBefore(), c.ExpiresAt(), c.AuthTime())
 				}
 				if n, _ := c.Claim("n"); string(n) != "12345678901234567890" {
@@ -125,12 +128,12 @@ func TestIssuePayload(t *testing.T) {
 		time.Sleep(1007 * time.Millisecond) // since midnight of 2000-01-01
 		ring := newRing(t, token.KeyringConfig{})
 		issued := issue(t, newIssuer(t, ring, nil), request())
-		want := `{"iss":"https://auth.example.com","sub":"user-1","client_id":"web","aud":"orders","jti":"` + issued.Claims().ID() + `","iat":946684801.007,"exp":946685701.007}`
+		want := `{"iss":"https://auth.example.com","sub":"user-1","client_id":"web","aud":"orders","jti":"` + issued.Claims().ID() + `","iat":946684801,"exp":946685701,"hyt_at":946684801007}`
 		if got := payloadOf(t, issued.Token()); got != want {
 			t.Errorf("payload %s\nwant    %s", got, want)
 		}
 		issued = issue(t, newIssuer(t, ring, func(c *token.IssuerConfig) { c.WholeSeconds, c.Lifetime = true, 1500*time.Millisecond }), request())
-		if got := payloadOf(t, issued.Token()); !strings.Contains(got, `"iat":946684801,"exp":946684802}`) {
+		if got := payloadOf(t, issued.Token()); !strings.Contains(got, `"iat":946684801,"exp":946684802,"hyt_at":946684801007}`) {
 			t.Errorf("whole seconds: %s", got)
 		}
 	})
@@ -163,7 +166,7 @@ func TestIssueRefusesForgedClaims(t *testing.T) {
 		if err := json.Unmarshal([]byte(payloadOf(t, issued.Token())), &members); err != nil {
 			t.Fatal(err)
 		}
-		if members[name] != name || len(members) != 8 {
+		if members[name] != name || len(members) != 9 {
 			t.Errorf("claim %q: members %q", name, slices.Sorted(maps.Keys(members)))
 		}
 		if _, err := ringVerifier(t, ring, token.EdDSA).Verify(t.Context(), issued.Token()); err != nil {
@@ -205,6 +208,10 @@ func TestIssueRefuses(t *testing.T) {
 		{"Lifetime", func(r *token.IssueRequest) { r.Lifetime = 15*time.Minute + 1 }, func(r *token.IssueRequest) { r.Lifetime = 15 * time.Minute }},
 		{"Lifetime", func(r *token.IssueRequest) { r.Lifetime = -1 }, func(r *token.IssueRequest) { r.Lifetime = time.Second }},
 		{"IssuedAt", func(r *token.IssueRequest) { r.IssuedAt = now.Add(5 * time.Second) }, func(r *token.IssueRequest) { r.IssuedAt = now.Add(2 * time.Second) }},
+		{"After", func(r *token.IssueRequest) { r.After.Event = revoke.Event{Issuer: forgedIssuer + "/", Before: now} }, func(r *token.IssueRequest) { r.After.Event = revoke.Event{Issuer: forgedIssuer, Before: now} }},
+		{"After", func(r *token.IssueRequest) {
+			r.After.Event = revoke.Event{Issuer: forgedIssuer, Before: now.Add(time.Minute)}
+		}, nil},
 		{"IssuedAt", func(r *token.IssueRequest) { r.IssuedAt = now.Add(-15 * time.Minute) }, func(r *token.IssueRequest) { r.IssuedAt = now.Add(-14 * time.Minute) }},
 		{"NotBefore", func(r *token.IssueRequest) { r.NotBefore = now.Add(16 * time.Minute) }, func(r *token.IssueRequest) { r.NotBefore = now.Add(time.Minute) }},
 		{"nbf", func(r *token.IssueRequest) { r.NotBefore = time.Unix(-1, 0) }, nil},
@@ -304,26 +311,58 @@ func TestIssuedAtAgainstCutoffs(t *testing.T) {
 	}
 }
 
-// Invariant 5, as the README shows it: without a Before the cutoff is two seconds
-// ahead, and the next token passes at once if it is issued past it.
+// Invariant 5, as the README shows it: without a Before the cutoff is twice MaxSkew ahead,
+// and the next token passes at once, at any verifier, if it is issued with the receipt.
 func TestNextTokenAfterADefaultCutoff(t *testing.T) {
-	ring := newRing(t, token.KeyringConfig{})
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
+	synctest.Test(t, func(t *testing.T) {
+		ring := newRing(t, token.KeyringConfig{})
+		list := localList(t, revoke.Config{})
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
+		})
+		i := newIssuer(t, ring, nil)
+		event, err := revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "user-1"}.Complete(time.Now(), revoke.DefaultHorizons())
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, list, event)
+		r := request()
+		if _, err := v.Verify(t.Context(), issue(t, i, r).Token()); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("issued now: %v", err)
+		}
+		r.After = revoke.Receipt{Event: event}
+		began := time.Now()
+		issued := issue(t, i, r)
+		// Clocks in step: it waits for MaxSkew, and what it writes as iat has passed.
+		if waited := time.Since(began); waited < 2*time.Second || waited > 2010*time.Millisecond {
+			t.Errorf("waited for %s", waited)
+		}
+		if c := issued.Claims(); !c.MintedAt().Equal(event.Before.Add(time.Millisecond)) || c.IssuedAt().After(time.Now()) || c.IssuedAt().Nanosecond() != 0 || c.ExpiresAt().Sub(c.IssuedAt()) != 15*time.Minute {
+			t.Errorf("iat %s, exp %s, hyt_at %s, cutoff %s", c.IssuedAt(), c.ExpiresAt(), c.MintedAt(), event.Before)
+		}
+		if _, err := v.Verify(t.Context(), issued.Token()); err != nil {
+			t.Errorf("issued with the receipt: %v", err)
+		}
+		// Others read it as they always do: nothing in it lies in the future.
+		if _, err := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, ring, time.Millisecond
+		}).Verify(t.Context(), issued.Token()); err != nil {
+			t.Errorf("without leeway: %v", err)
+		}
+		// It does not wait longer than its context lives, and not for what is past.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		e2, _ := revoke.Event{Issuer: forgedIssuer, Kind: revoke.Client, Value: "web"}.Complete(time.Now(), revoke.DefaultHorizons())
+		r.After = revoke.Receipt{Event: e2}
+		if issued, err := i.Issue(ctx, r); issued != nil || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrIssue) {
+			t.Errorf("%v, %v", issued, err)
+		}
+		time.Sleep(5 * time.Second)
+		began = time.Now()
+		issue(t, i, r)
+		issue(t, i, token.IssueRequest{Subject: "u", Client: "web", Audience: []string{"a"}, After: revoke.Receipt{Event: revoke.Event{Issuer: forgedIssuer, Kind: revoke.Session, Value: "s"}}})
+		if time.Since(began) != 0 {
+			t.Errorf("waited for %s", time.Since(began))
+		}
 	})
-	i := newIssuer(t, ring, nil)
-	event, err := revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "user-1"}.Complete(time.Now(), revoke.DefaultHorizons())
-	if err != nil {
-		t.Fatal(err)
-	}
-	apply(t, list, event)
-	r := request()
-	if _, err := v.Verify(t.Context(), issue(t, i, r).Token()); !errors.Is(err, revoke.ErrRevoked) {
-		t.Errorf("issued now: %v", err)
-	}
-	r.IssuedAt = event.Before.Add(time.Millisecond)
-	if _, err := v.Verify(t.Context(), issue(t, i, r).Token()); err != nil {
-		t.Errorf("issued past the cutoff: %v", err)
-	}
 }

@@ -22,7 +22,7 @@ func FuzzForeignClaims(f *testing.F) {
 		f.Add([]byte(`{"iss":"i","aud":"a","token_use":"access","iat":1,"exp":2,` + change + `}`))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := decodeProfile(data, "tid", p)
+		c, err := decodeProfile(data, "tid", p, true)
 		if err != nil {
 			if c != nil || !errors.Is(err, ErrInvalidToken) {
 				t.Fatalf("claims %v, error %v", c, err)

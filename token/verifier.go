@@ -22,8 +22,10 @@ type Verifier struct {
 	issuers  map[string]*Verifier // of OneOf; the rest is then unused but cfg's MaxTokenBytes, Audiences and Logger
 	leeway   int64                // in milliseconds
 	ahead    int64                // how far iat may lie in the future, in milliseconds
-	lifetime int64                // in milliseconds
-	plain    verifyCall           // that of a call without options; read-only
+	minted   int64                // how far hyt_at may
+	clocks   clocks
+	lifetime int64      // in milliseconds
+	plain    verifyCall // that of a call without options; read-only
 	headers  headerMemo
 	cache    *cache  // nil if there is none
 	warned   limiter // that tokens cannot be verified
@@ -45,9 +47,10 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	}
 	v := &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: math.MaxInt64}
 	v.plain.whenStale = cfg.WhenStale
-	v.ahead = v.leeway
+	v.ahead, v.minted = v.leeway, math.MaxInt64/2 // no cutoff will be outrun where there is no denylist
 	if cfg.Revocations != nil {
-		v.ahead = min(v.ahead, cfg.Revocations.Config().MaxSkew.Milliseconds())
+		h := revoke.Horizons{MaxSkew: cfg.Revocations.Config().MaxSkew}
+		v.ahead, v.minted = min(v.ahead, h.MaxSkew.Milliseconds()), h.Slack().Milliseconds()
 	}
 	if cfg.MaxLifetime != 0 {
 		v.lifetime = cfg.MaxLifetime.Milliseconds()
@@ -239,9 +242,12 @@ func (v *Verifier) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 	if !known {
 		v.headers.learn(s.header, h, key)
 	}
-	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile)
+	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile, v.cfg.OwnIssuer)
 	if err != nil {
 		return nil, nil, err
+	}
+	if claims.unheeded {
+		v.clocks.unheeded(v)
 	}
 	claims.header, claims.key = h, key.Thumbprint()
 	return claims, key, nil
@@ -320,11 +326,20 @@ func (v *Verifier) judge(c *Claims, now int64) error {
 	case c.notBefore.set && now+v.leeway < c.notBefore.ms:
 		return fmt.Errorf("token: %w: nbf", ErrNotYetValid)
 	case now+v.ahead < c.issued.ms: // it would outrun every cutoff
+		v.clocks.refused(v, c.issued.ms-now)
 		return fmt.Errorf("token: %w: iat", ErrNotYetValid)
+	case c.minted.set && now+v.minted < c.minted.ms: // the same
+		v.clocks.refused(v, c.minted.ms-now-v.minted+v.ahead)
+		return fmt.Errorf("token: %w: %s", ErrNotYetValid, mintedClaim)
+	case c.minted.set && c.minted.ms < c.issued.ms:
+		return claim(mintedClaim, "is before iat")
 	case c.expires.ms <= c.issued.ms:
 		return claim("exp", "is not after iat")
 	case c.expires.ms-c.issued.ms > v.lifetime:
 		return fmt.Errorf("token: %w: exp − iat is more than %s", ErrLifetime, time.Duration(v.lifetime)*time.Millisecond)
+	}
+	if c.issued.ms > now {
+		v.clocks.accepted(c.issued.ms - now)
 	}
 	return nil
 }

@@ -17,6 +17,16 @@ type VerifierConfig struct {
 	// byte. Required; at most [revoke.MaxValueBytes].
 	Issuer string
 
+	// OwnIssuer says that an [Issuer] of this library issues the tokens. Then their claim
+	// hyt_at counts: the instant, in milliseconds, that cutoffs compare with, so that a
+	// login passes at once that was made after one. For any other issuer it must be false:
+	// who can have a claim of that name written into a token outruns every cutoff by it.
+	// False means that it is ignored and cutoffs compare with iat, a whole second as a
+	// rule: a token is then refused that was issued less than three times MaxSkew, and a
+	// second, after a cutoff. It goes without saying where Keys is a [Keyring], which signs
+	// for an Issuer what it verifies.
+	OwnIssuer bool
+
 	// Audiences are the names that this service goes by; aud must hold one of them,
 	// byte for byte. Required.
 	Audiences []string
@@ -42,8 +52,8 @@ type VerifierConfig struct {
 	WhenStale revoke.Policy
 
 	// Leeway is how far the issuer's clock may differ from ours; exp, nbf and iat are
-	// widened by it, iat by no more than twice the MaxSkew of Revocations: a token
-	// from further ahead would outrun the cutoffs of the meantime. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
+	// widened by it, iat by no more than the MaxSkew of Revocations: a token from
+	// further ahead would outrun the cutoffs of the meantime. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
 	// name say a millisecond, the unit of every comparison.
 	Leeway time.Duration
 
@@ -101,6 +111,9 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 	if c.Leeway == 0 {
 		c.Leeway = 30 * time.Second
 	}
+	if _, ring := c.Keys.(*Keyring); ring {
+		c.OwnIssuer = true
+	}
 	if c.TenantClaim == "" {
 		c.TenantClaim = "tenant"
 	}
@@ -147,6 +160,8 @@ func (c *VerifierConfig) validate() error {
 		return refuse("Revocations", "was not made by revoke.NewList")
 	case c.Revocations != nil && c.InsecureNoRevocations:
 		return refuse("InsecureNoRevocations", "contradicts Revocations")
+	case c.Revocations != nil && !c.OwnIssuer && c.Revocations.Config().MaxSkew < time.Second:
+		return refuse("Revocations", fmt.Sprintf("has a MaxSkew of %s, below the second that other people's iat is rounded to (OwnIssuer is not set)", c.Revocations.Config().MaxSkew))
 	case c.Leeway < 0:
 		return refuse("Leeway", "is negative")
 	case c.Leeway < time.Millisecond:

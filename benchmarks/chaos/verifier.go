@@ -294,7 +294,7 @@ func (v *verifier) check(t task) error {
 		if err != nil {
 			return err
 		}
-		raw, iat = issued.Token(), issued.Claims().IssuedAt().UnixMilli()
+		raw, iat = issued.Token(), issued.Claims().MintedAt().UnixMilli()
 	}
 	// From here to the answer nothing may come in between: the check begins now.
 	now := revoke.Now()

@@ -93,14 +93,14 @@ func (r role) String() string {
 	return [...]string{"an old token", "a session kept once", "a session kept twice", "a new login", "a stranger"}[min(r, roles-1)]
 }
 
-// identity returns the token of that role, issued at iat (milliseconds).
+// identity returns the token of that role, issued at iat (milliseconds, its hyt_at).
 func (r ref) identity(role role, iat int64) revoke.Identity {
 	kind, value := r.value()
 	name := fmt.Sprintf("%d.%d.%d", r.publisher, r.number, role)
 	id := revoke.Identity{
 		Issuer: issuerName, Token: "jti-of-" + name, Session: "sid-of-" + name, Subject: "sub-of-" + name,
 		Client: "web", Tenant: "acme", Key: strings.Repeat("S", 42) + "A",
-		IssuedAt: time.UnixMilli(iat), ExpiresAt: time.UnixMilli(iat).Add(lifetime),
+		IssuedAt: time.UnixMilli(iat).Truncate(time.Second), MintedAt: time.UnixMilli(iat), ExpiresAt: time.UnixMilli(iat).Add(lifetime),
 	}
 	if role == stranger {
 		return id

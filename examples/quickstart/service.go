@@ -47,6 +47,7 @@ func startService(ctx context.Context, name, natsURL, issuer string, tune func(s
 	open.add(keys.Close)
 	cfg := token.VerifierConfig{
 		Issuer:      issuer,
+		OwnIssuer:   true,
 		Audiences:   []string{name},
 		Algorithms:  []token.Algorithm{token.EdDSA},
 		Keys:        keys,

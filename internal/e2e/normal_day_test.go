@@ -399,7 +399,7 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
 	waitFresh(t, f)
 	verifier, err := tokens.NewVerifier(tokens.VerifierConfig{
-		Issuer: issuer, Audiences: []string{"orders"}, Algorithms: []tokens.Algorithm{tokens.EdDSA}, Keys: keys, Revocations: l,
+		Issuer: issuer, Audiences: []string{"orders"}, Algorithms: []tokens.Algorithm{tokens.EdDSA}, Keys: keys, OwnIssuer: true, Revocations: l,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -63,7 +63,7 @@ func newTwin(t *testing.T, open func() refresh.Store) *twin {
 	if err != nil {
 		t.Fatal(err)
 	}
-	iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+	iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring, MaxSkew: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func New(tb testing.TB, change ...func(*token.VerifierConfig)) *Auth {
 	fatal(tb, err)
 	cfg := token.VerifierConfig{
 		Issuer: Issuer, Audiences: []string{Audience}, Algorithms: []token.Algorithm{token.EdDSA},
-		Keys: a.Keys, Revocations: a.List, DPoP: a.DPoP,
+		Keys: a.Keys, OwnIssuer: true, Revocations: a.List, DPoP: a.DPoP,
 	}
 	for _, c := range change {
 		c(&cfg)
