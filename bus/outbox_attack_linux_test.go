@@ -47,6 +47,48 @@ func TestOutboxDiskFull(t *testing.T) {
 	}
 }
 
+// The disk takes only the beginning of the new file: the good one stays. What is written
+// through a buffer fails when that is flushed.
+func TestOutboxRewriteDiskFull(t *testing.T) {
+	for _, size := range []int{1, 4} { // in buffers
+		o, path := openTestOutbox(t)
+		var alive []*record
+		for range size * 8 {
+			rec := outboxRecord(t, "before")
+			if err := o.put(rec); err != nil {
+				t.Fatal(err)
+			}
+			alive = append(alive, rec)
+		}
+		ossignal.Ignore(syscall.SIGXFSZ)
+		var old syscall.Rlimit
+		if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 100, Max: old.Max}); err != nil {
+			t.Fatal(err)
+		}
+		o.mu.Lock()
+		err := o.rewrite(alive)
+		o.mu.Unlock()
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			t.Error("no error")
+		}
+		if _, err := os.Stat(path + ".tmp"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("left behind: %v", err)
+		}
+		o.crash()
+		next, found, damaged, err := openOutbox(path, testIssuer)
+		if err != nil || damaged != 0 || len(found) != size*8 {
+			t.Fatalf("%d alive, %d damaged, %v", len(found), damaged, err)
+		}
+		next.close()
+	}
+}
+
 // A child process that is being started while the outbox is closed holds what its parent
 // had open for a moment. The next Bus need not wait for that.
 func TestOutboxClosedWhileForking(t *testing.T) {

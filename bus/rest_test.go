@@ -1,0 +1,414 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// end closes what a bubble holds open before it may end.
+func (b *Bus) end() {
+	b.Close()
+	b.conn.Close()
+	synctest.Wait()
+}
+
+func sessionEvent(i int) revoke.Event {
+	return revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("sid-", i)}
+}
+
+// On a normal day a publisher asks for the stream's state twice a minute and says nothing.
+func TestNormalDayIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		s, b := newScripted(t, Config{Logger: log.logger()})
+		defer b.end()
+		for i := range 60 {
+			if _, err := b.Publish(t.Context(), sessionEvent(i)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		s.do(func() {
+			if s.asked < 60 || s.asked > 250 || s.events != 60 {
+				t.Errorf("asked %d times, %d events", s.asked, s.events)
+			}
+		})
+		if log.String() != "" {
+			t.Errorf("logged %s", &log)
+		}
+		st := b.Stats()
+		if st.Acknowledged != 60 || st.Losses+st.Contradicted+st.Republished+st.Expired+st.Forgotten+st.OutboxFailures+st.OutboxDamaged != 0 ||
+			st.Pending != 0 || len(st.Unsafe)+len(st.Weak) != 0 || st.ClockAhead.Abs() > time.Second {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// What cannot be published is tried ever more seldom, down to once a second, and not
+// after the call has ended.
+func TestPublishBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := newScripted(t, Config{})
+		defer b.end()
+		var at []time.Time
+		s.take = func(int, *nats.Msg) string {
+			at = append(at, time.Now())
+			return refusal(10039, "try again")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := b.Publish(ctx, sessionEvent(1)); !errors.Is(err, ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("got %v", err)
+		}
+		synctest.Wait()
+		n := 0
+		s.do(func() { n = len(at) })
+		if n < 40 || n > 130 {
+			t.Fatalf("%d attempts in a minute", n)
+		}
+		if gap := at[1].Sub(at[0]); gap < firstBackoff/2 || gap > 2*firstBackoff {
+			t.Errorf("the second attempt comes after %s", gap)
+		}
+		for i := n - 10; i < n; i++ {
+			if gap := at[i].Sub(at[i-1]); gap < maxBackoff/2 || gap > 2*maxBackoff {
+				t.Errorf("attempt %d comes after %s", i, gap)
+			}
+		}
+		time.Sleep(time.Hour)
+		s.do(func() {
+			if len(at) != n {
+				t.Error("it goes on after the call has ended")
+			}
+		})
+	})
+}
+
+// Republication is tried ever more seldom while it fails, brings each event once when it
+// goes, and then comes to rest.
+func TestRepublicationComesToRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events = 5
+		var log pages
+		s, b := newScripted(t, Config{Logger: log.logger()})
+		defer b.end()
+		for i := range events {
+			if _, err := b.Publish(t.Context(), sessionEvent(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		attempts := 0
+		s.do(func() {
+			s.info.Created, s.info.State.LastSeq = time.Now(), 0
+			s.take = func(int, *nats.Msg) string {
+				attempts++
+				return refusal(errCodeStoreFailed, "maximum bytes exceeded")
+			}
+		})
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if st := b.Stats(); st.Losses != 1 || st.Pending != events || st.Republished != 0 {
+			t.Errorf("%+v", st)
+		}
+		first := 0
+		s.do(func() { first = attempts })
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		s.do(func() {
+			if n := attempts - first; n < events || n > 25*events {
+				t.Errorf("%d attempts in ten minutes, after %d", n, first)
+			}
+		})
+		seen := map[string]int{}
+		s.do(func() {
+			s.take = func(_ int, m *nats.Msg) string {
+				seen[string(m.Data[:strings.Index(string(m.Data), `"until"`)])]++
+				s.info.State.LastSeq++
+				return stored(int(s.info.State.LastSeq))
+			}
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if st := b.Stats(); st.Pending != 0 || st.Republished != events || st.Losses != 1 {
+			t.Errorf("%+v", st)
+		}
+		s.do(func() { attempts = s.events })
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		s.do(func() {
+			if s.events != attempts || len(seen) != events {
+				t.Errorf("%d more events in two hours, %d different", s.events-attempts, len(seen))
+			}
+		})
+		if n := log.count("has lost acknowledged revocations"); n != 1 || b.publisher.ledger.recovering {
+			t.Errorf("the loss is logged %d times", n)
+		}
+	})
+}
+
+// An error says "perhaps stored" if and only if a try may have stored the event.
+func TestPerhapsStored(t *testing.T) {
+	full := refusal(errCodeStoreFailed, "maximum bytes exceeded")
+	busy := refusal(10039, "try again")
+	for name, c := range map[string]struct {
+		answers []string // the last for all that follow
+		perhaps bool
+		as      error // nil: acknowledged
+	}{
+		"refused":                  {[]string{full}, false, ErrFull},
+		"busy, then refused":       {[]string{busy, busy, full}, false, ErrFull},
+		"no answer, then refused":  {[]string{"", full}, true, ErrFull},
+		"no answer, busy, refused": {[]string{"", busy, full}, true, ErrFull},
+		"another stream has it":    {[]string{`{"stream":"OTHER","seq":1}`}, true, context.DeadlineExceeded},
+		"not the stream's subject": {[]string{refusal(errCodeStreamNotMatch, "expected stream does not match")}, false, ErrStreamUnsafe},
+		"sealed":                   {[]string{refusal(errCodeSealed, "sealed")}, false, ErrStreamUnsafe},
+		"no TTL":                   {[]string{refusal(errCodeTTLDisabled, "ttl")}, false, ErrStreamUnsafe},
+		"too large":                {[]string{refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, false, errTooLarge},
+		"no answer, too large":     {[]string{"", refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, true, errTooLarge},
+		"never an answer":          {[]string{""}, true, context.DeadlineExceeded},
+		"no answer, duplicate":     {[]string{"", `{"stream":"REVOCATIONS","seq":1,"duplicate":true}`}, false, nil},
+		"busy, then stored":        {[]string{busy, stored(1)}, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, b := newScripted(t, Config{})
+				defer b.end()
+				s.take = func(n int, _ *nats.Msg) string { return c.answers[min(n, len(c.answers))-1] }
+				_, err := b.Publish(t.Context(), sessionEvent(1))
+				if !errors.Is(err, c.as) {
+					t.Fatalf("got %v, want %v", err, c.as)
+				}
+				if c.as != context.DeadlineExceeded && errors.Is(err, ErrNotAcknowledged) != c.perhaps {
+					t.Errorf("perhaps stored: %t, error %v", !c.perhaps, err)
+				}
+				written := b.publisher.gauge.written
+				if c.perhaps && c.as == context.DeadlineExceeded && written == 0 || !c.perhaps && c.as != nil && written > 0 || b.publisher.gauge.inFlight != 0 {
+					t.Errorf("%d bytes counted as written, %d in flight", written, b.publisher.gauge.inFlight)
+				}
+			})
+		})
+	}
+}
+
+// A beatingFollower has a heart that beats over a scripted server.
+func beatingFollower(t *testing.T, cfg Config) (*scripted, *Follower) {
+	t.Helper()
+	s, b := newScripted(t, cfg)
+	f, _ := newTestFollower(t)
+	f.b = b
+	f.heart.b, f.heart.interval, f.heart.wanted = b, time.Second, make(chan struct{}, 1)
+	f.heart.behind = false
+	return s, f
+}
+
+// beat lets the heart beat for d, as the follower's goroutine does.
+func (f *Follower) beat(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		time.Sleep(max(f.heart.in(revoke.Now()), time.Millisecond))
+	}
+	synctest.Wait()
+}
+
+// A member whose heartbeats are denied tries again twice a minute, and says why once; one
+// that may send them goes on as if nothing were.
+func TestHeartbeatsDenied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		s, f := beatingFollower(t, Config{Logger: log.logger()})
+		defer f.b.end()
+		f.beat(10 * time.Minute) // none comes back
+		before := f.heart.sent.Load()
+		if before < 250 || before > 1300 {
+			t.Errorf("%d heartbeats in ten minutes", before)
+		}
+		if n := log.count("own heartbeats do not come back"); n != 1 {
+			t.Errorf("logged %d times: %s", n, &log)
+		}
+		s.do(func() { s.deny = HeartbeatSubject })
+		f.heart.lost, f.heart.reported = 0, false
+		f.beat(10 * time.Minute)
+		if n := f.heart.sent.Load() - before; n < 15 || n > 40 {
+			t.Errorf("%d heartbeats in ten minutes, though denied", n)
+		}
+		if n := log.count("Permissions Violation for Publish to"); n == 0 || log.count("do not come back") != 2 {
+			t.Errorf("logged %s", &log)
+		}
+		if !f.heart.denied {
+			t.Fatal("not denied")
+		}
+		f.heart.heard(revoke.Now(), revoke.Heartbeat{Nonce: f.heart.nonce})
+		s.do(func() { s.deny = "" })
+		before = f.heart.sent.Load()
+		f.beat(time.Minute)
+		if n := f.heart.sent.Load() - before; n < 25 {
+			t.Errorf("%d heartbeats in a minute after they were let again", n)
+		}
+	})
+}
+
+// Only the heartbeat that was sent last, come back, is one's own: another member's proves
+// nothing of the way from here, and ends no search for what was lost.
+func TestOwnHeartbeatsAreOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		_, f := beatingFollower(t, Config{Logger: log.logger()})
+		defer f.b.end()
+		h := &f.heart
+		h.heard(revoke.Now(), revoke.Heartbeat{}) // before any was sent
+		if h.returned.Load() != 0 {
+			t.Fatal("the first of others is taken for one's own")
+		}
+		h.beat()
+		first := h.nonce
+		time.Sleep(40 * time.Millisecond)
+		h.beat()
+		for _, nonce := range [][16]byte{{1}, first, {}} {
+			h.heard(revoke.Now(), revoke.Heartbeat{Nonce: nonce})
+		}
+		if h.returned.Load() != 0 || h.lost != 2 || h.first.IsZero() || h.round != 0 {
+			t.Errorf("%d returned, %d lost, round %s", h.returned.Load(), h.lost, h.round)
+		}
+		time.Sleep(70 * time.Millisecond)
+		h.heard(revoke.Now(), revoke.Heartbeat{Nonce: h.nonce})
+		if h.returned.Load() != 1 || h.lost != 0 || !h.first.IsZero() || h.round != 70*time.Millisecond || h.sent.Load() != 2 {
+			t.Errorf("%d returned of %d, %d lost, round %s", h.returned.Load(), h.sent.Load(), h.lost, h.round)
+		}
+		for range lostBeats {
+			h.beat()
+		}
+		synctest.Wait()
+		if log.count("do not come back") != 0 {
+			t.Errorf("too soon: %s", &log)
+		}
+		for range 5 {
+			h.beat()
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if log.count("do not come back") != 1 {
+			t.Errorf("logged %s", &log)
+		}
+		h.heard(revoke.Now(), revoke.Heartbeat{Nonce: h.nonce})
+		for range lostBeats + 1 {
+			h.beat()
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if log.count("do not come back") != 2 {
+			t.Errorf("the next loss is not logged: %s", &log)
+		}
+	})
+}
+
+// A barrier's heartbeat goes at once, at most one in 10 ms; in place of one that was lost
+// there is another after an interval; without barriers the feed's schedule counts.
+func TestBarrierHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, f := beatingFollower(t, Config{})
+		defer f.b.end()
+		h := &f.heart
+		h.in(revoke.Now()) // the first is due
+		h.asked = true
+		if d := h.in(revoke.Now()); d != barrierSpacing || h.sent.Load() != 1 || !h.asked {
+			t.Fatalf("after %s, %d sent", d, h.sent.Load())
+		}
+		time.Sleep(barrierSpacing)
+		h.barriers.Add(1)
+		if d := h.in(revoke.Now()); d > h.interval || h.sent.Load() != 2 || h.asked {
+			t.Fatalf("after %s, %d sent", d, h.sent.Load())
+		}
+		time.Sleep(h.interval / 2)
+		if h.in(revoke.Now()); h.sent.Load() != 2 {
+			t.Fatal("a barrier that waits has a heartbeat sent at every look")
+		}
+		time.Sleep(h.interval / 2)
+		if h.in(revoke.Now()); h.sent.Load() != 3 {
+			t.Fatal("nothing in place of a heartbeat that was lost")
+		}
+		h.barriers.Add(-1)
+		h.b.cfg.NoHeartbeats = true
+		h.asked = true
+		if d := h.in(revoke.Now()); d != h.interval || h.asked || h.sent.Load() != 3 {
+			t.Errorf("after %s, %d sent, though it is to send none", d, h.sent.Load())
+		}
+		h.beat()
+		if h.sent.Load() != 3 {
+			t.Error("sent one, though it is to send none")
+		}
+	})
+}
+
+// Every line that on-call reads is there once when its cause is, again when it comes
+// again, and not for what is no cause.
+func TestWhatOnCallReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		s, b := newScripted(t, Config{Logger: log.logger()})
+		defer b.end()
+		look := func() {
+			time.Sleep(3 * time.Minute)
+			synctest.Wait()
+		}
+		if _, err := b.Publish(t.Context(), sessionEvent(1)); err != nil {
+			t.Fatal(err)
+		}
+		config, size := s.info.Config, s.info.State.Bytes
+		for name, c := range map[string]struct {
+			line  string
+			cause func()
+			shown func(Stats) bool
+		}{
+			"nearly full":    {"nearly full", func() { s.info.State.Bytes = 85 * uint64(config.MaxBytes) / 100 }, func(s Stats) bool { return s.Fill > 0.84 && s.Fill < 0.86 }},
+			"one replica":    {"an accident could lose", func() { s.info.Config.Replicas = 1 }, func(s Stats) bool { return len(s.Weak) == 1 }},
+			"forgets":        {"the stream is unsafe", func() { s.info.Config.MaxAge = time.Hour }, func(s Stats) bool { return len(s.Unsafe) == 1 }},
+			"is a mirror":    {"the stream is unsafe", func() { s.info.Config.Mirror = &jetstream.StreamSource{Name: "X"} }, func(s Stats) bool { return len(s.Unsafe) == 1 }},
+			"nothing at all": {"", func() {}, func(s Stats) bool { return len(s.Unsafe)+len(s.Weak) == 0 && s.Fill < 0.01 }},
+		} {
+			before := log.String()
+			for round := range 2 {
+				s.do(c.cause)
+				look()
+				if !c.shown(b.Stats()) {
+					t.Errorf("%s: %+v", name, b.Stats())
+				}
+				text := strings.TrimPrefix(log.String(), before)
+				if n := strings.Count(text, "\n"); c.line == "" && n > 0 || c.line != "" && (n != round+1 || strings.Count(text, c.line) != round+1) {
+					t.Errorf("%s, %d times: logged %s", name, round+1, text)
+				}
+				s.do(func() { s.info.Config, s.info.State.Bytes = config, size })
+				look()
+				if st := b.Stats(); len(st.Unsafe)+len(st.Weak) != 0 || st.Fill > 0.01 {
+					t.Errorf("%s is mended: %+v", name, st)
+				}
+			}
+		}
+	})
+}
+
+// A stream that would forget is not published to, and is again as soon as it is mended.
+func TestUnsafeStreamIsPublishedToAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := newScripted(t, Config{})
+		defer b.end()
+		config := s.info.Config
+		s.do(func() { s.info.Config.MaxAge = time.Hour })
+		time.Sleep(time.Minute)
+		if _, err := b.Publish(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.events != 0 {
+			t.Fatalf("got %v, %d events", err, s.events)
+		}
+		s.do(func() { s.info.Config = config })
+		time.Sleep(2 * time.Second)
+		if _, err := b.Publish(t.Context(), sessionEvent(1)); err != nil {
+			t.Errorf("mended: %v", err)
+		}
+	})
+}
