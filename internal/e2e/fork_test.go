@@ -24,12 +24,15 @@ import (
 // it refuses everything then, what the origin lost included. Invariants 1 and 3.
 func TestFork(t *testing.T) {
 	t.Parallel()
-	for _, how := range []string{"made anew", "restored"} {
+	for _, how := range []string{"made anew", "files restored", "stream restored"} {
 		for _, who := range []string{"publisher lives on", "publisher is new"} {
 			for _, mirror := range []string{"mirror is longer", "mirror is shorter"} {
+				if how == "stream restored" && mirror == "mirror is shorter" {
+					continue // which the others show
+				}
 				t.Run(strings.Join([]string{how, who, mirror}, ", "), func(t *testing.T) {
 					t.Parallel() // it waits for the servers, mostly
-					(&forked{T: t, restored: how == "restored", alive: who == "publisher lives on", longer: mirror == "mirror is longer"}).run()
+					(&forked{T: t, files: how == "files restored", tool: how == "stream restored", alive: who == "publisher lives on", longer: mirror == "mirror is longer"}).run()
 				})
 			}
 		}
@@ -43,9 +46,10 @@ var forkConfig = revoke.Config{HeartbeatInterval: 250 * time.Millisecond, MaxSke
 // A forked is one way to a fork.
 type forked struct {
 	*testing.T
-	restored bool // from a backup, else made anew
-	alive    bool // who published before goes on, else somebody else does
-	longer   bool // the mirror, when the server takes it up again
+	files  bool // its files are restored; else it is deleted
+	tool   bool // and restored from a backup of the stream; else made anew
+	alive  bool // who published before goes on, else somebody else does
+	longer bool // the mirror, when the server takes it up again
 
 	br       *broker
 	operator jetstream.JetStream // of the origin's account
@@ -67,7 +71,8 @@ type acknowledged struct {
 func (t *forked) run() {
 	t.br = withAccounts(t.T, "accounts.conf")
 	createStream(t.T, dial(t.T, t.br.url(), user("operator")...), bus.StreamConfig{})
-	_, t.operator = plain(t.T, t.br.url(), user("operator")...)
+	nc, operator := plain(t.T, t.br.url(), user("operator")...)
+	t.operator = operator
 	_, t.mirror = plain(t.T, t.br.url(), user("mirror")...)
 	if _, err := t.mirror.CreateStream(within(t.T), exampleMirror(t.T, 1)); err != nil {
 		t.Fatal(err)
@@ -78,15 +83,22 @@ func (t *forked) run() {
 	waitFresh(t.T, f, t.member)
 
 	t.publish(t.auth, "known", 20)
-	var backup string
-	if t.restored {
+	var files string
+	var taken *backup
+	var err error
+	switch {
+	case t.files:
 		t.br.stop()
-		backup = t.TempDir()
-		if err := os.CopyFS(backup, os.DirFS(t.account())); err != nil {
+		files = t.TempDir()
+		if err := os.CopyFS(files, os.DirFS(t.account())); err != nil {
 			t.Fatal(err)
 		}
 		t.br.start()
 		waitFresh(t.T, f, t.member)
+	case t.tool:
+		if taken, err = backUp(within(t.T), nc, bus.DefaultStream); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// By somebody who is gone when they are lost, and makes up for none of it.
 	gone := open(t.T, dial(t.T, t.br.url(), user("auth")...), bus.Config{})
@@ -101,16 +113,21 @@ func (t *forked) run() {
 	}
 	t.last = t.settled()
 
-	if t.restored {
+	if t.files {
 		t.br.stop()
-		if err := errors.Join(os.RemoveAll(t.account()), os.CopyFS(t.account(), os.DirFS(backup))); err != nil {
+		if err := errors.Join(os.RemoveAll(t.account()), os.CopyFS(t.account(), os.DirFS(files))); err != nil {
 			t.Fatal(err)
 		}
 		t.br.start()
-	} else {
-		if err := t.operator.DeleteStream(within(t.T), bus.DefaultStream); err != nil {
+	} else if err := t.operator.DeleteStream(within(t.T), bus.DefaultStream); err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case t.tool:
+		if err := taken.restore(within(t.T), nc, bus.DefaultStream); err != nil {
 			t.Fatal(err)
 		}
+	case !t.files:
 		createStream(t.T, dial(t.T, t.br.url(), user("operator")...), bus.StreamConfig{})
 	}
 	old := len(t.done)
@@ -268,7 +285,7 @@ func (t *forked) takenUp() {
 		})
 		return info
 	}
-	if !t.restored {
+	if !t.files {
 		active("the mirror misses its origin", func(d time.Duration) bool { return d > 5*time.Second })
 	}
 	m := active("the mirror is taken up again", func(d time.Duration) bool { return d >= 0 && d < 2*time.Second })
