@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,9 +36,9 @@ func alive(t *testing.T, name string, b *bus.Bus, f *bus.Follower, l *revoke.Lis
 	waitFresh(t, f)
 	barrier(t, f)
 	sid := "alive-" + name
-	eventually(t, name+": a replica confirms", func() bool {
-		r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: sid}, bus.WaitConfig{RollCall: time.Second})
-		return err == nil && len(r.Replicas) > 0 && r.Replicas[0].Applied
+	askUntil(t, name+": a replica confirms", func(ctx context.Context) error {
+		_, err := b.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Session, Value: sid}, bus.WaitConfig{Replicas: 1})
+		return err
 	})
 	mustRefuse(t, l, session(sid))
 }
@@ -143,9 +144,9 @@ func TestPasswordWrongForAWhile(t *testing.T) {
 	password = "right"
 	br.reload(func(*server.Options) {})
 	alive(t, "after", b, f, l)
-	eventually(t, "sessions are refreshed again", func() bool {
-		_, err := w.managers[1].Refresh(within(t), g.RefreshToken())
-		return err == nil
+	askUntil(t, "sessions are refreshed again", func(ctx context.Context) error {
+		_, err := w.managers[1].Refresh(ctx, g.RefreshToken())
+		return err
 	})
 }
 

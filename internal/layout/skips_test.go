@@ -18,6 +18,7 @@ func TestSkipsAreHeardOf(t *testing.T) {
 		"token/vectors_test.go":                       1,
 		"refresh/rotate_test.go":                      1,
 		"token/fuzz_test.go":                          1,
+		"internal/e2e/servers_test.go":                1, // what takes minutes, and what the gate runs
 		"revoke/revoketest/planted_test.go":           1, // with -short
 		"benchmarks/report/report_test.go":            1, // Redis, which the report measures where it is installed
 	}
