@@ -115,8 +115,10 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	if conn.over() {
 		return nil, fmt.Errorf("bus: open: connection %w", ErrClosed)
 	}
-	if len(cfg.Issuer) > revoke.MaxValueBytes {
-		return nil, fmt.Errorf("bus: open: Issuer has %d bytes, more than %d", len(cfg.Issuer), revoke.MaxValueBytes)
+	if cfg.Issuer != "" {
+		if err := revoke.CheckIdentifier("Issuer", cfg.Issuer); err != nil {
+			return nil, fmt.Errorf("bus: open: %w", err)
+		}
 	}
 	if cfg.Stream == "" {
 		cfg.Stream = DefaultStream

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // An outboxEntry is what one line says.
@@ -177,6 +178,7 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 	case f.damaged == 0:
 		f.damage("its first line is not there")
 	}
+	f.refuseCredentials()
 	return f.alive, f.damaged, f.why, nil
 }
 
@@ -389,4 +391,28 @@ func (r *record) stored() *record {
 
 func entryOf(rec *record) *outboxEntry {
 	return &outboxEntry{op: "put", id: rec.id, subject: rec.subject, payload: string(rec.payload), signature: rec.signature, gone: rec.gone, seq: rec.seq, open: rec.open}
+}
+
+// refuseCredentials takes out what a version that looked less closely has left in the
+// file and must not be published. An event whose value has the form of a credential revokes
+// nothing, and goes. Of others what is for people goes, unless it is signed: that would
+// leave nothing that a replica heeds. What was acknowledged is in the stream already, to
+// the byte.
+func (f *outboxReading) refuseCredentials() {
+	for id, rec := range f.alive {
+		msg, fault := f.decoder.decode(rec.subject, rec.payload)
+		if e := &msg.event; rec.seq == 0 && fault == 0 && errors.Is(e.Validate(), revoke.ErrCredential) {
+			e.ID, e.Reason, e.Actor = "", "", ""
+			payload, err := encodeEvent(e)
+			switch {
+			case err != nil, errors.Is(e.Validate(), revoke.ErrCredential):
+				delete(f.alive, id)
+				if f.damaged++; f.why == nil {
+					f.why = errors.New("an event whose value has the form of a credential")
+				}
+			case rec.signature == "":
+				rec.payload = payload
+			}
+		}
+	}
 }

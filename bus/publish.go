@@ -169,6 +169,11 @@ func failed(n int, err error) ([]Result, error) {
 
 // own fills in the issuer, or refuses another than the configured one.
 func (b *Bus) own(e revoke.Event) (revoke.Event, error) {
+	if e.Issuer != "" {
+		if err := revoke.CheckIdentifier("issuer", e.Issuer); err != nil {
+			return e, err // and not with what it is, as below
+		}
+	}
 	switch {
 	case b.cfg.Issuer == "":
 		return e, errors.New("this Bus only follows: it was opened with an empty Config.Issuer")

@@ -286,11 +286,14 @@ func texts(v strictjson.Value, dst *[]string, most int) bool {
 	return isArray && err == nil
 }
 
-// encodeEvent returns the canonical JSON of e, which must be valid: members in a
-// fixed order, empty ones left out, times rounded up to milliseconds.
+// encodeEvent returns the canonical JSON of e, of which a replica must find every member
+// usable: members in a fixed order, empty ones left out, times rounded up to milliseconds.
 func encodeEvent(e *revoke.Event) ([]byte, error) {
-	if err := e.Validate(); err != nil {
+	read := *e
+	if unusable, err := read.DropUnusable(); err != nil {
 		return nil, err
+	} else if len(unusable) > 0 {
+		return nil, e.Validate()
 	}
 	w := writer{buf: append(make([]byte, 0, 256), `{"v":1`...)}
 	w.text("id", e.ID)

@@ -30,7 +30,10 @@ func plainEvent(data []byte) (e revoke.Event, ok bool) {
 	if p.bad || p.rest != "}" {
 		return revoke.Event{}, false
 	}
-	if e.Kind, ok = revoke.ParseKind(kind); !ok || e.Validate() != nil {
+	if e.Kind, ok = revoke.ParseKind(kind); !ok {
+		return revoke.Event{}, false
+	}
+	if unusable, err := e.DropUnusable(); err != nil || len(unusable) > 0 {
 		return revoke.Event{}, false
 	}
 	return e, true

@@ -193,7 +193,7 @@ func TestLargestEvent(t *testing.T) {
 		t.Errorf("it comes back changed, or with fault %d", fault)
 	}
 	escaped := e
-	escaped.Keep = slices.Repeat([]string{strings.Repeat("\x01", revoke.MaxValueBytes)}, revoke.MaxKeep)
+	escaped.Keep = slices.Repeat([]string{strings.Repeat("\"", revoke.MaxValueBytes)}, revoke.MaxKeep)
 	if _, err := encodeEvent(&escaped); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), fmt.Sprint(maxEventBytes)) {
 		t.Errorf("escaped, beyond the bound: %v", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
@@ -186,11 +185,11 @@ func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
 		return nil, err
 	}
 	for _, f := range []struct{ name, value string }{{"Subject", l.Subject}, {"Client", l.Client}, {"Tenant", l.Tenant}} {
-		switch { // no token is issued that no event could revoke
-		case len(f.value) > revoke.MaxValueBytes:
-			return nil, fmt.Errorf("field %s has %d bytes, more than %d", f.name, len(f.value), revoke.MaxValueBytes)
-		case !utf8.ValidString(f.value):
-			return nil, fmt.Errorf("field %s is not valid UTF-8", f.name)
+		if f.value == "" {
+			continue
+		}
+		if err := revoke.CheckIdentifier(f.name, f.value); err != nil { // no token is issued that no event could revoke
+			return nil, fmt.Errorf("field %s: %w", f.name, err)
 		}
 	}
 	for _, list := range []*[]string{&l.Audience, &l.Scope, &l.AMR} {

@@ -29,6 +29,9 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 	err := m.begin(ctx)
 	if err == nil {
 		if _, ok := parseSID(sid); !ok {
+			if err := revoke.CheckIdentifier("session id", sid); errors.Is(err, revoke.ErrCredential) {
+				return fmt.Errorf("refresh: logout: %w", err)
+			}
 			return errors.New("refresh: logout: not a session id")
 		}
 		if err := m.sayable(revoke.Session, sid, reason, actor); err != nil {

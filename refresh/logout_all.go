@@ -65,6 +65,11 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 	case len(call.keep) > revoke.MaxKeep:
 		return nil, fmt.Errorf("%d sessions to keep, more than %d", len(call.keep), revoke.MaxKeep)
 	}
+	for _, sid := range call.keep { // of no live session, it would be passed over, and the session it meant ended
+		if err := revoke.CheckIdentifier("keep", sid); errors.Is(err, revoke.ErrCredential) {
+			return nil, err
+		}
+	}
 	if err := m.sayable(revoke.Subject, sub, call.reason, call.actor); err != nil {
 		return nil, err
 	}

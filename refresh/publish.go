@@ -11,6 +11,15 @@ import (
 // publish tells every service, this process first of all. The error is of ErrPending.
 func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
 	e.Issuer = m.issuer.Issuer
+	if e.Validate() != nil {
+		// A version that looked less closely has recorded it. What is for people is left
+		// out rather than the revocation.
+		bare := e
+		bare.Reason, bare.Actor = "", ""
+		if bare.Validate() == nil {
+			e = bare
+		}
+	}
 	if m.cfg.Publisher != nil {
 		r, err := m.cfg.Publisher.Publish(ctx, e)
 		if err != nil {

@@ -36,8 +36,12 @@ func TokenOf(id Identity) (Event, error) {
 }
 
 // Validate reports, in the family [ErrInvalidEvent], what is wrong with e
-// whatever the time. An empty Issuer is invalid.
+// whatever the time. An empty Issuer is invalid, and so is what has the form of a
+// credential ([ErrCredential]) or cannot be an identifier ([CheckIdentifier]).
 func (e *Event) Validate() error {
+	if err := e.checkCredentials(); err != nil { // also where they are too long
+		return err
+	}
 	if err := e.checkNamed(); err != nil {
 		return err
 	}
@@ -61,7 +65,10 @@ func (e *Event) Validate() error {
 	if err := checkText("reason", e.Reason, 0, MaxReasonBytes); err != nil {
 		return err
 	}
-	return checkText("actor", e.Actor, 0, MaxReasonBytes)
+	if err := checkText("actor", e.Actor, 0, MaxReasonBytes); err != nil {
+		return err
+	}
+	return e.checkForms()
 }
 
 // checkNamed judges what e revokes.

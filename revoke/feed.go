@@ -360,6 +360,10 @@ func (f *Feed) Event(now Instant, r Record, e Event, unusable ...string) error {
 		l.counters.brokerClock.Add(1)
 	}
 	l.foreign(now, e.Issuer, f.log)
+	if credentialIn(e.Value) != "" || l.issuers.find(e.Issuer) == nil && credentialIn(e.Issuer) != "" {
+		l.counters.credentials.Add(1)
+		f.trouble(now, r, trouble{member: credentialMember})
+	}
 	for _, name := range unusable {
 		if i := optionalMember(name); i >= 0 {
 			l.counters.unusable[i].Add(1)

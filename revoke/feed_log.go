@@ -17,6 +17,17 @@ type trouble struct {
 	member string
 }
 
+// credentialMember stands for the value or issuer that has the form of a credential.
+const credentialMember = "credential"
+
+// shown returns what of an identifier from the log may be logged.
+func shown(s string) string {
+	if credentialIn(s) != "" {
+		return "(has the form of a credential)"
+	}
+	return s
+}
+
 // told is what the log was told of a trouble, and not yet.
 type told struct {
 	at       Instant
@@ -60,9 +71,12 @@ func (f *Feed) tell(now Instant, what trouble, t *told) {
 	if what.member != "" {
 		attrs = slices.Insert(attrs, 0, any("member"), any(what.member))
 	}
-	if what.fault != 0 {
+	switch {
+	case what.member == credentialMember:
+		f.log.Warn("revocation log: events whose value or issuer has the form of a credential: they revoke nothing, and everybody who reads the log has it", "messages", t.since, "sequence", t.sequence)
+	case what.fault != 0:
 		f.log.Warn("revocation log: messages not applied", append([]any{"fault", what.fault.String()}, attrs...)...)
-	} else {
+	default:
 		i := optionalMember(what.member)
 		f.log.Warn("revocation log: events applied without a member that cannot be used", append(attrs, "taken for", optionalMembers[i].reading)...)
 	}

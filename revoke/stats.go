@@ -22,6 +22,8 @@ type Stats struct {
 	// long. The events count, with the reading that revokes most.
 	Unusable map[string]uint64
 
+	Credentials uint64 // events whose value or issuer has the form of a credential, see [ErrCredential]; applied, to no effect
+
 	ForeignIssuer    uint64 // events for issuers that no verifier of this List uses
 	MisspeltIssuer   uint64 // those of them whose issuer differs from a verifier's only as mistakes do: a slash, a scheme, the case
 	BrokerClock      uint64 // events whose publisher's clock and stream timestamp differ by more than MaxSkew
@@ -40,7 +42,7 @@ type counters struct {
 
 	unusable unusables
 
-	folds, foreignIssuer, misspeltIssuer, brokerClock, futureHeartbeats,
+	folds, credentials, foreignIssuer, misspeltIssuer, brokerClock, futureHeartbeats,
 	skewedHeartbeats, gaps, anchorsLost, replays, agreed, disputed atomic.Uint64
 
 	lastFault    atomic.Pointer[Instant]
@@ -82,7 +84,7 @@ func (l *List) foreign(now Instant, issuer string, log *slog.Logger) {
 	}
 	named := l.issuers.all()
 	some := named[:min(len(named), 5)]
-	log.Warn("revocation event of an issuer that no verifier here uses (a slash too many?)", "issuer", issuer, "verifiers", len(named), "such as", some)
+	log.Warn("revocation event of an issuer that no verifier here uses (a slash too many?)", "issuer", shown(issuer), "verifiers", len(named), "such as", some)
 }
 
 // Stats counts what the List holds. It walks the recent part: for dashboards, not
@@ -98,8 +100,8 @@ func (l *List) Stats(now Instant) Stats {
 		BrokerClock: c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
 		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
 		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
-		Unusable: c.unusable.read(),
-		Agreed:   c.agreed.Load(), Disputed: c.disputed.Load(),
+		Unusable: c.unusable.read(), Credentials: c.credentials.Load(),
+		Agreed: c.agreed.Load(), Disputed: c.disputed.Load(),
 	}
 	for _, k := range Kinds() {
 		s.Entries[k] = v.base.kinds[k]

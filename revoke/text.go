@@ -12,7 +12,10 @@ func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 func (k *Kind) UnmarshalText(text []byte) error {
 	parsed, ok := ParseKind(string(text))
 	if !ok {
-		return fmt.Errorf("revoke: no kind of revocation: %.32q", text)
+		if len(text) > 16 { // longer than any: who knows what it is
+			return fmt.Errorf("revoke: no kind of revocation: a text of %d bytes", len(text))
+		}
+		return fmt.Errorf("revoke: no kind of revocation: %q", text)
 	}
 	*k = parsed
 	return nil

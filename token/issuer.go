@@ -282,6 +282,9 @@ func checkValue(s string) error {
 	case !utf8.ValidString(s):
 		return errors.New("is not valid UTF-8")
 	}
+	if err := revoke.CheckIdentifier("it", s); err != nil {
+		return fmt.Errorf("is not to be named by a revocation: %w", err)
+	}
 	return nil
 }
 

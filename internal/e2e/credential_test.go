@@ -1,0 +1,34 @@
+package e2e_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A whole token as the value of a revocation gets into no stream, by any of the ways that
+// a publisher has.
+func TestNoTokenGetsIntoTheStream(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	b := open(t, dial(t, br.url()), bus.Config{})
+	const jwt = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhIn0.c2lnbmF0dXJl"
+	bad, good := revoke.Event{Kind: revoke.Token, Value: jwt}, revoke.Event{Kind: revoke.Token, Value: "jti"}
+	_, publish := b.Publish(within(t), bad)
+	results, all := b.PublishAll(within(t), []revoke.Event{good, bad})
+	_, wait := b.RevokeAndWait(within(t), bad, bus.WaitConfig{})
+	for way, err := range map[string]error{"Publish": publish, "PublishAll": all, "its result": results[1].Err, "RevokeAndWait": wait} {
+		if !errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), "value") || strings.Contains(err.Error(), "eyJ") {
+			t.Errorf("%s: %v", way, err)
+		}
+	}
+	if n := lastSequence(t, br.url()); n != 0 {
+		t.Errorf("%d messages in the stream", n)
+	}
+	if _, err := b.Publish(within(t), good); err != nil {
+		t.Error(err)
+	}
+}
