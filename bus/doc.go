@@ -47,7 +47,10 @@
 // used is left out, and the event takes the reading that revokes most. Unknown members
 // are ignored. Version 1 is understood for ever. A cutoff written by hand should carry
 // before and at, too: one without before counts from the time at which it is stored, and
-// so again if it is stored again. Messages of more than 64 KiB are refused.
+// so again if it is stored again. Messages of more than 64 KiB are refused. A message
+// needs a Nats-TTL, or never leaves the stream, and a Nats-Msg-Id that no other has, or is
+// dropped: WIRE.md, beside this package, is the contract for other languages, with test
+// vectors.
 //
 // # Trust
 //
