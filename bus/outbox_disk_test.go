@@ -65,3 +65,19 @@ func reopenAfter(t *testing.T, o *outbox, path string) (map[string]*record, int)
 	}
 	return reopen(t, o, path)
 }
+
+// The file that was replaced is closed: none stays open for each time that it is written
+// anew.
+func TestOutboxRewriteClosesTheOld(t *testing.T) {
+	o, _ := openTestOutbox(t)
+	old := o.file
+	o.mu.Lock()
+	err := o.rewrite(nil)
+	o.mu.Unlock()
+	if err != nil || o.file == old {
+		t.Fatal(err)
+	}
+	if _, err := old.Write([]byte("x")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the old file is open: %v", err)
+	}
+}
