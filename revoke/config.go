@@ -10,8 +10,9 @@ import (
 // Config configures a [List]. The zero Config is usable and secure.
 type Config struct {
 	// MaxStaleness is the guaranteed bound: a replica not proven up to date within
-	// it answers [ErrStale]. Zero means 15 s. It must be at least
-	// 3 × HeartbeatInterval + MaxSkew.
+	// it answers [ErrStale]. Zero means 15 s. It must be at least 3 × HeartbeatInterval +
+	// MaxSkew and at most TokenLifetime, after which every token has expired anyway, or
+	// twice that least and 15 s, where these are more. Above a minute it is logged.
 	MaxStaleness time.Duration
 
 	// HeartbeatInterval is how often some member of the system beats. Zero means 1 s.
@@ -40,8 +41,8 @@ type Config struct {
 	FalsePositiveRate float64
 
 	// Local says that this List is the only replica there is: no bus will follow,
-	// Apply in this process is the only source, and the List is always fresh. False
-	// means that it is not fresh until a bus feeds it.
+	// Apply in this process is the only source, and the List is always fresh, which is
+	// logged. False means that it is not fresh until a bus feeds it.
 	Local bool
 
 	// StateFile names a file in which a follower keeps what the List knows, so that
@@ -109,8 +110,24 @@ func (c Config) withDefaults() (Config, error) {
 	case c.TokenLifetime > MaxLifetime || c.SessionLifetime > MaxLifetime:
 		return c, errors.New("revoke: Config.TokenLifetime or SessionLifetime exceeds ten years")
 	}
+	if most := max(c.TokenLifetime, 2*least, DefaultMaxStaleness); c.MaxStaleness > most {
+		return c, fmt.Errorf("revoke: Config.MaxStaleness is %s, more than %s: every token would expire before the replica refused to vouch for it", c.MaxStaleness, most)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+// warn logs each setting that weakens what a List promises.
+func (c *Config) warn() {
+	if c.Local {
+		c.Logger.Warn("revocation replica: Local: it is always fresh, and hears of no revocation but those applied in this process")
+	}
+	if c.MaxStaleness > time.Minute {
+		c.Logger.Warn("revocation replica: tokens are accepted for long after the last proof that nothing was missed", "MaxStaleness", c.MaxStaleness)
+	}
+	if c.MaxSkew > time.Minute {
+		c.Logger.Warn("revocation replica: clocks may differ by much: so much longer may a revocation go unheard", "MaxSkew", c.MaxSkew)
+	}
 }

@@ -1,7 +1,9 @@
 package revoke_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"math"
 	"strings"
 	"testing"
@@ -29,6 +31,9 @@ func TestNewListRefuses(t *testing.T) {
 		"Config.FalsePositiveRate 2":    {FalsePositiveRate: 2},
 		"Config.FalsePositiveRate NaN":  {FalsePositiveRate: math.NaN()},
 		"Config.FalsePositiveRate -0.1": {FalsePositiveRate: -0.1},
+		"Config.MaxStaleness is 10000h": {MaxStaleness: 10_000 * time.Hour},
+		"Config.MaxStaleness is 1h0m1s": {MaxStaleness: time.Hour + time.Second},
+		"Config.MaxStaleness is 2m0s":   {MaxStaleness: 2 * time.Minute, TokenLifetime: time.Minute},
 		"exceeds ten years":             {TokenLifetime: 20 * 365 * 24 * time.Hour},
 	} {
 		if _, err := revoke.NewList(cfg); err == nil || !strings.Contains(err.Error(), field) {
@@ -60,6 +65,8 @@ func TestPolicies(t *testing.T) {
 		{revoke.MaxStaleness(time.Minute), 61 * time.Second, time.Minute, false},
 		{revoke.MaxStaleness(time.Second), 14 * time.Second, time.Minute, true},
 		{revoke.MaxStaleness(time.Hour), -1, time.Minute, false},
+		{revoke.MaxStaleness(time.Hour), 59 * time.Minute, time.Minute, true},
+		{revoke.MaxStaleness(10_000 * time.Hour), time.Minute, time.Minute, false}, // which ValidatePolicy refuses
 		{revoke.AllowYounger(time.Minute), 14 * time.Second, time.Hour, true},
 		{revoke.AllowYounger(time.Minute), time.Hour, 59 * time.Second, true},
 		{revoke.AllowYounger(time.Minute), time.Hour, 61 * time.Second, false},
@@ -92,12 +99,15 @@ func TestPolicies(t *testing.T) {
 
 func TestValidatePolicy(t *testing.T) {
 	l := localList(t)
-	for _, p := range []revoke.Policy{revoke.MaxStaleness(0), revoke.AllowYounger(-1), revoke.AllowYounger(time.Hour), revoke.AllowYounger(2 * time.Hour)} {
+	for _, p := range []revoke.Policy{
+		revoke.MaxStaleness(0), revoke.MaxStaleness(-time.Hour), revoke.MaxStaleness(time.Second), revoke.MaxStaleness(15 * time.Second), revoke.MaxStaleness(61 * time.Minute),
+		revoke.MaxStaleness(10_000 * time.Hour), revoke.MaxStaleness(math.MaxInt64), revoke.AllowYounger(0), revoke.AllowYounger(math.MaxInt64), revoke.AllowYounger(-1), revoke.AllowYounger(time.Hour), revoke.AllowYounger(2 * time.Hour),
+	} {
 		if l.ValidatePolicy(p) == nil {
 			t.Errorf("%s is taken", p)
 		}
 	}
-	for _, p := range []revoke.Policy{{}, revoke.Deny(), revoke.InsecureAllow(), revoke.MaxStaleness(time.Minute), revoke.AllowYounger(time.Minute)} {
+	for _, p := range []revoke.Policy{{}, revoke.Deny(), revoke.InsecureAllow(), revoke.MaxStaleness(16 * time.Second), revoke.MaxStaleness(time.Minute), revoke.MaxStaleness(time.Hour), revoke.AllowYounger(time.Minute)} {
 		if err := l.ValidatePolicy(p); err != nil {
 			t.Error(err)
 		}
@@ -114,5 +124,35 @@ func TestErrorsFitTheirFamilies(t *testing.T) {
 	}
 	if !errors.Is(revoke.ErrStale, revoke.ErrUnavailable) {
 		t.Error("ErrStale is not of the family ErrUnavailable")
+	}
+}
+
+// TestWeakSettingsAreLogged: whoever reads the log learns of each setting that weakens,
+// and of nothing on a normal day.
+func TestWeakSettingsAreLogged(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg   revoke.Config
+		lines []string
+	}{
+		"zero":                  {revoke.Config{}, nil},
+		"long-lived":            {revoke.Config{TokenLifetime: 24 * time.Hour, SessionLifetime: 24 * time.Hour, MaxStaleness: time.Minute, FalsePositiveRate: 0.1}, nil},
+		"no token lives longer": {revoke.Config{TokenLifetime: time.Second}, nil},
+		"Local":                 {revoke.Config{Local: true}, []string{"Local"}},
+		"MaxStaleness":          {revoke.Config{MaxStaleness: 30 * time.Minute}, []string{"MaxStaleness=30m0s"}},
+		"MaxSkew":               {revoke.Config{MaxSkew: 2 * time.Minute, MaxStaleness: 3 * time.Minute}, []string{"MaxStaleness=3m0s", "MaxSkew=2m0s"}},
+	} {
+		var logged bytes.Buffer
+		c.cfg.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		if _, err := revoke.NewList(c.cfg); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := strings.Count(logged.String(), "level=WARN"); n != len(c.lines) || strings.Count(logged.String(), "\n") != n {
+			t.Errorf("%s: %d warnings:\n%s", name, n, &logged)
+		}
+		for _, line := range c.lines {
+			if !strings.Contains(logged.String(), line) {
+				t.Errorf("%s: no %q in\n%s", name, line, &logged)
+			}
+		}
 	}
 }

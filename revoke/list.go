@@ -92,6 +92,7 @@ func NewList(cfg Config) (*List, error) {
 	if cfg.StateFile != "" {
 		l.loadState() // before anybody hashes an identity
 	}
+	cfg.warn()
 	return l, nil
 }
 
@@ -117,12 +118,18 @@ func (l *List) ForgetIssuer(iss string) { l.issuers.remove(iss) }
 func (l *List) ExpectedIssuers() []string { return slices.Clone(l.issuers.all()) }
 
 // ValidatePolicy returns an error if p cannot take effect on this List as written:
-// a MaxStaleness that is none, or an AllowYounger not below the token lifetime.
+// a MaxStaleness that is not above the List's own or is above the token lifetime, or an
+// AllowYounger not below the token lifetime. Checks under such a policy are those of [Deny].
 func (l *List) ValidatePolicy(p Policy) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	if p.mode == policyAllowYounger && p.d >= l.cfg.TokenLifetime {
+	switch {
+	case p.mode == policyAllowYounger && p.d >= l.cfg.TokenLifetime:
+		return fmt.Errorf("revoke: policy %s allows every token: the token lifetime is %s (InsecureAllow says so aloud)", p, l.cfg.TokenLifetime)
+	case p.mode == policyMaxStaleness && p.d <= l.cfg.MaxStaleness:
+		return fmt.Errorf("revoke: policy %s changes nothing: the List's own MaxStaleness is %s", p, l.cfg.MaxStaleness)
+	case p.mode == policyMaxStaleness && p.d > l.cfg.TokenLifetime:
 		return fmt.Errorf("revoke: policy %s allows every token: the token lifetime is %s (InsecureAllow says so aloud)", p, l.cfg.TokenLifetime)
 	}
 	return nil

@@ -25,7 +25,8 @@ const (
 func Deny() Policy { return Policy{} }
 
 // MaxStaleness accepts a replica proven up to date at most d ago, where d is
-// larger than [Config].MaxStaleness; a smaller d changes nothing. It has no
+// larger than [Config].MaxStaleness and at most [Config].TokenLifetime: a replica that
+// may be older than any token refuses none, which [InsecureAllow] says aloud. It has no
 // effect on a replica that has never been fresh.
 func MaxStaleness(d time.Duration) Policy { return Policy{policyMaxStaleness, d} }
 

@@ -51,7 +51,7 @@ func (p *proof) judge(l *List, now Instant, iat time.Time, policy Policy) error 
 	switch policy.mode {
 	case policyMaxStaleness:
 		// Age can be waived; an event that is not understood, or a stream that forgets, can not.
-		if age >= 0 && age <= policy.d && p.block == ReasonNone && r != ReasonCritical {
+		if age >= 0 && age <= policy.d && policy.d <= l.cfg.TokenLifetime && p.block == ReasonNone && r != ReasonCritical {
 			return nil
 		}
 	case policyAllowYounger:

@@ -1,0 +1,71 @@
+package refresh_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/printtest"
+	"github.com/hybridtoken/hybridtoken/refresh"
+)
+
+// TestNothingPrintsASecret prints every exported type in every way, while sessions are
+// refreshed, and looks for the tokens and for what the store holds of them (invariant 10).
+func TestNothingPrintsASecret(t *testing.T) {
+	s := newSystem(t)
+	g := s.refresh(t, s.login(t))
+	memory := refresh.NewMemoryStore()
+	const stored = "what a record of the store holds"
+	if _, err := memory.Save(t.Context(), "k", []byte(stored), 0, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	table := map[string]any{
+		"Grant": g, "Manager": s.Manager, "MemoryStore": memory, "Store": refresh.Store(memory), "Record": refresh.Record{Value: []byte(stored), Revision: 1},
+		"Config": refresh.Config{Store: memory},
+	}
+	// These hold what the application knows of its users, and no secret.
+	without := []string{"Answer", "Device", "Lifetimes", "Login", "LogoutAllOption", "Publisher", "RefreshOption", "Session"}
+	for _, name := range printtest.Types(t, ".") {
+		if _, ok := table[name]; !ok && !strings.Contains(" "+strings.Join(without, " ")+" ", " "+name+" ") {
+			t.Errorf("%s is not looked at", name)
+		}
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			memory.Save(context.Background(), "other", []byte(stored), 0, time.Now().Add(time.Hour))
+			s.Sessions(context.Background(), g.Subject)
+		}
+	})
+	raw := strings.TrimPrefix(g.RefreshToken(), "htr1_")
+	secrets := map[string][]byte{
+		"refresh token": []byte(g.RefreshToken()), "family secret": []byte(raw[33:74]), "generation secret": []byte(raw[76:]),
+		"access token": []byte(g.AccessToken()), "record": []byte(stored),
+	}
+	for name, v := range table {
+		out := printtest.Prints(v)
+		for secret, raw := range secrets {
+			if found := printtest.Leaks(out, printtest.Forms(raw)); len(found) > 0 {
+				if name == "Record" && secret == "record" && strings.HasPrefix(found[len(found)-1], "base64") {
+					continue // JSON of a Record is what a Store over JSON would write
+				}
+				t.Errorf("%s shows the %s: %q", name, secret, found)
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for secret, raw := range secrets {
+		if found := printtest.Leaks(printtest.Hidden(g), printtest.Forms(raw)); len(found) > 0 {
+			t.Errorf("a hidden Grant shows the %s: %q", secret, found)
+		}
+	}
+}
