@@ -22,9 +22,12 @@ type fakeServer struct {
 	ending   bool                // guarded by mu: every connection is ended as soon as it stands
 	poison   string              // guarded by mu: a message that holds it ends the connection; empty: none
 	attempts []time.Time         // guarded by mu: to connect
+	maxAge   time.Duration       // guarded by mu: the stream's
 	ends     int                 // guarded by mu: connections that were ended for good
 	stored   []string            // guarded by mu: payloads
 	subjects []string            // guarded by mu: theirs
+	base     int                 // guarded by mu: messages that are gone, the oldest
+	infos    int                 // guarded by mu: requests for the stream's state
 	conns    map[net.Conn]func() // guarded by mu: how to end each
 }
 
@@ -58,6 +61,13 @@ func (s *fakeServer) has(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.ContainsFunc(s.stored, func(m string) bool { return strings.Contains(m, text) })
+}
+
+// asked returns how often the stream's state was asked for.
+func (s *fakeServer) asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.infos
 }
 
 func (s *fakeServer) serve(c net.Conn) {
@@ -160,23 +170,26 @@ func (s *fakeServer) answer(subject, body string) string {
 		if err != nil {
 			panic(err)
 		}
+		c.MaxAge = s.maxAge
 		config, err := json.Marshal(c)
 		if err != nil {
 			panic(err)
 		}
-		return fmt.Sprintf(`{"type":"io.nats.jetstream.api.v1.stream_info_response","config":%s,"created":"2026-01-01T00:00:00Z","state":{"last_seq":%d}}`, config, len(s.stored))
+		s.infos++
+		return fmt.Sprintf(`{"type":"io.nats.jetstream.api.v1.stream_info_response","config":%s,"created":"2026-01-01T00:00:00Z","state":{"first_seq":%d,"last_seq":%d}}`,
+			config, s.base+1, s.base+len(s.stored))
 	case strings.HasPrefix(subject, "$JS.API.STREAM.MSG.GET."):
 		var q struct{ Seq int }
-		if err := json.Unmarshal([]byte(body), &q); err != nil || q.Seq < 1 || q.Seq > len(s.stored) {
+		if err := json.Unmarshal([]byte(body), &q); err != nil || q.Seq <= s.base || q.Seq > s.base+len(s.stored) {
 			return `{"error":{"code":404,"err_code":10037,"description":"no message found"}}`
 		}
-		data, _ := json.Marshal([]byte(s.stored[q.Seq-1]))
-		return fmt.Sprintf(`{"message":{"subject":%q,"seq":%d,"data":%s}}`, s.subjects[q.Seq-1], q.Seq, data)
+		data, _ := json.Marshal([]byte(s.stored[q.Seq-s.base-1]))
+		return fmt.Sprintf(`{"message":{"subject":%q,"seq":%d,"data":%s}}`, s.subjects[q.Seq-s.base-1], q.Seq, data)
 	case s.poison != "" && strings.Contains(body, s.poison):
 		s.ends++
 		return ""
 	}
 	_, payload, _ := strings.Cut(body, "\r\n\r\n") // behind the headers
 	s.stored, s.subjects = append(s.stored, payload), append(s.subjects, subject)
-	return fmt.Sprintf(`{"stream":%q,"seq":%d}`, DefaultStream, len(s.stored))
+	return fmt.Sprintf(`{"stream":%q,"seq":%d}`, DefaultStream, s.base+len(s.stored))
 }

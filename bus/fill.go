@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ const (
 	fillInterval = 30 * time.Second
 	// refusalInterval is how old it may be to refuse an event because of it.
 	refusalInterval = time.Second
+	// settingsAge is how old the reading of the stream's settings may be, when an
+	// acknowledgement comes, for that to count; see vouch.
+	settingsAge = 2 * time.Second
 )
 
 // A gauge knows the stream's settings and how full it is: the newest reading, and
@@ -26,6 +30,7 @@ type gauge struct {
 	state    streamState
 	known    bool      // state was read once
 	at       time.Time // when
+	began    time.Time // when the newest reading that was answered was begun
 	err      error     // of the last reading
 	failedAt time.Time
 	reading  chan struct{} // closed when the reading under way ends; nil if none is
@@ -87,19 +92,9 @@ func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamStat
 		return g.usable()
 	}
 	for {
-		reading := g.reading
-		if reading == nil {
-			leave, err := p.b.enter()
-			if err != nil {
-				return streamState{}, err
-			}
-			reading = make(chan struct{})
-			g.reading = reading
-			go func() {
-				defer leave()
-				_, _ = p.read(p.b.ctx)
-				close(reading)
-			}()
+		reading, err := p.startReading()
+		if err != nil {
+			return streamState{}, err
 		}
 		g.mu.Unlock()
 		select {
@@ -113,6 +108,70 @@ func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamStat
 			return g.usable()
 		}
 	}
+}
+
+// startReading begins a reading unless one is under way, and returns what is closed when
+// it ends. The caller holds the gauge's mu.
+func (p *publisher) startReading() (<-chan struct{}, error) {
+	g := &p.gauge
+	if g.reading == nil {
+		leave, err := p.b.enter()
+		if err != nil {
+			return nil, err
+		}
+		reading := make(chan struct{})
+		g.reading = reading
+		go func() {
+			defer leave()
+			_, _ = p.read(p.b.ctx)
+			close(reading)
+		}()
+	}
+	return g.reading, nil
+}
+
+// foresee begins the reading that the acknowledgement of what is sent now will need, so
+// that it is there when that comes.
+func (p *publisher) foresee() {
+	g := &p.gauge
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.began) > settingsAge/2 {
+		_, _ = p.startReading()
+	}
+}
+
+// vouch returns nil if the stream was safe, by a reading that was begun no longer than
+// settingsAge before an acknowledgement came: who edits it to forget thus has settingsAge
+// in which acknowledgements still count. It reads again until it is answered or ctx ends.
+func (p *publisher) vouch(ctx context.Context, acknowledged time.Time) error {
+	g := &p.gauge
+	for attempt := 0; ; attempt++ {
+		g.mu.Lock()
+		known, unsafe, err := !g.began.Before(acknowledged.Add(-settingsAge)), g.state.unsafe, g.err
+		g.mu.Unlock()
+		switch {
+		case known && len(unsafe) > 0:
+			return unsure(true, p.isUnsafe(unsafe))
+		case known:
+			return nil
+		case errors.Is(err, ErrNoStream):
+			return unsure(true, err)
+		case attempt > 0 && err != nil:
+			if err := p.pause(ctx, attempt, fmt.Errorf("acknowledged, but the stream's settings cannot be read: %w", err)); err != nil {
+				return err
+			}
+		}
+		if _, err := p.facts(ctx, 0); err != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ErrNotAcknowledged, context.Cause(ctx))
+		} else if errors.Is(err, ErrClosed) {
+			return unsure(true, err)
+		}
+	}
+}
+
+func (p *publisher) isUnsafe(list []string) error {
+	return fmt.Errorf("%w: %s: %s", ErrStreamUnsafe, p.b.stream, strings.Join(list, "; "))
 }
 
 // usable returns the newest state. A stream known to be gone is an error; one that
@@ -131,8 +190,15 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 	before := g.written
 	g.mu.Unlock()
 	highest, era := p.ledger.begin()
+	began := time.Now()
 	st, err := p.b.readStream(ctx)
-	return p.took(ctx, st, err, before, highest, era)
+	st, err = p.took(ctx, st, err, before, highest, era)
+	if err == nil {
+		g.mu.Lock()
+		g.began = began
+		g.mu.Unlock()
+	}
+	return st, err
 }
 
 // took takes in what the server said when it was asked with before bytes written, and
@@ -171,6 +237,7 @@ func (p *publisher) took(ctx context.Context, st streamState, err error, before 
 		g.noRoom = roomLeft
 	}
 	g.mu.Unlock()
+	gone := current && st.first > old.first && l.missing(st.first, p.now())
 	l.mu.Unlock()
 
 	if len(st.unsafe) > 0 && !slices.Equal(st.unsafe, old.unsafe) {
@@ -183,7 +250,7 @@ func (p *publisher) took(ctx context.Context, st streamState, err error, before 
 	case !current:
 	case known && !old.created.IsZero() && !old.created.Equal(st.created):
 		p.recreated(era)
-	case st.last < highest:
+	case st.last < highest, gone, st.forgets && !old.forgets:
 		p.doubt(era)
 	}
 	return st, nil

@@ -121,6 +121,15 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	return true
 }
 
+// missing reports whether an acknowledged event that must still be there stands before
+// the stream's first: limits that are set for a moment, and a purge, take the oldest. The
+// caller holds mu.
+func (l *ledger) missing(first uint64, now time.Time) bool {
+	return slices.ContainsFunc(l.alive, func(rec *record) bool {
+		return rec.era == l.current() && rec.seq != 0 && rec.seq < first && rec.gone.After(now.Add(2*time.Minute))
+	})
+}
+
 // recreated takes note that the stream was made anew in that era.
 func (p *publisher) recreated(era uint64) {
 	l := &p.ledger
@@ -238,6 +247,7 @@ func (l *ledger) pending(now time.Time) (list, lapsed []*record, aside int) {
 // republish sends again, as often as it takes, what was not acknowledged in the
 // current era.
 func (p *publisher) republish(ctx context.Context) {
+	said := "" // each reason once
 	for attempt := 0; ; attempt++ {
 		pending, lapsed, aside := p.ledger.pending(p.now())
 		if len(lapsed) > 0 {
@@ -255,7 +265,8 @@ func (p *publisher) republish(ctx context.Context) {
 		} else if err := p.republishOnce(ctx, pending); err == nil {
 			attempt = -1
 			continue
-		} else if ctx.Err() == nil {
+		} else if ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
 			p.b.log.Warn("bus: republishing interrupted", "stream", p.b.stream, "error", err)
 		}
 		wait := time.NewTimer(min(firstBackoff<<min(attempt, 16), maxRepublishWait))

@@ -35,6 +35,12 @@ type Receipt = revoke.Receipt
 // the event, and every check that begins more than MaxStaleness later obeys it or
 // answers "cannot know".
 //
+// An acknowledgement counts only with a reading of the stream's settings that was begun at
+// most 2 s before it came, and found the stream safe. So an event acknowledged later than
+// 2 s after somebody has edited the stream to forget is refused, [ErrStreamUnsafe]; what
+// was acknowledged in between is, with all else that this Bus knows, published again as
+// soon as the stream is mended.
+//
 // It fills in what is missing: Issuer, a random ID, At, and Before and Until as
 // [revoke.Event.Complete] does with the stream's horizons: Before is twice the stream's
 // MaxSkew ahead, so that no token survives that was issued until now, whatever clocks

@@ -122,7 +122,7 @@ func (p *publisher) ready(ctx context.Context) (streamState, error) {
 		}
 		switch {
 		case err == nil && len(st.unsafe) > 0:
-			return st, fmt.Errorf("%w: %s: %s", ErrStreamUnsafe, p.b.stream, strings.Join(st.unsafe, "; "))
+			return st, p.isUnsafe(st.unsafe)
 		case err == nil, errors.Is(err, ErrNoStream):
 			return st, err
 		}
@@ -138,6 +138,9 @@ func (p *publisher) deliver(ctx context.Context, rec *record) (uint64, error) {
 		floor, era := p.ledger.begin()
 		ack, retried, err := p.send(ctx, rec)
 		if err != nil {
+			return 0, err
+		}
+		if err := p.vouch(ctx, time.Now()); err != nil {
 			return 0, err
 		}
 		if p.contradicted(ctx, ack, retried, floor, era) {
@@ -210,6 +213,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	defer func() { p.release(rec, sent) }()
 	before := l.nc.LastError()
 	p.ledger.reconnected(p.b.conn.epoch(), p.now())
+	p.foresee()
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	if rec.signature != "" {
 		msg.Header = nats.Header{SignatureHeader: {rec.signature}}

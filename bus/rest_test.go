@@ -366,12 +366,13 @@ func TestWhatOnCallReads(t *testing.T) {
 			line  string
 			cause func()
 			shown func(Stats) bool
+			more  int // lines: what it has forgotten is lost, and cannot be published again yet
 		}{
-			"nearly full":    {"nearly full", func() { s.info.State.Bytes = 85 * uint64(config.MaxBytes) / 100 }, func(s Stats) bool { return s.Fill > 0.84 && s.Fill < 0.86 }},
-			"one replica":    {"an accident could lose", func() { s.info.Config.Replicas = 1 }, func(s Stats) bool { return len(s.Weak) == 1 }},
-			"forgets":        {"the stream is unsafe", func() { s.info.Config.MaxAge = time.Hour }, func(s Stats) bool { return len(s.Unsafe) == 1 }},
-			"is a mirror":    {"the stream is unsafe", func() { s.info.Config.Mirror = &jetstream.StreamSource{Name: "X"} }, func(s Stats) bool { return len(s.Unsafe) == 1 }},
-			"nothing at all": {"", func() {}, func(s Stats) bool { return len(s.Unsafe)+len(s.Weak) == 0 && s.Fill < 0.01 }},
+			"nearly full":    {"nearly full", func() { s.info.State.Bytes = 85 * uint64(config.MaxBytes) / 100 }, func(s Stats) bool { return s.Fill > 0.84 && s.Fill < 0.86 }, 0},
+			"one replica":    {"an accident could lose", func() { s.info.Config.Replicas = 1 }, func(s Stats) bool { return len(s.Weak) == 1 }, 0},
+			"forgets":        {"the stream is unsafe", func() { s.info.Config.MaxAge = time.Hour }, func(s Stats) bool { return len(s.Unsafe) == 1 }, 2},
+			"is a mirror":    {"the stream is unsafe", func() { s.info.Config.Mirror = &jetstream.StreamSource{Name: "X"} }, func(s Stats) bool { return len(s.Unsafe) == 1 }, 0},
+			"nothing at all": {"", func() {}, func(s Stats) bool { return len(s.Unsafe)+len(s.Weak) == 0 && s.Fill < 0.01 }, 0},
 		} {
 			before := log.String()
 			for round := range 2 {
@@ -381,7 +382,7 @@ func TestWhatOnCallReads(t *testing.T) {
 					t.Errorf("%s: %+v", name, b.Stats())
 				}
 				text := strings.TrimPrefix(log.String(), before)
-				if n := strings.Count(text, "\n"); c.line == "" && n > 0 || c.line != "" && (n != round+1 || strings.Count(text, c.line) != round+1) {
+				if n := strings.Count(text, "\n"); c.line == "" && n > 0 || c.line != "" && (n != (1+c.more)*(round+1) || strings.Count(text, c.line) != round+1) {
 					t.Errorf("%s, %d times: logged %s", name, round+1, text)
 				}
 				s.do(func() { s.info.Config, s.info.State.Bytes = config, size })

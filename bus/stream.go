@@ -230,7 +230,9 @@ type streamState struct {
 	largest  revoke.Horizons // of this stream that were ever read, each
 	created  time.Time
 	now      time.Time // by the server's clock, when it answered; zero: it did not say
+	first    uint64    // sequence
 	last     uint64    // sequence
+	forgets  bool      // it drops what it holds
 	bytes    uint64    // in use
 	maxBytes int64     // positive, or unsafe says so
 	unsafe   []string  // reasons why it could forget; nothing is published to it
@@ -254,7 +256,9 @@ func (b *Bus) readStream(ctx context.Context) (streamState, error) {
 	st := streamState{
 		created:  info.Created,
 		now:      info.TimeStamp,
+		first:    info.State.FirstSeq,
 		last:     info.State.LastSeq,
+		forgets:  forgets(info.Config),
 		bytes:    info.State.Bytes,
 		maxBytes: info.Config.MaxBytes,
 	}
@@ -365,6 +369,13 @@ func hazards(c jetstream.StreamConfig) []string {
 			"it mirrors only some subjects, and heartbeats tell nothing of the others")
 	}
 	return list
+}
+
+// forgets reports whether a stream of that configuration drops what it holds, or lets
+// others drop it.
+func forgets(c jetstream.StreamConfig) bool {
+	return c.MaxAge != 0 || c.MaxMsgs > 0 || c.MaxMsgsPerSubject > 0 || c.Discard != jetstream.DiscardNew ||
+		c.Retention != jetstream.LimitsPolicy || !c.DenyDelete || !c.DenyPurge || c.AllowRollup
 }
 
 // warnFill logs once that the stream is getting full, until it is less so. Messages

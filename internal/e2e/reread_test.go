@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -97,5 +99,58 @@ func TestHazardsAreReadAgain(t *testing.T) {
 	} {
 		edit(t, js, c.change)
 		shows(c.word)
+	}
+}
+
+// A stream that is edited to forget is refused, and forgets nothing for good: when it is
+// mended it is given again what was acknowledged before and in between.
+func TestEditedToForget(t *testing.T) {
+	t.Parallel() // it waits until the stream has forgotten
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	_, js := plain(t, br.url())
+	b := open(t, dial(t, br.url()), bus.Config{})
+	var acknowledged []revoke.Identity
+	publishNext := func() error {
+		sid := fmt.Sprint("sid-", len(acknowledged))
+		_, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: sid})
+		if err == nil {
+			acknowledged = append(acknowledged, session(sid))
+		}
+		return err
+	}
+	for range 50 {
+		if err := publishNext(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := theStream(t, js).CachedInfo().Config
+	edit(t, js, func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = time.Second, time.Second })
+	eventually(t, "refused", func() bool {
+		err := publishNext()
+		if err != nil && !errors.Is(err, bus.ErrStreamUnsafe) {
+			t.Fatalf("refused with %v", err)
+		}
+		return err != nil
+	})
+	eventually(t, "forgotten", func() bool { return theStream(t, js).CachedInfo().State.Msgs == 0 })
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	waitFresh(t, f)
+	if s := f.Status(); len(s.Hazards) == 0 {
+		t.Error("the follower shows no hazard")
+	}
+	edit(t, js, func(c *jetstream.StreamConfig) { *c = good })
+	eventually(t, "all is there again", func() bool {
+		for _, id := range acknowledged {
+			if !refused(l, id) {
+				return false
+			}
+		}
+		return true
+	})
+	eventually(t, "accepted", func() bool { return publishNext() == nil })
+	if s := b.Stats(); s.Losses == 0 || s.Republished < uint64(len(acknowledged)-1) || len(s.Unsafe) != 0 {
+		t.Errorf("%+v", s)
 	}
 }
