@@ -3,8 +3,11 @@ package refresh
 import (
 	"bytes"
 	"context"
+	"math"
 	"sync"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // A MemoryStore keeps records in memory: for tests, and for a single process whose
@@ -14,7 +17,10 @@ type MemoryStore struct {
 	records  map[string]memoryRecord // guarded by mu
 	revision uint64                  // guarded by mu: of the newest write, whatever its key
 	sweep    int                     // guarded by mu: writes until expired records are looked for
-	now      func() time.Time
+	now      func() revoke.Instant
+	// ahead is the least that the wall clock was seen ahead of the monotonic one, in
+	// nanoseconds; guarded by mu.
+	ahead int64
 }
 
 type memoryRecord struct {
@@ -25,7 +31,7 @@ type memoryRecord struct {
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{records: map[string]memoryRecord{}, now: time.Now}
+	return &MemoryStore{records: map[string]memoryRecord{}, now: revoke.Now, ahead: math.MaxInt64}
 }
 
 // Load implements [Store].
@@ -67,11 +73,21 @@ func (s *MemoryStore) Save(ctx context.Context, key string, value []byte, revisi
 	return s.revision, nil
 }
 
+// time is what records expire by: the slower of the two clocks, as in a List that no bus
+// feeds. What is forgotten is forgotten for good, the cutoff of a subject and the end of a
+// session too, so that one reading of a wall clock that is ahead must not do it. The
+// caller holds mu.
+func (s *MemoryStore) time() time.Time {
+	now := s.now()
+	s.ahead = min(s.ahead, now.Wall-now.Mono)
+	return time.Unix(0, min(now.Wall, now.Mono+s.ahead))
+}
+
 // live returns the record under key and forgets it if it has expired. The caller holds
 // mu.
 func (s *MemoryStore) live(key string) (memoryRecord, bool) {
 	r, ok := s.records[key]
-	if ok && s.now().After(r.expires) {
+	if ok && s.time().After(r.expires) {
 		delete(s.records, key)
 		return memoryRecord{}, false
 	}
