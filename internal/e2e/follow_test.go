@@ -214,7 +214,7 @@ func TestHeartbeatsExpire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ttl := m.Header.Get("Nats-TTL"); ttl != "10m" {
+	if ttl := m.Header.Get("Nats-TTL"); ttl != "15m" {
 		t.Errorf("TTL %q", ttl)
 	}
 }

@@ -78,7 +78,7 @@ func TestRestartWithoutBus(t *testing.T) {
 	}
 	ready := f.Readiness(revoke.Deny())
 	f.Close()
-	if code, body := probe(t, ready); code != http.StatusOK || body["reason"] == "none" && body["state"] != "fresh" {
+	if code, body := probe(t, ready); code != http.StatusServiceUnavailable || body["reason"] != "closed" {
 		t.Errorf("no longer fed: %d %v", code, body)
 	}
 	w := httptest.NewRecorder()
