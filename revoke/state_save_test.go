@@ -42,7 +42,13 @@ func freshen(t testing.TB, l *revoke.List) {
 	if s := l.Status(now); s.State != revoke.Fresh {
 		t.Fatalf("%+v", s)
 	}
+	if !l.Ready(revoke.Deny()) {
+		t.Error("fresh and not ready")
+	}
 	f.Close(now)
+	if l.Ready(revoke.InsecureAllow()) {
+		t.Error("ready, and nobody feeds it any more")
+	}
 }
 
 // secretive are events of every kind, and one token that each of them revokes.
@@ -161,9 +167,6 @@ func TestStateFile(t *testing.T) {
 		}
 	}
 	freshen(t, l)
-	if !l.Ready(revoke.Deny()) {
-		t.Error("fresh and not ready")
-	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
