@@ -13,7 +13,8 @@ import (
 
 // Config configures a [Bus].
 type Config struct {
-	// Horizons of the log. Zero lifetimes mean those of [revoke.DefaultHorizons].
+	// Horizons of the log. Zero values mean those of [revoke.DefaultHorizons]. Members whose
+	// MaxSkew is another are not fresh.
 	Horizons revoke.Horizons
 
 	// Sleep, if set, is what [Bus.Advance] lets time pass by, and the bus takes its
@@ -84,6 +85,9 @@ func NewBus(cfg Config) *Bus {
 	if cfg.Horizons.SessionLifetime == 0 {
 		cfg.Horizons.SessionLifetime = def.SessionLifetime
 	}
+	if cfg.Horizons.MaxSkew == 0 {
+		cfg.Horizons.MaxSkew = def.MaxSkew
+	}
 	b := &Bus{cfg: cfg, base: revoke.Now()}
 	if cfg.Seed == 0 {
 		b.chance = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
@@ -153,6 +157,7 @@ func (b *Bus) expire() {
 // Publish completes e as a publisher whose clock is right does, with an ID of its own
 // if it has none, and appends it to the log. The event counts as acknowledged from now on.
 func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
+	open := e.Before.IsZero() && e.Kind.Cutoff()
 	e, err := e.Complete(b.Now(), b.cfg.Horizons)
 	if err != nil {
 		return e, err
@@ -164,7 +169,11 @@ func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
 		e.ID = strconv.FormatUint(b.published, 10)
 	}
 	b.append(entry{event: &e}, e.Until.Sub(b.Now())+revoke.StreamMargin)
-	b.history.publish(b.elapsed(), b.seq, e)
+	must := e
+	if open { // worked out anew: what replicas apply does not judge itself
+		must.Before = b.Now().Add(2 * b.cfg.Horizons.MaxSkew)
+	}
+	b.history.publish(b.elapsed(), b.seq, must)
 	return e, nil
 }
 

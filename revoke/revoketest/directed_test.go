@@ -97,6 +97,21 @@ func (s *story) appliedLate() {
 	s.refuses(m, s.session("last"))
 }
 
+// datedAhead is about a token that is dated as far ahead as a login may be, by an issuer
+// whose clock is ahead by MaxSkew, when its subject is revoked.
+func (s *story) datedAhead() {
+	m := s.fresh()
+	id := revoke.Identity{Issuer: iss, Subject: "u", IssuedAt: s.b.Now(), MintedAt: s.b.Now().Add(4 * time.Second)}
+	later := id
+	later.MintedAt = id.MintedAt.Add(2 * time.Millisecond)
+	s.publish(revoke.Event{Kind: revoke.Subject, Value: "u"})
+	s.watch(m, id, 3*time.Second)
+	s.refuses(m, id)
+	if err := m.Check(later, revoke.Deny()); err != nil {
+		s.t.Errorf("dated after the cutoff: %v", err)
+	}
+}
+
 // farAway is about a member that beats for nobody, far away from another whose clock
 // is off by that.
 func (s *story) farAway(skew time.Duration) {
@@ -337,6 +352,8 @@ var directed = map[string]func(s *story){
 	},
 
 	// The machine slept, and its monotonic clock with it.
+	"half the slack":              (*story).datedAhead,
+	"iat in place of the instant": (*story).datedAhead,
 	"monotonic clock alone": func(s *story) {
 		m := s.fresh()
 		m.Suspend()

@@ -117,8 +117,12 @@ func (m *model) token() revoke.Identity {
 	if m.rng.IntN(2) == 0 {
 		age = time.Duration(m.rng.IntN(5000)) * time.Millisecond
 	}
-	return revoke.Identity{Issuer: iss, Token: "t" + strconv.Itoa(m.rng.IntN(12)), Session: m.value(), Subject: m.value(),
+	id := revoke.Identity{Issuer: iss, Token: "t" + strconv.Itoa(m.rng.IntN(12)), Session: m.value(), Subject: m.value(),
 		Client: m.value(), IssuedAt: m.bus.Now().Add(-age)}
+	if m.rng.IntN(4) == 0 { // dated ahead, past an earlier cutoff
+		id.MintedAt = m.bus.Now().Add(time.Duration(m.rng.IntN(4001)) * time.Millisecond)
+	}
+	return id
 }
 
 func (m *model) event() revoke.Event {
@@ -126,7 +130,7 @@ func (m *model) event() revoke.Event {
 	if e.Kind == revoke.Token {
 		e.Value = "t" + strconv.Itoa(m.rng.IntN(12))
 	}
-	if e.Kind.Cutoff() {
+	if e.Kind.Cutoff() && m.rng.IntN(3) > 0 {
 		e.Before = m.bus.Now().Add(-time.Duration(m.rng.IntN(3600)) * time.Second)
 	}
 	if e.Kind == revoke.Subject {

@@ -47,6 +47,8 @@ func TestPlantedFaults(t *testing.T) {
 		{"a mirror's heartbeats prove", "fork.go", "return k.mirror && k.told", "return false", ""},
 		{"a digest covers what comes after it", "fork.go", "	k.differs = false\n	return agrees, m\n", "	k.differs = false\n	return agrees, k.marks[len(k.marks)-1]\n", ""},
 		{"silenced without a digest", "feed.go", "		return content == agrees && now.Since(covered.at) <= f.list.cfg.MaxStaleness/2\n", "		_ = covered\n		return true\n", ""},
+		{"half the slack", "limits.go", "return 2 * h.skew()", "return h.skew()", ""},
+		{"iat in place of the instant", "identity.go", "	if !id.MintedAt.IsZero() {\n", "	if false {\n", ""},
 		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono", ""},
 	} {
 		t.Run(fault.name, func(t *testing.T) {

@@ -1,0 +1,346 @@
+package token_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A clockGrid is one point of TestSlackGrid. The clock of the bubble is the verifier's;
+// the others' are off from it by so much, and any two of them differ by MaxSkew at most.
+type clockGrid struct {
+	skew                             time.Duration // MaxSkew
+	issuer, publisher, other, broker time.Duration
+	phase                            time.Duration // of the verifier's clock, in its second
+}
+
+func (g clockGrid) String() string {
+	return fmt.Sprintf("MaxSkew %s: issuer %s, publisher %s, another %s, broker %s off the verifier's clock, at %s of the second", g.skew, g.issuer, g.publisher, g.other, g.broker, g.phase)
+}
+
+// valid reports whether any two clocks are within MaxSkew of each other.
+func (g clockGrid) valid() bool {
+	all := []time.Duration{0, g.issuer, g.publisher, g.other, g.broker}
+	for _, a := range all {
+		for _, b := range all {
+			if (a - b).Abs() > g.skew {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// bothKeys finds the keys of an Issuer of ours, and that of forged tokens.
+type bothKeys struct {
+	*token.Keyring
+	forged *token.StaticKeySet
+}
+
+func (k bothKeys) Lookup(ctx context.Context, kid string, alg token.Algorithm) (*token.Key, error) {
+	if kid == "ed" {
+		return k.forged.Lookup(ctx, kid, alg)
+	}
+	return k.Keyring.Lookup(ctx, kid, alg)
+}
+
+// TestSlackGrid holds invariants 1 and 5 against clocks: whatever those of publishers,
+// issuer, verifier and broker say, as long as no two differ by more than MaxSkew, each
+// token that was issued before a revocation was published is refused once the event is
+// applied, for good, and each login that follows it, as IssueRequest.After has it, is let
+// in at once and is dated in no future. The tokens before are plain, dated past an earlier
+// cutoff of another publisher, dated back by a refresh, without hyt_at as other people's
+// are, and of clocks that are as far ahead as a verifier lets them be. Events come as
+// Publish writes them, and with less, as by hand.
+func TestSlackGrid(t *testing.T) {
+	forgeKeys()
+	skews := []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 10 * time.Second}
+	if testing.Short() {
+		skews = skews[2:3]
+	}
+	ring := newRing(t, token.KeyringConfig{})
+	points, before, after := 0, 0, 0
+	for _, skew := range skews {
+		offs := []time.Duration{-skew, -skew / 2, 0, skew / 2, skew}
+		edges := []time.Duration{-skew, 0, skew}
+		phase := 999 * time.Millisecond
+		if skew == time.Second || skew == 10*time.Second {
+			phase = time.Millisecond
+		}
+		for _, issuer := range offs {
+			for _, publisher := range offs {
+				for _, other := range edges {
+					for _, broker := range edges {
+						g := clockGrid{skew, issuer, publisher, other, broker, phase}
+						if !g.valid() {
+							continue
+						}
+						points++
+						synctest.Test(t, func(t *testing.T) {
+							b, a := g.run(t, ring)
+							before, after = before+b, after+a
+						})
+						if t.Failed() {
+							t.Fatal(g) // the rest says the same
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d points: %d tokens issued before a revocation, %d logins after one", points, before, after)
+	if points < 20*len(skews) || before < 20*points || after < 3*points {
+		t.Error("too few to show anything")
+	}
+}
+
+var gridKinds = []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject, revoke.Client, revoke.Tenant, revoke.Issuer}
+
+func (g clockGrid) run(t *testing.T, ring *token.Keyring) (before, after int) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	forged := staticKeys(t, ed)
+	time.Sleep(time.Hour + g.phase)
+	at := func(off time.Duration) time.Time { return time.Now().Add(off) }
+	horizons := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: 24 * time.Hour, MaxSkew: g.skew}
+
+	list := newList(t, revoke.Config{MaxSkew: g.skew, MaxStaleness: time.Minute})
+	feed, err := list.NewFeed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: horizons})
+	sequence := uint64(0)
+	publish := func(off time.Duration, e revoke.Event, less int) revoke.Receipt {
+		t.Helper()
+		e.Issuer = forgedIssuer
+		e, err := e.Complete(at(off), horizons)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sequence++
+		wire := e
+		switch less { // what others write by hand
+		case 1:
+			wire.Before, wire.Until = time.Time{}, time.Time{}
+		case 2:
+			wire.Before, wire.Until, wire.At = time.Time{}, time.Time{}, time.Time{}
+		case 3: // a clock that was wrong when it was written, or no clock at all
+			if e.Kind.Cutoff() {
+				wire.Before, wire.At = at(48*time.Hour), time.Time{}
+			}
+		}
+		r := revoke.Record{Generation: sub.Generation, Delivery: sequence, Sequence: sequence, Time: at(g.broker), Subject: "s", Data: fmt.Append(nil, sequence)}
+		if err := feed.Event(revoke.Now(), r, wire); err != nil {
+			t.Fatal(err)
+		}
+		return revoke.Receipt{ID: e.ID, Sequence: sequence, Event: e}
+	}
+	verifier := func(own bool) *token.Verifier {
+		return forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.OwnIssuer = []token.Algorithm{token.EdDSA}, token.KeySet(bothKeys{ring, forged}), own
+			// What is not proven is let in here: the events are what this is about.
+			c.Revocations, c.InsecureNoRevocations, c.WhenStale = list, false, revoke.InsecureAllow()
+			c.CacheBytes = 64 << 10
+		})
+	}
+	verifiers := []*token.Verifier{verifier(true)}
+	if g.skew >= time.Second {
+		verifiers = append(verifiers, verifier(false))
+	}
+	ours, err := token.NewIssuer(token.IssuerConfig{Issuer: forgedIssuer, Keys: ring, MaxSkew: g.skew})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours.SetClock(func() time.Time { return at(g.issuer) })
+
+	type issuedToken struct {
+		what, raw string
+		mustEnter bool // before the revocation, at the verifier that knows its issuer
+	}
+	n := 0
+	for _, kind := range gridKinds {
+		for less := range 4 {
+			n++
+			name := fmt.Sprint(n)
+			client, session, tenant := "client-"+name, "session-"+name, "tenant-"+name
+			request := token.IssueRequest{Subject: "user-" + name, Client: client, Session: session, Tenant: tenant, Audience: []string{forgedAudience}}
+			var list []issuedToken
+			mint := func(what string, r token.IssueRequest) string {
+				t.Helper()
+				issued := issue(t, ours, r)
+				c := issued.Claims()
+				if c.IssuedAt().After(at(g.issuer)) || c.IssuedAt().Nanosecond() != 0 || c.MintedAt().After(at(g.issuer+g.skew)) {
+					t.Errorf("%s: iat %s, hyt_at %s, the issuer's clock %s", what, c.IssuedAt(), c.MintedAt(), at(g.issuer))
+				}
+				list = append(list, issuedToken{what, issued.Token(), true})
+				return issued.Token()
+			}
+			forge := func(what string, iat string, mustEnter bool) {
+				claims := goodClaims(time.Now()).without("nbf").with("iat", iat).with("exp", fmt.Sprint(time.Now().Unix()+900)).
+					with("sub", `"user-`+name+`"`).with("client_id", `"`+client+`"`).with("sid", `"`+session+`"`).with("tenant", `"`+tenant+`"`).
+					with("jti", fmt.Sprintf(`"jti-%s-%d"`, name, len(list)))
+				list = append(list, issuedToken{what, ed.forge(ed.header(), claims), mustEnter})
+			}
+			fraction := func(t time.Time) string { return fmt.Sprintf("%d.%03d", t.Unix(), t.Nanosecond()/1e6) }
+
+			// A token must be named by its own event; all others by one for all.
+			event := revoke.Event{Kind: kind}
+			switch kind {
+			case revoke.Session:
+				event.Value = session
+			case revoke.Subject:
+				event.Value = request.Subject
+			case revoke.Client:
+				event.Value = client
+			case revoke.Tenant:
+				event.Value = tenant
+			}
+			if kind.Cutoff() {
+				first := publish(g.other, revoke.Event{Kind: kind, Value: event.Value}, 0)
+				r := request
+				r.After = first
+				mint("dated past an earlier cutoff", r)
+			} else {
+				mint("plain", request)
+			}
+			late := request
+			late.IssuedAt = at(g.issuer - 3*time.Second)
+			if !kind.Cutoff() || kind == revoke.Subject {
+				late.Subject, late.Client, late.Tenant = request.Subject, request.Client, request.Tenant
+			}
+			back := issue(t, ours, late)
+			list = append(list, issuedToken{"dated back by a refresh", back.Token(), false}) // the earlier cutoff covers it
+			forge("another issuer's, the whole second", fmt.Sprint(at(g.issuer).Unix()), false)
+			forge("of the version before, to the millisecond", fraction(at(g.issuer)), false)
+			for _, ahead := range []time.Duration{g.skew, 3 * g.skew / 2, 2 * g.skew} {
+				forge(fmt.Sprintf("of a clock %s ahead", ahead), fraction(at(ahead)), false)
+			}
+			// Who is let in now holds a token that was issued before.
+			var entered []issuedToken
+			for _, x := range list {
+				for i, v := range verifiers {
+					_, err := v.Verify(t.Context(), x.raw)
+					if err == nil {
+						entered = append(entered, x)
+						before++
+						break
+					}
+					if i == 0 && x.mustEnter {
+						t.Errorf("%s, %s: refused before: %v", kind, x.what, err)
+					}
+				}
+			}
+			var receipt revoke.Receipt
+			if kind == revoke.Token {
+				for _, x := range list {
+					var claims struct {
+						JTI string `json:"jti"`
+					}
+					if err := json.Unmarshal([]byte(payloadOf(t, x.raw)), &claims); err != nil {
+						t.Fatal(err)
+					}
+					receipt = publish(g.publisher, revoke.Event{Kind: kind, Value: claims.JTI}, less)
+				}
+			} else {
+				receipt = publish(g.publisher, event, less)
+			}
+			refused := func(when string) {
+				for _, x := range entered {
+					for i, v := range verifiers {
+						if _, err := v.Verify(t.Context(), x.raw); !errors.Is(err, revoke.ErrRevoked) && !errors.Is(err, token.ErrNotYetValid) {
+							t.Errorf("%s, event without %d of its members, %s, verifier %d: a token that was issued before, %s: %v", kind, less, when, i, x.what, err)
+						}
+					}
+				}
+			}
+			refused("at once")
+			// A login that follows passes at once, and leaves those before where they are.
+			next := request
+			next.Session, next.After = session+"-next", receipt
+			list = nil
+			raw := mint("a login after it", next)
+			if less == 0 || less == 3 && !kind.Cutoff() {
+				after++
+				if _, err := verifiers[0].Verify(t.Context(), raw); err != nil {
+					t.Errorf("%s: a login after it: %v", kind, err)
+				}
+			}
+			refused("after that login")
+			time.Sleep(3*g.skew + 1100*time.Millisecond)
+			refused("later")
+			// Others' tokens pass, too, if three times MaxSkew and a second have gone by.
+			list = nil
+			forge("another issuer's, later", fmt.Sprint(at(g.issuer).Unix()), false)
+			for i, v := range verifiers {
+				if _, err := v.Verify(t.Context(), list[0].raw); (err == nil) == (kind == revoke.Session) {
+					t.Errorf("%s, event without %d of its members, verifier %d: another issuer's token 3 MaxSkew and a second later: %v", kind, less, i, err)
+				}
+			}
+		}
+	}
+	return before, after
+}
+
+// TestSlackGridNotices plants what would be wrong, one at a time, and has the grid find it:
+// a checker that cannot fail proves nothing.
+func TestSlackGridNotices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the package once for each fault; run without -short")
+	}
+	for _, fault := range []struct{ name, file, old, new string }{
+		{"the slack is MaxSkew once", "../revoke/limits.go", "return 2 * h.skew()", "return h.skew()"},
+		{"a constant slack", "../revoke/limits.go", "return 2 * h.skew()", "return 2 * time.Second"},
+		{"iat in place of hyt_at", "claims.go", "		MintedAt:  c.minted.time(),\n", ""},
+		{"an iat is let in twice MaxSkew ahead", "verifier.go", "min(v.ahead, h.MaxSkew.Milliseconds())", "min(v.ahead, h.Slack().Milliseconds())"},
+		{"a login is dated past its cutoff without waiting", "issuer.go", "		if t.wait <= 0 {\n", "		if true {\n"},
+		{"a missing cutoff is the log's time", "../revoke/event.go", "		limit = CeilMilli(limit).Add(h.Slack())\n", "		limit = CeilMilli(limit)\n"},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			path, err := filepath.Abs(fault.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(src), fault.old); n != 1 {
+				t.Fatalf("%s holds %q %d times: the test must follow the code", fault.file, fault.old, n)
+			}
+			tmp := t.TempDir()
+			broken := filepath.Join(tmp, filepath.Base(path))
+			if err := os.WriteFile(broken, []byte(strings.Replace(string(src), fault.old, fault.new, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(tmp, "overlay.json")
+			if err := os.WriteFile(file, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("go", "test", "-overlay", file, "-count=1", "-short", "-run", "^TestSlackGrid$", ".").CombinedOutput()
+			if err == nil {
+				t.Fatalf("goes unnoticed:\n%s", out)
+			}
+			_, found, _ := strings.Cut(string(out), "slack_grid_test.go:")
+			if found == "" {
+				t.Fatalf("failed, but not by an assertion:\n%s", out)
+			}
+			found, _, _ = strings.Cut(found, "\n")
+			t.Log(found)
+		})
+	}
+}
