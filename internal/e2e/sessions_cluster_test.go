@@ -156,7 +156,7 @@ func (r *sessionRun) open(urls string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	list := newList(r.t, revoke.Config{Local: true})
+	list := newList(r.t, revoke.Config{Local: true, MaxSkew: iss.Config().MaxSkew})
 	lives := refresh.Web
 	lives.Grace = r.grace
 	for range 4 {
