@@ -220,7 +220,7 @@ func lastEvents(t *testing.T, js jetstream.JetStream) (n uint64) {
 // A bucket of sessions of the version before is opened, read and written.
 func TestBucketOfTheVersionBefore(t *testing.T) {
 	br := newBroker(t, nil)
-	nc, js := plain(t, br.url(), nats.MaxReconnects(-1))
+	nc, js := plain(t, br.url(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(2*time.Second))
 	stored := replay(t, js, writtenBefore(t, "refresh", "natskv", "bucket-config.json"), writtenBefore(t, "refresh", "natskv", "bucket.jsonl"))
 	var log journal
 	store, err := natskv.New(within(t), nc, natskv.Config{Logger: log.logger()})

@@ -66,6 +66,9 @@ func (s *Store) read(ctx context.Context, subject string) (entry, error) {
 		if err != nil || !e.gone() {
 			return e, err
 		}
+		if err := s.safe(ctx); err != nil { // it may have forgotten the record
+			return entry{}, err
+		}
 		confirmed, err := s.last(ctx, subject, e.seq)
 		if err != nil {
 			return entry{}, fmt.Errorf("confirm that there is no record: %w", err)

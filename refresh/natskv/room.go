@@ -3,6 +3,7 @@ package natskv
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,11 +23,15 @@ type room struct {
 	max     int64     // guarded by mu: MaxBytes then
 	bytes   int64     // guarded by mu: used then
 	written int64     // guarded by mu: by new records of this Store since
+
+	judged time.Time // guarded by mu: when the settings were last read
+	unsafe []string  // guarded by mu: what is wrong with them
 }
 
-func (r *room) note(info *jetstream.StreamInfo) {
+func (r *room) note(info *jetstream.StreamInfo, unsafe []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.judged, r.unsafe = time.Now(), unsafe
 	r.at, r.max, r.bytes, r.written = time.Now(), info.Config.MaxBytes, int64(info.State.Bytes), 0
 }
 
@@ -47,17 +52,52 @@ func (r *room) take(size int) (due, ok bool) {
 	return due, !r.full()
 }
 
+// look reads the bucket's settings and how full it is.
+func (s *Store) look(ctx context.Context) error {
+	var stream jetstream.Stream
+	err := attempt(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
+		stream, err = s.js.Stream(ctx, streamName(s.bucket))
+		return err
+	})
+	if err == nil {
+		info := stream.CachedInfo()
+		s.room.note(info, hazards(info.Config, s.bucket))
+	}
+	return err
+}
+
+// safe refuses to rely on a bucket that was changed, since it was opened, so that it would
+// forget or resurrect. The settings are read every ten seconds while somebody asks, and
+// every second while they are wrong; where there is no answer, the last one counts.
+func (s *Store) safe(ctx context.Context) error {
+	r := &s.room
+	r.mu.Lock()
+	every := roomInterval
+	if len(r.unsafe) > 0 {
+		every = roomRecheck
+	}
+	due := time.Since(r.judged) > every
+	if due {
+		r.judged = time.Now() // others need not look
+	}
+	r.mu.Unlock()
+	if due {
+		_ = s.look(ctx)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.unsafe) > 0 {
+		return fmt.Errorf("%w: %s", ErrBucketUnsafe, strings.Join(r.unsafe, "; "))
+	}
+	return nil
+}
+
 // hasRoom refuses a new record that would take the last tenth of the bucket. It does not
 // fail where it cannot tell.
 func (s *Store) hasRoom(ctx context.Context, size int) error {
 	due, ok := s.room.take(size)
 	if due {
-		var stream jetstream.Stream
-		if err := attempt(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
-			stream, err = s.js.Stream(ctx, streamName(s.bucket))
-			return err
-		}); err == nil {
-			s.room.note(stream.CachedInfo())
+		if s.look(ctx) == nil {
 			_, ok = s.room.take(size)
 		}
 	}

@@ -28,6 +28,9 @@ func (s *Store) Save(ctx context.Context, key string, value []byte, revision uin
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
+	if err := s.safe(ctx); err != nil {
+		return 0, fmt.Errorf("natskv: save: %w", err)
+	}
 	if revision == 0 {
 		if err := s.hasRoom(ctx, len(value)); err != nil {
 			return 0, fmt.Errorf("natskv: save: %w", err)

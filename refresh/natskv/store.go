@@ -76,7 +76,9 @@ var _ refresh.Store = (*Store)(nil)
 //
 // It fails with [ErrNoBucket], with [ErrBucketUnsafe] and the list of what is wrong, or
 // if the credentials do not suffice, which it tries by writing and reading one record
-// of its own. It does not notice if the bucket is changed later.
+// of its own. A bucket that is changed later so that it would be refused here is found out
+// within ten seconds of use: then nothing is written to it, and of no record is said that
+// there is none, until it is mended.
 func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 	if cfg.Bucket == "" {
 		cfg.Bucket = DefaultBucket
@@ -126,9 +128,10 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("read its settings: %w", err)
 	}
-	s.room.note(s.stream.CachedInfo())
 	c := s.stream.CachedInfo().Config
-	if list := hazards(c, s.bucket); len(list) > 0 {
+	list := hazards(c, s.bucket)
+	s.room.note(s.stream.CachedInfo(), list)
+	if len(list) > 0 {
 		return fmt.Errorf("%w: %s", ErrBucketUnsafe, strings.Join(list, "; "))
 	}
 	if n := s.js.Conn().MaxPayload(); n > 0 && n < maxMessageBytes {

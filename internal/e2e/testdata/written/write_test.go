@@ -399,7 +399,7 @@ func TestWriteServed(t *testing.T) {
 
 	// A bucket of sessions.
 	br.start()
-	nc, kv := plain(t, br.url(), nats.MaxReconnects(-1))
+	nc, kv := plain(t, br.url(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort())
 	if err := natskv.CreateBucket(within(t), nc, natskv.BucketConfig{Replicas: 1, MaxBytes: 1 << 20}); err != nil {
 		t.Fatal(err)
 	}

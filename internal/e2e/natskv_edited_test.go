@@ -1,0 +1,61 @@
+package e2e_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/refresh/natskv"
+)
+
+// A bucket that is edited to forget, while a Store uses it, is not written to, and what is
+// missing in it is not said to be none, until it is mended.
+func TestBucketEditedToForget(t *testing.T) {
+	t.Parallel() // it waits for the next look at the settings
+	br := newBroker(t, nil)
+	nc := connect(t, br.url())
+	createBucket(t, nc, natskv.BucketConfig{})
+	s := openStore(t, nc)
+	expires := time.Now().Add(time.Hour)
+	revision, err := s.Save(within(t), "s.known", []byte("1"), 0, expires)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, js := plain(t, br.url())
+	stream, err := js.Stream(within(t), sessionsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := stream.CachedInfo().Config
+	bad := good
+	bad.MaxAge = time.Hour
+	change := func(c jetstream.StreamConfig) {
+		t.Helper()
+		if _, err := js.UpdateStream(within(t), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save := func() error {
+		next, err := s.Save(within(t), "s.known", []byte("2"), revision, expires)
+		if err == nil {
+			revision = next
+		}
+		return err
+	}
+	change(bad)
+	eventually(t, "writes are refused", func() bool { return errors.Is(save(), natskv.ErrBucketUnsafe) })
+	if _, err := s.Load(within(t), "s.none"); !errors.Is(err, natskv.ErrBucketUnsafe) || errors.Is(err, refresh.ErrNotFound) {
+		t.Errorf("a record that is not there: %v", err)
+	}
+	if r, err := s.Load(within(t), "s.known"); err != nil || r.Revision != revision {
+		t.Errorf("a record that is there: %v", err)
+	}
+	change(good)
+	eventually(t, "writes are taken again", func() bool { return save() == nil })
+	if _, err := s.Load(within(t), "s.none"); !errors.Is(err, refresh.ErrNotFound) {
+		t.Errorf("a record that is not there: %v", err)
+	}
+}
