@@ -246,6 +246,18 @@ func TestHeartbeatsDenied(t *testing.T) {
 			t.Fatal("not denied")
 		}
 		f.heart.heard(revoke.Now(), revoke.Heartbeat{Nonce: f.heart.nonce})
+		if f.heart.denied || f.heart.reported || f.heart.lost != 0 {
+			t.Error("one came back, and they count as denied")
+		}
+		for i := range lostBeats + 1 { // the server's word may be of long ago: some have to be lost
+			f.heart.beat()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if f.heart.denied != (i == lostBeats) {
+				t.Errorf("denied after %d: %t", i+1, f.heart.denied)
+			}
+		}
+		f.heart.heard(revoke.Now(), revoke.Heartbeat{Nonce: f.heart.nonce})
 		s.do(func() { s.deny = "" })
 		before = f.heart.sent.Load()
 		f.beat(time.Minute)
@@ -316,7 +328,9 @@ func TestBarrierHeartbeats(t *testing.T) {
 		_, f := beatingFollower(t, Config{})
 		defer f.b.end()
 		h := &f.heart
-		h.in(revoke.Now()) // the first is due
+		if d := h.in(revoke.Now()); d < h.interval || h.sent.Load() != 1 { // the first is due
+			t.Fatalf("the next after %s, %d sent", d, h.sent.Load())
+		}
 		h.asked = true
 		if d := h.in(revoke.Now()); d != barrierSpacing || h.sent.Load() != 1 || !h.asked {
 			t.Fatalf("after %s, %d sent", d, h.sent.Load())
