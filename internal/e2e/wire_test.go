@@ -1,0 +1,64 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// What WIRE.md says of the headers, on a server, by a plain NATS client: a message with a
+// Nats-TTL leaves the stream and one without stays; a second event under one Nats-Msg-Id is
+// answered duplicate and is stored nowhere, and refuses nobody; another stream's name is refused.
+func TestWireHeaders(t *testing.T) {
+	br := newBroker(t, nil)
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
+	nc, js := plain(t, br.url())
+	l := newList(t, quick)
+	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
+	event := func(sid string, header nats.Header) *nats.Msg {
+		return &nats.Msg{Subject: bus.Subject(issuer, revoke.Session), Header: header, Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q,"at":%d}`, issuer, sid, time.Now().UnixMilli())}
+	}
+	send := func(m *nats.Msg) *jetstream.PubAck {
+		t.Helper()
+		ack, err := js.PublishMsg(within(t), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack
+	}
+	stays := send(event("stays", nil))
+	leaves := send(event("leaves", nats.Header{"Nats-TTL": {"1"}, "Nats-Msg-Id": {"0f3a"}, "Nats-Expected-Stream": {bus.DefaultStream}}))
+	if stays.Duplicate || leaves.Duplicate || leaves.Sequence != stays.Sequence+1 || leaves.Stream != bus.DefaultStream {
+		t.Fatalf("acknowledged %+v, %+v", stays, leaves)
+	}
+	again := send(event("swallowed", nats.Header{"Nats-TTL": {"1h"}, "Nats-Msg-Id": {"0f3a"}}))
+	if !again.Duplicate || again.Sequence != leaves.Sequence || lastSequence(t, br.url()) != leaves.Sequence {
+		t.Errorf("a second event under one id: %+v", again)
+	}
+	if _, err := js.PublishMsg(within(t), event("elsewhere", nats.Header{"Nats-Expected-Stream": {"OTHER"}})); err == nil {
+		t.Error("another stream's name is taken")
+	}
+	eventually(t, "the follower has both", func() bool { return refused(l, session("stays")) && refused(l, session("leaves")) })
+	if refused(l, session("swallowed")) || refused(l, session("elsewhere")) {
+		t.Error("what was stored nowhere refuses somebody")
+	}
+	s := theStream(t, js)
+	eventually(t, "the message with a TTL is gone", func() bool {
+		_, err := s.GetMsg(within(t), leaves.Sequence)
+		return errors.Is(err, jetstream.ErrMsgNotFound)
+	})
+	if _, err := s.GetMsg(within(t), stays.Sequence); err != nil {
+		t.Errorf("the message without one: %v", err)
+	}
+	mustRefuse(t, l, session("leaves")) // what is known stays known
+	if f.Status().Degraded || nc.LastError() != nil {
+		t.Errorf("%+v, %v", f.Status(), nc.LastError())
+	}
+}
