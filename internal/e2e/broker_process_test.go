@@ -53,6 +53,10 @@ func (b *broker) startOutside(o *server.Options) {
 	var complaint bytes.Buffer // before there is a log
 	p.cmd = exec.Command(outside, "-c", p.config)
 	p.cmd.Stderr = &complaint
+	p.cmd.Env = os.Environ()
+	for _, user := range exampleUsers {
+		p.cmd.Env = append(p.cmd.Env, strings.ToUpper(user)+"_PASSWORD="+user)
+	}
 	if err := p.cmd.Start(); err != nil {
 		b.t.Fatal(err)
 	}

@@ -21,6 +21,9 @@ const mirrorStream = "REVOCATIONS_MIRROR"
 
 var exampleDir = filepath.Join("..", "..", "examples", "nats")
 
+// exampleUsers are those of the examples; their passwords are in variables of that name.
+var exampleUsers = []string{"operator", "auth", "publisher", "mirror", "verifier"}
+
 // environment is held while one test needs the process's environment to be its own.
 var environment sync.Mutex
 
@@ -34,7 +37,7 @@ func example(t *testing.T, name string, vars map[string]string) *server.Options 
 	if vars == nil {
 		vars = map[string]string{}
 	}
-	for _, user := range []string{"operator", "auth", "publisher", "mirror", "verifier"} {
+	for _, user := range exampleUsers {
 		vars[strings.ToUpper(user)+"_PASSWORD"] = user
 	}
 	for name, value := range vars {
