@@ -119,7 +119,7 @@ type digests struct {
 	scopes *scopes // nil: nobody named the issuer
 }
 
-func (l *List) digests(issuer string) digests {
+func (l *replica) digests(issuer string) digests {
 	return digests{hasher: l.hasher, issuer: issuer, scopes: l.issuers.find(issuer)}
 }
 

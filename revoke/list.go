@@ -154,18 +154,19 @@ func (l *List) Apply(now Instant, e Event) error {
 // [*RevokedError] (by [errors.As]) for a token that a live event revokes, in whatever state the
 // replica is, and a [*StaleError] if the replica cannot vouch for the token under p.
 func (l *List) Check(now Instant, id *Identity, p Policy) error {
-	proven := l.proof.Load() // before the look-up: see List.proof
-	if k := l.lookup(now, id); k != 0 {
+	r := l.replica           // read once
+	proven := r.proof.Load() // before the look-up: see replica.proof
+	if k := r.lookup(now, id); k != 0 {
 		return refusals[k]
 	}
-	if l.cfg.Local {
+	if r.cfg.Local {
 		return nil
 	}
 	return proven.judge(l, now, id.IssuedAt, p)
 }
 
 // lookup returns the kind of a live event that revokes id, or 0.
-func (l *List) lookup(now Instant, id *Identity) Kind {
+func (l *replica) lookup(now Instant, id *Identity) Kind {
 	eff := l.effective(now)
 	if eff >= l.sweepAt.Load() {
 		l.sweep(now)
@@ -219,7 +220,7 @@ func (l *List) lookup(now Instant, id *Identity) Kind {
 // both or, of a List never fed by a bus, by the slower of the local two, so that no one
 // reading of one clock forgets anything. A stream that has not spoken yet lets nothing be
 // forgotten.
-func (l *List) effective(now Instant) int64 {
+func (l *replica) effective(now Instant) int64 {
 	t := now.Wall
 	switch off := l.streamOffset.Load(); off {
 	case math.MinInt64:
@@ -236,7 +237,7 @@ func (l *List) effective(now Instant) int64 {
 // since it was first read here, has never been behind by more than a second. A wall clock
 // that leaps ahead moves it by nothing, nor does a machine that slept, in which the
 // monotonic clock stood still: what is remembered longer than it need be costs memory.
-func (l *List) slowest(now Instant) int64 {
+func (l *replica) slowest(now Instant) int64 {
 	ahead := now.Wall - now.Mono
 	for {
 		off := l.localOffset.Load()

@@ -40,20 +40,19 @@ func (l *List) Prepare(id *Identity) *Prepared {
 // Check is [List.Check] for what p was prepared from. Freshness is judged each time.
 // It takes no lock and allocates nothing unless it refuses as stale.
 func (p *Prepared) Check(now Instant, policy Policy) error {
-	l := p.list
-	proven := l.proof.Load() // before the look-up: see List.proof
-	if k := p.lookup(now); k != 0 {
+	r := p.list.replica
+	proven := r.proof.Load() // before the look-up: see replica.proof
+	if k := p.lookup(r, now); k != 0 {
 		return refusals[k]
 	}
-	if l.cfg.Local {
+	if r.cfg.Local {
 		return nil
 	}
-	return proven.judge(l, now, p.issuedAt, policy)
+	return proven.judge(p.list, now, p.issuedAt, policy)
 }
 
 // lookup returns the kind of a live event that revokes the token, or 0.
-func (p *Prepared) lookup(now Instant) Kind {
-	l := p.list
+func (p *Prepared) lookup(l *replica, now Instant) Kind {
 	eff := l.effective(now)
 	if eff >= l.sweepAt.Load() {
 		l.sweep(now)
@@ -89,7 +88,7 @@ func (p *Prepared) lookup(now Instant) Kind {
 }
 
 // cleared raises clearedAt to live.
-func (l *List) cleared(live uint32) {
+func (l *replica) cleared(live uint32) {
 	for {
 		at := l.clearedAt.Load()
 		if live <= at || l.clearedAt.CompareAndSwap(at, live) {

@@ -23,7 +23,7 @@ func recentCapacity(base int) int {
 // large, however little it adds. While a log is read, which brings as many entries in
 // seconds as a company does in a year, it has to be half as large again. The caller
 // holds mu.
-func (l *List) due(v *view) bool {
+func (l *replica) due(v *view) bool {
 	frozen := v.recents[:len(v.recents)-1]
 	if !l.bulk || len(frozen) > maxFrozen/2 {
 		return len(frozen) > 0
@@ -74,7 +74,7 @@ func (l *List) insert(now Instant, e *Event) {
 
 // freeze starts a new recent after the ones in v, which are to be folded. The caller
 // holds mu.
-func (l *List) freeze(v *view, capacity int) (active *recent) {
+func (l *replica) freeze(v *view, capacity int) (active *recent) {
 	active = newRecent(capacity)
 	next := &view{base: v.base, recents: append(slices.Clone(v.recents), active)}
 	l.view.Store(next)
@@ -83,14 +83,14 @@ func (l *List) freeze(v *view, capacity int) (active *recent) {
 
 // tidy sweeps if that is due. Whatever tells the List the time calls it, so that the
 // memory of what has expired comes back also where nobody checks and nothing arrives.
-func (l *List) tidy(now Instant) {
+func (l *replica) tidy(now Instant) {
 	if l.effective(now) >= l.sweepAt.Load() {
 		l.sweep(now)
 	}
 }
 
 // sweep folds in order to forget. Readers call it when it is due; it never waits.
-func (l *List) sweep(now Instant) {
+func (l *replica) sweep(now Instant) {
 	if !l.mu.TryLock() {
 		return
 	}
@@ -107,7 +107,7 @@ func (l *List) sweep(now Instant) {
 
 // startFold begins to fold all but the last recent, and to forget, unless a fold is
 // under way, which will go on with them. The caller holds mu.
-func (l *List) startFold(now Instant) {
+func (l *replica) startFold(now Instant) {
 	if l.folding {
 		return
 	}
@@ -118,7 +118,7 @@ func (l *List) startFold(now Instant) {
 // fold replaces the base while that is due. Each round takes what is frozen
 // when it starts; events that arrive meanwhile go into the active recent, which
 // stays. Entries that expired before live are forgotten.
-func (l *List) fold(live uint32) {
+func (l *replica) fold(live uint32) {
 	for {
 		v := l.view.Load()
 		frozen := v.recents[:len(v.recents)-1]
