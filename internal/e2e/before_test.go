@@ -58,7 +58,7 @@ func buildBefore(t *testing.T) string {
 	}
 	writeFile(t, program, dir, "internal/before/main.go")
 	out := filepath.Join(dir, "before.exe")
-	build := exec.Command("go", "build", "-trimpath", "-o", out, "./internal/before")
+	build := exec.Command("go", "build", "-o", out, "./internal/before")
 	build.Dir, build.Env = dir, append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
 	if text, err := build.CombinedOutput(); err != nil {
 		gate.Skip(t, fmt.Sprintf("version %s cannot be built: %v: %s", versionBefore, err, text))
