@@ -48,6 +48,9 @@ func TestNumbersHaveOneHome(t *testing.T) {
 				if !pattern.MatchString(code) || strings.Contains(code, "KeyringConfig") || rel == filepath.Join("token", "keyring_config.go") && strings.Contains(code, "c.MaxSkew") {
 					continue
 				}
+				if rel == filepath.Join("revoke", "revoketest", "bus.go") && strings.Contains(code, "must.Before") {
+					continue // the checker, which must not go by what it checks
+				}
 				if rel != filepath.FromSlash(n.home) {
 					t.Errorf("%s stands in %s too: %s", n.what, rel, strings.TrimSpace(code))
 					continue
