@@ -41,7 +41,7 @@ func TestFork(t *testing.T) {
 
 // forkConfig has heartbeats that are seldom enough for an origin made anew to stay
 // shorter than its mirror for as long as the server takes to notice.
-var forkConfig = revoke.Config{HeartbeatInterval: 250 * time.Millisecond, MaxSkew: 250 * time.Millisecond, MaxStaleness: 5 * time.Second}
+var forkConfig = revoke.Config{HeartbeatInterval: 250 * time.Millisecond, MaxSkew: quick.MaxSkew, MaxStaleness: 5 * time.Second}
 
 // A forked is one way to a fork.
 type forked struct {
