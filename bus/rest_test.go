@@ -321,6 +321,31 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 	})
 }
 
+// Every heartbeat of a member that can sign is signed, one after the other; none where no
+// key is.
+func TestHeartbeatsAreSigned(t *testing.T) {
+	for _, cfg := range []Config{{Signer: vectorKey()}, {}} {
+		synctest.Test(t, func(t *testing.T) {
+			s, f := beatingFollower(t, cfg)
+			defer f.b.end()
+			for range lostBeats {
+				f.heart.beat()
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+			want := 0
+			if cfg.Signer != nil {
+				want = lostBeats
+			}
+			s.do(func() {
+				if len(s.beats) != lostBeats || s.signed != want {
+					t.Errorf("%d heartbeats, %d signed, want %d", len(s.beats), s.signed, want)
+				}
+			})
+		})
+	}
+}
+
 // A barrier's heartbeat goes at once, at most one in 10 ms; in place of one that was lost
 // there is another after an interval; without barriers the feed's schedule counts.
 func TestBarrierHeartbeats(t *testing.T) {

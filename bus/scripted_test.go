@@ -27,6 +27,7 @@ type scripted struct {
 	info   jetstream.StreamInfo
 	events int // published, heartbeats not counted
 	beats  []time.Time
+	signed int // of those
 	take   func(n int, m *nats.Msg) (answer string) // n counts from 1; empty: no answer
 	asked  int                                      // for the stream's state
 	deny   string                                   // a subject on which nothing may be published
@@ -147,6 +148,9 @@ func (s *scripted) answer(m *nats.Msg, out chan<- string) string {
 		return string(b)
 	case m.Subject == HeartbeatSubject:
 		s.beats = append(s.beats, time.Now())
+		if m.Header.Get(SignatureHeader) != "" {
+			s.signed++
+		}
 	case strings.HasPrefix(m.Subject, subjectPrefix):
 		s.events++
 		if s.take != nil {
