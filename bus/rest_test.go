@@ -297,6 +297,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		for range lostBeats {
 			h.beat()
 		}
+		time.Sleep(10 * time.Second) // in which the cause is looked for
 		synctest.Wait()
 		if log.count("do not come back") != 0 {
 			t.Errorf("too soon: %s", &log)

@@ -27,7 +27,7 @@ type scripted struct {
 	info   jetstream.StreamInfo
 	events int // published, heartbeats not counted
 	beats  []time.Time
-	signed int // of those
+	signed int                                      // of those
 	take   func(n int, m *nats.Msg) (answer string) // n counts from 1; empty: no answer
 	asked  int                                      // for the stream's state
 	deny   string                                   // a subject on which nothing may be published
