@@ -31,6 +31,9 @@ func buildBefore(t *testing.T) string {
 	git := exec.Command("git", "-c", "safe.directory=*", "archive", "--format=tar", versionBefore, "go.mod", "go.sum", "revoke", "bus", "internal/strictjson")
 	git.Dir, git.Stdout, git.Stderr = filepath.Join("..", ".."), &archive, &complaint
 	if err := git.Run(); err != nil {
+		if os.Getenv("HYBRIDTOKEN_NO_HISTORY") == "1" { // of .ci/run, which says so in its summary
+			t.Skipf("a shallow clone: no history that reaches %s", versionBefore)
+		}
 		gate.Skip(t, fmt.Sprintf("this checkout has no history that reaches %s: %v: %s", versionBefore, err, complaint.String()))
 	}
 	dir := t.TempDir()
