@@ -462,7 +462,8 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 			f.wait(now)
 		} else {
 			l.counters.skewedHeartbeats.Add(1)
-			if !own {
+			if !own && f.fork.logTime(now).Sub(r.Time) <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval {
+				// Not late by itself, as what a mirror brings that catches up.
 				f.hint(now, r, ReasonClockSkew)
 			}
 		}

@@ -77,10 +77,15 @@ func (k *fork) begin(now Instant, info LogInfo, anew bool) {
 // same: an anchor proves nothing then.
 func (k *fork) suspect(info LogInfo) bool { return k.differs && info.Mirror }
 
+// logTime is the log server's clock now, as far as it is known.
+func (k *fork) logTime(now Instant) time.Time {
+	return k.serverTime.Add(time.Duration(now.Mono - k.began.Mono))
+}
+
 // mark takes note of what is held at the heartbeat r, just applied, which proves at.
 func (k *fork) mark(now Instant, r *Record, at Instant) {
 	// Either clock may have been set since.
-	k.whole = k.digest.Whole(r, k.serverTime.Add(time.Duration(now.Mono-k.began.Mono))) || k.digest.Whole(r, now.Time())
+	k.whole = k.digest.Whole(r, k.logTime(now)) || k.digest.Whole(r, now.Time())
 	if !k.whole {
 		return
 	}

@@ -334,6 +334,36 @@ func TestMirrorBeatsLate(t *testing.T) {
 	}
 }
 
+// TestCatchingUpIsNoClockSkew: heartbeats that are late because a mirror catches up say
+// nothing of clocks; those whose senders' clocks are off do.
+func TestCatchingUpIsNoClockSkew(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		late time.Duration // between the log and the replica
+		off  time.Duration // the sender's clock
+		want revoke.Reason
+	}{
+		{"late", 20 * time.Second, 0, revoke.ReasonNoHeartbeat},
+		{"a clock behind", 0, -20 * time.Second, revoke.ReasonClockSkew},
+	} {
+		r, l := newReplica(t, revoke.Config{}), &tape{}
+		l.revoke(r.now.Time(), "x")
+		info := l.info()
+		info.Time, info.Mirror = r.now.Time(), true
+		r.sub = r.feed.Begin(r.now, info)
+		r.must(r.read(l))
+		r.feed.Broken(r.now, revoke.ReasonDisconnected)
+		r.sub = r.feed.Begin(r.now, info) // anchored: no heartbeat is why it is not fresh
+		r.pos, r.n = r.sub.Start-1, 0
+		r.otherBeat(l, c.off)
+		r.pass(c.late)
+		r.must(r.read(l))
+		if got := r.list.Status(r.now).Reason; got != c.want {
+			t.Errorf("%s: reason %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
 // A mirror that was made the log itself needs no digests any more.
 func TestPromotedMirror(t *testing.T) {
 	m, origin, l := behind(t)

@@ -310,7 +310,7 @@ func TestReplayIsNoClockSkew(t *testing.T) {
 	if s := r.list.Status(r.now); s.Reason != revoke.ReasonReplaying {
 		t.Errorf("old heartbeats: %s", s.Reason)
 	}
-	beat(r.now.Time().Add(-10 * time.Minute))
+	l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Time().Add(-10 * time.Minute)}})
 	if err := r.read(l); err != nil {
 		t.Fatal(err)
 	}
