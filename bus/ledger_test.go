@@ -138,6 +138,8 @@ func TestTTL(t *testing.T) {
 		3 * time.Hour:                 3 * time.Hour,
 		// What counts in digests by the hour or the day lives longer by as much.
 		24 * time.Hour:                   25*time.Hour - time.Minute,
+		71*time.Hour + time.Minute:       72 * time.Hour,
+		71*time.Hour + time.Minute + 1:   71*time.Hour + time.Second + 24*time.Hour, // by the day, with an hour more
 		90*24*time.Hour + 15*time.Minute: 91*24*time.Hour + 14*time.Minute,
 	} {
 		if got := ttl(d); got != want {

@@ -314,10 +314,13 @@ func messageID(rec *record) string {
 }
 
 // ttl rounds up to whole seconds, the server's unit, which it would round down to. A
-// message that stops to count in digests hours before it expires lives longer by as much.
+// message that stops to count in digests hours before it expires lives longer by as much,
+// and by that of the longer life where it counts by another grain for it.
 func ttl(d time.Duration) time.Duration {
-	d += revoke.DigestGrain(d) - revoke.DigestGrain(0)
-	return max((d + time.Second - 1).Truncate(time.Second), time.Second)
+	d = max((d + time.Second - 1).Truncate(time.Second), time.Second)
+	least := revoke.DigestGrain(0)
+	grain := revoke.DigestGrain(d + revoke.DigestGrain(d) - least)
+	return d + grain - least
 }
 
 func isAPI(err error) bool {
