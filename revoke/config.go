@@ -12,7 +12,10 @@ type Config struct {
 	// MaxStaleness is the guaranteed bound: a replica not proven up to date within
 	// it answers [ErrStale]. Zero means 15 s. It must be at least 3 × HeartbeatInterval +
 	// MaxSkew and at most TokenLifetime, after which every token has expired anyway, or
-	// twice that least and 15 s, where these are more. Above a minute it is logged.
+	// twice that least and 15 s, where these are more. Above a minute it is logged. Behind
+	// a mirror of the stream each heartbeat proves what the one before stood for, so that
+	// less than 5 × HeartbeatInterval + MaxSkew makes the replica stale now and then, on a
+	// normal day, which is logged when it follows one.
 	MaxStaleness time.Duration
 
 	// HeartbeatInterval is how often some member of the system beats. Zero means 1 s.

@@ -224,6 +224,10 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		f.provenFrom = now
 		f.list.counters.replays.Add(1)
 	}
+	if c := &f.list.cfg; info.Mirror && !f.fork.mirror && c.MaxStaleness < 5*c.HeartbeatInterval+c.MaxSkew {
+		c.Logger.Warn("revocation replica: behind a mirror MaxStaleness should be at least 5 × HeartbeatInterval + MaxSkew: the replica will be stale now and then, on a normal day",
+			"MaxStaleness", c.MaxStaleness, "least", 5*c.HeartbeatInterval+c.MaxSkew)
+	}
 	f.fork.begin(now, info, !f.anchoring)
 	if f.due = !info.Mirror; info.Mirror {
 		f.wait(now) // those at the origin beat first: behind a mirror only they prove

@@ -1,8 +1,11 @@
 package revoke_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -360,6 +363,49 @@ func TestCatchingUpIsNoClockSkew(t *testing.T) {
 		r.must(r.read(l))
 		if got := r.list.Status(r.now).Reason; got != c.want {
 			t.Errorf("%s: reason %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// Behind a mirror a proof is one heartbeat older than at the origin. With a MaxStaleness
+// that leaves no room for it the replica is stale now and then although nothing is wrong,
+// and says so when it begins; with the least that is not warned of it never is, with
+// heartbeats as far apart as they ever are and half a second on their way.
+func TestMirrorNeedsPatience(t *testing.T) {
+	for staleness, short := range map[time.Duration]bool{5 * time.Second: true, 7*time.Second - time.Millisecond: true, 7 * time.Second: false, 15 * time.Second: false} {
+		for _, mirror := range []bool{true, false} {
+			var logged bytes.Buffer
+			origin, l := ready(t)
+			r := newReplica(t, revoke.Config{MaxStaleness: staleness, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			r.now = origin.now
+			for range 2 { // it is said once
+				if mirror {
+					r.mirror(l)
+				} else {
+					r.begin(l)
+				}
+			}
+			r.must(r.read(l))
+			if got, want := strings.Count(logged.String(), "behind a mirror MaxStaleness"), map[bool]int{true: 1}[short && mirror]; got != want {
+				t.Errorf("%s, mirror %t: warned %d times, want %d", staleness, mirror, got, want)
+			}
+			stale := false
+			for i := range 100 {
+				d := origin.feed.Digest()
+				origin.digestBeat(l, &d)
+				for tenth := range 20 {
+					if tenth == 5 {
+						origin.must(origin.read(l))
+						r.must(r.read(l))
+					}
+					r.pass(100 * time.Millisecond)
+					origin.pass(100 * time.Millisecond)
+					stale = stale || i > 4 && r.list.Status(r.now).State != revoke.Fresh
+				}
+			}
+			if stale != (mirror && staleness == 5*time.Second) {
+				t.Errorf("%s, mirror %t: stale %t", staleness, mirror, stale)
+			}
 		}
 	}
 }
