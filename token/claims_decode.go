@@ -1,6 +1,7 @@
 package token
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -132,6 +133,11 @@ func revocable(name string, v strictjson.Value) (string, error) {
 		return "", claim(name, "is empty")
 	case len(s) > revoke.MaxValueBytes:
 		return "", claim(name, "is too long to be revoked")
+	}
+	if err := revoke.CheckIdentifier(name, s); errors.Is(err, revoke.ErrCredential) {
+		return "", claim(name, "has the form of a credential, which no revocation names")
+	} else if err != nil {
+		return "", claim(name, "begins or ends with white space or holds a control character, and no revocation names that")
 	}
 	return s, nil
 }
