@@ -2,6 +2,7 @@ package bus
 
 import (
 	"encoding/hex"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func life(m *nats.Msg) time.Duration {
 		return d
 	}
 	seconds, err := strconv.ParseInt(values[0], 10, 64)
-	if err != nil || seconds < 0 || seconds > int64(revoke.MaxLifetime/time.Second) {
+	if err != nil || seconds < 0 || seconds > math.MaxInt64/int64(time.Second) {
 		return 0
 	}
 	return time.Duration(seconds) * time.Second
