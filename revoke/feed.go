@@ -332,6 +332,7 @@ func (f *Feed) applied(now Instant, r Record) {
 	f.list.tidy(now)
 	if f.bulk && r.Sequence >= f.old {
 		f.setBulk(now, false)
+		f.fork.caughtUp = f.fork.logTime(now)
 	}
 }
 
@@ -472,10 +473,11 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 			}
 		}
 	}
+	live := usable && now.Since(at) <= wholeWithin
 	if !usable || at.Mono < f.provenFrom.Mono || at.Mono > now.Mono {
 		at = Instant{}
 	}
-	f.fork.mark(now, &r, at)
+	f.fork.mark(now, &r, at, live)
 	switch {
 	case content == differs:
 		f.disputed(now, r)

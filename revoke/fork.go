@@ -50,6 +50,7 @@ type fork struct {
 
 	serverTime time.Time // the log server's clock at the Instant began
 	began      Instant
+	caughtUp   time.Time // by that clock, when what was in the log at began had been read; zero: not yet
 
 	differs  bool          // the last digest that could be compared did
 	differAt uint64        // at that heartbeat
@@ -64,6 +65,7 @@ func (k *fork) begin(now Instant, info LogInfo, anew bool) {
 	if info.Time.IsZero() {
 		k.serverTime = now.Time()
 	}
+	k.caughtUp = time.Time{}
 	if info.Mirror {
 		k.doubtAt = Instant{} // it may have been made anew
 	}
@@ -82,10 +84,14 @@ func (k *fork) logTime(now Instant) time.Time {
 	return k.serverTime.Add(time.Duration(now.Mono - k.began.Mono))
 }
 
-// mark takes note of what is held at the heartbeat r, just applied, which proves at.
-func (k *fork) mark(now Instant, r *Record, at Instant) {
+// mark takes note of what is held at the heartbeat r, just applied, which proves at. live
+// says that it was sent just now, by a clock other than that of the log's timestamps: the
+// server that gives them may be another than the one that is read, with a clock behind.
+// Nothing is then missing that has come since the log was read.
+func (k *fork) mark(now Instant, r *Record, at Instant, live bool) {
 	// Either clock may have been set since.
-	k.whole = k.digest.Whole(r, k.logTime(now)) || k.digest.Whole(r, now.Time())
+	k.whole = k.digest.Whole(r, k.logTime(now)) || k.digest.Whole(r, now.Time()) ||
+		live && !k.caughtUp.IsZero() && k.digest.Whole(r, k.caughtUp)
 	if !k.whole {
 		return
 	}

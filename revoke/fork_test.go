@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -406,6 +407,76 @@ func TestMirrorNeedsPatience(t *testing.T) {
 			if stale != (mirror && staleness == 5*time.Second) {
 				t.Errorf("%s, mirror %t: stale %t", staleness, mirror, stale)
 			}
+		}
+	}
+}
+
+// The server that stamps messages may be another than the one that is read, and its clock
+// may be minutes behind, or become so when another leads. Replicas behind the mirror stay
+// fresh, or are soon again: senders' clocks tell that heartbeats are not old. One that joins
+// finds less in the log than its senders have read, and accuses nobody of it. A fork is found
+// out as ever.
+func TestLogServersClockIsBehind(t *testing.T) {
+	for _, behind := range []time.Duration{0, time.Minute + time.Second, 5 * time.Minute, -5 * time.Minute} {
+		origin, l := ready(t)
+		fork := &tape{seq: l.seq, messages: slices.Clone(l.messages)} // will lack one event
+		m, forked := newReplica(t, revoke.Config{}), newReplica(t, revoke.Config{})
+		m.now, forked.now = origin.now, origin.now
+		m.mirror(l)
+		m.must(m.read(l))
+		forked.mirror(fork)
+		forked.must(forked.read(fork))
+		const joins = 900
+		var late *replica
+		said := 0
+		for i := range joins + 400 {
+			for _, r := range []*replica{origin, m, forked} {
+				r.pass(time.Second)
+			}
+			if late != nil {
+				late.pass(time.Second)
+			}
+			if i == joins {
+				late = newReplica(t, revoke.Config{})
+				late.now = m.now
+				left := *l
+				left.messages = slices.DeleteFunc(slices.Clone(l.messages), func(x message) bool { return x.life > 0 && !x.time.Add(x.life).After(m.now.Time()) })
+				late.mirror(&left)
+				late.must(late.read(&left))
+			}
+			if i == 400 {
+				l.append(m.now.Time().Add(-behind), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "withheld", Until: m.now.Time().Add(time.Hour)}})
+			}
+			d := origin.feed.Digest()
+			if d != (revoke.Digest{}) {
+				said++
+			}
+			hb := revoke.Heartbeat{Time: m.now.Time(), Name: "other", Digest: &d}
+			rand.Read(hb.Nonce[:])
+			from := len(l.messages)
+			l.append(m.now.Time().Add(-behind), message{beat: &hb, life: 15 * time.Minute})
+			for _, message := range l.messages[from:] {
+				fork.seq, fork.messages = l.seq, append(fork.messages, message)
+			}
+			origin.must(origin.read(l))
+			m.must(m.read(l))
+			forked.must(forked.read(fork))
+			if late != nil {
+				late.must(late.read(l))
+			}
+			if i > 20 && time.Duration(i)*time.Second > behind { // until then something that counts may have expired before it was read
+				m.is(revoke.Fresh, fmt.Sprintf("behind by %s, after %d s", behind, i))
+				if i < 400 {
+					forked.is(revoke.Fresh, fmt.Sprintf("before the fork, behind by %s, after %d s", behind, i))
+				}
+			}
+			if i > 420 {
+				forked.is(revoke.Stale, fmt.Sprintf("a fork, behind by %s, after %d s", behind, i))
+			}
+		}
+		late.is(revoke.Fresh, fmt.Sprintf("joined late, behind by %s", behind))
+		if said < joins || m.stats().Disputed+late.stats().Disputed != 0 {
+			t.Errorf("behind by %s: %d digests sent, %d disputed, %d of who joins", behind, said, m.stats().Disputed, late.stats().Disputed)
 		}
 	}
 }

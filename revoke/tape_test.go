@@ -23,11 +23,12 @@ type message struct {
 	event *revoke.Event
 	beat  *revoke.Heartbeat
 	fault revoke.Fault
+	life  time.Duration
 }
 
 func (m *message) record(gen, delivery uint64) revoke.Record {
 	return revoke.Record{Generation: gen, Delivery: delivery, Sequence: m.seq, Time: m.time,
-		Subject: "subject", Data: fmt.Append(nil, m.event, m.beat, m.fault)}
+		Life: m.life, Subject: "subject", Data: fmt.Append(nil, m.event, m.beat, m.fault)}
 }
 
 func (l *tape) append(ts time.Time, m message) {
