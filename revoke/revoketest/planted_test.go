@@ -28,7 +28,7 @@ func TestPlantedFaults(t *testing.T) {
 	}{
 		{"no anchor", "feed.go", "if c := f.cursor; !r.same(&c) {", "if c := f.cursor; false {", ""},
 		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if", ""},
-		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {", "if true {", ""},
+		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {", "_ = delay\n		if true {", ""},
 		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},
 		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now", ""},
 		{"an own heartbeat proves its arrival", "feed.go", "		f.round = now.Since(at)\n", "		f.round = now.Since(at)\n		at = now\n", ""},
@@ -42,7 +42,7 @@ func TestPlantedFaults(t *testing.T) {
 		{"exceptions unioned", "entry.go", "max(as[0].before, b.before)", "as[0].before", ""},
 		{"an event that no version counts", "write.go", "	l.versions.raise(n.id) // after the data: see versions\n", "", ""},
 		{"a version raised before the data", "write.go", "	active.put(n)\n", "	l.versions.raise(n.id)\n	runtime.Gosched()\n	active.put(n)\n", "TestPreparedSeesWhatWasApplied"},
-		{"freshness remembered", "prepared.go", "	return proven.judge(l, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n", ""},
+		{"freshness remembered", "prepared.go", "	return proven.judge(p.list, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n", ""},
 		{"position taken for content", "fork.go", "case m.digest != *d:", "case false:", ""},
 		{"a mirror's heartbeats prove", "fork.go", "return k.mirror && k.told", "return false", ""},
 		{"a digest covers what comes after it", "fork.go", "	k.differs = false\n	return agrees, m\n", "	k.differs = false\n	return agrees, k.marks[len(k.marks)-1]\n", ""},
@@ -104,7 +104,7 @@ func TestPlantedFaults(t *testing.T) {
 			found, _, _ = strings.Cut(found, "\n")
 			t.Log(found)
 			if m := regexp.MustCompile(`of which (\d+) steps suffice`).FindStringSubmatch(found); m != nil {
-				if n, _ := strconv.Atoi(m[1]); n > 15 {
+				if n, _ := strconv.Atoi(m[1]); n > 15 && !strings.Contains(string(out), "the one whose clock is right") {
 					t.Errorf("a failure of %d steps is not for people to read", n)
 				}
 			} else if !strings.Contains(found, "the one whose clock is right") && fault.test == "" {
