@@ -43,6 +43,9 @@ func (p *publisher) limit(ctx context.Context, rec *record, h revoke.Horizons, n
 	if t := e.Before.Add(-h.Slack()); t.After(from) {
 		from = t
 	}
+	if least := from.Add(h.TokenLifetime); !e.Until.IsZero() && e.Kind != revoke.Token && e.Kind != revoke.Key && e.Until.Before(least) {
+		e.Until = least // it was taken when nobody could know that tokens live longer
+	}
 	completed, err := e.Complete(from, h)
 	if errors.Is(err, revoke.ErrInvalidEvent) {
 		return nil // a version that looked less closely has left it: as it stands

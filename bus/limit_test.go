@@ -129,6 +129,26 @@ func TestLimitKeepsWhatWasGiven(t *testing.T) {
 	}
 }
 
+// A life that was given before anybody could know how long tokens live is raised to that.
+func TestLimitRaisesShortLives(t *testing.T) {
+	p := newTestPublisher()
+	for _, k := range []revoke.Kind{revoke.Session, revoke.Subject, revoke.Token} {
+		now := time.UnixMilli(time.Now().UnixMilli())
+		rec := openRecord(t, revoke.Event{Kind: k, Value: "x", Until: now.Add(time.Minute)}, false)
+		if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
+			t.Fatal(err)
+		}
+		msg, _ := decode(rec.subject, rec.payload)
+		want := msg.event.At.Add(time.Hour)
+		if k == revoke.Token { // whose life its publisher knows
+			want = now.Add(time.Minute)
+		}
+		if e := msg.event; !e.Until.Equal(want) || !rec.gone.Equal(want.Add(revoke.StreamMargin)) || rec.open {
+			t.Errorf("%+v, gone %s", e, rec.gone)
+		}
+	}
+}
+
 // The receipt says what was published, which limit decided: who logs in next has to pass
 // that cutoff.
 func TestReceiptSaysWhatWasPublished(t *testing.T) {

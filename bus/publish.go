@@ -191,6 +191,9 @@ func (b *Bus) own(e revoke.Event) (revoke.Event, error) {
 	if e.ID == "" {
 		e.ID = rand.Text()
 	}
+	if e.At.IsZero() {
+		e.At = time.Now() // Until counts from here, however long it takes to reach the stream
+	}
 	e.Keep = slices.Clone(e.Keep)
 	return e, e.Validate()
 }

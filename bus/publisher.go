@@ -70,6 +70,9 @@ func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (rev
 	defer cancel()
 	// The longest that there can be.
 	horizons := revoke.Horizons{TokenLifetime: revoke.MaxLifetime, SessionLifetime: revoke.MaxLifetime, MaxSkew: revoke.MaxSkewLimit}
+	if e.Kind != revoke.Token {
+		horizons.TokenLifetime = 0 // whether Until falls short of it cannot be told yet: limit raises it
+	}
 	open := p.outbox != nil && !p.gauge.isKnown()
 	if !open {
 		st, err := p.ready(ctx)
@@ -83,7 +86,9 @@ func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (rev
 	if err != nil {
 		return e, nil, err
 	}
-	if open = open && (asked.Until.IsZero() && e.Kind != revoke.Key || asked.Before.IsZero() && e.Kind.Cutoff()); open {
+	// Only these two say all there is to say without horizons.
+	given := e.Kind == revoke.Key || e.Kind == revoke.Token && !asked.Until.IsZero()
+	if open = open && !given; open {
 		asked.At = e.At
 	} else {
 		asked = e

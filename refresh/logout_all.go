@@ -151,7 +151,7 @@ func (m *Manager) finish(ctx context.Context, sub string, r storedSubject) error
 	// The others' tokens are told of all the same.
 	err := m.publish(ctx, revoke.Event{
 		ID: r.Op, Kind: revoke.Subject, Value: sub, Before: time.UnixMilli(r.Cutoff), Keep: r.Keep,
-		Until:  time.UnixMilli(max(r.Cutoff, m.millis()) + m.issuer.TokenLifetime.Milliseconds()),
+		Until:  m.outlives(r.Cutoff),
 		Reason: r.Reason, Actor: r.Actor,
 	})
 	if err != nil {

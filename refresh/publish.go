@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,12 @@ func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
 	}
 	if m.cfg.Publisher != nil {
 		r, err := m.cfg.Publisher.Publish(ctx, e)
+		if errors.Is(err, revoke.ErrInvalidEvent) && !errors.Is(err, revoke.ErrCredential) && !e.Until.IsZero() {
+			// A stream whose tokens live longer than our List knows, as before it has
+			// followed it: rather kept for too long than not said.
+			e.Until = time.Time{}
+			r, err = m.cfg.Publisher.Publish(ctx, e)
+		}
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrPending, e.Kind, err)
 		}
@@ -42,9 +49,16 @@ func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
 func (m *Manager) sessionEvent(sid string, issued int64, reason, actor string) revoke.Event {
 	e := revoke.Event{Kind: revoke.Session, Value: sid, Reason: reason, Actor: actor}
 	if issued != 0 {
-		e.Until = time.UnixMilli(max(issued, m.millis()) + m.issuer.TokenLifetime.Milliseconds())
+		e.Until = m.outlives(issued)
 	}
 	return e
+}
+
+// outlives returns when every token has expired that was issued at the time at, in unix
+// milliseconds, or until now. Ours live no longer than the Issuer's TokenLifetime, but what is
+// shorter than the stream's is no Until that it takes.
+func (m *Manager) outlives(at int64) time.Time {
+	return time.UnixMilli(max(at, m.millis()) + max(m.issuer.TokenLifetime, m.cfg.Revocations.Horizons().TokenLifetime).Milliseconds())
 }
 
 // sayable returns what keeps an event with those texts from being published, in the

@@ -18,8 +18,12 @@ type Event struct {
 	// and the slack, see [Horizons.Slack], for clocks that differ: what is issued next
 	// has to be dated past it, as package token does with the event's [Receipt].
 	Before time.Time
-	Keep   []string  // kind Subject: sids that the event spares, at most [MaxKeep]
-	Until  time.Time // when every token concerned has expired, without leeway; zero means the longest horizon
+	Keep   []string // kind Subject: sids that the event spares, at most [MaxKeep]
+	// Until is when every token concerned has expired, without leeway. Zero means the
+	// longest horizon. A publisher refuses one that tokens would outlive, see
+	// [Event.Complete]; a replica that receives one keeps the event for as long as they
+	// may live.
+	Until  time.Time
 	Reason string    // for people: "logout", "password_change"; at most [MaxReasonBytes]. Never put a secret here
 	Actor  string    // for people: who asked for it
 	At     time.Time // the publisher's clock when it published; a publisher sets it
@@ -119,11 +123,20 @@ func (e *Event) checkKeep() error {
 
 // Complete returns e with the fields that a publisher fills in, and refuses what
 // replicas would clamp. now is the publisher's clock, which becomes At.
+//
+// Refused is also an Until that tokens concerned would outlive: one that lies less than
+// the TokenLifetime of h ahead, by more than a minute at most (of kinds [Token] and [Key] it is the caller's to choose).
+// That counts from now, from an earlier Before, or from an earlier At, which an event that
+// was published before has.
 func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
 	if err := e.Validate(); err != nil {
 		return Event{}, err
 	}
 	now = now.Round(0)
+	asked := e.At
+	if asked.IsZero() || asked.After(now) {
+		asked = now
+	}
 	e.At = now
 	from := now
 	if e.Kind.Cutoff() {
@@ -145,17 +158,36 @@ func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
 		case Key:
 			e.Until = now.Add(defaultKey)
 		default:
-			e.Until = from.Add(h.SessionLifetime)
+			e.Until = from.Add(max(h.TokenLifetime, h.SessionLifetime))
 		}
 	}
 	if e.Kind != Token && e.Until.Before(now) { // an expired token may be revoked, to no effect
 		return Event{}, invalid("until lies %s back: the event would revoke nothing", now.Sub(e.Until).Round(time.Second))
+	}
+	// Until was worked out a while ago, by another clock perhaps, for an event that is tried
+	// again; what it lacks, replicas add.
+	late := max(min(h.TokenLifetime/4, time.Minute), h.skew())
+	if least := e.least(asked, h); e.Until.Before(least.Add(-late)) {
+		return Event{}, invalid("until lies %s ahead, less than the %s that tokens may live: they would outlive their revocation",
+			e.Until.Sub(now).Round(time.Second), h.TokenLifetime)
 	}
 	if limit := now.Add(h.Longest(e.Kind)); e.Until.After(limit) {
 		return Event{}, invalid("until lies %s ahead, more than %s", e.Until.Sub(now).Round(time.Second), limit.Sub(now))
 	}
 	e.Until = CeilMilli(e.Until)
 	return e, nil
+}
+
+// least returns the earliest Until that no token concerned outlives, by h, where the
+// event counts from at; zero for the kinds of which the caller alone can know.
+func (e *Event) least(at time.Time, h Horizons) time.Time {
+	if e.Kind == Token || e.Kind == Key {
+		return time.Time{}
+	}
+	if e.Kind.Cutoff() && e.Before.Before(at) { // nothing that was issued later is concerned
+		at = e.Before
+	}
+	return at.Add(h.TokenLifetime)
 }
 
 // clamp bounds what a received event may do by its stream timestamp, which is the
@@ -185,6 +217,9 @@ func (e *Event) clamp(ts time.Time, h Horizons) {
 	}
 	if e.Until.After(bound) {
 		e.Until = bound
+	}
+	if least := e.least(ts, h); e.Until.Before(least) {
+		e.Until = least
 	}
 }
 

@@ -71,6 +71,14 @@ func TestComplete(t *testing.T) {
 		{revoke.Event{Kind: revoke.Subject, Value: "x"}, 4 * time.Second, 90*24*time.Hour + 4*time.Second},
 		{revoke.Event{Kind: revoke.Issuer, Before: now.Add(-time.Hour)}, -time.Hour, 90 * 24 * time.Hour},
 		{revoke.Event{Kind: revoke.Key, Value: thumbprint}, -1, 365 * 24 * time.Hour},
+		{revoke.Event{Kind: revoke.Key, Value: thumbprint, Until: now.Add(time.Minute)}, -1, time.Minute},
+		// As long as tokens may live, from when the event was asked for, from its first
+		// publication, or from a cutoff that lies back: nothing later is concerned.
+		{revoke.Event{Kind: revoke.Session, Value: "x", Until: now.Add(time.Hour)}, -1, time.Hour},
+		{revoke.Event{Kind: revoke.Session, Value: "x", Until: now.Add(59*time.Minute + time.Second)}, -1, 59*time.Minute + time.Second},
+		{revoke.Event{Kind: revoke.Session, Value: "x", Until: now.Add(30 * time.Minute), At: now.Add(-30 * time.Minute)}, -1, 30 * time.Minute},
+		{revoke.Event{Kind: revoke.Subject, Value: "x", Until: now.Add(time.Hour)}, 4 * time.Second, time.Hour},
+		{revoke.Event{Kind: revoke.Subject, Value: "x", Before: now.Add(-30 * time.Minute), Until: now.Add(30 * time.Minute)}, -30 * time.Minute, 30 * time.Minute},
 	} {
 		c.e.Issuer = iss
 		got, err := c.e.Complete(now, h)
@@ -91,6 +99,51 @@ func TestComplete(t *testing.T) {
 		e.Issuer = iss
 		if _, err := e.Complete(now, h); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one that says %q", err, want)
+		}
+	}
+}
+
+// An event is not taken that the tokens which it is to revoke outlive.
+func TestCompleteRefusesShortLives(t *testing.T) {
+	now := time.Now()
+	for _, h := range []revoke.Horizons{revoke.DefaultHorizons(), {TokenLifetime: 5 * time.Minute, SessionLifetime: time.Hour}, {TokenLifetime: 24 * time.Hour, SessionLifetime: time.Hour}} {
+		for _, k := range []revoke.Kind{revoke.Session, revoke.Subject, revoke.Client, revoke.Tenant, revoke.Issuer} {
+			for _, short := range []time.Duration{0, time.Second, h.TokenLifetime / 2, h.TokenLifetime*3/4 - time.Second} {
+				for name, shape := range map[string]func(e *revoke.Event){
+					"plain":      func(e *revoke.Event) { e.Until = now.Add(short) },
+					"at to come": func(e *revoke.Event) { e.Until, e.At = now.Add(short), now.Add(24*time.Hour) },
+					"cutoff now": func(e *revoke.Event) { e.Until, e.Before = now.Add(short), now },
+					"cutoff back": func(e *revoke.Event) {
+						e.Until, e.Before = now.Add(short), now.Add(short-h.TokenLifetime*3/4+time.Second)
+					},
+					"published": func(e *revoke.Event) { e.Until, e.At = now.Add(short), now.Add(short-h.TokenLifetime*3/4+time.Second) },
+				} {
+					e := revoke.Event{Issuer: iss, Kind: k, Value: "x"}
+					if k == revoke.Issuer {
+						e.Value = ""
+					}
+					if shape(&e); !k.Cutoff() {
+						e.Before = time.Time{}
+					}
+					l, err := revoke.NewList(revoke.Config{Local: true, TokenLifetime: h.TokenLifetime, SessionLifetime: h.SessionLifetime})
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, completed := e.Complete(now, h)
+					for way, err := range map[string]error{"Complete": completed, "Apply": l.Apply(revoke.At(now), e)} {
+						if !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), "until lies") || !strings.Contains(err.Error(), h.TokenLifetime.String()) {
+							t.Errorf("%s, %s, %s, until %s ahead where tokens live for %s: %v", way, k, name, short, h.TokenLifetime, err)
+						}
+					}
+				}
+			}
+			e := revoke.Event{Issuer: iss, Kind: k, Value: "x"}
+			if k == revoke.Issuer {
+				e.Value = ""
+			}
+			if got, err := e.Complete(now, h); err != nil || got.Until.Before(now.Add(h.TokenLifetime)) {
+				t.Errorf("%s that names no until lives until %s: %v", k, got.Until.Sub(now), err)
+			}
 		}
 	}
 }

@@ -324,6 +324,45 @@ func TestClamping(t *testing.T) {
 	}
 }
 
+// What another program has published for a shorter time than tokens live counts for as
+// long as they do: from the stream's timestamp, or from a cutoff that lies back.
+func TestReceivedEventOutlivesTokens(t *testing.T) {
+	const grace = 12 * time.Minute
+	for _, k := range []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject, revoke.Client, revoke.Tenant, revoke.Issuer} {
+		for _, c := range []struct{ before, until, life time.Duration }{
+			{0, time.Minute, time.Hour},
+			{0, -time.Hour, time.Hour},
+			{0, time.Hour - time.Second, time.Hour},
+			{0, 2 * time.Hour, 2 * time.Hour},
+			{-10 * time.Minute, time.Minute, 50 * time.Minute},
+			{-10 * time.Minute, 55 * time.Minute, 55 * time.Minute},
+		} {
+			r, l := ready(t)
+			ts := r.now.Time().Truncate(time.Second)
+			e := revoke.Event{Issuer: iss, Kind: k, Value: "x", Until: ts.Add(c.until), At: ts}
+			id := revoke.Identity{Issuer: iss, IssuedAt: ts.Add(c.before), Token: "x", Session: "x", Subject: "x", Client: "x", Tenant: "x"}
+			if k.Cutoff() {
+				e.Before = ts.Add(c.before)
+			} else if c.before != 0 && k != revoke.Token {
+				c.life = time.Hour
+			}
+			if k == revoke.Token { // whose life its publisher knows
+				c.life = c.until
+			}
+			if k == revoke.Issuer {
+				e.Value = ""
+			}
+			l.append(ts, message{event: &e})
+			r.must(r.read(l))
+			for d, want := range map[time.Duration]bool{c.life + grace - time.Second: true, c.life + grace + 2*time.Second: false} {
+				if got := d >= 0 && r.list.Check(revoke.At(ts).Add(d), &id, revoke.InsecureAllow()) != nil; d >= 0 && got != want {
+					t.Errorf("%s before %s until %s: refused after %s: %v, want %v", k, c.before, c.until, d, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestOneFeedAtATime(t *testing.T) {
 	r, l := ready(t)
 	if _, err := r.list.NewFeed(); !errors.Is(err, revoke.ErrFollowed) {

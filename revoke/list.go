@@ -105,6 +105,17 @@ func (l *List) Config() Config {
 	return l.cfg
 }
 
+// Horizons returns the longest that the List knows of, each: those of its Config and of
+// every stream that it has followed. An event that is to outlive all tokens of its
+// session or subject names an Until that lies TokenLifetime ahead. It is zero for a List
+// that NewList did not make.
+func (l *List) Horizons() Horizons {
+	if l.replica == nil {
+		return Horizons{}
+	}
+	return *l.horizons.Load()
+}
+
 // ExpectIssuer tells the List that a verifier accepts tokens of iss. Events for
 // other issuers are applied all the same and counted in [Stats], since they
 // usually mean a misspelt issuer. Each call is undone by one of [List.ForgetIssuer].

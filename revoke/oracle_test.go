@@ -121,6 +121,9 @@ func (u *universe) event() revoke.Event {
 		}
 	}
 	e.Until = u.start.Add(time.Duration(u.rng.IntN(100)+20) * time.Minute)
+	if least := u.start.Add(61 * time.Minute); e.Kind != revoke.Token && e.Kind != revoke.Key && e.Until.Before(least) {
+		e.Until = least // tokens live for an hour, and an Until that they outlive is refused
+	}
 	return e
 }
 

@@ -42,6 +42,9 @@ func TestPreparedAgreesWithOracle(t *testing.T) {
 					if e.Until.Before(clock.Time()) {
 						break
 					}
+					if least := clock.Time().Add(time.Hour); e.Kind == revoke.Session && e.Until.Before(least) {
+						e.Until = least // tokens of the session may have been issued until now
+					}
 					if err := l.Apply(clock, e); err != nil {
 						t.Fatal(err)
 					}

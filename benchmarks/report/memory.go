@@ -68,7 +68,7 @@ func (r *run) memory() error {
 	chart := series{name: "List"}
 	for _, n := range sizes {
 		before := restingHeap()
-		list := load.Must(revoke.NewList(revoke.Config{Local: true, SessionLifetime: 90 * 24 * time.Hour}))
+		list := load.Must(revoke.NewList(revoke.Config{Local: true, TokenLifetime: 30 * time.Minute, SessionLifetime: 90 * 24 * time.Hour}))
 		now := revoke.Now()
 		event := func(i int, until time.Duration) revoke.Event {
 			e := revoke.Event{Issuer: load.Issuer, Kind: load.Kind(i), Value: load.Value(i), Until: now.Time().Add(until)}

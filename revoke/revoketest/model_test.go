@@ -139,6 +139,9 @@ func (m *model) event() revoke.Event {
 		}
 	}
 	e.Until = m.bus.Now().Add(time.Duration(1+m.rng.IntN(90)) * time.Minute)
+	if least := m.bus.Now().Add(revoke.DefaultHorizons().TokenLifetime); e.Kind != revoke.Token && e.Until.Before(least) {
+		e.Until = least // an Until that tokens outlive is refused
+	}
 	return e
 }
 

@@ -1,0 +1,70 @@
+package refresh_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A suited publisher takes what a bus does whose stream has these horizons.
+type suited struct {
+	horizons revoke.Horizons
+	taken    []revoke.Event
+	refused  int
+}
+
+func (p *suited) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error) {
+	e, err := e.Complete(time.Now(), p.horizons)
+	if err != nil {
+		p.refused++
+		return revoke.Receipt{}, err
+	}
+	p.taken = append(p.taken, e)
+	return revoke.Receipt{ID: e.ID, Event: e}, nil
+}
+
+// A stream may be made for tokens that live longer than those of one service. Its Manager's
+// logouts are taken: for as long as the stream's tokens live where the List has followed
+// it, and rather for too long than not where it has not.
+func TestUntilSuitsTheStream(t *testing.T) {
+	h := revoke.Horizons{TokenLifetime: 3 * time.Hour, SessionLifetime: 90 * 24 * time.Hour}
+	for name, follows := range map[string]bool{"followed": true, "not followed yet": false} {
+		t.Run(name, func(t *testing.T) {
+			p := &suited{horizons: h}
+			s := newSystemOf(t, revoke.Config{}, func(c *refresh.Config) { c.Publisher = p })
+			f, err := s.list.NewFeed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			life := h.SessionLifetime
+			if follows {
+				life = h.TokenLifetime
+				f.Begin(revoke.Now(), revoke.LogInfo{Horizons: h})
+			}
+			one := s.login(t)
+			s.login(t)
+			if err := s.Logout(t.Context(), one.SessionID); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil {
+				t.Fatal(err)
+			}
+			if len(p.taken) < 2 || (p.refused > 0) == follows {
+				t.Errorf("%d events taken, %d refused", len(p.taken), p.refused)
+			}
+			for _, e := range p.taken {
+				if got := e.Until.Sub(e.At); got < life-time.Minute || got > life+time.Minute {
+					t.Errorf("kind %s lives for %s, want %s", e.Kind, got, life)
+				}
+			}
+			id := revoke.Identity{Issuer: issuerName, Session: one.SessionID, Subject: "user-1", IssuedAt: time.Now()}
+			if err := s.list.Check(revoke.Now(), &id, revoke.InsecureAllow()); !errors.Is(err, revoke.ErrRevoked) {
+				t.Errorf("not revoked here at once: %v", err)
+			}
+		})
+	}
+}
