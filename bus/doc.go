@@ -11,7 +11,7 @@
 //
 // Publish returns nil only when the stream has acknowledged the event. Everything
 // else is an error that the caller must act on: a revocation that fails silently
-// is worse than none (invariant 9 of the design). Publishing again is always
+// is worse than none (invariant 9). Publishing again is always
 // harmless: events only ever add.
 //
 // A replica is fresh only as long as a heartbeat, a message in the same stream,
@@ -60,8 +60,8 @@
 // the stream counts. A signature keeps others from revoking; it keeps nobody from
 // storing a signed event again, which changes nothing, or from filling the stream.
 //
-// Whoever may publish on a subject of the stream may revoke what it names, as far as no
-// signature is asked for; whoever may delete the stream may delay revocations, though no
+// A right to publish on a subject of the stream is a right to revoke what it names, as far as
+// no signature is asked for; a right to delete the stream is one to delay revocations, though no
 // replica forgets what it knows. Bound both with NATS accounts and permissions, and know
 // what they do not bound. On the account that holds the stream:
 //

@@ -48,13 +48,13 @@ type Config struct {
 	// now: the user may have been disabled, or have other roles. An error means that the
 	// application cannot tell, and the client is told to try again. It is called without
 	// any lock held, perhaps more than once for a refresh, with the context of the call.
-	// Nil: whoever has a session keeps it.
+	// Nil: sessions go on.
 	Ask func(ctx context.Context, s Session) (Answer, error)
 
 	// OnReplay is called when a refresh token was used again after its window: it was
 	// stolen, or the client has lost an answer for longer than that. The session is
 	// dead when it is called. Where the store or the bus failed meanwhile, it is called
-	// by whoever finishes the ending, perhaps a second time. OnGrace is called when one
+	// by the call that finishes the ending, perhaps a second time. OnGrace is called when one
 	// was used again within its window and answered with its successor. They are called
 	// before the call that found it returns, perhaps at once for several sessions, and
 	// get no secret. Nil: nothing is called.

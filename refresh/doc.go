@@ -28,13 +28,13 @@
 // over. [ErrTryAgain]: nobody can tell; the client keeps its token. A store that fails,
 // a stale replica, a lost race are never taken for an invalid token. A crash at any step
 // leaves a retry that works. What is over and could not be published is recorded as
-// pending, reported as [ErrPending], and finished by whoever comes upon it.
+// pending, reported as [ErrPending], and finished by the next call that comes upon it.
 //
 // # What rests in the store
 //
 // Hashes of random secrets; within the window the successor, encrypted under a key that
 // only the holder of the predecessor can make; and in the clear what a page of devices
-// shows. Whoever steals the store can refresh nothing. Of a session that is over there
+// shows. A thief of the store can refresh nothing. Of a session that is over there
 // rest its id, its subject, its times, and by whom and why it was ended, until its last
 // access token has expired.
 //

@@ -47,7 +47,7 @@ var (
 	ErrBusy error = &member{ErrTryAgain, "session busy"}
 	// ErrPending: what is over is over in the store, but the event that tells the
 	// services could not be published. It is recorded as pending, and finished by
-	// whoever comes upon it; call again to have it so now.
+	// the next call that comes upon it; call again to have it so now.
 	ErrPending error = &member{ErrTryAgain, "revocation not yet published"}
 	// ErrMint: no access token could be issued.
 	ErrMint error = &member{ErrTryAgain, "access token not issued"}

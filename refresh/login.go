@@ -29,8 +29,9 @@ type Login struct {
 	// subject was logged out everywhere, or a cutoff for it, the client, the tenant or the
 	// issuer published, about when it was authenticated, and the clocks
 	// of two instances cannot tell which came first. An error of it refuses the login, with
-	// ErrSuperseded. Nil: for the MaxSkew after a logout everywhere every login of the
-	// subject is refused so, the one right after a password change too.
+	// ErrSuperseded. Nil: for the MaxSkew after such a cutoff every login that it concerns
+	// is refused so, the one right after a password change too. An AuthTime before the
+	// cutoff was made, or in the same millisecond, is refused without asking.
 	Recheck func(ctx context.Context) error
 
 	Tenant  string   // see [token.IssueRequest]
@@ -47,8 +48,9 @@ const maxClaimsBytes = 16 << 10
 // Login begins a session: always a new one, under an id of 128 random bits that no
 // client chooses (OWASP ASVS 5.0, 7.2.4). A cutoff published after AuthTime ends it; one
 // published before is passed, for which Login waits as long as the token would be dated
-// more than MaxSkew ahead: usually for MaxSkew, at most for twice that. An error of neither family matches
-// [ErrLogin] and names the field of l that is to blame.
+// more than MaxSkew ahead: usually for MaxSkew, at most for twice that, and not at all after
+// [Manager.LogoutAll]. An error of neither family matches [ErrLogin] and names the field of
+// l that is to blame.
 func (m *Manager) Login(ctx context.Context, l Login) (*Grant, error) {
 	g, err := m.login(ctx, l)
 	if err != nil {

@@ -6,15 +6,14 @@
 // A service makes one [List] with [NewList], gives it to a bus to follow (package
 // bus) and to its verifier (package token), and need not call anything else here. A
 // program that lives in one process sets Config.Local and feeds the List by
-// [List.Apply]. Whoever revokes makes an [Event] and publishes it.
+// [List.Apply]. A service that revokes makes an [Event] and publishes it.
 //
 // # What it promises
 //
 // An [Event] names a token, a session, a subject, a client, a tenant, a key or an
 // issuer ([Kind]), each scoped by issuer. The cutoff kinds revoke what was issued up
-// to an instant, so that a login after it passes (see [Event].Before for the first two
-// seconds); an event of kind Subject can spare
-// sessions, so that a password change need not end the session it was made in. A
+// to an instant, so that a login after it passes (see [Event].Before for how it is dated); an
+// event of kind Subject can spare sessions, so that a password change need not end the session it was made in. A
 // token is refused if some live event revokes it: events only add, and their order
 // and number change nothing. There is no un-revoke.
 //
@@ -34,7 +33,7 @@
 // Config.StateFile carries what is known over a restart, so that it is refused before
 // the bus answers; it proves nothing fresh.
 //
-// The proven instant comes from the total order of the log: whoever has applied a
+// The proven instant comes from the total order of the log: a replica that has applied a
 // heartbeat has applied everything acknowledged before it was sent. [Feed] holds
 // that protocol, without any input or output.
 //

@@ -164,7 +164,8 @@ type IssueRequest struct {
 // Issue returns a new signed token with a fresh jti of 130 random bits. An error
 // matches [ErrIssue] and names the field of r that is to blame; nothing was signed
 // then. It matches [ErrKeysUnavailable] too if the ring has lost its store for too
-// long to sign. ctx bounds the waiting for a key in a KMS, see [NewSigningKey].
+// long to sign. ctx bounds the waiting, for the cutoff of r.After and for a key in a KMS
+// (see [NewSigningKey]).
 func (i *Issuer) Issue(ctx context.Context, r IssueRequest) (*Issued, error) {
 	if ctx == nil {
 		return nil, fmt.Errorf("token: %w: nil context", ErrIssue)
@@ -239,7 +240,7 @@ func (i *Issuer) times(r IssueRequest, now time.Time) (t instants, err error) {
 	case lifetime < time.Second || lifetime > i.cfg.Lifetime:
 		return t, fmt.Errorf("field Lifetime %s is not between 1 s and %s", lifetime, i.cfg.Lifetime)
 	case at.After(now.Add(i.cfg.MaxSkew)):
-		return t, fmt.Errorf("field IssuedAt lies %s in the future: the token would outrun cutoffs", at.Sub(now).Round(time.Millisecond))
+		return t, fmt.Errorf("field IssuedAt lies %s in the future, more than MaxSkew (%s): the token would outrun cutoffs; field After passes one", at.Sub(now).Round(time.Millisecond), i.cfg.MaxSkew)
 	case !after.Before.IsZero() && after.Issuer != i.cfg.Issuer:
 		return t, fmt.Errorf("field After is the receipt of a cutoff of issuer %q, not of %q", after.Issuer, i.cfg.Issuer)
 	}

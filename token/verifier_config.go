@@ -20,11 +20,11 @@ type VerifierConfig struct {
 	// OwnIssuer says that an [Issuer] of this library issues the tokens. Then their claim
 	// hyt_at counts: the instant, in milliseconds, that cutoffs compare with, so that a
 	// login passes at once that was made after one. For any other issuer it must be false:
-	// who can have a claim of that name written into a token outruns every cutoff by it.
+	// anybody who can have a claim of that name written into a token outruns every cutoff by it.
 	// False means that it is ignored and cutoffs compare with iat, a whole second as a
 	// rule: a token is then refused that was issued less than three times MaxSkew, and a
-	// second, after a cutoff. It goes without saying where Keys is a [Keyring], which signs
-	// for an Issuer what it verifies.
+	// second, after a cutoff. Revocations then needs a MaxSkew of at least a second. A [Keyring] as Keys, which signs
+	// for an Issuer what it verifies, has the effect of true.
 	OwnIssuer bool
 
 	// Audiences are the names that this service goes by; aud must hold one of them,
@@ -89,8 +89,8 @@ type VerifierConfig struct {
 	// 64 KiB.
 	MaxTokenBytes int
 
-	// CacheBytes bounds the memory that remembers accepted tokens, in bytes. Whoever comes
-	// with a token again is spared the check of its signature, and nothing else: times,
+	// CacheBytes bounds the memory that remembers accepted tokens, in bytes. A token that
+	// comes again is spared the check of its signature, and nothing else: times,
 	// key, possession, denylist and its freshness are judged each time. A token takes
 	// some 1.7 KiB, its signature is not kept, and what is used least makes room. Zero means
 	// 16 MiB, taken as tokens come.
