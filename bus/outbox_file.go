@@ -150,6 +150,7 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 			}
 			long = true
 			used := f.salvage(line)
+			f.lost()
 			carry = bytes.Clone(line[max(used, len(line)-maxOutboxLine):])
 			continue
 		}
@@ -206,6 +207,7 @@ func (f *outboxReading) line(line []byte, long bool) {
 		f.damage("a line that does not check out")
 	}
 	f.salvage(line)
+	f.lost() // also what stands in this line before its damage
 }
 
 // last reads what stands behind the last line's end: a line that a crash has cut, without
