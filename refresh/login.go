@@ -94,6 +94,9 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 			// Logging in again is of no use. It was made by somebody whose clock is ahead.
 			return nil, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrBusy)
 		}
+		if verdict == unsure && l.Recheck == nil {
+			return nil, fmt.Errorf("%w, or within %s of it: field Recheck is nil, so nobody can tell which came first", ErrSuperseded, time.Duration(m.skew)*time.Millisecond)
+		}
 		start, err := m.startAfter(max(now, sub.Cutoff+1), &l)
 		if err != nil {
 			return nil, err
@@ -107,8 +110,6 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		}
 		switch {
 		case verdict == passed || rechecked:
-		case l.Recheck == nil:
-			return nil, fmt.Errorf("%w, or within %s of it: field Recheck is nil, so nobody can tell which", ErrSuperseded, time.Duration(m.skew)*time.Millisecond)
 		default:
 			// After the record was read: what holds now held after that logout.
 			if err := l.Recheck(ctx); err != nil {

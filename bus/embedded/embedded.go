@@ -135,7 +135,7 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 			return nil, errors.New("server did not start")
 		}
 	}
-	conn, err := s.Dial(ctx, bus.DialConfig{Name: "embedded", Logger: cfg.Logger})
+	conn, err := s.Dial(ctx, bus.DialConfig{Name: "embedded"}) // what goes wrong is an error of Start's
 	if err != nil {
 		return nil, err
 	}
