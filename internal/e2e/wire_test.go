@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -50,9 +51,12 @@ func TestWireHeaders(t *testing.T) {
 		t.Error("what was stored nowhere refuses somebody")
 	}
 	s := theStream(t, js)
-	eventually(t, "the message with a TTL is gone", func() bool {
-		_, err := s.GetMsg(within(t), leaves.Sequence)
-		return errors.Is(err, jetstream.ErrMsgNotFound)
+	askUntil(t, "the message with a TTL is gone", func(ctx context.Context) error {
+		_, err := s.GetMsg(ctx, leaves.Sequence)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		return fmt.Errorf("it is there: %v", err)
 	})
 	if _, err := s.GetMsg(within(t), stays.Sequence); err != nil {
 		t.Errorf("the message without one: %v", err)
