@@ -225,7 +225,7 @@ func (f *Feed) Begin(now Instant, info LogInfo) Subscription {
 		f.list.counters.replays.Add(1)
 	}
 	if c := &f.list.cfg; info.Mirror && !f.fork.mirror && c.MaxStaleness < 5*c.HeartbeatInterval+c.MaxSkew {
-		c.Logger.Warn("revocation replica: behind a mirror MaxStaleness should be at least 5 × HeartbeatInterval + MaxSkew: the replica will be stale now and then, on a normal day",
+		f.log.Warn("revocation replica: behind a mirror MaxStaleness should be at least 5 × HeartbeatInterval + MaxSkew: the replica will be stale now and then, on a normal day",
 			"MaxStaleness", c.MaxStaleness, "least", 5*c.HeartbeatInterval+c.MaxSkew)
 	}
 	f.fork.begin(now, info, !f.anchoring)
@@ -491,6 +491,9 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	p := *l.proof.Load()
 	if at.IsZero() || !p.proven.IsZero() && at.Mono <= p.proven.Mono {
 		return nil // P only moves forward
+	}
+	if f.fork.trusting(now) {
+		f.log.Warn("revocation replica: behind a mirror, and no heartbeat carries a digest that counts: a mirror whose origin was made anew or restored would go unnoticed; have a member follow the stream itself, with a Signer where there is a Trust")
 	}
 	p.proven, p.reason = at, ReasonNone
 	f.store(now, p)

@@ -48,6 +48,9 @@ type fork struct {
 	attests bool // this member sends digests
 	told    bool // a digest was seen: from now on a mirror needs them
 
+	untold Instant // since when heartbeats prove a mirror without; zero: they do not
+	warned bool    // of that
+
 	serverTime time.Time // the log server's clock at the Instant began
 	began      Instant
 	caughtUp   time.Time // by that clock, when what was in the log at began had been read; zero: not yet
@@ -149,6 +152,25 @@ func (f *Feed) Digest() Digest {
 
 // gated reports whether heartbeats prove only what an agreeing digest covers.
 func (k *fork) gated() bool { return k.mirror && k.told }
+
+// untoldFor is how long a replica behind a mirror may be proven without any digest before
+// that is logged. Those that start the system send some within seconds.
+const untoldFor = time.Minute
+
+// trusting takes note of a heartbeat that proved a mirror although nobody has said what
+// the log holds, and reports, once, that this has gone on for too long.
+func (k *fork) trusting(now Instant) bool {
+	switch {
+	case !k.mirror || k.told:
+		k.untold = Instant{}
+	case k.untold.IsZero():
+		k.untold = now
+	case !k.warned && now.Since(k.untold) >= untoldFor:
+		k.warned = true
+		return true
+	}
+	return false
+}
 
 // Doubt reports whether the log should be read a second time, beside the subscription,
 // because a heartbeat's digest differs from what this replica holds: at once, and then

@@ -481,6 +481,46 @@ func TestLogServersClockIsBehind(t *testing.T) {
 	}
 }
 
+// A replica behind a mirror that heartbeats prove without digests, because none comes or
+// none counts, is fresh, and says once that a fork would go unnoticed. At the origin, or
+// where digests come, there is nothing to say.
+func TestMirrorWithoutDigestsIsLogged(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		mirror bool
+		says   func(revoke.Digest) *revoke.Digest
+		want   int
+	}{{"a mirror, no digests", true, nothing, 1}, {"a mirror, digests", true, truth, 0}, {"the origin, no digests", false, nothing, 0}} {
+		var logged bytes.Buffer
+		origin, l := ready(t)
+		r := newReplica(t, revoke.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		r.now = origin.now
+		begin := func() {
+			if r.begin(l); c.mirror {
+				r.mirror(l)
+			}
+			r.must(r.read(l))
+		}
+		begin()
+		for i := range 300 {
+			both(r, origin, l, c.says)
+			if i > 5 {
+				r.is(revoke.Fresh, c.name)
+			}
+			if i < 30 && logged.Len() > 0 && strings.Contains(logged.String(), "no heartbeat carries a digest") {
+				t.Fatalf("%s: logged after %d s, when the first may be on its way", c.name, i)
+			}
+			if i == 150 { // a new subscription is no news
+				r.feed.Broken(r.now, revoke.ReasonDisconnected)
+				begin()
+			}
+		}
+		if got := strings.Count(logged.String(), "no heartbeat carries a digest"); got != c.want {
+			t.Errorf("%s: logged %d times, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 // A mirror that was made the log itself needs no digests any more.
 func TestPromotedMirror(t *testing.T) {
 	m, origin, l := behind(t)
