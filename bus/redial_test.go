@@ -129,7 +129,7 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 }
 
 // An event that makes the server end the connection is set aside the second time; the
-// others that were under way are not, whoever publishes them.
+// others that were under way are not, with an outbox and without.
 func TestUnderWayAtTwoEnds(t *testing.T) {
 	for _, outbox := range []bool{false, true} {
 		t.Run(fmt.Sprintf("outbox %t", outbox), func(t *testing.T) {

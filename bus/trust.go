@@ -174,7 +174,7 @@ func (t trust) accepts(m *nats.Msg, e *revoke.Event) bool {
 // A signature says nothing of when the message was stored. Whoever may publish can store
 // a signed one again; so it has to say itself until when it cuts off, and for how long,
 // which otherwise the time of storing decides. Nor may the reading that revokes most
-// stand in for either: it counts from the time of storing as well, and whoever stored the
+// stand in for either: it counts from the time of storing as well, and to store the
 // event again would lock out everybody who has logged in since.
 func (t trust) lacks(e *revoke.Event) string {
 	switch {

@@ -6,7 +6,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The answer to a request for a message comes from whoever may write to the inbox.
+// FuzzDecodeStored: anybody who may write to the inbox can answer a request for a message.
 func FuzzDecodeStored(f *testing.F) {
 	seeds := []string{
 		`{"message":{"subject":"revocations.v1.x.token","seq":7,"data":"eyJ2IjoxfQ==","time":"2026-01-01T00:00:00Z"}}`,

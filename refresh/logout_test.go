@@ -236,7 +236,7 @@ func TestLoginAgainstTheReplicasCutoffs(t *testing.T) {
 						}
 						s.accepted(t, s.refresh(t, g))
 					}
-					// Whoever hangs up is not waited for.
+					// A caller that hangs up is not waited for.
 					if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: kind, Value: value}); err != nil {
 						t.Fatal(err)
 					}

@@ -23,9 +23,8 @@ func known(l *revoke.List, now revoke.Instant, n int) (refused int) {
 }
 
 // TestOneWrongReadingForgetsNothing: a List that no bus feeds goes by the slower of its
-// clocks, wall and monotonic (invariant 3). One reading of one of them that is far ahead,
-// whoever hands it over and however it is followed by folds and by a restart, costs no
-// revocation.
+// clocks, wall and monotonic (invariant 3). One reading of one of them that is far ahead
+// costs no revocation, whichever method is given it and whatever folds and restarts follow.
 func TestOneWrongReadingForgetsNothing(t *testing.T) {
 	const n = 5000
 	const life = time.Hour
@@ -124,7 +123,7 @@ func TestBothClocksForget(t *testing.T) {
 }
 
 // TestMemoryComesBack: after a burst has expired, its memory comes back without one event
-// more, whoever it is that still tells the List the time.
+// more, by any call that tells the List the time.
 func TestMemoryComesBack(t *testing.T) {
 	const n = 20_000
 	doors := map[string]func(l *revoke.List) func(now revoke.Instant){

@@ -127,7 +127,7 @@ func TestErrorsFitTheirFamilies(t *testing.T) {
 	}
 }
 
-// TestWeakSettingsAreLogged: whoever reads the log learns of each setting that weakens,
+// TestWeakSettingsAreLogged: the log tells of each setting that weakens,
 // and of nothing on a normal day.
 func TestWeakSettingsAreLogged(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -17,9 +17,9 @@ import (
 // made anew or restored and a mirror of the one before do. It is no proof against a
 // party that chooses the messages of both.
 type Digest struct {
-	Sequence uint64 // of the heartbeat, the last message that counts
-	Count    uint64
-	Sum      [32]byte
+	Sequence uint64   // of the heartbeat, the last message that counts
+	Count    uint64   // of the messages summed
+	Sum      [32]byte // of their hashes
 }
 
 const (

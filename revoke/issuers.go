@@ -14,7 +14,7 @@ import (
 // program names: nothing that arrives from outside is added.
 //
 // It is a hash table of chains. Readers take no lock: nodes are immutable to them, and
-// whoever adds or removes one replaces the pointer that leads to it.
+// to add or remove one is to replace the pointer that leads to it.
 type issuers struct {
 	seed  maphash.Seed
 	table atomic.Pointer[issuerTable]

@@ -252,7 +252,7 @@ func (i *Issuer) times(r IssueRequest, now time.Time) (t instants, err error) {
 		}
 	}
 	t.minted = at.UnixMilli()
-	// A later iat would be refused for a while by whoever has no leeway for our clock.
+	// A later iat would be refused for a while by verifiers without leeway for our clock.
 	t.issued = floorSecond(min(t.minted, now.UnixMilli()))
 	t.expires = t.issued + floorSecond(lifetime.Milliseconds())
 	switch {

@@ -22,7 +22,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	var sealing, nonce [32]byte
 	rand.Read(sealing[:])
 	rand.Read(nonce[:])
-	shared := []byte("a secret that must stay one, whoever prints what")
+	shared := []byte("a secret that no way of printing may show")
 	pair, err := token.NewSigningKey("pair", token.EdDSA, private)
 	if err != nil {
 		t.Fatal(err)

@@ -150,7 +150,7 @@ func (t *forked) run() {
 		beyond = t.publish(t.auth, fmt.Sprint("beyond-", n), 50)[0].sequence
 	}
 
-	// Whoever came later knows nothing but the fork.
+	// A replica that comes later knows nothing but the fork.
 	other := verifierBus
 	other.Name = "late"
 	later := newList(t.T, forkConfig)

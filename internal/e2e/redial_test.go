@@ -43,8 +43,8 @@ func alive(t *testing.T, name string, b *bus.Bus, f *bus.Follower, l *revoke.Lis
 	mustRefuse(t, l, session(sid))
 }
 
-// A max_payload that is lowered by a reload makes the server end the connection of whoever
-// was told another, for good as the client library sees it. One of ours lives on over the
+// A max_payload that is lowered by a reload makes the server end the connection of a client
+// that was told another, for good as the client library sees it. One of ours lives on over the
 // next, with all that hangs on it; the event that no longer fits is named.
 func TestPayloadLowered(t *testing.T) {
 	t.Parallel()

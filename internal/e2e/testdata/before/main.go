@@ -65,7 +65,7 @@ func run(url, inbox, stream string, silent, publishes bool, interval, staleness 
 	if err := f.WaitFresh(ctx); err != nil {
 		return err
 	}
-	// Whoever asks sees what is now; this also what was between.
+	// A status tells what is now; this also counts what was between two of them.
 	var left atomic.Int64
 	ended := make(chan struct{})
 	defer close(ended)
