@@ -14,7 +14,7 @@ import (
 
 // WaitConfig configures one [Bus.RevokeAndWait].
 type WaitConfig struct {
-	// Replicas is how many must confirm, whoever they are. Zero means all that
+	// Replicas is how many must confirm, no matter which. Zero means all that
 	// announce themselves within RollCall, and all that did so to this Bus in the last
 	// ten minutes and were not closed since. One that was killed says no farewell, and
 	// nobody can tell it from one that is frozen and will go on: for ten minutes a wait
@@ -44,8 +44,8 @@ type WaitReceipt struct {
 	EffectiveBy time.Time
 
 	// Replicas are those that applied the event, the quickest first, then the others
-	// that are known. It is information, not proof: whoever may answer in the account
-	// may answer falsely. EffectiveBy does not depend on the answers, but that a false
+	// that are known. It is information, not proof: everybody who may answer in the
+	// account may answer falsely. EffectiveBy does not depend on the answers, but that a false
 	// one can make it later.
 	Replicas []Replica
 

@@ -22,7 +22,8 @@ type Stats struct {
 	OutboxErr      error     // of the last attempt to open or write it; nil if that went well
 
 	// ClockAhead is how far our clock was before the server's when it was last asked;
-	// negative: behind. A difference of more than 10 s is logged.
+	// negative: behind. A difference of more than 10 s is logged. Cutoffs of a clock that is
+	// behind an issuer's by more than MaxSkew can spare tokens issued before them.
 	ClockAhead time.Duration
 
 	// Fill is the share of the stream's MaxBytes by which Publish takes and refuses events:

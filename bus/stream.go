@@ -55,8 +55,8 @@ type StreamConfig struct {
 	// server reserves it.
 	MaxBytes int64
 
-	// InsecureMemory keeps the stream in memory. Whoever was revoked is let in again
-	// after a restart of all servers, by every service that restarts too.
+	// InsecureMemory keeps the stream in memory. After a restart of all servers every
+	// service that restarts too lets in again everybody who was revoked.
 	InsecureMemory bool
 
 	// Horizons are fixed for the stream's life: TokenLifetime is the longest exp − iat

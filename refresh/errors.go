@@ -24,8 +24,8 @@ var (
 	// ErrEnded: the session was ended by a logout, an operator, a password change, the
 	// denylist or the application's word at a refresh.
 	ErrEnded error = &member{ErrLoginAgain, "session ended"}
-	// ErrReplayed: the refresh token had been used before and was used again. Whoever
-	// did, the session is dead now. It is of the family [ErrEnded].
+	// ErrReplayed: the refresh token had been used before and was used again. No
+	// matter by whom, the session is dead now. It is of the family [ErrEnded].
 	ErrReplayed error = &member{ErrEnded, "refresh token replayed"}
 	// ErrClient: the session is another client's. Nothing was changed.
 	ErrClient error = &member{ErrLoginAgain, "refresh token of another client"}

@@ -36,7 +36,7 @@ func By(actor string) LogoutAllOption { return func(c *logoutAll) { c.actor = ac
 
 // LogoutAll ends all sessions of a subject but those that are kept, here and at every
 // service: after a password change, a theft, before a ban. Change the password first;
-// whoever was authenticated before the call is logged out with the rest. It returns the
+// everybody who was authenticated before the call is logged out with the rest. It returns the
 // new grant of the first kept session, or nil if none is kept or it is over.
 //
 // An error of [ErrTryAgain] means that not all is done. What is done is remembered and

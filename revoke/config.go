@@ -57,8 +57,8 @@ type Config struct {
 	//
 	// It is a hint: it proves nothing fresh, and one that cannot be used is reported
 	// ([List.StateFile]) and otherwise ignored. It holds no token, jti, sid or subject,
-	// but keyed hashes of them beside the key: whoever reads it can find out whether and
-	// until when something that he can guess, a user's name, is revoked. Whoever can
+	// but keyed hashes of them beside the key: its readers can find out whether and
+	// until when something that they can guess, a user's name, is revoked. Who can
 	// write it can have tokens refused, none accepted. Empty means no file.
 	StateFile string
 

@@ -131,8 +131,8 @@ func (r *Record) same(o *Record) bool {
 	return r.Sequence == o.Sequence && r.Time.Equal(o.Time) && r.Subject == o.Subject && bytes.Equal(r.Data, o.Data)
 }
 
-// A Heartbeat is a message whose only meaning is its place in the log: whoever has
-// applied it has applied every event acknowledged before it was sent, whoever sent it.
+// A Heartbeat is a message whose only meaning is its place in the log: a replica that
+// has applied it has applied every event acknowledged before it was sent by any member.
 type Heartbeat struct {
 	Nonce [16]byte  // 128 random bits
 	Time  time.Time // the sender's clock when it was sent

@@ -36,8 +36,8 @@ func MaxStaleness(d time.Duration) Policy { return Policy{policyMaxStaleness, d}
 func AllowYounger(d time.Duration) Policy { return Policy{policyAllowYounger, d} }
 
 // InsecureAllow accepts every token that is not known to be revoked, however old
-// the replica's knowledge. Whoever is logged out, banned or robbed during an
-// outage of the bus stays exposed until their tokens expire.
+// the replica's knowledge. Users who are logged out, banned or robbed during an
+// outage of the bus stay exposed until their tokens expire.
 func InsecureAllow() Policy { return Policy{mode: policyInsecureAllow} }
 
 // Validate returns an error if p can never take effect as written.

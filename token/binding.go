@@ -14,7 +14,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 )
 
-// A Binding says whose token it is (cnf, RFC 7800 section 3.1): whoever presents it
+// A Binding says whose token it is (cnf, RFC 7800 section 3.1): the sender that presents it
 // must prove possession of that key. The zero Binding is that of a bearer token,
 // good in anybody's hands. Where both are set, both must be proven.
 type Binding struct {

@@ -50,14 +50,14 @@
 //     jwk, jku, x5u and x5c are never looked at.
 //   - One token has one spelling. Padding, other alphabets, white space and stray
 //     bits are malformed, as are duplicate names and bad UTF-8 in the JSON. (An
-//     ECDSA signature has two forms for whoever knows the curve's order. That is
+//     ECDSA signature has two forms for all who know the curve's order. That is
 //     why revocation goes by claims, and never by the token's bytes.)
 //   - No "none", no JWS with detached or unencoded content or in JSON form, no
 //     critical extensions, no encrypted or compressed tokens.
 //   - No token that could not be revoked: one without jti (a [Profile] may settle for
 //     one of jti, sid and sub), or with a jti, sid, sub, client_id or tenant that is
 //     empty or longer than [github.com/hybridtoken/hybridtoken/revoke.MaxValueBytes],
-//     or one that lives longer than the denylist remembers, whoever issued it.
+//     or one that lives longer than the denylist remembers, no matter who issued it.
 //   - To fetch keys from where a token says, or over http, or, because a public server
 //     says so, from an address that is not public.
 //   - No sender-constrained token (cnf; RFC 9449, RFC 8705) without proof of possession

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A DPoP checks proofs of possession (RFC 9449): that a request was made by whoever
-// holds the private key, for this very method and URL, just now, and only once. It
+// A DPoP checks proofs of possession (RFC 9449): that a request was made by the
+// holder of the private key, for this very method and URL, just now, and only once. It
 // remembers what it accepted and makes its nonces, so all verifiers of one service
 // share one DPoP. Its methods may be called concurrently. It has no background and
 // needs no Close.
@@ -39,7 +39,7 @@ type DPoPConfig struct {
 	// path that a proxy strips, if it does: "https://api.example.com". A proof's htu
 	// must be BaseURL and the path of the request, compared after the normalisation of
 	// RFC 3986 section 6.2 and without query and fragment. The Host header and
-	// X-Forwarded-* are never believed: whoever got hold of a proof for another
+	// X-Forwarded-* are never believed: a thief of a proof for another
 	// service could write them. Either BaseURL or URL is required.
 	BaseURL string
 

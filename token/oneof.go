@@ -22,8 +22,8 @@ import (
 // Middleware takes realm and Logger from the first; everything else is that of the
 // chosen Verifier.
 //
-// One denylist serves them all, since each event names its issuer. Whoever revokes for
-// a foreign issuer publishes on a Bus that was opened for that issuer.
+// One denylist serves them all, since each event names its issuer. A service that revokes
+// for a foreign issuer publishes on a Bus that was opened for that issuer.
 func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 	all := &Verifier{issuers: make(map[string]*Verifier)}
 	keys := make(map[KeySet]string)

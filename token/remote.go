@@ -48,7 +48,7 @@ type RemoteKeysConfig struct {
 	// least RefreshInterval.
 	MaxAge time.Duration
 
-	// Timeout bounds one fetch, whoever waits for it. Zero means 10 s.
+	// Timeout bounds one fetch, no matter how many wait for it. Zero means 10 s.
 	Timeout time.Duration
 
 	// Transport makes the requests, with the issuer's private CA for example. Nil
@@ -59,7 +59,7 @@ type RemoteKeysConfig struct {
 	// followed within their origin only.
 	Transport http.RoundTripper
 
-	// InsecureAllowHTTP allows an http URL. Whoever is on the path between here and
+	// InsecureAllowHTTP allows an http URL. Anybody on the path between here and
 	// there then chooses the keys, and with them issues tokens for every user. It is
 	// meant for a server on the same machine.
 	InsecureAllowHTTP bool

@@ -43,8 +43,8 @@ type VerifierConfig struct {
 	// refused unless InsecureNoRevocations is set.
 	Revocations *revoke.List
 
-	// InsecureNoRevocations does without a denylist. Whoever is logged out, banned or
-	// robbed stays exposed until their tokens expire.
+	// InsecureNoRevocations does without a denylist. Users who are logged out, banned
+	// or robbed stay exposed until their tokens expire.
 	InsecureNoRevocations bool
 
 	// WhenStale is what happens while the denylist cannot prove itself up to date.
@@ -74,7 +74,7 @@ type VerifierConfig struct {
 	ClientCertificate func(r *http.Request) *x509.Certificate
 
 	// RequireBinding refuses tokens that are bound to no key, see [Binding]: those are
-	// good in the hands of whoever steals them.
+	// good in the hands of a thief.
 	RequireBinding bool
 
 	// TenantClaim names the claim that events of kind [revoke.Tenant] speak of. Empty

@@ -21,8 +21,8 @@ import (
 type Config struct {
 	// Dir keeps the stream, synced to disk with every event. It belongs to one server
 	// at a time. One that is not there is made, with mode 0700; one in which others can
-	// write, who could take out revocations, is refused (but not on Windows). Empty means memory: whoever was revoked is let in again, by services
-	// that restart too, when this process ends. That suits tests and demonstrations.
+	// write, who could take out revocations, is refused (but not on Windows). Empty means memory: when this
+	// process ends, services that restart let in again everybody who was revoked. That suits tests and demonstrations.
 	Dir string
 
 	// Listen is a loopback address with a port for TCP connections, such as

@@ -41,7 +41,7 @@
 //	           $JS.API.STREAM.MSG.GET.KV_sessions
 //	subscribe  _INBOX_<name>.>     with nats.CustomInboxPrefix("_INBOX_<name>")
 //
-// and no more. Whoever has them can end, delay and list all sessions, and open none: a
+// and no more. Who has them can end, delay and list all sessions, and open none: a
 // record holds no token and no key. Nobody else belongs into this account, because any
 // right there to send requests is a right to write into the bucket: the server sends
 // its answer wherever the request asks it to. CreateBucket also needs
