@@ -286,7 +286,7 @@ func TestWholeSeconds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring, WholeSeconds: true})
+		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,7 @@ var identifiers = []string{
 	"3.14159", "1.2.840.113549", "a.b.c", "com.example.web", "0.AXEA-_abcDEF.AgABAAEAAAD", "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", "Müller, Jürgen", "山田太郎", "key=value", "a b c", "alice smith",
 	"Basic Telecommunications Ltd", "Bearer of News GmbH", "bearer-service", "DPoP demo client 2", "Basic Plan 2026", "cookie", "password-reset-service", "client_secret_basic", "ey", "eyJ", "eyJhbGci", "eyes.wide.open",
 	"htr1_", "htr1_user", strings.Repeat("x", revoke.MaxValueBytes), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", "e30.e30.e30", "eyJhIjoxfQ.eyJiIjoyfQ.c2ln", "user:pass@host", "ftp://alice@example.com/", "https://auth.example.com/realms/a?b=c:d@e",
-	"_IdP:7c9b2e51f0d94f3a8a6d1f0c3b2e4a59", "2026-01-01T00:00:00Z", "‮name", "a\u00ff\u2028\x01",
+	"_IdP:7c9b2e51f0d94f3a8a6d1f0c3b2e4a59", "2026-01-01T00:00:00Z", "\u202ename", "a\u00ff\u2028\x01",
 }
 
 var remarks = []string{

@@ -104,7 +104,9 @@ func (f *forkTally) end(verifier int, s *sight) {
 	}
 	if s.before && s.fresh && s.lived {
 		f.Fresh++
-		f.again[verifier] = f.again[verifier] // even if nobody takes its place
+		if _, ok := f.again[verifier]; !ok {
+			f.again[verifier] = 0 // even if nobody takes its place
+		}
 		if s.told == 0 {
 			f.Untold++
 		} else {

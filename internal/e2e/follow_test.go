@@ -240,8 +240,8 @@ func TestHeartbeatsAreShared(t *testing.T) {
 	began, before := time.Now(), total()
 	eventually(t, "40 heartbeats", func() bool { return total()-before >= 40 })
 	// One at a time they take over 4 s; if nobody were silenced, 0.75 s. A slow machine
-	// takes longer, and lets more coincide.
-	if took := time.Since(began); took < 1500*time.Millisecond {
+	// takes longer, and lets more coincide, up to half of them seen.
+	if took := time.Since(began); took < time.Second {
 		t.Errorf("40 heartbeats within %s: nobody is silenced", took)
 	}
 	for _, f := range fs {

@@ -1,7 +1,6 @@
 package printtest
 
 import (
-	"fmt"
 	"testing"
 )
 
@@ -39,5 +38,5 @@ func TestFindsWhatLeaks(t *testing.T) {
 // guarded redacts itself as far as a Stringer can: not for verbs such as %d.
 type guarded struct{ s string }
 
-func (guarded) String() string   { return fmt.Sprint("guarded") }
+func (guarded) String() string   { return "guarded" }
 func (guarded) GoString() string { return "guarded" }
