@@ -158,7 +158,7 @@ func (m *memberBefore) status(what string) (sent uint64) {
 }
 
 // Members of the version before and of this one on one stream, and behind one mirror: in
-// the order that docs/upgrading.md gives, those that beat first and then verifiers, nobody
+// the order that UPGRADING.md gives, those that beat first and then verifiers, nobody
 // goes stale, each refuses what anybody publishes, and who is of this version and behind
 // the mirror is protected against a fork although one of the version before beats.
 func TestTwoVersionsSideBySide(t *testing.T) {
