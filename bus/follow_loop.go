@@ -341,7 +341,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		f.silences = 0
 		err = f.feed.Heartbeat(now, r, msg.heartbeat)
 	default:
-		err = f.feed.Event(now, r, msg.event, msg.unusable...)
+		err = f.feed.Received(now, r, &msg.received)
 	}
 	if err != nil {
 		return false, fmt.Errorf("bus: %w", err)

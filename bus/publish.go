@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,11 +70,11 @@ func (b *Bus) publish(ctx context.Context, e revoke.Event) (Receipt, *record, er
 	if e.Kind.Mass() {
 		limit = limitMass
 	}
-	e, err = b.own(e)
+	valid, err := b.own(e)
 	if err != nil {
 		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
-	e, rec, err := b.publisher.prepare(ctx, e, limit)
+	e, rec, err := b.publisher.prepare(ctx, valid, limit)
 	if err != nil {
 		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
@@ -111,10 +110,9 @@ func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, 
 	recs := make([]*record, len(events))
 	results := make([]Result, len(events))
 	for i, e := range events {
-		e, err := b.own(e)
+		valid, err := b.own(e)
 		if err == nil {
-			e, recs[i], err = b.publisher.prepare(ctx, e, limitBatch)
-			results[i].Receipt.Event = e
+			results[i].Receipt.Event, recs[i], err = b.publisher.prepare(ctx, valid, limitBatch)
 		}
 		if err != nil {
 			return failed(len(events), fmt.Errorf("bus: publish all: event %d of %d: %w", i+1, len(events), err))
@@ -173,20 +171,21 @@ func failed(n int, err error) ([]Result, error) {
 	return results, err
 }
 
-// own fills in the issuer, or refuses another than the configured one.
-func (b *Bus) own(e revoke.Event) (revoke.Event, error) {
+// own fills in the issuer, or refuses another than the configured one. It judges e, once:
+// before anything is waited for.
+func (b *Bus) own(e revoke.Event) (revoke.Valid, error) {
 	if e.Issuer != "" {
 		if err := revoke.CheckIdentifier("issuer", e.Issuer); err != nil {
-			return e, err // and not with what it is, as below
+			return revoke.Valid{}, err // and not with what it is, as below
 		}
 	}
 	switch {
 	case b.cfg.Issuer == "":
-		return e, errors.New("this Bus only follows: it was opened with an empty Config.Issuer")
+		return revoke.Valid{}, errors.New("this Bus only follows: it was opened with an empty Config.Issuer")
 	case e.Issuer == "":
 		e.Issuer = b.cfg.Issuer
 	case e.Issuer != b.cfg.Issuer:
-		return e, fmt.Errorf("%w: issuer %q is not %q, which this Bus was opened for, to the letter", revoke.ErrInvalidEvent, e.Issuer, b.cfg.Issuer)
+		return revoke.Valid{}, fmt.Errorf("%w: issuer %q is not %q, which this Bus was opened for, to the letter", revoke.ErrInvalidEvent, e.Issuer, b.cfg.Issuer)
 	}
 	if e.ID == "" {
 		e.ID = rand.Text()
@@ -194,8 +193,7 @@ func (b *Bus) own(e revoke.Event) (revoke.Event, error) {
 	if e.At.IsZero() {
 		e.At = time.Now() // Until counts from here, however long it takes to reach the stream
 	}
-	e.Keep = slices.Clone(e.Keep)
-	return e, e.Validate()
+	return e.Valid()
 }
 
 // call admits a call and returns its context, which also ends when the Bus is

@@ -65,9 +65,10 @@ const (
 // prepare completes e by the stream's horizons, for which it may have to wait. With an
 // outbox it does not wait: an event that is completed before the stream was ever seen, as
 // after a restart without a server, is kept as long as any may live, until limit knows better.
-func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (revoke.Event, *record, error) {
+func (p *publisher) prepare(ctx context.Context, valid revoke.Valid, limit int) (revoke.Event, *record, error) {
 	ctx, cancel := withDefaultTimeout(ctx, defaultTimeout)
 	defer cancel()
+	e := valid.Event()
 	// The longest that there can be.
 	horizons := revoke.Horizons{TokenLifetime: revoke.MaxLifetime, SessionLifetime: revoke.MaxLifetime, MaxSkew: revoke.MaxSkewLimit}
 	if e.Kind != revoke.Token {
@@ -82,7 +83,7 @@ func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (rev
 		horizons = st.largest
 	}
 	asked := e
-	e, err := e.Complete(time.Now(), horizons)
+	e, err := valid.Complete(time.Now(), horizons)
 	if err != nil {
 		return e, nil, err
 	}
@@ -93,7 +94,7 @@ func (p *publisher) prepare(ctx context.Context, e revoke.Event, limit int) (rev
 	} else {
 		asked = e
 	}
-	payload, err := encodeEvent(&asked)
+	payload, err := encodeUsable(&asked)
 	if err != nil {
 		return e, nil, err
 	}

@@ -37,6 +37,7 @@ var _ [maxEventBytes - largestPlain]struct{} // the one must fit in the other
 // A message is what a record of the log says: an event, or a heartbeat.
 type message struct {
 	event     revoke.Event
+	received  revoke.Received // the same, as the Feed takes it
 	heartbeat revoke.Heartbeat
 	beat      bool // which of the two
 
@@ -73,11 +74,12 @@ func (d *decoder) decode(subject string, data []byte) (message, revoke.Fault) {
 	if len(data) > maxMessageBytes {
 		return message{}, revoke.FaultOversized
 	}
-	if e, ok := plainEvent(data); ok {
+	if received, ok := plainEvent(data); ok {
+		e := received.Event()
 		if !d.is(subject, e.Issuer, e.Kind.String()) {
 			return message{}, revoke.FaultSubject
 		}
-		return message{event: e}, 0
+		return message{event: e, received: received}, 0
 	}
 	m, fault, critical := d.anyEvent(subject, data)
 	if fault != 0 && critical {
@@ -186,11 +188,11 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 		e.Keep = nil // and not what was read of it: who else was meant nobody knows
 		drop("keep", true)
 	}
-	dropped, err := e.DropUnusable()
+	received, err := e.Received(msg.unusable...)
 	if err != nil {
 		return malformed("value")
 	}
-	msg.event, msg.unusable = e, append(msg.unusable, dropped...)
+	msg.received, msg.event, msg.unusable = received, received.Event(), received.Unusable()
 	return msg, 0, false
 }
 
@@ -295,6 +297,11 @@ func encodeEvent(e *revoke.Event) ([]byte, error) {
 	} else if len(unusable) > 0 {
 		return nil, e.Validate()
 	}
+	return encodeUsable(e)
+}
+
+// encodeUsable is encodeEvent of an event that was judged already.
+func encodeUsable(e *revoke.Event) ([]byte, error) {
 	w := writer{buf: append(make([]byte, 0, 256), `{"v":1`...)}
 	w.text("id", e.ID)
 	w.text("iss", e.Issuer)

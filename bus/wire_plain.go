@@ -12,10 +12,11 @@ import (
 // A replay reads little else, and this is several times as fast as to read JSON. What
 // looks otherwise, or is not valid, is not ok and says nothing: anyEvent reads it with
 // all its rules. FuzzDecodeEvent holds the one to the other.
-func plainEvent(data []byte) (e revoke.Event, ok bool) {
+func plainEvent(data []byte) (received revoke.Received, ok bool) {
+	var e revoke.Event
 	p := plain{rest: string(data)}
 	if !p.skip(`{"v":1`) {
-		return revoke.Event{}, false
+		return revoke.Received{}, false
 	}
 	var kind string
 	p.text(`,"id":"`, &e.ID)
@@ -28,15 +29,13 @@ func plainEvent(data []byte) (e revoke.Event, ok bool) {
 	p.text(`,"actor":"`, &e.Actor)
 	p.millis(`,"at":`, &e.At)
 	if p.bad || p.rest != "}" {
-		return revoke.Event{}, false
+		return revoke.Received{}, false
 	}
 	if e.Kind, ok = revoke.ParseKind(kind); !ok {
-		return revoke.Event{}, false
+		return revoke.Received{}, false
 	}
-	if unusable, err := e.DropUnusable(); err != nil || len(unusable) > 0 {
-		return revoke.Event{}, false
-	}
-	return e, true
+	received, err := e.Received()
+	return received, err == nil && received.AllUsable()
 }
 
 // A plain reads members from the front of rest. A member that is not there is left

@@ -54,7 +54,7 @@ func (r *replica) take(t testing.TB, subject string, data []byte) (message, revo
 	case fault != 0:
 		err = r.feed.Fault(r.now, rec, fault, m.member)
 	default:
-		err = r.feed.Event(r.now, rec, m.event, m.unusable...)
+		err = r.feed.Received(r.now, rec, &m.received) // as the follower does
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,8 @@ package revoke
 
 import (
 	"encoding/base64"
+	"slices"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -43,6 +45,9 @@ func TokenOf(id Identity) (Event, error) {
 // whatever the time. An empty Issuer is invalid, and so is what has the form of a
 // credential ([ErrCredential]) or cannot be an identifier ([CheckIdentifier]).
 func (e *Event) Validate() error {
+	if count := judged.Load(); count != nil {
+		count.Add(1)
+	}
 	if err := e.checkCredentials(); err != nil { // also where they are too long
 		return err
 	}
@@ -129,10 +134,42 @@ func (e *Event) checkKeep() error {
 // That counts from now, from an earlier Before, or from an earlier At, which an event that
 // was published before has.
 func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
-	if err := e.Validate(); err != nil {
+	v, err := e.Valid()
+	if err != nil {
 		return Event{}, err
 	}
-	now = now.Round(0)
+	return v.Complete(now, h)
+}
+
+// judged, if a test has set it, counts how often events are judged.
+var judged atomic.Pointer[atomic.Int64]
+
+// A Valid is an event that [Event.Validate] has accepted. A publisher that has to wait
+// before it can complete an event refuses it before, and judges it once. The zero value
+// is no event.
+type Valid struct{ event Event }
+
+// Valid returns e as one that is valid, or the error of [Event.Validate].
+func (e Event) Valid() (Valid, error) {
+	if err := e.Validate(); err != nil {
+		return Valid{}, err
+	}
+	e.Keep = slices.Clone(e.Keep)
+	return Valid{e}, nil
+}
+
+// Event returns the event as it was accepted. Its Keep must not be changed.
+func (v Valid) Event() Event { return v.event }
+
+// Complete is [Event.Complete] of an event that is not judged again.
+func (v Valid) Complete(now time.Time, h Horizons) (Event, error) {
+	e := v.event
+	if e.Kind == 0 {
+		return Event{}, invalid("kind is missing")
+	}
+	if now = now.Round(0); !usableTime(now) {
+		return Event{}, invalid("at %s is no time: the clock is wrong", now.UTC().Format(time.RFC3339))
+	}
 	asked := e.At
 	if asked.IsZero() || asked.After(now) {
 		asked = now

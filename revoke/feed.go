@@ -349,12 +349,18 @@ func (f *Feed) setBulk(now Instant, bulk bool) {
 // take the reading that revokes most. An event whose Issuer, Kind or Value is wrong
 // counts as [FaultMalformed].
 func (f *Feed) Event(now Instant, r Record, e Event, unusable ...string) error {
-	dropped, err := e.DropUnusable()
+	received, err := e.Received(unusable...)
 	if err != nil {
 		return f.Fault(now, r, FaultMalformed, "value")
 	}
-	if len(dropped) > 0 {
-		unusable = append(slices.Clone(unusable), dropped...)
+	return f.Received(now, r, &received)
+}
+
+// Received is [Feed.Event] of an event that was judged already.
+func (f *Feed) Received(now Instant, r Record, received *Received) error {
+	e, unusable := received.event, received.unusable
+	if e.Kind == 0 {
+		return f.Fault(now, r, FaultMalformed, "value")
 	}
 	apply, err := f.accept(now, r)
 	if !apply {

@@ -66,6 +66,7 @@ func TestPrintingIsHarmless(t *testing.T) {
 		"Heartbeat": revoke.Heartbeat{}, "LogInfo": revoke.LogInfo{}, "Subscription": revoke.Subscription{}, "Kind": revoke.Subject,
 		"State": revoke.Fresh, "Reason": revoke.ReasonHorizon, "Fault": revoke.FaultKind,
 		"Digest": revoke.Digest{}, "LogDigest": new(revoke.LogDigest),
+		"Valid": must(event.Valid()), "Received": must(event.Received()),
 		"refusal": refused,
 	}
 	for _, name := range printtest.Types(t, ".") {
@@ -151,4 +152,11 @@ func TestRefusalsCannotBeChanged(t *testing.T) {
 	if !slices.Contains(revoke.Kinds(), revoke.Issuer) {
 		t.Error("kinds")
 	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
