@@ -71,7 +71,7 @@
 //     Trust and the kind is a mass kind, or the mark is to count.
 //   - [HeartbeatSubject]: help freshness, or say that the log holds something else than
 //     it does. A digest that differs takes nothing from members at the origin but a
-//     second reading of the log, at once, after a minute, and ever more rarely up to an
+//     second reading of the log, within a minute, and ever more rarely up to an
 //     hour; members behind a mirror are fresh while any other member's digest agrees. One
 //     that agrees with a fork can keep who is behind a forked mirror fresh, so that
 //     without a Trust this right belongs to members at the origin alone. Or fill the

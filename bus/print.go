@@ -17,7 +17,8 @@ func (c Config) String() string {
 		c.Issuer, c.Stream, c.Name, c.Signer != nil, len(c.Trust), c.OutboxFile, c.NoHeartbeats, c.NoAnnouncements)
 }
 
-// Format implements [fmt.Formatter]: every verb prints [Config.String].
+// Format implements [fmt.Formatter]: every verb prints [Config.String], but for %p, at
+// which fmt asks no method.
 func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
 // LogValue implements [slog.LogValuer].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -12,6 +13,14 @@ import (
 // secondTimeout bounds a second reading of the log; ten million messages take a minute
 // or two.
 const secondTimeout = 10 * time.Minute
+
+// All that follow a stream see the same digest at once. Their second readings are spread
+// over so long a time; behind a mirror, which perhaps was made anew and has them wait, over
+// less.
+const (
+	secondSpread       = time.Minute
+	secondSpreadMirror = 10 * time.Second
+)
 
 var errOtherContent = errors.New("bus: the log holds something else than what was applied")
 
@@ -39,8 +48,19 @@ func (f *Follower) doubt(now revoke.Instant, epoch uint64) {
 	done := make(chan revoke.Digest, 1)
 	f.second = second{cancel: cancel, done: done, begun: now}
 	f.b.log.Info("bus: another member holds another log; reading it a second time", "stream", f.b.stream)
+	spread := secondSpread
+	if f.report.Load().mirror {
+		spread = secondSpreadMirror
+	}
 	go func() {
 		defer close(done)
+		start := time.NewTimer(rand.N(spread))
+		defer start.Stop()
+		select {
+		case <-start.C:
+		case <-ctx.Done():
+			return
+		}
 		d, err := f.readSecond(ctx, epoch, from)
 		if err != nil {
 			f.b.log.Warn("bus: second reading of the log", "error", err)
