@@ -171,7 +171,7 @@ func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
 	b.append(entry{event: &e}, e.Until.Sub(b.Now())+revoke.StreamMargin)
 	must := e
 	if open { // worked out anew: what replicas apply does not judge itself
-		must.Before = b.Now().Add(2 * b.cfg.Horizons.MaxSkew)
+		must.Before = b.Now().Add(2*b.cfg.Horizons.MaxSkew + time.Millisecond - 1).Truncate(time.Millisecond) // up, as documented
 	}
 	b.history.publish(b.elapsed(), b.seq, must)
 	return e, nil

@@ -27,7 +27,10 @@ type model struct {
 	bus     *revoketest.Bus
 	members []*revoketest.Member // those behind the mirror last
 	mirrors int
-	ids     []revoke.Identity // tokens asked about
+	// Beside a version before digests a process that starts behind a mirror believes it
+	// until it has seen one; a log that was rolled back may hold none.
+	mixed bool
+	ids   []revoke.Identity // tokens asked about
 	// Entries are forgotten by the local clock and the stream's both, so only one of
 	// the two may be wrong in a history: the members', or else the log server's.
 	brokerWrong bool
@@ -99,6 +102,7 @@ func newModel(seed uint64) (*model, error) {
 		}
 		if m.rng.IntN(4) == 0 {
 			// A version before digests, which goes on beating.
+			m.mixed = true
 			m.members[1].SetDigest(func(revoke.Digest) *revoke.Digest { return nil })
 		}
 	}
@@ -251,6 +255,9 @@ func (m *model) step() error {
 			}
 		}
 	default:
+		if m.mixed && who >= len(m.members)-m.mirrors {
+			return nil
+		}
 		m.note("restart %d", who)
 		return r.Restart()
 	}
