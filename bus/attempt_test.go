@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
 // A request whose connection is lost is not waited for any longer: nobody answers it over
@@ -30,7 +32,7 @@ func TestConnectionLost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lost := make(chan nats.Status, 1)
 				began := time.Now()
-				err := whileConnected(t.Context(), attemptTimeout, lost, func(ctx context.Context) error {
+				err := natsconn.WhileConnected(t.Context(), attemptTimeout, lost, errDisconnected, func(ctx context.Context) error {
 					time.Sleep(time.Millisecond)
 					if c.lost {
 						lost <- nats.RECONNECTING
@@ -52,7 +54,7 @@ func TestConnectionLost(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := whileConnected(gone, attemptTimeout, nil, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
+	if err := natsconn.WhileConnected(gone, attemptTimeout, nil, errDisconnected, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller has gone: %v", err)
 	}
 }

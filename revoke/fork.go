@@ -173,8 +173,8 @@ func (k *fork) trusting(now Instant) bool {
 }
 
 // Doubt reports whether the log should be read a second time, beside the subscription,
-// because a heartbeat's digest differs from what this replica holds: at once, and then
-// ever more rarely. [Feed.Settle] takes what that reading finds at a heartbeat of at
+// because a heartbeat's digest differs from what this replica holds: once, and then ever
+// more rarely. [Feed.Settle] takes what that reading finds at a heartbeat of at
 // least this sequence.
 func (f *Feed) Doubt(now Instant) (sequence uint64, ok bool) {
 	k := &f.fork

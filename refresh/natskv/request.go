@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
 // attemptTimeout is how long an answer is waited for before the request is sent
@@ -40,31 +42,7 @@ var errLost = errors.New("connection lost before the answer")
 // has not been answered when that is lost hardly will be over the next, and the time that
 // a caller has is often shorter than attemptTimeout.
 func attempt(ctx context.Context, nc *nats.Conn, request func(context.Context) error) error {
-	lost := nc.StatusChanged(nats.RECONNECTING)
-	defer nc.RemoveStatusListener(lost)
-	return whileConnected(ctx, lost, request)
-}
-
-func whileConnected(ctx context.Context, lost <-chan nats.Status, request func(context.Context) error) error {
-	ctx, release := context.WithTimeout(ctx, attemptTimeout)
-	defer release()
-	ctx, cancel := context.WithCancelCause(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-lost:
-			cancel(errLost)
-		case <-ctx.Done():
-		}
-	}()
-	err := request(ctx)
-	cancel(nil)
-	<-watched
-	if errors.Is(err, context.Canceled) && context.Cause(ctx) == errLost {
-		return errLost
-	}
-	return err
+	return natsconn.Attempt(ctx, nc, attemptTimeout, errLost, request)
 }
 
 // persist repeats a request that does no harm when repeated until it is answered.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
 // What an election or a lost connection answers is asked again; what would be answered
@@ -80,7 +82,7 @@ func TestConnectionLost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				lost := make(chan nats.Status, 1)
 				began := time.Now()
-				err := whileConnected(t.Context(), lost, func(ctx context.Context) error {
+				err := natsconn.WhileConnected(t.Context(), attemptTimeout, lost, errLost, func(ctx context.Context) error {
 					time.Sleep(time.Millisecond)
 					if c.lost {
 						lost <- nats.RECONNECTING
@@ -102,7 +104,7 @@ func TestConnectionLost(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := whileConnected(gone, nil, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
+	if err := natsconn.WhileConnected(gone, attemptTimeout, nil, errLost, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller has gone: %v", err)
 	}
 }
