@@ -151,7 +151,7 @@ func BenchmarkRefresh(b *testing.B) {
 					revisions[i] = n
 				})
 				rotate := one(func(i int) {
-					g, err := m.Refresh(b.Context(), tokens[i])
+					g, err := m.Refresh(b.Context(), refresh.Request{Token: tokens[i], Client: "web"})
 					if err != nil {
 						b.Error(err)
 						return

@@ -63,7 +63,7 @@ func TestWindowsOfAClockThatIsAhead(t *testing.T) {
 				last := g
 				refresh := func(m *Manager) {
 					t.Helper()
-					next, err := m.Refresh(t.Context(), g.RefreshToken())
+					next, err := m.Refresh(t.Context(), Request{Token: g.RefreshToken(), Client: "web"})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -78,7 +78,7 @@ func TestWindowsOfAClockThatIsAhead(t *testing.T) {
 					time.Sleep(20 * time.Second)
 					refresh(right)
 				}
-				if _, err := right.Refresh(t.Context(), last.RefreshToken()); !errors.Is(err, ErrReplayed) {
+				if _, err := right.Refresh(t.Context(), Request{Token: last.RefreshToken(), Client: "web"}); !errors.Is(err, ErrReplayed) {
 					t.Errorf("a replay: %v", err)
 				}
 			})

@@ -70,7 +70,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 			two := newSystem(t, takeOver(one, shared))
 			g := one.login(t)
 			crashing.left = step
-			first, err := one.Refresh(t.Context(), g.RefreshToken())
+			first, err := one.Refresh(t.Context(), request(g.RefreshToken()))
 			if err == nil {
 				if step == 0 {
 					t.Fatal("nothing crashed")

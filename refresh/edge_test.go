@@ -106,7 +106,7 @@ func TestStillToBeEnded(t *testing.T) {
 	}
 	// The event is forgotten, or was never told here.
 	other := newSystem(t, func(c *refresh.Config) { c.Issuer, c.Store = s.issuer, store })
-	if _, err := other.Refresh(t.Context(), g.RefreshToken()); !errors.Is(err, refresh.ErrEnded) || errors.Is(err, refresh.ErrTryAgain) {
+	if _, err := other.Refresh(t.Context(), request(g.RefreshToken())); !errors.Is(err, refresh.ErrEnded) || errors.Is(err, refresh.ErrTryAgain) {
 		t.Errorf("to be ended: %v", err)
 	}
 	other.refresh(t, keep)

@@ -30,7 +30,7 @@ var (
 	// ErrClient: the session is another client's. Nothing was changed.
 	ErrClient error = &member{ErrLoginAgain, "refresh token of another client"}
 	// ErrBinding: the session is bound to a key whose possession was not proven
-	// ([Bound]), or to none where one was. Nothing was changed.
+	// ([Request].Binding), or to none where one was. Nothing was changed.
 	ErrBinding error = &member{ErrLoginAgain, "refresh token bound to another key"}
 	// ErrSuperseded: the subject was logged out everywhere after, or about when, it was
 	// authenticated. Authenticate it again, with what is its password now.
@@ -59,6 +59,8 @@ var (
 var (
 	// ErrScope: a wider scope was asked for than was granted (OAuth: invalid_scope).
 	ErrScope = errors.New("scope exceeds what was granted")
+	// ErrRequest: a [Request] that lacks something or says what cannot be.
+	ErrRequest = errors.New("refresh request refused")
 	// ErrLogin: a [Login] that lacks something or says what cannot be.
 	ErrLogin = errors.New("login refused")
 	// ErrClosed: the Manager is closed.

@@ -32,12 +32,12 @@ func Example() {
 	grant, err := sessions.Login(ctx, refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"orders"}, AuthTime: before})
 	check(err)
 
-	grant, err = sessions.Refresh(ctx, grant.RefreshToken(), refresh.ByClient("web"))
+	grant, err = sessions.Refresh(ctx, refresh.Request{Token: grant.RefreshToken(), Client: "web"})
 	check(err)
 	fmt.Println("refreshed for", grant.Subject)
 
 	check(sessions.Logout(ctx, grant.SessionID))
-	_, err = sessions.Refresh(ctx, grant.RefreshToken())
+	_, err = sessions.Refresh(ctx, refresh.Request{Token: grant.RefreshToken(), Client: "web"})
 	switch {
 	case errors.Is(err, refresh.ErrLoginAgain):
 		fmt.Println("log in again")
@@ -63,9 +63,9 @@ func ExampleManager_LogoutAll() {
 	grant, err := sessions.LogoutAll(ctx, "user-1", refresh.Keep(laptop.SessionID), refresh.Because("password change"))
 	check(err)
 
-	_, err = sessions.Refresh(ctx, stolen.RefreshToken())
+	_, err = sessions.Refresh(ctx, refresh.Request{Token: stolen.RefreshToken(), Client: "web"})
 	fmt.Println("the other:", errors.Is(err, refresh.ErrLoginAgain))
-	_, err = sessions.Refresh(ctx, grant.RefreshToken())
+	_, err = sessions.Refresh(ctx, refresh.Request{Token: grant.RefreshToken(), Client: "web"})
 	fmt.Println("this one:", err)
 	// Output:
 	// the other: true

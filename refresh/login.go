@@ -38,7 +38,7 @@ type Login struct {
 	Scope   []string // granted; a refresh may narrow it for one token, nothing widens it
 	ACR     string
 	AMR     []string
-	Binding token.Binding  // the key that every refresh has to prove; see [Bound]
+	Binding token.Binding  // the key that every refresh has to prove; see [Request].Binding
 	Claims  map[string]any // custom claims, kept as JSON of at most 16 KiB
 	Device  Device
 }

@@ -68,7 +68,7 @@ func TestTryAgain(t *testing.T) {
 	s = newSystem(t, func(c *refresh.Config) { c.Revocations = list })
 	g = s.login(t)
 	s.refused(t, g, refresh.ErrTryAgain)
-	if _, err := s.Refresh(t.Context(), g.RefreshToken()); !errors.Is(err, revoke.ErrStale) {
+	if _, err := s.Refresh(t.Context(), request(g.RefreshToken())); !errors.Is(err, revoke.ErrStale) {
 		t.Error(err)
 	}
 }
@@ -162,7 +162,7 @@ func TestSessions(t *testing.T) {
 		s.dead(t, grants[0])
 		s.dead(t, grants[1])
 		s.accepted(t, grants[2])
-		s.refresh(t, grants[3], refresh.From(refresh.Device{Label: "moved"}))
+		s.refresh(t, grants[3], func(r *refresh.Request) { r.Device = refresh.Device{Label: "moved"} })
 		list, err := s.Sessions(t.Context(), "user-1")
 		if err != nil || len(list) != 3 || list[0].ID != grants[4].SessionID || list[1].Device.Label != "moved" || list[2].Device.Address != "192.0.2.1" ||
 			!list[1].LastUsed.After(list[1].Created) || list[0].Client != "web" {
@@ -262,7 +262,7 @@ func TestNewManagerRefuses(t *testing.T) {
 	if err := errors.Join(m.Close(), m.Close()); err != nil {
 		t.Error(err)
 	}
-	if _, err := m.Refresh(t.Context(), "x"); !errors.Is(err, refresh.ErrClosed) {
+	if _, err := m.Refresh(t.Context(), request("x")); !errors.Is(err, refresh.ErrClosed) {
 		t.Error(err)
 	}
 }
@@ -290,7 +290,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	s.fail = errors.New("bus down")
 	for _, text := range []string{g.RefreshToken(), g.RefreshToken() + "x", g.RefreshToken()[:90]} {
-		_, err := s.Refresh(t.Context(), text, refresh.ByClient("other"))
+		_, err := s.Refresh(t.Context(), request(text, byClient("other")))
 		fmt.Fprintf(&said, "%v %+v %#v", err, err, err)
 	}
 	if err := s.Logout(t.Context(), g.SessionID); err == nil {

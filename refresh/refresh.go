@@ -10,69 +10,33 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
-	"github.com/hybridtoken/hybridtoken/token"
 )
-
-// A RefreshOption changes one [Manager.Refresh].
-type RefreshOption func(*refreshCall)
-
-type refreshCall struct {
-	client  *string
-	binding token.Binding
-	narrow  []string
-	device  *Device
-}
-
-// ByClient says which client presents the refresh token, as it authenticated itself
-// or, if it is a public one, as it says (RFC 6749 section 6). Another than the
-// session's is refused. A token endpoint that serves several clients must give it.
-func ByClient(id string) RefreshOption { return func(c *refreshCall) { c.client = &id } }
-
-// Bound says which key the client has proven to possess: [token.DPoP.Thumbprint] or
-// [token.CertificateThumbprint]. A session bound to a key is refreshed only with it
-// (RFC 9449 section 5); one that is not, only without.
-func Bound(b token.Binding) RefreshOption { return func(c *refreshCall) { c.binding = b } }
-
-// Narrow asks for an access token with only those scopes (RFC 6749 section 6). The
-// refresh token keeps what was granted. One that was not granted is [ErrScope].
-func Narrow(scope ...string) RefreshOption {
-	return func(c *refreshCall) { c.narrow = append([]string{}, scope...) }
-}
-
-// From says where the session lives now. See [Login].Device.
-func From(d Device) RefreshOption { return func(c *refreshCall) { c.device = &d } }
 
 // Refresh exchanges a refresh token for a new access token and its successor. Of any
 // number of concurrent calls with one token, one rotates (invariant 8). A retry within
 // the grace window is given the successor; a use after it is taken for theft, and ends
 // the session here and at every service.
 //
-// The error is of [ErrLoginAgain] or [ErrTryAgain], or the caller's mistake. After one
-// of ErrTryAgain the client keeps its token; if it had been used up all the same, the
+// The error is of [ErrLoginAgain] or [ErrTryAgain], or the caller's mistake: [ErrRequest]
+// or [ErrScope]. After one of ErrTryAgain the client keeps its token; if it had been used up all the same, the
 // retry is answered within the window. Where there is no window, as in [HighSecurity], such
 // a retry ends the session.
-func (m *Manager) Refresh(ctx context.Context, refreshToken string, options ...RefreshOption) (*Grant, error) {
-	var call refreshCall
-	for _, o := range options {
-		o(&call)
-	}
-	g, err := m.refresh(ctx, refreshToken, &call)
+func (m *Manager) Refresh(ctx context.Context, r Request) (*Grant, error) {
+	g, err := m.refresh(ctx, &r)
 	if err != nil {
 		return nil, fmt.Errorf("refresh: %w", err)
 	}
 	return g, nil
 }
 
-func (m *Manager) refresh(ctx context.Context, refreshToken string, call *refreshCall) (*Grant, error) {
+func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	if err := m.begin(ctx); err != nil {
 		return nil, err
 	}
-	if call.device != nil {
-		if err := call.device.check(); err != nil {
-			return nil, err
-		}
+	if err := call.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	p, ok := parseToken(refreshToken)
+	p, ok := parseToken(call.Token)
 	if !ok {
 		return nil, ErrUnknown
 	}
@@ -105,7 +69,7 @@ var errUnsure error = &member{ErrStore, "session store did not confirm"}
 
 // tryRefresh reads the session and does what it says. ErrConflict means that it says
 // something else by now.
-func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCall) (*Grant, error) {
+func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (*Grant, error) {
 	sid := sidText(p.sid)
 	r, err := m.loadSession(ctx, sid)
 	if errors.Is(err, ErrNotFound) {
@@ -164,8 +128,8 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *refreshCal
 	if err := m.ask(ctx, r, next); err != nil {
 		return nil, err
 	}
-	if call.device != nil {
-		next.Label, next.Address = call.device.Label, call.device.Address
+	if call.Device != (Device{}) {
+		next.Label, next.Address = call.Device.Label, call.Device.Address
 	}
 	next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
 	successor := at.successor
@@ -337,25 +301,6 @@ func (w withoutFamily) Error() string { return w.err.Error() }
 
 func (w withoutFamily) Is(target error) bool {
 	return target != ErrTryAgain && errors.Is(w.err, target)
-}
-
-// allows returns the scope of the access token to be issued.
-func (s *session) allows(call *refreshCall) ([]string, error) {
-	if call.client != nil && *call.client != s.Client {
-		return nil, ErrClient
-	}
-	if call.binding != s.binding() {
-		return nil, ErrBinding
-	}
-	if call.narrow == nil {
-		return s.Scope, nil
-	}
-	for _, x := range call.narrow {
-		if !slices.Contains(s.Scope, x) {
-			return nil, ErrScope
-		}
-	}
-	return call.narrow, nil
 }
 
 // unrevoked asks the denylist whether the session, by its start, may go on.

@@ -23,7 +23,7 @@ func TestLoginAndRefresh(t *testing.T) {
 	g := s.login(t, func(l *refresh.Login) {
 		l.AuthTime, l.ACR, l.AMR, l.Claims, l.Tenant = before, "silver", []string{"pwd", "otp"}, map[string]any{"role": "admin"}, "acme"
 	})
-	next := s.refresh(t, g, refresh.ByClient("web"))
+	next := s.refresh(t, g)
 	for _, g := range []*refresh.Grant{g, next} {
 		c := s.accepted(t, g)
 		role, _ := c.Claim("role")
@@ -120,7 +120,7 @@ func TestOneSuccess(t *testing.T) {
 			for range 8 {
 				wg.Go(func() {
 					<-start
-					next, err := s.Refresh(t.Context(), g.RefreshToken())
+					next, err := s.Refresh(t.Context(), request(g.RefreshToken()))
 					mu.Lock()
 					defer mu.Unlock()
 					switch {
@@ -145,17 +145,22 @@ func TestOneSuccess(t *testing.T) {
 func TestClientScopeAndBinding(t *testing.T) {
 	s := newSystem(t)
 	g := s.login(t)
-	s.refused(t, g, refresh.ErrClient, refresh.ByClient("other"))
-	s.refused(t, g, refresh.ErrBinding, refresh.Bound(token.Binding{KeyThumbprint: strings.Repeat("A", 43)}))
-	s.refused(t, g, refresh.ErrScope, refresh.Narrow("read", "admin"))
-	narrow := s.refresh(t, g, refresh.ByClient("web"), refresh.Narrow("read"))
+	s.refused(t, g, refresh.ErrClient, byClient("other"))
+	// Who forgets to say whose token it is does not get past the check (RFC 6749 section 6).
+	if _, err := s.Refresh(t.Context(), request(g.RefreshToken(), byClient(""))); !errors.Is(err, refresh.ErrRequest) ||
+		errors.Is(err, refresh.ErrLoginAgain) || errors.Is(err, refresh.ErrTryAgain) || !strings.Contains(err.Error(), "Client") {
+		t.Errorf("no client: %v", err)
+	}
+	s.refused(t, g, refresh.ErrBinding, boundTo(token.Binding{KeyThumbprint: strings.Repeat("A", 43)}))
+	s.refused(t, g, refresh.ErrScope, narrowedTo("read", "admin"))
+	narrow := s.refresh(t, g, narrowedTo("read"))
 	if c := s.accepted(t, narrow); !c.HasScope("read") || c.HasScope("write") || !slices.Equal(narrow.Scope, []string{"read"}) {
 		t.Errorf("narrowed to %v", narrow.Scope)
 	}
 	if c := s.accepted(t, s.refresh(t, narrow)); !c.HasScope("write") {
 		t.Error("the refresh token has lost a scope by what one access token asked for")
 	}
-	if g := s.refresh(t, s.login(t), refresh.Narrow()); len(g.Scope) != 0 {
+	if g := s.refresh(t, s.login(t), narrowedTo()); len(g.Scope) != 0 {
 		t.Errorf("narrowed to nothing: %v", g.Scope)
 	}
 
@@ -165,8 +170,8 @@ func TestClientScopeAndBinding(t *testing.T) {
 		t.Errorf("token type %s of a bound session", bound.TokenType)
 	}
 	s.refused(t, bound, refresh.ErrBinding)
-	s.refused(t, bound, refresh.ErrBinding, refresh.Bound(token.Binding{KeyThumbprint: strings.Repeat("B", 43)}))
-	s.refresh(t, bound, refresh.Bound(key))
+	s.refused(t, bound, refresh.ErrBinding, boundTo(token.Binding{KeyThumbprint: strings.Repeat("B", 43)}))
+	s.refresh(t, bound, boundTo(key))
 }
 
 // Cases N78 and N79, rows R07, R08 and K07: idle and absolute limits, by the store's data.
@@ -245,7 +250,7 @@ func TestUnknownTokens(t *testing.T) {
 		good := g.RefreshToken()
 		time.Sleep(time.Minute) // later, an old token is not the store's slowness
 		for _, bad := range []string{"", "x", g.AccessToken(), good[:len(good)-1], good + "A", good + "=", " " + good, good + "\n", strings.ToUpper(good), strings.Repeat("A", 1<<20)} {
-			if _, err := s.Refresh(t.Context(), bad); !errors.Is(err, refresh.ErrUnknown) {
+			if _, err := s.Refresh(t.Context(), request(bad)); !errors.Is(err, refresh.ErrUnknown) {
 				t.Errorf("%.20q: %v", bad, err)
 			}
 		}
@@ -258,7 +263,7 @@ func TestUnknownTokens(t *testing.T) {
 					continue
 				}
 				b[i] = c
-				_, err := s.Refresh(t.Context(), string(b))
+				_, err := s.Refresh(t.Context(), request(string(b)))
 				if i < len("htr1_")+21 || i > len("htr1_")+32 && i < len("htr1_")+74 {
 					flips++
 					if !errors.Is(err, refresh.ErrUnknown) {

@@ -114,7 +114,7 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 	s.start("refresh", func() {
 		began, proven := s.now(), in.Revocations().Status(in.m.Now()).Proven
 		dead := c.dead
-		g, err := in.Refresh(s.t.Context(), refreshToken, ByClient("web"))
+		g, err := in.Refresh(s.t.Context(), Request{Token: refreshToken, Client: "web"})
 		if !thief {
 			c.busy = false
 		}

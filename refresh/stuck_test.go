@@ -108,7 +108,7 @@ func TestAskEndsForCertain(t *testing.T) {
 	g = s.login(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	hangUp = cancel
-	if _, err := s.Refresh(ctx, g.RefreshToken()); !errors.Is(err, refresh.ErrEnded) {
+	if _, err := s.Refresh(ctx, request(g.RefreshToken())); !errors.Is(err, refresh.ErrEnded) {
 		t.Error(err)
 	}
 	s.dead(t, g)

@@ -117,9 +117,30 @@ func (s *system) login(t *testing.T, change ...func(*refresh.Login)) *refresh.Gr
 	return g
 }
 
-func (s *system) refresh(t *testing.T, g *refresh.Grant, o ...refresh.RefreshOption) *refresh.Grant {
+// request is what the client of [system.login] asks, with what a test changes about it.
+func request(refreshToken string, change ...func(*refresh.Request)) refresh.Request {
+	r := refresh.Request{Token: refreshToken, Client: "web"}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func byClient(id string) func(*refresh.Request) {
+	return func(r *refresh.Request) { r.Client = id }
+}
+
+func boundTo(b token.Binding) func(*refresh.Request) {
+	return func(r *refresh.Request) { r.Binding = b }
+}
+
+func narrowedTo(scope ...string) func(*refresh.Request) {
+	return func(r *refresh.Request) { r.Scope = append([]string{}, scope...) }
+}
+
+func (s *system) refresh(t *testing.T, g *refresh.Grant, change ...func(*refresh.Request)) *refresh.Grant {
 	t.Helper()
-	next, err := s.Refresh(t.Context(), g.RefreshToken(), o...)
+	next, err := s.Refresh(t.Context(), request(g.RefreshToken(), change...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,9 +148,9 @@ func (s *system) refresh(t *testing.T, g *refresh.Grant, o ...refresh.RefreshOpt
 }
 
 // refused expects an error of that kind and of its family alone.
-func (s *system) refused(t *testing.T, g *refresh.Grant, want error, o ...refresh.RefreshOption) {
+func (s *system) refused(t *testing.T, g *refresh.Grant, want error, change ...func(*refresh.Request)) {
 	t.Helper()
-	_, err := s.Refresh(t.Context(), g.RefreshToken(), o...)
+	_, err := s.Refresh(t.Context(), request(g.RefreshToken(), change...))
 	if !errors.Is(err, want) {
 		t.Fatalf("error %v, want %v", err, want)
 	}

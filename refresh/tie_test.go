@@ -32,7 +32,7 @@ func TestLosingIsNoTheft(t *testing.T) {
 	g := s.login(t)
 	var next *refresh.Grant
 	store.first = func() { next = s.refresh(t, g) }
-	if _, err := s.Refresh(t.Context(), g.RefreshToken()); !errors.Is(err, refresh.ErrBusy) || errors.Is(err, refresh.ErrLoginAgain) {
+	if _, err := s.Refresh(t.Context(), request(g.RefreshToken())); !errors.Is(err, refresh.ErrBusy) || errors.Is(err, refresh.ErrLoginAgain) {
 		t.Fatalf("the loser: %v", err)
 	}
 	s.accepted(t, next)
@@ -90,7 +90,7 @@ func TestEndedBeforeTheAnswer(t *testing.T) {
 			s := newSystem(t, func(cfg *refresh.Config) { cfg.Store = store })
 			g := s.login(t)
 			store.next = func() { c.meanwhile(t, s, g) }
-			next, err := s.Refresh(t.Context(), g.RefreshToken())
+			next, err := s.Refresh(t.Context(), request(g.RefreshToken()))
 			if !errors.Is(err, c.want) || (next != nil) != (c.want == nil) {
 				t.Fatalf("%v, %v; want %v", next, err, c.want)
 			}

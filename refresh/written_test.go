@@ -88,12 +88,12 @@ func TestSessionsOfTheVersionBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, w := afterUpgrade(t)
 		ctx := t.Context()
-		again := func(name string, o ...refresh.RefreshOption) (*refresh.Grant, error) {
-			return s.Refresh(ctx, w.Tokens[name], o...)
+		again := func(name string, change ...func(*refresh.Request)) (*refresh.Grant, error) {
+			return s.Refresh(ctx, request(w.Tokens[name], change...))
 		}
-		goesOn := func(name string, o ...refresh.RefreshOption) *refresh.Grant {
+		goesOn := func(name string, change ...func(*refresh.Request)) *refresh.Grant {
 			t.Helper()
-			g, err := again(name, o...)
+			g, err := again(name, change...)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				return nil
@@ -134,7 +134,7 @@ func TestSessionsOfTheVersionBefore(t *testing.T) {
 			s.refresh(t, g)
 		}
 		over("bound to a key", refresh.ErrBinding)
-		if g := goesOn("bound to a key", refresh.Bound(token.Binding{KeyThumbprint: strings.Repeat("A", 43)})); g != nil && g.TokenType != "DPoP" {
+		if g := goesOn("bound to a key", boundTo(token.Binding{KeyThumbprint: strings.Repeat("A", 43)})); g != nil && g.TokenType != "DPoP" {
 			t.Errorf("token type %s", g.TokenType)
 		}
 		kept := goesOn("everywhere, kept")

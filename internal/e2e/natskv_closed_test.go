@@ -32,7 +32,10 @@ func TestStoreOnClosedConnection(t *testing.T) {
 			eventually(t, "the connection is closed", nc.IsClosed)
 			m := w.managers[1]
 			for call, do := range map[string]func(context.Context) error{
-				"Refresh":   func(ctx context.Context) error { _, err := m.Refresh(ctx, g.RefreshToken()); return err },
+				"Refresh": func(ctx context.Context) error {
+					_, err := m.Refresh(ctx, refresh.Request{Token: g.RefreshToken(), Client: "web"})
+					return err
+				},
 				"Logout":    func(ctx context.Context) error { return m.Logout(ctx, g.SessionID) },
 				"LogoutAll": func(ctx context.Context) error { _, err := m.LogoutAll(ctx, g.Subject); return err },
 				"Sessions":  func(ctx context.Context) error { _, err := m.Sessions(ctx, g.Subject); return err },

@@ -145,7 +145,7 @@ func TestPasswordWrongForAWhile(t *testing.T) {
 	br.reload(func(*server.Options) {})
 	alive(t, "after", b, f, l)
 	askUntil(t, "sessions are refreshed again", func(ctx context.Context) error {
-		_, err := w.managers[1].Refresh(ctx, g.RefreshToken())
+		_, err := w.managers[1].Refresh(ctx, refresh.Request{Token: g.RefreshToken(), Client: "web"})
 		return err
 	})
 }

@@ -246,7 +246,7 @@ func (r *sessionRun) refresh(f *family, wild bool) {
 		var wg sync.WaitGroup
 		for i := range calls {
 			m := r.any()
-			wg.Go(func() { grants[i], errs[i] = m.Refresh(ctx, f.token) })
+			wg.Go(func() { grants[i], errs[i] = m.Refresh(ctx, refresh.Request{Token: f.token, Client: "web"}) })
 		}
 		wg.Wait()
 		cancel()
@@ -305,10 +305,10 @@ func (r *sessionRun) thieves() {
 			continue
 		}
 		stolen++
-		if _, err := r.any().Refresh(within(r.t), f.former); !errors.Is(err, refresh.ErrReplayed) {
+		if _, err := r.any().Refresh(within(r.t), refresh.Request{Token: f.former, Client: "web"}); !errors.Is(err, refresh.ErrReplayed) {
 			r.violation("%s: a token used up long ago: %v; want ErrReplayed", f.user, err)
 		}
-		if _, err := r.any().Refresh(within(r.t), f.token); !errors.Is(err, refresh.ErrEnded) {
+		if _, err := r.any().Refresh(within(r.t), refresh.Request{Token: f.token, Client: "web"}); !errors.Is(err, refresh.ErrEnded) {
 			r.violation("%s: the latest token after a replay: %v; want ErrEnded", f.user, err)
 		}
 	}

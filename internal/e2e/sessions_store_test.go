@@ -100,7 +100,7 @@ func (w *twin) dead(t *testing.T, g *refresh.Grant) {
 	if _, err := w.verifier.Verify(t.Context(), g.AccessToken()); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("session %s: its access token is not refused as revoked: %v", g.SessionID, err)
 	}
-	if _, err := w.managers[1].Refresh(within(t), g.RefreshToken()); !errors.Is(err, refresh.ErrLoginAgain) {
+	if _, err := w.managers[1].Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"}); !errors.Is(err, refresh.ErrLoginAgain) {
 		t.Errorf("session %s: it is not over: %v", g.SessionID, err)
 	}
 }
@@ -139,7 +139,7 @@ func oneSuccess(t *testing.T, w *twin) {
 		for k := range 10 {
 			wg.Go(func() {
 				<-start
-				next, err := w.managers[k%2].Refresh(within(t), g.RefreshToken())
+				next, err := w.managers[k%2].Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"})
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -159,7 +159,7 @@ func oneSuccess(t *testing.T, w *twin) {
 		}
 		used := time.Now() // by now; the clocks of instances may differ by MaxSkew
 		eventually(t, "the window is over", func() bool { return time.Since(used) > twinGrace+time.Second })
-		if _, err := w.managers[1].Refresh(within(t), g.RefreshToken()); !errors.Is(err, refresh.ErrReplayed) {
+		if _, err := w.managers[1].Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"}); !errors.Is(err, refresh.ErrReplayed) {
 			t.Errorf("a use after the window is theft: %v", err)
 		}
 		w.dead(t, g)
@@ -179,7 +179,7 @@ func pendingIsFinished(t *testing.T, w *twin) {
 	w.fails(nil)
 	// The other instance comes upon both.
 	for _, g := range []*refresh.Grant{one, other} {
-		if _, err := w.managers[1].Refresh(within(t), g.RefreshToken()); !errors.Is(err, refresh.ErrEnded) {
+		if _, err := w.managers[1].Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"}); !errors.Is(err, refresh.ErrEnded) {
 			t.Fatal(err)
 		}
 	}
@@ -188,7 +188,7 @@ func pendingIsFinished(t *testing.T, w *twin) {
 	}
 	w.dead(t, one)
 	w.dead(t, other)
-	if _, err := w.managers[1].Refresh(within(t), kept.RefreshToken()); err != nil {
+	if _, err := w.managers[1].Refresh(within(t), refresh.Request{Token: kept.RefreshToken(), Client: "web"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -196,7 +196,7 @@ func pendingIsFinished(t *testing.T, w *twin) {
 func nothingSecretStored(t *testing.T, w *twin) {
 	grants := []*refresh.Grant{w.login(t, "user")}
 	for i := range 3 {
-		g, err := w.managers[i%2].Refresh(within(t), grants[i].RefreshToken())
+		g, err := w.managers[i%2].Refresh(within(t), refresh.Request{Token: grants[i].RefreshToken(), Client: "web"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,9 @@ func logoutAllRaces(t *testing.T, w *twin) {
 		}
 		first := grants
 		for k, g := range first {
-			wg.Go(func() { add(w.managers[k%2].Refresh(within(t), g.RefreshToken())) })
+			wg.Go(func() {
+				add(w.managers[k%2].Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"}))
+			})
 			// Authenticated before, with what was the password.
 			wg.Go(func() {
 				add(w.managers[k%2].Login(within(t), refresh.Login{Subject: user, Client: "web", Audience: []string{"api"}, AuthTime: before}))
