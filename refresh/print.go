@@ -25,30 +25,3 @@ func (m *Manager) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
 
 // LogValue implements [slog.LogValuer].
 func (m *Manager) LogValue() slog.Value { return slog.StringValue(m.String()) }
-
-// String tells how many records there are.
-func (s *MemoryStore) String() string {
-	if s == nil {
-		return "refresh.MemoryStore(nil)"
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return fmt.Sprintf("refresh.MemoryStore{%d records}", len(s.records))
-}
-
-// Format implements [fmt.Formatter]: every verb prints [MemoryStore.String].
-func (s *MemoryStore) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
-
-// LogValue implements [slog.LogValuer].
-func (s *MemoryStore) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// String shows how long the record is and none of it.
-func (r Record) String() string {
-	return fmt.Sprintf("refresh.Record{%d bytes, revision %d}", len(r.Value), r.Revision)
-}
-
-// Format implements [fmt.Formatter]: every verb prints [Record.String].
-func (r Record) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
-
-// LogValue implements [slog.LogValuer].
-func (r Record) LogValue() slog.Value { return slog.StringValue(r.String()) }

@@ -74,7 +74,7 @@ func (st *simStore) save(key string, value []byte, revision uint64) (uint64, err
 	}
 	st.older[key] = old
 	st.next++
-	st.records[key] = Record{value, st.next}
+	st.records[key] = Record{Value: value, Revision: st.next}
 	return st.next, nil
 }
 

@@ -1,4 +1,4 @@
-package refresh
+package recordstore
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 func TestMemoryStoreGoesByTheSlowerClock(t *testing.T) {
 	const n = 100
 	for _, first := range []bool{false, true} { // whether the first reading of all is the wrong one
-		s := NewMemoryStore()
+		s := new(MemoryStore)
 		now := revoke.Now()
 		wrong := now
 		wrong.Wall += int64(3 * time.Hour)

@@ -1,9 +1,8 @@
-package refresh
+package recordstore
 
 import (
 	"bytes"
 	"context"
-	"math"
 	"sync"
 	"time"
 
@@ -11,27 +10,24 @@ import (
 )
 
 // A MemoryStore keeps records in memory: for tests, and for a single process whose
-// users may be logged out by its restart. Its methods may be called concurrently.
+// users may be logged out by its restart. Its methods may be called concurrently. The
+// zero value is empty and ready.
 type MemoryStore struct {
 	mu       sync.Mutex
 	records  map[string]memoryRecord // guarded by mu
 	revision uint64                  // guarded by mu: of the newest write, whatever its key
 	sweep    int                     // guarded by mu: writes until expired records are looked for
-	now      func() revoke.Instant
+	now      func() revoke.Instant   // of tests; nil means revoke.Now
 	// ahead is the least that the wall clock was seen ahead of the monotonic one, in
-	// nanoseconds; guarded by mu.
+	// nanoseconds, once it was read; guarded by mu.
 	ahead int64
+	read  bool // guarded by mu
 }
 
 type memoryRecord struct {
 	value    []byte
 	revision uint64
 	expires  time.Time
-}
-
-// NewMemoryStore returns an empty store.
-func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{records: map[string]memoryRecord{}, now: revoke.Now, ahead: math.MaxInt64}
 }
 
 // Load implements [Store].
@@ -53,13 +49,16 @@ func (s *MemoryStore) Save(ctx context.Context, key string, value []byte, revisi
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if err := CheckRecord(key, value); err != nil {
+	if err := Check(key, value); err != nil {
 		return 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r, ok := s.live(key); ok && r.revision != revision || !ok && revision != 0 {
 		return 0, ErrConflict
+	}
+	if s.records == nil {
+		s.records = map[string]memoryRecord{}
 	}
 	s.revision++
 	s.records[key] = memoryRecord{bytes.Clone(value), s.revision, expires}
@@ -78,8 +77,14 @@ func (s *MemoryStore) Save(ctx context.Context, key string, value []byte, revisi
 // session too, so that one reading of a wall clock that is ahead must not do it. The
 // caller holds mu.
 func (s *MemoryStore) time() time.Time {
-	now := s.now()
-	s.ahead = min(s.ahead, now.Wall-now.Mono)
+	clock := s.now
+	if clock == nil {
+		clock = revoke.Now
+	}
+	now := clock()
+	if ahead := now.Wall - now.Mono; !s.read || ahead < s.ahead {
+		s.ahead, s.read = ahead, true
+	}
 	return time.Unix(0, min(now.Wall, now.Mono+s.ahead))
 }
 
