@@ -41,5 +41,5 @@
 // # What it does not do
 //
 // It checks no password, knows no user, speaks no HTTP. Instances' clocks may differ by
-// [revoke.Config].MaxSkew.
+// [revoke.Config].MaxSkew; one whose clock is further off mints nothing ([ErrClock]).
 package refresh

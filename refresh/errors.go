@@ -49,7 +49,11 @@ var (
 	// services could not be published. It is recorded as pending, and finished by
 	// the next call that comes upon it; call again to have it so now.
 	ErrPending error = &member{ErrTryAgain, "revocation not yet published"}
-	// ErrMint: no access token could be issued.
+	// ErrClock: this process's clock is off, by the bus's ([revoke.List.ClockOff]): it mints
+	// nothing, and takes nobody's session for expired or stolen.
+	ErrClock error = &member{ErrTryAgain, "this process's clock is off"}
+	// ErrMint: no access token could be issued, or the one that was issued would be refused:
+	// the key that signs is revoked, or something that concerns the session meanwhile.
 	ErrMint error = &member{ErrTryAgain, "access token not issued"}
 	// ErrAsk: the application, asked whether the session may go on, could not tell.
 	ErrAsk error = &member{ErrTryAgain, "application did not answer"}

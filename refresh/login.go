@@ -63,6 +63,9 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 	if err := m.begin(ctx); err != nil {
 		return nil, err
 	}
+	if err := m.clock(); err != nil { // before AuthTime is judged by it
+		return nil, err
+	}
 	claims, err := m.checkLogin(&l)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLogin, err)

@@ -191,6 +191,9 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 		case r.Ended != 0:
 			return nil, nil
 		}
+		if err := m.clock(); err != nil {
+			return nil, fmt.Errorf("all others are ended: %w", err)
+		}
 		issued, err := m.issuedAt(ctx, r.session)
 		if err != nil {
 			return nil, err

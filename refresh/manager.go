@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -26,7 +27,8 @@ type Manager struct {
 	mint func(context.Context, token.IssueRequest) (minted, error)
 	wait func(context.Context, time.Duration) error
 
-	parallel int // sessions looked at at once
+	parallel  int          // sessions looked at at once
+	clockTold atomic.Int64 // when the log was told last, by the monotonic clock in nanoseconds
 
 	eraser eraser
 	unname func()          // takes back what named the issuer to the denylist, once
@@ -111,10 +113,16 @@ func (m *Manager) Close() error {
 	return nil
 }
 
+// issue signs a token and looks whether it may be given out: which key has signed is not
+// known before, and what was published meanwhile counts.
 func (m *Manager) issue(ctx context.Context, r token.IssueRequest) (minted, error) {
 	t, err := m.cfg.Issuer.Issue(ctx, r)
 	if err != nil {
 		return minted{}, err
+	}
+	id := t.Claims().Identity()
+	if err := m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()); err != nil {
+		return minted{}, fmt.Errorf("it would be refused: %w", err)
 	}
 	return minted{t.Token(), t.Claims().ExpiresAt()}, nil
 }

@@ -36,6 +36,9 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	if err := call.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
+	if err := m.clock(); err != nil {
+		return nil, err
+	}
 	p, ok := parseToken(call.Token)
 	if !ok {
 		return nil, ErrUnknown
@@ -305,16 +308,16 @@ func (w withoutFamily) Is(target error) bool {
 
 // unrevoked asks the denylist whether the session, by its start, may go on.
 func (m *Manager) unrevoked(ctx context.Context, r storedSession) error {
-	id := revoke.Identity{
-		Issuer: m.issuer.Issuer, Session: r.SID, Subject: r.Subject, Client: r.Client, Tenant: r.Tenant,
-		IssuedAt: time.UnixMilli(r.Start),
-	}
+	id := m.identity(r.session)
 	switch err := m.cfg.Revocations.Check(m.now(), &id, revoke.Deny()); {
 	case errors.Is(err, revoke.ErrRevoked):
 		// The services know. Here it must not come back when they forget. An old answer
 		// of the store ends nothing: it may not be the start that the session has now.
+		if id.IssuedAt = time.UnixMilli(r.Start); m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()) == nil {
+			return m.superseded(ctx, r, err)
+		}
 		next := r.clone()
-		next.Ended, next.Reason, next.Steps = max(m.millis(), 1), "denylist", nil
+		next.Ended, next.Reason, next.Steps = max(m.millis(), 1), reasonDenylist, nil
 		if _, failed := m.saveSession(ctx, r.key, r.revision, next); failed != nil {
 			return failed
 		}

@@ -10,8 +10,8 @@ import (
 )
 
 // Sessions returns the live sessions of a subject, the newest login first: what a page
-// of a user's devices shows. It reads the subject's record and those of its sessions,
-// and no others.
+// of a user's devices shows, without those that the denylist has cut off. It reads the
+// subject's record and those of its sessions, and no others.
 func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
 	if err := m.begin(ctx); err != nil {
 		return nil, fmt.Errorf("refresh: sessions: %w", err)
@@ -38,7 +38,7 @@ func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case errors.Is(err, ErrNotFound), err == nil && s.Ended != 0:
+		case errors.Is(err, ErrNotFound), err == nil && (s.Ended != 0 || m.cutOff(s.session)):
 		case err != nil:
 			failed = err
 		default:
@@ -88,6 +88,9 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	}
 	if _, ok := parseSID(sid); !ok {
 		return nil, fmt.Errorf("%w: not a session id", ErrLogin)
+	}
+	if err := m.clock(); err != nil {
+		return nil, err
 	}
 	r, err := m.loadSession(ctx, sid)
 	if errors.Is(err, ErrNotFound) {

@@ -464,6 +464,7 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 	at, own, usable := f.sentAt(now, r, hb)
 	if own {
 		hb.Digest = nil // which tells nothing new
+		l.clockRead(at, now, r.Time)
 	}
 	content, covered := f.fork.compare(hb.Digest)
 	if usable && (own || f.silencedBy(now, content, covered)) {
@@ -471,6 +472,9 @@ func (f *Feed) Heartbeat(now Instant, r Record, hb Heartbeat) error {
 		if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {
 			// Another's clock that is off proves little and silences nobody.
 			f.wait(now)
+			if !own {
+				l.clockAgrees(now)
+			}
 		} else {
 			l.counters.skewedHeartbeats.Add(1)
 			if !own && f.fork.logTime(now).Sub(r.Time) <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval {

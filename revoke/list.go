@@ -48,6 +48,8 @@ type replica struct {
 	restoredOffset int64
 	sweepAt        atomic.Int64 // of the base in view
 
+	clock atomic.Pointer[clockReading] // nil until heartbeats tell of it
+
 	versions  versions      // of keys; what they count is in view
 	clearedAt atomic.Uint32 // unix seconds; see versions
 
