@@ -51,7 +51,7 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 // Settings that freshness depends on are not for options to take back.
 func TestDialInsists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &scripted{t: t, subs: map[string]string{}}
+		s := newStream(t)
 		c, err := Dial(t.Context(), "nats://127.0.0.1:4222", DialConfig{InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
 			nats.SetCustomDialer(s), nats.NoReconnect(), nats.MaxReconnects(3), nats.RetryOnFailedConnect(false), nats.ReconnectBufSize(8 << 20), nil,
 		}})

@@ -119,12 +119,12 @@ func TestLimitOfAnothersSignature(t *testing.T) {
 func TestLimitKeepsWhatWasGiven(t *testing.T) {
 	p := newTestPublisher()
 	now := time.UnixMilli(time.Now().UnixMilli())
-	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x", Before: now.Add(-time.Minute), Until: now.Add(time.Hour)}, false)
+	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x", Before: now.Add(-time.Minute), Until: now.Add(2 * time.Hour)}, false)
 	if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
 		t.Fatal(err)
 	}
 	msg, _ := decode(rec.subject, rec.payload)
-	if e := msg.event; !e.Before.Equal(now.Add(-time.Minute)) || !e.Until.Equal(now.Add(time.Hour)) {
+	if e := msg.event; !e.Before.Equal(now.Add(-time.Minute)) || !e.Until.Equal(now.Add(2*time.Hour)) {
 		t.Errorf("%+v", e)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func dialFake(t *testing.T, s *fakeServer, opts ...nats.Option) *Conn {
+func dialScripted(t *testing.T, s *scripted, opts ...nats.Option) *Conn {
 	t.Helper()
 	opts = append([]nats.Option{nats.SetCustomDialer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)
 	c, err := Dial(t.Context(), "nats://127.0.0.1:4222", DialConfig{Options: opts})
@@ -30,15 +30,15 @@ func dialFake(t *testing.T, s *fakeServer, opts ...nats.Option) *Conn {
 // mended, all is well.
 func TestDialledAgainForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &fakeServer{}
+		s := newStream(t)
 		closed := 0
-		c := dialFake(t, s, nats.ClosedHandler(func(*nats.Conn) { closed++ }))
+		c := dialScripted(t, s, nats.ClosedHandler(func(*nats.Conn) { closed++ }))
 		defer c.Close()
 		if synctest.Wait(); !c.Connected() {
 			t.Fatal("not connected")
 		}
 		time.Sleep(time.Hour)
-		s.set(func() { s.ending = true; s.attempts = nil })
+		s.do(func() { s.ending = true; s.attempts = nil })
 		s.cut()
 		time.Sleep(time.Hour)
 		s.mu.Lock()
@@ -58,14 +58,14 @@ func TestDialledAgainForEver(t *testing.T) {
 		if c.over() {
 			t.Error("given up")
 		}
-		s.set(func() { s.ending = false })
+		s.do(func() { s.ending = false })
 		time.Sleep(maxRedial + time.Second)
 		if !c.Connected() {
 			t.Error("not connected when the server is well again")
 		}
 		// What was a series does not count for ever.
 		time.Sleep(2 * steady)
-		s.set(func() { s.poison = "now"; s.attempts = nil })
+		s.do(func() { s.poison = "now"; s.attempts = nil })
 		if err := c.nc().Publish("x", []byte("now")); err != nil {
 			t.Fatal(err)
 		}
@@ -87,10 +87,11 @@ func TestDialledAgainForEver(t *testing.T) {
 // applied anew once servers have refused for long enough.
 func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &fakeServer{password: "old"}
+		s := newStream(t)
+		s.password = "old"
 		var mu sync.Mutex
 		file := "old"
-		c := dialFake(t, s, func(o *nats.Options) error {
+		c := dialScripted(t, s, func(o *nats.Options) error {
 			mu.Lock()
 			defer mu.Unlock()
 			return nats.UserInfo("auth", file)(o)
@@ -99,7 +100,7 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 		if synctest.Wait(); !c.Connected() {
 			t.Fatal("not connected")
 		}
-		s.set(func() { s.password = "new" })
+		s.do(func() { s.password = "new" })
 		s.cut()
 		time.Sleep(10 * time.Minute)
 		if c.Connected() {
@@ -117,10 +118,10 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 		}
 		// One that is wrong for some seconds is nothing that has to be made anew.
 		life := c.link.Load().life
-		s.set(func() { s.password = "wrong" })
+		s.do(func() { s.password = "wrong" })
 		s.cut()
 		time.Sleep(8 * time.Second)
-		s.set(func() { s.password = "new" })
+		s.do(func() { s.password = "new" })
 		time.Sleep(2 * time.Second)
 		if !c.Connected() || c.link.Load().life != life {
 			t.Errorf("connected: %t, over link %d, before %d", c.Connected(), c.link.Load().life, life)
@@ -134,8 +135,9 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 	for _, outbox := range []bool{false, true} {
 		t.Run(fmt.Sprintf("outbox %t", outbox), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &fakeServer{poison: "poison"}
-				c := dialFake(t, s)
+				s := newStream(t)
+				s.poison, s.delay = "poison", 50*time.Millisecond
+				c := dialScripted(t, s)
 				defer c.Close()
 				var logged strings.Builder
 				cfg := Config{Issuer: testIssuer, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
@@ -185,7 +187,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				if n := s.ends - before; n < 4 || n > 7 {
 					t.Errorf("tried %d times in an hour", n)
 				}
-				s.set(func() { s.poison = "" })
+				s.do(func() { s.poison = "" })
 				time.Sleep(asideFor + time.Minute)
 				if st := b.Stats(); !s.has("poison") || st.Withheld != 0 || st.Pending != 0 {
 					t.Errorf("the server is mended: stored %t, %d withheld of %d pending", s.has("poison"), st.Withheld, st.Pending)

@@ -108,7 +108,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		}
 		attempts := 0
 		s.do(func() {
-			s.info.Created, s.info.State.LastSeq = time.Now(), 0
+			s.info.Created, s.info.State.LastSeq, s.log = time.Now(), 0, nil
 			s.take = func(int, *nats.Msg) string {
 				attempts++
 				return refusal(errCodeStoreFailed, "maximum bytes exceeded")
@@ -132,8 +132,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		s.do(func() {
 			s.take = func(_ int, m *nats.Msg) string {
 				seen[string(m.Data[:strings.Index(string(m.Data), `"until"`)])]++
-				s.info.State.LastSeq++
-				return stored(int(s.info.State.LastSeq))
+				return stored(int(s.store(m)))
 			}
 		})
 		time.Sleep(time.Minute)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,21 +18,41 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A scripted is a server that answers as a test says, over a pipe, so that it goes by a
-// test's fake clock. It knows one stream, whose state it tells; what is published to the
-// stream is given to take.
+// A scripted is a server that answers as a test says, over pipes, so that it goes by a
+// test's fake clock, in which hours pass at once. It checks the password, holds one
+// stream, delivers that to consumers, and ends connections for good on command. Its zero
+// value has no stream; newScripted gives it one.
 type scripted struct {
-	t *testing.T
+	t testing.TB
 
-	mu     sync.Mutex
-	info   jetstream.StreamInfo
-	events int // published, heartbeats not counted
-	beats  []time.Time
-	signed int                                      // of those
-	take   func(n int, m *nats.Msg) (answer string) // n counts from 1; empty: no answer
-	asked  int                                      // for the stream's state
-	deny   string                                   // a subject on which nothing may be published
-	subs   map[string]string                        // sid by subject
+	mu       sync.Mutex
+	info     jetstream.StreamInfo                       // what it tells of the stream
+	log      []logged                                   // what the stream holds
+	events   int                                        // published, heartbeats not counted
+	beats    []time.Time                                // heartbeats that came
+	signed   int                                        // of those
+	carries  bool                                       // heartbeats are stored and acknowledged, as others are
+	take     func(n int, m *nats.Msg) (answer string)   // n counts events from 1; empty: no answer
+	api      func(m *nats.Msg) (answer string, ok bool) // answers in place of what it would say; not ok: it says that
+	asked    int                                        // for the stream's state
+	deny     string                                     // a subject on which nothing may be published
+	mute     bool                                       // consumers are told nothing: no messages, not that it is alive
+	delay    time.Duration                              // before each answer
+	password string
+	ending   bool   // every connection is ended as soon as it stands
+	poison   string // a message that holds it ends the connection; empty: none
+	ends     int    // connections that were ended for good
+	attempts []time.Time
+	maxBytes int // of a message that it takes; zero: 1 MiB
+	conns    []*scriptedConn
+	asks     map[string]int // requests to the API, by verb
+}
+
+// A logged is one message of the stream.
+type logged struct {
+	seq  uint64
+	time time.Time
+	msg  *nats.Msg
 }
 
 // answers that take may give
@@ -41,15 +62,22 @@ func refusal(code jetstream.ErrorCode, text string) string {
 	return fmt.Sprintf(`{"error":{"code":503,"err_code":%d,"description":%q}}`, code, text)
 }
 
-// newScripted returns the server and a Bus that is connected to it.
-func newScripted(t *testing.T, cfg Config) (*scripted, *Bus) {
+// newStream returns a server with a stream that is as it should be.
+func newStream(t testing.TB) *scripted {
 	t.Helper()
-	s := &scripted{t: t, subs: map[string]string{}}
+	s := &scripted{t: t}
 	want, err := StreamConfig{}.resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.info.Config, s.info.Created = want, time.Now()
+	s.info.Config, s.info.Created, s.info.State.FirstSeq = want, time.Now(), 1
+	return s
+}
+
+// newScripted returns such a server and a Bus that is connected to it.
+func newScripted(t *testing.T, cfg Config) (*scripted, *Bus) {
+	t.Helper()
+	s := newStream(t)
 	conn, err := Dial(t.Context(), "nats://127.0.0.1:4222", DialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
 	if err != nil {
 		t.Fatal(err)
@@ -69,23 +97,203 @@ func newScripted(t *testing.T, cfg Config) (*scripted, *Bus) {
 // Dial implements [nats.CustomDialer].
 func (s *scripted) Dial(string, string) (net.Conn, error) {
 	client, server := net.Pipe()
-	go s.serve(server)
+	c := &scriptedConn{s: s, conn: server, out: make(chan string, 1000), over: make(chan struct{}), subs: map[string]string{}, consumers: map[string]*scriptedConsumer{}}
+	s.do(func() {
+		s.attempts = append(s.attempts, time.Now())
+		s.conns = append(s.conns, c)
+	})
+	go c.serve()
 	return client, nil
 }
 
-func (s *scripted) serve(conn net.Conn) {
-	defer conn.Close()
-	out := make(chan string, 1000)
-	defer close(out)
+func (s *scripted) do(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// cut breaks all connections, as a network does.
+func (s *scripted) cut() {
+	s.do(func() {
+		for _, c := range s.conns {
+			c.conn.Close()
+		}
+	})
+}
+
+// has reports whether the stream holds a message with that text.
+func (s *scripted) has(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.log, func(l logged) bool { return strings.Contains(string(l.msg.Data), text) })
+}
+
+// store appends m to the stream and delivers it. The caller holds mu.
+func (s *scripted) store(m *nats.Msg) (seq uint64) {
+	s.info.State.LastSeq++
+	s.log = append(s.log, logged{s.info.State.LastSeq, time.Now(), m})
+	s.deliver()
+	return s.info.State.LastSeq
+}
+
+// deliver gives all consumers what they have asked for. The caller holds mu.
+func (s *scripted) deliver() {
+	for _, c := range s.conns {
+		for _, k := range c.consumers {
+			k.deliver()
+		}
+	}
+}
+
+// answer returns what is said to a message; an error ends the connection. The caller
+// holds mu.
+func (s *scripted) answer(c *scriptedConn, m *nats.Msg) string {
+	if s.poison != "" && strings.Contains(string(m.Data), s.poison) {
+		s.ends++
+		return "-ERR 'Maximum Payload Violation'"
+	}
+	if m.Subject == s.deny {
+		c.send(fmt.Sprintf("-ERR 'Permissions Violation for Publish to %q'\r\n", m.Subject))
+		return ""
+	}
+	if request, ok := strings.CutPrefix(m.Subject, jetstream.DefaultAPIPrefix); ok {
+		f := strings.Split(request, ".")
+		if s.asks == nil {
+			s.asks = map[string]int{}
+		}
+		s.asks[strings.Join(f[:min(len(f), 2)], ".")]++
+		if s.api != nil {
+			if answer, ok := s.api(m); ok {
+				return answer
+			}
+		}
+		return s.answerAPI(c, m, f)
+	}
+	switch {
+	case m.Subject == HeartbeatSubject:
+		s.beats = append(s.beats, time.Now())
+		if m.Header.Get(SignatureHeader) != "" {
+			s.signed++
+		}
+		if s.carries {
+			return stored(int(s.store(m)))
+		}
+	case strings.HasPrefix(m.Subject, subjectPrefix):
+		s.events++
+		if s.take != nil {
+			return s.take(s.events, m)
+		}
+		return stored(int(s.store(m)))
+	}
+	return ""
+}
+
+func (s *scripted) answerAPI(c *scriptedConn, m *nats.Msg, f []string) string {
+	typed := func(name string, v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			s.t.Error(err)
+		}
+		return fmt.Sprintf(`{"type":"io.nats.jetstream.api.v1.%s",%s`, name, b[1:])
+	}
+	switch strings.Join(f[:min(len(f), 2)], ".") {
+	case "STREAM.INFO":
+		s.asked++
+		s.info.TimeStamp = time.Now()
+		return typed("stream_info_response", &s.info)
+	case "STREAM.MSG":
+		var q struct{ Seq uint64 }
+		_ = json.Unmarshal(m.Data, &q)
+		for _, l := range s.log {
+			if l.seq == q.Seq {
+				return typed("stream_msg_get_response", map[string]any{"message": map[string]any{"subject": l.msg.Subject, "seq": l.seq, "data": l.msg.Data, "time": l.time}})
+			}
+		}
+		return `{"error":{"code":404,"err_code":10037,"description":"no message found"}}`
+	case "CONSUMER.CREATE":
+		var q struct{ Config jetstream.ConsumerConfig }
+		if err := json.Unmarshal(m.Data, &q); err != nil {
+			s.t.Error(err)
+		}
+		k := &scriptedConsumer{c: c, name: q.Config.Name, next: max(q.Config.OptStartSeq, 1), over: make(chan struct{})}
+		c.consumers[k.name] = k
+		return typed("consumer_create_response", jetstream.ConsumerInfo{Stream: DefaultStream, Name: k.name, Config: q.Config})
+	case "CONSUMER.MSG": // NEXT
+		k := c.consumers[f[len(f)-1]]
+		if k == nil {
+			return ""
+		}
+		var q struct {
+			Batch   int           `json:"batch"`
+			Expires time.Duration `json:"expires"`
+			Idle    time.Duration `json:"idle_heartbeat"`
+		}
+		if err := json.Unmarshal(m.Data, &q); err != nil {
+			s.t.Error(err)
+		}
+		k.inbox, k.requests = m.Reply, append(k.requests, scriptedPull{q.Batch, time.Now().Add(q.Expires)})
+		if !k.ticking {
+			k.ticking = true
+			go k.tick(q.Idle)
+		}
+		k.deliver()
+	case "CONSUMER.DELETE":
+		for _, other := range s.conns {
+			if k := other.consumers[f[len(f)-1]]; k != nil {
+				delete(other.consumers, k.name)
+				close(k.over)
+			}
+		}
+	}
+	return ""
+}
+
+// A scriptedConn is one connection to a scripted.
+type scriptedConn struct {
+	s    *scripted
+	conn net.Conn
+	out  chan string
+	over chan struct{} // closed when it has ended
+
+	subs      map[string]string            // sid by subject
+	consumers map[string]*scriptedConsumer // made over it
+}
+
+// send writes behind what is written already: a pipe holds nothing, and who reads must
+// not wait until he is read.
+func (c *scriptedConn) send(text string) {
+	select {
+	case c.out <- text:
+	case <-c.over:
+	}
+}
+
+func (c *scriptedConn) serve() {
+	s := c.s
+	defer func() {
+		c.conn.Close()
+		close(c.over)
+		s.do(func() {
+			s.conns = slices.DeleteFunc(s.conns, func(other *scriptedConn) bool { return other == c })
+		})
+	}()
 	go func() {
-		for text := range out {
-			if _, err := io.WriteString(conn, text); err != nil {
-				conn.Close()
+		for {
+			select {
+			case text := <-c.out:
+				_, err := io.WriteString(c.conn, text)
+				if err != nil || strings.HasPrefix(text, "-ERR") && !strings.Contains(text, "Permissions") {
+					c.conn.Close()
+					return
+				}
+			case <-c.over:
+				return
 			}
 		}
 	}()
-	out <- `INFO {"server_id":"S","server_name":"s","version":"2.12.0","headers":true,"max_payload":1048576,"proto":1,"jetstream":true}` + "\r\n"
-	r := bufio.NewReader(conn)
+	s.do(func() { c.send(s.infoLine()) })
+	password := ""
+	r := bufio.NewReader(c.conn)
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -94,12 +302,25 @@ func (s *scripted) serve(conn net.Conn) {
 		f := strings.Fields(line)
 		switch {
 		case len(f) == 0:
+		case f[0] == "CONNECT":
+			var o struct{ Pass string }
+			_ = json.Unmarshal([]byte(strings.TrimPrefix(line, "CONNECT")), &o)
+			password = o.Pass
 		case f[0] == "PING":
-			out <- "PONG\r\n"
+			s.do(func() {
+				switch {
+				case s.password != password:
+					c.send("-ERR 'Authorization Violation'\r\n")
+				case s.ending:
+					s.ends++
+					c.send("PONG\r\n")
+					c.send("-ERR 'Nothing That Anybody Knows'\r\n")
+				default:
+					c.send("PONG\r\n")
+				}
+			})
 		case f[0] == "SUB":
-			s.mu.Lock()
-			s.subs[f[1]] = f[len(f)-1]
-			s.mu.Unlock()
+			s.do(func() { c.subs[f[1]] = f[len(f)-1] })
 		case f[0] == "PUB" || f[0] == "HPUB":
 			size, _ := strconv.Atoi(f[len(f)-1])
 			body := make([]byte, size+2)
@@ -119,64 +340,132 @@ func (s *scripted) serve(conn net.Conn) {
 			if head > 0 {
 				m.Header, _ = nats.DecodeHeadersMsg(body[:head])
 			}
-			if answer := s.answer(m, out); answer != "" {
-				s.say(out, reply, answer)
+			s.do(func() {
+				answer := s.answer(c, m)
+				switch {
+				case strings.HasPrefix(answer, "-ERR"): // before what came with it is answered
+					time.AfterFunc(s.delay/5, func() { c.send(answer + "\r\n") })
+				case answer == "" || reply == "":
+				case s.delay > 0:
+					time.AfterFunc(s.delay, func() { s.do(func() { c.tell(reply, &nats.Msg{Subject: reply, Data: []byte(answer)}) }) })
+				default:
+					c.tell(reply, &nats.Msg{Subject: reply, Data: []byte(answer)})
+				}
+			})
+		}
+	}
+}
+
+// infoLine returns what the server says of itself. The caller holds mu.
+func (s *scripted) infoLine() string {
+	most := s.maxBytes
+	if most == 0 {
+		most = 1 << 20
+	}
+	return fmt.Sprintf(`INFO {"server_id":"S","server_name":"s","version":"2.12.0","headers":true,"max_payload":%d,"proto":1,"jetstream":true}`+"\r\n", most)
+}
+
+// tell delivers m to who listens for that subject, which need not be its own. The caller
+// holds the server's mu.
+func (c *scriptedConn) tell(to string, m *nats.Msg) {
+	for pattern, sid := range c.subs {
+		prefix, wild := strings.CutSuffix(pattern, "*")
+		if pattern != to && !(wild && strings.HasPrefix(to, prefix)) {
+			continue
+		}
+		if m.Reply != "" {
+			sid += " " + m.Reply
+		}
+		if m.Header == nil {
+			c.send(fmt.Sprintf("MSG %s %s %d\r\n%s\r\n", m.Subject, sid, len(m.Data), m.Data))
+			continue
+		}
+		head := "NATS/1.0"
+		if code := m.Header.Get("Status"); code != "" {
+			head += " " + code + " " + m.Header.Get("Description")
+		}
+		head += "\r\n"
+		for name, values := range m.Header {
+			for _, v := range values {
+				if name != "Status" && name != "Description" {
+					head += name + ": " + v + "\r\n"
+				}
 			}
 		}
+		head += "\r\n"
+		c.send(fmt.Sprintf("HMSG %s %s %d %d\r\n%s%s\r\n", m.Subject, sid, len(head), len(head)+len(m.Data), head, m.Data))
 	}
 }
 
-// answer returns what is said to a message.
-func (s *scripted) answer(m *nats.Msg, out chan<- string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m.Subject == s.deny {
-		out <- fmt.Sprintf("-ERR 'Permissions Violation for Publish to %q'\r\n", m.Subject)
-		return ""
-	}
-	switch {
-	case strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO."):
-		s.asked++
-		s.info.TimeStamp = time.Now()
-		b, err := json.Marshal(struct {
-			Type string `json:"type"`
-			*jetstream.StreamInfo
-		}{"io.nats.jetstream.api.v1.stream_info_response", &s.info})
-		if err != nil {
-			s.t.Error(err)
-		}
-		return string(b)
-	case m.Subject == HeartbeatSubject:
-		s.beats = append(s.beats, time.Now())
-		if m.Header.Get(SignatureHeader) != "" {
-			s.signed++
-		}
-	case strings.HasPrefix(m.Subject, subjectPrefix):
-		s.events++
-		if s.take != nil {
-			return s.take(s.events, m)
-		}
-		s.info.State.LastSeq++
-		return stored(int(s.info.State.LastSeq))
-	}
-	return ""
+// A scriptedConsumer delivers the stream to who asks for it, in order.
+type scriptedConsumer struct {
+	c         *scriptedConn
+	name      string
+	next      uint64 // sequence
+	delivered uint64
+	inbox     string
+	requests  []scriptedPull
+	ticking   bool
+	over      chan struct{} // closed when it is deleted
 }
 
-// say delivers a message to who listens for that subject.
-func (s *scripted) say(out chan<- string, subject, text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for pattern, sid := range s.subs {
-		if prefix, wild := strings.CutSuffix(pattern, "*"); pattern == subject || wild && strings.HasPrefix(subject, prefix) {
-			out <- fmt.Sprintf("MSG %s %s %d\r\n%s\r\n", subject, sid, len(text), text)
+type scriptedPull struct {
+	left int
+	end  time.Time
+}
+
+// deliver gives what was asked for. The caller holds the server's mu.
+func (k *scriptedConsumer) deliver() {
+	s := k.c.s
+	if s.mute {
+		return
+	}
+	for _, l := range s.log {
+		if l.seq < k.next || len(k.requests) == 0 {
+			continue
 		}
+		k.next, k.delivered = l.seq+1, k.delivered+1
+		if k.requests[0].left--; k.requests[0].left == 0 {
+			k.requests = k.requests[1:]
+		}
+		ack := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.%d", DefaultStream, k.name, l.seq, k.delivered, l.time.UnixNano(), s.info.State.LastSeq-l.seq)
+		k.c.tell(k.inbox, &nats.Msg{Subject: l.msg.Subject, Reply: ack, Header: l.msg.Header, Data: l.msg.Data})
 	}
 }
 
-func (s *scripted) do(f func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f()
+// tick says every idle interval that the server is there, and ends requests in time.
+func (k *scriptedConsumer) tick(idle time.Duration) {
+	t := time.NewTicker(idle)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-k.over:
+			return
+		case <-k.c.over:
+			return
+		}
+		k.c.s.do(func() {
+			if k.c.s.mute {
+				return
+			}
+			for len(k.requests) > 0 && !time.Now().Before(k.requests[0].end) {
+				k.word("408", "Request Timeout", k.requests[0].left)
+				k.requests = k.requests[1:]
+			}
+			k.word("100", "Idle Heartbeat", 0)
+			k.deliver()
+		})
+	}
+}
+
+// word says something else than a message.
+func (k *scriptedConsumer) word(code, text string, pending int) {
+	h := nats.Header{"Status": {code}, "Description": {text}}
+	if pending > 0 {
+		h["Nats-Pending-Messages"], h["Nats-Pending-Bytes"] = []string{strconv.Itoa(pending)}, []string{strconv.Itoa(pullBytes)}
+	}
+	k.c.tell(k.inbox, &nats.Msg{Subject: k.inbox, Header: h})
 }
 
 // A pages is what on-call reads: lines at Warn and above.

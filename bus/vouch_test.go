@@ -16,8 +16,9 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 	for _, every := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 5 * time.Second} {
 		t.Run(fmt.Sprintf("an event every %s", every), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &fakeServer{}
-				c := dialFake(t, s)
+				s := newStream(t)
+				s.delay = 50 * time.Millisecond
+				c := dialScripted(t, s)
 				defer c.Close()
 				b, err := Open(t.Context(), c, Config{Issuer: testIssuer})
 				if err != nil {
@@ -36,12 +37,16 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 					}
 					time.Sleep(every)
 				}
-				readings := s.asked()
-				if publish() != nil || every < settingsAge/2 && s.asked() > readings+1 {
-					t.Errorf("%d readings for one event", s.asked()-readings)
+				asked := func() (n int) {
+					s.do(func() { n = s.asked })
+					return n
+				}
+				readings := asked()
+				if publish() != nil || every < settingsAge/2 && asked() > readings+1 {
+					t.Errorf("%d readings for one event", asked()-readings)
 				}
 				edited := time.Now()
-				s.set(func() { s.maxAge = time.Minute })
+				s.do(func() { s.info.Config.MaxAge = time.Minute })
 				counted := n
 				for {
 					begun := time.Now()
@@ -59,12 +64,12 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 					time.Sleep(every)
 				}
 				// Whatever it has forgotten by then, it is given again.
-				s.set(func() {
-					s.maxAge = 0
+				s.do(func() {
+					s.info.Config.MaxAge = 0
 					if every < time.Second { // a limit for each subject drops from the middle, which no position tells
-						clear(s.stored[:len(s.stored)-1])
+						s.log = s.log[len(s.log)-1:]
 					} else {
-						s.stored, s.subjects, s.base = nil, nil, s.base+len(s.stored)
+						s.log, s.info.State.FirstSeq = nil, s.info.State.LastSeq+1
 					}
 				})
 				time.Sleep(2 * time.Minute)
@@ -88,8 +93,9 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 // stream's first sequence tells.
 func TestForgottenBetweenTwoReadings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &fakeServer{}
-		c := dialFake(t, s)
+		s := newStream(t)
+		s.delay = 50 * time.Millisecond
+		c := dialScripted(t, s)
 		defer c.Close()
 		b, err := Open(t.Context(), c, Config{Issuer: testIssuer})
 		if err != nil {
@@ -101,7 +107,7 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.set(func() { s.stored, s.subjects, s.base = s.stored[5:], s.subjects[5:], s.base+5 })
+		s.do(func() { s.log, s.info.State.FirstSeq = s.log[5:], 6 })
 		time.Sleep(2 * fillInterval)
 		for i := range 10 {
 			if !s.has(fmt.Sprintf("sid-%d.", i)) {
