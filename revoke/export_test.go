@@ -1,6 +1,9 @@
 package revoke
 
-import "unsafe"
+import (
+	"runtime"
+	"unsafe"
+)
 
 // SlotSizes are what Stats multiplies and what the types really take.
 func SlotSizes() (counted, real [2]uintptr) {
@@ -75,3 +78,26 @@ func (l *List) Held() (n int) {
 }
 
 func (l *List) HeldBytes() int64 { return l.view.Load().bytes() }
+
+// Watches are how many watch, the keys they watch, and how many of them were looked at
+// because of events so far.
+func (l *List) Watches() (count, keys int, touched uint64) {
+	s := &l.watches
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.count.Load()), len(s.first), s.touched
+}
+
+// WaitTold waits until all are told of what was applied.
+func (l *List) WaitTold() {
+	s := &l.watches
+	for {
+		s.mu.Lock()
+		running := s.running
+		s.mu.Unlock()
+		if !running {
+			return
+		}
+		runtime.Gosched()
+	}
+}

@@ -51,6 +51,7 @@ type replica struct {
 	clock atomic.Pointer[clockReading] // nil until heartbeats tell of it
 
 	versions  versions      // of keys; what they count is in view
+	watches   watches       // of tokens in use
 	clearedAt atomic.Uint32 // unix seconds; see versions
 
 	issuers   issuers                  // that verifiers name

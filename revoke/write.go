@@ -70,6 +70,7 @@ func (l *List) insert(now Instant, e *Event) {
 	}
 	l.versions.raise(n.id) // after the data: see versions
 	l.counters.applied[n.kind].Add(1)
+	l.watches.applied(now, &n) // the same
 }
 
 // freeze starts a new recent after the ones in v, which are to be folded. The caller
