@@ -15,6 +15,11 @@ import (
 // Claims are what a [Verifier] found in a token that it accepts, under the names of
 // RFC 9068 or those that stand in for them by its [Profile]. They are
 // immutable and may be shared: what an accessor returns is the caller's own.
+//
+// A claim that nothing asks for refuses no token, whatever it holds: scope, auth_time and
+// acr without the option of that name, amr, sid without a denylist, the tenant that
+// [VerifierConfig].TenantClaim does not name. One of a form that cannot be used then
+// counts as absent, as a sid or tenant of null always does; [Claims.Claim] has it as it is.
 type Claims struct {
 	// What is looked at each time a remembered token comes again stands together.
 	issuer          string
@@ -33,8 +38,9 @@ type Claims struct {
 	acr             string
 	amr             []string
 	authTime        date
-	key             string // thumbprint of the key that verified the token
-	payload         string // the verified JSON, which the strings above point into
+	unusable        unusable // what is there all the same
+	key             string   // thumbprint of the key that verified the token
+	payload         string   // the verified JSON, which the strings above point into
 }
 
 // A date is a NumericDate (RFC 7519 section 2) in milliseconds, rounded down.

@@ -24,6 +24,53 @@ func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
 // decodeProfile is decodeClaims for an issuer that p describes, nil being RFC 9068, and
 // that is ours or another's.
 func decodeProfile(payload []byte, tenantClaim string, p *Profile, ours bool) (*Claims, error) {
+	return (&reading{tenantClaim: tenantClaim, profile: p, ours: ours, asked: askedAll}).decode(payload)
+}
+
+// A reading says how the claims of an issuer are read.
+type reading struct {
+	tenantClaim string
+	profile     *Profile // nil is RFC 9068
+	ours        bool     // an Issuer of this library wrote them
+	asked       asked
+}
+
+// asked are the claims of no required form that something asks for. A claim that
+// nothing asks for refuses no token: what cannot be used of it counts as absent.
+// Required claims, and those that restrict a token (nbf, cnf), are always asked for.
+type asked uint8
+
+const (
+	askedSession        asked = 1 << iota // a denylist, or Profile.SessionClaim
+	askedTenant                           // VerifierConfig.TenantClaim, or our own Issuer
+	askedScope                            // Profile.ScopeClaim, where it is scope
+	askedAuthentication                   // auth_time, acr and amr
+
+	askedAll = askedSession | askedTenant | askedScope | askedAuthentication
+)
+
+// unusable are the claims of a token that are there in a form that cannot be used, which
+// matters where [RequireScope], [RequireFresh], [RequireACR] or a denylist asks for them.
+type unusable uint8
+
+const (
+	unusableScope unusable = 1 << iota
+	unusableAuthTime
+	unusableACR
+	unusableTenant
+)
+
+// passOver returns nil, and notes what, if err is of a claim that nothing asks for.
+func (r *reading) passOver(err error, asked asked, c *Claims, what unusable) error {
+	if err == nil || r.asked&asked != 0 {
+		return err
+	}
+	c.unusable |= what
+	return nil
+}
+
+func (r *reading) decode(payload []byte) (*Claims, error) {
+	p := r.profile
 	var buf [16]strictjson.Member // more than that take memory
 	payloadText, members, err := strictjson.Members(buf[:0], payload)
 	if err != nil {
@@ -49,30 +96,47 @@ func decodeProfile(payload []byte, tenantClaim string, p *Profile, ours bool) (*
 		case "client_id":
 			c.client, err = revocable(name, v)
 		case "sid":
-			c.session, err = revocable(name, v)
+			if v.Kind() != 'n' { // which is how some write that there is none
+				c.session, err = revocable(name, v)
+				err = r.passOver(err, askedSession, c, 0)
+			}
 		case "exp":
 			c.expires, err = numericDate(name, v)
 		case "iat":
 			c.issued, err = numericDate(name, v)
 		case mintedClaim:
 			// Others may have it too, and let whom they like write it.
-			if c.unheeded = !ours; ours {
+			if c.unheeded = !r.ours; r.ours {
 				c.minted, err = milliseconds(name, v)
 			}
 		case "nbf":
 			c.notBefore, err = numericDate(name, v)
 		case "auth_time":
 			c.authTime, err = numericDate(name, v)
+			err = r.passOver(err, askedAuthentication, c, unusableAuthTime)
 		case "scope":
-			c.scopes, err = scopes(name, v, p != nil && p.ScopeClaim == name)
+			if v.Kind() != 'n' || r.asked&askedScope != 0 {
+				c.scopes, err = scopes(name, v, p != nil && p.ScopeClaim == name)
+				if err != nil {
+					c.scopes = nil
+				}
+				err = r.passOver(err, askedScope, c, unusableScope)
+			}
 		case "acr":
 			c.acr, err = text(name, v)
+			err = r.passOver(err, askedAuthentication, c, unusableACR)
 		case "amr":
-			c.amr, err = texts(name, v)
+			if c.amr, err = texts(name, v); err != nil {
+				c.amr = nil
+			}
+			err = r.passOver(err, askedAuthentication, c, 0)
 		case "cnf":
 			c.binding, err = binding(v)
-		case tenantClaim:
-			c.tenant, err = revocable(name, v)
+		case r.tenantClaim:
+			if v.Kind() != 'n' {
+				c.tenant, err = revocable(name, v)
+				err = r.passOver(err, askedTenant, c, unusableTenant)
+			}
 		}
 		if err == nil && in != nil {
 			err = in.member(name, v)

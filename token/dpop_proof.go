@@ -133,6 +133,7 @@ func (d *dpopState) key(h proofHeader) (crypto.PublicKey, error) {
 type proofClaims struct {
 	jti, htm, htu      string
 	ath, nonce         string // empty if there is none
+	noNonce            bool   // it is there, and no string
 	issued             date
 	expires, notBefore date
 }
@@ -149,10 +150,12 @@ func parseProofClaims(data []byte) (*proofClaims, error) {
 			c.htm, err = text(name, v)
 		case "htu":
 			c.htu, err = text(name, v)
-		case "ath":
-			c.ath, err = text(name, v)
+		case "ath": // asked for where there is a token, and nonce where RequireNonce is set
+			c.ath, _ = v.Text()
 		case "nonce":
-			c.nonce, err = text(name, v)
+			var ok bool
+			c.nonce, ok = v.Text()
+			c.noNonce = !ok
 		case "iat":
 			c.issued, err = numericDate(name, v)
 		case "exp":
@@ -193,6 +196,9 @@ func (d *dpopState) judge(c *proofClaims, method, uri, raw string, now time.Time
 		}
 	}
 	if d.cfg.RequireNonce {
+		if c.noNonce {
+			return 0, badProof("nonce is not a string")
+		}
 		created, ok := d.openNonce(c.nonce, now)
 		if !ok {
 			return 0, fmt.Errorf("token: %w", ErrNonce)

@@ -138,6 +138,7 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			{"11: nbf in the future", with("nbf", at(2*time.Minute)), proof},
 			{"12: no ath", one(header, claims().without("ath")), proof},
 			{"12: ath of another token", with("ath", strconv.Quote(digest(raw+"x"))), proof},
+			{"12: ath a number", with("ath", `1`), proof},
 			{"12: ath empty", with("ath", `""`), proof},
 			{"12: ath of the proof's own header", with("ath", strconv.Quote(p.jkt)), proof},
 			{"12: another key, in order otherwise", []string{ec.prove(raw)}, invalid},
@@ -179,6 +180,8 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			"iat a window ahead": with("iat", at(time.Minute)),
 			"jti of 256 bytes":   with("jti", `"`+strings.Repeat("j", 256)+`"`),
 			"a nonce unasked":    with("nonce", `"n"`),
+			"a null nonce":       with("nonce", `null`),
+			"a nonce of numbers": with("nonce", `[1]`),
 			"exp to come":        with("exp", at(time.Minute)),
 			"other claims":       with("x", `{"a":[1]}`),
 		} {

@@ -7,13 +7,12 @@ import (
 )
 
 // standIns collects, member by member, what a Profile looks for beside the
-// registered claims.
+// registered claims. What stands in is read where the registered claim is missing, and
+// nowhere else: beside one it is not asked for.
 type standIns struct {
-	p                   *Profile
-	audience, scopes    []string
-	hasAudience         bool
-	client, id, session string
-	required            int // of p.Require, met so far
+	p                                     *Profile
+	audience, scopes, client, id, session strictjson.Value // as they stand in the token
+	required                              int              // of p.Require, met so far
 }
 
 func newStandIns(p *Profile) *standIns {
@@ -23,7 +22,7 @@ func newStandIns(p *Profile) *standIns {
 	return &standIns{p: p}
 }
 
-func (s *standIns) member(name string, v strictjson.Value) (err error) {
+func (s *standIns) member(name string, v strictjson.Value) error {
 	p := s.p
 	if slices.Contains(p.Refuse, name) {
 		return claim(name, "marks another kind of token")
@@ -34,30 +33,27 @@ func (s *standIns) member(name string, v strictjson.Value) (err error) {
 		}
 		s.required++
 	}
-	if name == "" {
-		return nil // which is what the fields below mean by it: none
+	if name == "" || v.Kind() == 'n' {
+		return nil // an empty field of p means none, as does null to some issuers
 	}
-	if name == p.AudienceClaim {
-		s.hasAudience = true
-		if s.audience, err = textOrTexts(name, v); err != nil {
-			return err
-		}
+	if name == p.AudienceClaim { // which may be another's of those below
+		s.audience = v
 	}
 	switch name {
 	case p.ClientClaim:
-		s.client, err = revocable(name, v)
+		s.client = v
 	case p.IDClaim:
-		s.id, err = revocable(name, v)
+		s.id = v
 	case p.SessionClaim:
-		s.session, err = revocable(name, v)
+		s.session = v
 	case p.ScopeClaim:
-		s.scopes, err = scopes(name, v, true)
+		s.scopes = v
 	}
-	return err
+	return nil
 }
 
 // fill puts what was found where the token has no registered claim for it.
-func (s *standIns) fill(c *Claims, hasAudience *bool) error {
+func (s *standIns) fill(c *Claims, hasAudience *bool) (err error) {
 	if s.required < len(s.p.Require) {
 		for name := range s.p.Require {
 			if _, ok := c.Claim(name); !ok {
@@ -65,18 +61,26 @@ func (s *standIns) fill(c *Claims, hasAudience *bool) error {
 			}
 		}
 	}
-	if !*hasAudience && s.hasAudience {
-		c.audience, *hasAudience = s.audience, true
+	if !*hasAudience && s.audience.Kind() != 0 {
+		*hasAudience = true
+		if c.audience, err = textOrTexts(s.p.AudienceClaim, s.audience); err != nil {
+			return err
+		}
 	}
-	if c.scopes == nil {
-		c.scopes = s.scopes
+	if c.scopes == nil && c.unusable&unusableScope == 0 && s.scopes.Kind() != 0 {
+		if c.scopes, err = scopes(s.p.ScopeClaim, s.scopes, true); err != nil {
+			return err
+		}
 	}
 	for _, f := range []struct {
 		dst     *string
-		standIn string
-	}{{&c.client, s.client}, {&c.id, s.id}, {&c.session, s.session}} {
-		if *f.dst == "" {
-			*f.dst = f.standIn
+		name    string
+		standIn strictjson.Value
+	}{{&c.client, s.p.ClientClaim, s.client}, {&c.id, s.p.IDClaim, s.id}, {&c.session, s.p.SessionClaim, s.session}} {
+		if *f.dst == "" && f.standIn.Kind() != 0 {
+			if *f.dst, err = revocable(f.name, f.standIn); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -60,13 +60,21 @@ func isNoScopeToken(s string) bool {
 // sufficient says whether an acceptable token is good for this call.
 func (v *Verifier) sufficient(c *Claims, call *verifyCall, now int64) error {
 	for _, s := range call.scopes {
-		if !slices.Contains(c.scopes, s) {
-			return fmt.Errorf("token: %w", ErrInsufficientScope)
+		switch {
+		case slices.Contains(c.scopes, s):
+		case c.unusable&unusableScope != 0:
+			return fmt.Errorf("token: %w: scope is not a string (of an array Profile.ScopeClaim says so)", ErrInsufficientScope)
+		case c.scopes == nil:
+			return fmt.Errorf("token: %w: no scope", ErrInsufficientScope)
+		default:
+			return fmt.Errorf("token: %w: scope lacks %q", ErrInsufficientScope, s)
 		}
 	}
 	if call.maxAge != 0 {
 		age := now - c.authTime.ms
 		switch {
+		case c.unusable&unusableAuthTime != 0:
+			return fmt.Errorf("token: %w: auth_time is no number of seconds", ErrInsufficientAuthentication)
 		case !c.authTime.set:
 			return fmt.Errorf("token: %w: no auth_time", ErrInsufficientAuthentication)
 		case age > call.maxAge.Milliseconds()+v.leeway:
@@ -76,7 +84,13 @@ func (v *Verifier) sufficient(c *Claims, call *verifyCall, now int64) error {
 		}
 	}
 	if call.acr != nil && !slices.Contains(call.acr, c.acr) {
-		return fmt.Errorf("token: %w: acr", ErrInsufficientAuthentication)
+		switch {
+		case c.unusable&unusableACR != 0:
+			return fmt.Errorf("token: %w: acr is not a string", ErrInsufficientAuthentication)
+		case c.acr == "":
+			return fmt.Errorf("token: %w: no acr", ErrInsufficientAuthentication)
+		}
+		return fmt.Errorf("token: %w: acr is none of %q", ErrInsufficientAuthentication, call.acr)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 type Verifier struct {
 	cfg      VerifierConfig
 	profile  *Profile             // nil if tokens are those of RFC 9068
+	reading  reading              // how their claims are read
 	issuers  map[string]*Verifier // of OneOf; the rest is then unused but cfg's MaxTokenBytes, Audiences and Logger
 	leeway   int64                // in milliseconds
 	ahead    int64                // how far iat may lie in the future, in milliseconds
@@ -35,6 +36,7 @@ type Verifier struct {
 // NewVerifier returns a Verifier. The error names the field of cfg that is
 // missing or would make verification unsafe.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
+	tenantNamed := cfg.TenantClaim != ""
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -60,6 +62,16 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	}
 	if !cfg.Profile.isZero() {
 		v.profile = &v.cfg.Profile
+	}
+	v.reading = reading{tenantClaim: cfg.TenantClaim, profile: v.profile, ours: cfg.OwnIssuer}
+	if cfg.Revocations != nil || cfg.Profile.SessionClaim != "" {
+		v.reading.asked |= askedSession
+	}
+	if tenantNamed || cfg.OwnIssuer {
+		v.reading.asked |= askedTenant
+	}
+	if cfg.Profile.ScopeClaim == "scope" {
+		v.reading.asked |= askedScope
 	}
 	if cfg.Revocations != nil {
 		// A service that makes a Verifier for each customer that comes must not keep the
@@ -242,7 +254,7 @@ func (v *Verifier) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 	if !known {
 		v.headers.learn(s.header, h, key)
 	}
-	claims, err := decodeProfile(p.payload, v.cfg.TenantClaim, v.profile, v.cfg.OwnIssuer)
+	claims, err := v.reading.decode(p.payload)
 	if err != nil {
 		return nil, nil, err
 	}
