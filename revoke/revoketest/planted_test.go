@@ -1,3 +1,5 @@
+//go:build planted
+
 package revoketest_test
 
 import (
@@ -15,9 +17,6 @@ import (
 // and expects the model to notice, and its directed history, if it has one: a checker that
 // cannot fail proves nothing.
 func TestPlantedFaults(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the package once for each fault; run without -short")
-	}
 	dir, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
