@@ -122,7 +122,8 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		}
 		s := m.begun(&l, claims, sid, start)
 		family, current := p.family.hash(useFamily, p.sid), p.generation.hash(useGeneration, p.sid)
-		s.Family, s.Current = family[:], current[:]
+		s.Family = family[:]
+		s.nextGeneration(current)
 		t, err := m.firstToken(ctx, s)
 		if err != nil {
 			return nil, err
@@ -145,7 +146,6 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 				return nil, err
 			}
 		}
-		p.issued = now
 		return m.grant(s, s.Scope, t, p.encode(), now), nil
 	}
 	return nil, ErrBusy
@@ -157,7 +157,7 @@ func (m *Manager) begun(l *Login, claims json.RawMessage, sid string, start int6
 		V: recordVersion, SID: sid, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant, Audience: l.Audience, Scope: l.Scope,
 		AuthTime: l.AuthTime.UnixMilli(), ACR: l.ACR, AMR: l.AMR, JKT: l.Binding.KeyThumbprint, X5T: l.Binding.CertificateThumbprint,
 		Claims: claims, Label: l.Device.Label, Address: l.Device.Address,
-		Start: start, Until: start + m.cfg.Lifetimes.Absolute.Milliseconds(), Used: start, Issued: start,
+		ExactFrom: 1, Start: start, Until: start + m.cfg.Lifetimes.Absolute.Milliseconds(), Used: start, Issued: start,
 	}
 }
 

@@ -209,12 +209,12 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 		}
 		now := m.millis()
 		raw, _ := parseSID(sid) // it was found under it
-		p := presented{sid: raw, issued: now, family: newSecret(), generation: newSecret()}
+		p := presented{sid: raw, family: newSecret(), generation: newSecret()}
 		family, current := p.family.hash(useFamily, raw), p.generation.hash(useGeneration, raw)
 		next := r.clone()
 		next.Former, next.FormerUntil = r.Family, now+max(m.cfg.Lifetimes.Grace, formerGrace).Milliseconds()
-		next.Family, next.Current, next.Steps = family[:], current[:], nil
-		next.Generation++
+		next.Family, next.Steps = family[:], nil
+		next.nextGeneration(current)
 		next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
 		t, err := m.token(ctx, next, next.Scope, issued)
 		if errors.Is(err, ErrExpired) {

@@ -30,11 +30,12 @@ type Manager struct {
 	parallel  int          // sessions looked at at once
 	clockTold atomic.Int64 // when the log was told last, by the monotonic clock in nanoseconds
 
-	eraser eraser
-	unname func()          // takes back what named the issuer to the denylist, once
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	eraser   eraser
+	confirms pace            // of records that strangers may ask for
+	unname   func()          // takes back what named the issuer to the denylist, once
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
 }
 
 // A minted is an access token.
@@ -101,6 +102,7 @@ func newManager(cfg Config) (*Manager, error) {
 	m.unname = sync.OnceFunc(func() { cfg.Revocations.ForgetIssuer(issuer.Issuer) })
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.eraser.init()
+	m.confirms = pace{every: time.Second, burst: 1}
 	return m, nil
 }
 

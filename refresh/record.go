@@ -53,9 +53,10 @@ type session struct {
 	Used   int64 `json:"used"`   // last refresh, or the login
 	Issued int64 `json:"issued"` // the largest hyt_at of any of its tokens
 
-	Family     []byte `json:"family"`     // hash of the family secret
-	Generation uint64 `json:"generation"` // counts rotations
-	Current    []byte `json:"current"`    // hash of the generation secret
+	Family     []byte `json:"family"`               // hash of the family secret
+	Generation uint64 `json:"generation"`           // counts rotations
+	Current    []byte `json:"current"`              // hash of the generation secret
+	ExactFrom  uint64 `json:"exact_from,omitempty"` // the first generation whose token has a check; 1: all have; 0: none has
 	Steps      []step `json:"steps,omitempty"`
 
 	// The family before the Manager gave out a new one by itself, and until when who
@@ -206,6 +207,29 @@ func (s *session) binding() token.Binding {
 	return token.Binding{KeyThumbprint: s.JKT, CertificateThumbprint: s.X5T}
 }
 
+// misspelt reports whether the token of that generation was presented without its check.
+func (s *session) misspelt(p *presented, generation uint64) bool {
+	return !p.exact && s.ExactFrom != 0 && generation >= s.ExactFrom
+}
+
+// spell writes the token of the present generation as it was first given out.
+func (s *session) spell(p *presented) string {
+	if s.ExactFrom != 0 && s.Generation >= s.ExactFrom {
+		return p.encode()
+	}
+	return p.encodeIssued(s.Used)
+}
+
+// nextGeneration counts a rotation, whose token has a check.
+func (s *session) nextGeneration(current digest) {
+	s.Current = current[:]
+	s.Generation++
+	if s.ExactFrom == 0 { // begun by an earlier version, with generation 0
+		s.Generation = max(s.Generation, 2)
+		s.ExactFrom = s.Generation
+	}
+}
+
 // deadline is when the session is over unless it is refreshed, and why.
 func (s *session) deadline(l *Lifetimes) (at int64, idle bool) {
 	at = min(s.Until, s.Start+l.Absolute.Milliseconds())
@@ -245,7 +269,7 @@ func (s *session) rein(now, grace, skew int64) {
 func (s *session) remains() *session {
 	return &session{
 		V: s.V, SID: s.SID, Subject: s.Subject, Start: s.Start, Until: s.Until, Used: s.Used, Issued: s.Issued,
-		Family: s.Family, Generation: s.Generation, Ended: s.Ended, Reason: s.Reason, Actor: s.Actor,
+		Family: s.Family, Generation: s.Generation, ExactFrom: s.ExactFrom, Ended: s.Ended, Reason: s.Reason, Actor: s.Actor,
 	}
 }
 

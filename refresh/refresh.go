@@ -76,24 +76,27 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 	sid := sidText(p.sid)
 	r, err := m.loadSession(ctx, sid)
 	if errors.Is(err, ErrNotFound) {
-		return nil, m.unseen(p, ErrUnknown)
+		return nil, ErrUnknown
 	}
 	if err != nil {
 		return nil, err
+	}
+	if r.ExactFrom == 1 && !p.exact { // all its tokens have a check
+		return nil, ErrUnknown
 	}
 	now := m.millis()
 	if family := p.family.hash(useFamily, p.sid); subtle.ConstantTimeCompare(family[:], r.Family) != 1 {
 		if len(r.Former) > 0 && now <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1 {
 			return nil, fmt.Errorf("%w: the session has a new refresh token", ErrBusy)
 		}
-		return nil, m.unseen(p, ErrUnknown)
+		return nil, m.unless(ctx, r, ErrUnknown)
 	}
 	if r.Ended != 0 {
 		return nil, m.over(ctx, r)
 	}
 	if at, idle := r.deadline(&m.cfg.Lifetimes); now > at {
-		if idle {
-			return nil, m.unseen(p, ErrExpired)
+		if idle && now <= at+storeLag {
+			return nil, m.unless(ctx, r, ErrExpired)
 		}
 		return nil, ErrExpired
 	}
@@ -170,15 +173,23 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 	} else if m.cfg.OnGrace != nil {
 		m.cfg.OnGrace(ctx, m.describe(next))
 	}
-	out := presented{sid: p.sid, issued: now, family: p.family, generation: successor}
-	return m.grant(next, scope, t, out.encode(), now), nil
+	out := presented{sid: p.sid, family: p.family, generation: successor}
+	return m.grant(next, scope, t, next.spell(&out), now), nil
 }
 
-// unseen returns err, unless the token is so new that the store may only not show its
-// session yet.
-func (m *Manager) unseen(p *presented, err error) error {
-	if age := m.millis() - p.issued; -storeLag <= age && age <= storeLag {
-		return fmt.Errorf("%w: it does not show yet what the client was given", ErrStore)
+// unless returns err if the record is what the store holds, and ErrConflict if it was
+// overtaken: a store that lags may not show yet the family, or the use, that the client
+// was told of. Only a compare-and-set tells, which leaves the record as it is. Strangers who
+// know a session id can cause one a second; beyond, err is the answer at once.
+func (m *Manager) unless(ctx context.Context, r storedSession, err error) error {
+	if !m.confirms.allow(r.SID, m.now()) {
+		return err
+	}
+	switch _, failed := m.saveSession(ctx, r.key, r.revision, r.session); {
+	case errors.Is(failed, ErrConflict):
+		return ErrConflict
+	case failed != nil:
+		return failed
 	}
 	return err
 }
@@ -198,9 +209,15 @@ type position struct {
 func (m *Manager) position(s *session, p *presented, now int64) (position, error) {
 	hash := p.generation.hash(useGeneration, p.sid)
 	if subtle.ConstantTimeCompare(hash[:], s.Current) == 1 {
+		if s.misspelt(p, s.Generation) {
+			return position{}, ErrUnknown
+		}
 		return position{step: -1}, nil
 	}
 	at := slices.IndexFunc(s.Steps, func(x step) bool { return subtle.ConstantTimeCompare(hash[:], x.Hash) == 1 })
+	if at >= 0 && s.misspelt(p, s.Steps[at].Generation) {
+		return position{}, ErrUnknown
+	}
 	if at < 0 || now > s.Steps[at].Until+m.skew {
 		return position{}, ErrReplayed
 	}
@@ -243,9 +260,7 @@ func (m *Manager) rotate(s *session, p *presented, successor secret, now int64) 
 	if now > s.FormerUntil {
 		s.Former, s.FormerUntil = nil, 0
 	}
-	h := successor.hash(useGeneration, p.sid)
-	s.Current = h[:]
-	s.Generation++
+	s.nextGeneration(successor.hash(useGeneration, p.sid))
 	return nil
 }
 

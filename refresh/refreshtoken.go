@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -15,13 +16,16 @@ import (
 // A refresh token is opaque to clients: the prefix, by which scanners for leaked
 // secrets know it, and in base64url without padding
 //
-//	session id, 16 bytes; when it was issued, unix milliseconds, 8 bytes;
-//	family secret, 32 bytes; generation secret, 32 bytes
+//	session id, 16 bytes; check, 8 bytes; family secret, 32 bytes; generation secret, 32 bytes
 //
 // Its integrity needs no MAC (RFC 9700 section 4.14.2): the session id only says
-// where to look, both secrets are compared with hashes in the record found there, and
-// the time decides nothing but whether a session that is not found may be one that a
-// slow store does not show yet.
+// where to look, and both secrets are compared with hashes in the record found there. The
+// check is the beginning of a hash of all the rest. It proves nothing, since everybody can
+// compute it; by it a token has one spelling, and a damaged one is known without the store.
+//
+// Versions up to 601627d wrote the time of issue in place of the check. Their tokens are
+// good for the generations that those versions made ([session].ExactFrom), and that time
+// decides nothing any more: strangers chose their answer by it.
 const (
 	tokenPrefix = "htr1_"
 	tokenBytes  = 16 + 8 + 32 + 32
@@ -55,7 +59,7 @@ const (
 // A presented is a refresh token as it was read.
 type presented struct {
 	sid        [16]byte
-	issued     int64 // unix milliseconds, as the client says
+	exact      bool // it has its check; otherwise it is, or pretends to be, of an earlier version
 	family     secret
 	generation secret
 
@@ -65,12 +69,28 @@ type presented struct {
 
 var tokenEncoding = base64.RawURLEncoding.Strict()
 
-func (p *presented) encode() string {
+func (p *presented) encode() string { return p.spell(p.check()) }
+
+// encodeIssued spells the token as versions up to 601627d did.
+func (p *presented) encodeIssued(at int64) string {
+	return p.spell([8]byte(binary.BigEndian.AppendUint64(nil, uint64(at))))
+}
+
+func (p *presented) spell(middle [8]byte) string {
 	b := append(make([]byte, 0, tokenBytes), p.sid[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(p.issued))
+	b = append(b, middle[:]...)
 	b = append(b, p.family[:]...)
 	b = append(b, p.generation[:]...)
 	return tokenPrefix + tokenEncoding.EncodeToString(b)
+}
+
+func (p *presented) check() [8]byte {
+	h := sha256.New()
+	h.Write([]byte("hybridtoken refresh token\x00"))
+	h.Write(p.sid[:])
+	h.Write(p.family[:])
+	h.Write(p.generation[:])
+	return [8]byte(h.Sum(nil))
 }
 
 func parseToken(s string) (p presented, ok bool) {
@@ -87,9 +107,10 @@ func parseToken(s string) (p presented, ok bool) {
 		return presented{}, false
 	}
 	copy(p.sid[:], b)
-	p.issued = int64(binary.BigEndian.Uint64(b[16:]))
 	copy(p.family[:], b[24:])
 	copy(p.generation[:], b[56:])
+	check := p.check()
+	p.exact = bytes.Equal(b[16:24], check[:])
 	return p, true
 }
 

@@ -16,6 +16,7 @@ import (
 type ledger struct {
 	refresh.Store
 	mu      sync.Mutex
+	writes  int
 	values  map[string]string
 	expires map[string]time.Time
 }
@@ -29,9 +30,17 @@ func (l *ledger) Save(ctx context.Context, key string, value []byte, revision ui
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		l.writes++
 		l.values[key], l.expires[key] = string(value), expires
 	}
 	return n, err
+}
+
+// saves returns how often something was written.
+func (l *ledger) saves() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.writes
 }
 
 // holds returns what is not forgotten yet, of the records that name the text.

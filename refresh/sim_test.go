@@ -292,6 +292,12 @@ func (s *sim) finish() {
 			s.drain()
 		}
 	}
+	for _, c := range s.clients(func(*simClient) bool { return true }) {
+		if r := s.record(c); r != nil && r.Pending { // nobody has its last token: the grant was lost
+			s.logout(c)
+			s.drain()
+		}
+	}
 	s.bus.Advance(4 * time.Second)
 	for _, u := range s.users {
 		for _, c := range u.clients {

@@ -17,11 +17,11 @@ import "github.com/hybridtoken/hybridtoken/internal/recordstore"
 // keeps neither the slices given to it nor those it has returned. Its methods are called
 // concurrently, from every instance of the service; ctx bounds them.
 //
-// Load returns the record under key. The error matches [ErrNotFound] if there is none; a
-// record that has expired may still be shown. It should see every write that was
+// Load returns the record under key. The error matches [ErrNotFound] if there is none, also
+// while a failure lasts: who is told so of a record that was acknowledged before is logged
+// out. A record that has expired may still be shown. Load should see every write that was
 // acknowledged before it began, and may lag by up to half a minute while a failure lasts:
-// an old answer makes honest clients try again, and one that a record of half a minute ago
-// does not exist has them log in again. All else is decided by Save.
+// an old answer makes honest clients try again. All else is decided by Save.
 //
 // Save writes value under key if the record there still has the given revision; zero
 // means: if there is no record. It returns the new revision, which is greater than zero
