@@ -103,7 +103,7 @@ func NewDPoP(cfg DPoPConfig) (*DPoP, error) {
 		rand.Read(key[:])
 		cfg.NonceKeys = []*[32]byte{key}
 	}
-	cfg.Algorithms = slices.Clone(cfg.Algorithms)
+	cfg.Algorithms = ones(cfg.Algorithms)
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -113,9 +113,11 @@ func NewDPoP(cfg DPoPConfig) (*DPoP, error) {
 	}
 	cfg.NonceKeys = keys
 	s := &dpopState{cfg: cfg, base: strings.TrimRight(cfg.BaseURL, "/")}
+	var algs []string
 	for _, alg := range cfg.Algorithms {
-		s.algs = strings.TrimLeft(s.algs+" "+string(alg), " ")
+		algs = append(algs, alg.names()...)
 	}
+	s.algs = strings.Join(algs, " ")
 	s.replay = newReplayCache(s.retention(), cfg.MaxProofs)
 	return &DPoP{s}, nil
 }

@@ -117,7 +117,7 @@ func (d *dpopState) key(h proofHeader) (crypto.PublicKey, error) {
 		return nil, errors.New("jwk holds a private or symmetric key")
 	case !h.alg.fits(k.Kty, k.Crv):
 		return nil, errors.New("jwk is no key for the algorithm")
-	case k.hasAlg && k.alg != string(h.alg):
+	case k.hasAlg && Algorithm(k.alg).one() != h.alg:
 		return nil, errors.New("jwk is for another algorithm")
 	case k.hasUse && k.use != "sig", k.hasOps && !k.verifies:
 		return nil, errors.New("jwk is not for signatures")

@@ -204,15 +204,15 @@ func TestDPoPSchemes(t *testing.T) {
 		challenges  []string
 	}{
 		{"bound, DPoP", "DPoP", b.raw, []string{b.p.prove(b.raw)}, 200, nil},
-		{"bound, Bearer", "Bearer", b.raw, nil, 401, []string{`Bearer realm="orders", error="invalid_token"`, `DPoP realm="orders", algs="ES256 EdDSA PS256 RS256"`}},
-		{"bound, Bearer with a proof", "Bearer", b.raw, []string{b.p.prove(b.raw)}, 401, []string{`Bearer realm="orders", error="invalid_token"`, `DPoP realm="orders", algs="ES256 EdDSA PS256 RS256"`}},
-		{"unbound, DPoP", "DPoP", plain, []string{b.p.prove(plain)}, 401, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 EdDSA PS256 RS256", error="invalid_token"`}},
-		{"unbound, DPoP without a proof", "DPoP", plain, nil, 401, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 EdDSA PS256 RS256", error="invalid_dpop_proof"`}},
+		{"bound, Bearer", "Bearer", b.raw, nil, 401, []string{`Bearer realm="orders", error="invalid_token"`, `DPoP realm="orders", algs="ES256 Ed25519 EdDSA PS256 RS256"`}},
+		{"bound, Bearer with a proof", "Bearer", b.raw, []string{b.p.prove(b.raw)}, 401, []string{`Bearer realm="orders", error="invalid_token"`, `DPoP realm="orders", algs="ES256 Ed25519 EdDSA PS256 RS256"`}},
+		{"unbound, DPoP", "DPoP", plain, []string{b.p.prove(plain)}, 401, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 Ed25519 EdDSA PS256 RS256", error="invalid_token"`}},
+		{"unbound, DPoP without a proof", "DPoP", plain, nil, 401, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 Ed25519 EdDSA PS256 RS256", error="invalid_dpop_proof"`}},
 		{"unbound, Bearer", "Bearer", plain, nil, 200, nil},
 		{"unbound, Bearer with a proof", "Bearer", plain, []string{"nonsense"}, 200, nil},
-		{"no token", "Basic", "eDp5", nil, 401, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 EdDSA PS256 RS256"`}},
-		{"no token68", "DPoP", "", nil, 400, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 EdDSA PS256 RS256", error="invalid_request"`}},
-		{"two schemes in one header", "DPoP", b.raw + ", Bearer " + plain, []string{b.p.prove(b.raw)}, 400, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 EdDSA PS256 RS256", error="invalid_request"`}},
+		{"no token", "Basic", "eDp5", nil, 401, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 Ed25519 EdDSA PS256 RS256"`}},
+		{"no token68", "DPoP", "", nil, 400, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 Ed25519 EdDSA PS256 RS256", error="invalid_request"`}},
+		{"two schemes in one header", "DPoP", b.raw + ", Bearer " + plain, []string{b.p.prove(b.raw)}, 400, []string{`Bearer realm="orders"`, `DPoP realm="orders", algs="ES256 Ed25519 EdDSA PS256 RS256", error="invalid_request"`}},
 	} {
 		r := b.send(x.scheme, x.raw, x.proofs...)
 		if got := r.Header.Values("WWW-Authenticate"); r.StatusCode != x.status || fmt.Sprint(got) != fmt.Sprint(x.challenges) {
@@ -429,7 +429,7 @@ func TestNewDPoPRefuses(t *testing.T) {
 		}
 	}
 	d, err := token.NewDPoP(token.DPoPConfig{BaseURL: "http://localhost:8080"})
-	if err != nil || d.Nonce() != "" || d.String() != "token.DPoP{algs: ES256 EdDSA PS256}" {
+	if err != nil || d.Nonce() != "" || d.String() != "token.DPoP{algs: ES256 Ed25519 EdDSA PS256}" {
 		t.Errorf("the good twin: %v, error %v", d, err)
 	}
 	_, err = token.NewVerifier(token.VerifierConfig{Issuer: forgedIssuer, Audiences: []string{"a"}, Algorithms: []token.Algorithm{token.EdDSA},

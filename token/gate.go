@@ -147,7 +147,7 @@ func parseHeader(data []byte) (header, error) {
 		case "alg":
 			var alg string
 			alg, ok = v.Text()
-			h.alg, hasAlg = Algorithm(alg), true
+			h.alg, hasAlg = Algorithm(alg).one(), true
 		case "typ":
 			h.typ, _ = v.Text() // anything else is no type that we know
 			h.hasTyp = true

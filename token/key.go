@@ -84,6 +84,7 @@ func (k *Key) verify(signingInput, signature []byte) error {
 // point that is not on its curve or of small order; otherwise [ErrKey], for a
 // private key too.
 func NewKey(kid string, alg Algorithm, public crypto.PublicKey) (*Key, error) {
+	alg = alg.one()
 	if err := checkKey(kid, alg); err != nil {
 		return nil, err
 	}

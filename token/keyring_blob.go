@@ -250,7 +250,7 @@ func readStoredKey(v strictjson.Value) (k storedKey, err error) {
 		return k, errors.New("since is before 1970 or after 9999")
 	case kid == "":
 		return k, errors.New("no kid")
-	case !Algorithm(alg).known() || Algorithm(alg).symmetric():
+	case !Algorithm(alg).one().known() || Algorithm(alg).symmetric():
 		return k, errors.New("no algorithm of public keys")
 	case len(pkcs8) > base64.RawURLEncoding.EncodedLen(maxPKCS8Bytes):
 		return k, errors.New("private key too long")

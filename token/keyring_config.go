@@ -89,6 +89,7 @@ func (c KeyringConfig) withDefaults() (KeyringConfig, error) {
 	if c.Algorithm == "" {
 		c.Algorithm = EdDSA
 	}
+	c.Algorithm = c.Algorithm.one()
 	set(&c.MaxAge, 5*time.Minute)
 	set(&c.RotateEvery, 30*24*time.Hour)
 	set(&c.AnnounceFor, max(3*c.MaxAge, min(24*time.Hour, c.RotateEvery/2)))

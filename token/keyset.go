@@ -40,6 +40,7 @@ func NewStaticKeySet(keys ...*Key) (*StaticKeySet, error) {
 
 // Lookup implements [KeySet]. It never waits and never fails with [ErrKeysUnavailable].
 func (s *StaticKeySet) Lookup(_ context.Context, kid string, alg Algorithm) (*Key, error) {
+	alg = alg.one()
 	k := s.byID[kid]
 	if kid == "" {
 		k = s.sole[alg]

@@ -63,7 +63,7 @@ func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
 // readKeySet calls each for every key of the set that data holds, with what is
 // known of it: the key, or why it is of no use to us, or what is wrong with it.
 func readKeySet(data []byte, algorithms []Algorithm, each func(n int, f *foreignKey, key *Key, skip string, err error) error) error {
-	if len(algorithms) == 0 {
+	if algorithms = ones(algorithms); len(algorithms) == 0 {
 		algorithms = publicAlgorithms
 	}
 	for _, alg := range algorithms {
@@ -179,7 +179,7 @@ func (f *foreignKey) algorithm(allowed []Algorithm) (alg Algorithm, skip string,
 	if !slices.ContainsFunc(publicAlgorithms, fits) {
 		return "", "unknown crv", nil
 	}
-	if alg = Algorithm(f.alg); f.hasAlg {
+	if alg = Algorithm(f.alg).one(); f.hasAlg {
 		switch {
 		case !alg.known():
 			return "", "unknown alg", nil

@@ -169,11 +169,11 @@ func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
 		return c, err
 	}
 	for _, alg := range c.Algorithms {
-		if !alg.known() || alg.symmetric() {
+		if alg = alg.one(); !alg.known() || alg.symmetric() {
 			return c, fmt.Errorf("token: RemoteKeysConfig.Algorithms holds %q, which is no algorithm of public keys", alg)
 		}
 	}
-	c.Algorithms = slices.Clone(c.Algorithms)
+	c.Algorithms = ones(c.Algorithms)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -185,7 +185,7 @@ func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
 // MinInterval has passed, and after a long time without use: never for a kid that
 // is at hand while the set is in use.
 func (s *RemoteKeySet) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
-	now := revoke.Now()
+	alg, now := alg.one(), revoke.Now()
 	if c := s.current.Load(); c != nil && now.Since(c.at) < c.fresh {
 		if key := c.find(kid, alg); key != nil {
 			return key, nil

@@ -49,6 +49,7 @@ func NewSigningKey(kid string, alg Algorithm, signer crypto.Signer) (*SigningKey
 	if signer == nil {
 		return nil, fmt.Errorf("token: %w: the signer is nil", ErrKey)
 	}
+	alg = alg.one()
 	if alg == "" {
 		public, err := jose.PublicOf(signer)
 		if err != nil {
@@ -173,21 +174,23 @@ func parsePrivateJWK(kid string, alg Algorithm, data []byte) (*SigningKey, error
 	if err := strictjson.Object(data, p.member); err != nil {
 		return nil, fmt.Errorf("token: %w: private JWK: %w", ErrKey, err)
 	}
+	alg = alg.one()
+	own := Algorithm(p.alg).one()
 	switch {
 	case p.hasUse && p.use != "sig", p.hasOps && !p.signs:
 		return nil, fmt.Errorf("token: %w: private JWK: not for signing", ErrKey)
 	case kid != "" && p.kid != "" && kid != p.kid:
 		return nil, fmt.Errorf("token: %w: private JWK: it has another kid", ErrKey)
-	case p.hasAlg && !Algorithm(p.alg).known():
+	case p.hasAlg && !own.known():
 		return nil, fmt.Errorf("token: %w: private JWK: its alg is not supported", ErrKey)
-	case alg != "" && p.hasAlg && alg != Algorithm(p.alg):
+	case alg != "" && p.hasAlg && alg != own:
 		return nil, fmt.Errorf("token: %w: private JWK: it is for another algorithm", ErrKey)
 	}
 	if kid == "" {
 		kid = p.kid
 	}
 	if alg == "" && p.hasAlg {
-		alg = Algorithm(p.alg)
+		alg = own
 	}
 	p.private.JWK = p.JWK
 	if p.Kty == "oct" {

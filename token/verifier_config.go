@@ -133,7 +133,7 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Audiences = slices.Clone(c.Audiences)
-	c.Algorithms = slices.Clone(c.Algorithms)
+	c.Algorithms = ones(c.Algorithms)
 	c.Profile = c.Profile.clone()
 	return c, c.validate()
 }
