@@ -86,13 +86,11 @@ var ErrKeysUnavailable error = &member{ErrUnavailable, "keys unavailable"}
 
 // Errors of the store of a shared [Keyring].
 var (
-	// ErrKeyStore is the family of errors of reading and writing a [KeyStore].
+	// ErrKeyStore is the family of errors of reading and writing a ring in its [Store],
+	// and of a [FileStore].
 	ErrKeyStore = errors.New("key store failed")
-	// ErrKeyStoreConflict is what [KeyStore].Save returns if the revision is not the
-	// current one.
-	ErrKeyStoreConflict error = &member{ErrKeyStore, "key store: another was first"}
-	// ErrKeyStoreCorrupt: the store holds what is no ring, was tampered with, or is not
-	// sealed by any of our keys. Nothing of it is used.
+	// ErrKeyStoreCorrupt: the store holds what is no ring, was damaged or tampered with,
+	// is another issuer's, or is not sealed by any of our keys. Nothing of it is used.
 	ErrKeyStoreCorrupt error = &member{ErrKeyStore, "key store: not a ring of ours"}
 )
 

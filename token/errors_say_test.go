@@ -13,13 +13,13 @@ import (
 // configured and without anything of the token or the store.
 func TestErrorsSay(t *testing.T) {
 	store := new(token.MemoryStore)
-	ring, err := token.OpenKeyring(t.Context(), store, token.KeyringConfig{SealKeys: []*token.SealKey{sealKey(t, "2026-10")}})
+	ring, err := token.OpenKeyring(t.Context(), store, kept(token.KeyringConfig{SealKeys: []*token.SealKey{sealKey(t, "2026-10")}}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ring.Close()
 	open := func(keys ...*token.SealKey) error {
-		ring, err := token.OpenKeyring(t.Context(), store, token.KeyringConfig{SealKeys: keys})
+		ring, err := token.OpenKeyring(t.Context(), store, kept(token.KeyringConfig{SealKeys: keys}))
 		if err == nil {
 			ring.Close()
 		}
@@ -50,7 +50,7 @@ func TestErrorsSay(t *testing.T) {
 	_, unreachable := v.Verify(t.Context(), issue(t, a.issuer, request()).Token())
 
 	for want, err := range map[string]error{
-		"it is sealed, and there are no SealKeys":               open(),
+		"KeyringConfig.SealKeys is empty":                       open([]*token.SealKey{}...),
 		`sealed with another key than the SealKeys ["2026-11"]`: open(sealKey(t, "2026-11")),
 		"lives too long: exp − iat is more than 1m0s":           long,
 		"token: keys unavailable: fetching keys: status 404":    unreachable,

@@ -65,7 +65,13 @@ func ExampleOpenKeyring() {
 // it leaves the ring, and the key that was announced signs on.
 func ExampleKeyring_Remove() {
 	ctx := context.Background()
-	ring, err := token.OpenKeyring(ctx, new(token.MemoryStore), token.KeyringConfig{})
+	secret := make([]byte, 32)
+	rand.Read(secret) // from a secret manager, in earnest
+	seal, err := token.NewSealKey("2026-10", secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ring, err := token.OpenKeyring(ctx, new(token.MemoryStore), token.KeyringConfig{Issuer: "https://auth.example.com", SealKeys: []*token.SealKey{seal}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -36,6 +36,9 @@ func openSeen(ctx context.Context, s *RemoteKeySet, rawURL string, cfg RemoteKey
 // IsPublic is isPublic.
 func IsPublic(addr string) bool { return isPublic(netip.AddrPortFrom(netip.MustParseAddr(addr), 443)) }
 
+// RingKey is ringKey.
+func RingKey(issuer string) string { return ringKey(issuer) }
+
 // SetClock replaces the clock of a shared ring.
 func (c *KeyringConfig) SetClock(now func() revoke.Instant) { c.clock = now }
 

@@ -1,16 +1,22 @@
 package token
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"log/slog"
 	"path/filepath"
 	"time"
 )
 
-// A FileStore is a [KeyStore] in one file, for the instances on one machine. Beside
-// path it uses path.lock and path.tmp. It needs a local file system of a Unix:
-// elsewhere, and over NFS, locks cannot be relied on.
+// A FileStore is a [Store] in one file, for the instances on one machine. Beside path it
+// uses path.lock and path.tmp. It needs a local file system of a Unix: elsewhere, and
+// over NFS, locks cannot be relied on.
+//
+// It is made for rings: each Save writes the file anew and waits for the disk. It takes
+// values of up to 1 MiB, and 16 MiB in all. A record is forgotten five minutes after it
+// has expired. The file carries a checksum: one that was damaged is refused, with an error
+// that matches [ErrKeyStoreCorrupt].
+//
+// A file that an earlier version has written, which holds one ring and nothing else, is
+// read, and written in the form of this version with the next change.
 type FileStore struct {
 	path string
 }
@@ -33,12 +39,6 @@ func NewFileStore(path string) (*FileStore, error) {
 		return nil, err
 	}
 	return &FileStore{path}, nil
-}
-
-// revisionOf names the content of a file.
-func revisionOf(blob []byte) string {
-	sum := sha256.Sum256(blob)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // String returns the path.

@@ -6,16 +6,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 )
 
 var errNoFileStore = fmt.Errorf("token: %w: no FileStore on this system: %w", ErrKeyStore, errors.ErrUnsupported)
 
 func checkDirectory(string) error { return errNoFileStore }
 
-// Load implements [KeyStore].
-func (f *FileStore) Load(context.Context) (blob []byte, revision string, err error) {
-	return nil, "", errNoFileStore
+// Load implements [Store].
+func (f *FileStore) Load(context.Context, string) (recordstore.Record, error) {
+	return recordstore.Record{}, errNoFileStore
 }
 
-// Save implements [KeyStore].
-func (f *FileStore) Save(context.Context, []byte, string) error { return errNoFileStore }
+// Save implements [Store].
+func (f *FileStore) Save(context.Context, string, []byte, uint64, time.Time) (uint64, error) {
+	return 0, errNoFileStore
+}

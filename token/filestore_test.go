@@ -18,73 +18,102 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/refresh/storetest"
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// privateDir returns a directory that only its owner can write to, which
-// t.TempDir does not promise.
-func privateDir(t testing.TB) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "keys")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+// A FileStore keeps what every Store keeps, also where two have one file.
+func TestFileStore(t *testing.T) {
+	var path string
+	storetest.Run(t, func(t *testing.T) refresh.Store {
+		path = filepath.Join(privateDir(t), "records")
+		return fileStore(t, path)
+	}, storetest.Config{
+		Virtual: true, Linger: 6 * time.Minute,
+		Another: func(t *testing.T, _ refresh.Store) refresh.Store { return fileStore(t, path) },
+	})
 }
 
-func fileStore(t testing.TB, path string) *token.FileStore {
-	t.Helper()
-	s, err := token.NewFileStore(path)
+// The file is its owner's, nothing is left beside it, and its errors are of this package's
+// family, too.
+func TestFileStoreFile(t *testing.T) {
+	path := filepath.Join(privateDir(t), "ring.json")
+	s := fileStore(t, path)
+	if _, err := s.Load(t.Context(), "k"); !errors.Is(err, token.ErrKeyStore) || !errors.Is(err, refresh.ErrNotFound) {
+		t.Errorf("no file: error %v", err)
+	}
+	n, err := s.Save(t.Context(), "k", []byte("a"), 0, later())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
-}
-
-func TestFileStore(t *testing.T) {
-	path := filepath.Join(privateDir(t), "ring.json")
-	for _, s := range []token.KeyStore{fileStore(t, path), new(token.MemoryStore)} {
-		ctx := t.Context()
-		if blob, revision, err := s.Load(ctx); blob != nil || revision != "" || err != nil {
-			t.Errorf("%T: empty: %q, %q, error %v", s, blob, revision, err)
-		}
-		if err := s.Save(ctx, []byte("a"), "x"); !errors.Is(err, token.ErrKeyStoreConflict) {
-			t.Errorf("%T: a revision of nothing: error %v", s, err)
-		}
-		given := []byte("a")
-		if err := s.Save(ctx, given, ""); err != nil {
-			t.Fatal(err)
-		}
-		given[0] = 'z' // it keeps nothing that it is given
-		blob, first, err := s.Load(ctx)
-		if string(blob) != "a" || first == "" || err != nil {
-			t.Errorf("%T: %q, %q, error %v", s, blob, first, err)
-		}
-		if err := s.Save(ctx, []byte("b"), ""); !errors.Is(err, token.ErrKeyStoreConflict) || !errors.Is(err, token.ErrKeyStore) {
-			t.Errorf("%T: created twice: error %v", s, err)
-		}
-		if err := s.Save(ctx, []byte("b"), first); err != nil {
-			t.Error(err)
-		}
-		if err := s.Save(ctx, []byte("c"), first); !errors.Is(err, token.ErrKeyStoreConflict) {
-			t.Errorf("%T: an old revision: error %v", s, err)
-		}
-		if blob, _, _ := s.Load(ctx); string(blob) != "b" {
-			t.Errorf("%T: %q", s, blob)
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		cancel()
-		if _, _, err := s.Load(ctx); !errors.Is(err, context.Canceled) || !errors.Is(err, token.ErrKeyStore) {
-			t.Errorf("%T: cancelled: error %v", s, err)
-		}
+	if _, err := s.Save(t.Context(), "k", []byte("b"), n+1, later()); !errors.Is(err, token.ErrKeyStore) || !errors.Is(err, refresh.ErrConflict) {
+		t.Errorf("another revision: error %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Load(ended, "k"); !errors.Is(err, token.ErrKeyStore) || !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: error %v", err)
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, error %v", info.Mode(), err)
 	}
-	files, _ := os.ReadDir(filepath.Dir(path))
-	if len(files) != 2 {
+	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 2 {
 		t.Errorf("files left: %v", files)
+	}
+	// A revision of a file that was deleted, or put back to a copy, is none of the next.
+	copied, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later1, err := s.Save(t.Context(), "k", []byte("b"), n, later())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func() error{
+		"put back": func() error { return os.WriteFile(path, copied, 0o600) },
+		"deleted":  func() error { return os.Remove(path) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Load(t.Context(), "k")
+		if err != nil && name == "put back" {
+			t.Fatal(err)
+		}
+		if got, err := s.Save(t.Context(), "k", []byte("c"), r.Revision, later()); err != nil || got == n || got == later1 {
+			t.Errorf("%s: revision %d after %d and %d, error %v", name, got, n, later1, err)
+		}
+	}
+}
+
+func later() time.Time { return time.Now().Add(time.Hour) }
+
+// A file that was damaged is refused, before a key of it is used; TestDecodeFileDamaged has
+// every bit of it.
+func TestFileStoreDamaged(t *testing.T) {
+	for _, cfg := range []token.KeyringConfig{{}, {SealKeys: []*token.SealKey{sealKey(t, "a")}}} {
+		path := filepath.Join(privateDir(t), "ring.json")
+		openRing(t, fileStore(t, path), cfg).Close()
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range []int{0, 5, 30, len(good) / 2, len(good) - 40, len(good) - 1} {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1
+			if err := os.WriteFile(path, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if ring, err := token.OpenKeyring(t.Context(), fileStore(t, path), cfg); ring != nil || !errors.Is(err, token.ErrKeyStoreCorrupt) || leaks(err.Error(), string(bad)) != "" {
+				t.Fatalf("byte %d changed: error %v", i, err)
+			}
+		}
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		openRing(t, fileStore(t, path), cfg)
 	}
 }
 
@@ -162,19 +191,22 @@ func TestFileStoreLock(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	if err := s.Save(ctx, []byte("a"), ""); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrKeyStore) {
+	if _, err := s.Save(ctx, "k", []byte("a"), 0, later()); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrKeyStore) {
 		t.Errorf("locked: error %v", err)
 	}
 	saved := make(chan error)
-	go func() { saved <- s.Save(t.Context(), []byte("a"), "") }()
+	go func() {
+		_, err := s.Save(t.Context(), "k", []byte("a"), 0, later())
+		saved <- err
+	}()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-saved; err != nil {
 		t.Error(err)
 	}
-	if blob, _, err := s.Load(t.Context()); string(blob) != "a" || err != nil {
-		t.Errorf("%q, error %v", blob, err)
+	if r, err := s.Load(t.Context(), "k"); string(r.Value) != "a" || err != nil {
+		t.Errorf("%q, error %v", r.Value, err)
 	}
 	if _, err := os.Stat(path + ".tmp"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("left over: %v", err)
@@ -182,17 +214,17 @@ func TestFileStoreLock(t *testing.T) {
 }
 
 // countTo counts a number in the store up, n times.
-func countTo(ctx context.Context, s token.KeyStore, n int) (conflicts int, err error) {
+func countTo(ctx context.Context, s token.Store, n int) (conflicts int, err error) {
 	for done := 0; done < n; {
-		blob, revision, err := s.Load(ctx)
-		if err != nil {
+		r, err := s.Load(ctx, "k")
+		if err != nil && !errors.Is(err, refresh.ErrNotFound) {
 			return conflicts, err
 		}
-		v, _ := strconv.Atoi(string(blob))
-		switch err := s.Save(ctx, strconv.AppendInt(nil, int64(v)+1, 10), revision); {
+		v, _ := strconv.Atoi(string(r.Value))
+		switch _, err := s.Save(ctx, "k", strconv.AppendInt(nil, int64(v)+1, 10), r.Revision, later()); {
 		case err == nil:
 			done++
-		case errors.Is(err, token.ErrKeyStoreConflict):
+		case errors.Is(err, refresh.ErrConflict):
 			conflicts++
 		default:
 			return conflicts, err
@@ -262,9 +294,9 @@ func TestFileStoreRace(t *testing.T) {
 	}
 	close(begin)
 	wg.Wait()
-	blob, _, err := fileStore(t, path).Load(t.Context())
-	if string(blob) != strconv.Itoa(4*each) || err != nil {
-		t.Errorf("counted to %s, want %d, error %v", blob, 4*each, err)
+	r, err := fileStore(t, path).Load(t.Context(), "k")
+	if string(r.Value) != strconv.Itoa(4*each) || err != nil {
+		t.Errorf("counted to %s, want %d, error %v", r.Value, 4*each, err)
 	}
 	if conflicts == 0 {
 		t.Error("no conflict: nothing was raced for")

@@ -11,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 )
 
 func fileError(format string, args ...any) error {
@@ -30,24 +33,32 @@ func checkDirectory(dir string) error {
 	return nil
 }
 
-// Load implements [KeyStore].
-func (f *FileStore) Load(ctx context.Context) (blob []byte, revision string, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, "", fileError("reading: %w", err)
+// Load implements [Store].
+func (f *FileStore) Load(ctx context.Context, key string) (recordstore.Record, error) {
+	err := recordstore.Check(key, nil)
+	if err == nil {
+		err = ctx.Err()
 	}
-	blob, err = f.read() // a rename is atomic: no lock is needed
-	if err != nil || blob == nil {
-		return nil, "", err
+	if err != nil {
+		return recordstore.Record{}, fileError("reading: %w", err)
 	}
-	return blob, revisionOf(blob), nil
+	content, err := f.read() // a rename is atomic: no lock is needed
+	if err != nil {
+		return recordstore.Record{}, err
+	}
+	r, ok := content.live(key, time.Now())
+	if !ok {
+		return recordstore.Record{}, fileError("%w", recordstore.ErrNotFound)
+	}
+	return recordstore.Record{Value: r.value, Revision: r.revision}, nil
 }
 
-// read returns the content, or nil if there is no file.
-func (f *FileStore) read() ([]byte, error) {
+// read returns the content, which is empty if there is no file.
+func (f *FileStore) read() (*fileContent, error) {
 	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
+		return &fileContent{records: map[string]fileRecord{}}, nil
 	case errors.Is(err, syscall.ELOOP):
 		return nil, fileError("%s is a symbolic link", f.path)
 	case err != nil:
@@ -57,16 +68,24 @@ func (f *FileStore) read() ([]byte, error) {
 	if err := checkPrivate(file); err != nil {
 		return nil, err
 	}
-	blob, err := io.ReadAll(io.LimitReader(file, maxRingBytes+1))
+	data, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
 	switch {
 	case err != nil:
 		return nil, fileError("%w", err)
-	case len(blob) > maxRingBytes:
-		return nil, fmt.Errorf("token: %w: %s has more than %d bytes", ErrKeyStoreCorrupt, f.path, maxRingBytes)
-	case len(blob) == 0:
-		return nil, fmt.Errorf("token: %w: %s is empty", ErrKeyStoreCorrupt, f.path)
+	case len(data) > maxFileBytes:
+		return nil, f.corrupt(fmt.Errorf("more than %d bytes", maxFileBytes))
+	case len(data) == 0:
+		return nil, f.corrupt(errors.New("empty"))
 	}
-	return blob, nil
+	content, err := decodeFile(data)
+	if err != nil {
+		return nil, f.corrupt(err)
+	}
+	return content, nil
+}
+
+func (f *FileStore) corrupt(err error) error {
+	return fmt.Errorf("token: %w: %s: %w", ErrKeyStoreCorrupt, f.path, err)
 }
 
 // checkPrivate refuses an open file that others could have read or written.
@@ -86,28 +105,40 @@ func checkPrivate(file *os.File) error {
 	return nil
 }
 
-// Save implements [KeyStore].
-func (f *FileStore) Save(ctx context.Context, blob []byte, revision string) error {
-	if len(blob) == 0 || len(blob) > maxRingBytes {
-		return fileError("a value of %d bytes", len(blob))
+// Save implements [Store].
+func (f *FileStore) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	err := recordstore.Check(key, nil)
+	if err == nil && len(value) > maxRingBytes {
+		err = fmt.Errorf("a value of %d bytes, more than %d", len(value), maxRingBytes)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return 0, fileError("writing: %w", err)
 	}
 	lock, err := f.lock(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer lock.Close() // which unlocks it
-	old, err := f.read()
+	content, err := f.read()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	current := ""
-	if old != nil {
-		current = revisionOf(old)
+	now := time.Now()
+	old, ok := content.live(key, now)
+	if ok && old.revision != revision || !ok && revision != 0 {
+		return 0, fileError("%w", recordstore.ErrConflict)
 	}
-	if current != revision {
-		return fmt.Errorf("token: %w", ErrKeyStoreConflict)
+	content.revision = content.next(now)
+	content.records[key] = fileRecord{value, content.revision, min(expires.UnixMilli(), recordstore.Never.UnixMilli())}
+	data, err := content.encode(now)
+	if err != nil {
+		return 0, fileError("%w", err)
 	}
-	return f.replace(blob)
+	defer clear(data)
+	return content.revision, f.replace(data)
 }
 
 // lock waits until no other process, and nobody else in this one, holds the lock.

@@ -100,6 +100,8 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 		return refuse("Lifetime", fmt.Sprintf("%s exceeds TokenLifetime %s: tokens would outlive their revocation", cfg.Lifetime, cfg.TokenLifetime))
 	case cfg.Keys.shared != nil && cfg.Lifetime > cfg.Keys.cfg.TokenLifetime:
 		return refuse("Lifetime", fmt.Sprintf("%s exceeds KeyringConfig.TokenLifetime %s: a key would be gone before its tokens", cfg.Lifetime, cfg.Keys.cfg.TokenLifetime))
+	case cfg.Keys.cfg.Issuer != "" && cfg.Keys.cfg.Issuer != cfg.Issuer:
+		return refuse("Keys", fmt.Sprintf("is the ring of the issuer %q", cfg.Keys.cfg.Issuer))
 	case cfg.MaxTokenBytes < 0 || cfg.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
 	}

@@ -41,8 +41,9 @@ type ringState struct {
 	jwks     []byte // nil if the keys are secrets
 	etag     string
 
-	set *ringSet       // what the store holds, in a shared ring
-	at  revoke.Instant // before it was read
+	set  *ringSet       // what the store holds, in a shared ring
+	at   revoke.Instant // before it was read
+	dead bool           // every key that could sign is revoked; signs is what signed last
 }
 
 // A KeyState is where a key of a ring is in its life. There it is published.
@@ -71,8 +72,12 @@ type KeyringStatus struct {
 	Keys []KeyStatus
 	// Loaded is when the keys were last read from the store; zero without a store.
 	Loaded time.Time
+	// SealedBy is the id of the [SealKey] that had sealed what was last read from the store.
+	// Empty if nothing had, and without a store.
+	SealedBy string
 	// Err is why they could not be read since; nil if the last attempt succeeded. It
-	// matches [ErrKeysUnavailable] once the ring has stopped signing.
+	// matches [ErrKeysUnavailable] once the ring has stopped signing: then the service is
+	// not ready.
 	Err error
 }
 
@@ -126,7 +131,7 @@ func NewKeyring(cfg KeyringConfig, active *SigningKey, others ...*Key) (*Keyring
 	return r, nil
 }
 
-// newRingState returns the state for these keys, of which signs is one.
+// newRingState returns the state for these keys, of which signs is one, if there are any.
 func newRingState(signs *SigningKey, statuses []KeyStatus) (*ringState, error) {
 	if len(statuses) > maxKeys {
 		return nil, fmt.Errorf("token: %w: more than %d keys in a ring: remove old ones", ErrKey, maxKeys)
@@ -137,7 +142,9 @@ func newRingState(signs *SigningKey, statuses []KeyStatus) (*ringState, error) {
 		keys[i] = k.Key
 	}
 	var err error
-	if s.keys, err = NewStaticKeySet(keys...); err != nil {
+	if len(keys) == 0 { // all are revoked
+		s.keys = new(StaticKeySet)
+	} else if s.keys, err = NewStaticKeySet(keys...); err != nil {
 		return nil, err
 	}
 	if signs.key.alg.symmetric() {
@@ -249,20 +256,29 @@ func (r *Keyring) publish(signs *SigningKey, statuses []KeyStatus) error {
 
 // signing returns the key that signs now.
 func (r *Keyring) signing() (*SigningKey, error) {
-	s := r.state.Load()
-	return s.signs, r.usable(s)
+	s := r.current()
+	return s.signs, r.signable(s)
 }
 
-// Active returns the public half of the key that signs.
-func (r *Keyring) Active() *Key { return r.state.Load().signs.key }
+// signable reports whether s has a key that may sign.
+func (r *Keyring) signable(s *ringState) error {
+	if s.dead {
+		return fmt.Errorf("token: %w: every key that could sign is revoked", ErrKeysUnavailable)
+	}
+	return r.usable(s)
+}
+
+// Active returns the public half of the key that signs, or of that which did until it was
+// revoked and none could take over.
+func (r *Keyring) Active() *Key { return r.current().signs.key }
 
 // Status returns how the ring is, for a page of the operator's or a readiness probe.
 func (r *Keyring) Status() KeyringStatus {
-	s := r.state.Load()
+	s := r.current()
 	status := KeyringStatus{Keys: slices.Clone(s.statuses)}
 	if r.shared != nil {
-		status.Loaded = s.at.Time()
-		if status.Err = r.usable(s); status.Err == nil {
+		status.Loaded, status.SealedBy = s.at.Time(), r.shared.last.Load().sealer
+		if status.Err = r.signable(s); status.Err == nil {
 			status.Err = r.shared.failure()
 		}
 	}
@@ -281,11 +297,11 @@ func (r *Keyring) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, 
 
 // ServeHTTP serves the public keys as a JWK Set (RFC 7517 section 5), to GET and
 // HEAD. It answers 404 if the keys are secrets, and 503 if the ring has lost its
-// store for too long to say which keys are in use.
+// store for too long to say which keys are in use, or if all of them are revoked.
 func (r *Keyring) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
-	s := r.state.Load()
+	s := r.current()
 	switch {
 	case s.jwks == nil:
 		h.Set("Cache-Control", "no-store")
@@ -295,7 +311,7 @@ func (r *Keyring) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		h.Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
-	case r.usable(s) != nil:
+	case len(s.statuses) == 0 || r.usable(s) != nil:
 		h.Set("Cache-Control", "no-store")
 		h.Set("Retry-After", strconv.Itoa(int(max(r.cfg.RefreshInterval, time.Second)/time.Second)))
 		w.WriteHeader(http.StatusServiceUnavailable)

@@ -1,6 +1,8 @@
 package token
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,11 +13,12 @@ import (
 
 // What a store holds is one strict JSON object, either
 //
-//	{"v":1,"kind":"keyring","gen":3,"keys":[{"kid":"…","alg":"EdDSA","state":"active","since":1790000000000,"pkcs8":"…"}]}
+//	{"v":2,"kind":"keyring","gen":3,"keys":[{"kid":"…","alg":"EdDSA","state":"active","since":1790000000000,"thumbprint":"…","pkcs8":"…"}]}
 //
-// or that, sealed: {"v":1,"kind":"sealed keyring","seal":"key id","box":"…"}.
+// or that, sealed: {"v":2,"kind":"sealed keyring","seal":"key id","box":"…"}.
 // Binary values are base64url. Unknown members are refused: an instance that does
-// not understand the ring must not write it.
+// not understand the ring must not write it. Version 1 has no thumbprints, and its seal
+// says nothing of the issuer and the record; it is read and not written any more.
 
 const (
 	maxRingBytes  = 1 << 20
@@ -24,29 +27,61 @@ const (
 
 	kindPlain  = "keyring"
 	kindSealed = "sealed keyring"
+
+	ringVersion = 2
 )
+
+// ringKey is the key of the record of an issuer's ring; without an issuer that of the one
+// ring that a file holds.
+func ringKey(issuer string) string {
+	if issuer == "" {
+		return "keyring"
+	}
+	sum := sha256.Sum256([]byte(issuer))
+	return "keyring." + base64.RawURLEncoding.EncodeToString(sum[:])
+}
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrKeyStoreCorrupt, fmt.Sprintf(format, args...))
 }
 
-// encodeRing returns what a store shall hold, sealed by the first of seals.
-func encodeRing(set *ringSet, seals []*SealKey) ([]byte, error) {
+// A ringCodec writes and reads what a store holds of one ring.
+type ringCodec struct {
+	issuer, record string
+	seals          []*SealKey
+	openPlain      bool
+	// private says that the store is a file of our own: it need not be sealed, and what an
+	// earlier version has left there is read.
+	private  bool
+	firstKey *SigningKey // of the caller's, which may have any kid
+}
+
+// A decodedRing is what a store holds.
+type decodedRing struct {
+	set    *ringSet
+	sealer string // the id of the key that sealed it, or empty
+	stale  bool   // it is not what encode would write: by another key, or of version 1
+}
+
+// encode returns what a store shall hold, sealed by the first of the seals.
+func (c *ringCodec) encode(set *ringSet) ([]byte, error) {
 	plain, err := encodePlain(set)
-	if err != nil || len(seals) == 0 {
+	if err != nil || len(c.seals) == 0 {
 		return plain, err
 	}
 	defer clear(plain)
-	id, err := strictjson.AppendText(nil, seals[0].id)
+	first := c.seals[0]
+	id, err := strictjson.AppendText(nil, first.id)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the id of a seal key: %w", ErrKeyStore, err)
 	}
-	return fmt.Appendf(nil, `{"v":1,"kind":"%s","seal":%s,"box":"%s"}`, kindSealed, id, base64.RawURLEncoding.EncodeToString(seals[0].seal(plain))), nil
+	box := base64.RawURLEncoding.EncodeToString(first.seal(plain, first.bound(c.issuer, c.record)))
+	return fmt.Appendf(nil, `{"v":%d,"kind":"%s","seal":%s,"box":"%s"}`, ringVersion, kindSealed, id, box), nil
 }
 
 func encodePlain(set *ringSet) ([]byte, error) {
 	b := make([]byte, 0, 8<<10)
-	b = fmt.Appendf(b, `{"v":1,"kind":"%s","gen":%d,"keys":[`, kindPlain, set.gen)
+	b = fmt.Appendf(b, `{"v":%d,"kind":"%s","gen":%d,"keys":[`, ringVersion, kindPlain, set.gen)
 	for i, k := range set.keys {
 		if i > 0 {
 			b = append(b, ',')
@@ -59,7 +94,7 @@ func encodePlain(set *ringSet) ([]byte, error) {
 		if !ok {
 			return nil, fmt.Errorf("%w: kid %q is not in memory", ErrKeyStore, k.key.id)
 		}
-		b = fmt.Appendf(b, `{"kid":%s,"alg":"%s","state":"%s","since":%d`, kid, k.key.alg, k.state, k.since)
+		b = fmt.Appendf(b, `{"kid":%s,"alg":"%s","state":"%s","since":%d,"thumbprint":"%s"`, kid, k.key.alg, k.state, k.since, k.key.thumbprint)
 		if k.hurry {
 			b = append(b, `,"hurry":true`...)
 		}
@@ -75,35 +110,59 @@ func encodePlain(set *ringSet) ([]byte, error) {
 	return b, nil
 }
 
-// decodeRing reads what a store holds: all of it or nothing. sealer is the id of
-// the key that sealed it. No error repeats a part of the blob.
-func decodeRing(blob []byte, seals []*SealKey, openPlain bool) (set *ringSet, sealer string, err error) {
+// decode reads what a store holds: all of it or nothing. No error repeats a part of the
+// blob.
+func (c *ringCodec) decode(blob []byte) (ring decodedRing, err error) {
 	if len(blob) > maxRingBytes {
-		return nil, "", corrupt("%d bytes, more than %d", len(blob), maxRingBytes)
+		return ring, corrupt("%d bytes, more than %d", len(blob), maxRingBytes)
 	}
 	var o ringObject
 	if err := o.read(blob); err != nil {
-		return nil, "", err
+		return ring, err
 	}
+	sealed := o.kind == kindSealed
+	ring.stale = o.version != ringVersion
 	switch {
-	case o.kind == kindSealed:
-		plain, err := o.open(seals)
+	case sealed:
+		plain, own, err := c.open(&o)
 		if err != nil {
-			return nil, "", err
+			return ring, err
 		}
 		defer clear(plain)
-		sealer, o = o.seal, ringObject{}
+		ring.sealer = o.seal
+		ring.stale = ring.stale || !own || o.seal != c.seals[0].id
+		o = ringObject{}
 		if err := o.read(plain); err != nil {
-			return nil, "", err
+			return ring, err
 		}
-	case len(seals) > 0 && !openPlain:
-		return nil, "", corrupt("it is not sealed (KeyringConfig.InsecureOpenPlain takes it once)")
+	case len(c.seals) > 0 && !c.openPlain:
+		return ring, corrupt("it is not sealed (KeyringConfig.InsecureOpenPlain takes it once)")
 	}
 	if o.kind != kindPlain {
-		return nil, "", corrupt("unknown kind")
+		return ring, corrupt("unknown kind")
 	}
-	set, err = o.ring()
-	return set, sealer, err
+	ring.stale = ring.stale || len(c.seals) > 0 && !sealed
+	// Nothing in a ring of version 1 that was not sealed shows that a key is damaged, but
+	// its kid, where that is its thumbprint.
+	var known func(*SigningKey) error
+	if o.version == 1 && !sealed {
+		known = c.undamaged
+	}
+	ring.set, err = o.ring(known)
+	return ring, err
+}
+
+// undamaged refuses a key whose kid has the form of a thumbprint and is another key's. A
+// first key of the caller's may have such a kid.
+func (c *ringCodec) undamaged(k *SigningKey) error {
+	id := k.key.id
+	if sum, err := base64.RawURLEncoding.Strict().DecodeString(id); err != nil || len(sum) != sha256.Size || id == k.key.thumbprint {
+		return nil
+	}
+	if f := c.firstKey; f != nil && f.key.id == id && f.key.thumbprint == k.key.thumbprint {
+		return nil
+	}
+	return errors.New("its kid is the thumbprint of another key: it was damaged (one of yours with such a kid has to be KeyringConfig.FirstKey)")
 }
 
 // A ringObject holds the members of the outer object, of either kind.
@@ -141,48 +200,66 @@ func (o *ringObject) read(data []byte) error {
 	switch {
 	case err != nil:
 		return corrupt("%v", err)
-	case o.version != 1:
-		return corrupt("version %d, not 1", o.version)
+	case o.version < 1 || o.version > ringVersion:
+		return corrupt("version %d, not 1 to %d", o.version, ringVersion)
 	case o.kind == kindPlain && (o.seal != "" || o.box != ""), o.kind == kindSealed && (o.gen != 0 || o.keys.Kind() != 0):
 		return corrupt("members of both kinds")
 	}
 	return nil
 }
 
-// open returns the plain object in a sealed one.
-func (o *ringObject) open(seals []*SealKey) ([]byte, error) {
+// open returns the plain object in a sealed one. own says that it was sealed for this
+// issuer and record, as only this version does.
+func (c *ringCodec) open(o *ringObject) (plain []byte, own bool, err error) {
 	box, err := base64.RawURLEncoding.Strict().DecodeString(o.box)
 	if err != nil {
-		return nil, corrupt("the box is not base64url")
+		return nil, false, corrupt("the box is not base64url")
 	}
-	for _, k := range seals {
+	for _, k := range c.seals {
 		if k.id != o.seal {
 			continue
 		}
-		plain, err := k.open(box)
-		if err != nil {
-			return nil, corrupt("the seal of key %q is broken", k.id)
+		if o.version == 1 {
+			if !c.private && !c.openPlain {
+				return nil, false, corrupt("it is sealed for no issuer, by an earlier version (KeyringConfig.InsecureOpenPlain takes it once)")
+			}
+			if plain, err = k.open(box, k.formerBound()); err == nil {
+				return plain, false, nil
+			}
+			return nil, false, corrupt("the seal of key %q is broken", k.id)
 		}
-		return plain, nil
+		if plain, err = k.open(box, k.bound(c.issuer, c.record)); err == nil {
+			return plain, true, nil
+		}
+		if c.private && c.issuer != "" { // which was not configured when the file was made
+			if plain, err = k.open(box, k.bound("", c.record)); err == nil {
+				return plain, false, nil
+			}
+		}
+		return nil, false, corrupt("the seal of key %q is broken, or made for another issuer or record", k.id)
 	}
-	if len(seals) == 0 {
-		return nil, corrupt("it is sealed, and there are no SealKeys")
+	if len(c.seals) == 0 {
+		return nil, false, corrupt("it is sealed, and there are no SealKeys")
 	}
-	ids := make([]string, len(seals))
-	for i, k := range seals {
+	ids := make([]string, len(c.seals))
+	for i, k := range c.seals {
 		ids[i] = k.id
 	}
-	return nil, corrupt("sealed with another key than the SealKeys %q", ids)
+	return nil, false, corrupt("sealed with another key than the SealKeys %q", ids)
 }
 
-// ring returns the set in a plain object.
-func (o *ringObject) ring() (*ringSet, error) {
+// ring returns the set in a plain object. Further checks of its keys, if not nil, are
+// made by known.
+func (o *ringObject) ring(known func(*SigningKey) error) (*ringSet, error) {
 	set := &ringSet{gen: o.gen}
 	isArray, err := o.keys.Elements(func(v strictjson.Value) error {
 		if len(set.keys) == maxKeys {
 			return fmt.Errorf("more than %d keys", maxKeys)
 		}
-		k, err := readStoredKey(v)
+		k, err := readStoredKey(v, o.version)
+		if err == nil && known != nil {
+			err = known(k.SigningKey)
+		}
 		if err != nil {
 			return fmt.Errorf("key %d: %w", len(set.keys)+1, err)
 		}
@@ -211,11 +288,11 @@ func (o *ringObject) ring() (*ringSet, error) {
 	return set, nil
 }
 
-func readStoredKey(v strictjson.Value) (k storedKey, err error) {
+func readStoredKey(v strictjson.Value, version int64) (k storedKey, err error) {
 	if v.Kind() != '{' {
 		return k, errors.New("not an object")
 	}
-	var kid, alg, pkcs8 string
+	var kid, alg, thumbprint, pkcs8 string
 	err = strictjson.Object(v.Raw(), func(name string, v strictjson.Value) error {
 		ok := false
 		switch name {
@@ -231,6 +308,9 @@ func readStoredKey(v strictjson.Value) (k storedKey, err error) {
 			k.since, ok = v.Int()
 		case "hurry":
 			k.hurry, ok = v.Bool()
+		case "thumbprint":
+			thumbprint, ok = v.Text()
+			ok = ok && version > 1
 		case "pkcs8":
 			pkcs8, ok = v.Text()
 		default:
@@ -264,6 +344,17 @@ func readStoredKey(v strictjson.Value) (k storedKey, err error) {
 	if err != nil {
 		return k, err
 	}
-	k.SigningKey, err = NewSigningKey(kid, Algorithm(alg), private)
-	return k, err
+	if k.SigningKey, err = NewSigningKey(kid, Algorithm(alg), private); err != nil {
+		return k, err
+	}
+	// What was written is what would be written: the parts of the pair belong together.
+	again, _ := k.signer.PKCS8()
+	defer clear(again)
+	switch {
+	case !bytes.Equal(again, der):
+		return k, errors.New("the halves of the key pair do not belong together")
+	case version > 1 && thumbprint != k.key.thumbprint:
+		return k, errors.New("the private key is not that of the thumbprint")
+	}
+	return k, nil
 }

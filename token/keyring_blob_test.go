@@ -33,7 +33,7 @@ func TestDecodeRing(t *testing.T) {
 	ring := func(from, to string) string { return strings.Replace(storedRing(goodKey), from, to, 1) }
 	for name, blob := range map[string]string{
 		"nothing": "", "null": "null", "array": "[]", "text": "x", "data after": storedRing(goodKey) + "{}", "too long": storedRing(goodKey) + strings.Repeat(" ", 1<<20),
-		"version 2": ring(`"v":1`, `"v":2`), "no version": ring(`"v":1,`, ``), "version text": ring(`"v":1`, `"v":"1"`),
+		"version 3": ring(`"v":1`, `"v":3`), "version 0": ring(`"v":1`, `"v":0`), "version 2 without thumbprints": ring(`"v":1`, `"v":2`), "version 1 with one": ring(`"state"`, `"thumbprint":"x","state"`), "no version": ring(`"v":1,`, ``), "version text": ring(`"v":1`, `"v":"1"`),
 		"other kind": ring(`"kind":"keyring"`, `"kind":"x"`), "no kind": ring(`"kind":"keyring",`, ``), "gen 0": ring(`"gen":3`, `"gen":0`), "gen of half": ring(`"gen":3`, `"gen":3.5`),
 		"unknown member": ring(`"gen":3`, `"gen":3,"x":1`), "twice": ring(`"gen":3`, `"gen":3,"gen":3`), "both kinds": ring(`"gen":3`, `"gen":3,"seal":"a"`),
 		"no keys": `{"v":1,"kind":"keyring","gen":3}`, "empty": storedRing(""), "keys no array": ring(`"keys":[`, `"keys":{"a":[`) + "}", "key no object": storedRing(goodKey + `,1`),
@@ -44,7 +44,8 @@ func TestDecodeRing(t *testing.T) {
 		"no pkcs8": ring(storedPKCS8(), ""), "long pkcs8": ring(storedPKCS8(), strings.Repeat("A", 20000)), "many keys": storedRing(manyStored(101)),
 		"sealed, no key": `{"v":1,"kind":"sealed keyring","seal":"a","box":"AAAA"}`, "sealed with keys": `{"v":1,"kind":"sealed keyring","seal":"a","box":"AAAA","keys":[]}`,
 	} {
-		set, _, err := decodeRing([]byte(blob), nil, false)
+		ring, err := new(ringCodec).decode([]byte(blob))
+		set := ring.set
 		if set != nil || !errors.Is(err, ErrKeyStoreCorrupt) || !errors.Is(err, ErrKeyStore) {
 			t.Errorf("%s: %v, error %v", name, set, err)
 		}
@@ -53,7 +54,7 @@ func TestDecodeRing(t *testing.T) {
 	for name, blob := range map[string]string{
 		"good": storedRing(goodKey), "announced": storedRing(goodKey + `,{"kid":"b","alg":"EdDSA","state":"announced","since":0,"hurry":true,"pkcs8":"PKCS8"}`), "a hundred": storedRing(manyStored(100)),
 	} {
-		if set, _, err := decodeRing([]byte(blob), nil, false); err != nil || set.gen != 3 {
+		if ring, err := new(ringCodec).decode([]byte(blob)); err != nil || ring.set.gen != 3 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -110,9 +111,11 @@ func FuzzDecodeRing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, blob []byte, seal bool) {
 		in := blob
 		if seal {
-			in = fmt.Appendf(nil, `{"v":1,"kind":"sealed keyring","seal":"fuzz","box":"%s"}`, base64.RawURLEncoding.EncodeToString(seals[0].seal(blob)))
+			in = fmt.Appendf(nil, `{"v":2,"kind":"sealed keyring","seal":"fuzz","box":"%s"}`, base64.RawURLEncoding.EncodeToString(seals[0].seal(blob, seals[0].bound("i", "r"))))
 		}
-		set, sealer, err := decodeRing(in, seals, true)
+		codec := ringCodec{issuer: "i", record: "r", seals: seals, openPlain: true}
+		ring, err := codec.decode(in)
+		set, sealer := ring.set, ring.sealer
 		if err != nil {
 			if set != nil || !errors.Is(err, ErrKeyStoreCorrupt) {
 				t.Fatalf("%v beside error %v", set, err)
@@ -127,15 +130,15 @@ func FuzzDecodeRing(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sealed, err := encodeRing(set, seals)
+		sealed, err := codec.encode(set)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, _, err := decodeRing(sealed, seals, false)
+		again, err := (&ringCodec{issuer: "i", record: "r", seals: seals}).decode(sealed)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if twice, err := encodePlain(again); err != nil || !bytes.Equal(once, twice) {
+		if twice, err := encodePlain(again.set); err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("another ring: error %v", err)
 		}
 		if _, err := newRingState(set.keys[set.find(KeyActive)].SigningKey, set.statuses()); err != nil {

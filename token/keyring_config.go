@@ -5,15 +5,22 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // KeyringConfig configures a [Keyring]. All but Algorithm and MaxAge is for
 // [OpenKeyring]. The instances that share a ring must agree on everything but
-// RefreshInterval, FirstKey and Logger.
+// RefreshInterval, FirstKey, Revocations and Logger.
 type KeyringConfig struct {
+	// Issuer is the iss of the tokens that the ring signs: it names the record that the
+	// ring is, and what is sealed for it opens as no other's. [NewIssuer] refuses a ring of
+	// another. Required, but for a [FileStore], which holds one ring.
+	Issuer string
+
 	// Algorithm is what new keys are for. Empty means [EdDSA]. Symmetric algorithms
 	// are refused: a secret cannot be published. A change takes effect with the next
 	// key that is announced; verifiers must allow both algorithms by then.
@@ -51,17 +58,28 @@ type KeyringConfig struct {
 	// AnnounceFor − 2 × MaxAge is short, of which it can be at most half.
 	RefreshInterval time.Duration
 
-	// SealKeys encrypt what is stored: the first seals, all of them open, so that they
-	// can be rotated (first add the new one behind the old on every instance, then put
-	// it first, then leave the old one out). Nil stores the private keys as they are:
-	// who can read the store can then issue tokens for every user, as can who finds a
-	// backup of it. Sealing keeps neither from deleting it or putting an old one back.
+	// SealKeys encrypt what is stored (AES-256-GCM, bound to Issuer and the record's key):
+	// the first seals, all of them open, so that they can be rotated. First add the new one
+	// behind the old on every instance, then put it first, then, when
+	// [KeyringStatus].SealedBy is the new one's on every instance, leave the old one out.
+	// Required, but for a [FileStore]: nil stores the private keys there as they are, and who
+	// can read the file, or a backup of it, can issue tokens for every user. Sealing keeps
+	// nobody who can write to the store from deleting the ring or putting an old one back.
 	SealKeys []*SealKey
 
-	// InsecureOpenPlain accepts, with SealKeys, a ring that is not sealed, and seals
-	// it: for the one deployment that begins to seal. Who can write to the store
+	// InsecureOpenPlain accepts, with SealKeys, a ring that is not sealed, or that an
+	// earlier version has sealed for no issuer, and seals it: for the one deployment that
+	// begins to seal, or that has moved such a ring into a store. Who can write to the store
 	// can then replace the ring by keys of their own, and issue tokens for every user.
 	InsecureOpenPlain bool
+
+	// Revocations is the service's List. A key that it holds as revoked is not loaded, not
+	// served and removed from the store, and when it is the one that signs the announced key
+	// takes over at once. Until a List is fresh it may not know of a revocation: open the
+	// ring when it is. Nil means that the ring goes by the store alone, and that a key that
+	// leaked signs until [Keyring.Remove]; what it signs is refused by every verifier that
+	// knows of its revocation, but users get no other tokens meanwhile.
+	Revocations *revoke.List
 
 	// FirstKey is what a ring begins with if the store is empty, such as the key that
 	// verifiers know already. Nil means a new key. It must be a key pair in memory: what
@@ -106,9 +124,39 @@ func (c KeyringConfig) withDefaults() (KeyringConfig, error) {
 	return c, c.check()
 }
 
+// checkStore refuses a store that needs what is not configured.
+func (c *KeyringConfig) checkStore(store Store) error {
+	if _, file := store.(*FileStore); file {
+		return nil
+	}
+	switch {
+	case len(c.SealKeys) == 0:
+		return fmt.Errorf("token: KeyringConfig.SealKeys is empty: who can read a %T could issue tokens for every user (only a FileStore, which nobody else can read, does without)", store)
+	case c.Issuer == "":
+		return fmt.Errorf("token: KeyringConfig.Issuer is empty: it says which ring in a %T is meant (only a FileStore, which holds one, does without)", store)
+	}
+	if n := int(c.retireFor()/c.RotateEvery) + 3; n*c.storedBytes() > recordstore.MaxValueBytes {
+		return fmt.Errorf("token: KeyringConfig.RotateEvery is so short that a ring of %d keys would not fit into a record of %d bytes", n, recordstore.MaxValueBytes)
+	}
+	return nil
+}
+
+// storedBytes is what a new key takes in a sealed ring, generously.
+func (c *KeyringConfig) storedBytes() int {
+	if strings.HasPrefix(string(c.Algorithm), "E") {
+		return 700
+	}
+	return 4 << 10 // RSA
+}
+
 func (c *KeyringConfig) check() error {
 	refuse := func(field, why string, args ...any) error {
 		return fmt.Errorf("token: KeyringConfig.%s %s", field, fmt.Sprintf(why, args...))
+	}
+	if c.Issuer != "" {
+		if err := checkValue(c.Issuer); err != nil {
+			return refuse("Issuer", "%v", err)
+		}
 	}
 	switch {
 	case !c.Algorithm.known():
@@ -135,6 +183,8 @@ func (c *KeyringConfig) check() error {
 		return refuse("RefreshInterval", "is not between 0 and %s, half of AnnounceFor − 2 × MaxAge", c.alone()/2)
 	case c.InsecureOpenPlain && len(c.SealKeys) == 0:
 		return refuse("InsecureOpenPlain", "is for a ring with SealKeys")
+	case c.Revocations != nil && c.Issuer == "":
+		return refuse("Issuer", "is empty: Revocations names keys by issuer")
 	}
 	for i, k := range c.SealKeys {
 		switch {
@@ -160,16 +210,20 @@ func (c *KeyringConfig) check() error {
 // is served at the end is kept for up to 2 × MaxAge.
 func (c *KeyringConfig) alone() time.Duration { return c.AnnounceFor - 2*c.MaxAge }
 
+// storeLag is how old what a store shows may be: a leader that was deposed and has not
+// heard of it answers with what it has.
+const storeLag = 30 * time.Second
+
 // ripeAfter is how long a key is announced by the clock of whoever brings it on,
 // which may be ahead of that of whoever saw it announced.
-func (c *KeyringConfig) ripeAfter() time.Duration { return c.AnnounceFor + c.MaxSkew }
+func (c *KeyringConfig) ripeAfter() time.Duration { return c.AnnounceFor + c.MaxSkew + storeLag }
 
 // retireFor is how long a key is published that signs no more. An instance that has
 // not heard of it signs for alone(). Four clocks are involved, of which two may be
 // ahead and two behind by half of MaxSkew each: who saw it retire and who drops it,
 // who signed and who verifies.
 func (c *KeyringConfig) retireFor() time.Duration {
-	return c.alone() + c.TokenLifetime + retiredMargin + 2*c.MaxSkew
+	return c.alone() + storeLag + c.TokenLifetime + retiredMargin + 2*c.MaxSkew
 }
 
 // storeTimeout bounds one call of the store.

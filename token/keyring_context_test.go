@@ -2,9 +2,11 @@ package token_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
@@ -13,13 +15,13 @@ import (
 func TestKeyringWithoutContext(t *testing.T) {
 	var none context.Context
 	store := new(token.MemoryStore)
-	if _, err := token.OpenKeyring(none, store, token.KeyringConfig{}); err == nil || !strings.Contains(err.Error(), "nil context") {
+	if _, err := token.OpenKeyring(none, store, kept(token.KeyringConfig{})); err == nil || !strings.Contains(err.Error(), "nil context") {
 		t.Errorf("OpenKeyring: %v", err)
 	}
-	if blob, _, _ := store.Load(t.Context()); blob != nil {
+	if _, err := store.Load(t.Context(), token.RingKey(forgedIssuer)); !errors.Is(err, refresh.ErrNotFound) {
 		t.Error("a key was stored all the same")
 	}
-	shared, err := token.OpenKeyring(t.Context(), store, token.KeyringConfig{})
+	shared, err := token.OpenKeyring(t.Context(), store, kept(token.KeyringConfig{}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,17 +52,20 @@ func TestKeysAreRedacted(t *testing.T) {
 	}
 	secret := signingSecret(t, "secret", token.HS256, longSecret)
 	cfg := token.KeyringConfig{FirstKey: pair, Logger: slog.New(slog.NewJSONHandler(&logged, nil))}
-	ring := openRing(t, store, cfg)
+	file := fileStore(t, filepath.Join(privateDir(t), "ring.json")) // whose ring is not sealed
+	ring := openRing(t, file, cfg)
+	openRing(t, store, cfg)
 	sealed := cfg
 	sealed.SealKeys = []*token.SealKey{sealKey(t, "seal")}
 	openRing(t, new(token.MemoryStore), sealed)
 	if err := ring.Remove(t.Context(), "pair"); err != nil {
 		t.Fatal(err)
 	}
-	blob, _, err := store.Load(t.Context())
+	record, err := file.Load(t.Context(), token.RingKey(""))
 	if err != nil {
 		t.Fatal(err)
 	}
+	blob := record.Value
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(k.ed)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +76,7 @@ func TestKeysAreRedacted(t *testing.T) {
 	for name, v := range map[string]any{
 		"SigningKey": pair, "SigningKey by value": *pair, "SigningKey of a secret": secret, "and by value": *secret, "no SigningKey": token.SigningKey{}, "Key": secret.Key(), "Key by value": *secret.Key(),
 		"SealKey": sealed.SealKeys[0], "SealKey by value": *sealed.SealKeys[0], "KeyringConfig": sealed, "and its address": &sealed, "Keyring": ring,
-		"Keyring of secrets": fixedRing(t, secret), "Status": ring.Status(), "MemoryStore": store, "IssuerConfig": token.IssuerConfig{Issuer: "i", Keys: ring},
+		"Keyring of secrets": fixedRing(t, secret), "Status": ring.Status(), "MemoryStore": store, "FileStore": file, "Record": record, "IssuerConfig": token.IssuerConfig{Issuer: "i", Keys: ring},
 		"Issuer": newIssuer(t, ring, nil), "slices": []any{pair, secret, sealed}, "map": map[string]any{"a": pair, "b": *secret, "c": sealed.SealKeys},
 	} {
 		for verb, text := range printed(v) {

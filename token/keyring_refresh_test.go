@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
@@ -17,13 +18,13 @@ type moody struct {
 	err error
 }
 
-func (m *moody) Load(ctx context.Context) ([]byte, string, error) {
+func (m *moody) Load(ctx context.Context, key string) (refresh.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
-		return nil, "", m.err
+		return refresh.Record{}, m.err
 	}
-	return m.MemoryStore.Load(ctx)
+	return m.MemoryStore.Load(ctx, key)
 }
 
 func (m *moody) fail(err error) {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -21,11 +22,13 @@ var errRingClosed = errors.New("keyring closed")
 
 // A sharedRing is what a ring with a store has beside the others.
 type sharedRing struct {
-	store  KeyStore
+	store  Store
+	codec  ringCodec
 	plan   plan
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	kick   chan struct{}         // has the store read now
 	err    atomic.Pointer[error] // of the last refresh
 	last   atomic.Pointer[decodedBlob]
 }
@@ -33,13 +36,18 @@ type sharedRing struct {
 // A decodedBlob remembers what a blob holds: most reads find it unchanged.
 type decodedBlob struct {
 	digest [sha256.Size]byte
-	set    *ringSet
-	sealer string // the id of the key that sealed it, or empty
+	decodedRing
 }
 
-// OpenKeyring returns the ring in store, which all instances of a service share: they
-// sign with one key and serve one set. If the store is empty it begins with a new
-// key, or [KeyringConfig].FirstKey, which signs at once. Close it at the end.
+// resealEvery is how often an instance seals the ring anew, in refreshes, when it finds it
+// sealed by another key than its own first one: while instances disagree about which comes
+// first, neither is to write all the time.
+const resealEvery = 20
+
+// OpenKeyring returns the ring of [KeyringConfig].Issuer in store, which all instances of a
+// service share, on one machine or on many: they sign with one key and serve one set. If
+// there is none it begins with a new key, or [KeyringConfig].FirstKey, which signs at once.
+// Close it at the end.
 //
 // A key is announced, then active, then retired, then gone, by schedule and by
 // [Keyring.Rotate]. Any instance takes the step that is due; the store's
@@ -48,7 +56,8 @@ type decodedBlob struct {
 // [KeyringConfig] says and the store forgets nothing: no token is signed with a key
 // that a verifier which follows MaxAge could not know by then, and no key is gone
 // while a token of its may be unexpired. One key is always announced, for
-// emergencies: see [Keyring.Remove].
+// emergencies: see [Keyring.Remove], and [KeyringConfig].Revocations for a key that is
+// removed by itself when its revocation is published.
 //
 // The error matches [ErrKeyStore] if the store cannot be read or written, and
 // [ErrKeyStoreCorrupt] if it holds what is no ring or cannot be opened. Later
@@ -56,7 +65,7 @@ type decodedBlob struct {
 // with what it knows for as long as that is safe, see [KeyringConfig].AnnounceFor,
 // and then fails with [ErrKeysUnavailable]. A store that lost the newest ring is given
 // it back by an instance that runs; to begin anew, stop all of them first.
-func OpenKeyring(ctx context.Context, store KeyStore, cfg KeyringConfig) (*Keyring, error) {
+func OpenKeyring(ctx context.Context, store Store, cfg KeyringConfig) (*Keyring, error) {
 	if store == nil {
 		return nil, errors.New("token: OpenKeyring: the store is nil")
 	}
@@ -64,16 +73,18 @@ func OpenKeyring(ctx context.Context, store KeyStore, cfg KeyringConfig) (*Keyri
 		return nil, fmt.Errorf("token: opening the keyring: %w", err)
 	}
 	cfg, err := cfg.withDefaults()
+	if err == nil {
+		err = cfg.checkStore(store)
+	}
 	if err != nil {
 		return nil, err
 	}
-	shared := &sharedRing{store: store}
-	shared.plan = cfg.plan()
+	shared := &sharedRing{store: store, codec: cfg.codec(store), plan: cfg.plan(), kick: make(chan struct{}, 1)}
 	shared.ctx, shared.cancel = context.WithCancel(context.Background())
 	r := &Keyring{cfg: cfg, shared: shared}
 	err = r.refresh(ctx, nil)
-	if err == nil && len(cfg.SealKeys) > 0 && shared.last.Load().sealer != cfg.SealKeys[0].id {
-		err = r.refresh(ctx, func(*ringSet) error { return nil }) // seals it anew
+	if err == nil && shared.last.Load().stale {
+		err = r.refresh(ctx, reseal)
 	}
 	if err != nil {
 		shared.cancel()
@@ -85,6 +96,18 @@ func OpenKeyring(ctx context.Context, store KeyStore, cfg KeyringConfig) (*Keyri
 	shared.done.Go(r.follow)
 	return r, nil
 }
+
+// codec returns what writes and reads the ring in store.
+func (c *KeyringConfig) codec(store Store) ringCodec {
+	codec := ringCodec{issuer: c.Issuer, record: ringKey(c.Issuer), seals: c.SealKeys, openPlain: c.InsecureOpenPlain, firstKey: c.FirstKey}
+	if _, codec.private = store.(*FileStore); codec.private {
+		codec.record = ringKey("") // also if an issuer is configured later
+	}
+	return codec
+}
+
+// reseal asks for no change but that the ring is written anew.
+func reseal(*ringSet) error { return nil }
 
 func (s *sharedRing) close() {
 	s.cancel()
@@ -102,6 +125,7 @@ func (s *sharedRing) failure() error {
 func (r *Keyring) follow() {
 	timer := time.NewTimer(r.cfg.RefreshInterval)
 	defer timer.Stop()
+	resealIn := resealEvery
 	for failures := 0; ; {
 		wait := r.cfg.RefreshInterval*3/4 + rand.N(r.cfg.RefreshInterval/2+1)
 		if failures > 0 {
@@ -112,8 +136,13 @@ func (r *Keyring) follow() {
 		case <-r.shared.ctx.Done():
 			return
 		case <-timer.C:
+		case <-r.shared.kick:
 		}
 		err := r.refresh(r.shared.ctx, nil)
+		if resealIn--; err == nil && r.shared.last.Load().stale && resealIn <= 0 {
+			resealIn = resealEvery
+			err = r.refresh(r.shared.ctx, reseal)
+		}
 		switch {
 		case r.shared.ctx.Err() != nil:
 			return
@@ -121,7 +150,7 @@ func (r *Keyring) follow() {
 			failures++
 			err = fmt.Errorf("token: reading the keyring: %w", err)
 			r.shared.err.Store(&err)
-			r.cfg.Logger.Warn("token: the key store fails", "error", err, "failures", failures, "signing", r.usable(r.state.Load()) == nil)
+			r.cfg.Logger.Warn("token: the key store fails", "error", err, "failures", failures, "signing", r.signable(r.state.Load()) == nil)
 		case failures > 0:
 			r.cfg.Logger.Info("token: the key store answers again", "failures", failures)
 			fallthrough
@@ -149,147 +178,181 @@ func (r *Keyring) usable(s *ringState) error {
 // uses it.
 func (r *Keyring) refresh(ctx context.Context, ask func(*ringSet) error) error {
 	for try := range maxSteps {
-		next, revision, asked, err := r.look(ctx, ask)
-		if next == nil || err != nil {
+		step, err := r.look(ctx, ask)
+		if step.next == nil || err != nil {
 			return err
 		}
-		err = r.save(ctx, next, revision)
+		err = r.save(ctx, step.next, step.revision)
 		switch {
-		case errors.Is(err, ErrKeyStoreConflict): // another was first: look again, decide again
+		case errors.Is(err, recordstore.ErrConflict): // another was first: look again, decide again
 			if err := pause(ctx, rand.N(time.Duration(try+1)*10*time.Millisecond)); err != nil {
 				return err
 			}
 		case err != nil:
 			return err
-		case asked:
+		case step.lost: // it was: what a deposed leader shows is replaced by nobody
+			r.cfg.Logger.Error("token: the key store had lost the newest keys: they have been put back")
+		case step.asked:
 			ask = nil
 		}
 	}
-	return fmt.Errorf("%w: others keep changing the ring", ErrKeyStoreConflict)
+	return fmt.Errorf("%w: others keep changing the ring: %w", ErrKeyStore, recordstore.ErrConflict)
+}
+
+// A step is what an instance wants the store to hold next.
+type step struct {
+	next     *ringSet // nil: what it holds
+	revision uint64   // that it replaces
+	asked    bool     // what was asked for is in it
+	lost     bool     // what the store shows is older than what this instance knows
 }
 
 // look reads the set, makes it this instance's own, and returns what to replace it
-// by, or nil if it is as it should be. asked reports whether ask is in that.
-func (r *Keyring) look(ctx context.Context, ask func(*ringSet) error) (next *ringSet, revision string, asked bool, err error) {
+// by.
+func (r *Keyring) look(ctx context.Context, ask func(*ringSet) error) (step, error) {
 	known := r.state.Load()
 	before := r.cfg.clock()
 	set, revision, err := r.load(ctx)
 	switch {
 	case err != nil:
-		return nil, "", false, err
+		return step{}, err
 	case known != nil && (set == nil || set.gen < known.set.gen && r.usable(known) == nil):
-		r.cfg.Logger.Error("token: the key store has lost the newest keys: putting them back")
-		next = known.set.clone()
+		next := known.set.clone()
 		next.gen++
-		return next, revision, false, nil
+		return step{next: next, revision: revision, lost: true}, nil
 	case set == nil:
-		next, err = r.shared.plan.first(r.cfg.FirstKey)
-		return next, revision, false, err
+		next, err := r.shared.plan.first(r.cfg.FirstKey)
+		return step{next: next, revision: revision}, err
 	}
 	if err := r.adopt(set, before); err != nil {
-		return nil, "", false, err
+		return step{}, err
 	}
 	// After the read: a state counts from a moment at which it surely was in the store.
 	now := r.cfg.clock().Wall / int64(time.Millisecond)
-	next = set.clone()
+	next := set.clone()
 	next.gen++
-	changed := r.shared.plan.seen(next, now)
+	changed, err := r.shared.plan.dropRevoked(next, r.revoked)
+	if err != nil {
+		return step{}, err
+	}
+	if r.shared.plan.seen(next, now) {
+		changed = true
+	}
 	if ask != nil {
 		if err := ask(next); err != nil {
-			return nil, "", false, err
+			return step{}, err
 		}
 		changed = true
 	}
 	due, err := r.shared.plan.advance(next, now)
 	if err != nil || !changed && !due {
-		return nil, "", false, err
+		return step{}, err
 	}
-	return next, revision, ask != nil, nil
+	return step{next: next, revision: revision, asked: ask != nil}, nil
 }
 
 // adopt makes set, which was read after at, the one that this instance uses, unless
 // a later one was read meanwhile.
 func (r *Keyring) adopt(set *ringSet, at revoke.Instant) error {
+	old, s, err := r.replace(set, at)
+	if err == nil && s != nil {
+		r.tell(old, s)
+	}
+	return err
+}
+
+// replace returns what was used and what takes its place; nil if nothing does.
+func (r *Keyring) replace(set *ringSet, at revoke.Instant) (old, s *ringState, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.state.Load()
+	old = r.state.Load()
 	if old != nil && old.set.gen > set.gen && r.usable(old) == nil {
-		return nil
+		return nil, nil, nil
 	}
-	var s *ringState
-	if old != nil && old.set == set {
+	if old != nil && old.set == set && !r.anyRevoked(old) {
 		again := *old
 		s = &again
 		if old.at.Mono > at.Mono {
 			at = old.at
 		}
-	} else {
-		var err error
-		if s, err = newRingState(set.keys[set.find(KeyActive)].SigningKey, set.statuses()); err != nil {
-			return fmt.Errorf("%w: %w", ErrKeyStoreCorrupt, err)
-		}
-		r.tell(old, set)
+	} else if s, err = r.stateOf(set); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrKeyStoreCorrupt, err)
 	}
-	s.set, s.at = set, at
+	s.at = at
 	r.state.Store(s)
-	return nil
+	return old, s, nil
 }
 
 // tell logs the keys whose state is new.
-func (r *Keyring) tell(old *ringState, set *ringSet) {
+func (r *Keyring) tell(old, s *ringState) {
 	if old == nil {
 		return
 	}
-	for _, k := range set.keys {
-		if i := old.set.named(k.key.id); i < 0 || old.set.keys[i].state != k.state {
-			r.cfg.Logger.Info("token: key is "+string(k.state), "key", k.key)
-		}
+	before := map[string]KeyState{}
+	for _, k := range old.statuses {
+		before[k.Key.id] = k.State
 	}
-	for _, k := range old.set.keys {
-		if set.named(k.key.id) < 0 {
-			r.cfg.Logger.Info("token: key is gone", "key", k.key)
+	for _, k := range s.statuses {
+		if before[k.Key.id] != k.State {
+			r.cfg.Logger.Info("token: key is "+string(k.State), "key", k.Key)
 		}
+		delete(before, k.Key.id)
+	}
+	for _, k := range old.statuses {
+		if _, gone := before[k.Key.id]; !gone {
+			continue
+		}
+		if r.revoked(k.Key) {
+			r.cfg.Logger.Warn("token: key is revoked: it signs no more and is removed", "key", k.Key)
+			continue
+		}
+		r.cfg.Logger.Info("token: key is gone", "key", k.Key)
+	}
+	if s.dead && !old.dead {
+		r.cfg.Logger.Error("token: every key that could sign is revoked: nothing is issued until another is in the store")
 	}
 }
 
 // load reads the set; nil if the store is empty.
-func (r *Keyring) load(ctx context.Context) (*ringSet, string, error) {
+func (r *Keyring) load(ctx context.Context) (*ringSet, uint64, error) {
 	ctx, cancel := storeContext(ctx)
 	defer cancel()
-	var blob []byte
-	var revision string
+	var record recordstore.Record
 	err := guarded(func() (err error) {
-		blob, revision, err = r.shared.store.Load(ctx)
+		record, err = r.shared.store.Load(ctx, r.shared.codec.record)
 		return err
 	})
 	switch {
+	case errors.Is(err, recordstore.ErrNotFound):
+		return nil, 0, nil
 	case err != nil:
-		return nil, "", storeError("reading", err)
-	case len(blob) == 0 && revision == "":
-		return nil, "", nil
-	case revision == "":
-		return nil, "", fmt.Errorf("%w: the store returned a ring without a revision", ErrKeyStore)
+		return nil, 0, storeError("reading", err)
+	case record.Revision == 0:
+		return nil, 0, fmt.Errorf("%w: the store returned a ring without a revision", ErrKeyStore)
 	}
-	digest := sha256.Sum256(blob)
+	digest := sha256.Sum256(record.Value)
 	if last := r.shared.last.Load(); last != nil && last.digest == digest {
-		return last.set, revision, nil
+		return last.set, record.Revision, nil
 	}
-	set, sealer, err := decodeRing(blob, r.cfg.SealKeys, r.cfg.InsecureOpenPlain)
+	ring, err := r.shared.codec.decode(record.Value)
 	if err != nil {
-		return nil, "", err
+		return nil, 0, err
 	}
-	r.shared.last.Store(&decodedBlob{digest, set, sealer})
-	return set, revision, nil
+	r.shared.last.Store(&decodedBlob{digest, ring})
+	return ring.set, record.Revision, nil
 }
 
-func (r *Keyring) save(ctx context.Context, set *ringSet, revision string) error {
-	blob, err := encodeRing(set, r.cfg.SealKeys)
+func (r *Keyring) save(ctx context.Context, set *ringSet, revision uint64) error {
+	blob, err := r.shared.codec.encode(set)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := storeContext(ctx)
 	defer cancel()
-	return storeError("writing", guarded(func() error { return r.shared.store.Save(ctx, blob, revision) }))
+	return storeError("writing", guarded(func() error {
+		_, err := r.shared.store.Save(ctx, r.shared.codec.record, blob, revision, recordstore.Never)
+		return err
+	}))
 }
 
 // guarded turns a panic of a caller's store into an error: follow's goroutine is

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 )
@@ -58,17 +59,17 @@ func (i *simInstance) fails(odds int) string {
 	return []string{"refused", "hangs", "ack lost", "late", "crash before", "crash after"}[i.rand.IntN(6)]
 }
 
-func (i *simInstance) Load(ctx context.Context) ([]byte, string, error) {
+func (i *simInstance) Load(ctx context.Context, key string) (refresh.Record, error) {
 	switch i.fails(10) {
 	case "refused", "crashed":
-		return nil, "", errSim
+		return refresh.Record{}, errSim
 	case "hangs":
 		<-ctx.Done()
-		return nil, "", ctx.Err()
+		return refresh.Record{}, ctx.Err()
 	}
 	at := time.Now()
 	i.travel()
-	blob, revision, err := i.sim.store.Load(ctx)
+	record, err := i.sim.store.Load(ctx, key)
 	i.travel()
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -76,22 +77,21 @@ func (i *simInstance) Load(ctx context.Context) ([]byte, string, error) {
 		i.lastGot = at
 	}
 	if i.lag > 0 && err == nil && i.ring.Load() != nil {
-		i.reads = append(i.reads, simRead{at, blob, revision})
+		i.reads = append(i.reads, simRead{at, record})
 		for len(i.reads) > 1 && time.Since(i.reads[1].at) > i.lag {
 			i.reads = i.reads[1:]
 		}
-		return i.reads[0].blob, i.reads[0].revision, nil
+		return i.reads[0].record, nil
 	}
-	return blob, revision, err
+	return record, err
 }
 
 type simRead struct {
-	at       time.Time
-	blob     []byte
-	revision string
+	at     time.Time
+	record refresh.Record
 }
 
-func (i *simInstance) Save(ctx context.Context, blob []byte, revision string) error {
+func (i *simInstance) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
 	how := i.fails(3)
 	i.mu.Lock()
 	delay := time.Duration(i.rand.Int64N(int64(40*time.Minute) >> i.rand.IntN(8)))
@@ -99,37 +99,37 @@ func (i *simInstance) Save(ctx context.Context, blob []byte, revision string) er
 	i.sim.count("save " + how)
 	switch how {
 	case "refused", "crashed":
-		return errSim
+		return 0, errSim
 	case "hangs":
 		<-ctx.Done()
-		return ctx.Err()
+		return 0, ctx.Err()
 	case "late": // what was sent arrives, when nobody waits for it any more
-		blob := slices.Clone(blob)
+		value := slices.Clone(value)
 		go func() {
 			time.Sleep(delay)
-			if i.sim.store.Save(context.Background(), blob, revision) == nil {
+			if _, err := i.sim.store.Save(context.Background(), key, value, revision, expires); err == nil {
 				i.sim.count("late save took effect")
 			}
 		}()
-		return errSim
+		return 0, errSim
 	case "crash before":
 		i.die()
-		return errSim
+		return 0, errSim
 	}
 	i.travel()
 	defer i.travel()
-	err := i.sim.store.Save(ctx, blob, revision)
+	n, err := i.sim.store.Save(ctx, key, value, revision, expires)
 	switch how {
 	case "ack lost":
-		return errSim
+		return 0, errSim
 	case "crash after":
 		i.die()
-		return errSim
+		return 0, errSim
 	}
-	if errors.Is(err, token.ErrKeyStoreConflict) {
+	if errors.Is(err, refresh.ErrConflict) {
 		i.sim.count("conflict")
 	}
-	return err
+	return n, err
 }
 
 // travel is the time that a message takes.

@@ -43,7 +43,7 @@ const (
 func simConfig() token.KeyringConfig {
 	return token.KeyringConfig{
 		MaxAge: simMaxAge, AnnounceFor: 6 * simMaxAge, RotateEvery: 7 * time.Minute, TokenLifetime: simLifetime, MaxSkew: simSkew,
-		RefreshInterval: 30 * time.Second,
+		RefreshInterval: 30 * time.Second, Issuer: forgedIssuer, SealKeys: kept(token.KeyringConfig{}).SealKeys,
 	}
 }
 
@@ -52,7 +52,7 @@ func simConfig() token.KeyringConfig {
 type simulation struct {
 	t         *testing.T
 	rand      *rand.Rand
-	store     token.KeyStore
+	store     token.Store
 	alone     time.Duration
 	instances []*simInstance
 	caches    []simCache

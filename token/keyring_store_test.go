@@ -12,47 +12,51 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
 // A hookedStore lets a test into each call.
 type hookedStore struct {
-	token.KeyStore
+	token.Store
 	load func() error
 	save func(save func() error) error
 }
 
-func (h *hookedStore) Load(ctx context.Context) ([]byte, string, error) {
+func (h *hookedStore) Load(ctx context.Context, key string) (refresh.Record, error) {
 	if h.load != nil {
 		if err := h.load(); err != nil {
-			return nil, "", err
+			return refresh.Record{}, err
 		}
 	}
-	return h.KeyStore.Load(ctx)
+	return h.Store.Load(ctx, key)
 }
 
-func (h *hookedStore) Save(ctx context.Context, blob []byte, revision string) error {
+func (h *hookedStore) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (n uint64, err error) {
 	if h.save != nil {
-		return h.save(func() error { return h.KeyStore.Save(ctx, blob, revision) })
+		return n, h.save(func() error {
+			n, err = h.Store.Save(ctx, key, value, revision, expires)
+			return err
+		})
 	}
-	return h.KeyStore.Save(ctx, blob, revision)
+	return h.Store.Save(ctx, key, value, revision, expires)
 }
 
 // A lastWriteWins is a store that ignores the revision.
 type lastWriteWins struct{ token.MemoryStore }
 
-func (l *lastWriteWins) Save(ctx context.Context, blob []byte, _ string) error {
-	_, revision, err := l.Load(ctx)
-	if err != nil {
-		return err
+func (l *lastWriteWins) Save(ctx context.Context, key string, value []byte, _ uint64, expires time.Time) (uint64, error) {
+	r, err := l.Load(ctx, key)
+	if err != nil && !errors.Is(err, refresh.ErrNotFound) {
+		return 0, err
 	}
-	return l.MemoryStore.Save(ctx, blob, revision)
+	return l.MemoryStore.Save(ctx, key, value, r.Revision, expires)
 }
 
 // One instance removes a key while another's change is under way: neither is lost,
 // and the other decides anew. Without compare-and-set the removed key is back.
 func TestKeyringConflict(t *testing.T) {
-	for name, store := range map[string]token.KeyStore{"compare-and-set": new(token.MemoryStore), "without": new(lastWriteWins)} {
+	for name, store := range map[string]token.Store{"compare-and-set": new(token.MemoryStore), "without": new(lastWriteWins)} {
 		synctest.Test(t, func(t *testing.T) {
 			one := openRing(t, store, token.KeyringConfig{})
 			time.Sleep(36 * time.Hour)
@@ -60,7 +64,7 @@ func TestKeyringConflict(t *testing.T) {
 				t.Fatal(err)
 			}
 			retired := states(one, token.KeyRetired)[0]
-			slow := &hookedStore{KeyStore: store}
+			slow := &hookedStore{Store: store}
 			var armed atomic.Bool
 			slow.save = func(save func() error) error {
 				if armed.CompareAndSwap(true, false) {
@@ -92,7 +96,7 @@ func TestKeyringConflict(t *testing.T) {
 // from when it was sent.
 func TestKeyringCountsFromWhatWasSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &hookedStore{KeyStore: new(token.MemoryStore)}
+		store := &hookedStore{Store: new(token.MemoryStore)}
 		var saved atomic.Pointer[time.Time]
 		store.save = func(save func() error) error {
 			time.Sleep(9 * time.Second)
@@ -134,7 +138,7 @@ func TestKeyringWithoutStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
 		broken := errors.New("disk on fire")
-		store := &hookedStore{KeyStore: new(token.MemoryStore)}
+		store := &hookedStore{Store: new(token.MemoryStore)}
 		var down atomic.Bool
 		store.load = func() error {
 			if down.Load() {
@@ -206,7 +210,7 @@ func TestKeyringStorePanics(t *testing.T) {
 			}
 			return nil
 		}
-		store := &hookedStore{KeyStore: new(token.MemoryStore), load: call, save: func(save func() error) error { return errors.Join(call(), save()) }}
+		store := &hookedStore{Store: new(token.MemoryStore), load: call, save: func(save func() error) error { return errors.Join(call(), save()) }}
 		ring := openRing(t, store, token.KeyringConfig{})
 		panics.Store(true)
 		time.Sleep(time.Minute)
@@ -215,7 +219,7 @@ func TestKeyringStorePanics(t *testing.T) {
 		}
 		issue(t, newIssuer(t, ring, nil), request())
 		store.load = nil
-		if _, err := ring.Rotate(t.Context()); !errors.Is(err, token.ErrKeyStore) || errors.Is(err, token.ErrKeyStoreConflict) { // in Save
+		if _, err := ring.Rotate(t.Context()); !errors.Is(err, token.ErrKeyStore) || errors.Is(err, refresh.ErrConflict) { // in Save
 			t.Errorf("rotate: error %v", err)
 		}
 		panics.Store(false)
@@ -236,11 +240,11 @@ func TestKeyringStoreHangs(t *testing.T) {
 		store.stuck.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := token.OpenKeyring(ctx, store, token.KeyringConfig{}); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrKeyStore) {
+		if _, err := token.OpenKeyring(ctx, store, kept(token.KeyringConfig{})); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrKeyStore) {
 			t.Errorf("open: error %v", err)
 		}
 		start := time.Now()
-		if _, err := token.OpenKeyring(t.Context(), store, token.KeyringConfig{}); !errors.Is(err, token.ErrKeyStore) || time.Since(start) != 10*time.Second {
+		if _, err := token.OpenKeyring(t.Context(), store, kept(token.KeyringConfig{})); !errors.Is(err, token.ErrKeyStore) || time.Since(start) != 10*time.Second {
 			t.Errorf("open: error %v after %s", err, time.Since(start))
 		}
 		store.stuck.Store(false)
@@ -268,12 +272,12 @@ type stuckStore struct {
 	stuck atomic.Bool
 }
 
-func (s *stuckStore) Load(ctx context.Context) ([]byte, string, error) {
+func (s *stuckStore) Load(ctx context.Context, key string) (refresh.Record, error) {
 	if s.stuck.Load() {
 		<-ctx.Done()
-		return nil, "", ctx.Err()
+		return refresh.Record{}, ctx.Err()
 	}
-	return s.MemoryStore.Load(ctx)
+	return s.MemoryStore.Load(ctx, key)
 }
 
 // A store that is emptied or put back to a backup gets the ring back from whoever
@@ -284,10 +288,7 @@ func TestKeyringStoreForgets(t *testing.T) {
 		switching.now.Store(new(token.MemoryStore))
 		backup := new(token.MemoryStore)
 		ring := openRing(t, switching, token.KeyringConfig{})
-		blob, _, _ := switching.Load(t.Context())
-		if err := backup.Save(t.Context(), blob, ""); err != nil {
-			t.Fatal(err)
-		}
+		put(t, backup, stored(t, switching))
 		time.Sleep(36 * time.Hour)
 		if _, err := ring.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
@@ -315,10 +316,10 @@ type switchingStore struct {
 	now atomic.Pointer[token.MemoryStore]
 }
 
-func (s *switchingStore) Load(ctx context.Context) ([]byte, string, error) {
-	return s.now.Load().Load(ctx)
+func (s *switchingStore) Load(ctx context.Context, key string) (refresh.Record, error) {
+	return s.now.Load().Load(ctx, key)
 }
 
-func (s *switchingStore) Save(ctx context.Context, blob []byte, revision string) error {
-	return s.now.Load().Save(ctx, blob, revision)
+func (s *switchingStore) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	return s.now.Load().Save(ctx, key, value, revision, expires)
 }

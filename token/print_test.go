@@ -3,6 +3,7 @@ package token_test
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -47,8 +48,14 @@ func TestNothingPrintsASecret(t *testing.T) {
 	store := new(token.MemoryStore)
 	ringConfig := token.KeyringConfig{FirstKey: pair, SealKeys: []*token.SealKey{seal}}
 	ring := openRing(t, store, ringConfig)
-	plain := new(token.MemoryStore) // whose blob is not sealed
-	openRing(t, plain, token.KeyringConfig{FirstKey: pair})
+	file := fileStore(t, filepath.Join(privateDir(t), "ring.json")) // whose ring is not sealed
+	openRing(t, file, token.KeyringConfig{FirstKey: pair})
+	record, err := file.Load(t.Context(), token.RingKey(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := new(token.MemoryStore) // the same in memory
+	put(t, plain, record.Value)
 	issuer := newIssuer(t, ring, nil)
 	issued := issue(t, issuer, request())
 	list := localList(t, revoke.Config{})
@@ -61,10 +68,10 @@ func TestNothingPrintsASecret(t *testing.T) {
 
 	table := map[string]any{
 		"Sender": sender, "Issued": issued, "Claims": issued.Claims(), "DPoP": dpop, "DPoPConfig": dpopConfig,
-		"Key": symmetric, "SigningKey": pair, "SealKey": seal, "StaticKeySet": set, "MemoryStore": plain, "KeyStore": store,
+		"Key": symmetric, "SigningKey": pair, "SealKey": seal, "StaticKeySet": set, "MemoryStore": plain, "Store": token.Store(store),
 		"Keyring": ring, "KeyringConfig": ringConfig, "KeyringStatus": ring.Status(), "Issuer": issuer, "IssuerConfig": issuer.Config(),
 		"IssueRequest": request(), "Verifier": verifier, "VerifierConfig": verifierConfig, "RemoteKeySet": new(token.RemoteKeySet),
-		"KeySet": token.KeySet(ring), "VerifyOption": token.WithSender(sender), "FileStore": new(token.FileStore),
+		"KeySet": token.KeySet(ring), "VerifyOption": token.WithSender(sender), "FileStore": file,
 	}
 	// These hold nothing that is secret.
 	public := []string{"Algorithm", "Binding", "IssuedAhead", "KeyState", "KeyStatus", "Profile", "RemoteKeysConfig", "RemoteKeysStatus"}

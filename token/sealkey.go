@@ -19,8 +19,8 @@ type SealKey struct {
 // NewSealKey returns the SealKey of 32 random bytes, which belong in a secret
 // manager and not beside the store. id is stored in the clear and says which key
 // sealed a ring: 1 to 64 visible ASCII characters, a new one for each new key. Two
-// keys with one id are taken for one. Give each ring keys of its own: what is sealed
-// for one opens as another that has the same, such as the test system's in production.
+// keys with one id are taken for one. Rings of several issuers may have one key, since
+// what is sealed for one opens as no other; give the test system keys of its own.
 func NewSealKey(id string, key []byte) (*SealKey, error) {
 	switch {
 	case id == "" || len(id) > 64 || slices.ContainsFunc([]byte(id), func(c byte) bool { return c <= ' ' || c > '~' }):
@@ -41,16 +41,22 @@ func NewSealKey(id string, key []byte) (*SealKey, error) {
 	return &SealKey{id, aead}, nil
 }
 
-// bound is the additional data: what is sealed for a keyring under this id opens as
-// nothing else.
-func (k *SealKey) bound() []byte {
+// bound is the additional data: what is sealed for one issuer's ring, in one record, under
+// this id, opens as nothing else. Lengths keep one triple from reading like another.
+func (k *SealKey) bound(issuer, record string) []byte {
+	return fmt.Appendf(nil, "hybridtoken keyring, version 2, issuer %d:%s, record %d:%s, seal key %d:%s",
+		len(issuer), issuer, len(record), record, len(k.id), k.id)
+}
+
+// formerBound is the same in the first version, which bound a ring to no issuer.
+func (k *SealKey) formerBound() []byte {
 	return fmt.Appendf(nil, "hybridtoken keyring, version 1, seal key %d:%s", len(k.id), k.id)
 }
 
-func (k *SealKey) seal(plain []byte) []byte { return k.aead.Seal(nil, nil, plain, k.bound()) }
+func (k *SealKey) seal(plain, bound []byte) []byte { return k.aead.Seal(nil, nil, plain, bound) }
 
-func (k *SealKey) open(box []byte) ([]byte, error) {
-	plain, err := k.aead.Open(nil, nil, box, k.bound())
+func (k *SealKey) open(box, bound []byte) ([]byte, error) {
+	plain, err := k.aead.Open(nil, nil, box, bound)
 	if err != nil {
 		return nil, errors.New("seal broken")
 	}

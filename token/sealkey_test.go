@@ -2,9 +2,9 @@ package token_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -54,7 +54,7 @@ func TestSealedKeyring(t *testing.T) {
 	a, b := sealKey(t, "seal-a"), sealKey(t, "seal-b")
 	sealed := func(keys ...*token.SealKey) token.KeyringConfig { return token.KeyringConfig{SealKeys: keys} }
 	active := openRing(t, store, sealed(a)).Active().ID()
-	blob, _, _ := store.Load(t.Context())
+	blob := stored(t, store)
 	if bytes.Contains(blob, []byte("pkcs8")) || bytes.Contains(blob, []byte(active)) || !bytes.Contains(blob, []byte(`"seal":"seal-a"`)) {
 		t.Errorf("stored: %s", blob)
 	}
@@ -70,13 +70,12 @@ func TestSealedKeyring(t *testing.T) {
 		blob []byte
 		cfg  token.KeyringConfig
 	}{
-		"no key":          {blob, sealed()},
 		"another key":     {blob, sealed(b)},
 		"wrong secret":    {blob, sealed(otherSecret)},
 		"under a new id":  {bytes.Replace(blob, []byte("seal-a"), []byte("seal-c"), 1), sealed(renamed)}, // the id is bound
 		"truncated":       {blob[:len(blob)-3], sealed(a)},
-		"empty box":       {[]byte(`{"v":1,"kind":"sealed keyring","seal":"seal-a","box":""}`), sealed(a)},
-		"short box":       {[]byte(`{"v":1,"kind":"sealed keyring","seal":"seal-a","box":"AAAA"}`), sealed(a)},
+		"empty box":       {[]byte(`{"v":2,"kind":"sealed keyring","seal":"seal-a","box":""}`), sealed(a)},
+		"short box":       {[]byte(`{"v":2,"kind":"sealed keyring","seal":"seal-a","box":"AAAA"}`), sealed(a)},
 		"plain in a seal": {sealedPlain(t), sealed(a)},
 	} {
 		opened, err := open(t, x.blob, x.cfg)
@@ -99,7 +98,7 @@ func TestSealedKeyring(t *testing.T) {
 	if got := openRing(t, store, sealed(a, b)).Active().ID(); got != active {
 		t.Errorf("active %s, want %s", got, active)
 	}
-	if blob, _, _ = store.Load(t.Context()); !bytes.Contains(blob, []byte("seal-a")) {
+	if blob = stored(t, store); !bytes.Contains(blob, []byte("seal-a")) {
 		t.Error("sealed anew with a key that is not the first")
 	}
 	openRing(t, store, sealed(b, a))
@@ -112,19 +111,20 @@ func TestSealedKeyring(t *testing.T) {
 // whoever can write to the store.
 func sealedPlain(t testing.TB) []byte {
 	t.Helper()
-	store := new(token.MemoryStore)
+	store := fileStore(t, filepath.Join(privateDir(t), "ring.json"))
 	openRing(t, store, token.KeyringConfig{})
-	blob, _, _ := store.Load(t.Context())
-	return blob
+	r, err := store.Load(t.Context(), token.RingKey(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Value
 }
 
 func open(t testing.TB, blob []byte, cfg token.KeyringConfig) (bool, error) {
 	t.Helper()
 	store := new(token.MemoryStore)
-	if err := store.Save(context.Background(), blob, ""); err != nil {
-		t.Fatal(err)
-	}
-	ring, err := token.OpenKeyring(t.Context(), store, cfg)
+	put(t, store, blob)
+	ring, err := token.OpenKeyring(t.Context(), store, kept(cfg))
 	if err != nil {
 		if leak := leaks(err.Error(), string(blob)); leak != "" && !strings.HasPrefix(leak, "seal") {
 			t.Errorf("error %q repeats %q of the blob (invariant 10)", err, leak)
@@ -137,7 +137,7 @@ func open(t testing.TB, blob []byte, cfg token.KeyringConfig) (bool, error) {
 
 // Who begins to seal says so once.
 func TestKeyringBeginsToSeal(t *testing.T) {
-	store := new(token.MemoryStore)
+	store := fileStore(t, filepath.Join(privateDir(t), "ring.json"))
 	active := openRing(t, store, token.KeyringConfig{}).Active().ID()
 	cfg := token.KeyringConfig{SealKeys: []*token.SealKey{sealKey(t, "a")}}
 	if _, err := token.OpenKeyring(t.Context(), store, cfg); !errors.Is(err, token.ErrKeyStoreCorrupt) || !strings.Contains(err.Error(), "InsecureOpenPlain") {

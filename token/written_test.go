@@ -49,10 +49,11 @@ func TestKeyringOfTheVersionBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, cfg := range map[string]token.KeyringConfig{"plain": {}, "sealed": {Algorithm: token.ES256, SealKeys: []*token.SealKey{seal}}} {
-			store := new(token.MemoryStore)
-			if err := store.Save(t.Context(), writtenBefore(t, "ring-"+name+".json"), ""); err != nil {
+			path := filepath.Join(privateDir(t), "ring.json")
+			if err := os.WriteFile(path, writtenBefore(t, "ring-"+name+".json"), 0o600); err != nil {
 				t.Fatal(err)
 			}
+			store := fileStore(t, path)
 			ring := openRing(t, store, cfg)
 			var kids []string
 			for _, state := range []token.KeyState{token.KeyRetired, token.KeyActive, token.KeyAnnounced} {

@@ -1,0 +1,173 @@
+package token_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A ring is not stored where others may read it without a seal and the name of its issuer;
+// in a file of one's own it may be. What only looks like a FileStore is none.
+func TestOpenKeyringNeedsASeal(t *testing.T) {
+	file := fileStore(t, filepath.Join(privateDir(t), "ring.json"))
+	wrapped := struct{ *token.FileStore }{fileStore(t, filepath.Join(privateDir(t), "ring.json"))}
+	seals := []*token.SealKey{sealKey(t, "a")}
+	for name, c := range map[string]struct {
+		store token.Store
+		cfg   token.KeyringConfig
+		want  string // in the error; empty: it opens
+	}{
+		"a file, nothing said":            {file, token.KeyringConfig{}, ""},
+		"elsewhere, nothing said":         {new(token.MemoryStore), token.KeyringConfig{}, "KeyringConfig.SealKeys is empty"},
+		"elsewhere, no seal":              {refresh.NewMemoryStore(), token.KeyringConfig{Issuer: forgedIssuer}, "KeyringConfig.SealKeys is empty"},
+		"elsewhere, no issuer":            {new(token.MemoryStore), token.KeyringConfig{SealKeys: seals}, "KeyringConfig.Issuer is empty"},
+		"elsewhere, all said":             {new(token.MemoryStore), token.KeyringConfig{Issuer: forgedIssuer, SealKeys: seals}, ""},
+		"what wraps a file, nothing said": {wrapped, token.KeyringConfig{}, "KeyringConfig.SealKeys is empty"},
+	} {
+		ring, err := token.OpenKeyring(t.Context(), c.store, c.cfg)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if err != nil {
+			if r, err := c.store.Load(t.Context(), token.RingKey(c.cfg.Issuer)); !errors.Is(err, refresh.ErrNotFound) {
+				t.Errorf("%s: %v is stored all the same, error %v", name, r, err)
+			}
+			continue
+		}
+		ring.Close()
+	}
+}
+
+// What is sealed for one issuer, in one record, opens as no other's: whoever can write to
+// the store copies in vain (the additional data of the seal).
+func TestKeyringSealIsOfIssuerAndRecord(t *testing.T) {
+	const other = "https://auth.example.org"
+	store := new(token.MemoryStore)
+	cfg := kept(token.KeyringConfig{})
+	openRing(t, store, cfg)
+	copied := new(token.MemoryStore)
+	if _, err := copied.Save(t.Context(), token.RingKey(other), stored(t, store), 0, later()); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Issuer = other // with the same seal keys
+	if ring, err := token.OpenKeyring(t.Context(), copied, cfg); ring != nil || !errors.Is(err, token.ErrKeyStoreCorrupt) || !strings.Contains(err.Error(), "another issuer") {
+		t.Errorf("another issuer's record: error %v", err)
+	}
+	// The ring of a file, whose record has another key, sealed for the same issuer.
+	file := fileStore(t, filepath.Join(privateDir(t), "ring.json"))
+	cfg.Issuer = forgedIssuer
+	openRing(t, file, cfg)
+	r, err := file.Load(t.Context(), token.RingKey(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied = new(token.MemoryStore)
+	put(t, copied, r.Value)
+	if ring, err := token.OpenKeyring(t.Context(), copied, cfg); ring != nil || !errors.Is(err, token.ErrKeyStoreCorrupt) || !strings.Contains(err.Error(), "record") {
+		t.Errorf("another key's record: error %v", err)
+	}
+	copied = new(token.MemoryStore) // the good twin
+	put(t, copied, stored(t, store))
+	openRing(t, copied, cfg)
+}
+
+// What the version before has sealed for no issuer is taken from a file of one's own, and
+// elsewhere only once somebody says so; then it is sealed as it should be.
+func TestKeyringSealedForNoIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at, active := aboutWritten(t)
+		time.Sleep(time.Until(at.Add(time.Second)))
+		seal, err := token.NewSealKey("sample", []byte("thirty-two bytes of no secret 01"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		former := writtenBefore(t, "ring-sealed.json")
+		cfg := token.KeyringConfig{Issuer: forgedIssuer, Algorithm: token.ES256, SealKeys: []*token.SealKey{seal}}
+		store := new(token.MemoryStore)
+		put(t, store, former)
+		if ring, err := token.OpenKeyring(t.Context(), store, cfg); ring != nil || !errors.Is(err, token.ErrKeyStoreCorrupt) || !strings.Contains(err.Error(), "InsecureOpenPlain") {
+			t.Errorf("error %v", err)
+		}
+		once := cfg
+		once.InsecureOpenPlain = true
+		openRing(t, store, once).Close()
+		if got := openRing(t, store, cfg).Active().ID(); got != active["sealed"] {
+			t.Errorf("active %s, want %s", got, active["sealed"])
+		}
+
+		path := filepath.Join(privateDir(t), "ring.json")
+		if err := os.WriteFile(path, former, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file := fileStore(t, path)
+		for _, issuer := range []string{"", forgedIssuer, forgedIssuer} { // named later
+			cfg.Issuer = issuer
+			if got := openRing(t, file, cfg).Active().ID(); got != active["sealed"] {
+				t.Errorf("issuer %q: active %s, want %s", issuer, got, active["sealed"])
+			}
+		}
+		cfg.Issuer = "https://auth.example.org" // and then it is that one's
+		if ring, err := token.OpenKeyring(t.Context(), file, cfg); ring != nil || !errors.Is(err, token.ErrKeyStoreCorrupt) {
+			t.Errorf("another issuer: error %v", err)
+		}
+	})
+}
+
+// The rotation of a seal key, with instances that disagree for a while about which comes
+// first: nobody writes all the time, and when all agree the ring is sealed by the new one
+// and Status says so, whoever was the last to write.
+func TestSealKeyRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := sealKey(t, "a"), sealKey(t, "b")
+		store := &hookedStore{Store: new(token.MemoryStore)}
+		saves := 0
+		store.save = func(save func() error) error { saves++; return save() }
+		one := openRing(t, store, token.KeyringConfig{SealKeys: []*token.SealKey{a}})
+		if got := one.Status().SealedBy; got != "a" {
+			t.Errorf("sealed by %q, want a", got)
+		}
+		one.Close()
+		old := openRing(t, store, token.KeyringConfig{SealKeys: []*token.SealKey{a, b}})
+		two := openRing(t, store, token.KeyringConfig{SealKeys: []*token.SealKey{b, a}})
+		if got := two.Status().SealedBy; got != "b" {
+			t.Errorf("sealed by %q, want b", got)
+		}
+		saves = 0
+		time.Sleep(2 * time.Hour)
+		if saves == 0 || saves > 60 { // each of the two every ten minutes at most, or so
+			t.Errorf("%d writes in two hours of disagreement", saves)
+		}
+		if err := old.Remove(t.Context(), states(old, token.KeyAnnounced)[0]); err != nil { // it seals with the old one
+			t.Fatal(err)
+		}
+		old.Close()
+		time.Sleep(20 * time.Minute)
+		if got := two.Status().SealedBy; got != "b" {
+			t.Errorf("sealed by %q, want b", got)
+		}
+		openRing(t, store, token.KeyringConfig{SealKeys: []*token.SealKey{b}})
+		saves = 0
+		time.Sleep(24 * time.Hour)
+		if saves != 0 {
+			t.Errorf("%d writes in a day on which nothing was to be done", saves)
+		}
+	})
+}
+
+// An Issuer does not sign another's tokens with a ring.
+func TestIssuerOfAnotherRing(t *testing.T) {
+	ring := openRing(t, new(token.MemoryStore), token.KeyringConfig{})
+	if _, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.org", Keys: ring}); err == nil || !strings.Contains(err.Error(), "IssuerConfig.Keys ") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := token.NewIssuer(token.IssuerConfig{Issuer: forgedIssuer, Keys: ring}); err != nil {
+		t.Errorf("the good twin: %v", err)
+	}
+}
