@@ -45,7 +45,8 @@ type Follower struct {
 	expected []string            // the List's issuers when heeded was made of them
 	heeded   map[string]struct{} // what subjects of their events begin with
 
-	silences int // subscriptions that ended because the server said nothing, since a heartbeat was applied
+	old      uint64 // the log's last sequence before the subscription began
+	silences int    // subscriptions that ended because the server said nothing, since a heartbeat was applied
 
 	fled    string // id of the server that the connection was moved away from; empty: it got away
 	flights int    // how often that was tried again
@@ -145,10 +146,13 @@ func (f *Follower) WaitFresh(ctx context.Context) error {
 // [Follower.WaitFresh].
 func (f *Follower) Barrier(ctx context.Context) error {
 	begun := revoke.Now()
+	for revoke.Now().Mono == begun.Mono { // on a coarse clock: a heartbeat sent before must not seem to be sent after
+		time.Sleep(time.Microsecond)
+	}
 	f.heart.barriers.Add(1)
 	defer f.heart.barriers.Add(-1)
 	f.heart.want()
-	return f.await(ctx, "barrier", func(s revoke.Status) bool { return s.Proven.Mono >= begun.Mono })
+	return f.await(ctx, "barrier", func(s revoke.Status) bool { return s.Proven.Mono > begun.Mono })
 }
 
 // await waits until ok, which sees every change.

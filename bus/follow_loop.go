@@ -114,6 +114,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	}
 	at := f.feed.Begin(now, info)
 	f.begun.Add(1)
+	f.old = info.LastSequence
 	f.heart.first = revoke.Instant{} // what may have been lost with the last subscription does not come back
 	if !at.Anchored {
 		f.heart.behind = info.LastSequence > 0
@@ -337,8 +338,12 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 			msg.heartbeat.Digest = nil // who may beat may not say what the log holds
 		}
 		f.heart.heard(now, msg.heartbeat)
-		f.ladder.heard(now)
-		f.silences = 0
+		if r.Sequence > f.old { // one that stood there before, nobody has sent now
+			f.ladder.heard(now)
+			f.silences = 0
+		} else if s.behind {
+			f.ladder.advance(now)
+		}
 		err = f.feed.Heartbeat(now, r, msg.heartbeat)
 	default:
 		err = f.feed.Received(now, r, &msg.received)

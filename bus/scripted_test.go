@@ -35,7 +35,7 @@ type scripted struct {
 	take     func(n int, m *nats.Msg) (answer string)   // n counts events from 1; empty: no answer
 	api      func(m *nats.Msg) (answer string, ok bool) // answers in place of what it would say; not ok: it says that
 	asked    int                                        // for the stream's state
-	deny     string                                     // a subject on which nothing may be published
+	deny     string                                     // what subjects begin with on which nothing may be published
 	mute     bool                                       // consumers are told nothing: no messages, not that it is alive
 	delay    time.Duration                              // before each answer
 	password string
@@ -152,16 +152,18 @@ func (s *scripted) answer(c *scriptedConn, m *nats.Msg) string {
 		s.ends++
 		return "-ERR 'Maximum Payload Violation'"
 	}
-	if m.Subject == s.deny {
+	if f := strings.Split(m.Subject, "."); f[0] == "$JS" && len(f) > 3 {
+		if s.asks == nil {
+			s.asks = map[string]int{}
+		}
+		s.asks[f[2]+"."+f[3]]++
+	}
+	if s.deny != "" && strings.HasPrefix(m.Subject, s.deny) {
 		c.send(fmt.Sprintf("-ERR 'Permissions Violation for Publish to %q'\r\n", m.Subject))
 		return ""
 	}
 	if request, ok := strings.CutPrefix(m.Subject, jetstream.DefaultAPIPrefix); ok {
 		f := strings.Split(request, ".")
-		if s.asks == nil {
-			s.asks = map[string]int{}
-		}
-		s.asks[strings.Join(f[:min(len(f), 2)], ".")]++
 		if s.api != nil {
 			if answer, ok := s.api(m); ok {
 				return answer
@@ -184,6 +186,14 @@ func (s *scripted) answer(c *scriptedConn, m *nats.Msg) string {
 			return s.take(s.events, m)
 		}
 		return stored(int(s.store(m)))
+	default:
+		heard := 0
+		for _, c := range s.conns {
+			heard += c.tell(m.Subject, m)
+		}
+		if heard == 0 && m.Reply != "" {
+			c.tell(m.Reply, &nats.Msg{Subject: m.Reply, Header: nats.Header{"Status": {"503"}}})
+		}
 	}
 	return ""
 }
@@ -225,13 +235,14 @@ func (s *scripted) answerAPI(c *scriptedConn, m *nats.Msg, f []string) string {
 		}
 		var q struct {
 			Batch   int           `json:"batch"`
+			Bytes   int           `json:"max_bytes"`
 			Expires time.Duration `json:"expires"`
 			Idle    time.Duration `json:"idle_heartbeat"`
 		}
 		if err := json.Unmarshal(m.Data, &q); err != nil {
 			s.t.Error(err)
 		}
-		k.inbox, k.requests = m.Reply, append(k.requests, scriptedPull{q.Batch, time.Now().Add(q.Expires)})
+		k.inbox, k.requests = m.Reply, append(k.requests, scriptedPull{q.Batch, q.Bytes, time.Now().Add(q.Expires)})
 		if !k.ticking {
 			k.ticking = true
 			go k.tick(q.Idle)
@@ -367,12 +378,13 @@ func (s *scripted) infoLine() string {
 
 // tell delivers m to who listens for that subject, which need not be its own. The caller
 // holds the server's mu.
-func (c *scriptedConn) tell(to string, m *nats.Msg) {
+func (c *scriptedConn) tell(to string, m *nats.Msg) (heard int) {
 	for pattern, sid := range c.subs {
 		prefix, wild := strings.CutSuffix(pattern, "*")
 		if pattern != to && !(wild && strings.HasPrefix(to, prefix)) {
 			continue
 		}
+		heard++
 		if m.Reply != "" {
 			sid += " " + m.Reply
 		}
@@ -395,6 +407,7 @@ func (c *scriptedConn) tell(to string, m *nats.Msg) {
 		head += "\r\n"
 		c.send(fmt.Sprintf("HMSG %s %s %d %d\r\n%s%s\r\n", m.Subject, sid, len(head), len(head)+len(m.Data), head, m.Data))
 	}
+	return heard
 }
 
 // A scriptedConsumer delivers the stream to who asks for it, in order.
@@ -410,8 +423,8 @@ type scriptedConsumer struct {
 }
 
 type scriptedPull struct {
-	left int
-	end  time.Time
+	left, bytes int
+	end         time.Time
 }
 
 // deliver gives what was asked for. The caller holds the server's mu.
@@ -425,11 +438,12 @@ func (k *scriptedConsumer) deliver() {
 			continue
 		}
 		k.next, k.delivered = l.seq+1, k.delivered+1
-		if k.requests[0].left--; k.requests[0].left == 0 {
-			k.requests = k.requests[1:]
-		}
 		ack := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.%d", DefaultStream, k.name, l.seq, k.delivered, l.time.UnixNano(), s.info.State.LastSeq-l.seq)
 		k.c.tell(k.inbox, &nats.Msg{Subject: l.msg.Subject, Reply: ack, Header: l.msg.Header, Data: l.msg.Data})
+		q := &k.requests[0]
+		if q.left, q.bytes = q.left-1, q.bytes-l.msg.Size()-len(ack); q.left == 0 {
+			k.word("409", "Batch Completed")
+		}
 	}
 }
 
@@ -450,20 +464,21 @@ func (k *scriptedConsumer) tick(idle time.Duration) {
 				return
 			}
 			for len(k.requests) > 0 && !time.Now().Before(k.requests[0].end) {
-				k.word("408", "Request Timeout", k.requests[0].left)
-				k.requests = k.requests[1:]
+				k.word("408", "Request Timeout")
 			}
-			k.word("100", "Idle Heartbeat", 0)
+			k.word("100", "Idle Heartbeat")
 			k.deliver()
 		})
 	}
 }
 
-// word says something else than a message.
-func (k *scriptedConsumer) word(code, text string, pending int) {
+// word says something else than a message: with 408 and 409 it ends a request, what is
+// left of which it tells. The caller holds the server's mu.
+func (k *scriptedConsumer) word(code, text string) {
 	h := nats.Header{"Status": {code}, "Description": {text}}
-	if pending > 0 {
-		h["Nats-Pending-Messages"], h["Nats-Pending-Bytes"] = []string{strconv.Itoa(pending)}, []string{strconv.Itoa(pullBytes)}
+	if code != "100" && len(k.requests) > 0 {
+		h["Nats-Pending-Messages"], h["Nats-Pending-Bytes"] = []string{strconv.Itoa(k.requests[0].left)}, []string{strconv.Itoa(k.requests[0].bytes)}
+		k.requests = k.requests[1:]
 	}
 	k.c.tell(k.inbox, &nats.Msg{Subject: k.inbox, Header: h})
 }
@@ -490,4 +505,13 @@ func (p *pages) count(words string) int { return strings.Count(p.String(), words
 
 func (p *pages) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(p, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// everything has lines at Info there too.
+func (p *pages) everything() *slog.Logger { return slog.New(slog.NewTextHandler(p, nil)) }
+
+func (p *pages) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text.Reset()
 }

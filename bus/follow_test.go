@@ -1,0 +1,420 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// followScripted returns a Follower of a scripted server's stream.
+func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *Follower) {
+	t.Helper()
+	s, b := newScripted(t, cfg)
+	s.do(func() { s.carries = true })
+	l, err := revoke.NewList(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := b.Follow(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, f
+}
+
+// asks returns how often the API was asked that.
+func (s *scripted) count(verb string) (n int) {
+	s.do(func() { n = s.asks[verb] })
+	return n
+}
+
+// is waits for d and then demands that state and reason.
+func (f *Follower) is(t *testing.T, d time.Duration, state revoke.State, reason revoke.Reason) {
+	t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	if s := f.Status(); s.State != state || s.Reason != reason {
+		t.Fatalf("%s, %s after %s; want %s, %s; %v", s.State, s.Reason, d, state, reason, s.Err)
+	}
+}
+
+func (f *Follower) isFresh(t *testing.T, d time.Duration) {
+	t.Helper()
+	f.is(t, d, revoke.Fresh, revoke.ReasonNone)
+}
+
+func (f *Follower) isStale(t *testing.T, d time.Duration) {
+	t.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	if s := f.Status(); s.State != revoke.Stale {
+		t.Fatalf("%s after %s", s.State, d)
+	}
+}
+
+func between[T int | uint64](t *testing.T, what string, n, least, most T) {
+	t.Helper()
+	if n < least || n > most {
+		t.Errorf("%s: %d, want %d to %d", what, n, least, most)
+	}
+}
+
+// On a normal day a Follower stays with one subscription, sends a heartbeat every second
+// or two, all of which come back, asks for messages twice every half a minute and for the
+// stream's settings once or twice a minute, and says that it follows, once.
+func TestFollowersNormalDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		defer f.b.end()
+		if err := f.WaitFresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		infos := s.count("STREAM.INFO")
+		for i := range 60 {
+			r, err := f.b.Publish(t.Context(), sessionEvent(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Barrier(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.list.Check(revoke.Now(), &revoke.Identity{Issuer: testIssuer, Token: "t", Session: r.Event.Value, IssuedAt: time.Now()}, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
+				t.Fatalf("event %d: %v", i, err)
+			}
+			for range 60 {
+				f.isFresh(t, time.Second)
+			}
+		}
+		st := f.Status()
+		if st.Subscriptions != 1 || st.Moves != 0 || st.Mirror || len(st.Hazards) != 0 || st.Err != nil || !st.Connected || st.Closed || st.Degraded {
+			t.Errorf("%+v", st)
+		}
+		if st.Sent != st.Returned || time.Since(st.BeatAt) > 2*time.Second || st.Beater != f.b.cfg.Name {
+			t.Errorf("%d heartbeats returned of %d, the last of %q at %s", st.Returned, st.Sent, st.Beater, st.BeatAt)
+		}
+		between(t, "heartbeats in an hour", st.Sent, 1800, 3700)
+		between(t, "requests for messages", s.count("CONSUMER.MSG"), 150, 260)
+		between(t, "consumers", s.count("CONSUMER.CREATE"), 1, 1)
+		between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 0, 0)
+		between(t, "requests for the settings", s.count("STREAM.INFO")-infos, 100, 320)
+		s.do(func() {
+			if st.Sequence != s.info.State.LastSeq {
+				t.Errorf("applied up to %d of %d", st.Sequence, s.info.State.LastSeq)
+			}
+			for _, l := range s.log {
+				if ttl := l.msg.Header.Get("Nats-TTL"); l.msg.Subject == HeartbeatSubject && ttl != "15m" {
+					t.Fatalf("a heartbeat that lives %s", ttl)
+				}
+			}
+		})
+		if text := log.String(); strings.Count(text, "bus: following") != 1 || strings.Contains(text, "WARN") || strings.Contains(text, "ERROR") || strings.Contains(text, "not following") {
+			t.Errorf("logged %s", text)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 1, 1)
+		if st := f.Status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.Fresh {
+			t.Errorf("closed: %+v", st)
+		}
+		if err := f.WaitFresh(t.Context()); !errors.Is(err, ErrClosed) {
+			t.Errorf("waiting for a closed one: %v", err)
+		}
+	})
+}
+
+// A server that says nothing, not even that it is there, is left after 3 s; while nothing
+// helps there is a subscription ever more rarely, never none; stale after MaxStaleness,
+// told once; and all is well when it speaks again.
+func TestFollowerOfASilentServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		defer f.b.end()
+		f.isFresh(t, time.Minute)
+		s.do(func() { s.mute = true })
+		f.isFresh(t, 3*time.Second)
+		if n := f.Status().Subscriptions; n != 1 {
+			t.Errorf("left after less than 3 s: %d subscriptions", n)
+		}
+		f.isFresh(t, 4*time.Second)
+		if st := f.Status(); st.Subscriptions != 2 || !errors.Is(st.Err, errSilence) {
+			t.Errorf("%d subscriptions after 7 s: %v", st.Subscriptions, st.Err)
+		}
+		f.is(t, 11*time.Second, revoke.Stale, revoke.ReasonNoHeartbeat)
+		f.isStale(t, time.Hour)
+		before := f.Status().Subscriptions
+		f.isStale(t, time.Hour)
+		between(t, "subscriptions in an hour", f.Status().Subscriptions-before, 50, 80) // one a minute, and the ladder's
+		between(t, "consumers", s.count("CONSUMER.CREATE"), 1, int(f.Status().Subscriptions))
+		if st := f.Status(); st.Moves != 0 { // there is no other server
+			t.Errorf("%d moves", st.Moves)
+		}
+		if n := log.count("reading the log from its start"); n != 1 {
+			t.Errorf("read from its start %d times", n)
+		}
+		if n := log.count("subscribing anew"); n < 10 || n > 60 {
+			t.Errorf("said %d times that it subscribes anew", n)
+		}
+		if n := log.count("not following"); n != 1 {
+			t.Errorf("said %d times that it does not follow:\n%s", n, &log)
+		}
+		log.reset()
+		s.do(func() { s.mute = false })
+		f.isFresh(t, 2*time.Minute)
+		if log.count("bus: following") != 1 || strings.Contains(log.String(), "WARN") {
+			t.Errorf("logged %s", &log)
+		}
+		before = f.Status().Subscriptions
+		f.isFresh(t, time.Hour)
+		if n := f.Status().Subscriptions; n != before {
+			t.Errorf("%d more subscriptions after it was well", n-before)
+		}
+	})
+}
+
+// A server that says that it is there and brings no heartbeats is asked anew by the
+// ladder's steps, each of which is logged; events that it brings meanwhile are applied.
+func TestFollowerWithoutHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		s, f := followScripted(t, Config{Logger: log.logger()}, revoke.Config{})
+		defer f.b.end()
+		f.isFresh(t, time.Minute)
+		s.do(func() { s.carries = false })
+		f.is(t, 20*time.Second, revoke.Stale, revoke.ReasonNoHeartbeat)
+		if _, err := f.b.Publish(t.Context(), sessionEvent(1)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := f.list.Check(revoke.Now(), &revoke.Identity{Issuer: testIssuer, Token: "t", Session: "sid-1", IssuedAt: time.Now()}, revoke.InsecureAllow()); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("an event that came without heartbeats: %v", err)
+		}
+		f.isStale(t, time.Hour)
+		between(t, "subscriptions in an hour", f.Status().Subscriptions, 12, 20)
+		if n := log.count("own heartbeats do not come back"); n != 1 {
+			t.Errorf("told %d times that heartbeats are lost: %s", n, &log)
+		}
+		if n := log.count("reading the log from its start"); n != 1 {
+			t.Errorf("read from its start %d times", n)
+		}
+		s.do(func() { s.carries = true })
+		f.isFresh(t, 7*time.Minute)
+		st := f.Status()
+		f.isFresh(t, time.Hour)
+		if n := f.Status().Subscriptions; n != st.Subscriptions {
+			t.Errorf("%d more subscriptions after it was well", n-st.Subscriptions)
+		}
+	})
+}
+
+// Whatever keeps a Follower from following has its reason, is logged once, costs the
+// server no more than it can bear, and is over when it is mended.
+func TestFollowersTroubles(t *testing.T) {
+	noStream := func(m *nats.Msg) (string, bool) {
+		return `{"error":{"code":404,"err_code":10059,"description":"stream not found"}}`, strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO.")
+	}
+	for name, c := range map[string]struct {
+		cause, mend func(*scripted)
+		reason      revoke.Reason
+		err         error
+		asks        string // of which there are at most
+		most        int    // in an hour
+		within      time.Duration
+	}{
+		"no stream": {
+			func(s *scripted) { s.api = noStream },
+			func(s *scripted) { s.api = nil },
+			revoke.ReasonNoStream, ErrNoStream, "STREAM.INFO", 1600, 6 * time.Second,
+		},
+		"not permitted": {
+			func(s *scripted) { s.deny = "$JS.API.CONSUMER.CREATE" },
+			func(s *scripted) { s.deny = "" },
+			revoke.ReasonNotPermitted, context.DeadlineExceeded, "CONSUMER.CREATE", 900, 12 * time.Second,
+		},
+		"the password": {
+			func(s *scripted) { s.password = "another" },
+			func(s *scripted) { s.password = "" },
+			revoke.ReasonDisconnected, errDisconnected, "CONSUMER.CREATE", 1, time.Minute,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log pages
+				s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+				defer f.b.end()
+				f.isFresh(t, time.Minute)
+				log.reset()
+				s.do(func() { c.cause(s) })
+				s.cut()
+				f.isFresh(t, 10*time.Second)
+				f.isStale(t, 10*time.Second)
+				for range 120 { // while it tries, the reason is another
+					if f.isStale(t, 100*time.Millisecond); f.Status().Reason == c.reason {
+						break
+					}
+				}
+				if r := f.Status().Reason; r != c.reason {
+					t.Fatalf("the reason is %s", r)
+				}
+				if err := f.WaitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) {
+					t.Errorf("waiting: %v", err)
+				}
+				before := s.count(c.asks)
+				f.isStale(t, time.Hour)
+				between(t, c.asks+" in an hour", s.count(c.asks)-before, c.most/10, c.most)
+				if st := f.Status(); !errors.Is(st.Err, c.err) || st.Closed || st.Moves != 0 {
+					t.Errorf("%+v", st)
+				}
+				if n := log.count("not following"); n > 4 || log.count(`not following" reason="`+c.reason.String()) == 0 && log.count(`not following" reason=`+c.reason.String()) == 0 {
+					t.Errorf("said %d times why it does not follow:\n%s", n, &log)
+				}
+				log.reset()
+				s.do(func() { c.mend(s) })
+				f.isFresh(t, c.within)
+				if n := log.count("bus: following"); n != 1 || log.count("not following") != 0 {
+					t.Errorf("mended, it said %s", &log)
+				}
+			})
+		})
+	}
+}
+
+// ended returns a context that has ended.
+func ended(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+// A consumer that skips a message, or whose server ends it, is given up; the log goes on
+// where it was, and nobody becomes stale.
+func TestFollowerOfABrokenConsumer(t *testing.T) {
+	consumers := func(s *scripted, f func(*scriptedConsumer)) {
+		s.do(func() {
+			for _, c := range s.conns {
+				for _, k := range c.consumers {
+					f(k)
+				}
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		cause func(*scripted)
+		err   string
+	}{
+		"gap": {func(s *scripted) { consumers(s, func(k *scriptedConsumer) { k.delivered++ }) }, "gap"},
+		"deleted": {func(s *scripted) {
+			consumers(s, func(k *scriptedConsumer) { k.word("409", "Consumer Deleted") })
+		}, "Consumer Deleted"},
+		"shutdown": {func(s *scripted) {
+			consumers(s, func(k *scriptedConsumer) { k.requests[0].left = 1; k.word("409", "Server Shutdown") })
+		}, "shuts down"},
+		"unknown": {func(s *scripted) { consumers(s, func(k *scriptedConsumer) { k.word("503", "") }) }, "503"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log pages
+				s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+				defer f.b.end()
+				f.isFresh(t, time.Minute)
+				log.reset()
+				c.cause(s)
+				f.isFresh(t, 5*time.Second)
+				if st := f.Status(); st.Subscriptions != 2 || st.Err != nil {
+					t.Errorf("%+v", st)
+				}
+				if log.count("not following") != 1 || log.count(c.err) != 1 || log.count("bus: following") != 1 {
+					t.Errorf("logged %s", &log)
+				}
+				between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 1, 2)
+				f.isFresh(t, time.Hour)
+				if st := f.Status(); st.Subscriptions != 2 {
+					t.Errorf("%d subscriptions", st.Subscriptions)
+				}
+			})
+		})
+	}
+}
+
+// Words that are no end are none: a request that has run out in part, or a consumer that
+// says that it is idle.
+func TestFollowerAsksForTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := followScripted(t, Config{}, revoke.Config{})
+		defer f.b.end()
+		f.isFresh(t, 45*time.Second)
+		before := s.count("CONSUMER.MSG")
+		s.do(func() {
+			for _, c := range s.conns {
+				for _, k := range c.consumers {
+					k.word("409", "Message Size Exceeds MaxBytes")
+				}
+			}
+		})
+		f.isFresh(t, time.Second)
+		if n := s.count("CONSUMER.MSG") - before; n != 1 || f.Status().Subscriptions != 1 {
+			t.Errorf("%d requests after one has ended, %d subscriptions", n, f.Status().Subscriptions)
+		}
+	})
+}
+
+// What the stream would forget by is shown within a minute, logged once, and gone when it
+// is mended, sooner since it is looked for more often.
+func TestFollowerShowsHazards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log pages
+		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		defer f.b.end()
+		f.isFresh(t, time.Minute)
+		log.reset()
+		for round := range 2 {
+			s.do(func() { s.info.Config.MaxAge = time.Hour })
+			f.isFresh(t, 66*time.Second)
+			if st := f.Status(); len(st.Hazards) != 1 || !strings.Contains(st.Hazards[0], "max age") {
+				t.Fatalf("hazards %q", st.Hazards)
+			}
+			f.isFresh(t, 10*time.Minute)
+			if n := log.count("the stream could forget revocations"); n != 1+round {
+				t.Errorf("logged %d times", n)
+			}
+			s.do(func() { s.info.Config.MaxAge = 0 })
+			f.isFresh(t, 13*time.Second)
+			if st := f.Status(); len(st.Hazards) != 0 {
+				t.Fatalf("mended: %q", st.Hazards)
+			}
+			if n := log.count("as they should be again"); n != 1+round {
+				t.Errorf("mended, logged %d times", n)
+			}
+		}
+		if n := f.Status().Subscriptions; n != 1 {
+			t.Errorf("%d subscriptions", n)
+		}
+	})
+}
+
+// A mirror is followed as such, and its horizons are judged while the subscription lives.
+func TestFollowerJudgesTheStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := followScripted(t, Config{}, revoke.Config{})
+		defer f.b.end()
+		f.isFresh(t, time.Minute)
+		old := s.info.Config.Metadata
+		s.do(func() { s.info.Config.Metadata = map[string]string{"x": "y"} })
+		f.is(t, 66*time.Second, revoke.Stale, revoke.ReasonBadStream)
+		s.do(func() { s.info.Config.Metadata = old })
+		f.isFresh(t, 13*time.Second)
+		if st := f.Status(); st.Subscriptions != 1 || len(st.Hazards) != 0 {
+			t.Errorf("%d subscriptions, hazards %q", st.Subscriptions, st.Hazards)
+		}
+	})
+}
