@@ -38,6 +38,10 @@
 // rest its id, its subject, its times, and by whom and why it was ended, until its last
 // access token has expired.
 //
+// Two versions of the package may share a store, from this one on: what one does not know
+// in a record it writes back as it was, and where it must not ignore it, it issues no token by
+// that record, which is [ErrStore], and ends its sessions as ever.
+//
 // # What it does not do
 //
 // It checks no password, knows no user, speaks no HTTP. Instances' clocks may differ by

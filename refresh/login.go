@@ -88,6 +88,9 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 				return nil, err
 			}
 		}
+		if err := sub.understood(); err != nil {
+			return nil, err
+		}
 		now := m.millis()
 		verdict := m.judge(sub.Cutoff, now, &l)
 		switch verdict {
@@ -135,7 +138,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		if revision, err = m.saveSession(ctx, recordKey("s", m.issuer.Issuer, sid), revision, s); err != nil {
 			return nil, busy(err) // nobody else writes it
 		}
-		next.Live = append(next.Live, live{sid, s.Until})
+		next.Live = append(next.Live, live{SID: sid, Until: s.Until})
 		switch _, err = m.saveSubject(ctx, sub, &next); {
 		case errors.Is(err, ErrConflict):
 			rechecked = false // what was checked may be another password now

@@ -92,7 +92,7 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 			m.log.Warn("refresh: logout everywhere still pending", "error", err)
 		}
 		now := m.millis()
-		next := subject{V: recordVersion, Cutoff: max(now, r.Cutoff), Op: op, At: now, Ending: slices.Clone(r.Ending), Reason: call.reason, Actor: call.actor}
+		next := subject{V: recordVersion, Cutoff: max(now, r.Cutoff), Op: op, At: now, Ending: slices.Clone(r.Ending), Reason: call.reason, Actor: call.actor, unknown: r.unknown}
 		for _, l := range r.Live {
 			if slices.Contains(call.keep, l.SID) {
 				next.Live, next.Keep = append(next.Live, l), append(next.Keep, l.SID)
@@ -192,6 +192,9 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 			return nil, nil
 		}
 		if err := m.clock(); err != nil {
+			return nil, fmt.Errorf("all others are ended: %w", err)
+		}
+		if err := r.understood(); err != nil {
 			return nil, fmt.Errorf("all others are ended: %w", err)
 		}
 		issued, err := m.issuedAt(ctx, r.session)

@@ -1,7 +1,6 @@
 package refresh
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -14,8 +13,8 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// Records are JSON, so that a person can read them. A record of a version to come is
-// left alone: it may say what this version would drop when it writes it back.
+// Records are JSON, so that a person can read them. Members that this version does not know
+// are kept, see [unknown]; a record of another version number is left alone.
 const recordVersion = 1
 
 const (
@@ -68,6 +67,8 @@ type session struct {
 	Reason  string `json:"reason,omitempty"`
 	Actor   string `json:"actor,omitempty"`
 	Pending bool   `json:"pending,omitempty"` // the event that says so is not yet published
+
+	unknown
 }
 
 // A step is a generation that was used up and is still within its window.
@@ -77,6 +78,8 @@ type step struct {
 	Seal       []byte `json:"seal,omitempty"` // the successor; empty: a retry is told to try again
 	Until      int64  `json:"until"`
 	Answers    int    `json:"answers,omitempty"`
+
+	unknown
 }
 
 // A subject is what the store holds of one subject.
@@ -92,12 +95,16 @@ type subject struct {
 	Ending []live   `json:"ending,omitempty"`
 	Reason string   `json:"reason,omitempty"`
 	Actor  string   `json:"actor,omitempty"`
+
+	unknown
 }
 
 // A live is a session in the subject's list.
 type live struct {
 	SID   string `json:"s"`
 	Until int64  `json:"u"` // its absolute limit
+
+	unknown
 }
 
 func (s *subject) has(sid string) bool {
@@ -136,7 +143,10 @@ func encodeRecord(r any) ([]byte, error) {
 	return b, err
 }
 
-func decodeRecord(data []byte, r any) error {
+func decodeRecord(data []byte, r interface {
+	json.Unmarshaler
+	bytes() int
+}) error {
 	if len(data) > MaxValueBytes {
 		return fmt.Errorf("record of %d bytes, more than %d", len(data), MaxValueBytes)
 	}
@@ -152,9 +162,13 @@ func decodeRecord(data []byte, r any) error {
 	if version != recordVersion {
 		return fmt.Errorf("record of version %d, this program knows %d", version, recordVersion)
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	return d.Decode(r)
+	if err := r.UnmarshalJSON(data); err != nil {
+		return err
+	}
+	if n := r.bytes(); n > maxUnknownBytes {
+		return fmt.Errorf("record with %d bytes that this version does not know, more than %d", n, maxUnknownBytes)
+	}
+	return nil
 }
 
 func decodeSession(data []byte, sid string) (*session, error) {
@@ -191,6 +205,9 @@ func decodeSubject(data []byte) (*subject, error) {
 	}
 	bad := s.Cutoff < 0 || s.Cutoff > maxMillis || s.At < 0 || s.At > maxMillis || s.Op == "" && (len(s.Ending) > 0 || len(s.Keep) > 0) ||
 		len(s.Live) > maxSessions || len(s.Ending) > maxSessions
+	for _, x := range s.kept {
+		bad = bad || x.name == "sid" // it is a session's
+	}
 	for _, list := range [][]live{s.Live, s.Ending} {
 		for _, l := range list {
 			_, ok := parseSID(l.SID)
@@ -270,6 +287,7 @@ func (s *session) remains() *session {
 	return &session{
 		V: s.V, SID: s.SID, Subject: s.Subject, Start: s.Start, Until: s.Until, Used: s.Used, Issued: s.Issued,
 		Family: s.Family, Generation: s.Generation, ExactFrom: s.ExactFrom, Ended: s.Ended, Reason: s.Reason, Actor: s.Actor,
+		unknown: s.must(),
 	}
 }
 

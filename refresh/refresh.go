@@ -94,6 +94,9 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 	if r.Ended != 0 {
 		return nil, m.over(ctx, r)
 	}
+	if err := r.understood(); err != nil {
+		return nil, err
+	}
 	if at, idle := r.deadline(&m.cfg.Lifetimes); now > at {
 		if idle && now <= at+storeLag {
 			return nil, m.unless(ctx, r, ErrExpired)
@@ -364,6 +367,9 @@ func (m *Manager) permitted(ctx context.Context, r storedSession) error {
 		default:
 			return ErrEnded
 		}
+	}
+	if err := sub.understood(); err != nil {
+		return err
 	}
 	if !sub.has(r.SID) {
 		return m.relist(ctx, r, sub)

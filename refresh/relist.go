@@ -30,7 +30,7 @@ func (m *Manager) relist(ctx context.Context, r storedSession, sub storedSubject
 	if next.Live, err = m.room(ctx, sub.Live, m.millis()); err != nil {
 		return err
 	}
-	next.Live = append(next.Live, live{r.SID, r.Until})
+	next.Live = append(next.Live, live{SID: r.SID, Until: r.Until})
 	slices.SortStableFunc(next.Live, func(a, b live) int { return cmp.Compare(a.Until, b.Until) }) // oldest first
 	_, err = m.saveSubject(ctx, sub, &next)
 	return err

@@ -116,6 +116,15 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	case m.millis() > at:
 		return nil, ErrExpired
 	}
+	// The old session does not end where no new one can begin.
+	if err := r.understood(); err != nil {
+		return nil, err
+	}
+	if sub, err := m.loadSubject(ctx, r.Subject); err != nil {
+		return nil, err
+	} else if err := sub.understood(); err != nil {
+		return nil, err
+	}
 	if err := m.unrevoked(ctx, r); err != nil {
 		return nil, err
 	}
