@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go"
 
@@ -49,7 +50,9 @@ type DialConfig struct {
 	CredentialsFile string
 
 	// TLS is used for the connection, which is then always encrypted. Nil means
-	// that the scheme of the URL and the server decide.
+	// that the scheme of the URL and the server decide. InsecureSkipVerify without a check
+	// of its own in VerifyConnection or VerifyPeerCertificate is logged as a warning:
+	// whoever stands between can read, forge and hold back revocations.
 	TLS *tls.Config
 
 	// InboxPrefix begins the subjects of replies. Set it, together with the
@@ -118,6 +121,9 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 	}
 	opts, err := c.options()
 	if err == nil {
+		if t := opts.TLSConfig; t != nil && t.InsecureSkipVerify && t.VerifyConnection == nil && t.VerifyPeerCertificate == nil {
+			c.log.Warn("bus: TLS.InsecureSkipVerify: whoever stands between can read, forge and hold back revocations")
+		}
 		err = c.connect(ctx, opts, 0)
 	}
 	if err != nil {
@@ -146,7 +152,13 @@ func (cfg *DialConfig) options(urls []string) (nats.Options, error) {
 		nats.DrainTimeout(5 * time.Second),
 	}
 	if cfg.CredentialsFile != "" {
-		set = append(set, nats.UserCredentials(cfg.CredentialsFile))
+		credentials := nats.UserCredentials(cfg.CredentialsFile)
+		set = append(set, func(o *nats.Options) error {
+			if err := credentials(o); err != nil {
+				return fmt.Errorf("CredentialsFile: %w", err)
+			}
+			return nil
+		})
 	}
 	if cfg.TLS != nil {
 		set = append(set, nats.Secure(cfg.TLS.Clone()))
@@ -155,6 +167,11 @@ func (cfg *DialConfig) options(urls []string) (nats.Options, error) {
 		set = append(set, nats.InProcessServer(cfg.InProcess))
 	}
 	if cfg.InboxPrefix != "" {
+		for token := range strings.SplitSeq(cfg.InboxPrefix, ".") {
+			if token == "" || strings.ContainsAny(token, "*>") || strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+				return opts, fmt.Errorf("InboxPrefix %q is no subject without wildcards", cfg.InboxPrefix)
+			}
+		}
 		set = append(set, nats.CustomInboxPrefix(cfg.InboxPrefix))
 	}
 	set = append(set, cfg.Options...)

@@ -29,7 +29,7 @@ type WaitConfig struct {
 
 	// MaxStaleness is the largest of any replica of the system, also of those that
 	// cannot be reached ([revoke.Config.MaxStaleness]). A replica that announces a
-	// larger one counts with that. Zero means 15 s.
+	// larger one counts with that. Zero means 15 s; at most ten years.
 	MaxStaleness time.Duration
 }
 

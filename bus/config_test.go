@@ -1,0 +1,287 @@
+package bus
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A setting is a value of one field of a config struct, and what becomes of it.
+type setting[C any] struct {
+	cfg  C
+	says string // the error, which names the field; empty: it is taken
+	warn string // the line at Warn; empty: none is logged
+}
+
+// settle tries all settings. Each exported field of C has rows, and at least one of them
+// is refused or warned of, but for those named in harmless, whose every value can be meant.
+func settleConfig[C any](t *testing.T, harmless []string, rows map[string][]setting[C], try func(C) (warnings string, err error)) {
+	t.Helper()
+	fields := map[string]bool{}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[C]()) {
+		if fields[f.Name] = true; !f.IsExported() {
+			continue
+		}
+		if _, ok := rows[f.Name]; ok == slices.Contains(harmless, f.Name) {
+			t.Errorf("%T.%s has no rows: add values that cannot be meant, and such as weaken, or name it as harmless", *new(C), f.Name)
+		}
+	}
+	for name, list := range rows {
+		if !fields[name] {
+			t.Errorf("%T has no field %s", *new(C), name)
+		}
+		looked := false
+		for _, s := range list {
+			warnings, err := try(s.cfg)
+			looked = looked || s.says != "" || s.warn != ""
+			switch {
+			case s.says == "" && err != nil, s.says != "" && (err == nil || !strings.Contains(err.Error(), s.says) || !strings.Contains(err.Error(), name)):
+				t.Errorf("%s of %+v: error %v, want %q with the field's name", name, s.cfg, err, s.says)
+			case s.warn == "" && warnings != "", strings.Count(warnings, "\n") > 1, !strings.Contains(warnings, s.warn):
+				t.Errorf("%s of %+v: logged %q, want %q", name, s.cfg, warnings, s.warn)
+			}
+		}
+		if !looked {
+			t.Errorf("%T.%s: nothing is refused and nothing warned of", *new(C), name)
+		}
+	}
+}
+
+func TestConfigIsLookedAt(t *testing.T) {
+	public := func(b byte) ed25519.PublicKey {
+		seed := make([]byte, ed25519.SeedSize)
+		seed[0] = b
+		return ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
+	}
+	many := make([]ed25519.PublicKey, 17)
+	for i := range many {
+		many[i] = public(byte(i))
+	}
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("a text that is something else\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signer := vectorKey()
+	rows := map[string][]setting[Config]{
+		"Issuer": {
+			{Config{Issuer: testIssuer}, "", ""}, {Config{}, "", ""},
+			{Config{Issuer: " " + testIssuer}, "white space", ""}, {Config{Issuer: strings.Repeat("i", revoke.MaxValueBytes+1)}, "bytes", ""}, {Config{Issuer: "\xff"}, "UTF-8", ""},
+		},
+		"Stream": {
+			{Config{Stream: strings.Repeat("s", 64)}, "", ""}, {Config{Stream: "azAZ09-_"}, "", ""},
+			{Config{Stream: strings.Repeat("s", 65)}, "65 bytes", ""}, {Config{Stream: "a.b"}, "characters", ""}, {Config{Stream: "*"}, "characters", ""},
+		},
+		"Name": {
+			{Config{Name: strings.Repeat("n", 128)}, "", ""},
+			{Config{Name: strings.Repeat("n", 129)}, "129 bytes", ""}, {Config{Name: "\xff"}, "UTF-8", ""},
+		},
+		"Signer": {
+			{Config{Signer: signer}, "", ""},
+			{Config{Signer: ed25519.PrivateKey("short")}, "bytes", ""},
+			{Config{Signer: signer, Trust: many[1:3]}, "ignore its own events", ""},
+		},
+		"Trust": {
+			{Config{Trust: many[:1]}, "", ""}, {Config{Trust: many[:16]}, "", ""}, {Config{Trust: many[:2], Signer: signer}, "", ""},
+			{Config{Trust: []ed25519.PublicKey{}}, "empty and not nil", ""}, {Config{Trust: many}, "17 keys", ""},
+			{Config{Trust: []ed25519.PublicKey{many[0], many[0]}}, "twice", ""}, {Config{Trust: []ed25519.PublicKey{many[0][:31]}}, "31 bytes", ""},
+			{Config{Trust: []ed25519.PublicKey{make([]byte, 32)}}, "small order", ""},
+		},
+		"OutboxFile": {
+			{Config{OutboxFile: filepath.Join(dir, "box"), Issuer: testIssuer}, "", ""},
+			{Config{OutboxFile: filepath.Join(dir, "box")}, "publishes nothing", ""},
+			{Config{OutboxFile: dir, Issuer: testIssuer}, "regular", ""}, {Config{OutboxFile: text, Issuer: testIssuer}, "not an outbox", ""},
+		},
+	}
+	settleConfig(t, []string{"NoHeartbeats", "NoAnnouncements", "Logger"}, rows, func(cfg Config) (string, error) {
+		var log pages
+		var err error
+		synctest.Test(t, func(t *testing.T) {
+			s := newStream(t)
+			conn := dialScripted(t, s)
+			defer conn.Close()
+			synctest.Wait()
+			cfg.Logger = log.logger()
+			b, opened := Open(t.Context(), conn, cfg)
+			if err = opened; err == nil {
+				b.Close()
+			}
+		})
+		return log.String(), err
+	})
+}
+
+// A Bus is named by its host where its Config says nothing.
+func TestNameOfTheHost(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for given, want := range map[string]string{"": host, "orders": "orders"} {
+			_, b := newScripted(t, Config{Name: given})
+			if b.cfg.Name != want || b.stream != DefaultStream {
+				t.Errorf("name %q of %q, stream %q", b.cfg.Name, given, b.stream)
+			}
+			b.end()
+		}
+	})
+}
+
+func TestDialConfigIsLookedAt(t *testing.T) {
+	broken := func(*nats.Options) error { return fmt.Errorf("Options are broken") }
+	rows := map[string][]setting[DialConfig]{
+		"CredentialsFile": {{DialConfig{CredentialsFile: "/no/such/file"}, "/no/such/file", ""}},
+		"TLS": {
+			{DialConfig{TLS: &tls.Config{}}, "", ""},
+			{DialConfig{TLS: &tls.Config{InsecureSkipVerify: true}}, "", "TLS.InsecureSkipVerify"},
+			{DialConfig{TLS: &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}}, "", ""},
+		},
+		"InboxPrefix": {
+			{DialConfig{InboxPrefix: "_INBOX_me"}, "", ""}, {DialConfig{InboxPrefix: "_INBOX.me"}, "", ""},
+			{DialConfig{InboxPrefix: "a b"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a\r\nPUB x 0"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a.>"}, "wildcards", ""},
+			{DialConfig{InboxPrefix: "a*"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a."}, "wildcards", ""}, {DialConfig{InboxPrefix: ".a"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a\x00"}, "wildcards", ""},
+		},
+		"Options": {
+			{DialConfig{Options: []nats.Option{nil, nats.NoReconnect()}}, "", ""},
+			{DialConfig{Options: []nats.Option{broken}}, "broken", ""},
+			{DialConfig{Options: []nats.Option{nats.Secure(&tls.Config{InsecureSkipVerify: true})}}, "", "TLS.InsecureSkipVerify"},
+		},
+	}
+	rows["TLS"][0].cfg.TLS.MinVersion = tls.VersionTLS13
+	settleConfig(t, []string{"Name", "InProcess", "Logger"}, rows, func(cfg DialConfig) (string, error) {
+		var log pages
+		var err error
+		synctest.Test(t, func(t *testing.T) {
+			cfg.Options = append(slices.Clone(cfg.Options), nats.SetCustomDialer(newStream(t)), nats.SkipHostLookup())
+			cfg.Logger = log.logger()
+			conn, dialled := Dial(t.Context(), "nats://127.0.0.1:4222", cfg)
+			if err = dialled; err == nil {
+				conn.Close()
+			}
+			synctest.Wait()
+		})
+		return log.String(), err
+	})
+}
+
+// Servers that cannot be meant are refused, and named by their place in the list, never by
+// what may hold a password.
+func TestServersThatCannotBeMeant(t *testing.T) {
+	for servers, want := range map[string]string{
+		"": "no server URL", " , ,": "no server URL",
+		"http://a:secret@b":               "server URL 1",
+		"nats://127.0.0.1:1, redis://x:y": "server URL 2",
+		"nats://a:b c@127.0.0.1:x":        "unreadable server URL",
+	} {
+		conn, err := Dial(t.Context(), servers, DialConfig{})
+		if err == nil {
+			conn.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "b c") {
+			t.Errorf("%q: %v, want %q", servers, err, want)
+		}
+	}
+	for _, servers := range []string{"127.0.0.1:1", "nats://127.0.0.1:1", "ws://127.0.0.1:1", ",nats://127.0.0.1:1, ", "tls://127.0.0.1:1", "wss://127.0.0.1:1"} {
+		conn, err := Dial(t.Context(), servers, DialConfig{})
+		if err != nil {
+			t.Errorf("%q: %v", servers, err)
+			continue
+		}
+		conn.Close()
+	}
+}
+
+func TestUseConfigIsLookedAt(t *testing.T) {
+	settleConfig(t, []string{"Shared", "Logger"}, nil, func(UseConfig) (string, error) { return "", nil })
+	for name, c := range map[string]struct {
+		option     nats.Option
+		says, warn string
+	}{
+		"as it should be":       {func(*nats.Options) error { return nil }, "", ""},
+		"a finite MaxReconnect": {nats.MaxReconnects(60), "MaxReconnects", ""},
+		"no reconnecting":       {nats.NoReconnect(), "econnect", ""},
+		"an ending by password": {func(o *nats.Options) error { o.IgnoreAuthErrorAbort = false; return nil }, "IgnoreAuthErrorAbort", ""},
+		"a slow ping":           {nats.PingInterval(5*time.Second + 1), "", "PingInterval"},
+		"a quick ping":          {nats.PingInterval(5 * time.Second), "", ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log pages
+			nc, err := nats.Connect("nats://127.0.0.1:4222", nats.SetCustomDialer(newStream(t)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(time.Second), c.option)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer synctest.Wait()
+			defer nc.Close()
+			conn, err := Use(nc, UseConfig{Logger: log.logger(), Shared: true})
+			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if err == nil && !conn.shared {
+				t.Errorf("%s: Shared is forgotten", name)
+			}
+			if log.count(c.warn) == 0 || c.warn == "" && log.String() != "" {
+				t.Errorf("%s: logged %q", name, &log)
+			}
+		})
+	}
+}
+
+func TestWaitConfigIsLookedAt(t *testing.T) {
+	settleConfig(t, nil, map[string][]setting[WaitConfig]{
+		"Replicas":     {{WaitConfig{Replicas: 10_000}, "", ""}, {WaitConfig{Replicas: -1}, "-1", ""}, {WaitConfig{Replicas: 10_001}, "10001", ""}},
+		"RollCall":     {{WaitConfig{RollCall: time.Minute}, "", ""}, {WaitConfig{RollCall: -1}, "-1", ""}, {WaitConfig{RollCall: time.Minute + 1}, "1m", ""}},
+		"MaxStaleness": {{WaitConfig{MaxStaleness: revoke.MaxLifetime}, "", ""}, {WaitConfig{MaxStaleness: -1}, "-1", ""}, {WaitConfig{MaxStaleness: revoke.MaxLifetime + 1}, "ten years", ""}},
+	}, func(cfg WaitConfig) (string, error) {
+		_, err := cfg.withDefaults()
+		return "", err
+	})
+	if c, err := (WaitConfig{}).withDefaults(); err != nil || c.Replicas != 0 || c.RollCall != 250*time.Millisecond || c.MaxStaleness != 15*time.Second {
+		t.Errorf("defaults %+v, %v", c, err)
+	}
+}
+
+// A stream's settings that weaken are named by every Bus that publishes to it.
+func TestStreamConfigIsLookedAt(t *testing.T) {
+	horizons := func(token, session, skew time.Duration) StreamConfig {
+		return StreamConfig{Horizons: revoke.Horizons{TokenLifetime: token, SessionLifetime: session, MaxSkew: skew}}
+	}
+	settleConfig(t, nil, map[string][]setting[StreamConfig]{
+		"Name":           {{StreamConfig{Name: strings.Repeat("s", 64)}, "", ""}, {StreamConfig{Name: strings.Repeat("s", 65)}, "65", ""}, {StreamConfig{Name: "a b"}, "characters", ""}, {StreamConfig{Name: "a.b"}, "characters", ""}},
+		"Replicas":       {{StreamConfig{Replicas: 1}, "", "replicas: 1"}, {StreamConfig{Replicas: 2}, "", "replicas: 2"}, {StreamConfig{Replicas: 3}, "", ""}, {StreamConfig{Replicas: 5}, "", ""}, {StreamConfig{Replicas: -1}, "-1", ""}, {StreamConfig{Replicas: 6}, "6", ""}},
+		"MaxBytes":       {{StreamConfig{MaxBytes: 16 << 20}, "", ""}, {StreamConfig{MaxBytes: 16<<20 - 1}, "below", ""}, {StreamConfig{MaxBytes: -1}, "-1", ""}},
+		"InsecureMemory": {{StreamConfig{InsecureMemory: true}, "", "kept in memory"}},
+		"Horizons": {
+			{horizons(time.Second, time.Second, time.Millisecond), "", ""}, {horizons(revoke.MaxLifetime, revoke.MaxLifetime, 2*time.Minute), "", ""},
+			{horizons(time.Second-1, 0, 0), "TokenLifetime", ""}, {horizons(-1, 0, 0), "TokenLifetime", ""}, {horizons(time.Second+1, 0, 0), "TokenLifetime", ""}, {horizons(revoke.MaxLifetime+time.Millisecond, 0, 0), "TokenLifetime", ""},
+			{horizons(0, time.Second-1, 0), "SessionLifetime", ""}, {horizons(0, -time.Hour, 0), "SessionLifetime", ""}, {horizons(0, time.Second+1, 0), "SessionLifetime", ""}, {horizons(0, revoke.MaxLifetime+time.Millisecond, 0), "SessionLifetime", ""},
+			{horizons(0, 0, time.Millisecond-1), "MaxSkew", ""}, {horizons(0, 0, -1), "MaxSkew", ""}, {horizons(0, 0, time.Second+1), "MaxSkew", ""}, {horizons(0, 0, 2*time.Minute+time.Millisecond), "MaxSkew", ""},
+		},
+	}, func(cfg StreamConfig) (string, error) {
+		c, err := cfg.resolve()
+		if err != nil {
+			return "", err
+		}
+		if list := hazards(c); len(list) > 0 {
+			return "", fmt.Errorf("it would forget: %q", list)
+		}
+		return strings.Join(weaknesses(c), "\n"), nil
+	})
+	c, err := StreamConfig{}.resolve()
+	if err != nil || c.Name != "REVOCATIONS" || c.Replicas != 3 || c.MaxBytes != 1<<30 || c.MaxMsgSize != 64<<10 || c.Duplicates != 2*time.Minute || c.MaxMsgs != -1 || c.MaxMsgsPerSubject != -1 || c.MaxConsumers != -1 ||
+		c.Metadata["hybridtoken.token_lifetime_ms"] != "3600000" || c.Metadata["hybridtoken.session_lifetime_ms"] != "7776000000" || c.Metadata["hybridtoken.max_skew_ms"] != "2000" || c.Metadata["hybridtoken.schema"] != "1" || len(c.Metadata) != 4 {
+		t.Errorf("defaults %+v, %v", c, err)
+	}
+}
