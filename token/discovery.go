@@ -98,12 +98,9 @@ func (s *RemoteKeySet) discover(ctx context.Context, client *http.Client, g *gua
 	if r.status != http.StatusOK {
 		return nil, fmt.Errorf("status %d", r.status)
 	}
-	if err := r.isJSON("application/json"); err != nil {
-		return nil, err
-	}
 	raw, err := parseMetadata(r.body, s.issuer)
 	if err != nil {
-		return nil, err
+		return nil, r.judged(err)
 	}
 	u, err := checkURL("jwks_uri", raw, issuer.Scheme == "http")
 	if err != nil {

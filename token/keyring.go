@@ -140,6 +140,9 @@ func newRingState(signs *SigningKey, statuses []KeyStatus) (*ringState, error) {
 	keys := make([]*Key, len(statuses))
 	for i, k := range statuses {
 		keys[i] = k.Key
+		if slices.ContainsFunc(keys[:i], func(other *Key) bool { return k.Key != nil && other.id == k.Key.id }) { // Remove goes by kid
+			return nil, fmt.Errorf("token: %w: two keys with kid %q", ErrKey, k.Key.id)
+		}
 	}
 	var err error
 	if len(keys) == 0 { // all are revoked

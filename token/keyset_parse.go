@@ -1,6 +1,7 @@
 package token
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,8 +19,10 @@ const (
 // errNoUsableKey: the key set is in order but holds nothing to verify with.
 var errNoUsableKey = errors.New("no usable key in the set")
 
-// ParseKeySet reads a JWK Set (RFC 7517 section 5) of public keys, strictly: one
-// JSON object of at most 256 KiB, no duplicate members, at most 100 keys.
+// ParseKeySet reads a JWK Set (RFC 7517 section 5) of public keys: one strict JSON
+// object of at most 256 KiB, no duplicate members, at most 100 keys. Of a key it takes
+// what cannot be misunderstood: padding, the other alphabet of base64, leading zeros
+// of numbers, and null for a member that is not there.
 //
 // algorithms are those that the keys may be used for; none means every public-key
 // algorithm. A key without alg takes the one of them that fits its kty and crv.
@@ -29,18 +32,18 @@ var errNoUsableKey = errors.New("no usable key in the set")
 // several fit, as all six RSA algorithms do unless algorithms says which.
 //
 // The whole set is refused with [ErrKey] for a private or symmetric key in it,
-// which is compromised by being there, for a duplicate kid, for a key that does
-// not match its own alg and, with [ErrWeakKey], for a weak key, see [NewKey]; and
+// which is compromised by being there, for two keys with one kid for one algorithm,
+// for a key that does not match its own alg and, with [ErrWeakKey], for a weak key, see [NewKey]; and
 // if no key is left.
 func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
 	var keys []*Key
-	var skipped []string
-	err := readKeySet(data, algorithms, func(n int, f *foreignKey, key *Key, skip string, err error) error {
+	var skipped []skippedKey
+	err := readKeySet(data, algorithms, false, func(n int, f *foreignKey, key *Key, skip string, err error) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("key %d: %w", n, err)
 		case skip != "":
-			skipped = append(skipped, fmt.Sprintf("key %d: %s", n, skip))
+			skipped = append(skipped, skippedKey{n: n, kid: f.kid, why: skip})
 		default:
 			keys = append(keys, key)
 		}
@@ -50,7 +53,7 @@ func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
 	case err != nil:
 		return nil, err
 	case len(keys) == 0:
-		return nil, fmt.Errorf("token: %w: %w: %d skipped", ErrKey, errNoUsableKey, len(skipped))
+		return nil, noUsableKey(&StaticKeySet{skipped: skipped})
 	}
 	set, err := NewStaticKeySet(keys...)
 	if err != nil {
@@ -61,8 +64,10 @@ func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
 }
 
 // readKeySet calls each for every key of the set that data holds, with what is
-// known of it: the key, or why it is of no use to us, or what is wrong with it.
-func readKeySet(data []byte, algorithms []Algorithm, each func(n int, f *foreignKey, key *Key, skip string, err error) error) error {
+// known of it: the key, or why it is of no use to us, or what is wrong with it. If
+// alone is set, what is wrong with the text of one key, or with what is beside the
+// keys, says nothing of the others.
+func readKeySet(data []byte, algorithms []Algorithm, alone bool, each func(n int, f *foreignKey, key *Key, skip string, err error) error) error {
 	if algorithms = ones(algorithms); len(algorithms) == 0 {
 		algorithms = publicAlgorithms
 	}
@@ -75,15 +80,23 @@ func readKeySet(data []byte, algorithms []Algorithm, each func(n int, f *foreign
 		return fmt.Errorf("token: %w: set of %d bytes, more than %d", ErrKey, len(data), maxKeySetBytes)
 	}
 	n, found := 0, false
-	err := strictjson.Object(data, func(name string, v strictjson.Value) error {
-		if name != "keys" {
+	member := func(name string, v strictjson.Value) error {
+		switch {
+		case name != "keys":
 			return nil
+		case found:
+			return errors.New("keys is there twice")
 		}
 		found = true
 		isArray, err := v.Elements(func(v strictjson.Value) error {
-			n++
-			if n > maxKeys {
-				return fmt.Errorf("more than %d keys", maxKeys)
+			if n++; n > maxKeys {
+				if !alone {
+					return fmt.Errorf("more than %d keys", maxKeys)
+				}
+				if n == maxKeys+1 {
+					return each(n, new(foreignKey), nil, "it and what follows is beyond the hundredth", nil)
+				}
+				return nil
 			}
 			f, err := readKey(v)
 			if err != nil {
@@ -96,7 +109,20 @@ func readKeySet(data []byte, algorithms []Algorithm, each func(n int, f *foreign
 			return errors.New("keys is not an array")
 		}
 		return err
-	})
+	}
+	var err error
+	if alone {
+		salvage := strictjson.Salvage(data, func(name string, v strictjson.Value, _ bool) {
+			if err == nil {
+				err = member(name, v)
+			}
+		})
+		if err == nil {
+			err = salvage
+		}
+	} else {
+		err = strictjson.Object(data, member)
+	}
 	switch {
 	case err == nil && !found:
 		return fmt.Errorf("token: %w: no member keys", ErrKey)
@@ -113,7 +139,7 @@ type foreignKey struct {
 	jose.JWK
 	kid, alg, use string
 	issuer        string // whose key it is, where sets of several issuers are published as one
-	malformed     error  // the first member that is
+	malformed     []malformedMember
 	hasKty        bool
 	hasAlg        bool
 	hasUse        bool
@@ -121,6 +147,11 @@ type foreignKey struct {
 	hasOps        bool
 	verifies      bool // key_ops holds "verify"
 	private       string
+}
+
+type malformedMember struct {
+	name string
+	err  error
 }
 
 // readKey reads the members of a JWK, all of them: whether a malformed one matters,
@@ -131,8 +162,8 @@ func readKey(v strictjson.Value) (*foreignKey, error) {
 		return f, errors.New("not an object")
 	}
 	err := strictjson.Object(v.Raw(), func(name string, v strictjson.Value) error {
-		if err := f.member(name, v); f.malformed == nil {
-			f.malformed = err
+		if err := f.member(name, v); err != nil {
+			f.malformed = append(f.malformed, malformedMember{name, err})
 		}
 		return nil
 	})
@@ -155,8 +186,8 @@ func (f *foreignKey) key(algorithms []Algorithm) (key *Key, skip string, err err
 		return nil, "", fmt.Errorf("%w: private member %s in a public set", ErrKey, f.private)
 	case f.hasUse && f.use != "sig":
 		return nil, "use is not sig", nil
-	case f.malformed != nil:
-		return nil, "", f.malformed
+	case f.spoiled() != nil:
+		return nil, "", f.spoiled()
 	case f.hasOps && !f.verifies:
 		return nil, "key_ops lacks verify", nil
 	}
@@ -164,12 +195,37 @@ func (f *foreignKey) key(algorithms []Algorithm) (key *Key, skip string, err err
 	if skip != "" || err != nil {
 		return nil, skip, err
 	}
-	public, err := f.Public()
+	public, err := f.public()
 	if err != nil {
 		return nil, "", keyError(err)
 	}
 	key, err = NewKey(f.kid, alg, public)
 	return key, "", err
+}
+
+// public returns the key, however its numbers are spelled: no answer depends on that.
+func (f *foreignKey) public() (crypto.PublicKey, error) { return f.Canonical().Public() }
+
+// spoiled returns what is wrong with a member that keys of this kty have.
+func (f *foreignKey) spoiled() error {
+	for _, m := range f.malformed {
+		switch m.name {
+		case "n", "e":
+			if f.Kty != "RSA" {
+				continue
+			}
+		case "crv", "x":
+			if f.Kty == "RSA" {
+				continue
+			}
+		case "y":
+			if f.Kty != "EC" {
+				continue
+			}
+		}
+		return m.err
+	}
+	return nil
 }
 
 // algorithm returns the one algorithm that the key is for: its own or, if it names
@@ -204,7 +260,11 @@ func (f *foreignKey) algorithm(allowed []Algorithm) (alg Algorithm, skip string,
 	return alg, "", nil
 }
 
+// member reads one member. Null is a member that is not there: many serialisers write it so.
 func (f *foreignKey) member(name string, v strictjson.Value) error {
+	if v.Kind() == 'n' {
+		return nil
+	}
 	var dst *string
 	switch name {
 	case "kty":
@@ -225,18 +285,19 @@ func (f *foreignKey) member(name string, v strictjson.Value) error {
 	case "kid":
 		dst = &f.kid
 	case "alg":
-		dst, f.hasAlg = &f.alg, true
+		dst = &f.alg
 	case "use":
-		if f.use, f.hasUse = v.Text(); f.hasUse {
-			return nil
-		}
-		return errors.New("use is not a string")
+		dst = &f.use
 	case "issuer": // not registered; Entra's sets have it
 		f.issuer, _ = v.Text()
 		f.hasIssuer = true
 		return nil
 	case "key_ops":
 		f.hasOps = true
+		if op, ok := v.Text(); ok { // one, for an array of one
+			f.verifies = op == "verify"
+			return nil
+		}
 		isArray, err := v.Elements(func(v strictjson.Value) error {
 			op, ok := v.Text()
 			if !ok {
@@ -259,9 +320,7 @@ func (f *foreignKey) member(name string, v strictjson.Value) error {
 	if !ok {
 		return fmt.Errorf("%s is not a string", name)
 	}
-	if name == "kid" && text == "" {
-		return errors.New("kid is empty")
-	}
 	*dst = text
+	f.hasAlg, f.hasUse = f.alg != "", f.use != "" // as good as not there
 	return nil
 }

@@ -2,6 +2,7 @@ package token
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -47,6 +48,9 @@ func FuzzForeignKeySet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, err := parseForeignKeySet(data, nil, "")
 		strict, strictErr := ParseKeySet(data)
+		if errors.Is(err, errNoUsableKey) && set.Len() == 0 {
+			set = nil // it says why
+		}
 		if (set == nil) == (err == nil) {
 			t.Fatalf("set %v, error %v", set, err)
 		}
@@ -61,10 +65,10 @@ func FuzzForeignKeySet(f *testing.F) {
 		}
 		_ = json.Unmarshal(data, &plain)
 		for _, k := range plain.Keys {
-			if _, private := k["d"]; !private || plainText(k["kty"]) != "OKP" || plainText(k["crv"]) != "Ed25519" {
+			if private, ok := k["d"]; !ok || string(private) == "null" || plainText(k["kty"]) != "OKP" || plainText(k["crv"]) != "Ed25519" {
 				continue
 			}
-			for _, key := range set.byID {
+			for key := range set.all {
 				if strings.Contains(string(key.jwk), `"x":"`+plainText(k["x"])+`"`) && key.alg == EdDSA {
 					t.Fatalf("a published private key verifies: %s", data)
 				}

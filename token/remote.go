@@ -100,12 +100,15 @@ type RemoteKeySet struct {
 
 // A remoteKeys is immutable: what one fetch found.
 type remoteKeys struct {
-	keys  *StaticKeySet // nil if none is usable
+	keys  *StaticKeySet // of none, perhaps, which then says why
 	url   string        // they came from
 	etag  string        // empty if there is none
 	at    revoke.Instant
 	fresh time.Duration // until the next fetch is due
 }
+
+// usable reports whether there is a key to verify with.
+func (c *remoteKeys) usable() bool { return c != nil && c.keys.Len() > 0 }
 
 // A flight is one fetch. The goroutine that owns it closes done, once.
 type flight struct {
@@ -124,8 +127,10 @@ var (
 // cannot be reached is no error: the set answers [ErrKeysUnavailable] and goes on
 // trying whenever it is asked. Close it at the end.
 //
-// A key of the set that is malformed, weak, secret or ambiguous is not used; the
-// others are. See [ParseKeySet], which refuses the whole set, for what that is.
+// A set is judged by its body, whatever its Content-Type, and each key of it alone. A
+// key that is malformed, weak, secret or ambiguous is not used; the others are. See
+// [ParseKeySet], which refuses the whole set, for what that is. The error of a look-up
+// of such a key says why, and so do [RemoteKeySet.Status] and the log.
 // Redirects are followed to https alone, and no cookies are kept.
 func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
 	u, err := checkURL("RemoteKeys", rawURL, cfg.InsecureAllowHTTP)
@@ -250,6 +255,9 @@ func (s *RemoteKeySet) verdict(kid string, alg Algorithm, absent bool) (*Key, er
 		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, errNotYet)
 	}
 	s.refused.Add(1)
+	if c := s.current.Load(); c != nil {
+		return nil, c.keys.unknown(kid)
+	}
 	return nil, ErrUnknownKey
 }
 
@@ -266,14 +274,7 @@ func (s *RemoteKeySet) known(kid string, alg Algorithm, now revoke.Instant) (key
 }
 
 func (c *remoteKeys) find(kid string, alg Algorithm) *Key {
-	if c.keys == nil {
-		return nil
-	}
-	key, err := c.keys.Lookup(context.Background(), kid, alg)
-	if err != nil {
-		return nil
-	}
-	return key
+	return c.keys.find(kid, alg)
 }
 
 func (s *RemoteKeySet) failure() error {
@@ -291,13 +292,13 @@ func (s *RemoteKeySet) start(now revoke.Instant, want *wanted) (f *flight, joine
 		return s.flight, true
 	}
 	c := s.current.Load()
-	if want != nil && c != nil && c.keys != nil && now.Since(c.at) < 2*c.fresh && s.missing.rests(*want, now) {
+	if want != nil && c.usable() && now.Since(c.at) < 2*c.fresh && s.missing.rests(*want, now) {
 		return nil, false // it was asked for just now
 	}
 	if s.flight != nil {
 		return s.flight, true
 	}
-	due := c == nil || c.keys == nil || now.Since(c.at) >= c.fresh
+	due := !c.usable() || now.Since(c.at) >= c.fresh
 	switch {
 	case s.failures > 0 && now.Since(s.attempt) < backoff(s.failures):
 		return nil, false
@@ -340,6 +341,11 @@ func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	old := s.current.Load()
 	got, err := s.fetchSafely(ctx, old, now)
 	next := &remoteKeys{keys: got.keys, url: got.url, etag: got.etag, at: now, fresh: s.freshFor(got.maxAge)}
+	if errors.Is(err, errNoUsableKey) && old.usable() {
+		if left := old.keys.mistaken(got.keys); left != got.keys { // until they are too old, as when there was no answer
+			next = &remoteKeys{keys: left, url: old.url, at: old.at, fresh: old.fresh}
+		}
+	}
 
 	s.mu.Lock()
 	switch {
@@ -367,8 +373,8 @@ func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	case closed:
 	case err != nil:
 		s.cfg.Logger.Warn("token: fetching keys failed", "url", shown(cmp.Or(got.url, s.address(), s.issuer)), "error", err, "failures", failures)
-	case len(got.keys.skipped) > 0 && (old == nil || old.keys == nil || !slices.Equal(old.keys.skipped, got.keys.skipped)):
-		s.cfg.Logger.Warn("token: keys not used", "url", shown(got.url), "used", got.keys.Len(), "skipped", got.keys.skipped)
+	case len(got.keys.skipped) > 0 && (old == nil || !slices.Equal(old.keys.skipped, got.keys.skipped)):
+		s.cfg.Logger.Warn("token: keys not used", "url", shown(got.url), "used", got.keys.Len(), "skipped", got.keys.reasons())
 	}
 }
 

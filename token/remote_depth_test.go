@@ -3,6 +3,9 @@ package token_test
 import (
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -223,6 +226,7 @@ func TestRemoteKeysSubtractsAge(t *testing.T) {
 // kind is its good twin.
 func TestRemoteKeysBadKeyCostsItself(t *testing.T) {
 	k := forgeKeys()
+	other, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	good := jwk(t, k.ed.Public()).with("kid", `"good"`)
 	ec := jwk(t, k.ec.Public()).with("kid", `"x"`)
 	rs := jwk(t, k.rsa.Public()).with("kid", `"x"`).with("alg", `"RS256"`)
@@ -239,8 +243,11 @@ func TestRemoteKeysBadKeyCostsItself(t *testing.T) {
 		{"private under another kid, before it", []object{ec.with("kid", `"y"`).with("d", `"AAAA"`), ec}, false},
 		{"private, for encryption", []object{rs, rs.with("kid", `"y"`).with("use", `"enc"`).with("d", `"AAAA"`)}, false},
 		{"a secret", []object{{"kty", `"oct"`, "kid", `"x"`, "k", `"AAAA"`}}, false},
-		{"two keys of one kid", []object{ec, rs}, false},
-		{"one key for two algorithms", []object{rs, rs.with("alg", `"PS256"`)}, false},
+		{"two keys of one name", []object{ec, jwk(t, other.Public()).with("kid", `"x"`)}, false},
+		{"two keys of one kid, each for its algorithm", []object{ec, rs}, true},
+		{"one key for two algorithms", []object{rs, rs.with("alg", `"PS256"`)}, true},
+		{"a member twice", []object{ec.plus("kid", `"y"`)}, false},
+		{"bad UTF-8", []object{ec.with("x5t", "\"\xff\"")}, false},
 		{"weak", []object{rs.with("n", `"AQAB"`)}, false},
 		{"e = 1", []object{rs.with("e", `"AQ"`)}, false},
 		{"off its curve", []object{ec.with("y", ec[5])}, false},

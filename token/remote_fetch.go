@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -51,7 +52,7 @@ func (s *RemoteKeySet) fetch(ctx context.Context, old *remoteKeys, now revoke.In
 
 func (s *RemoteKeySet) fetchFrom(ctx context.Context, client *http.Client, old *remoteKeys, got *fetched) error {
 	etag := ""
-	if old != nil && old.keys != nil && old.url == got.url {
+	if old.usable() && old.url == got.url {
 		etag = old.etag
 	}
 	r, err := get(ctx, client, got.url, "application/jwk-set+json, application/json", etag)
@@ -66,11 +67,8 @@ func (s *RemoteKeySet) fetchFrom(ctx context.Context, client *http.Client, old *
 	if r.status != http.StatusOK {
 		return fmt.Errorf("fetching keys: status %d", r.status)
 	}
-	if err := r.isJSON("application/jwk-set+json"); err != nil {
-		return fmt.Errorf("fetching keys: %w", err)
-	}
 	if got.keys, err = parseForeignKeySet(r.body, s.cfg.Algorithms, s.issuer); err != nil {
-		return err
+		return r.judged(err)
 	}
 	if tag := r.header.Get("ETag"); len(tag) <= maxETagBytes {
 		got.etag = tag
@@ -134,12 +132,14 @@ func get(ctx context.Context, client *http.Client, address, accept, etag string)
 	return r, nil
 }
 
-func (r *response) isJSON(or string) error {
-	switch media, _, err := mime.ParseMediaType(r.header.Get("Content-Type")); {
-	case err != nil, media != "application/json" && media != or:
-		return errors.New("the response is not JSON by its Content-Type")
+// judged returns err, of a parser of the body. Its Content-Type decides nothing, as many
+// hosts of static files give any or none, but says what else was sent.
+func (r *response) judged(err error) error {
+	media, _, bad := mime.ParseMediaType(r.header.Get("Content-Type"))
+	if bad == nil && strings.Contains(media, "json") || !errors.Is(err, strictjson.ErrSyntax) {
+		return err
 	}
-	return nil
+	return fmt.Errorf("%w (Content-Type %.60q)", err, media)
 }
 
 // maxAgeOf returns how long a response may be kept from now on, by its max-age and

@@ -90,12 +90,12 @@ func (s *RemoteKeySet) remember(want *wanted, old, next *remoteKeys) {
 	if want != nil && next.find(want.kid, want.alg) == nil {
 		s.missing.add(*want, now, s.cfg.MinInterval, s.cfg.RefreshInterval)
 	}
-	if old == nil || old.keys == nil || old.keys == next.keys {
+	if old == nil || old.keys == next.keys {
 		return
 	}
-	for kid, key := range old.keys.byID {
-		if next.find(kid, key.alg) == nil {
-			s.missing.add(s.missing.hash(kid, key.alg), now, 0, s.cfg.RefreshInterval)
+	for key := range old.keys.all {
+		if next.find(key.id, key.alg) == nil {
+			s.missing.add(s.missing.hash(key.id, key.alg), now, 0, s.cfg.RefreshInterval)
 		}
 	}
 }

@@ -33,8 +33,8 @@ func (s *RemoteKeySet) Status() RemoteKeysStatus {
 		st.Age = revoke.Now().Since(c.at)
 		if c.keys != nil {
 			st.Keys = c.keys.Len()
-			st.Skipped = append(st.Skipped, c.keys.skipped...)
-			st.Usable = st.Age < s.cfg.MaxAge
+			st.Skipped = c.keys.reasons()
+			st.Usable = c.usable() && st.Age < s.cfg.MaxAge
 		}
 	}
 	st.Refused = s.refused.Load()

@@ -129,6 +129,9 @@ type privateKey struct {
 }
 
 func (p *privateKey) member(name string, v strictjson.Value) error {
+	if v.Kind() == 'n' { // as good as not there
+		return nil
+	}
 	var dst *string
 	switch name {
 	case "d":

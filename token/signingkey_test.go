@@ -209,7 +209,7 @@ func TestParseSigningKeyRefuses(t *testing.T) {
 		"JWK for verifying":         {with(ed, "key_ops", []string{"verify"}), "", token.ErrKey},
 		"JWK with another kid":      {with(ed, "kid", "other"), "", token.ErrKey},
 		"JWK for another algorithm": {with(ed, "alg", "ES256"), token.EdDSA, token.ErrKey},
-		"JWK of no algorithm":       {with(ed, "alg", ""), "", token.ErrKey},
+		"JWK of no algorithm":       {with(ed, "alg", "none"), "", token.ErrKey},
 		"JWK RSA without p":         {with(rs, "p", nil), token.RS256, token.ErrKey},
 		"JWK RSA with p = 1":        {with(rs, "p", "AQ"), token.RS256, token.ErrKey},
 		"JWK RSA with p and q = p":  {with(rs, "q", rs["p"]), token.RS256, token.ErrKey},

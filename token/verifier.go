@@ -316,7 +316,7 @@ func (v *Verifier) lookup(ctx context.Context, h header) (*Key, error) {
 		}
 		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, unavailable{err})
 	case errors.Is(err, ErrUnknownKey):
-		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
+		return nil, unknownKey(err)
 	case err != nil:
 		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
 	case key == nil, key.Algorithm() != h.alg, h.kid != "" && key.ID() != h.kid:

@@ -46,6 +46,42 @@ func (j JWK) Public() (crypto.PublicKey, error) {
 	return parse(j.Kty, j.Crv, members)
 }
 
+// Canonical returns j with the one spelling that [JWK.Public] takes, as far as the
+// other one leaves no doubt: without padding, in the alphabet for URLs, without line
+// breaks, numbers without and coordinates with their leading zeros.
+func (j JWK) Canonical() JWK {
+	switch j.Kty {
+	case "RSA":
+		j.N, j.E = canonical(j.N, 1), canonical(j.E, 1)
+	case "EC":
+		size := coordinate(j.Crv)
+		j.X, j.Y = canonical(j.X, size), canonical(j.Y, size)
+	case "OKP":
+		j.X = canonical(j.X, -1)
+	}
+	return j
+}
+
+var urlAlphabet = strings.NewReplacer("+", "-", "/", "_", "\r", "", "\n", "")
+
+// canonical returns text as canonical base64url of the number in it, of size bytes at
+// least, or if size is negative of its bytes. What cannot be read stays as it is.
+func canonical(text string, size int) string {
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(urlAlphabet.Replace(text), "="))
+	if err != nil || len(b) == 0 {
+		return text
+	}
+	if size >= 0 {
+		for len(b) > size && b[0] == 0 {
+			b = b[1:]
+		}
+		if len(b) < size {
+			b = append(make([]byte, size-len(b)), b...)
+		}
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
 // A member is a base64url value of size bytes, or if size is 0 a number of at most
 // limit bytes.
 type member struct {
@@ -54,6 +90,9 @@ type member struct {
 }
 
 func (m member) check() error {
+	if m.text == "" {
+		return fmt.Errorf("%w: member %s is missing", ErrKey, m.name)
+	}
 	if len(m.text) > base64.RawURLEncoding.EncodedLen(m.limit) {
 		return fmt.Errorf("%w: member %s is too long", ErrKey, m.name)
 	}
