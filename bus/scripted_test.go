@@ -31,11 +31,15 @@ type scripted struct {
 	events   int                                        // published, heartbeats not counted
 	beats    []time.Time                                // heartbeats that came
 	signed   int                                        // of those
+	beat     string                                     // what is said to a heartbeat that asks; "503": nobody listens
+	probe    *nats.Msg                                  // the heartbeat that asked last
 	carries  bool                                       // heartbeats are stored and acknowledged, as others are
 	take     func(n int, m *nats.Msg) (answer string)   // n counts events from 1; empty: no answer
 	api      func(m *nats.Msg) (answer string, ok bool) // answers in place of what it would say; not ok: it says that
 	asked    int                                        // for the stream's state
 	deny     string                                     // what subjects begin with on which nothing may be published
+	denySub  string                                     // a subject that nobody may listen to
+	others   []*nats.Msg                                // what was published to neither the stream nor the API
 	mute     bool                                       // consumers are told nothing: no messages, not that it is alive
 	delay    time.Duration                              // before each answer
 	password string
@@ -180,6 +184,13 @@ func (s *scripted) answer(c *scriptedConn, m *nats.Msg) string {
 		if s.carries {
 			return stored(int(s.store(m)))
 		}
+		if m.Reply != "" {
+			if s.probe = m; s.beat == "503" {
+				c.tell(m.Reply, &nats.Msg{Subject: m.Reply, Header: nats.Header{"Status": {"503"}}})
+				return ""
+			}
+			return s.beat
+		}
 	case strings.HasPrefix(m.Subject, subjectPrefix):
 		s.events++
 		if s.take != nil {
@@ -187,6 +198,7 @@ func (s *scripted) answer(c *scriptedConn, m *nats.Msg) string {
 		}
 		return stored(int(s.store(m)))
 	default:
+		s.others = append(s.others, m)
 		heard := 0
 		for _, c := range s.conns {
 			heard += c.tell(m.Subject, m)
@@ -266,7 +278,7 @@ type scriptedConn struct {
 	out  chan string
 	over chan struct{} // closed when it has ended
 
-	subs      map[string]string            // sid by subject
+	subs      map[string]string            // subject by sid
 	consumers map[string]*scriptedConsumer // made over it
 }
 
@@ -331,7 +343,15 @@ func (c *scriptedConn) serve() {
 				}
 			})
 		case f[0] == "SUB":
-			s.do(func() { c.subs[f[1]] = f[len(f)-1] })
+			s.do(func() {
+				if s.denySub != "" && f[1] == s.denySub {
+					c.send(fmt.Sprintf("-ERR 'Permissions Violation for Subscription to %q'\r\n", f[1]))
+					return
+				}
+				c.subs[f[len(f)-1]] = f[1]
+			})
+		case f[0] == "UNSUB":
+			s.do(func() { delete(c.subs, f[1]) })
 		case f[0] == "PUB" || f[0] == "HPUB":
 			size, _ := strconv.Atoi(f[len(f)-1])
 			body := make([]byte, size+2)
@@ -379,7 +399,7 @@ func (s *scripted) infoLine() string {
 // tell delivers m to who listens for that subject, which need not be its own. The caller
 // holds the server's mu.
 func (c *scriptedConn) tell(to string, m *nats.Msg) (heard int) {
-	for pattern, sid := range c.subs {
+	for sid, pattern := range c.subs {
 		prefix, wild := strings.CutSuffix(pattern, "*")
 		if pattern != to && !(wild && strings.HasPrefix(to, prefix)) {
 			continue

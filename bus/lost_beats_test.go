@@ -1,0 +1,85 @@
+package bus
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Each cause for which heartbeats do not come back is told, once, and nothing is told on
+// a day on which they do.
+func TestWhyHeartbeatsAreLost(t *testing.T) {
+	var probe *nats.Msg
+	for want, cause := range map[string]func(*scripted){
+		"the stream cannot be asked": func(s *scripted) {
+			s.api = func(m *nats.Msg) (string, bool) {
+				return refusal(errCodeNotAvailable, "no leader"), strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO.")
+			}
+		},
+		"its consumer is paused":                                           func(s *scripted) { s.info.State.LastSeq = 99 },
+		"the stream has taken one just now":                                func(s *scripted) { s.beat = stored(1) },
+		"stream OTHER takes them, and REVOCATIONS":                         func(s *scripted) { s.beat = `{"stream":"OTHER","seq":1}` },
+		"the stream has no room for them":                                  func(s *scripted) { s.beat = refusal(errCodeStoreFailed, "maximum bytes exceeded") },
+		"no room for them: nats: nats: API error: code=503 err_code=10028": func(s *scripted) { s.beat = refusal(errCodeMemoryExceeded, "insufficient memory") },
+		"the stream refuses them":                                          func(s *scripted) { s.beat = refusal(errCodeSealed, "sealed") },
+		"none is acknowledged: the stream has no leader":                   func(s *scripted) { s.beat = "" },
+		"no stream takes them":                                             func(s *scripted) { s.beat = "503" },
+		"Permissions Violation":                                            func(s *scripted) { s.deny = HeartbeatSubject },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log pages
+			s, f := beatingFollower(t, Config{Logger: log.logger(), Name: "orders"})
+			defer f.b.end()
+			f.heart.applied.Store(0)
+			s.do(func() { cause(s) })
+			for range lostBeats {
+				f.heart.beat()
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if n := log.count("own heartbeats do not come back"); n != 0 {
+				t.Errorf("%s: told after %d", want, lostBeats)
+			}
+			for range 5 {
+				f.heart.beat()
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if log.count("own heartbeats do not come back") != 1 || log.count(want) == 0 {
+				t.Errorf("%s: %s", want, &log)
+			}
+			s.do(func() {
+				if s.probe != nil {
+					probe = s.probe
+				}
+			})
+		})
+	}
+	if probe == nil {
+		t.Fatal("no heartbeat asked for an acknowledgement")
+	}
+	hb, fault := decodeHeartbeat(probe.Data)
+	if fault != 0 || hb.Name != "orders" || hb.Nonce == [16]byte{} || hb.Digest != nil || probe.Header.Get(jetstream.MsgTTLHeader) != "15m" {
+		t.Errorf("it is %s with %v", probe.Data, probe.Header)
+	}
+}
+
+// A follower that has caught up meanwhile says that they came late.
+func TestHeartbeatsThatCameLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := beatingFollower(t, Config{})
+		defer f.b.end()
+		s.do(func() { s.info.State.LastSeq = 7 })
+		began := time.Now()
+		time.AfterFunc(f.heart.interval, func() { f.heart.applied.Store(7) })
+		if err := f.heart.whyLost(t.Context()); err == nil || !strings.Contains(err.Error(), "they came late") || time.Since(began) != 2*f.heart.interval {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
