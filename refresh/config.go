@@ -57,8 +57,10 @@ type Config struct {
 	// by the call that finishes the ending, perhaps a second time. OnGrace is called when one
 	// was used again within its window and answered with its successor. They are called
 	// before the call that found it returns, perhaps at once for several sessions, and
-	// get no secret. Nil: nothing is called.
-	OnReplay, OnGrace func(ctx context.Context, s Session)
+	// get no secret. OnLate is called in the same way when a late retry was answered, see
+	// [Lifetimes].LateEvery; more than a few for one user are worth a look. Nil: nothing is
+	// called.
+	OnReplay, OnGrace, OnLate func(ctx context.Context, s Session)
 
 	// Logger receives replays, sessions that others left half ended, and failures.
 	// Nil means silent.

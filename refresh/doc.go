@@ -10,10 +10,16 @@
 //
 // Of any number of concurrent uses of a refresh token one rotates it: the [Store]'s
 // compare-and-set decides, and nothing that was read before. A client that did not get
-// the answer tries again within a window ([Lifetimes].Grace) and is given the successor.
-// A use outside the window ends the session in the store and at every service
-// (RFC 9700 section 4.14.2). Inside it a thief cannot be told from such a client; with
-// [HighSecurity] there is no window, and a lost answer costs the session.
+// the answer tries again within a window ([Lifetimes].Grace) and is given the successor, as are
+// all others who ask, the same byte for byte. Time in which no answer was possible does not
+// count, up to five minutes; who is told to try again is not convicted for it. A client that
+// comes later still is given another successor, by a ration ([Lifetimes].LateEvery): in
+// [Consumer], and in [HighSecurity] for sessions that are bound to a key. Any other use
+// ends the session in the store and at every service (RFC 9700 section 4.14.2). Inside the
+// window a thief cannot be told from such a client; with [HighSecurity] there is none.
+//
+// An instance that is cut off from a store which the others reach cannot tell them of it. Keep
+// requests from it, or clients that it told to try again may be taken for thieves elsewhere.
 //
 // After a logout everywhere no token and no session of anybody who was authenticated
 // before it goes on; a login after it passes, within the clocks' difference of it only

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -56,12 +57,29 @@ func (m *Manager) erase() {
 }
 
 func (m *Manager) eraseSeals(ctx context.Context, sid string) {
+	later := func() { m.eraser.note(sid, m.now().Add(finishTimeout)) }
 	r, err := m.loadSession(ctx, sid)
-	if err != nil {
+	if err == nil && r.Ended == 0 && len(r.Steps) > 0 {
+		err = m.readOutages(ctx, 5*time.Second)
+	}
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && (r.Ended != 0 || len(r.Steps) == 0):
+		return
+	case err != nil:
+		later()
 		return
 	}
-	next := r.clone()
-	next.prune(m.millis() - m.skew - finishTimeout.Milliseconds())
+	next, held, now, kept := r.clone(), m.held(r.session), m.millis()-finishTimeout.Milliseconds(), false
+	next.prune(func(x *step) bool {
+		if now <= x.Until+m.skew {
+			return true // whoever has rotated since comes for it
+		}
+		kept, _ = m.window(x.Until-m.grace(), now, held)
+		return kept
+	})
+	if kept { // for time that does not count
+		later()
+	}
 	if len(next.Steps) == len(r.Steps) {
 		return
 	}

@@ -27,6 +27,10 @@ var (
 	// ErrReplayed: the refresh token had been used before and was used again. No
 	// matter by whom, the session is dead now. It is of the family [ErrEnded].
 	ErrReplayed error = &member{ErrEnded, "refresh token replayed"}
+	// ErrTooLate: the refresh token had been used before, and nobody can tell this retry
+	// from a theft, since for a time none could be answered. Nothing was changed; whoever
+	// holds the successor goes on.
+	ErrTooLate error = &member{ErrLoginAgain, "refresh token retried too late"}
 	// ErrClient: the session is another client's. Nothing was changed.
 	ErrClient error = &member{ErrLoginAgain, "refresh token of another client"}
 	// ErrBinding: the session is bound to a key whose possession was not proven

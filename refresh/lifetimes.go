@@ -23,26 +23,34 @@ type Lifetimes struct {
 	// a lost answer costs the session. It counts from the use, not from when the store
 	// had written it: over a cluster that elects a leader for 9 s, clients that hang up
 	// and try again later need 30 s. At most a minute.
+	//
+	// However many ask within it, all are given the same successor. Time in which retries
+	// could not be answered, because the store, the application or the denylist failed,
+	// does not count, up to five minutes for each use; see [ErrTooLate].
 	Grace time.Duration
 
-	// Answers is how many such retries of one refresh token are answered. Zero means 3;
-	// at most 16.
-	Answers int
+	// LateEvery is the ration of late retries: once in that time, and three times in a
+	// session's life, a client may present a used refresh token again after the window, if
+	// nobody has presented its successor: a phone that slept through the answer. It is given
+	// a new successor, and whoever presents the one that waited is a thief. Zero: none, such
+	// a retry ends the session. At least ten minutes otherwise, unless Absolute is less.
+	LateEvery time.Duration
+
+	// LateBound keeps the ration to sessions that are bound to a key ([Login].Binding),
+	// whose tokens nobody else can use (FAPI 2.0).
+	LateBound bool
 }
 
 // Three profiles.
 var (
-	HighSecurity = Lifetimes{Idle: 15 * time.Minute, Absolute: 30 * time.Minute, Access: 5 * time.Minute}
+	HighSecurity = Lifetimes{Idle: 15 * time.Minute, Absolute: 30 * time.Minute, Access: 5 * time.Minute, LateEvery: 24 * time.Hour, LateBound: true}
 	Web          = Lifetimes{Idle: time.Hour, Absolute: 24 * time.Hour, Access: 15 * time.Minute, Grace: 10 * time.Second}
-	Consumer     = Lifetimes{Idle: 30 * 24 * time.Hour, Absolute: 90 * 24 * time.Hour, Access: 15 * time.Minute, Grace: 10 * time.Second}
+	Consumer     = Lifetimes{Idle: 30 * 24 * time.Hour, Absolute: 90 * 24 * time.Hour, Access: 15 * time.Minute, Grace: 10 * time.Second, LateEvery: 24 * time.Hour}
 )
 
 func (l Lifetimes) withDefaults() (Lifetimes, error) {
 	if l == (Lifetimes{}) {
 		l = HighSecurity
-	}
-	if l.Answers == 0 {
-		l.Answers = 3
 	}
 	const year = 366 * 24 * time.Hour
 	for _, d := range []struct {
@@ -59,8 +67,8 @@ func (l Lifetimes) withDefaults() (Lifetimes, error) {
 			return l, fmt.Errorf("refresh: Config.Lifetimes.%s is %s, not whole milliseconds between %s and %s", d.name, d.value, d.least, d.max)
 		}
 	}
-	if l.Answers < 0 || l.Answers > 16 {
-		return l, fmt.Errorf("refresh: Config.Lifetimes.Answers is %d, not between 0 and 16", l.Answers)
+	if least := min(10*time.Minute, l.Absolute); l.LateEvery != 0 && (l.LateEvery < least || l.LateEvery > year) {
+		return l, fmt.Errorf("refresh: Config.Lifetimes.LateEvery is %s, neither 0 nor between %s and %s", l.LateEvery, least, year)
 	}
 	return l, nil
 }

@@ -216,7 +216,8 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 		family, current := p.family.hash(useFamily, raw), p.generation.hash(useGeneration, raw)
 		next := r.clone()
 		next.Former, next.FormerUntil = r.Family, now+max(m.cfg.Lifetimes.Grace, formerGrace).Milliseconds()
-		next.Family, next.Steps = family[:], nil
+		next.Family, next.Steps, next.Last, next.Held = family[:], nil, nil, nil
+		next.LastGeneration, next.LastAt = 0, 0
 		next.nextGeneration(current)
 		next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
 		t, err := m.token(ctx, next, next.Scope, issued)

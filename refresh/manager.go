@@ -31,7 +31,9 @@ type Manager struct {
 	clockTold atomic.Int64 // when the log was told last, by the monotonic clock in nanoseconds
 
 	eraser   eraser
-	confirms pace            // of records that strangers may ask for
+	confirms pace // of records that strangers may ask for
+	retries  pace // that are answered within the window
+	outages  outages
 	unname   func()          // takes back what named the issuer to the denylist, once
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
@@ -52,6 +54,7 @@ func NewManager(cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m.wg.Go(m.erase)
+	m.wg.Go(m.watchStore)
 	return m, nil
 }
 
@@ -103,6 +106,8 @@ func newManager(cfg Config) (*Manager, error) {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.eraser.init()
 	m.confirms = pace{every: time.Second, burst: 1}
+	m.retries = pace{every: 50 * time.Millisecond, burst: 200}
+	m.outages.failed = make(chan struct{}, 1)
 	return m, nil
 }
 

@@ -2,12 +2,14 @@ package refresh_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // A slow Store answers reads late.
@@ -50,4 +52,148 @@ func TestRetryDuringOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A failing store fails while it is down.
+type failing struct {
+	refresh.Store
+	down atomic.Bool
+}
+
+var errDown = errors.New("down")
+
+func (f *failing) Load(ctx context.Context, key string) (refresh.Record, error) {
+	if f.down.Load() {
+		return refresh.Record{}, errDown
+	}
+	return f.Store.Load(ctx, key)
+}
+
+func (f *failing) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	if f.down.Load() {
+		return 0, errDown
+	}
+	return f.Store.Save(ctx, key, value, revision, expires)
+}
+
+// Whoever is told to try again is never convicted for it: the time in which the store, the
+// application or the denylist could not answer does not count against the window, up to five
+// minutes. After that nobody can tell a retry from a theft, and nothing is done.
+func TestOutageDoesNotCount(t *testing.T) {
+	for name, set := range map[string]func(o *outageParts, down bool){
+		"store":       func(o *outageParts, down bool) { o.store.down.Store(down) },
+		"application": func(o *outageParts, down bool) { o.app.Store(down) },
+		"denylist":    func(o *outageParts, down bool) { o.stale.Store(down) },
+		"each in turn": func(o *outageParts, down bool) {
+			o.turn++
+			o.store.down.Store(down && o.turn%3 == 0)
+			o.app.Store(down && o.turn%3 == 1)
+			o.stale.Store(down && o.turn%3 == 2)
+		},
+	} {
+		for _, c := range []struct {
+			name   string
+			outage time.Duration
+			sleeps time.Duration // of the client, once it is over
+			want   error
+		}{
+			{"15 s", 15 * time.Second, 0, nil},
+			{"4 min", 4 * time.Minute, 0, nil},
+			{"6 min", 6 * time.Minute, 0, refresh.ErrTooLate},
+			{"50 min", 50 * time.Minute, 0, refresh.ErrTooLate},
+			{"15 s, and a client that sleeps for 1 min", 15 * time.Second, time.Minute, refresh.ErrTooLate},
+			{"15 s, and a client that sleeps for 10 min", 15 * time.Second, 10 * time.Minute, refresh.ErrReplayed},
+		} {
+			if c.outage > 6*time.Minute && name != "store" {
+				continue
+			}
+			t.Run(name+", "+c.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := newOutageParts(t)
+					one := o.system(t)
+					two := newSystem(t, func(cfg *refresh.Config) { takeOver(one, o.store)(cfg); cfg.Ask = o.ask })
+					two.Manager, one.Manager = one.Manager, two.Manager // the one that rotates is not the one that fails
+					g := one.login(t)
+					next := one.refresh(t, g) // its answer is lost
+					time.Sleep(9 * time.Second)
+					for end := time.Now().Add(c.outage); time.Now().Before(end); time.Sleep(1500 * time.Millisecond) {
+						set(o, true)
+						_, err := two.Refresh(t.Context(), request(g.RefreshToken()))
+						if errors.Is(err, refresh.ErrTooLate) && time.Until(end) < c.outage-5*time.Minute {
+							break
+						}
+						if !errors.Is(err, refresh.ErrTryAgain) {
+							t.Fatalf("%s before the end of the outage: %v", time.Until(end), err)
+						}
+					}
+					set(o, false)
+					o.store.down.Store(false)
+					o.app.Store(false)
+					o.stale.Store(false)
+					time.Sleep(time.Second + c.sleeps)
+					for _, s := range []*system{one, two, one} { // whichever instance is asked
+						if c.want != nil {
+							s.refused(t, g, c.want)
+							continue
+						}
+						if again := s.refresh(t, g); again.RefreshToken() != next.RefreshToken() {
+							t.Fatal("another successor")
+						}
+					}
+					if c.want == refresh.ErrReplayed {
+						one.refused(t, next, refresh.ErrEnded)
+						return
+					}
+					next = two.refresh(t, next) // the session is as it was
+					time.Sleep(20 * time.Minute)
+					one.refused(t, g, refresh.ErrReplayed) // and a thief is one later on
+					one.refused(t, next, refresh.ErrEnded)
+				})
+			})
+		}
+	}
+}
+
+type outageParts struct {
+	store      *failing
+	app, stale atomic.Bool
+	turn       int
+}
+
+func newOutageParts(*testing.T) *outageParts {
+	return &outageParts{store: &failing{Store: refresh.NewMemoryStore()}}
+}
+
+// ask stands for both: the Manager notes what is of ErrTryAgain and not of the store.
+func (o *outageParts) ask(context.Context, refresh.Session) (refresh.Answer, error) {
+	switch {
+	case o.app.Load():
+		return refresh.Answer{}, errDown
+	case o.stale.Load():
+		return refresh.Answer{}, revoke.ErrStale
+	}
+	return refresh.Answer{}, nil
+}
+
+func (o *outageParts) system(t *testing.T) *system {
+	return newSystem(t, func(cfg *refresh.Config) { cfg.Store, cfg.Ask = o.store, o.ask })
+}
+
+// Where there is no window a lost race is told to try again, and not convicted when it
+// does.
+func TestLoserIsNotConvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &overtaken{Store: refresh.NewMemoryStore()}
+		s := newSystem(t, func(c *refresh.Config) { c.Store, c.Lifetimes = store, refresh.HighSecurity })
+		g := s.login(t)
+		var next *refresh.Grant
+		store.first = func() { next = s.refresh(t, g) }
+		s.refused(t, g, refresh.ErrBusy)
+		time.Sleep(2 * time.Second)
+		s.refused(t, g, refresh.ErrTooLate)
+		next = s.refresh(t, next)
+		time.Sleep(10 * time.Minute)
+		s.refused(t, g, refresh.ErrReplayed)
+		s.refused(t, next, refresh.ErrEnded)
+	})
 }

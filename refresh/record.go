@@ -19,7 +19,6 @@ const recordVersion = 1
 
 const (
 	maxSteps = 16 // generations remembered within the grace window
-	maxChain = 4  // seals that a retry follows
 
 	// maxMillis is in the year 2527: sums of two times and a lifetime do not overflow.
 	maxMillis = 1 << 44
@@ -58,6 +57,16 @@ type session struct {
 	ExactFrom  uint64 `json:"exact_from,omitempty"` // the first generation whose token has a check; 1: all have; 0: none has
 	Steps      []step `json:"steps,omitempty"`
 
+	// The predecessor of the current generation, and when it was used up. Empty: none, or
+	// not known.
+	Last           []byte `json:"last,omitempty"` // its hash
+	LastGeneration uint64 `json:"last_generation,omitempty"`
+	LastAt         int64  `json:"last_at,omitempty"`
+
+	Late   int    `json:"late,omitempty"`    // late retries that were answered
+	LateAt int64  `json:"late_at,omitempty"` // the latest of them
+	Held   []span `json:"held,omitempty"`    // when retries in the window could not be answered
+
 	// The family before the Manager gave out a new one by itself, and until when who
 	// holds one of its tokens is told to try again.
 	Former      []byte `json:"former,omitempty"`
@@ -75,9 +84,9 @@ type session struct {
 type step struct {
 	Hash       []byte `json:"hash"`
 	Generation uint64 `json:"generation"`
-	Seal       []byte `json:"seal,omitempty"` // the successor; empty: a retry is told to try again
+	Seal       []byte `json:"seal,omitempty"` // the successor
 	Until      int64  `json:"until"`
-	Answers    int    `json:"answers,omitempty"`
+	Answers    int    `json:"answers,omitempty"` // of versions up to 601627d, which counted them
 
 	unknown
 }
@@ -184,6 +193,13 @@ func decodeSession(data []byte, sid string) (*session, error) {
 	if s.Ended == 0 { // of one that was ended unseen, nothing else is known
 		bad = bad || len(s.Family) != len(digest{}) || len(s.Current) != len(digest{}) || s.Subject == "" || s.Client == "" || len(s.Audience) == 0
 	}
+	bad = bad || s.Late < 0 || len(s.Held) > maxSpans
+	times = append(times, s.LateAt, s.LastAt)
+	for _, x := range s.Held {
+		times = append(times, x.from(), x.to())
+		bad = bad || x.to() < x.from()
+	}
+	bad = bad || len(s.Last) != 0 && (len(s.Last) != len(digest{}) || s.LastGeneration >= s.Generation)
 	for i := range s.Steps {
 		p := &s.Steps[i]
 		times = append(times, p.Until)
@@ -256,17 +272,6 @@ func (s *session) deadline(l *Lifetimes) (at int64, idle bool) {
 	return at, false
 }
 
-// prune forgets the steps whose window ended before.
-func (s *session) prune(before int64) {
-	left := s.Steps[:0]
-	for _, p := range s.Steps {
-		if before <= p.Until {
-			left = append(left, p)
-		}
-	}
-	s.Steps = left
-}
-
 // rein cuts windows that end later than any clock within MaxSkew of ours has set: no
 // theft would be found in them, and they would leave no room for others.
 func (s *session) rein(now, grace, skew int64) {
@@ -291,9 +296,10 @@ func (s *session) remains() *session {
 	}
 }
 
-// clone returns a copy whose lists of steps may be changed.
+// clone returns a copy whose lists of steps and spans may be changed.
 func (s *session) clone() *session {
 	c := *s
 	c.Steps = append([]step(nil), s.Steps...)
+	c.Held = append([]span(nil), s.Held...)
 	return &c
 }

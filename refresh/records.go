@@ -53,7 +53,9 @@ func (m *Manager) loadSubject(ctx context.Context, sub string) (storedSubject, e
 }
 
 func (m *Manager) load(ctx context.Context, key string) (Record, error) {
+	began := m.millis()
 	r, err := m.cfg.Store.Load(ctx, key)
+	m.outages.note(began, m.millis(), err)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return r, fmt.Errorf("%w: %w", ErrStore, err)
 	}
@@ -92,7 +94,9 @@ func (m *Manager) save(ctx context.Context, key string, revision uint64, r any, 
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrStore, err)
 	}
+	began := m.millis()
 	next, err := m.cfg.Store.Save(ctx, key, b, revision, time.UnixMilli(until).Add(keepRecord))
+	m.outages.note(began, m.millis(), err)
 	if err != nil && !errors.Is(err, ErrConflict) {
 		err = fmt.Errorf("%w: %w", ErrStore, err)
 	}

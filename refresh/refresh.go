@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -14,13 +13,15 @@ import (
 
 // Refresh exchanges a refresh token for a new access token and its successor. Of any
 // number of concurrent calls with one token, one rotates (invariant 8). A retry within
-// the grace window is given the successor; a use after it is taken for theft, and ends
-// the session here and at every service.
+// the grace window ([Lifetimes].Grace) is given the same successor, byte for byte. After it
+// a late retry may be given another (LateEvery); any other use is taken for theft, and ends the
+// session here and at every service.
 //
 // The error is of [ErrLoginAgain] or [ErrTryAgain], or the caller's mistake: [ErrRequest]
-// or [ErrScope]. After one of ErrTryAgain the client keeps its token; if it had been used up all the same, the
-// retry is answered within the window. Where there is no window, as in [HighSecurity], such
-// a retry ends the session.
+// or [ErrScope]. After one of ErrTryAgain the client keeps its token and tries again in a
+// second or two; for five minutes no such retry ends the session. If the token had been used
+// up all the same, the retry is answered, or told [ErrTooLate] where nobody knows how long
+// no answer was possible, or where there is no window, as in [HighSecurity].
 func (m *Manager) Refresh(ctx context.Context, r Request) (*Grant, error) {
 	g, err := m.refresh(ctx, &r)
 	if err != nil {
@@ -44,9 +45,18 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 		return nil, ErrUnknown
 	}
 	p.arrived = m.millis()
+	g, err := m.use(ctx, &p, call)
+	if p.retry && errors.Is(err, ErrTryAgain) {
+		m.hold(ctx, &p)
+	}
+	return g, err
+}
+
+// use looks at the session again until nobody has changed it meanwhile.
+func (m *Manager) use(ctx context.Context, p *presented, call *Request) (*Grant, error) {
 	var failed error
 	for range maxTries {
-		g, err := m.tryRefresh(ctx, &p, call)
+		g, err := m.tryRefresh(ctx, p, call)
 		switch {
 		case errors.Is(err, ErrConflict): // somebody else was first: look at what he did
 		case errors.Is(err, errUnsure):
@@ -105,21 +115,37 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 	}
 	// A retry that came in time is in time, however long the store took: it may have
 	// elected a leader meanwhile.
-	at, err := m.position(r.session, p, min(now, p.arrived))
-	if errors.Is(err, ErrReplayed) {
-		if p.current {
-			// It was the current one a moment ago: a lost compare-and-set is no replay.
-			return nil, fmt.Errorf("%w: used by another at the same time", ErrBusy)
+	arrived := min(now, p.arrived)
+	at, err := m.position(r.session, p, arrived, m.held(r.session))
+	if err == nil && at.known && at.standing > inWindow {
+		// Others may have seen the store fail.
+		if err := m.readOutages(ctx, 0); err != nil {
+			return nil, err
 		}
-		return nil, m.theft(ctx, r)
+		at, err = m.position(r.session, p, arrived, m.held(r.session))
 	}
 	if err != nil {
+		p.retry = p.retry || errors.Is(err, ErrBusy)
 		return nil, err
 	}
-	p.current = true
+	switch {
+	case at.standing == replayed && p.good:
+		// It was good a moment ago: a lost compare-and-set is no replay.
+		p.retry = true
+		return nil, fmt.Errorf("%w: used by another at the same time", ErrBusy)
+	case at.standing == replayed:
+		return nil, m.theft(ctx, r)
+	case at.standing == doubtful:
+		return nil, ErrTooLate
+	}
+	p.good = true
 	scope, err := r.allows(call)
 	if err != nil {
 		return nil, err
+	}
+	if at.standing == inWindow {
+		p.retry = true
+		return m.answer(ctx, r, p, &at, call, scope)
 	}
 	// Before the denylist is asked: a proven instant that came after the answer would
 	// let the token outrun a cutoff that the answer did not know.
@@ -131,9 +157,7 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 		return nil, err
 	}
 	next := r.clone()
-	if at.step < 0 {
-		next.rein(now, m.cfg.Lifetimes.Grace.Milliseconds(), m.skew)
-	}
+	next.rein(now, m.grace(), m.skew)
 	if err := m.ask(ctx, r, next); err != nil {
 		return nil, err
 	}
@@ -141,14 +165,9 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 		next.Label, next.Address = call.Device.Label, call.Device.Address
 	}
 	next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
-	successor := at.successor
-	if at.step < 0 {
-		successor = newSecret()
-		if err := m.rotate(next, p, successor, now); err != nil {
-			return nil, err
-		}
-	} else {
-		next.Steps[at.step].Answers++
+	successor := newSecret()
+	if err := m.rotate(next, p, &at, successor, now); err != nil {
+		return nil, err
 	}
 	current := successor.hash(useGeneration, p.sid)
 	// Signed before the store decides and given out after: a failure to sign costs no
@@ -169,12 +188,14 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 			return nil, ErrConflict // another write came first, and ours never will
 		}
 	}
-	if at.step < 0 {
-		if m.cfg.Lifetimes.Grace > 0 {
-			m.eraser.note(sid, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond+finishTimeout))
+	if m.cfg.Lifetimes.Grace > 0 {
+		m.eraser.note(sid, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond+finishTimeout))
+	}
+	if at.standing == late {
+		m.log.Info("refresh: a used refresh token was presented late, and given a new successor", "sid", sid, "sub", r.Subject, "client_id", r.Client, "times", next.Late)
+		if m.cfg.OnLate != nil {
+			m.cfg.OnLate(ctx, m.describe(next))
 		}
-	} else if m.cfg.OnGrace != nil {
-		m.cfg.OnGrace(ctx, m.describe(next))
 	}
 	out := presented{sid: p.sid, family: p.family, generation: successor}
 	return m.grant(next, scope, t, next.spell(&out), now), nil
@@ -200,72 +221,6 @@ func (m *Manager) unless(ctx context.Context, r storedSession, err error) error 
 // storeLag is how old an answer of a store may be, in milliseconds: a deposed leader of
 // a cluster answers for up to 20 s.
 const storeLag = 30_000
-
-// A position is where a presented generation stands.
-type position struct {
-	step      int    // the generation's, or -1 for the current one
-	successor secret // of a step: the current generation, found by the seals
-}
-
-// position finds the presented generation. ErrReplayed is what the record says, which
-// may be old; only a compare-and-set makes it true.
-func (m *Manager) position(s *session, p *presented, now int64) (position, error) {
-	hash := p.generation.hash(useGeneration, p.sid)
-	if subtle.ConstantTimeCompare(hash[:], s.Current) == 1 {
-		if s.misspelt(p, s.Generation) {
-			return position{}, ErrUnknown
-		}
-		return position{step: -1}, nil
-	}
-	at := slices.IndexFunc(s.Steps, func(x step) bool { return subtle.ConstantTimeCompare(hash[:], x.Hash) == 1 })
-	if at >= 0 && s.misspelt(p, s.Steps[at].Generation) {
-		return position{}, ErrUnknown
-	}
-	if at < 0 || now > s.Steps[at].Until+m.skew {
-		return position{}, ErrReplayed
-	}
-	if s.Steps[at].Answers >= m.cfg.Lifetimes.Answers {
-		return position{}, fmt.Errorf("%w: retried too often", ErrBusy)
-	}
-	holds := p.generation
-	for i, n := at, 0; ; i, n = i+1, n+1 {
-		x := &s.Steps[i]
-		if n == maxChain || len(x.Seal) == 0 {
-			return position{}, fmt.Errorf("%w: its successors were used up", ErrBusy)
-		}
-		next, err := holds.open(x.Seal, p.sid, x.Generation)
-		if err != nil {
-			return position{}, fmt.Errorf("%w: %w", ErrStore, err)
-		}
-		h := next.hash(useGeneration, p.sid)
-		if subtle.ConstantTimeCompare(h[:], s.Current) == 1 {
-			return position{at, next}, nil
-		}
-		if i+1 == len(s.Steps) || subtle.ConstantTimeCompare(h[:], s.Steps[i+1].Hash) != 1 {
-			return position{}, fmt.Errorf("%w: its successors were used up", ErrBusy)
-		}
-		holds = next
-	}
-}
-
-// rotate makes the successor the current generation of s.
-func (m *Manager) rotate(s *session, p *presented, successor secret, now int64) error {
-	s.prune(now - m.skew)
-	if len(s.Steps) == maxSteps {
-		return fmt.Errorf("%w: refreshed %d times within the grace window", ErrBusy, maxSteps)
-	}
-	if m.cfg.Lifetimes.Grace > 0 {
-		s.Steps = append(s.Steps, step{
-			Hash: s.Current, Generation: s.Generation, Seal: p.generation.seal(successor, p.sid, s.Generation),
-			Until: now + m.cfg.Lifetimes.Grace.Milliseconds(),
-		})
-	}
-	if now > s.FormerUntil {
-		s.Former, s.FormerUntil = nil, 0
-	}
-	s.nextGeneration(successor.hash(useGeneration, p.sid))
-	return nil
-}
 
 // over answers for an ended session, and finishes what is pending.
 func (m *Manager) over(ctx context.Context, r storedSession) error {

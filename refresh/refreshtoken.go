@@ -63,7 +63,8 @@ type presented struct {
 	family     secret
 	generation secret
 
-	current bool  // it was seen to be good, in this call
+	good    bool  // it was seen to be good, in this call
+	retry   bool  // it was used up, and this is a retry that may be one in the window
 	arrived int64 // when the call began, unix milliseconds by our clock
 }
 

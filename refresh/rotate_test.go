@@ -74,28 +74,69 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// A retry follows the chain of successors; each is answered three times, and none
-// extends a window.
-func TestGraceLimits(t *testing.T) {
+// A retry follows the chain of successors, however long it is, and however many ask they
+// are answered with the same, byte for byte; none extends a window.
+func TestGraceHasOneAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t)
-		g := s.login(t)
-		chain := []*refresh.Grant{g}
-		for range 4 {
+		store := newLedger()
+		s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+		chain := []*refresh.Grant{s.login(t)}
+		for range 10 {
 			chain = append(chain, s.refresh(t, chain[len(chain)-1]))
 		}
-		if r := s.refresh(t, g); s.refresh(t, r).SessionID != g.SessionID {
-			t.Error("the end of a chain of four does not refresh")
+		last := chain[len(chain)-1]
+		time.Sleep(2 * time.Second)
+		writes := store.saves()
+		for _, g := range chain[:len(chain)-1] {
+			for range 12 {
+				retry := s.refresh(t, g)
+				if retry.RefreshToken() != last.RefreshToken() || !retry.RefreshExpires.Equal(last.RefreshExpires) {
+					t.Fatalf("a retry within the window is given %v, another successor or expiry than %v", retry, last)
+				}
+				if c, first := s.accepted(t, retry), s.accepted(t, last); !c.MintedAt().Equal(first.MintedAt()) {
+					t.Fatalf("a retry's access token is dated %s, the rotation's %s", c.MintedAt(), first.MintedAt())
+				}
+			}
+			time.Sleep(time.Millisecond)
 		}
-		// Five rotations away now.
-		s.refused(t, g, refresh.ErrBusy)
-		for range 3 {
-			s.refresh(t, chain[2])
+		if n := store.saves() - writes; n != 0 {
+			t.Errorf("%d writes for answers within the window", n)
 		}
-		s.refused(t, chain[2], refresh.ErrBusy)
-		s.refresh(t, chain[3])
-		time.Sleep(11*time.Second + 2*time.Second)
-		s.refused(t, chain[3], refresh.ErrReplayed)
+		time.Sleep(10 * time.Second) // 12 s: Grace and MaxSkew
+		s.refused(t, chain[9], refresh.ErrReplayed)
+	})
+}
+
+// A flood of retries is bounded by rate, and leaves no mark: whoever was told to try again
+// in it is not convicted for doing so.
+func TestFloodOfRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g, other := s.login(t), s.login(t)
+		next := s.refresh(t, g)
+		refreshedOther := s.refresh(t, other)
+		answered, busy := 0, 0
+		for range 1000 {
+			switch retry, err := s.Refresh(t.Context(), request(g.RefreshToken())); {
+			case err == nil && retry.RefreshToken() == next.RefreshToken():
+				answered++
+			case errors.Is(err, refresh.ErrBusy) && !errors.Is(err, refresh.ErrLoginAgain):
+				busy++
+			default:
+				t.Fatal(err)
+			}
+		}
+		if answered < 100 || busy < 500 {
+			t.Errorf("%d answered, %d told to try again", answered, busy)
+		}
+		if retry := s.refresh(t, other); retry.RefreshToken() != refreshedOther.RefreshToken() {
+			t.Error("another session's retry has another successor")
+		}
+		time.Sleep(13 * time.Second)
+		if retry := s.refresh(t, g); retry.RefreshToken() != next.RefreshToken() {
+			t.Error("another successor")
+		}
+		s.refresh(t, next)
 	})
 }
 

@@ -19,10 +19,15 @@ type simStore struct {
 
 var errSim = errors.New("simulated failure")
 
+func (st *simStore) fail() error {
+	st.s.failures++
+	return errSim
+}
+
 func (st *simStore) Load(ctx context.Context, key string) (Record, error) {
 	st.s.pause()
 	if st.s.faulty && st.s.chance(8) {
-		return Record{}, errSim
+		return Record{}, st.fail()
 	}
 	if st.s.faulty && st.s.chance(5) {
 		if r, ok := st.older[key]; ok && r.Revision != 0 { // an old "there is none" no Store may give
@@ -47,17 +52,17 @@ func (st *simStore) Save(ctx context.Context, key string, value []byte, revision
 	if st.s.faulty {
 		switch st.s.rng.IntN(30) {
 		case 0: // lost
-			return 0, errSim
+			return 0, st.fail()
 		case 1: // done, and not said
 			st.s.counts.ambiguous++
 			if _, err := st.save(key, value, revision); err != nil {
 				return 0, err
 			}
-			return 0, errSim
+			return 0, st.fail()
 		case 2: // comes later
 			st.s.counts.lates++
 			st.late = append(st.late, func() { _, _ = st.save(key, value, revision) })
-			return 0, errSim
+			return 0, st.fail()
 		}
 	}
 	return st.save(key, value, revision)

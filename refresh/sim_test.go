@@ -35,9 +35,10 @@ type sim struct {
 	inst  []*simInstance
 	users []*simUser
 
-	procs   []*simProc
-	current *simProc
-	faulty  bool // whether the store and the bus fail now
+	procs    []*simProc
+	current  *simProc
+	failures int  // of the store, and refreshes that were told to try again
+	faulty   bool // whether the store and the bus fail now
 
 	minted map[string]simToken
 	log    []string

@@ -35,7 +35,14 @@ type simClient struct {
 	banned time.Time // by the denylist alone, since then
 	gone   bool      // its client knows that it is over
 
-	retired map[string]time.Time // refresh tokens, and since when they must be worth nothing
+	retired map[string]retirement // refresh tokens, and since when they must be worth nothing
+}
+
+// A retirement is when a token is worth nothing, unless something has failed since it
+// was used: that time does not count.
+type retirement struct {
+	at       time.Time
+	failures int // before; -1: failures make no difference
 }
 
 func (c *simClient) blame(why string) {
@@ -53,7 +60,7 @@ func (s *sim) login(u *simUser) {
 		began, ending, endings := s.now(), u.ending, u.endings
 		before := in.m.Now().Time()
 		s.pause()
-		c := &simClient{user: u, retired: map[string]time.Time{}, version: u.version, checked: s.now()}
+		c := &simClient{user: u, retired: map[string]retirement{}, version: u.version, checked: s.now()}
 		s.pause()
 		l := Login{Subject: u.name, Client: "web", Audience: []string{"api"}, AuthTime: before}
 		if recheck {
@@ -109,7 +116,7 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 			c.first = s.now()
 		}
 	}
-	retired := c.retired[refreshToken]
+	retired, failures := c.retired[refreshToken], s.failures
 	first, lose := c.first, s.chance(12) && c.lost < 2
 	s.start("refresh", func() {
 		began, proven := s.now(), in.Revocations().Status(in.m.Now()).Proven
@@ -120,6 +127,9 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 		}
 		if err != nil {
 			s.legal(err)
+			if errors.Is(err, ErrTryAgain) {
+				s.failures++
+			}
 			s.note("refresh %s by %d, thief %t: %v", c.sid[:4], in.name, thief, err)
 			if !thief && errors.Is(err, ErrLoginAgain) {
 				c.gone = true
@@ -143,7 +153,7 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 		if !dead.IsZero() && began.After(dead) {
 			s.violation("session %s: refreshed after it had been ended", c.sid)
 		}
-		if !retired.IsZero() && began.After(retired) {
+		if !retired.at.IsZero() && began.After(retired.at) && (retired.failures < 0 || retired.failures == s.failures) {
 			s.violation("session %s: refreshed with a token that had been used up", c.sid)
 		}
 		// The replica had been told of the ban, as far as it knew itself.
@@ -163,7 +173,7 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 		}
 		if g.RefreshToken() != c.refresh {
 			// After the window, by the clocks of any two instances.
-			c.retired[c.refresh] = s.now().Add(simLifetimes.Grace + 5*time.Second)
+			c.retired[c.refresh] = retirement{s.now().Add(simLifetimes.Grace + 5*time.Second), failures}
 		}
 		c.refresh, c.first, c.lost = g.RefreshToken(), time.Time{}, 0
 	})
@@ -249,7 +259,7 @@ func (s *sim) everywhere(u *simUser, keep *simClient) {
 			return
 		}
 		s.counts.renewed++
-		keep.retired[keep.refresh] = s.now()
+		keep.retired[keep.refresh] = retirement{s.now(), -1}
 		keep.refresh, keep.first, keep.lost = g.RefreshToken(), time.Time{}, 0
 		keep.tokens = append(keep.tokens, g.AccessToken())
 	})

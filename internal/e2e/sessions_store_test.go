@@ -74,7 +74,7 @@ func newTwin(t *testing.T, open func() refresh.Store) *twin {
 		t.Fatal(err)
 	}
 	lifetimes := refresh.Web
-	lifetimes.Grace, lifetimes.Answers = twinGrace, 16
+	lifetimes.Grace = twinGrace
 	for i := range w.managers {
 		if w.managers[i], err = refresh.NewManager(refresh.Config{
 			Issuer: iss, Store: recorded{open(), &w.mu, &w.saved}, Revocations: w.list, Publisher: w, Lifetimes: lifetimes,

@@ -1,0 +1,238 @@
+package refresh
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A span is a time in which nothing could be answered, in unix milliseconds.
+type span [2]int64
+
+func (s span) from() int64 { return s[0] }
+func (s span) to() int64   { return s[1] }
+
+const (
+	maxSpans = 16
+
+	// patience is how long after a failure a client may wait until it tries again, in
+	// milliseconds, without that the time counts.
+	patience = 5_000
+
+	// sameOutage is how far apart two failures may be, with nothing between them that
+	// worked, to be one outage, in milliseconds.
+	sameOutage = 60_000
+)
+
+// extend adds a failure to the spans.
+func extend(list []span, x span) []span {
+	if n := len(list); n > 0 && x.from()-list[n-1].to() <= sameOutage {
+		last := list[n-1]
+		list[n-1] = span{min(last.from(), x.from()), max(last.to(), x.to())}
+		return list
+	}
+	list = append(list, x)
+	return list[max(0, len(list)-maxSpans):]
+}
+
+// overlap returns how much of the time between from and to the spans cover, each with
+// the patience after it.
+func overlap(list []span, from, to int64) (sum int64) {
+	list = slices.Clone(list)
+	used := from
+	slices.SortFunc(list, func(a, b span) int { return cmp.Compare(a.from(), b.from()) })
+	for _, x := range list {
+		if x.to() < used {
+			continue // over before, patience and all
+		}
+		begin, end := max(x.from(), from), min(x.to()+patience, to)
+		if begin < end {
+			sum += end - begin
+			from = end
+		}
+	}
+	return sum
+}
+
+// outages are those of the store, as this instance has seen them, and as others have in
+// a record that all share. It is written when the store can be reached again, and read before
+// anybody is taken for a thief.
+type outages struct {
+	mu     sync.Mutex
+	own    []span
+	open   bool // the last access failed
+	told   []span
+	shared []span
+	read   revoke.Instant // when shared was; zero: never
+	failed chan struct{}  // wakes whoever watches
+}
+
+// An outageRecord is what the instances share.
+type outageRecord struct {
+	V     int    `json:"v"`
+	Spans []span `json:"spans"`
+}
+
+// outageMemory is how long an outage is of interest, in milliseconds.
+const outageMemory = 3_600_000
+
+// note takes down how an access to the store went that began then.
+func (o *outages) note(began, now int64, err error) {
+	ok := err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict)
+	if !ok && errors.Is(err, context.Canceled) {
+		return // the client's doing
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case ok:
+		o.open = false
+		return
+	case o.open && len(o.own) > 0:
+		last := &o.own[len(o.own)-1]
+		last[1] = max(last.to(), now)
+	default:
+		o.own = append(o.own, span{min(began, now), now})
+		o.own = o.own[max(0, len(o.own)-maxSpans):]
+	}
+	o.open = true
+	select {
+	case o.failed <- struct{}{}:
+	default:
+	}
+}
+
+// known returns what is known without asking the store.
+func (o *outages) known() []span {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return append(slices.Clone(o.own), o.shared...)
+}
+
+// dirty returns what others have not been told yet.
+func (o *outages) dirty(now int64) []span {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if slices.Equal(o.own, o.told) || len(o.own) == 0 || now-o.own[len(o.own)-1].to() > outageMemory {
+		return nil
+	}
+	return slices.Clone(o.own)
+}
+
+func (m *Manager) outageKey() string { return recordKey("o", m.issuer.Issuer, "") }
+
+// readOutages reads the shared record, unless that was done within maxAge.
+func (m *Manager) readOutages(ctx context.Context, maxAge time.Duration) error {
+	o := &m.outages
+	o.mu.Lock()
+	fresh := !o.read.IsZero() && m.now().Since(o.read) < maxAge
+	o.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	at := m.now()
+	_, spans, err := m.loadOutages(ctx)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.shared, o.read = spans, at
+	return nil
+}
+
+func (m *Manager) loadOutages(ctx context.Context) (revision uint64, spans []span, err error) {
+	r, err := m.load(ctx, m.outageKey())
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	var rec outageRecord
+	if err = json.Unmarshal(r.Value, &rec); err == nil && rec.V != recordVersion {
+		err = fmt.Errorf("record of version %d, this program knows %d", rec.V, recordVersion)
+	}
+	if err != nil {
+		m.log.Warn("refresh: the record of outages is not understood; they count against windows", "error", err)
+		return r.Revision, nil, nil
+	}
+	now := m.millis()
+	for _, x := range rec.Spans {
+		if 0 <= x.from() && x.from() <= x.to() && x.to() <= now+m.skew && now-x.to() <= outageMemory {
+			spans = append(spans, x)
+		}
+	}
+	return r.Revision, spans[:min(len(spans), 4*maxSpans)], nil
+}
+
+// tellOutages writes what this instance has seen into the shared record.
+func (m *Manager) tellOutages(ctx context.Context) error {
+	for range maxTries {
+		own := m.outages.dirty(m.millis())
+		if own == nil {
+			return nil
+		}
+		revision, spans, err := m.loadOutages(ctx)
+		if err != nil {
+			return err
+		}
+		for _, x := range own {
+			if i := slices.IndexFunc(spans, func(y span) bool { return x.from() <= y.to() && y.from() <= x.to() }); i >= 0 {
+				spans[i] = span{min(x.from(), spans[i].from()), max(x.to(), spans[i].to())}
+			} else {
+				spans = append(spans, x)
+			}
+		}
+		spans = spans[max(0, len(spans)-4*maxSpans):]
+		_, err = m.save(ctx, m.outageKey(), revision, &outageRecord{V: recordVersion, Spans: spans}, m.millis()+outageMemory)
+		switch {
+		case errors.Is(err, ErrConflict):
+			continue
+		case err != nil:
+			return err
+		}
+		m.outages.mu.Lock()
+		m.outages.told = own
+		m.outages.mu.Unlock()
+		return nil
+	}
+	return ErrBusy
+}
+
+// probeEvery is how often a store that has failed is asked whether it works again.
+const probeEvery = 500 * time.Millisecond
+
+// watchStore is the goroutine that tells of outages as soon as they are over. It sleeps
+// while the store works.
+func (m *Manager) watchStore() {
+	for {
+		select {
+		case <-m.outages.failed:
+		case <-m.ctx.Done():
+			return
+		}
+		for {
+			timer := time.NewTimer(probeEvery)
+			select {
+			case <-timer.C:
+			case <-m.ctx.Done():
+				timer.Stop()
+				return
+			}
+			ctx, cancel := context.WithTimeout(m.ctx, finishTimeout)
+			err := m.tellOutages(ctx)
+			cancel()
+			if err == nil {
+				break
+			}
+		}
+	}
+}
