@@ -21,7 +21,7 @@ import (
 //
 // with the SHA-256, in base64url, of all that comes after it: one strict JSON object
 //
-//	{"revision":17,"records":[{"key":"keyring","revision":17,"expires":253402300799000,"value":"…"}]}
+//	{"revision":17,"records":[{"key":"ring","revision":17,"expires":253402300799000,"value":"…"}]}
 //
 // whose times are in milliseconds and whose values are in base64url. What does not begin
 // so is the ring of an earlier version, which was the whole file.

@@ -181,7 +181,7 @@ func TestDecodeRingOfHalves(t *testing.T) {
 // written and read again the same.
 func FuzzDecodeRecords(f *testing.F) {
 	for _, seed := range []string{
-		`{"revision":0,"records":[]}`, `{"revision":17,"records":[{"key":"keyring","revision":17,"expires":253402300799000,"value":"AAAA"},{"key":"a.b","revision":3,"expires":0,"value":""}]}`,
+		`{"revision":0,"records":[]}`, `{"revision":17,"records":[{"key":"ring","revision":17,"expires":253402300799000,"value":"AAAA"},{"key":"a.b","revision":3,"expires":0,"value":""}]}`,
 		`{"revision":17,"records":[{"key":"a","revision":18,"expires":0,"value":""}]}`, `{"revision":17,"records":[{"key":"a","revision":1,"expires":0,"value":"="}]}`,
 		`{"revision":1,"records":[{"key":"..","revision":1,"expires":0,"value":""}]}`, `{"records":[]}`, `{"revision":-1,"records":{}}`, `{}`, ``,
 		`{"revision":1,"records":[{"key":"a","revision":5000000000000000000,"expires":-5,"value":"AA"}]}`,

@@ -35,10 +35,10 @@ const (
 // ring that a file holds.
 func ringKey(issuer string) string {
 	if issuer == "" {
-		return "keyring"
+		return "ring"
 	}
 	sum := sha256.Sum256([]byte(issuer))
-	return "keyring." + base64.RawURLEncoding.EncodeToString(sum[:])
+	return "ring." + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 func corrupt(format string, args ...any) error {

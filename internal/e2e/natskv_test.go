@@ -58,7 +58,7 @@ func openStore(t *testing.T, nc *nats.Conn) *natskv.Store {
 func TestStoreConforms(t *testing.T) {
 	t.Parallel()
 	br := newBroker(t, nil)
-	createBucket(t, connect(t, br.url()), natskv.BucketConfig{})
+	createBucket(t, connect(t, br.url()), natskv.BucketConfig{MaxBytes: 8 << 20})
 	var proxies []*proxy
 	access := func(t *testing.T) refresh.Store {
 		p := newProxy(t, br.url())
@@ -70,6 +70,7 @@ func TestStoreConforms(t *testing.T) {
 		return access(t)
 	}, storetest.Config{
 		Another: func(t *testing.T, _ refresh.Store) refresh.Store { return access(t) },
+		Bounded: true,
 		Faults:  12,
 		Fault: func(t *testing.T, n int) {
 			p := proxies[n%len(proxies)]

@@ -46,7 +46,9 @@ type BucketConfig struct {
 	// MaxBytes bounds the bucket's size; count 1 KiB for each session, and for each
 	// that has ended within the lifetime of its tokens. When nine tenths are used,
 	// logins fail; if it is reached all the same, refreshes and logouts too; nothing is
-	// dropped to make room. At least 1 MiB; zero means 1 GiB. The server reserves it.
+	// dropped to make room. The last 2 %, and 129 KiB at least, are kept for keyrings, whose
+	// rotation no number of sessions stops. At least 1 MiB; zero means 1 GiB. The server
+	// reserves it.
 	MaxBytes int64
 
 	// InsecureMemory keeps the bucket in memory. A restart of all its servers logs

@@ -1,5 +1,5 @@
-// Package natskv keeps sessions in a key-value bucket of NATS JetStream, so that all
-// instances of a service share them.
+// Package natskv keeps sessions, and the keyrings of package token, in a key-value bucket
+// of NATS JetStream, so that all instances of a service share them.
 //
 // An operator makes the bucket once with [CreateBucket]; [New] opens it, and refuses
 // one whose settings would forget sessions or bring dead ones back. A [Store] is a
@@ -42,7 +42,8 @@
 //	subscribe  _INBOX_<name>.>     with nats.CustomInboxPrefix("_INBOX_<name>")
 //
 // and no more. Who has them can end, delay and list all sessions, and open none: a
-// record holds no token and no key. Nobody else belongs into this account, because any
+// record holds no token, and no key that is not sealed. They can also delete a keyring, and
+// put an old one back. Nobody else belongs into this account, because any
 // right there to send requests is a right to write into the bucket: the server sends
 // its answer wherever the request asks it to. CreateBucket also needs
 // $JS.API.STREAM.CREATE.KV_sessions.

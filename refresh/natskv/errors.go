@@ -18,7 +18,8 @@ var (
 	// another configuration. The error lists the differences.
 	ErrBucketExists = errors.New("bucket exists with another configuration")
 
-	// ErrFull means that the bucket has reached its MaxBytes, or for a new record nine
-	// tenths of it: nothing was written. Sessions that expire make room.
+	// ErrFull means that the bucket has reached its MaxBytes, less 2 % that are kept for
+	// keyrings, or for a new record nine tenths of that: nothing was written. Sessions that
+	// expire make room.
 	ErrFull = errors.New("bucket full")
 )

@@ -15,14 +15,16 @@ const (
 	roomRecheck  = time.Second      // the same, while it is too full
 )
 
-// A room knows how full the bucket is. New records leave a tenth of it free, so that the
-// sessions that there are can be refreshed and ended when logins have used up the rest.
+// A room knows how full the bucket is. Records that never expire, which are keyrings, have a
+// share of their own: what expires leaves it free, or a bucket full of sessions would stop
+// the rotation of keys. Of the rest, new records leave a tenth free, so that the sessions
+// that there are can be refreshed and ended when logins have used it up.
 type room struct {
 	mu      sync.Mutex
 	at      time.Time // guarded by mu: of the last reading
 	max     int64     // guarded by mu: MaxBytes then
 	bytes   int64     // guarded by mu: used then
-	written int64     // guarded by mu: by new records of this Store since
+	written int64     // guarded by mu: by this Store since
 
 	judged time.Time // guarded by mu: when the settings were last read
 	unsafe []string  // guarded by mu: what is wrong with them
@@ -35,21 +37,30 @@ func (r *room) note(info *jetstream.StreamInfo, unsafe []string) {
 	r.at, r.max, r.bytes, r.written = time.Now(), info.Config.MaxBytes, int64(info.State.Bytes), 0
 }
 
-func (r *room) full() bool { return r.bytes+r.written > r.max/10*9 }
+// lasting is the share of records that never expire: 2 %, and at least one record.
+func lasting(maxBytes int64) int64 { return max(maxBytes/50, maxMessageBytes) }
 
-// take takes room for a new record. due says that the bucket has to be looked at.
-func (r *room) take(size int) (due, ok bool) {
+// take takes room for a record that expires, which is new or not. due says that the bucket
+// has to be looked at.
+func (r *room) take(size int, isNew bool) (due, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.written += int64(size)
+	limit := r.max - lasting(r.max)
+	if isNew || r.bytes > limit/4*3 { // what replaces another counts where it matters
+		r.written += int64(size)
+	}
+	if isNew {
+		limit = limit / 10 * 9
+	}
+	full := r.bytes+r.written > limit
 	every := roomInterval
-	if r.full() {
+	if full {
 		every = roomRecheck
 	}
 	if due = time.Since(r.at) > every || r.written > r.max/100; due {
 		r.at = time.Now() // others need not look
 	}
-	return due, !r.full()
+	return due, !full
 }
 
 // look reads the bucket's settings and how full it is.
@@ -92,17 +103,18 @@ func (s *Store) safe(ctx context.Context) error {
 	return nil
 }
 
-// hasRoom refuses a new record that would take the last tenth of the bucket. It does not
-// fail where it cannot tell.
-func (s *Store) hasRoom(ctx context.Context, size int) error {
-	due, ok := s.room.take(size)
-	if due {
-		if s.look(ctx) == nil {
-			_, ok = s.room.take(size)
-		}
+// hasRoom refuses a record that expires where it would take what is kept for others. It
+// does not fail where it cannot tell.
+func (s *Store) hasRoom(ctx context.Context, size int, isNew bool) error {
+	due, ok := s.room.take(size, isNew)
+	if due && s.look(ctx) == nil {
+		_, ok = s.room.take(size, isNew)
 	}
-	if !ok {
+	switch {
+	case ok:
+		return nil
+	case isNew:
 		return fmt.Errorf("%w for new records: the last tenth is kept for those that there are", ErrFull)
 	}
-	return nil
+	return fmt.Errorf("%w for records that expire: the rest is kept for keyrings", ErrFull)
 }

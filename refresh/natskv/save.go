@@ -10,11 +10,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
 // maxTTL keeps the servers' arithmetic from overflowing.
 const maxTTL = 100 * 365 * 24 * time.Hour
+
+// never reports whether a record with that expiry is kept until it is replaced.
+func never(expires time.Time) bool { return !expires.Before(recordstore.Never) }
 
 // Save implements [refresh.Store]. Lives are counted in whole seconds, rounded up, to
 // which [Config].ClockSkew is added; longer ones than a hundred years are cut.
@@ -31,8 +35,8 @@ func (s *Store) Save(ctx context.Context, key string, value []byte, revision uin
 	if err := s.safe(ctx); err != nil {
 		return 0, fmt.Errorf("natskv: save: %w", err)
 	}
-	if revision == 0 {
-		if err := s.hasRoom(ctx, len(value)); err != nil {
+	if !never(expires) {
+		if err := s.hasRoom(ctx, len(value), revision == 0); err != nil {
 			return 0, fmt.Errorf("natskv: save: %w", err)
 		}
 	}
@@ -89,7 +93,11 @@ func (w *write) run(ctx context.Context) (uint64, error) {
 func (w *write) try(ctx context.Context) (seq uint64, err error) {
 	err = attempt(ctx, w.s.js.Conn(), func(ctx context.Context) error {
 		m := &nats.Msg{Subject: w.subject, Data: w.value, Header: nats.Header{writerHeader: {w.writer}}}
-		seq, err = w.s.publish(ctx, m, jetstream.WithExpectLastSequencePerSubject(w.base), jetstream.WithMsgTTL(w.ttl()))
+		opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(w.base)}
+		if !never(w.expires) {
+			opts = append(opts, jetstream.WithMsgTTL(w.ttl()))
+		}
+		seq, err = w.s.publish(ctx, m, opts...)
 		return err
 	})
 	return seq, err

@@ -1,5 +1,5 @@
 // Package storetest tests whether a [refresh.Store] keeps its promises: those on which
-// it rests that one refresh token succeeds once. Call [Run] from a test of the Store.
+// it rests that one refresh token succeeds once, and that a keyring is shared without a gap. Call [Run] from a test of the Store.
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) refresh.Store { return newStore(t) }, storetest.Config{})

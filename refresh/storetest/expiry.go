@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
@@ -17,7 +18,7 @@ func checkExpiry(e *env) error {
 			return err
 		}
 		if life > time.Minute {
-			return errors.New("nine writes take longer than two minutes")
+			return errors.New("a dozen writes take longer than two minutes")
 		}
 	}
 }
@@ -32,12 +33,13 @@ func (e *env) expiry(life time.Duration) (inTime bool, err error) {
 		updated   = e.key() // twice with the same
 		plain     = e.key()
 		far, ever = e.key(), e.key()
+		kept      = e.key() // saved with that expiry, then with none
 		revisions = map[string]uint64{}
 	)
 	for _, w := range []struct {
 		key     string
 		expires time.Time
-	}{{far, expires.AddDate(290, 0, 0)}, {ever, time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}, {prolonged, expires}, {prolonged, much}, {shortened, much}, {shortened, expires}, {updated, expires}, {updated, expires}, {plain, expires}} {
+	}{{far, expires.AddDate(290, 0, 0)}, {ever, recordstore.Never}, {prolonged, expires}, {prolonged, much}, {kept, expires}, {kept, recordstore.Never}, {kept, recordstore.Never}, {shortened, much}, {shortened, expires}, {updated, expires}, {updated, expires}, {plain, expires}} {
 		n, err := e.saveUntil(w.key, "value", revisions[w.key], w.expires)
 		if err != nil {
 			if time.Now().After(expires) {
@@ -57,6 +59,16 @@ func (e *env) expiry(life time.Duration) (inTime bool, err error) {
 	}
 	if err := e.expect(prolonged, "value", revisions[prolonged]); err != nil {
 		return true, fmt.Errorf("saved again with a later expiry: %w", err)
+	}
+	for range 3 { // it goes on being replaced, as a keyring is
+		if err := e.expect(kept, "value", revisions[kept]); err != nil {
+			return true, fmt.Errorf("saved again without an expiry: %w", err)
+		}
+		n, err := e.saveUntil(kept, "value", revisions[kept], recordstore.Never)
+		if err != nil {
+			return true, fmt.Errorf("a record without an expiry: %w", err)
+		}
+		revisions[kept] = n
 	}
 	for _, key := range []string{far, ever} { // arithmetic that overflows forgets them with the others
 		if err := e.expect(key, "value", revisions[key]); err != nil {
@@ -110,7 +122,7 @@ func (e *env) expire(key string, expires time.Time, old uint64) error {
 func checkFarExpiry(e *env) error {
 	for _, expires := range []time.Time{
 		time.Now().AddDate(1, 0, 0), time.Now().AddDate(10, 0, 0), time.Now().AddDate(290, 0, 0),
-		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		recordstore.Never,
 	} {
 		k := e.key()
 		n, err := e.saveUntil(k, "value", 0, expires)

@@ -158,6 +158,36 @@ func TestGoodStore(t *testing.T) {
 	})
 }
 
+// size is what the records take. The caller holds mu.
+func (m *model) size() (n int) {
+	for _, r := range m.records {
+		n += len(r.value)
+	}
+	return n
+}
+
+// bounded has a model refuse what would take more than 1 MiB, and share more for records
+// that never expire.
+func bounded(share int) func(*model, *call) {
+	return func(m *model, c *call) {
+		limit := 1 << 20
+		if c.expires.Year() == 9999 {
+			limit += share
+		}
+		if m.size()+len(c.value) > limit { // as if it replaced nothing, as in a log
+			c.fails, c.skip = errors.New("full"), true
+		}
+	}
+}
+
+// A bounded store that keeps a share for what never expires passes.
+func TestFullWithAShare(t *testing.T) {
+	m := newModel(bounded(128 << 10))
+	if err := checkFull(newEnv(t, func(*testing.T) refresh.Store { return m }, Config{})); err != nil {
+		t.Error(err)
+	}
+}
+
 // What each check is for is planted in a Store that is otherwise right, and the check
 // notices. Where several should, each does.
 func TestPlantedFaults(t *testing.T) {
@@ -210,6 +240,19 @@ func TestPlantedFaults(t *testing.T) {
 		{name: "the later expiry stays", by: "Expiry", planted: func(_ *model, c *call) {
 			if c.current != nil && c.current.expires.After(c.expires) {
 				c.expires = c.current.expires
+			}
+		}},
+		{name: "what lasts is not prolonged", by: "Expiry", planted: func(_ *model, c *call) {
+			if c.current != nil && c.expires.Year() == 9999 && c.current.expires.Year() < 9000 {
+				c.expires = c.current.expires
+			}
+		}},
+		{name: "no room for what lasts", by: "Full", planted: bounded(0)},
+		{name: "room to make what lasts, not to replace it", by: "Full", planted: bounded(40 << 10)},
+		{name: "no bound", by: "Full"},
+		{name: "full is a conflict", by: "Full", planted: func(m *model, c *call) {
+			if m.size() > 1<<20 {
+				c.revision++
 			}
 		}},
 		{name: "nothing is forgotten", by: "Expiry", planted: func(_ *model, c *call) { c.expires = c.expires.AddDate(1, 0, 0) }},

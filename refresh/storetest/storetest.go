@@ -33,6 +33,11 @@ type Config struct {
 	Fault  func(t *testing.T, n int)
 	Faults int
 
+	// Bounded says that the Store refuses records when it is full, which takes no more than
+	// 64 MiB. Then it has to keep room for those that never expire. What open returns is full
+	// at the end.
+	Bounded bool
+
 	// StaleReads says that a Fault can make Load return what has been replaced since,
 	// for some time. False means that it must not. Without a Fault it never may.
 	StaleReads bool
@@ -49,7 +54,7 @@ func Run(t *testing.T, open func(t *testing.T) refresh.Store, cfg Config) {
 		cfg.Faults = 8
 	}
 	for _, c := range checks {
-		if c.name == faults && cfg.Fault == nil {
+		if c.name == faults && cfg.Fault == nil || c.name == full && !cfg.Bounded {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
@@ -75,7 +80,10 @@ type check struct {
 	expiry bool
 }
 
-const faults = "Faults"
+const (
+	faults = "Faults"
+	full   = "Full"
+)
 
 var checks = []check{
 	{name: "Create", run: checkCreate},
@@ -91,6 +99,7 @@ var checks = []check{
 	{name: "OneWins", run: checkOneWins},
 	{name: "History", run: checkHistory},
 	{name: faults, run: checkFaults},
+	{name: full, run: checkFull}, // at the end: nothing else has room then
 }
 
 // An env is what a check works with.
