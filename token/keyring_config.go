@@ -14,7 +14,7 @@ import (
 
 // KeyringConfig configures a [Keyring]. All but Algorithm and MaxAge is for
 // [OpenKeyring]. The instances that share a ring must agree on everything but
-// RefreshInterval, FirstKey, Revocations and Logger.
+// RefreshInterval, FirstKey, CopyFrom, Revocations and Logger.
 type KeyringConfig struct {
 	// Issuer is the iss of the tokens that the ring signs: it names the record that the
 	// ring is, and what is sealed for it opens as no other's. [NewIssuer] refuses a ring of
@@ -85,6 +85,12 @@ type KeyringConfig struct {
 	// verifiers know already. Nil means a new key. It must be a key pair in memory: what
 	// is in a KMS cannot be stored, and [NewKeyring] takes it.
 	FirstKey *SigningKey
+
+	// CopyFrom is another store, whose ring of this Issuer a ring begins with if its own store
+	// has none: for a service that moves from a file to a bucket, say. It is read once and
+	// not changed; instances must not go on using it. What it holds is opened with SealKeys.
+	// If it has no ring, FirstKey counts. Nil means none.
+	CopyFrom Store
 
 	// Logger hears of keys that change their state, and of a store that fails. Nil
 	// means silent.

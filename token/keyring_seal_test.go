@@ -171,3 +171,46 @@ func TestIssuerOfAnotherRing(t *testing.T) {
 		t.Errorf("the good twin: %v", err)
 	}
 }
+
+// A service moves from a file, which is plain, to a store that it shares: its keys come
+// along, tokens go on being accepted, and what is in the store afterwards counts.
+func TestKeyringCopyFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(privateDir(t), "ring.json")
+		file := openRing(t, fileStore(t, path), token.KeyringConfig{})
+		issued := issue(t, newIssuer(t, file, nil), request())
+		active, announced := file.Active().ID(), states(file, token.KeyAnnounced)[0]
+		file.Close()
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		store := new(token.MemoryStore)
+		cfg := token.KeyringConfig{CopyFrom: fileStore(t, path), InsecureOpenPlain: true} // the file was not sealed
+		ring := openRing(t, store, cfg)
+		if ring.Active().ID() != active || states(ring, token.KeyAnnounced)[0] != announced {
+			t.Errorf("keys %v, in the file %s and %s", kids(ring), active, announced)
+		}
+		if _, err := ringVerifier(t, ring, token.EdDSA).Verify(t.Context(), issued.Token()); err != nil {
+			t.Error(err)
+		}
+		if err := ring.Remove(t.Context(), active); err != nil {
+			t.Fatal(err)
+		}
+		if again := openRing(t, store, cfg); again.Active().ID() != announced {
+			t.Errorf("%s signs: the file counts again", again.Active().ID())
+		}
+		if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+			t.Errorf("the file was changed: %v", err)
+		}
+
+		// Nothing there, and what cannot be read.
+		cfg.CopyFrom = fileStore(t, filepath.Join(privateDir(t), "none.json"))
+		openRing(t, new(token.MemoryStore), cfg)
+		cfg.CopyFrom, cfg.InsecureOpenPlain = fileStore(t, path), false
+		if ring, err := token.OpenKeyring(t.Context(), new(token.MemoryStore), kept(cfg)); ring != nil || !errors.Is(err, token.ErrKeyStoreCorrupt) || !strings.Contains(err.Error(), "CopyFrom") {
+			t.Errorf("a plain ring: %v", err)
+		}
+	})
+}

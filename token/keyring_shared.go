@@ -221,7 +221,7 @@ func (r *Keyring) look(ctx context.Context, ask func(*ringSet) error) (step, err
 		next.gen++
 		return step{next: next, revision: revision, lost: true}, nil
 	case set == nil:
-		next, err := r.shared.plan.first(r.cfg.FirstKey)
+		next, err := r.first(ctx)
 		return step{next: next, revision: revision}, err
 	}
 	if err := r.adopt(set, before); err != nil {
@@ -313,22 +313,50 @@ func (r *Keyring) tell(old, s *ringState) {
 	}
 }
 
-// load reads the set; nil if the store is empty.
-func (r *Keyring) load(ctx context.Context) (*ringSet, uint64, error) {
+// first returns what an empty store is to hold.
+func (r *Keyring) first(ctx context.Context) (*ringSet, error) {
+	if r.cfg.CopyFrom == nil {
+		return r.shared.plan.first(r.cfg.FirstKey)
+	}
+	codec := r.cfg.codec(r.cfg.CopyFrom)
+	record, err := loadRecord(ctx, r.cfg.CopyFrom, codec.record)
+	if errors.Is(err, recordstore.ErrNotFound) {
+		return r.shared.plan.first(r.cfg.FirstKey)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("CopyFrom: %w", err)
+	}
+	ring, err := codec.decode(record.Value)
+	if err != nil {
+		return nil, fmt.Errorf("CopyFrom: %w", err)
+	}
+	r.cfg.Logger.Info("token: the keyring begins with that of CopyFrom", "keys", len(ring.set.keys))
+	return ring.set, nil
+}
+
+// loadRecord returns the record of a ring. The error matches [recordstore.ErrNotFound] if
+// there is none.
+func loadRecord(ctx context.Context, store Store, key string) (record recordstore.Record, err error) {
 	ctx, cancel := storeContext(ctx)
 	defer cancel()
-	var record recordstore.Record
-	err := guarded(func() (err error) {
-		record, err = r.shared.store.Load(ctx, r.shared.codec.record)
+	err = guarded(func() (err error) {
+		record, err = store.Load(ctx, key)
 		return err
 	})
-	switch {
-	case errors.Is(err, recordstore.ErrNotFound):
+	if err == nil && record.Revision == 0 {
+		err = errors.New("the store returned a ring without a revision")
+	}
+	return record, storeError("reading", err)
+}
+
+// load reads the set; nil if the store is empty.
+func (r *Keyring) load(ctx context.Context) (*ringSet, uint64, error) {
+	record, err := loadRecord(ctx, r.shared.store, r.shared.codec.record)
+	if errors.Is(err, recordstore.ErrNotFound) {
 		return nil, 0, nil
-	case err != nil:
-		return nil, 0, storeError("reading", err)
-	case record.Revision == 0:
-		return nil, 0, fmt.Errorf("%w: the store returned a ring without a revision", ErrKeyStore)
+	}
+	if err != nil {
+		return nil, 0, err
 	}
 	digest := sha256.Sum256(record.Value)
 	if last := r.shared.last.Load(); last != nil && last.digest == digest {

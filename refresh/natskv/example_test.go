@@ -3,6 +3,7 @@ package natskv_test
 import (
 	"context"
 	"log"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,4 +41,31 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	defer sessions.Close()
+}
+
+// The keys that sign tokens, shared by instances on many machines, in the bucket of their
+// sessions.
+func ExampleNew_keyring() {
+	var (
+		ctx    = context.Background()
+		nc     *nats.Conn   // as above
+		list   *revoke.List // that a bus feeds
+		secret []byte       // 32 random bytes from a secret manager
+	)
+	store, err := natskv.New(ctx, nc, natskv.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	seal, err := token.NewSealKey("2026-11", secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ring, err := token.OpenKeyring(ctx, store, token.KeyringConfig{
+		Issuer: "https://auth.example.com", SealKeys: []*token.SealKey{seal}, Revocations: list,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ring.Close()
+	http.Handle("/.well-known/jwks.json", ring)
 }
