@@ -19,9 +19,7 @@ func TestSkipsAreHeardOf(t *testing.T) {
 		"refresh/rotate_test.go":                      1,
 		"token/fuzz_test.go":                          1,
 		"internal/e2e/servers_test.go":                1, // what takes minutes, and what the gate runs
-		"revoke/revoketest/planted_test.go":           1, // with -short
 		"internal/e2e/before_test.go":                 1, // in a shallow clone, which the gate's summary names
-		"token/slack_grid_test.go":                    1, // with -short
 		"benchmarks/report/report_test.go":            1, // Redis, which the report measures where it is installed
 	}
 	skip := regexp.MustCompile(`\b[tbf]\.Skip(Now|f)?\(`)
