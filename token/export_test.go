@@ -99,3 +99,22 @@ func (v *Verifier) CacheKeepsPartOf(raw string) (where string, found bool) {
 
 // SetClock has the Issuer read another clock.
 func (i *Issuer) SetClock(now func() time.Time) { i.now = now }
+
+// Watching is how many contexts v watches: those whose grace is not over, the others, and
+// the keys of the others.
+func (v *Verifier) Watching() (young, live, keys int) {
+	s := &v.watches
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.heap) - len(s.live), len(s.live), len(s.keys)
+}
+
+// SetWatchClock has the watches of v read another clock.
+func (v *Verifier) SetWatchClock(now func() revoke.Instant) { v.watches.clock = now }
+
+// Numbered returns claims like c, as if v had verified a token for each number.
+func (c *Claims) Numbered(n int) *Claims {
+	copied := *c
+	copied.id, copied.session, copied.subject = fmt.Sprint("jti-", n), fmt.Sprint("session-", n), fmt.Sprint("user-", n/4)
+	return &copied
+}

@@ -49,13 +49,19 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 // Why a token was refused is told to [VerifierConfig].Logger alone. Middleware panics
 // if next is nil or an option cannot take effect.
 //
+// The request's context ends when its token does, as that of [Verifier.Watch] with
+// context.Background and the options of the route does, but no sooner than 5 s after the token was accepted
+// ([WithGrace]), and when next returns. Whether a token is fresh enough, [RequireFresh], is
+// asked at the beginning alone. A request whose context nobody waits for pays nothing.
+//
 // Around a Middleware of the same Verifier, a second one with other options checks
 // those, and that nothing changed since; a DPoP proof is used once.
 func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Handler {
 	if next == nil {
 		panic("token: Middleware: nil handler")
 	}
-	if _, err := v.call(context.Background(), opts); err != nil {
+	call, err := v.call(context.Background(), opts)
+	if err != nil {
 		panic(err.Error()) // it could only ever answer 503
 	}
 	f := &front{
@@ -63,13 +69,17 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned, strayed: &v.strayed,
 		next: next, opts: slices.Clone(opts), // append may have given two routes the same memory
 	}
+	f.grace = defaultGrace
+	if call.graceSet {
+		f.grace = call.grace
+	}
 	f.setChallenges(v.cfg.Audiences[0])
 	return f
 }
 
 // A front is the handler that stands before a route.
 type front struct {
-	owner      any // who verifies
+	owner      *Verifier
 	verify     func(context.Context, string, ...VerifyOption) (*Claims, error)
 	recheck    func(context.Context, *Claims, ...VerifyOption) error
 	dpop       *DPoP // nil: the scheme is not spoken
@@ -78,17 +88,25 @@ type front struct {
 	strayed    *limiter
 	next       http.Handler
 	opts       []VerifyOption
+	grace      time.Duration
 	challenges []challenge
 }
 
-// An admission is what an outer front found out about a request.
+// An admission is the context of a request that was let in.
 type admission struct {
-	owner         any
+	tokenContext
+	owner         *Verifier
 	authorization string
-	claims        *Claims
 }
 
 type admissionKey struct{}
+
+func (a *admission) Value(key any) any {
+	if _, ok := key.(admissionKey); ok {
+		return a
+	}
+	return a.tokenContext.Value(key)
+}
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	scheme, raw, err := credentials(r, f.dpop != nil)
@@ -104,10 +122,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("DPoP-Nonce", nonce)
 		}
 	}
-	r, err = f.admit(r, scheme, raw)
+	a, err := f.admit(r, scheme, raw)
 	switch {
 	case err == nil:
-		f.next.ServeHTTP(w, r)
+		defer a.stop()
+		f.next.ServeHTTP(w, r.WithContext(a))
 		return
 	case errors.Is(err, ErrIssuer), errors.Is(err, ErrAudience), errors.Is(err, ErrLifetime):
 		// A client's mistake, or the configuration's: then every token fails so.
@@ -125,27 +144,30 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.refuse(w, scheme, err)
 }
 
-// admit returns r with the claims of raw in its context. On an error r is unchanged.
-func (f *front) admit(r *http.Request, scheme, raw string) (*http.Request, error) {
+// admit returns the context of r if it may pass.
+func (f *front) admit(r *http.Request, scheme, raw string) (*admission, error) {
 	ctx := r.Context()
-	authorization := r.Header.Get("Authorization")
-	if a, ok := ctx.Value(admissionKey{}).(*admission); ok && a.owner == f.owner && a.authorization == authorization {
-		return r, f.recheck(ctx, a.claims, f.opts...)
+	a := &admission{owner: f.owner, authorization: r.Header.Get("Authorization")}
+	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.owner == f.owner && outer.authorization == a.authorization {
+		// What ends its context ends this one, for which the options of this route hold.
+		a.since = outer.since
+		a.init(ctx, f.owner, outer.claims, f.opts, f.grace)
+		return a, f.recheck(ctx, outer.claims, f.opts...)
 	}
 	var s Sender
 	if scheme == schemeDPoP {
 		var err error
 		if s.Proof, err = oneProof(r); err != nil {
-			return r, err
+			return nil, err
 		}
 		s.Method, s.URL = r.Method, f.dpop.s.url(r)
 	}
-	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], func(c *verifyCall) { c.sender, c.request = s, r })...)
+	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], func(c *verifyCall) { c.sender, c.request, c.accepted = s, r, &a.since })...)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	ctx = context.WithValue(ctx, admissionKey{}, &admission{owner: f.owner, authorization: authorization, claims: claims})
-	return r.WithContext(NewContext(ctx, claims)), nil
+	a.init(ctx, f.owner, claims, f.opts, f.grace)
+	return a, nil
 }
 
 // A limiter lets one warning through in each period, and counts the others: an outage

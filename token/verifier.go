@@ -31,6 +31,7 @@ type Verifier struct {
 	cache    *cache  // nil if there is none
 	warned   limiter // that tokens cannot be verified
 	strayed  limiter // that tokens are for others
+	watches  watches // of tokens in use
 }
 
 // NewVerifier returns a Verifier. The error names the field of cfg that is
@@ -92,7 +93,10 @@ type verifyCall struct {
 	scopes    []string
 	maxAge    time.Duration
 	acr       []string
-	err       error // of an option that cannot take effect
+	grace     time.Duration
+	graceSet  bool
+	accepted  *revoke.Instant // where the moment of acceptance goes; nil: nowhere
+	err       error           // of an option that cannot take effect
 }
 
 func (c *verifyCall) fail(err error) {
@@ -187,6 +191,9 @@ func (v *Verifier) accept(c *Claims, identity *revoke.Prepared, call *verifyCall
 	if err := v.sufficient(c, call, ms); err != nil {
 		return nil, err
 	}
+	if call.accepted != nil {
+		*call.accepted = now
+	}
 	return c, nil
 }
 
@@ -209,12 +216,8 @@ func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption)
 	if err != nil {
 		return err
 	}
-	key, err := v.key(ctx, c.header)
-	if err != nil {
+	if err := v.holdsKey(ctx, c.header, c.key); err != nil {
 		return err
-	}
-	if key.Thumbprint() != c.key {
-		return fmt.Errorf("token: %w: the key was replaced", ErrUnknownKey)
 	}
 	now := revoke.Now()
 	ms := now.Wall / int64(time.Millisecond)
@@ -225,6 +228,18 @@ func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption)
 		return err
 	}
 	return v.sufficient(c, call, ms)
+}
+
+// holdsKey returns nil if the key that verified a token with that header is still there.
+func (v *Verifier) holdsKey(ctx context.Context, h header, thumbprint string) error {
+	key, err := v.key(ctx, h)
+	if err != nil {
+		return err
+	}
+	if key.Thumbprint() != thumbprint {
+		return fmt.Errorf("token: %w: the key was replaced", ErrUnknownKey)
+	}
+	return nil
 }
 
 // signed returns the claims of the token s if its form and its signature are good. What they
