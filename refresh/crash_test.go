@@ -82,7 +82,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 				t.Fatalf("step %d, after %t: %v", step, after, err)
 			}
 			a, b := two.refresh(t, g), two.refresh(t, g)
-			if s := a.RefreshToken(); s[len(s)-42:] != b.RefreshToken()[len(s)-42:] {
+			if a.RefreshToken() != b.RefreshToken() {
 				t.Fatalf("step %d, after %t: two successors", step, after)
 			}
 			two.refresh(t, b)
