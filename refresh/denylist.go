@@ -12,9 +12,13 @@ import (
 // authenticated if that is earlier by more than the slack. A login that an instance let in
 // which had not heard of a cutoff yet is found out so.
 func (m *Manager) identity(s *session) revoke.Identity {
+	at := s.Start
+	if s.AuthTime != 0 { // of one that is over nobody knows it
+		at = min(at, s.AuthTime+m.slack)
+	}
 	return revoke.Identity{
 		Issuer: m.issuer.Issuer, Session: s.SID, Subject: s.Subject, Client: s.Client, Tenant: s.Tenant,
-		IssuedAt: time.UnixMilli(min(s.Start, s.AuthTime+m.slack)),
+		IssuedAt: time.UnixMilli(at),
 	}
 }
 
@@ -26,9 +30,11 @@ func (m *Manager) cutOff(s *session) bool {
 
 const reasonDenylist = "denylist"
 
-// superseded ends a session whose user was authenticated before a cutoff and whose tokens
-// are dated after it: the services do not know.
+// superseded ends a session that began, or whose user was authenticated, before a cutoff,
+// and that has a token which is dated after it: the services do not know.
 func (m *Manager) superseded(ctx context.Context, r storedSession, why error) error {
+	ctx, cancel := m.after(ctx)
+	defer cancel()
 	switch ended, err := m.end(ctx, r.SID, ending{reason: reasonDenylist, publish: true}); {
 	case ended == nil:
 		return err

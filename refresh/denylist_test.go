@@ -192,6 +192,5 @@ func TestRevokedWhileTheApplicationIsAsked(t *testing.T) {
 	})
 	g := s.refresh(t, s.login(t)) // the good twin
 	event = &revoke.Event{Issuer: issuerName, Kind: revoke.Session}
-	s.refused(t, g, refresh.ErrTryAgain)
 	s.refused(t, g, refresh.ErrEnded)
 }

@@ -49,9 +49,10 @@ var (
 	// ErrBusy: too many others changed the session at the same time, or the limits of
 	// the grace window are reached, or a cutoff lies in the future.
 	ErrBusy error = &member{ErrTryAgain, "session busy"}
-	// ErrPending: what is over is over in the store, but the event that tells the
-	// services could not be published. It is recorded as pending, and finished by
-	// the next call that comes upon it; call again to have it so now.
+	// ErrPending: only half is done. Either what is over is over in the store, and the event
+	// that tells the services could not be published: that is recorded, and finished by the
+	// next call that comes upon it. Or the services know it, and the store could not end
+	// the sessions: then they get no token while the event lives. Call again to have all done.
 	ErrPending error = &member{ErrTryAgain, "revocation not yet published"}
 	// ErrClock: this process's clock is off, by the bus's ([revoke.List.ClockOff]): it mints
 	// nothing, and takes nobody's session for expired or stolen.

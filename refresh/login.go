@@ -128,6 +128,10 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		s.Family = family[:]
 		s.nextGeneration(current)
 		t, err := m.firstToken(ctx, s)
+		if errors.Is(err, ErrConflict) { // by a cutoff that came meanwhile
+			rechecked = false
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -347,10 +351,10 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 		}
 	}
 	for len(left) >= m.cfg.MaxSessions {
-		if _, err := m.end(ctx, left[0].SID, ending{reason: "too many sessions", publish: true}); err != nil {
-			if !errors.Is(err, ErrPending) {
-				return nil, err
-			}
+		switch ended, err := m.end(ctx, left[0].SID, ending{reason: "too many sessions", publish: true}); {
+		case ended == nil: // it would be found by no logout everywhere
+			return nil, err
+		case err != nil:
 			m.log.Warn("refresh: session ended, and the services do not know it yet", "sid", left[0].SID, "error", err)
 		}
 		left = left[1:]
@@ -376,7 +380,8 @@ func (m *Manager) bury(ctx context.Context, r storedSession, now int64) (bool, e
 	return true, nil
 }
 
-// token issues an access token of s that is dated so, which ends before s does.
+// token issues an access token of s that is dated so, which ends before s does. ErrConflict
+// means that the denylist says something else by now than when it was asked.
 func (m *Manager) token(ctx context.Context, s *session, scope []string, issued int64) (minted, error) {
 	at, _ := s.deadline(&m.cfg.Lifetimes)
 	life := min(m.cfg.Lifetimes.Access, time.Duration(at-issued)*time.Millisecond)
@@ -395,6 +400,9 @@ func (m *Manager) token(ctx context.Context, s *session, scope []string, issued 
 		}
 	}
 	t, err := m.mint(ctx, r)
+	if errors.Is(err, ErrConflict) {
+		return minted{}, err
+	}
 	if err != nil {
 		return minted{}, fmt.Errorf("%w: %w", ErrMint, err)
 	}

@@ -5,14 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// Logout ends a session, here and at every service. It may be called again: ending an
-// ended session tells the services once more. An error of [ErrTryAgain] means that not
-// all is done; [ErrPending], that the session is over here and its access tokens may
-// be good until they expire.
+// Logout ends a session, here and at every service. The services are told beside the work
+// on the store: neither waits for the other, and once begun neither ends with ctx; each
+// is given up after 15 s. It may be called again: ending an ended session tells the
+// services once more.
+//
+// A session that the store does not know, or not within a second, is told of for one token
+// lifetime and not recorded: the id is the caller's word. Of such ids a Manager tells
+// 1,000 at once and 20 a second; the others are [ErrBusy].
+//
+// An error of [ErrTryAgain] means that not all is done: call again. [ErrPending]: the session
+// is over here and its access tokens may be good until they expire, or the other way round.
 func (m *Manager) Logout(ctx context.Context, sessionID string) error {
 	return m.logout(ctx, sessionID, "logout", "")
 }
@@ -37,15 +45,73 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 		if err := m.sayable(revoke.Session, sid, reason, actor); err != nil {
 			return fmt.Errorf("refresh: logout: %w", err)
 		}
-		var s *session
-		if s, err = m.end(ctx, sid, ending{reason: reason, actor: actor, publish: true}); err == nil {
-			m.unlist(ctx, s)
-		}
+		err = m.logoutOf(ctx, sid, ending{reason: reason, actor: actor, publish: true})
 	}
 	if err != nil {
 		return fmt.Errorf("refresh: logout: %w", err)
 	}
 	return nil
+}
+
+// logoutOf ends a session that a caller names, who may have made it up.
+func (m *Manager) logoutOf(ctx context.Context, sid string, how ending) error {
+	ctx, cancel := m.after(ctx)
+	defer cancel()
+	r, err := m.glance(ctx, sid)
+	switch {
+	case err == nil && r.Ended != 0 && !r.Pending:
+		return m.tellAgain(ctx, r)
+	case err == nil:
+	case !m.onWord.allow("", m.now()):
+		return fmt.Errorf("%w: too many logouts of sessions that the store does not show", ErrBusy)
+	case errors.Is(err, ErrNotFound):
+		// It never was, or is forgotten, and then no token of it counts any more; or the store
+		// has lost it, as one that was restored has, and its access tokens live.
+		return m.publish(ctx, m.sessionEvent(sid, 0, how.reason, how.actor))
+	default: // the services need not wait for the store
+		how.told = m.startTelling(ctx, m.sessionEvent(sid, 0, how.reason, how.actor), m.millis())
+	}
+	s, err := m.end(ctx, sid, how)
+	if err == nil {
+		m.unlist(ctx, s)
+	}
+	return err
+}
+
+// glance is loadSession, of a store that answers soon.
+func (m *Manager) glance(ctx context.Context, sid string) (storedSession, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeSays)
+	if m.parallel <= 1 {
+		defer cancel()
+		return m.loadSession(ctx, sid)
+	}
+	type answer struct {
+		r   storedSession
+		err error
+	}
+	answers := make(chan answer, 1) // which may come when nobody waits any more
+	go func() {
+		defer cancel()
+		r, err := m.loadSession(ctx, sid)
+		answers <- answer{r, err}
+	}()
+	timer := time.NewTimer(storeSays)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		return a.r, a.err
+	case <-timer.C:
+		return storedSession{}, fmt.Errorf("%w: no answer within %s", ErrStore, storeSays)
+	}
+}
+
+// tellAgain tells of a session that has ended and was told of: as often as the caller
+// likes where others do not, and not above the bound where this replica knows.
+func (m *Manager) tellAgain(ctx context.Context, r storedSession) error {
+	if !m.onWord.allow("", m.now()) && m.cutOff(r.session) {
+		return nil
+	}
+	return m.tell(ctx, r)
 }
 
 // unlist takes a session that is over, here and at the services, from its subject's
@@ -72,12 +138,25 @@ func (m *Manager) unlist(ctx context.Context, s *session) {
 // An ending says how a session is to end.
 type ending struct {
 	reason, actor string
-	publish       bool // a session event; otherwise another event covers its tokens
+	publish       bool     // a session event; otherwise another event covers its tokens
+	told          *telling // the event, if that was begun already
 }
 
-// end ends a session in the store and tells the services. It returns the record as it
-// is now.
+// end ends a session in the store and tells the services, each with a budget of its own:
+// ctx is the store's. It returns the record as it is now, nil if nobody knows that it has
+// ended there. The error then says whether the services have been told all the same.
 func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, error) {
+	s, err := m.endHere(ctx, sid, &how)
+	if s != nil || how.told == nil {
+		return s, err
+	}
+	if failed := how.told.wait(); failed != nil {
+		return nil, fmt.Errorf("%w; %w", err, failed)
+	}
+	return nil, fmt.Errorf("%w: the services know it, and the store does not: %w", ErrPending, err)
+}
+
+func (m *Manager) endHere(ctx context.Context, sid string, how *ending) (*session, error) {
 	var failed error
 	for range maxTries {
 		r, err := m.loadSession(ctx, sid)
@@ -90,14 +169,21 @@ func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, er
 			return nil, errors.Join(failed, err)
 		}
 		if r.Ended != 0 {
-			if !how.publish && !r.Pending {
+			if !how.publish {
 				return r.session, nil
 			}
-			return r.session, m.tell(ctx, r)
+			return r.session, m.told(ctx, r, how.told)
 		}
 		next := r.clone()
-		next.Ended, next.Reason, next.Actor, next.Pending = max(m.millis(), 1), how.reason, how.actor, how.publish
+		next.Ended, next.Reason, next.Actor = max(m.millis(), 1), how.reason, how.actor
 		next.Steps, next.Former, next.FormerUntil = nil, nil, 0
+		if how.publish {
+			if how.told == nil {
+				at := max(r.Issued, m.millis())
+				how.told = m.startTelling(ctx, m.sessionEvent(sid, at, how.reason, how.actor), at)
+			}
+			next.Pending = !how.told.soon()
+		}
 		revision, err := m.saveSession(ctx, r.key, r.revision, next)
 		switch {
 		case errors.Is(err, ErrConflict):
@@ -112,7 +198,7 @@ func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, er
 		if !how.publish {
 			return next, nil
 		}
-		return next, m.tell(ctx, storedSession{next, r.key, revision})
+		return next, m.told(ctx, storedSession{next, r.key, revision}, how.told)
 	}
 	if failed != nil {
 		return nil, failed
@@ -125,16 +211,48 @@ func (m *Manager) forgotten(sid string) storedSession {
 	return storedSession{&session{V: recordVersion, SID: sid, Until: m.millis()}, recordKey("s", m.issuer.Issuer, sid), 0}
 }
 
+// told is tell for a session of which t tells, if it covers all of its tokens.
+func (m *Manager) told(ctx context.Context, r storedSession, t *telling) error {
+	if t == nil {
+		return m.tell(ctx, r)
+	}
+	if err := t.wait(); err != nil {
+		return err
+	}
+	if r.Issued > t.until { // it was refreshed meanwhile, or by a clock that is ahead
+		return m.tell(ctx, r)
+	}
+	return m.noteTold(ctx, r)
+}
+
 // tell publishes the end of an ended session, and then takes note that it did.
 func (m *Manager) tell(ctx context.Context, r storedSession) error {
-	ctx, cancel := m.after(ctx)
-	defer cancel()
 	if err := m.publish(ctx, m.sessionEvent(r.SID, r.Issued, r.Reason, r.Actor)); err != nil {
 		return err
 	}
+	return m.noteTold(ctx, r)
+}
+
+// settle tells of a session that has ended if nobody has yet.
+func (m *Manager) settle(ctx context.Context, sid string) error {
+	ctx, cancel := m.after(ctx)
+	defer cancel()
+	r, err := m.loadSession(ctx, sid)
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && !r.Pending:
+		return nil
+	case err != nil:
+		return err
+	}
+	return m.tell(ctx, r)
+}
+
+func (m *Manager) noteTold(ctx context.Context, r storedSession) error {
 	if !r.Pending {
 		return nil
 	}
+	ctx, cancel := m.after(ctx)
+	defer cancel()
 	m.replayed(ctx, r.session) // who found it perhaps did not learn that it had ended the session
 	next := r.clone()
 	next.Pending = false

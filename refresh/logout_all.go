@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -39,9 +40,13 @@ func By(actor string) LogoutAllOption { return func(c *logoutAll) { c.actor = ac
 // everybody who was authenticated before the call is logged out with the rest. It returns the
 // new grant of the first kept session, or nil if none is kept or it is over.
 //
-// An error of [ErrTryAgain] means that not all is done. What is done is remembered and
-// finished by the next login, listing or refresh of the subject; call again to have it
-// so now. One that matches [revoke.ErrInvalidEvent] names the text, of [Because], [By] or
+// The services are told first, beside the work on the store. Once begun nothing ends with
+// ctx: telling is given up after 15 s, and ending the sessions after a minute.
+//
+// An error of [ErrTryAgain] means that not all is done. Where the store has the logout, what
+// is left is finished by the next login, listing or refresh of the subject; where it
+// has not ([ErrPending], too), the services refuse the tokens, and nobody ends the sessions:
+// call again. One that matches [revoke.ErrInvalidEvent] names the text, of [Because], [By] or
 // the subject, that no event may have; nothing is done then.
 func (m *Manager) LogoutAll(ctx context.Context, sub string, options ...LogoutAllOption) (*Grant, error) {
 	call := logoutAll{reason: "logout everywhere"}
@@ -73,11 +78,61 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 	if err := m.sayable(revoke.Subject, sub, call.reason, call.actor); err != nil {
 		return nil, err
 	}
+	// What is certain is told first: whoever was authenticated before now is logged out.
+	now := m.millis()
+	told := m.startTelling(ctx, revoke.Event{
+		Kind: revoke.Subject, Value: sub, Before: time.UnixMilli(now), Keep: keepable(call.keep),
+		Reason: call.reason, Actor: call.actor,
+	}, now)
+	kept, err := m.endAll(ctx, sub, call, told)
+	if err != nil {
+		return nil, err
+	}
+	for _, sid := range call.keep {
+		if slices.Contains(kept, sid) {
+			return m.renew(ctx, sid)
+		}
+	}
+	return nil, nil
+}
+
+// keepable returns what an event can keep of a caller's list: at most once, and ids that a
+// session can have.
+func keepable(sids []string) (keep []string) {
+	for _, sid := range sids {
+		if _, ok := parseSID(sid); ok && !slices.Contains(keep, sid) {
+			keep = append(keep, sid)
+		}
+	}
+	return keep
+}
+
+// endAll ends the sessions of a subject in the store, and tells the services what told has
+// not. It returns the ids of those that were kept.
+func (m *Manager) endAll(ctx context.Context, sub string, call *logoutAll, told *telling) ([]string, error) {
+	done, err := m.decide(ctx, sub, call, told.until)
+	if err != nil {
+		if failed := told.wait(); failed != nil {
+			return nil, fmt.Errorf("%w; %w", err, failed)
+		}
+		return nil, fmt.Errorf("%w: the services know it, and no session has ended: %w", ErrPending, err)
+	}
+	kept := done.Keep
+	return kept, m.finishTold(ctx, sub, done, told, endTimeout)
+}
+
+// decide makes the compare-and-set of a logout everywhere. now is the cutoff, unless it has
+// to be made anew.
+func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, now int64) (storedSubject, error) {
+	var none storedSubject
 	op := rand.Text()
-	for range maxTries {
-		r, err := m.loadSubject(ctx, sub)
+	for i := range maxTries {
+		// What another one has left takes no time from this one.
+		load, cancel := m.after(ctx)
+		r, err := m.loadSubject(load, sub)
+		cancel()
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		if r.Op != "" {
 			err := m.finish(ctx, sub, r)
@@ -85,13 +140,15 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 				continue
 			}
 			if len(r.Ending)+len(r.Live) > maxSessions {
-				return nil, err
+				return none, err
 			}
 			// It may fail for ever. This one takes its work over: it covers what that one
 			// does, since it keeps none but those that that one has left.
 			m.log.Warn("refresh: logout everywhere still pending", "error", err)
 		}
-		now := m.millis()
+		if i > 0 { // since then others may have logged in
+			now = m.millis()
+		}
 		next := subject{V: recordVersion, Cutoff: max(now, r.Cutoff), Op: op, At: now, Ending: slices.Clone(r.Ending), Reason: call.reason, Actor: call.actor, unknown: r.unknown}
 		for _, l := range r.Live {
 			if slices.Contains(call.keep, l.SID) {
@@ -100,47 +157,63 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 				next.Ending = append(next.Ending, l)
 			}
 		}
-		revision, err := m.saveSubject(ctx, r, &next)
+		save, cancel := m.after(ctx)
+		defer cancel()
+		revision, err := m.saveSubject(save, r, &next)
 		if errors.Is(err, ErrConflict) {
 			continue
 		}
 		done := storedSubject{&next, r.key, revision}
 		if err != nil {
 			// It may have happened all the same. If it happens later, somebody finds it.
-			again, failed := m.loadSubject(ctx, sub)
+			again, failed := m.loadSubject(save, sub)
 			if failed != nil || again.Op != op {
-				return nil, err
+				return none, err
 			}
 			done = again
 		}
-		if err := m.finish(ctx, sub, done); err != nil {
-			return nil, err
-		}
-		for _, sid := range call.keep {
-			if slices.Contains(next.Keep, sid) {
-				return m.renew(ctx, sid)
-			}
-		}
-		return nil, nil
+		return done, nil
 	}
-	return nil, ErrBusy
+	return none, ErrBusy
 }
 
 // finish does what a logout everywhere has still to do: it ends the sessions that were
 // live when its compare-and-set was made, publishes, and takes note of it.
 func (m *Manager) finish(ctx context.Context, sub string, r storedSubject) error {
-	ctx, cancel := m.after(ctx)
+	return m.finishTold(ctx, sub, r, nil, finishTimeout)
+}
+
+// finishTold is finish where the services are perhaps being told already. Ending the
+// sessions may take so long, and telling has a budget of its own.
+func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, told *telling, budget time.Duration) error {
+	if !told.covers(r.subject) {
+		told = m.startTelling(ctx, revoke.Event{
+			ID: r.Op, Kind: revoke.Subject, Value: sub, Before: time.UnixMilli(r.Cutoff), Keep: r.Keep,
+			Until:  m.outlives(r.Cutoff),
+			Reason: r.Reason, Actor: r.Actor,
+		}, r.Cutoff)
+	}
+	ends, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
 	how := ending{reason: r.Reason, actor: r.Actor}
 	var mu sync.Mutex
 	var failed []error
+	var down atomic.Bool // the bus: who waits for it does so once
 	each(m.parallel, r.Ending, func(l live) {
-		s, err := m.end(ctx, l.SID, how)
-		switch {
-		case err != nil:
-		case s.Issued > r.Cutoff:
-			// By the clock of another instance, its last token came after the cutoff.
-			err = m.publish(ctx, m.sessionEvent(l.SID, s.Issued, r.Reason, r.Actor))
+		s, err := m.end(ends, l.SID, how)
+		// By the clock of another instance, its last token came after the cutoff.
+		if late := err == nil && s.Issued > r.Cutoff; late || err == nil && s.Pending {
+			switch {
+			case down.Load():
+				err = fmt.Errorf("%w: not tried", ErrPending)
+			case s.Pending:
+				err = m.settle(ctx, l.SID)
+			default:
+				err = m.publish(ctx, m.sessionEvent(l.SID, s.Issued, r.Reason, r.Actor))
+			}
+			if errors.Is(err, ErrPending) {
+				down.Store(true)
+			}
 		}
 		if err != nil {
 			mu.Lock()
@@ -148,18 +221,14 @@ func (m *Manager) finish(ctx context.Context, sub string, r storedSubject) error
 			mu.Unlock()
 		}
 	})
-	// The others' tokens are told of all the same.
-	err := m.publish(ctx, revoke.Event{
-		ID: r.Op, Kind: revoke.Subject, Value: sub, Before: time.UnixMilli(r.Cutoff), Keep: r.Keep,
-		Until:  m.outlives(r.Cutoff),
-		Reason: r.Reason, Actor: r.Actor,
-	})
-	if err != nil {
+	if err := told.wait(); err != nil {
 		failed = append(failed, err)
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("%d of its steps failed, the first: %w", len(failed), failed[0])
 	}
+	ctx, done := m.after(ctx)
+	defer done()
 	for range maxTries {
 		if r.Op == "" {
 			return nil
@@ -221,7 +290,10 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 		next.nextGeneration(current)
 		next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
 		t, err := m.token(ctx, next, next.Scope, issued)
-		if errors.Is(err, ErrExpired) {
+		switch {
+		case errors.Is(err, ErrConflict):
+			continue
+		case errors.Is(err, ErrExpired):
 			return nil, nil
 		}
 		if err != nil {

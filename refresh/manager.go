@@ -30,6 +30,7 @@ type Manager struct {
 	parallel  int          // sessions looked at at once
 	clockTold atomic.Int64 // when the log was told last, by the monotonic clock in nanoseconds
 
+	onWord   pace // what is published on the word of a caller
 	eraser   eraser
 	confirms pace // of records that strangers may ask for
 	retries  pace // that are answered within the window
@@ -105,6 +106,7 @@ func newManager(cfg Config) (*Manager, error) {
 	m.unname = sync.OnceFunc(func() { cfg.Revocations.ForgetIssuer(issuer.Issuer) })
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.eraser.init()
+	m.onWord = pace{every: time.Second / wordsPerSecond, burst: maxWords}
 	m.confirms = pace{every: time.Second, burst: 1}
 	m.retries = pace{every: 50 * time.Millisecond, burst: 200}
 	m.outages.failed = make(chan struct{}, 1)
@@ -129,7 +131,10 @@ func (m *Manager) issue(ctx context.Context, r token.IssueRequest) (minted, erro
 	}
 	id := t.Claims().Identity()
 	if err := m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()); err != nil {
-		return minted{}, fmt.Errorf("it would be refused: %w", err)
+		if by := (*revoke.RevokedError)(nil); errors.As(err, &by) && by.Kind == revoke.Key {
+			return minted{}, fmt.Errorf("with the key that signs it would be refused: %w", err)
+		}
+		return minted{}, fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return minted{t.Token(), t.Claims().ExpiresAt()}, nil
 }

@@ -9,8 +9,11 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// publish tells every service, this process first of all. The error is of ErrPending.
+// publish tells every service, with a budget of its own, that neither a store nor a
+// caller who hangs up can use up. The error is of ErrPending.
 func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
 	e.Issuer = m.issuer.Issuer
 	if e.Validate() != nil {
 		// A version that looked less closely has recorded it. What is for people is left
@@ -44,14 +47,10 @@ func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
 	return nil
 }
 
-// sessionEvent revokes all tokens of a session, the last of which was issued at issued.
-// With issued zero nobody knows when that was.
+// sessionEvent revokes all tokens of a session, the last of which was issued at issued, in
+// unix milliseconds, or before now.
 func (m *Manager) sessionEvent(sid string, issued int64, reason, actor string) revoke.Event {
-	e := revoke.Event{Kind: revoke.Session, Value: sid, Reason: reason, Actor: actor}
-	if issued != 0 {
-		e.Until = m.outlives(issued)
-	}
-	return e
+	return revoke.Event{Kind: revoke.Session, Value: sid, Until: m.outlives(issued), Reason: reason, Actor: actor}
 }
 
 // outlives returns when every token has expired that was issued at the time at, in unix

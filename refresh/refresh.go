@@ -286,7 +286,7 @@ func (m *Manager) unrevoked(ctx context.Context, r storedSession) error {
 	case errors.Is(err, revoke.ErrRevoked):
 		// The services know. Here it must not come back when they forget. An old answer
 		// of the store ends nothing: it may not be the start that the session has now.
-		if id.IssuedAt = time.UnixMilli(r.Start); m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()) == nil {
+		if id.IssuedAt = time.UnixMilli(r.Issued); m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()) == nil {
 			return m.superseded(ctx, r, err)
 		}
 		next := r.clone()

@@ -152,11 +152,14 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLogin, err)
 	}
-	// The old session does not end for a token that cannot be issued. This one is not given out.
-	if _, err := m.firstToken(ctx, m.begun(&l, claims, sid, m.millis())); err != nil {
+	// The old session does not end for a token that cannot be issued. This one is not given
+	// out, and need not pass the cutoffs that the new session's will pass.
+	if _, err := m.firstToken(ctx, m.begun(&l, claims, sid, m.millis())); err != nil && !errors.Is(err, ErrConflict) {
 		return nil, err
 	}
-	old, err := m.end(ctx, sid, ending{reason: reasonReauthenticated, publish: true})
+	store, cancel := m.after(ctx)
+	old, err := m.end(store, sid, ending{reason: reasonReauthenticated, publish: true})
+	cancel()
 	switch {
 	case err != nil:
 		return nil, err
