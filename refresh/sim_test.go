@@ -38,6 +38,7 @@ type sim struct {
 	procs    []*simProc
 	current  *simProc
 	failures int  // of the store, and refreshes that were told to try again
+	stale    int  // old answers of the store
 	faulty   bool // whether the store and the bus fail now
 
 	minted map[string]simToken
