@@ -60,7 +60,7 @@ type ringCodec struct {
 type decodedRing struct {
 	set    *ringSet
 	sealer string // the id of the key that sealed it, or empty
-	stale  bool   // it is not what encode would write: by another key, or of version 1
+	stale  bool   // it is to be written anew: sealed by another key, or not as this store needs it
 }
 
 // encode returns what a store shall hold, sealed by the first of the seals.
@@ -121,7 +121,9 @@ func (c *ringCodec) decode(blob []byte) (ring decodedRing, err error) {
 		return ring, err
 	}
 	sealed := o.kind == kindSealed
-	ring.stale = o.version != ringVersion
+	// A file of the version before stays as it is until there is something to change, so that
+	// instances of both versions can run for a while, and the old one can come back.
+	ring.stale = o.version != ringVersion && !c.private
 	switch {
 	case sealed:
 		plain, own, err := c.open(&o)
@@ -209,7 +211,7 @@ func (o *ringObject) read(data []byte) error {
 }
 
 // open returns the plain object in a sealed one. own says that it was sealed for this
-// issuer and record, as only this version does.
+// issuer and record, or by an earlier version in a file of our own.
 func (c *ringCodec) open(o *ringObject) (plain []byte, own bool, err error) {
 	box, err := base64.RawURLEncoding.Strict().DecodeString(o.box)
 	if err != nil {
@@ -224,7 +226,7 @@ func (c *ringCodec) open(o *ringObject) (plain []byte, own bool, err error) {
 				return nil, false, corrupt("it is sealed for no issuer, by an earlier version (KeyringConfig.InsecureOpenPlain takes it once)")
 			}
 			if plain, err = k.open(box, k.formerBound()); err == nil {
-				return plain, false, nil
+				return plain, c.private, nil
 			}
 			return nil, false, corrupt("the seal of key %q is broken", k.id)
 		}

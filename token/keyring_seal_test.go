@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -107,12 +108,27 @@ func TestKeyringSealedForNoIssuer(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := fileStore(t, path)
-		for _, issuer := range []string{"", forgedIssuer, forgedIssuer} { // named later
+		open := func(issuer string) *token.Keyring {
 			cfg.Issuer = issuer
-			if got := openRing(t, file, cfg).Active().ID(); got != active["sealed"] {
+			ring := openRing(t, file, cfg)
+			if got := ring.Active().ID(); got != active["sealed"] {
 				t.Errorf("issuer %q: active %s, want %s", issuer, got, active["sealed"])
 			}
+			return ring
 		}
+		change := func(ring *token.Keyring) {
+			if err := ring.Remove(t.Context(), states(ring, token.KeyAnnounced)[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		open(forgedIssuer)
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, former) {
+			t.Errorf("the file was changed though nothing was due: error %v", err)
+		}
+		change(open("")) // now it is in the form of this version
+		open("")
+		open(forgedIssuer) // named later
+		open(forgedIssuer)
 		cfg.Issuer = "https://auth.example.org" // and then it is that one's
 		if ring, err := token.OpenKeyring(t.Context(), file, cfg); ring != nil || !errors.Is(err, token.ErrKeyStoreCorrupt) {
 			t.Errorf("another issuer: error %v", err)

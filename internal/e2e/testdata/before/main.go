@@ -17,6 +17,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
 )
 
 const issuer = "https://auth.example.com"
@@ -29,14 +30,19 @@ func main() {
 	publishes := flag.Bool("publishes", false, "may publish")
 	interval := flag.Duration("interval", 0, "of heartbeats")
 	staleness := flag.Duration("staleness", 0, "that is the most")
+	outbox := flag.String("outbox", "", "file of the publisher")
 	flag.Parse()
-	if err := run(*url, *inbox, *stream, *silent, *publishes, *interval, *staleness); err != nil {
+	if flag.NArg() > 0 {
+		reads(flag.Arg(0), flag.Arg(1))
+		return
+	}
+	if err := run(*url, *inbox, *stream, *silent, *publishes, *interval, *staleness, *outbox); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(url, inbox, stream string, silent, publishes bool, interval, staleness time.Duration) error {
+func run(url, inbox, stream string, silent, publishes bool, interval, staleness time.Duration, outbox string) error {
 	ctx := context.Background()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	conn, err := bus.Dial(ctx, url, bus.DialConfig{InboxPrefix: inbox})
@@ -46,7 +52,7 @@ func run(url, inbox, stream string, silent, publishes bool, interval, staleness 
 	defer conn.Close()
 	cfg := bus.Config{Stream: stream, Name: "before", NoHeartbeats: silent, Logger: log}
 	if publishes {
-		cfg.Issuer = issuer
+		cfg.Issuer, cfg.OutboxFile = issuer, outbox
 	}
 	b, err := bus.Open(ctx, conn, cfg)
 	if err != nil {
@@ -112,6 +118,37 @@ func run(url, inbox, stream string, silent, publishes bool, interval, staleness 
 		cancel()
 	}
 	return nil
+}
+
+// reads prints what this version makes of a file: of which sessions s1 to s3 a List with
+// that state file knows that they are over, or which key of a keyring signs.
+func reads(what, path string) {
+	switch what {
+	case "state":
+		list, err := revoke.NewList(revoke.Config{Local: true, StateFile: path})
+		if err != nil {
+			fmt.Println(said(err))
+			return
+		}
+		for _, sid := range []string{"s1", "s2", "s3"} {
+			id := revoke.Identity{Issuer: issuer, Session: sid, Subject: "user", Token: "jti", IssuedAt: time.Now()}
+			fmt.Print(sid, " ", errors.Is(list.Check(revoke.Now(), &id, revoke.InsecureAllow()), revoke.ErrRevoked), " ")
+		}
+		fmt.Println()
+	case "ring":
+		store, err := token.NewFileStore(path)
+		if err != nil {
+			fmt.Println(said(err))
+			return
+		}
+		ring, err := token.OpenKeyring(context.Background(), store, token.KeyringConfig{})
+		if err != nil {
+			fmt.Println(errors.Is(err, token.ErrKeyStoreCorrupt), said(err))
+			return
+		}
+		defer ring.Close()
+		fmt.Println(ring.Active().ID())
+	}
 }
 
 func said(err error) string {
