@@ -60,7 +60,8 @@ func TestDialInsists(t *testing.T) {
 		}
 		o := c.nc().Opts
 		if !o.AllowReconnect || o.MaxReconnect != -1 || !o.RetryOnFailedConnect || !o.IgnoreAuthErrorAbort || o.ReconnectBufSize != -1 ||
-			o.InboxPrefix != "_INBOX_me" || o.Name != "orders" || o.PingInterval != 2*time.Second || o.MaxPingsOut != 2 {
+			o.InboxPrefix != "_INBOX_me" || o.Name != "orders" || o.PingInterval != 2*time.Second || o.MaxPingsOut != 2 ||
+			o.Timeout != 3*time.Second || o.ReconnectWait != 500*time.Millisecond || o.ReconnectJitter != 500*time.Millisecond || o.ReconnectJitterTLS != 2*time.Second || o.DrainTimeout != 5*time.Second {
 			t.Errorf("%+v", o)
 		}
 		c.Close()

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -57,5 +60,34 @@ func TestNothingPrintsASecret(t *testing.T) {
 				t.Errorf("%s shows the %s: %q", name, secret, found)
 			}
 		}
+	}
+}
+
+// What is printed says what it is.
+func TestStringsSayWhatItIs(t *testing.T) {
+	list, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Bus{stream: "S", cfg: Config{Issuer: "i"}}
+	f := &Follower{b: b, list: list}
+	for want, v := range map[string]any{
+		`bus.Config{Issuer: "i", Stream: "s", Name: "n", Signer: true, Trust: 2, OutboxFile: "o", NoHeartbeats: true, NoAnnouncements: false}`: Config{Issuer: "i", Stream: "s", Name: "n", Signer: ed25519.PrivateKey{}, Trust: make([]ed25519.PublicKey, 2), OutboxFile: "o", NoHeartbeats: true},
+		`bus.Bus{stream: "S", issuer: "i"}`: b,
+		`bus.Bus(nil)`:                      (*Bus)(nil),
+		`bus.Conn(nil)`:                     (*Conn)(nil),
+		`bus.Follower(nil)`:                 (*Follower)(nil),
+		`bus.Follower{stream: "S", list: ` + list.String() + `}`: f,
+	} {
+		if got := fmt.Sprint(v); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if s, ok := v.(slog.LogValuer); ok && s.LogValue().String() != want {
+			t.Errorf("logged as %s, want %s", s.LogValue(), want)
+		}
+	}
+	data, err := json.Marshal(Config{Issuer: "i"})
+	if err != nil || !strings.Contains(string(data), `bus.Config{Issuer: \"i\"`) {
+		t.Errorf("%s, %v", data, err)
 	}
 }

@@ -38,6 +38,8 @@ type scripted struct {
 	api      func(m *nats.Msg) (answer string, ok bool) // answers in place of what it would say; not ok: it says that
 	asked    int                                        // for the stream's state
 	deny     string                                     // what subjects begin with on which nothing may be published
+	id       string                                     // of all servers; empty: each has its own
+	isolated string                                     // address of a server that is cut off: it brings no messages, and says that it is there
 	denySub  string                                     // a subject that nobody may listen to
 	others   []*nats.Msg                                // what was published to neither the stream nor the API
 	mute     bool                                       // consumers are told nothing: no messages, not that it is alive
@@ -99,9 +101,9 @@ func newScripted(t *testing.T, cfg Config) (*scripted, *Bus) {
 }
 
 // Dial implements [nats.CustomDialer].
-func (s *scripted) Dial(string, string) (net.Conn, error) {
+func (s *scripted) Dial(_, address string) (net.Conn, error) {
 	client, server := net.Pipe()
-	c := &scriptedConn{s: s, conn: server, out: make(chan string, 1000), over: make(chan struct{}), subs: map[string]string{}, consumers: map[string]*scriptedConsumer{}}
+	c := &scriptedConn{s: s, address: address, conn: server, out: make(chan string, 1000), over: make(chan struct{}), subs: map[string]string{}, consumers: map[string]*scriptedConsumer{}}
 	s.do(func() {
 		s.attempts = append(s.attempts, time.Now())
 		s.conns = append(s.conns, c)
@@ -273,10 +275,11 @@ func (s *scripted) answerAPI(c *scriptedConn, m *nats.Msg, f []string) string {
 
 // A scriptedConn is one connection to a scripted.
 type scriptedConn struct {
-	s    *scripted
-	conn net.Conn
-	out  chan string
-	over chan struct{} // closed when it has ended
+	s       *scripted
+	address string // of the server, one of a cluster
+	conn    net.Conn
+	out     chan string
+	over    chan struct{} // closed when it has ended
 
 	subs      map[string]string            // subject by sid
 	consumers map[string]*scriptedConsumer // made over it
@@ -314,7 +317,7 @@ func (c *scriptedConn) serve() {
 			}
 		}
 	}()
-	s.do(func() { c.send(s.infoLine()) })
+	s.do(func() { c.send(s.infoLine(c.address)) })
 	password := ""
 	r := bufio.NewReader(c.conn)
 	for {
@@ -388,12 +391,15 @@ func (c *scriptedConn) serve() {
 }
 
 // infoLine returns what the server says of itself. The caller holds mu.
-func (s *scripted) infoLine() string {
-	most := s.maxBytes
+func (s *scripted) infoLine(address string) string {
+	most, id := s.maxBytes, address
+	if s.id != "" {
+		id = s.id
+	}
 	if most == 0 {
 		most = 1 << 20
 	}
-	return fmt.Sprintf(`INFO {"server_id":"S","server_name":"s","version":"2.12.0","headers":true,"max_payload":%d,"proto":1,"jetstream":true}`+"\r\n", most)
+	return fmt.Sprintf(`INFO {"server_id":%q,"server_name":"s","version":"2.12.0","headers":true,"max_payload":%d,"proto":1,"jetstream":true}`+"\r\n", id, most)
 }
 
 // tell delivers m to who listens for that subject, which need not be its own. The caller
@@ -450,7 +456,7 @@ type scriptedPull struct {
 // deliver gives what was asked for. The caller holds the server's mu.
 func (k *scriptedConsumer) deliver() {
 	s := k.c.s
-	if s.mute {
+	if s.mute || s.isolated == k.c.address {
 		return
 	}
 	for _, l := range s.log {

@@ -194,8 +194,12 @@ func (f *Feed) Doubt(now Instant) (sequence uint64, ok bool) {
 // Settle compares the digest that a second reading of the log has found with what this
 // replica holds. If it differs, the replica has missed something, and the caller ends the
 // subscription and calls [Feed.Rewind]. known is false if the replica holds no digest at
-// that sequence, perhaps not yet.
+// that sequence, perhaps not yet. If it does not, that is settled until the next digest that
+// differs; behind a mirror it is not, which may hold another log than its origin.
 func (f *Feed) Settle(d Digest) (same, known bool) {
-	m, ok := f.fork.at(d.Sequence)
-	return ok && m.digest == d, ok
+	m, known := f.fork.at(d.Sequence)
+	if same = known && m.digest == d; same && !f.fork.mirror {
+		f.fork.differs = false
+	}
+	return same, known
 }

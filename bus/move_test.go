@@ -1,0 +1,107 @@
+package bus
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A Follower whose server is cut off from its peers moves to another before it is stale,
+// and stays there; of a shared connection it says that it may not.
+func TestFollowerMovesToAnotherServer(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var log pages
+			s := newStream(t)
+			s.carries = true
+			conn, err := Dial(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", DialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.shared = shared
+			b, err := Open(t.Context(), conn, Config{Issuer: testIssuer, Logger: log.everything()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.end()
+			list, err := revoke.NewList(revoke.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := b.Follow(t.Context(), list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.isFresh(t, time.Minute)
+			from := b.nc().ConnectedServerId()
+			s.do(func() { s.isolated = from })
+			if !shared {
+				f.isFresh(t, 14*time.Second)
+				if st := f.Status(); st.Moves != 1 || b.nc().ConnectedServerId() == from || log.count("moving to another server") != 1 {
+					t.Errorf("%d moves, logged %s", st.Moves, &log)
+				}
+				f.isFresh(t, time.Hour)
+				if st := f.Status(); st.Moves != 1 {
+					t.Errorf("%d moves in an hour", st.Moves)
+				}
+				return
+			}
+			f.isStale(t, time.Hour)
+			if st := f.Status(); st.Moves != 0 || b.nc().ConnectedServerId() != from || log.count("the connection is shared and stays where it is") < 5 {
+				t.Errorf("%d moves, logged %s", st.Moves, &log)
+			}
+			s.do(func() { s.isolated = "" })
+			f.isFresh(t, 7*time.Minute)
+		})
+	}
+}
+
+// Two names of one server lead a move back to it: it is tried four times more, and not for
+// ever.
+func TestFollowerThatIsLedBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(t)
+		s.id = "the one"
+		conn, err := Dial(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", DialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Open(t.Context(), conn, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.end()
+		f, _ := newTestFollower(t)
+		f.b = b
+		synctest.Wait()
+		attempts := func() (n int) {
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			s.do(func() { n = len(s.attempts) })
+			return n
+		}
+		before := attempts()
+		if f.astray() {
+			t.Fatal("astray without having fled")
+		}
+		f.fled = "the one"
+		n := 0
+		for f.astray() {
+			n++
+			if attempts() != before+n {
+				t.Errorf("flight %d leads nowhere", n)
+			}
+		}
+		if n != maxFlights || f.fled != "" {
+			t.Errorf("%d flights", n)
+		}
+		f.fled, f.flights = "another", 0
+		if f.astray() || f.fled != "" {
+			t.Error("astray at another server")
+		}
+	})
+}
