@@ -43,7 +43,7 @@ func TestNumbers(t *testing.T) {
 		// nats-server's
 		"errCodeNotClustered": {int(errCodeNotClustered), 10074}, "errCodeNotAvailable": {int(errCodeNotAvailable), 10008}, "errCodeNoResources": {int(errCodeNoResources), 10023}, "errCodeMemoryExceeded": {int(errCodeMemoryExceeded), 10028},
 		"errCodeStorageExceeded": {int(errCodeStorageExceeded), 10047}, "errCodeStoreFailed": {int(errCodeStoreFailed), 10077}, "errCodeStreamNotMatch": {int(errCodeStreamNotMatch), 10060}, "errCodeTTLInvalid": {int(errCodeTTLInvalid), 10165},
-		"errCodeTTLDisabled": {int(errCodeTTLDisabled), 10166}, "errCodeSealed": {int(errCodeSealed), 10109}, "errCodeStreamNoMatchSub": {int(errCodeStreamNoMatchSub), 10072},
+		"errCodeTTLDisabled": {int(errCodeTTLDisabled), 10166}, "errCodeSealed": {int(errCodeSealed), 10109},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s is %v, and %v is told", name, c.got, c.want)

@@ -466,17 +466,16 @@ func checkStreamName(name string) error {
 
 // Error codes of the server that the client library does not name.
 const (
-	errCodeNotClustered     jetstream.ErrorCode = 10074 // replicas > 1 not supported in non-clustered mode
-	errCodeNotAvailable     jetstream.ErrorCode = 10008 // no leader
-	errCodeNoResources      jetstream.ErrorCode = 10023
-	errCodeMemoryExceeded   jetstream.ErrorCode = 10028
-	errCodeStorageExceeded  jetstream.ErrorCode = 10047
-	errCodeStoreFailed      jetstream.ErrorCode = 10077 // "maximum bytes exceeded" and its like
-	errCodeStreamNotMatch   jetstream.ErrorCode = 10060 // the subject belongs to another stream
-	errCodeTTLInvalid       jetstream.ErrorCode = 10165
-	errCodeTTLDisabled      jetstream.ErrorCode = 10166
-	errCodeSealed           jetstream.ErrorCode = 10109
-	errCodeStreamNoMatchSub jetstream.ErrorCode = 10072
+	errCodeNotClustered    jetstream.ErrorCode = 10074 // replicas > 1 not supported in non-clustered mode
+	errCodeNotAvailable    jetstream.ErrorCode = 10008 // no leader
+	errCodeNoResources     jetstream.ErrorCode = 10023
+	errCodeMemoryExceeded  jetstream.ErrorCode = 10028
+	errCodeStorageExceeded jetstream.ErrorCode = 10047
+	errCodeStoreFailed     jetstream.ErrorCode = 10077 // "maximum bytes exceeded" and its like
+	errCodeStreamNotMatch  jetstream.ErrorCode = 10060 // the subject belongs to another stream
+	errCodeTTLInvalid      jetstream.ErrorCode = 10165
+	errCodeTTLDisabled     jetstream.ErrorCode = 10166
+	errCodeSealed          jetstream.ErrorCode = 10109
 )
 
 func isCode(err error, codes ...jetstream.ErrorCode) bool {
