@@ -110,9 +110,15 @@ var verifiedBytes = int(reflect.TypeFor[verified]().Size()+reflect.TypeFor[Claim
 
 // bytes is the memory that v keeps, rounded up as an allocator does.
 func (v *verified) bytes() uint32 {
-	n := verifiedBytes + len(v.header) + len(v.payload) + len(v.claims.payload)
+	n := verifiedBytes + 2*len(v.header) + len(v.payload) + len(v.claims.payload) // kid is of a copy of the header
 	for _, all := range [][]string{v.claims.audience, v.claims.scopes, v.claims.amr} {
-		n += 16 * len(all) // their text is in the payload
+		n += 16 * cap(all) // their text is in the payload
+	}
+	if strings.IndexByte(v.claims.payload, '\\') >= 0 { // or, unescaped, beside it, at worst 16 bytes for one
+		n += len(v.claims.payload)
+		for _, all := range [][]string{v.claims.audience, v.claims.scopes, v.claims.amr} {
+			n += 16 * len(all)
+		}
 	}
 	return uint32(min(n+n/8, math.MaxUint32))
 }

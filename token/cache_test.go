@@ -282,14 +282,10 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 // What the cache believes that its tokens take is what they take, roughly, and rather
-// too much than too little.
+// too much than too little, whatever is in them.
 func TestCacheWeighsWhatItHolds(t *testing.T) {
 	hs := hmacSigner(t, "hs")
 	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.HS256}, staticKeys(t, hs)
-		c.Revocations, c.InsecureNoRevocations = list, false
-	})
 	heap := func() int {
 		var m runtime.MemStats
 		for range 3 {
@@ -298,17 +294,42 @@ func TestCacheWeighsWhatItHolds(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int(m.HeapAlloc)
 	}
-	good, before := goodClaims(time.Now()), heap()
-	for i := range 5_000 {
-		verify(t, v, "good", hs.forge(hs.header(), good.with("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
+	array := func(n int, of string) string { return "[" + strings.Repeat(of+",", n) + `"` + forgedAudience + `"]` }
+	good := goodClaims(time.Now())
+	for _, x := range []struct {
+		name           string
+		tokens         int
+		header, claims object
+	}{
+		{"of the usual kind", 5_000, hs.header(), good},
+		{"with a scope of blanks", 300, hs.header(), good.with("scope", `"a`+strings.Repeat(" ", 5_000)+`b"`)},
+		{"with a scope of letters", 300, hs.header(), good.with("scope", `"`+strings.Repeat("a ", 2_500)+`"`)},
+		{"with a scope of escaped letters", 300, hs.header(), good.with("scope", `"`+strings.Repeat(`\u0061 `, 700)+`"`)},
+		{"with a hundred audiences", 300, hs.header(), good.with("aud", array(1_030, `"a"`))},
+		{"with escaped audiences", 300, hs.header(), good.with("aud", array(300, `"\u0061\u0062"`))},
+		{"with amr of empty texts", 300, hs.header(), good.with("amr", array(1_030, `""`))},
+		{"with a large header", 300, hs.header().with("x", `"`+strings.Repeat("x", 3_800)+`"`), good},
+	} {
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, staticKeys(t, hs), 256<<20
+			c.Revocations, c.InsecureNoRevocations = list, false
+		})
+		before := heap()
+		for i := range x.tokens {
+			header := x.header
+			if x.tokens < 1_000 { // each its own, as strangers have it
+				header = header.with("n", strconv.Itoa(i))
+			}
+			verify(t, v, x.name, hs.forge(header, x.claims.with("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
+		}
+		n, weight := v.CacheUse()
+		held := heap() - before
+		if n != x.tokens || held > weight || x.tokens == 5_000 && held < weight/2 {
+			t.Errorf("%d tokens %s hold %d bytes, believed to be %d", n, x.name, held, weight)
+		}
+		t.Logf("%s: %d bytes a token, believed to be %d", x.name, held/n, weight/n)
+		runtime.KeepAlive(v)
 	}
-	n, weight := v.CacheUse()
-	held := heap() - before
-	if n != 5_000 || held > weight || held < weight/2 {
-		t.Errorf("%d tokens hold %d bytes, believed to be %d", n, held, weight)
-	}
-	t.Logf("%d bytes a token, believed to be %d", held/n, weight/n)
-	runtime.KeepAlive(v)
 }
 
 // Nobody can use what lies in memory of a token that was verified: its signature does not.

@@ -216,7 +216,13 @@ func scopes(name string, v strictjson.Value, array bool) ([]string, error) {
 		return all, err
 	}
 	scope, err := text(name, v)
-	all := make([]string, 0, strings.Count(scope, " ")+1)
+	n := 0 // of blanks alone a sender can write as many as of bytes
+	for s := range strings.SplitSeq(scope, " ") {
+		if s != "" {
+			n++
+		}
+	}
+	all := make([]string, 0, n)
 	for s := range strings.SplitSeq(scope, " ") {
 		if s != "" {
 			all = append(all, s)

@@ -109,6 +109,27 @@ func TestDiscover(t *testing.T) {
 		{"jwks_uri on loopback", issuer, issuer + oidcPath, page(metadata(issuer, "https://127.0.0.1/jwks")), "not a public address"},
 		{"jwks_uri on loopback, IPv6", issuer, issuer + oidcPath, page(metadata(issuer, "https://[::1]/jwks")), "not a public address"},
 		{"jwks_uri on localhost", issuer, issuer + oidcPath, page(metadata(issuer, "https://LOCALHOST/jwks")), "not a public address"},
+		{"jwks_uri on localhost.", issuer, issuer + oidcPath, page(metadata(issuer, "https://localhost./jwks")), "not a public address"},
+		{"jwks_uri on x.localhost.", issuer, issuer + oidcPath, page(metadata(issuer, "https://x.localhost./jwks")), "not a public address"},
+		{"jwks_uri on localhost.localdomain", issuer, issuer + oidcPath, page(metadata(issuer, "https://localhost.localdomain/jwks")), "not a public address"},
+		{"jwks_uri on ip6-localhost", issuer, issuer + oidcPath, page(metadata(issuer, "https://ip6-localhost/jwks")), "not a public address"},
+		{"jwks_uri on 127.1", issuer, issuer + oidcPath, page(metadata(issuer, "https://127.1/jwks")), "not a public address"},
+		{"jwks_uri on 127.0.0.1.", issuer, issuer + oidcPath, page(metadata(issuer, "https://127.0.0.1./jwks")), "not a public address"},
+		{"jwks_uri on 2130706433", issuer, issuer + oidcPath, page(metadata(issuer, "https://2130706433/jwks")), "not a public address"},
+		{"jwks_uri on 0", issuer, issuer + oidcPath, page(metadata(issuer, "https://0/jwks")), "not a public address"},
+		{"jwks_uri on 0x7f.1", issuer, issuer + oidcPath, page(metadata(issuer, "https://0x7f.1/jwks")), "not a public address"},
+		{"jwks_uri on 0X7F000001", issuer, issuer + oidcPath, page(metadata(issuer, "https://0X7F000001/jwks")), "not a public address"},
+		{"jwks_uri on 0177.0.0.01", issuer, issuer + oidcPath, page(metadata(issuer, "https://0177.0.0.01/jwks")), "not a public address"},
+		{"jwks_uri on a.0x7f000001.", issuer, issuer + oidcPath, page(metadata(issuer, "https://a.0x7f000001./jwks")), "not a public address"},
+		{"jwks_uri on loopback, in IPv6", issuer, issuer + oidcPath, page(metadata(issuer, "https://[::ffff:127.0.0.1]/jwks")), "not a public address"},
+		{"jwks_uri on digits that are mapped to others", issuer, issuer + oidcPath, page(metadata(issuer, "https://１２７.0.0.1/jwks")), "ASCII"},
+		{"jwks_uri with a full stop that is mapped to another", issuer, issuer + oidcPath, page(metadata(issuer, "https://localhost。/jwks")), "ASCII"},
+		{"jwks_uri percent-encoded", issuer, issuer + oidcPath, page(metadata(issuer, "https://%E2%93%9Bocalhost/jwks")), "ASCII"},
+		{"jwks_uri of one label", issuer, issuer + oidcPath, page(metadata(issuer, "https://redis/jwks")), "not a public address"},
+		{"jwks_uri inside a cloud", issuer, issuer + oidcPath, page(metadata(issuer, "https://metadata.google.internal/jwks")), "not a public address"},
+		{"jwks_uri on a link", issuer, issuer + oidcPath, page(metadata(issuer, "https://printer.local./jwks")), "not a public address"},
+		{"inside, named from inside", "https://sso.corp.internal", "https://sso.corp.internal" + oidcPath, page(metadata("https://sso.corp.internal", "https://keys.corp.internal/jwks")), ""},
+		{"a public address", issuer, issuer + oidcPath, page(metadata(issuer, "https://93.184.216.34/jwks")), ""},
 		{"jwks_uri at the metadata service", issuer, issuer + oidcPath, page(metadata(issuer, "https://169.254.169.254/latest")), "not a public address"},
 		{"jwks_uri too long", issuer, issuer + oidcPath, page(metadata(issuer, keysAtURL+"?"+strings.Repeat("a", 2048))), "too long"},
 		{"not JSON", issuer, issuer + oidcPath, jsonHandler("<html>"), "JSON"},
@@ -124,7 +145,7 @@ func TestDiscover(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := new(web)
 			w.set(x.url, x.page)
-			for _, u := range []string{keysAtURL, issuer + "/keys", "http://keys.example.net/jwks", "https://127.0.0.1/jwks", "https://LOCALHOST/jwks"} {
+			for _, u := range []string{keysAtURL, issuer + "/keys", "http://keys.example.net/jwks", "https://127.0.0.1/jwks", "https://LOCALHOST/jwks", "https://keys.corp.internal/jwks", "https://93.184.216.34/jwks"} {
 				w.set(u, keysAt(t, "k"))
 			}
 			keys := discover(t, w, x.issuer)

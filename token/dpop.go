@@ -49,7 +49,8 @@ type DPoPConfig struct {
 	URL func(*http.Request) string
 
 	// Algorithms are those that a proof may be signed with. Nil means [ES256], [EdDSA]
-	// and [PS256], those of FAPI 2.0. Symmetric ones are refused.
+	// and [PS256], those of FAPI 2.0. Symmetric ones are refused. RSA keys of proofs have
+	// 2,048 to 4,096 bits: strangers choose them, and longer ones cost milliseconds.
 	Algorithms []Algorithm
 
 	// Window is how far a proof's iat may differ from our clock, either way. Zero means

@@ -3,6 +3,7 @@ package token
 import (
 	"crypto"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,8 @@ import (
 const (
 	maxProofBytes = 8 << 10
 	maxProofJTI   = 256
+
+	maxProofRSABits = 4096
 )
 
 // check holds the proof of s against the list of RFC 9449 section 4.3, but for its
@@ -121,6 +124,10 @@ func (d *dpopState) key(h proofHeader) (crypto.PublicKey, error) {
 		return nil, errors.New("jwk is for another algorithm")
 	case k.hasUse && k.use != "sig", k.hasOps && !k.verifies:
 		return nil, errors.New("jwk is not for signatures")
+	}
+	// A stranger chooses the key, and verifying costs the square of its length.
+	if len(k.N) > base64.RawURLEncoding.EncodedLen(maxProofRSABits/8) {
+		return nil, fmt.Errorf("jwk is an RSA key of more than %d bits", maxProofRSABits)
 	}
 	public, err := k.Public()
 	if err != nil {

@@ -33,7 +33,9 @@ var (
 	// ErrType: the header's typ is not that of an access token, or not one of those
 	// that [Profile].Types names.
 	ErrType error = &member{ErrInvalidToken, "not an access token"}
-	// ErrUnknownKey: the issuer's key set holds no such key for that algorithm.
+	// ErrUnknownKey: the issuer's key set holds no such key for that algorithm, as far as
+	// it is known here: the key may have been published a moment ago. A new token would
+	// have the same key; the answer of [Verifier.Middleware] says to try again.
 	ErrUnknownKey error = &member{ErrInvalidToken, "unknown key"}
 	// ErrSignature: the signature is not that key's over these bytes.
 	ErrSignature error = &member{ErrInvalidToken, "bad signature"}

@@ -27,19 +27,22 @@ type RemoteKeysConfig struct {
 	// when they are used; a shorter max-age of the response is followed. A set in use
 	// is fetched again ahead of that, after 80 to 90 % of the time, while the keys at
 	// hand go on verifying: nobody waits. A key that the issuer has withdrawn stops
-	// verifying within twice this time, while its server answers with an acceptable set,
-	// see [RemoteKeys]. Zero means 5 min; at least MinInterval.
+	// verifying within this time and Timeout in a service that is in use, and within
+	// twice this time in any, while its server answers with an acceptable set; while it
+	// does not, within MaxAge. To end a leaked key in milliseconds publish its
+	// [Key.Revocation]. Zero means 5 min; at least MinInterval.
 	RefreshInterval time.Duration
 
-	// MinInterval is the shortest time between two fetches for tokens with an unknown
-	// kid, and the shortest max-age that is followed: strangers cannot make us flood
-	// the issuer. A kid that a fetch did not bring is fetched for again after that time,
-	// then after twice that, up to RefreshInterval, and is unknown in between. A kid that
-	// is new meanwhile, when no fetch may be made for it, is not called unknown but
-	// [ErrKeysUnavailable], whether a key of that name was just published or a stranger
-	// invented it: nobody can tell yet. So strangers can earn themselves a 503 instead
-	// of a 401, and a token signed by a new key is accepted within MinInterval, when it
-	// is tried again. Zero means 10 s; at least 1 s.
+	// MinInterval is the shortest time from the end of a fetch that strangers caused to
+	// the next, and the shortest max-age that is followed: they cannot make us flood
+	// the issuer. They cause one by a token with an unknown kid, or with a bad signature
+	// under a known one, since its key may have been replaced. In between, a kid that the
+	// set at hand does not hold is unknown ([ErrUnknownKey]): a token signed by a key
+	// that was published a moment ago is accepted within MinInterval, when it is tried
+	// again. A kid that fetches have not brought rests for twice as long each time, up to
+	// eight times MinInterval, but is found by any fetch that does bring it. Only while
+	// there is no usable set at all is a kid that it might hold [ErrKeysUnavailable].
+	// Zero means 10 s; at least 1 s.
 	MinInterval time.Duration
 
 	// MaxAge is how long the last keys are good while their server does not answer with
@@ -48,7 +51,10 @@ type RemoteKeysConfig struct {
 	// least RefreshInterval.
 	MaxAge time.Duration
 
-	// Timeout bounds one fetch, no matter how many wait for it. Zero means 10 s.
+	// Timeout bounds one fetch, no matter how many wait for it: at most 256 for a key
+	// that is not at hand, and 1,024 for one that is but is older than twice
+	// RefreshInterval, in a service that nobody has used meanwhile. Others are answered
+	// at once, as if the kid were unknown. Zero means 10 s.
 	Timeout time.Duration
 
 	// Transport makes the requests, with the issuer's private CA for example. Nil
@@ -85,11 +91,12 @@ type RemoteKeySet struct {
 	current atomic.Pointer[remoteKeys] // nil until a fetch succeeded, and after Close
 	where   atomic.Pointer[location]   // what discovery found; stored by the fetch under way alone
 	refused atomic.Uint64
+	waiting [2]atomic.Int64 // look-ups of keys that are not at hand, and of those that are
 
-	mu        sync.Mutex // guards the rest, which says when to fetch
-	flight    *flight    // the fetch under way, or nil
-	attempt   revoke.Instant
-	unknown   revoke.Instant // the last fetch for an unknown kid
+	mu        sync.Mutex     // guards the rest, which says when to fetch
+	flight    *flight        // the fetch under way, or nil
+	ended     revoke.Instant // the last fetch
+	asked     revoke.Instant // the last fetch for somebody whose key was not at hand
 	missing   misses
 	failures  int   // since the last success
 	lastErr   error // of the last fetch
@@ -114,18 +121,26 @@ func (c *remoteKeys) usable() bool { return c != nil && c.keys.Len() > 0 }
 type flight struct {
 	done chan struct{}
 	want *wanted // what it is to bring, or nil if that is at hand
+	idle bool    // nobody has used the set for long: what it holds may be withdrawn since
 }
 
 var (
-	errClosed = errors.New("key set closed")
-	// errNotYet: the kid was first seen after the last fetch began.
-	errNotYet = errors.New("not in the key set, which cannot be fetched again so soon")
+	errClosed  = errors.New("key set closed")
+	errCrowded = errors.New("too many are waiting already")
 )
+
+// maxWaiting bounds who waits for one fetch, each with a request in memory: strangers
+// cannot fill the second room with what they invent.
+var maxWaiting = [2]int64{256, 1024}
 
 // RemoteKeys returns the keys published at rawURL, which must be an https URL. It
 // waits for the first fetch as long as ctx and cfg.Timeout allow. A server that
 // cannot be reached is no error: the set answers [ErrKeysUnavailable] and goes on
 // trying whenever it is asked. Close it at the end.
+//
+// A [Verifier] whose Keys is this very type takes new material under an old kid: after a
+// bad signature the set is fetched once per MinInterval, and the signature is checked
+// again if the key of that name is another.
 //
 // A set is judged by its body, whatever its Content-Type, and each key of it alone. A
 // key that is malformed, weak, secret or ambiguous is not used; the others are. See
@@ -152,7 +167,7 @@ func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*Re
 	s.missing = newMisses()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	f, _ := s.start(revoke.Now(), nil)
-	_ = s.wait(ctx, f, false) // the set heals by itself
+	_ = f.wait(ctx) // the set heals by itself
 	return s, nil
 }
 
@@ -188,7 +203,7 @@ func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
 // Lookup implements [KeySet]. It waits for a fetch, as long as ctx allows, if there
 // are no keys yet, if they are older than MaxAge, if kid is unknown and
 // MinInterval has passed, and after a long time without use: never for a kid that
-// is at hand while the set is in use.
+// is at hand while the set is in use, whether its server answers or not.
 func (s *RemoteKeySet) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
 	alg, now := alg.one(), revoke.Now()
 	if c := s.current.Load(); c != nil && now.Since(c.at) < c.fresh {
@@ -201,76 +216,95 @@ func (s *RemoteKeySet) Lookup(ctx context.Context, kid string, alg Algorithm) (*
 
 // refreshed answers when the keys at hand do not settle it.
 func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm, now revoke.Instant) (*Key, error) {
-	for {
-		key, age, fresh := s.known(kid, alg, now)
+	for again := false; ; again = true {
+		key := s.known(kid, alg, now)
 		var want *wanted
 		if key == nil {
-			w := s.missing.hash(kid, alg)
-			want = &w
+			want = new(s.missing.hash(kid, alg))
 		}
-		failing := s.failing(now, fresh)
 		f, joined := s.start(now, want)
 		switch {
-		case key != nil && (f == nil || failing || age < 2*fresh):
+		case key != nil && (f == nil || !f.idle):
 			return key, nil // the fetch goes on by itself
 		case f == nil:
-			return s.verdict(kid, alg, s.confirmed(*want))
+			return s.verdict(kid, alg)
 		}
-		if err := s.wait(ctx, f, key != nil); err != nil {
-			if key != nil && ctx.Err() == nil {
-				return key, nil // the server hangs; the key is good until MaxAge
-			}
+		switch err := s.wait(ctx, f, key != nil); {
+		case err == errCrowded, err != nil && key == nil && s.usable():
+			return nil, fmt.Errorf("%w: %w", s.unknown(kid), err)
+		case err != nil:
 			return nil, fmt.Errorf("token: %w: waiting for the key set: %w", ErrKeysUnavailable, err)
 		}
-		// A fetch that was under way may have been answered before the key was published.
-		key, err := s.verdict(kid, alg, !joined)
-		if !errors.Is(err, errNotYet) {
+		key, err := s.verdict(kid, alg)
+		if key != nil || again || !joined || !errors.Is(err, ErrUnknownKey) {
 			return key, err
 		}
-		now = revoke.Now()
+		now = revoke.Now() // that fetch may have been answered before the key was published
+	}
+}
+
+// renewed returns the key that has taken the place of old under the name of a token,
+// whose signature is not old's, or nil. It fetches if no stranger has caused a fetch
+// within MinInterval.
+func (s *RemoteKeySet) renewed(ctx context.Context, kid string, old *Key) *Key {
+	for again := false; ; again = true {
+		now := revoke.Now()
+		if key := s.known(kid, old.alg, now); key != nil && key.thumbprint != old.thumbprint {
+			return key
+		}
+		f, joined := s.start(now, &wanted{kid: kid, alg: old.alg, instead: true})
+		if f == nil || s.wait(ctx, f, false) != nil {
+			return nil
+		}
+		if again = again || !joined; again {
+			if key := s.known(kid, old.alg, revoke.Now()); key != nil && key.thumbprint != old.thumbprint {
+				return key
+			}
+			return nil
+		}
 	}
 }
 
 // failing reports whether the last fetch failed, and lately. A failure of long ago
 // says nothing of the server now, and must not keep what it has withdrawn alive.
-func (s *RemoteKeySet) failing(now revoke.Instant, lately time.Duration) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lastErr != nil && now.Since(s.attempt) < lately
+// s.mu is held.
+func (s *RemoteKeySet) failing(now revoke.Instant) bool {
+	return s.lastErr != nil && now.Since(s.ended) < max(s.cfg.RefreshInterval, maxBackoff+s.cfg.Timeout)
 }
 
-// verdict answers without fetching anything. absent: a fetch that began after the
-// key was first wanted has ended, so that what it did not bring does not exist.
-func (s *RemoteKeySet) verdict(kid string, alg Algorithm, absent bool) (*Key, error) {
-	key, age, _ := s.known(kid, alg, revoke.Now())
-	err := s.failure()
-	switch {
-	case key != nil:
+// verdict answers without fetching anything. What a usable set does not hold is
+// unknown, so that nobody chooses another answer by inventing names.
+func (s *RemoteKeySet) verdict(kid string, alg Algorithm) (*Key, error) {
+	if key := s.known(kid, alg, revoke.Now()); key != nil {
 		return key, nil
-	case err != nil: // the key may have been published since
-		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
-	case age >= s.cfg.MaxAge:
-		return nil, fmt.Errorf("token: %w: the key set is too old", ErrKeysUnavailable)
-	case !absent:
-		return nil, fmt.Errorf("token: %w: %w", ErrKeysUnavailable, errNotYet)
 	}
-	s.refused.Add(1)
-	if c := s.current.Load(); c != nil {
-		return nil, c.keys.unknown(kid)
-	}
-	return nil, ErrUnknownKey
+	return nil, s.unknown(kid)
 }
 
-// known returns what the keys at hand hold, if they are not too old, and their age.
-func (s *RemoteKeySet) known(kid string, alg Algorithm, now revoke.Instant) (key *Key, age, fresh time.Duration) {
+// unknown returns the error for a key that is not at hand.
+func (s *RemoteKeySet) unknown(kid string) error {
+	if c := s.current.Load(); s.usable() && c != nil {
+		s.refused.Add(1)
+		return c.keys.unknown(kid)
+	}
+	if err := s.failure(); err != nil {
+		return fmt.Errorf("token: %w: %w", ErrKeysUnavailable, err)
+	}
+	return fmt.Errorf("token: %w: no key set that is recent enough", ErrKeysUnavailable)
+}
+
+// usable reports whether there are keys, and not too old ones.
+func (s *RemoteKeySet) usable() bool {
 	c := s.current.Load()
-	if c == nil {
-		return nil, s.cfg.MaxAge, 0
+	return c.usable() && revoke.Now().Since(c.at) < s.cfg.MaxAge
+}
+
+// known returns what the keys at hand hold, if they are not too old.
+func (s *RemoteKeySet) known(kid string, alg Algorithm, now revoke.Instant) *Key {
+	if c := s.current.Load(); c != nil && now.Since(c.at) < s.cfg.MaxAge {
+		return c.find(kid, alg)
 	}
-	if age = now.Since(c.at); age < s.cfg.MaxAge {
-		key = c.find(kid, alg)
-	}
-	return key, age, c.fresh
+	return nil
 }
 
 func (c *remoteKeys) find(kid string, alg Algorithm) *Key {
@@ -283,8 +317,8 @@ func (s *RemoteKeySet) failure() error {
 	return s.lastErr
 }
 
-// start joins the fetch under way, or starts one if it is time, or returns nil. want
-// is the key that the caller has not found, or nil.
+// start joins the fetch under way, or starts one if it is time. want is the key that
+// the caller has not found, or nil. It returns nil if there is nothing to wait for.
 func (s *RemoteKeySet) start(now revoke.Instant, want *wanted) (f *flight, joined bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -292,32 +326,35 @@ func (s *RemoteKeySet) start(now revoke.Instant, want *wanted) (f *flight, joine
 		return s.flight, true
 	}
 	c := s.current.Load()
-	if want != nil && c.usable() && now.Since(c.at) < 2*c.fresh && s.missing.rests(*want, now) {
-		return nil, false // it was asked for just now
-	}
+	usable := c.usable() && now.Since(c.at) < s.cfg.MaxAge
+	soon := want != nil && usable && (!s.asked.IsZero() && now.Since(s.asked) < s.cfg.MinInterval || !want.instead && s.missing.rests(*want, now))
 	if s.flight != nil {
-		return s.flight, true
+		joined = true
+	} else {
+		due := !usable || now.Since(c.at) >= c.fresh
+		switch {
+		case s.failures > 0 && now.Since(s.ended) < backoff(s.failures):
+			return nil, false
+		case due, want != nil && !soon:
+		default:
+			return nil, false
+		}
+		s.flight = &flight{make(chan struct{}), want, usable && now.Since(c.at) >= 2*c.fresh && !s.failing(now)}
+		f := s.flight
+		s.done.Go(func() { s.fly(f, now) })
 	}
-	due := !c.usable() || now.Since(c.at) >= c.fresh
-	switch {
-	case s.failures > 0 && now.Since(s.attempt) < backoff(s.failures):
-		return nil, false
-	case due:
-	case want != nil && (s.unknown.IsZero() || now.Since(s.unknown) >= s.cfg.MinInterval):
-		s.unknown = now
-	default:
-		return nil, false
+	if soon {
+		return nil, false // for others
 	}
-	s.attempt = now
-	f = &flight{make(chan struct{}), want}
-	s.flight = f
-	s.done.Go(func() { s.fly(f, now) })
-	return f, false
+	return s.flight, joined
 }
+
+// maxBackoff is the longest time until a failing server is asked again.
+const maxBackoff = 32 * time.Second
 
 // backoff is how long after its n-th failure in a row a fetch may be tried again.
 func backoff(n int) time.Duration {
-	d := time.Second << min(n-1, 5)
+	d := min(time.Second<<min(n-1, 5), maxBackoff)
 	return d - rand.N(d/4)
 }
 
@@ -352,7 +389,11 @@ func (s *RemoteKeySet) fly(f *flight, now revoke.Instant) {
 	case s.closed:
 	case err == nil, errors.Is(err, errNoUsableKey): // what the server withdrew is gone
 		s.current.Store(next)
-		s.remember(f.want, old, next)
+		s.remember(f.want, next)
+	}
+	s.ended = revoke.Now()
+	if f.want != nil {
+		s.asked = s.ended
 	}
 	s.fetches++
 	if err == nil && got.unchanged {
@@ -390,22 +431,24 @@ func (s *RemoteKeySet) freshFor(maxAge time.Duration) time.Duration {
 	return d - d/10 - rand.N(d/10)
 }
 
-// maxPatience is how long a look-up waits for newer keys when it has one at hand.
-const maxPatience = 2 * time.Second
-
-// wait waits for f, at most until ctx ends, and briefly if the caller can do without.
-func (s *RemoteKeySet) wait(ctx context.Context, f *flight, briefly bool) error {
-	var enough <-chan time.Time
-	if briefly {
-		t := time.NewTimer(maxPatience)
-		defer t.Stop()
-		enough = t.C
+// wait waits for f, at most until ctx ends, if there is room. held says that the caller
+// has a key at hand.
+func (s *RemoteKeySet) wait(ctx context.Context, f *flight, held bool) error {
+	room := 0
+	if held {
+		room = 1
 	}
+	defer s.waiting[room].Add(-1)
+	if s.waiting[room].Add(1) > maxWaiting[room] {
+		return errCrowded
+	}
+	return f.wait(ctx)
+}
+
+func (f *flight) wait(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return nil
-	case <-enough:
-		return context.DeadlineExceeded
 	case <-ctx.Done():
 		return ctx.Err()
 	}

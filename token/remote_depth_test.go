@@ -84,8 +84,8 @@ func TestRemoteKeysSpreadsFetches(t *testing.T) {
 	})
 }
 
-// A client that goes on using a kid that is gone makes us fetch ever more rarely,
-// and a new key is found at once all the same.
+// A client that goes on using a kid that is gone makes us fetch more rarely, down to
+// once in eight times MinInterval, and a new key is found at once all the same.
 func TestRemoteKeysRemembersUnknownKids(t *testing.T) {
 	remote(t, token.RemoteKeysConfig{RefreshInterval: 30 * time.Minute}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
 		s.fetches()
@@ -99,7 +99,7 @@ func TestRemoteKeysRemembersUnknownKids(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if n < 5 || n > 8 { // after 0, 10, 30, 70, 150, 310, 630 s
+		if n < 15 || n > 19 { // after 0, 10, 30, 70, 150, 230 s and so on
 			t.Errorf("%d fetches in 20 min, after %v", n, after)
 		}
 		key, err := ring.Rotate(t.Context())
@@ -137,7 +137,7 @@ func TestRemoteKeysFlood(t *testing.T) {
 		if n := s.fetches(); n < 55 || n > 61 {
 			t.Errorf("%d fetches in ten minutes", n)
 		}
-		if st := keys.Status(); st.Refused < 55 || st.Refused > 61 || st.Failures != 0 { // one a fetch: of the others nobody knows
+		if st := keys.Status(); st.Refused != 60_000 || st.Failures != 0 {
 			t.Errorf("status %+v", st)
 		}
 	})

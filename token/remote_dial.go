@@ -132,12 +132,63 @@ func (g *guard) names(u *url.URL) error {
 	if hostPort(u) == g.home || !g.blind(&http.Request{URL: u}) {
 		return nil
 	}
-	host := strings.ToLower(u.Hostname())
-	addr, err := netip.ParseAddr(host)
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && !g.seams.public(netip.AddrPortFrom(addr, 443)) {
+	host := u.Hostname()
+	if !isASCII(host) {
+		return errors.New("the host is not written in ASCII, and its address cannot be checked")
+	}
+	host = strings.ToLower(strings.TrimRight(host, "."))
+	switch addr, err := netip.ParseAddr(host); {
+	case err == nil && g.seams.public(netip.AddrPortFrom(addr, 443)):
+		return nil
+	case err == nil, isNumber(host[strings.LastIndexByte(host, '.')+1:]), isLocal(host):
+		return errPrivateAddress
+	}
+	if home, _, err := net.SplitHostPort(g.home); err == nil && isInside(host) && !isInside(strings.ToLower(strings.TrimRight(home, "."))) {
 		return errPrivateAddress
 	}
 	return nil
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// isNumber reports whether a host that ends in this label is an IPv4 address to many
+// resolvers, as 127.1, 0x7f000001 and 2130706433 are (WHATWG URL section 3.5).
+func isNumber(label string) bool {
+	if hex, ok := strings.CutPrefix(label, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return strings.Trim(label, "0123456789") == ""
+}
+
+// isLocal reports whether a host is this machine by its name (RFC 6761 section 6.3, and
+// what /etc/hosts has for it).
+func isLocal(host string) bool {
+	switch host {
+	case "ip6-localhost", "ip6-loopback", "localhost6", "localhost4", "broadcasthost":
+		return true
+	}
+	for _, local := range []string{"localhost", "localdomain", "localdomain4", "localdomain6"} {
+		if host == local || strings.HasSuffix(host, "."+local) {
+			return true
+		}
+	}
+	return false
+}
+
+// isInside reports whether a host's name has a meaning within a network alone: one
+// label, and the names that are set aside for that (RFC 6762, RFC 8375, and internal).
+func isInside(host string) bool {
+	if !strings.Contains(host, ".") && !strings.Contains(host, ":") {
+		return true
+	}
+	for _, inside := range []string{".local", ".internal", ".intranet", ".lan", ".corp", ".home", ".home.arpa", ".test"} {
+		if strings.HasSuffix(host, inside) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkURL returns rawURL as one that keys may be fetched from. what names it in

@@ -49,7 +49,7 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
 			s.answer(h)
 			time.Sleep(5 * time.Minute)
-			find(t, keys, "b", token.ErrKeysUnavailable)
+			find(t, keys, "b", token.ErrUnknownKey)
 			find(t, keys, ring.Active().ID(), nil)
 			if n := s.fetches(); n > 5 {
 				t.Errorf("%s: %d requests", name, n)

@@ -7,13 +7,14 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// maxMisses bounds what is remembered of keys that were asked for in vain.
-const maxMisses = 256
+const (
+	maxMisses = 256 // of which anything is remembered
+	maxRests  = 8   // times MinInterval: what was asked for in vain may exist by then
+)
 
 // misses remembers the keys that a fetch was to bring and did not, so that a client
 // with a stale kid neither makes us fetch for ever nor takes the turn of a kid that
-// is new, and so that an unknown key is told from one that nobody has looked for yet.
-// It holds hashes, and when it is full it forgets one of them: the one fetch per
+// is new. It holds hashes, and when it is full it forgets one of them: the one fetch per
 // MinInterval for whatever unknown kid bounds the rest. Guarded by RemoteKeySet.mu.
 type misses struct {
 	seed maphash.Seed
@@ -28,9 +29,10 @@ type miss struct {
 
 // A wanted key is one that a look-up did not find.
 type wanted struct {
-	kid  string
-	alg  Algorithm
-	hash uint64
+	kid     string
+	alg     Algorithm
+	hash    uint64
+	instead bool // of one that is at hand and did not sign a token: of such nothing is remembered
 }
 
 func newMisses() misses {
@@ -41,13 +43,6 @@ func (m *misses) hash(kid string, alg Algorithm) wanted {
 	w := wanted{kid: kid, alg: alg}
 	w.hash = maphash.Comparable(m.seed, w)
 	return w
-}
-
-// confirmed reports whether a fetch has shown since w was first wanted that there is
-// none.
-func (m *misses) confirmed(w wanted) bool {
-	_, ok := m.seen[w.hash]
-	return ok
 }
 
 // rests reports whether it is too early to fetch for w again.
@@ -75,27 +70,9 @@ func (m *misses) add(w wanted, now revoke.Instant, first, most time.Duration) {
 	m.seen[w.hash] = miss{now, again}
 }
 
-// confirmed reports whether a fetch was made for that key and did not bring it.
-func (s *RemoteKeySet) confirmed(w wanted) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.missing.confirmed(w)
-}
-
-// remember notes what the fetch of next has shown not to exist: want, and what it
-// withdrew. The latter does not rest, as servers that disagree for a while take keys
-// away and bring them back. s.mu is held.
-func (s *RemoteKeySet) remember(want *wanted, old, next *remoteKeys) {
-	now := revoke.Now()
-	if want != nil && next.find(want.kid, want.alg) == nil {
-		s.missing.add(*want, now, s.cfg.MinInterval, s.cfg.RefreshInterval)
-	}
-	if old == nil || old.keys == next.keys {
-		return
-	}
-	for key := range old.keys.all {
-		if next.find(key.id, key.alg) == nil {
-			s.missing.add(s.missing.hash(key.id, key.alg), now, 0, s.cfg.RefreshInterval)
-		}
+// remember notes that the fetch of next was to bring want and did not. s.mu is held.
+func (s *RemoteKeySet) remember(want *wanted, next *remoteKeys) {
+	if want != nil && !want.instead && next.find(want.kid, want.alg) == nil {
+		s.missing.add(*want, revoke.Now(), s.cfg.MinInterval, min(s.cfg.RefreshInterval, maxRests*s.cfg.MinInterval))
 	}
 }

@@ -36,16 +36,6 @@ func TestMisses(t *testing.T) {
 		}
 		now = now.Add(rest)
 	}
-	v := m.hash("withdrawn", EdDSA)
-	if m.confirmed(v) {
-		t.Error("what was never asked for does not exist")
-	}
-	if m.add(v, now, 0, most); !m.confirmed(v) || m.rests(v, now) {
-		t.Error("what was withdrawn rests, or is not remembered")
-	}
-	if m.add(v, now, first, most); !m.rests(v, now.Add(first-1)) || m.rests(v, now.Add(first)) {
-		t.Error("what was withdrawn and asked for in vain does not rest")
-	}
 	now = now.Add(3 * most)
 	if m.add(w, now, first, most); m.rests(w, now.Add(first)) {
 		t.Error("an old miss is not forgotten")

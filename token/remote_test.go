@@ -199,7 +199,7 @@ func TestRemoteKeysUnknownKid(t *testing.T) {
 			find(t, keys, "turn-"+strconv.Itoa(n), token.ErrUnknownKey)
 			find(t, keys, "", token.ErrUnknownKey)
 			for i := range 100 {
-				find(t, keys, "invented-"+strconv.Itoa(100*n+i), token.ErrKeysUnavailable) // no fetch has been made for it
+				find(t, keys, "invented-"+strconv.Itoa(100*n+i), token.ErrUnknownKey) // the set at hand does not hold it
 			}
 		}
 		if n := s.fetches(); n != rounds+1 {
@@ -244,7 +244,7 @@ func TestRemoteKeysHeals(t *testing.T) {
 }
 
 // The last keys carry a service through an outage, but not for ever. A kid that
-// nobody knows is then "cannot know", because it may be new.
+// they do not hold is unknown, and "cannot know" once they are too old.
 func TestRemoteKeysOutage(t *testing.T) {
 	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
@@ -258,9 +258,10 @@ func TestRemoteKeysOutage(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 		}
-		find(t, keys, "other", token.ErrKeysUnavailable)
+		find(t, keys, "other", token.ErrUnknownKey)
 		time.Sleep(2 * time.Minute)
 		find(t, keys, kid, token.ErrKeysUnavailable)
+		find(t, keys, "other", token.ErrKeysUnavailable)
 		s.answer(ring)
 		time.Sleep(time.Minute)
 		find(t, keys, kid, nil)

@@ -264,7 +264,9 @@ func (v *Verifier) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 		return nil, nil, err
 	}
 	if key.verify(p.signed, p.signature) != nil {
-		return nil, nil, fmt.Errorf("token: %w", ErrSignature)
+		if key = v.renewed(ctx, h, key); key == nil || key.verify(p.signed, p.signature) != nil {
+			return nil, nil, fmt.Errorf("token: %w", ErrSignature)
+		}
 	}
 	if !known {
 		v.headers.learn(s.header, h, key)
@@ -338,6 +340,21 @@ func (v *Verifier) lookup(ctx context.Context, h header) (*Key, error) {
 		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
 	}
 	return key, nil
+}
+
+// A renewer is a KeySet of ours that can learn of new material under the name of an
+// old key, as some issuers publish it.
+type renewer interface {
+	renewed(ctx context.Context, kid string, old *Key) *Key
+}
+
+// renewed returns the key that has taken the place of old, whose signature was bad, or
+// nil.
+func (v *Verifier) renewed(ctx context.Context, h header, old *Key) *Key {
+	if keys, ok := v.cfg.Keys.(renewer); ok {
+		return keys.renewed(ctx, h.kid, old)
+	}
+	return nil
 }
 
 // judge compares what the claims say with the configuration and the time, in
