@@ -114,11 +114,8 @@ func (v *verified) bytes() uint32 {
 	for _, all := range [][]string{v.claims.audience, v.claims.scopes, v.claims.amr} {
 		n += 16 * cap(all) // their text is in the payload
 	}
-	if strings.IndexByte(v.claims.payload, '\\') >= 0 { // or, unescaped, beside it, at worst 16 bytes for one
+	if strings.IndexByte(v.claims.payload, '\\') >= 0 { // or beside it, unescaped
 		n += len(v.claims.payload)
-		for _, all := range [][]string{v.claims.audience, v.claims.scopes, v.claims.amr} {
-			n += 16 * len(all)
-		}
 	}
 	return uint32(min(n+n/8, math.MaxUint32))
 }

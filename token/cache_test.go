@@ -305,6 +305,7 @@ func TestCacheWeighsWhatItHolds(t *testing.T) {
 		{"with a scope of blanks", 300, hs.header(), good.with("scope", `"a`+strings.Repeat(" ", 5_000)+`b"`)},
 		{"with a scope of letters", 300, hs.header(), good.with("scope", `"`+strings.Repeat("a ", 2_500)+`"`)},
 		{"with a scope of escaped letters", 300, hs.header(), good.with("scope", `"`+strings.Repeat(`\u0061 `, 700)+`"`)},
+		{"with a scope of escaped quotes", 300, hs.header(), good.with("scope", `"`+strings.Repeat(`\"`, 2_550)+`"`)},
 		{"with a hundred audiences", 300, hs.header(), good.with("aud", array(1_030, `"a"`))},
 		{"with escaped audiences", 300, hs.header(), good.with("aud", array(300, `"\u0061\u0062"`))},
 		{"with amr of empty texts", 300, hs.header(), good.with("amr", array(1_030, `""`))},

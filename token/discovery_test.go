@@ -129,6 +129,7 @@ func TestDiscover(t *testing.T) {
 		{"jwks_uri inside a cloud", issuer, issuer + oidcPath, page(metadata(issuer, "https://metadata.google.internal/jwks")), "not a public address"},
 		{"jwks_uri on a link", issuer, issuer + oidcPath, page(metadata(issuer, "https://printer.local./jwks")), "not a public address"},
 		{"inside, named from inside", "https://sso.corp.internal", "https://sso.corp.internal" + oidcPath, page(metadata("https://sso.corp.internal", "https://keys.corp.internal/jwks")), ""},
+		{"a name with a dot at its end", issuer, issuer + oidcPath, page(metadata(issuer, "https://keys.example.net./jwks")), ""},
 		{"a public address", issuer, issuer + oidcPath, page(metadata(issuer, "https://93.184.216.34/jwks")), ""},
 		{"jwks_uri at the metadata service", issuer, issuer + oidcPath, page(metadata(issuer, "https://169.254.169.254/latest")), "not a public address"},
 		{"jwks_uri too long", issuer, issuer + oidcPath, page(metadata(issuer, keysAtURL+"?"+strings.Repeat("a", 2048))), "too long"},
@@ -145,7 +146,7 @@ func TestDiscover(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := new(web)
 			w.set(x.url, x.page)
-			for _, u := range []string{keysAtURL, issuer + "/keys", "http://keys.example.net/jwks", "https://127.0.0.1/jwks", "https://LOCALHOST/jwks", "https://keys.corp.internal/jwks", "https://93.184.216.34/jwks"} {
+			for _, u := range []string{keysAtURL, issuer + "/keys", "http://keys.example.net/jwks", "https://127.0.0.1/jwks", "https://LOCALHOST/jwks", "https://keys.corp.internal/jwks", "https://93.184.216.34/jwks", "https://keys.example.net./jwks"} {
 				w.set(u, keysAt(t, "k"))
 			}
 			keys := discover(t, w, x.issuer)

@@ -225,8 +225,9 @@ func TestRemoteKeysWithdrawnBySpoiledSet(t *testing.T) {
 		"spoiled":                    {jwks(ed.with("x", `"AA"`)), nil},
 		"spoiled, and without a kid": {jwks(ed.with("x", `"AA"`).without("kid")), nil},
 		"another, spoiled":           {jwks(ed.with("x", `"AA"`).with("kid", `"b"`)), token.ErrKeysUnavailable},
-		"another, for encryption":    {jwks(ed.with("use", `"enc"`).with("kid", `"b"`)), token.ErrKeysUnavailable},
-		"itself, for encryption":     {jwks(ed.with("use", `"enc"`)), token.ErrKeysUnavailable},
+		"spoiled, and its private half is published": {jwks(ed.with("kid", `"b"`).with("d", `"AA"`), ed.with("x", `"AA"`)), token.ErrKeysUnavailable},
+		"another, for encryption":                    {jwks(ed.with("use", `"enc"`).with("kid", `"b"`)), token.ErrKeysUnavailable},
+		"itself, for encryption":                     {jwks(ed.with("use", `"enc"`)), token.ErrKeysUnavailable},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &keyServer{h: jsonHandler(jwks(ed))}

@@ -440,7 +440,7 @@ func TestRemoteKeysFetchOutlivesItsCaller(t *testing.T) {
 		}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := keys.Lookup(ctx, "new", token.EdDSA); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := keys.Lookup(ctx, "new", token.EdDSA); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrUnknownKey) || errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("error %v", err)
 		}
 		find(t, keys, "new", nil)

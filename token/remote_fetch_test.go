@@ -36,6 +36,7 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 		"HTML":             jsonHandler("<!DOCTYPE html><title>Maintenance</title>", "Content-Type", "text/html"),
 		"HTML called JSON": jsonHandler("<!DOCTYPE html><title>Maintenance</title>"),
 		"empty":            jsonHandler(""),
+		"keys twice":       jsonHandler(`{"keys":[],"keys":[` + good.String() + `]}`),
 		"garbage":          jsonHandler(set[:40]),
 		"huge":             jsonHandler(set + strings.Repeat(" ", 256<<10)),
 		"to another host":  redirect("https://evil.example.com/jwks.json"),

@@ -334,6 +334,12 @@ func TestNewKeyUnderAnOldKid(t *testing.T) {
 			if n := s.fetches(); n > 10 {
 				t.Errorf("%d fetches in ten intervals", n)
 			}
+			s.answer(keysAt(t, "k")) // replaced once more: what they did does not matter
+			time.Sleep(10 * time.Second)
+			check(by(old), nil)
+			s.answer(jsonHandler(jwks(jwk(t, public).with("kid", `"k"`))))
+			time.Sleep(10 * time.Second)
+			check(by(next), nil)
 			// While the server hangs, a bad signature waits for one fetch at most, and good ones never.
 			s.answer(nil)
 			time.Sleep(10 * time.Second)
