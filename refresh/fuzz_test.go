@@ -126,3 +126,36 @@ func TestUnknownRecords(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDecodeOutages: whatever lies in the shared record, what is read of it is bounded, recent
+// and in order, and takes no more from a window than its length.
+func FuzzDecodeOutages(f *testing.F) {
+	const now, skew = 1_800_000_000_000, 2000
+	good, err := encodeRecord(&outageRecord{V: recordVersion, Spans: []span{{now - 20_000, now - 10_000}, {now - 5000, now}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if spans, err := decodeOutages(good, now, skew); err != nil || len(spans) != 2 {
+		f.Fatal(spans, err)
+	}
+	for _, s := range []string{
+		string(good), "", "null", `{"v":2}`, `{"v":1,"spans":[[1]]}`, `{"v":1,"spans":[[1,2,3]]}`, `{"v":1,"spans":[[1800000000000,1799999990000]]}`,
+		`{"v":1,"spans":[[0,1800000000000]]}`, `{"v":1,"spans":[[-9223372036854775808,9223372036854775807]]}`, `{"v":1,"spans":[[0,9223372036854775807]]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		spans, err := decodeOutages(data, now, skew)
+		if err != nil && spans != nil || len(spans) > 4*maxSpans {
+			t.Fatalf("%d spans, %v", len(spans), err)
+		}
+		for _, x := range spans {
+			if x.from() < 0 || x.to() < x.from() || x.to() > now+skew {
+				t.Fatalf("%v", x)
+			}
+		}
+		if n := overlap(spans, now-60_000, now); n < 0 || n > 60_000 {
+			t.Fatalf("%d ms of a minute", n)
+		}
+	})
+}

@@ -17,6 +17,12 @@ const day = 24 * time.Hour
 // A phone that slept through the answer is given a new successor, and the one that waited
 // is burnt: whoever presents it is a thief, since two held a successor of one token.
 func TestLateRetry(t *testing.T) {
+	for _, slept := range []time.Duration{13 * time.Second, time.Minute, 9 * time.Hour} {
+		t.Run(slept.String(), func(t *testing.T) { lateRetry(t, slept) })
+	}
+}
+
+func lateRetry(t *testing.T, slept time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		var told, replays []string
 		s := newSystem(t, func(c *refresh.Config) {
@@ -26,7 +32,7 @@ func TestLateRetry(t *testing.T) {
 		})
 		g := s.login(t)
 		waiting := s.refresh(t, g) // the answer is lost
-		time.Sleep(9 * time.Hour)
+		time.Sleep(slept)
 		late := s.refresh(t, g)
 		if late.RefreshToken() == waiting.RefreshToken() || late.RefreshToken() == g.RefreshToken() {
 			t.Fatal("a late retry is handed the successor that waited")

@@ -156,21 +156,30 @@ func (m *Manager) loadOutages(ctx context.Context) (revision uint64, spans []spa
 	if err != nil {
 		return 0, nil, err
 	}
-	var rec outageRecord
-	if err = json.Unmarshal(r.Value, &rec); err == nil && rec.V != recordVersion {
-		err = fmt.Errorf("record of version %d, this program knows %d", rec.V, recordVersion)
-	}
-	if err != nil {
+	if spans, err = decodeOutages(r.Value, m.millis(), m.skew); err != nil {
 		m.log.Warn("refresh: the record of outages is not understood; they count against windows", "error", err)
-		return r.Revision, nil, nil
 	}
-	now := m.millis()
+	return r.Revision, spans, nil
+}
+
+// decodeOutages returns the outages that are of interest.
+func decodeOutages(data []byte, now, skew int64) (spans []span, err error) {
+	var rec outageRecord
+	if len(data) > MaxValueBytes {
+		return nil, fmt.Errorf("record of %d bytes, more than %d", len(data), MaxValueBytes)
+	}
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return nil, err
+	}
+	if rec.V != recordVersion {
+		return nil, fmt.Errorf("record of version %d, this program knows %d", rec.V, recordVersion)
+	}
 	for _, x := range rec.Spans {
-		if 0 <= x.from() && x.from() <= x.to() && x.to() <= now+m.skew && now-x.to() <= outageMemory {
+		if 0 <= x.from() && x.from() <= x.to() && x.to() <= now+skew && now-x.to() <= outageMemory {
 			spans = append(spans, x)
 		}
 	}
-	return r.Revision, spans[:min(len(spans), 4*maxSpans)], nil
+	return spans[:min(len(spans), 4*maxSpans)], nil
 }
 
 // tellOutages writes what this instance has seen into the shared record.

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -196,4 +197,39 @@ func TestLoserIsNotConvicted(t *testing.T) {
 		s.refused(t, g, refresh.ErrReplayed)
 		s.refused(t, next, refresh.ErrEnded)
 	})
+}
+
+// Nor is a client convicted whose rotation the store did not confirm.
+func TestUnconfirmedIsNotConvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &failing{Store: refresh.NewMemoryStore()}
+		mute := &silent{Store: store, store: store}
+		s := newSystem(t, func(c *refresh.Config) { c.Store, c.Lifetimes = mute, refresh.HighSecurity })
+		g := s.login(t)
+		mute.on.Store(true)
+		s.refused(t, g, refresh.ErrStore)
+		time.Sleep(time.Second)
+		store.down.Store(false)
+		time.Sleep(time.Second)
+		s.refused(t, g, refresh.ErrTooLate)
+		if list, err := s.Sessions(t.Context(), "user-1"); err != nil || len(list) != 1 {
+			t.Errorf("%d sessions, %v", len(list), err)
+		}
+	})
+}
+
+// A silent store does a write of a session and goes down before it says so.
+type silent struct {
+	refresh.Store
+	store *failing
+	on    atomic.Bool
+}
+
+func (s *silent) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	n, err := s.Store.Save(ctx, key, value, revision, expires)
+	if err == nil && strings.HasPrefix(key, "s.") && s.on.CompareAndSwap(true, false) {
+		s.store.down.Store(true)
+		return 0, errDown
+	}
+	return n, err
 }

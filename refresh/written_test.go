@@ -32,7 +32,18 @@ type before struct {
 // afterUpgrade is a Manager of this version on the records of the version before.
 func afterUpgrade(t *testing.T) (*system, *before) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "written-by-601627d", "sessions.json"))
+	s, w := onSamples(t, "written-by-601627d")
+	if len(w.Records) != 14 || len(w.Tokens) != 12 {
+		t.Fatalf("%d records, %d tokens", len(w.Records), len(w.Tokens))
+	}
+	return s, w
+}
+
+// onSamples is a Manager on the records of a directory of samples, a second after they
+// were written.
+func onSamples(t *testing.T, dir string, change ...func(*refresh.Config)) (*system, *before) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", dir, "sessions.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,11 +51,8 @@ func afterUpgrade(t *testing.T) (*system, *before) {
 	if err := json.Unmarshal(data, w); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.Records) != 14 || len(w.Tokens) != 12 {
-		t.Fatalf("%d records, %d tokens", len(w.Records), len(w.Tokens))
-	}
 	time.Sleep(time.Until(time.UnixMilli(w.Written).Add(time.Second)))
-	s := newSystem(t)
+	s := newSystem(t, change...)
 	for key, r := range w.Records {
 		var value bytes.Buffer
 		if err := json.Compact(&value, r.Value); err != nil {
@@ -156,5 +164,46 @@ func TestSessionsOfTheVersionBefore(t *testing.T) {
 		// Limits count from when the session began.
 		time.Sleep(24 * time.Hour)
 		over("everywhere, kept", refresh.ErrLoginAgain)
+	})
+}
+
+// Refresh tokens with a check, and the records that came with them, are read for ever: their
+// samples go on, are answered within their windows, and are judged as when they were written.
+func TestSessionsWithChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w := onSamples(t, "written-with-checks", func(c *refresh.Config) { c.Lifetimes = refresh.Consumer })
+		if len(w.Tokens) != 9 {
+			t.Fatalf("%d tokens", len(w.Tokens))
+		}
+		goesOn := func(name, successor string) {
+			t.Helper()
+			g, err := s.Refresh(t.Context(), request(w.Tokens[name]))
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if successor != "" && g.RefreshToken() != w.Tokens[successor] {
+				t.Errorf("%s: another successor", name)
+			}
+		}
+		over := func(name string, want error) {
+			t.Helper()
+			if _, err := s.Refresh(t.Context(), request(w.Tokens[name])); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+		}
+		goesOn("held, predecessor", "held") // after 16 s, of which 14 did not count
+		goesOn("refreshed, predecessor", "refreshed")
+		for _, name := range []string{"never refreshed", "refreshed", "held"} {
+			goesOn(name, "")
+			b := rawToken(t, w.Tokens[name])
+			b[20]++
+			if _, err := s.Refresh(t.Context(), request(spellRaw(b))); !errors.Is(err, refresh.ErrUnknown) {
+				t.Errorf("%s, spelt otherwise: %v", name, err)
+			}
+		}
+		over("stolen", refresh.ErrEnded)
+		time.Sleep(time.Minute)
+		over("late, burnt", refresh.ErrReplayed)
+		over("late", refresh.ErrEnded)
 	})
 }
