@@ -29,6 +29,7 @@ type simInstance struct {
 	lag     time.Duration // of what it reads, which is not allowed
 	reads   []simRead
 	cut     time.Time // until when the link is cut
+	deposed time.Time // until when its reads go to a leader that was deposed
 	crash   bool      // the process died within a call
 	chaos   bool
 	rand    *rand.Rand
@@ -70,6 +71,9 @@ func (i *simInstance) Load(ctx context.Context, key string) (refresh.Record, err
 	at := time.Now()
 	i.travel()
 	record, err := i.sim.store.Load(ctx, key)
+	if old, ok := i.sim.deposed(i, at); ok && err == nil {
+		record = old
+	}
 	i.travel()
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -107,7 +111,9 @@ func (i *simInstance) Save(ctx context.Context, key string, value []byte, revisi
 		value := slices.Clone(value)
 		go func() {
 			time.Sleep(delay)
-			if _, err := i.sim.store.Save(context.Background(), key, value, revision, expires); err == nil {
+			n, err := i.sim.store.Save(context.Background(), key, value, revision, expires)
+			i.sim.wrote(n, value, err)
+			if err == nil {
 				i.sim.count("late save took effect")
 			}
 		}()
@@ -119,6 +125,7 @@ func (i *simInstance) Save(ctx context.Context, key string, value []byte, revisi
 	i.travel()
 	defer i.travel()
 	n, err := i.sim.store.Save(ctx, key, value, revision, expires)
+	i.sim.wrote(n, value, err)
 	switch how {
 	case "ack lost":
 		return 0, errSim
@@ -130,6 +137,44 @@ func (i *simInstance) Save(ctx context.Context, key string, value []byte, revisi
 		i.sim.count("conflict")
 	}
 	return n, err
+}
+
+// simLag is how old what a leader shows may be that was deposed and has not heard of it,
+// and simLead how long it goes on so.
+const simLag, simLead = 25 * time.Second, 3 * time.Minute
+
+// wrote notes what the store holds from now on.
+func (s *simulation) wrote(revision uint64, value []byte, err error) {
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history = append(s.history, simRead{time.Now(), refresh.Record{Value: slices.Clone(value), Revision: revision}})
+}
+
+// deposed returns what the store held simLag ago, if i has such a leader now.
+func (s *simulation) deposed(i *simInstance, at time.Time) (refresh.Record, bool) {
+	i.mu.Lock()
+	if i.chaos && i.rand.IntN(40) == 0 {
+		i.deposed = at.Add(simLead)
+	}
+	behind := at.Before(i.deposed)
+	i.mu.Unlock()
+	if !behind {
+		return refresh.Record{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := len(s.history) - 1; n >= 0; n-- {
+		if !s.history[n].at.After(at.Add(-simLag)) {
+			if n < len(s.history)-1 {
+				s.seen["read from a deposed leader"]++
+			}
+			return s.history[n].record, true
+		}
+	}
+	return refresh.Record{}, false
 }
 
 // travel is the time that a message takes.

@@ -68,8 +68,9 @@ type simulation struct {
 
 	chaos bool
 
-	mu   sync.Mutex // guards seen and pick
-	pick *rand.Rand
+	mu      sync.Mutex // guards seen, pick and history
+	pick    *rand.Rand
+	history []simRead // what the store has held, and since when
 }
 
 func (s *simulation) violation(format string, args ...any) {
@@ -258,14 +259,14 @@ func TestKeyringSimulation(t *testing.T) {
 	}
 	t.Log(total)
 	for _, what := range []string{"crash", "open failed", "save ack lost", "save late", "save crash before", "save crash after",
-		"conflict", "rotated by hand", "removed active", "removed announced", "removed retired", "stopped signing", "cannot verify", "verified", "cache knows", "cache empty"} {
+		"conflict", "read from a deposed leader", "rotated by hand", "removed active", "removed announced", "removed retired", "stopped signing", "cannot verify", "verified", "cache knows", "cache empty"} {
 		if total[what] == 0 {
 			t.Errorf("in no run: %s: the simulation tests less than it says", what)
 		}
 	}
 }
 
-// The simulation must notice what OpenKeyring and KeyStore forbid; otherwise it
+// The simulation must notice what OpenKeyring and Store forbid; otherwise it
 // might notice nothing at all.
 func TestKeyringSimulationSeesBreaks(t *testing.T) {
 	for name, change := range map[string]func(*simulation){
