@@ -2,6 +2,7 @@ package token
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,6 +16,8 @@ const (
 
 var (
 	errNoToken  = errors.New("no access token")
+	errScheme   = fmt.Errorf("%w: Authorization under another scheme", errNoToken)
+	errNoDPoP   = fmt.Errorf("%w: Authorization under the scheme DPoP, and VerifierConfig.DPoP is nil", errNoToken)
 	errTwice    = errors.New("more than one Authorization header")
 	errNotToken = errors.New("malformed access token")
 	errInQuery  = errors.New("access_token in the query string")
@@ -46,8 +49,10 @@ func credentials(r *http.Request, dpop bool) (scheme, raw string, err error) {
 		scheme = schemeBearer
 	case asciiEqualFold(name, schemeDPoP) && dpop:
 		scheme = schemeDPoP
+	case asciiEqualFold(name, schemeDPoP):
+		return "", "", errNoDPoP
 	default:
-		return "", "", errNoToken
+		return "", "", errScheme
 	}
 	if raw = strings.TrimLeft(raw, " "); !isToken68(raw) {
 		return scheme, "", errNotToken

@@ -157,6 +157,9 @@ func (c *DPoPConfig) validate() error {
 		if k == nil || *k == [32]byte{} {
 			return refuse("NonceKeys", "holds an empty key: anybody could make nonces")
 		}
+		if what := standsFor(k[:]); what != "" {
+			return refuse("NonceKeys", "holds a key that is "+what)
+		}
 	}
 	return nil
 }

@@ -112,5 +112,5 @@ func ExampleOneOf_discover() {
 	// Output:
 	// 200 user-1
 	// 200 jo
-	// 401 {"error":"invalid_token","error_description":"Get a new access token."}
+	// 401 {"error":"invalid_token","error_description":"The access token has expired, was revoked, or is not for this service."}
 }

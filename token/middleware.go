@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/refusals"
 )
 
 type contextKey struct{}
@@ -33,8 +35,9 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 //
 //   - no token: 401, with challenges that name no error (RFC 6750 section 3.1), and
 //     without a body
-//   - two Authorization headers, a malformed one, or an access_token in the query,
-//     which logs and histories would keep: 400 invalid_request
+//   - two Authorization headers, a malformed one, an access_token in the query,
+//     which logs and histories would keep, or a token larger than MaxTokenBytes, in
+//     whose place a new one would be as large: 400 invalid_request
 //   - a token of the family [ErrInvalidToken]: 401 invalid_token, the same bytes
 //     whatever is wrong with it. A token that is bound to a DPoP key is refused under
 //     Bearer, and one that is bound to none under DPoP (RFC 9449 sections 7.1, 7.2)
@@ -46,7 +49,8 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 //   - anything else, a stale denylist or missing keys: 503 with Retry-After, never
 //     401, because the token may be good
 //
-// Why a token was refused is told to [VerifierConfig].Logger alone. Middleware panics
+// Why a token was refused is told to [VerifierConfig].Logger alone: each cause once a
+// minute, and every refusal at debug level. Middleware panics
 // if next is nil or an option cannot take effect.
 //
 // The request's context ends when its token does, as that of [Verifier.Watch] with
@@ -55,7 +59,9 @@ func FromContext(ctx context.Context) (*Claims, bool) {
 // asked at the beginning alone. A request whose context nobody waits for pays nothing.
 //
 // Around a Middleware of the same Verifier, a second one with other options checks
-// those, and that nothing changed since; a DPoP proof is used once.
+// those, and that nothing changed since. Of another Verifier, such as one of those that
+// [OneOf] chooses from, the second checks everything anew. A DPoP proof is used once by
+// all that share a [DPoP].
 func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Handler {
 	if next == nil {
 		panic("token: Middleware: nil handler")
@@ -66,7 +72,7 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 	}
 	f := &front{
 		owner: v, verify: v.Verify, recheck: v.Recheck,
-		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned, strayed: &v.strayed,
+		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned, refused: &v.refused,
 		next: next, opts: slices.Clone(opts), // append may have given two routes the same memory
 	}
 	f.grace = defaultGrace
@@ -85,7 +91,7 @@ type front struct {
 	dpop       *DPoP // nil: the scheme is not spoken
 	logger     *slog.Logger
 	warned     *limiter
-	strayed    *limiter
+	refused    *refusals.Log
 	next       http.Handler
 	opts       []VerifyOption
 	grace      time.Duration
@@ -97,6 +103,15 @@ type admission struct {
 	tokenContext
 	owner         *Verifier
 	authorization string
+	spent         spentProof
+}
+
+// A spentProof is a DPoP proof that a request has used up: a second Middleware on its
+// way, of another Verifier with the same DPoP, checks it and does not take it for a
+// replay. The zero spentProof is none.
+type spentProof struct {
+	by    *dpopState
+	proof string
 }
 
 type admissionKey struct{}
@@ -113,6 +128,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		if err != errNoToken {
 			f.logger.DebugContext(r.Context(), "token: request refused", "error", err)
+			cause := "request"
+			if errors.Is(err, errNoToken) {
+				cause = "scheme"
+			}
+			f.refused.Refused(r.Context(), f.logger, time.Now(), "token: requests are refused", cause, err)
 		}
 		f.refuse(w, scheme, err)
 		return
@@ -126,16 +146,12 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		defer a.stop()
+		f.refused.Accepted()
 		f.next.ServeHTTP(w, r.WithContext(a))
 		return
-	case errors.Is(err, ErrIssuer), errors.Is(err, ErrAudience), errors.Is(err, ErrLifetime):
-		// A client's mistake, or the configuration's: then every token fails so.
-		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)
-		if heldBack, ok := f.strayed.allow(time.Now(), time.Minute); ok {
-			f.logger.WarnContext(r.Context(), "token: tokens arrive that are for another issuer or audience, or live too long; is the verifier configured for its own?", "error", err, "unreported", heldBack)
-		}
 	case answerTo(err) != answerUnavailable:
 		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)
+		f.refused.Refused(r.Context(), f.logger, time.Now(), "token: tokens are refused", Cause(err), err)
 	default:
 		if heldBack, ok := f.warned.allow(time.Now(), time.Second); ok {
 			f.logger.WarnContext(r.Context(), "token: tokens cannot be verified", "error", err, "unreported", heldBack)
@@ -148,11 +164,14 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *front) admit(r *http.Request, scheme, raw string) (*admission, error) {
 	ctx := r.Context()
 	a := &admission{owner: f.owner, authorization: r.Header.Get("Authorization")}
-	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.owner == f.owner && outer.authorization == a.authorization {
-		// What ends its context ends this one, for which the options of this route hold.
-		a.since = outer.since
-		a.init(ctx, f.owner, outer.claims, f.opts, f.grace)
-		return a, f.recheck(ctx, outer.claims, f.opts...)
+	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == a.authorization {
+		if outer.owner == f.owner {
+			// What ends its context ends this one, for which the options of this route hold.
+			a.since, a.spent = outer.since, outer.spent
+			a.init(ctx, f.owner, outer.claims, f.opts, f.grace)
+			return a, f.recheck(ctx, outer.claims, f.opts...)
+		}
+		a.spent = outer.spent
 	}
 	var s Sender
 	if scheme == schemeDPoP {
@@ -162,9 +181,14 @@ func (f *front) admit(r *http.Request, scheme, raw string) (*admission, error) {
 		}
 		s.Method, s.URL = r.Method, f.dpop.s.url(r)
 	}
-	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], func(c *verifyCall) { c.sender, c.request, c.accepted = s, r, &a.since })...)
+	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], func(c *verifyCall) {
+		c.sender, c.request, c.accepted, c.spent = s, r, &a.since, a.spent
+	})...)
 	if err != nil {
 		return nil, err
+	}
+	if s.Proof != "" {
+		a.spent = spentProof{f.dpop.s, s.Proof}
 	}
 	a.init(ctx, f.owner, claims, f.opts, f.grace)
 	return a, nil

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 )
@@ -15,8 +17,10 @@ import (
 // alone, whatever kid it shares with another's, and no Verifier is tried after
 // another. A token of another issuer matches [ErrIssuer].
 //
-// Two Verifiers of one issuer are refused, and so is one [KeySet] of ours that
-// serves two issuers: either of them could speak for the other. Those that have a
+// Two Verifiers of one issuer are refused, and so are one [KeySet] of ours that
+// serves two issuers, and one key in the [StaticKeySet] or [Keyring] of two: either of
+// them could speak for the other. What a [RemoteKeySet] holds is the issuers' to say: the
+// tenants of one service may share keys. Those that have a
 // [DPoP] must share it, or nonces and the memory of used proofs would be several. It
 // remembers accepted tokens itself, in as many bytes as the given ones together. Its
 // Middleware takes realm and Logger from the first; everything else is that of the
@@ -27,6 +31,7 @@ import (
 func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 	all := &Verifier{issuers: make(map[string]*Verifier)}
 	keys := make(map[KeySet]string)
+	fixed := make(map[string]string) // the issuer that each key at hand is of
 	var add func(v *Verifier) error
 	add = func(v *Verifier) error {
 		switch {
@@ -57,6 +62,12 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 			}
 			keys[k] = v.cfg.Issuer
 		}
+		for _, k := range keysAtHand(v.cfg.Keys) {
+			if other, ok := fixed[k.thumbprint]; ok && other != v.cfg.Issuer {
+				return fmt.Errorf("token: OneOf: %q and %q share the key %s: whoever signs for one could speak for the other", other, v.cfg.Issuer, k)
+			}
+			fixed[k.thumbprint] = v.cfg.Issuer
+		}
 		all.issuers[v.cfg.Issuer] = v
 		all.cfg.MaxTokenBytes = max(all.cfg.MaxTokenBytes, v.cfg.MaxTokenBytes)
 		all.cfg.CacheBytes += min(v.cfg.CacheBytes, math.MaxInt-all.cfg.CacheBytes)
@@ -76,6 +87,17 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 		all.cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return all, nil
+}
+
+// keysAtHand returns the keys of a set that nobody but the caller changes.
+func keysAtHand(set KeySet) []*Key {
+	switch set := set.(type) {
+	case *StaticKeySet:
+		return slices.Concat(slices.Collect(maps.Values(set.byID))...)
+	case *Keyring:
+		return keysAtHand(set.state.Load().keys)
+	}
+	return nil
 }
 
 // choose returns the Verifier of the issuer that raw names, of which nothing is
@@ -101,7 +123,7 @@ func (v *Verifier) choose(raw string) (*Verifier, error) {
 	}
 	chosen := v.issuers[issuer]
 	if chosen == nil {
-		return nil, fmt.Errorf("token: %w: iss", ErrIssuer)
+		return nil, fmt.Errorf("token: %w: iss is none of those configured", ErrIssuer)
 	}
 	return chosen, nil
 }

@@ -111,6 +111,14 @@ func (p *Profile) validate(c *VerifierConfig) (field, why string) {
 	return "", ""
 }
 
+// types returns the typ of the access tokens that p describes.
+func (p *Profile) types() []string {
+	if p == nil || p.Types == nil {
+		return []string{"at+jwt"}
+	}
+	return p.Types
+}
+
 // hasType reports whether h is the header of an access token. A nil Profile is RFC
 // 9068.
 func (p *Profile) hasType(h header) bool {

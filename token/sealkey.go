@@ -30,6 +30,9 @@ func NewSealKey(id string, key []byte) (*SealKey, error) {
 	case len(slices.Compact(slices.Clone(key))) == 1:
 		return nil, fmt.Errorf("token: %w: a seal key of one byte repeated", ErrWeakKey)
 	}
+	if what := standsFor(key); what != "" {
+		return nil, fmt.Errorf("token: %w: the seal key is %s", ErrKey, what)
+	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w: seal key: %w", ErrKey, err)

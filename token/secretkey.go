@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
-	"strings"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/token/internal/jose"
@@ -24,9 +23,10 @@ import (
 // secret is random bytes, at least as many as the hash has (RFC 7518 section 3.2);
 // fewer match [ErrWeakKey], and so do a repeated text, bytes that count, and fewer than
 // eight different bytes. That finds no password that is merely long: take bytes of crypto/rand. What
-// looks like the name of a key file, or like a public key (PEM, JWK, SSH, DER), is
-// refused with [ErrKey]: a verifier that takes a public key for an HMAC secret accepts
-// tokens from everybody.
+// stands for a secret is refused with [ErrKey]: a path, a reference to a vault, the name of a
+// variable, a template that nobody filled in, a placeholder such as "change-me". So is
+// what looks like a public key (PEM, JWK, SSH, DER): a verifier that takes one for an
+// HMAC secret accepts tokens from everybody.
 func NewSecretKey(kid string, alg Algorithm, secret []byte) (*Key, error) {
 	if err := checkKey(kid, alg); err != nil {
 		return nil, err
@@ -37,8 +37,8 @@ func NewSecretKey(kid string, alg Algorithm, secret []byte) (*Key, error) {
 	if err := jose.CheckSecret(string(alg), secret); err != nil {
 		return nil, keyError(err)
 	}
-	if isFileName(secret) {
-		return nil, fmt.Errorf("token: %w: the secret is the name of a file, not what is in it", ErrKey)
+	if what := standsFor(secret); what != "" {
+		return nil, fmt.Errorf("token: %w: the secret is %s", ErrKey, what)
 	}
 	if kind := looksPublic(secret); kind != "" {
 		return nil, fmt.Errorf("token: %w: the secret is a key in %s form, known to others", ErrKey, kind)
@@ -80,21 +80,6 @@ func looksPublic(secret []byte) string {
 		}
 	}
 	return ""
-}
-
-// isFileName reports whether text names a file of keys. No random secret does, in
-// whatever encoding: none has a dot.
-func isFileName(text []byte) bool {
-	name := strings.ToLower(string(bytes.TrimSpace(text)))
-	if strings.HasPrefix(name, "file:") {
-		return true
-	}
-	for _, ext := range []string{".pem", ".key", ".jwk", ".json", ".der", ".pub", ".crt", ".txt"} {
-		if strings.HasSuffix(name, ext) {
-			return true
-		}
-	}
-	return false
 }
 
 func isJWK(text []byte) bool {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/refusals"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -28,10 +29,13 @@ type Verifier struct {
 	lifetime int64      // in milliseconds
 	plain    verifyCall // that of a call without options; read-only
 	headers  headerMemo
-	cache    *cache  // nil if there is none
-	warned   limiter // that tokens cannot be verified
-	strayed  limiter // that tokens are for others
-	watches  watches // of tokens in use
+	cache    *cache           // nil if there is none
+	named    [numNames]string // claims that the configuration names
+	unnamed  unnamed
+	refusals refusalCounts
+	refused  refusals.Log // of the Middleware
+	warned   limiter      // that tokens cannot be verified
+	watches  watches      // of tokens in use
 }
 
 // NewVerifier returns a Verifier. The error names the field of cfg that is
@@ -49,7 +53,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 		cfg.Logger.Warn("token: a stale denylist does not refuse", "issuer", cfg.Issuer, "policy", cfg.WhenStale.String())
 	}
 	v := &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: math.MaxInt64}
-	v.plain.whenStale = cfg.WhenStale
+	v.plain.whenStale, v.named = cfg.WhenStale, namedClaims(&cfg, tenantNamed)
 	v.ahead, v.minted = v.leeway, math.MaxInt64/2 // no cutoff will be outrun where there is no denylist
 	if cfg.Revocations != nil {
 		h := revoke.Horizons{MaxSkew: cfg.Revocations.Config().MaxSkew}
@@ -90,6 +94,7 @@ type verifyCall struct {
 	whenStale revoke.Policy
 	sender    Sender
 	request   *http.Request // of the Middleware: what the token came with
+	spent     spentProof    // the same: what the request has used up already
 	scopes    []string
 	maxAge    time.Duration
 	acr       []string
@@ -124,6 +129,14 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 // A token that was accepted before is remembered, see [VerifierConfig].CacheBytes. Then
 // its signature is not checked again; everything else is, each time.
 func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
+	c, err := v.verify(ctx, raw, opts)
+	if err != nil {
+		v.refusals[causeOf(err)].Add(1)
+	}
+	return c, err
+}
+
+func (v *Verifier) verify(ctx context.Context, raw string, opts []VerifyOption) (*Claims, error) {
 	s, err := cut(raw, v.cfg.MaxTokenBytes)
 	if err != nil {
 		return nil, err
@@ -156,14 +169,20 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 		return nil, err
 	}
 	if one.cache == nil { // one of several may do without
-		return one.accept(claims, nil, call, raw, nil)
+		if claims, err = one.accept(claims, nil, call, raw, nil); err == nil {
+			one.unnamed.note(one, claims)
+		}
+		return claims, err
 	}
 	var identity *revoke.Prepared
 	if list := one.cfg.Revocations; list != nil {
 		id := claims.Identity()
 		identity = list.Prepare(&id)
 	}
-	return one.accept(claims, identity, call, raw, func() { v.cache.add(s, claims, one, key, identity) })
+	return one.accept(claims, identity, call, raw, func() {
+		one.unnamed.note(one, claims)
+		v.cache.add(s, claims, one, key, identity)
+	})
 }
 
 // accept judges all but form and signature of a token: what may be otherwise the next
@@ -185,8 +204,10 @@ func (v *Verifier) accept(c *Claims, identity *revoke.Prepared, call *verifyCall
 	if remember != nil {
 		remember()
 	}
-	if err := use.record(at); err != nil {
-		return nil, err
+	if p := call.spent; use == nil || p.by != v.cfg.DPoP.s || p.proof != call.sender.Proof {
+		if err := use.record(at); err != nil {
+			return nil, err
+		}
 	}
 	if err := v.sufficient(c, call, ms); err != nil {
 		return nil, err
@@ -202,13 +223,21 @@ func (v *Verifier) accept(c *Claims, identity *revoke.Prepared, call *verifyCall
 // outlive a request. c is what Verify of this Verifier returned; signature and
 // possession are not checked again. The error is as Verify's.
 func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption) error {
+	err := v.recheck(ctx, c, opts)
+	if err != nil {
+		v.refusals[causeOf(err)].Add(1)
+	}
+	return err
+}
+
+func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) error {
 	if c == nil || c.header == (header{}) {
 		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
 	}
 	if v.issuers != nil {
 		chosen := v.issuers[c.issuer]
 		if chosen == nil {
-			return fmt.Errorf("token: %w: iss", ErrIssuer)
+			return fmt.Errorf("token: %w: iss is none of those configured", ErrIssuer)
 		}
 		v = chosen
 	}
@@ -315,10 +344,10 @@ func (v *Verifier) call(ctx context.Context, opts []VerifyOption) (*verifyCall, 
 // allowed. What Keys returns is not trusted to be what was asked for.
 func (v *Verifier) key(ctx context.Context, h header) (*Key, error) {
 	if !slices.Contains(v.cfg.Algorithms, h.alg) {
-		return nil, fmt.Errorf("token: %w", ErrAlgorithm)
+		return nil, fmt.Errorf("token: %w: header alg is none of %s", ErrAlgorithm, v.cfg.Algorithms)
 	}
 	if !v.profile.hasType(h) {
-		return nil, fmt.Errorf("token: %w: header typ", ErrType)
+		return nil, fmt.Errorf("token: %w: header typ is none of %q", ErrType, v.profile.types())
 	}
 	return v.lookup(ctx, h)
 }

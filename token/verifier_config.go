@@ -100,10 +100,10 @@ type VerifierConfig struct {
 	NoCache bool
 
 	// Logger hears of weakened settings, once, from [NewVerifier], and from
-	// [Verifier.Middleware] why a request was refused, at debug level. Warnings say that
-	// tokens cannot be verified, at most once a second, and that tokens arrive that are
-	// for another issuer or audience, or live longer than MaxLifetime, at most once a
-	// minute. Nil means silent.
+	// [Verifier.Middleware] why requests are refused: each cause once a minute, at info or
+	// warn level, with what may be configured wrongly, and every refusal at debug level.
+	// What happens every day, such as an expired token, is told only while nothing is
+	// accepted. That tokens cannot be verified is told at most once a second. Nil means silent.
 	Logger *slog.Logger
 }
 

@@ -14,7 +14,8 @@
 // # What it promises
 //
 // A refused token is told codes.Unauthenticated and the same message whatever is
-// wrong with it; one that lacks a scope codes.PermissionDenied; and when nobody can
+// wrong with it, but for one that is too large, codes.InvalidArgument, since a new one would
+// be as large; one that lacks a scope codes.PermissionDenied; and when nobody can
 // tell, because the denylist is stale or keys cannot be had, codes.Unavailable: the
 // token may be good, and clients try again.
 //

@@ -36,7 +36,7 @@ func ExampleNew() {
 		Methods: map[string][]token.VerifyOption{
 			"/grpc.health.v1.Health/Watch": {token.RequireScope("orders:watch")},
 		},
-		Public:  []string{"/shop.Orders/Ping"},
+		Public:  []string{"/grpc.health.v1.Health/List"},
 		Recheck: 10 * time.Millisecond, // for the sake of a quick example
 	})
 	if err != nil {
@@ -44,6 +44,9 @@ func ExampleNew() {
 	}
 	server := grpc.NewServer(grpc.UnaryInterceptor(auth.Unary()), grpc.StreamInterceptor(auth.Stream()))
 	healthpb.RegisterHealthServer(server, health.NewServer())
+	if err := auth.Check(server); err != nil { // is everything in Methods and Public spelt as the server has it?
+		log.Fatal(err)
+	}
 	listener := bufconn.Listen(1 << 16)
 	go server.Serve(listener)
 	defer server.Stop()

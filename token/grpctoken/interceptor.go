@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/hybridtoken/hybridtoken/internal/refusals"
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
@@ -32,7 +34,8 @@ type Config struct {
 	Verifier Verifier
 
 	// Methods says what single methods ask of a token, by full name:
-	// "/shop.Orders/Cancel": {token.RequireScope("orders:write")}.
+	// "/shop.Orders/Cancel": {token.RequireScope("orders:write")}. [Interceptor.Check]
+	// finds those that the server does not have.
 	Methods map[string][]token.VerifyOption
 
 	// Public are the methods that need no token, by full name, such as
@@ -44,7 +47,10 @@ type Config struct {
 	// comes or goes. Zero means 1 s; between 10 ms and 1 min.
 	Recheck time.Duration
 
-	// Logger hears why a call was refused or a stream ended. Nil means silent.
+	// Logger hears why calls are refused and streams end: each cause once a minute, at info
+	// or warn level, with what may be configured wrongly, and every refusal at debug
+	// level. What happens every day, such as an expired token, is told only while nothing is
+	// accepted. Nil means silent.
 	Logger *slog.Logger
 }
 
@@ -53,7 +59,10 @@ type Config struct {
 type Interceptor struct {
 	cfg    Config
 	public map[string]bool
-	warned atomic.Int64 // when it was last said that tokens cannot be verified, in unix seconds
+	folded map[string]string // of Methods and Public in small letters
+	check  atomic.Int32      // whether Check was called: unchecked, checked, or said that it was not
+	warned atomic.Int64      // when it was last said that tokens cannot be verified, in unix seconds
+	causes refusals.Log      // of refusals
 }
 
 // New returns an Interceptor. The error names the field of cfg that is to blame.
@@ -70,12 +79,16 @@ func New(cfg Config) (*Interceptor, error) {
 	case cfg.Recheck < 10*time.Millisecond || cfg.Recheck > time.Minute:
 		return nil, errors.New("grpctoken: Config.Recheck is not between 10 ms and 1 min")
 	}
-	i := &Interceptor{cfg: cfg, public: make(map[string]bool, len(cfg.Public))}
+	i := &Interceptor{cfg: cfg, public: make(map[string]bool, len(cfg.Public)), folded: make(map[string]string)}
 	i.cfg.Methods = make(map[string][]token.VerifyOption, len(cfg.Methods))
 	for m, opts := range cfg.Methods {
 		if !isFullMethod(m) {
 			return nil, fmt.Errorf("grpctoken: Config.Methods holds %q, which is no /service/method", m)
 		}
+		if like, ok := i.folded[strings.ToLower(m)]; ok {
+			return nil, fmt.Errorf("grpctoken: Config.Methods holds %q and %q, of which one is misspelt", m, like)
+		}
+		i.folded[strings.ToLower(m)] = m
 		i.cfg.Methods[m] = slices.Clone(opts)
 	}
 	for _, m := range cfg.Public {
@@ -85,9 +98,68 @@ func New(cfg Config) (*Interceptor, error) {
 		if _, both := cfg.Methods[m]; both {
 			return nil, fmt.Errorf("grpctoken: Config.Public holds %q, and so does Methods", m)
 		}
+		if like, ok := i.folded[strings.ToLower(m)]; ok && like != m {
+			return nil, fmt.Errorf("grpctoken: Config.Public holds %q, and Methods or Public %q, of which one is misspelt", m, like)
+		}
+		i.folded[strings.ToLower(m)] = m
 		i.public[m] = true
 	}
 	return i, nil
+}
+
+// Check returns an error that names each method of Methods and Public that the server does
+// not have: misspelt, it demands nothing of the calls that it is meant for. Call it once all
+// services are registered, before Serve. Where nobody has, the first call is warned of in
+// the log, and calls of a method that differs from a named one in nothing but capital letters are refused
+// with codes.Internal.
+func (i *Interceptor) Check(server ServiceInfoProvider) error {
+	i.check.Store(checked)
+	has := make(map[string]bool)
+	for service, info := range server.GetServiceInfo() {
+		for _, m := range info.Methods {
+			has["/"+service+"/"+m.Name] = true
+		}
+	}
+	var errs []error
+	for _, m := range slices.Sorted(maps.Values(i.folded)) {
+		if !has[m] {
+			field := "Methods"
+			if i.public[m] {
+				field = "Public"
+			}
+			errs = append(errs, fmt.Errorf("grpctoken: Config.%s holds %q, which the server does not have", field, m))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A ServiceInfoProvider is a [grpc.Server] with its services registered.
+type ServiceInfoProvider interface {
+	GetServiceInfo() map[string]grpc.ServiceInfo
+}
+
+// States of Interceptor.check.
+const (
+	unchecked = iota
+	checked
+	said
+)
+
+// errMisspelt: Methods or Public names the method in other letters.
+var errMisspelt = errors.New("Config.Methods or Public names this method in other capital letters")
+
+// named returns an error if method is meant by a name that is not its own.
+func (i *Interceptor) named(ctx context.Context, method string) error {
+	if len(i.folded) == 0 {
+		return nil
+	}
+	if i.check.Load() == unchecked && i.check.CompareAndSwap(unchecked, said) {
+		i.cfg.Logger.WarnContext(ctx, "grpctoken: Interceptor.Check was not called: a misspelt name in Config.Methods or Public would go unnoticed")
+	}
+	if like, ok := i.folded[strings.ToLower(method)]; ok && like != method {
+		return errMisspelt
+	}
+	return nil
 }
 
 // isFullMethod catches a service, a short name or a pattern, which no call has.
@@ -110,6 +182,9 @@ func fullMethod(m string) string {
 func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		method := fullMethod(info.FullMethod)
+		if err := i.named(ctx, method); err != nil {
+			return nil, i.refused(ctx, method, err)
+		}
 		if i.public[method] {
 			return handler(ctx, req)
 		}
@@ -117,6 +192,7 @@ func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
 		if err != nil {
 			return nil, i.refused(ctx, method, err)
 		}
+		i.causes.Accepted()
 		return handler(token.NewContext(ctx, claims), req)
 	}
 }
@@ -125,14 +201,18 @@ func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
 func (i *Interceptor) Stream() grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		method := fullMethod(info.FullMethod)
+		ctx := ss.Context()
+		if err := i.named(ctx, method); err != nil {
+			return i.refused(ctx, method, err)
+		}
 		if i.public[method] {
 			return handler(srv, ss)
 		}
-		ctx := ss.Context()
 		claims, err := i.verify(ctx, method)
 		if err != nil {
 			return i.refused(ctx, method, err)
 		}
+		i.causes.Accepted()
 		s := i.newStream(ss, method, claims)
 		defer s.stop()
 		err = handler(srv, s)
@@ -144,17 +224,24 @@ func (i *Interceptor) Stream() grpc.StreamServerInterceptor {
 	}
 }
 
-// errNoToken: the metadata do not hold exactly one bearer token.
-var errNoToken = errors.New("not exactly one bearer token")
+// errNoToken and those that wrap it: the metadata do not hold exactly one bearer token.
+var (
+	errNoToken = errors.New("not exactly one bearer token")
+	errSeveral = fmt.Errorf("%w: authorization is there more than once", errNoToken)
+	errScheme  = fmt.Errorf("%w: authorization is no Bearer token", errNoToken)
+)
 
 func (i *Interceptor) verify(ctx context.Context, method string) (*token.Claims, error) {
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(values) != 1 {
+	switch {
+	case len(values) == 0:
 		return nil, errNoToken
+	case len(values) > 1:
+		return nil, errSeveral
 	}
 	scheme, raw, _ := strings.Cut(values[0], " ")
 	if raw = strings.TrimLeft(raw, " "); !strings.EqualFold(scheme, "bearer") || raw == "" {
-		return nil, errNoToken
+		return nil, errScheme
 	}
 	opts := i.cfg.Methods[method]
 	return i.cfg.Verifier.Verify(ctx, raw, append(opts[:len(opts):len(opts)], token.WithSender(sender(ctx)))...)
@@ -175,8 +262,15 @@ func sender(ctx context.Context) (s token.Sender) {
 // refused logs why and returns what the client is told.
 func (i *Interceptor) refused(ctx context.Context, method string, err error) error {
 	told := statusOf(err)
-	if told != statusUnavailable {
+	if told == statusMisspelt {
+		i.causes.Refused(ctx, i.cfg.Logger, time.Now(), "grpctoken: calls are refused", "misspelt", err, "method", method)
+	} else if told != statusUnavailable {
 		i.cfg.Logger.DebugContext(ctx, "grpctoken: call refused", "method", method, "error", err)
+		if cause := token.Cause(err); !errors.Is(err, errNoToken) {
+			i.causes.Refused(ctx, i.cfg.Logger, time.Now(), "grpctoken: calls are refused", cause, err, "method", method)
+		} else if err != errNoToken {
+			i.causes.Refused(ctx, i.cfg.Logger, time.Now(), "grpctoken: calls are refused", "request", err, "method", method)
+		}
 	} else if last, now := i.warned.Load(), time.Now().Unix(); last != now && i.warned.CompareAndSwap(last, now) {
 		// Once a second: an outage must not bring a flood of lines with it.
 		i.cfg.Logger.WarnContext(ctx, "grpctoken: tokens cannot be verified", "method", method, "error", err)
@@ -187,6 +281,8 @@ func (i *Interceptor) refused(ctx context.Context, method string, err error) err
 // What clients are told: a code of OAuth, and about the reason nothing.
 var (
 	statusNoToken     = status.Error(codes.Unauthenticated, "access token required")
+	statusMisspelt    = status.Error(codes.Internal, "server_error")
+	statusTooLarge    = status.Error(codes.InvalidArgument, "invalid_request") // a new token would be as large
 	statusInvalid     = status.Error(codes.Unauthenticated, "invalid_token")
 	statusStepUp      = status.Error(codes.Unauthenticated, "insufficient_user_authentication")
 	statusScope       = status.Error(codes.PermissionDenied, "insufficient_scope")
@@ -195,6 +291,8 @@ var (
 
 func statusOf(err error) error {
 	switch {
+	case errors.Is(err, errMisspelt):
+		return statusMisspelt
 	case errors.Is(err, errNoToken):
 		return statusNoToken
 	case errors.Is(err, token.ErrUnavailable):
@@ -203,6 +301,8 @@ func statusOf(err error) error {
 		return statusScope
 	case errors.Is(err, token.ErrInsufficient):
 		return statusStepUp
+	case errors.Is(err, token.ErrTooLarge):
+		return statusTooLarge
 	case errors.Is(err, token.ErrInvalidToken):
 		return statusInvalid
 	}

@@ -1,0 +1,258 @@
+package token_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// Whoever has only a service that answers 401 to everybody, and its log at the usual level,
+// finds the cause there, once a minute, and what to look at. Nothing of a token stands in it.
+func TestConstantRefusalsAreExplained(t *testing.T) {
+	forgeKeys()
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	other := edSigner(t, "other", newEd(t))
+	forger := edSigner(t, "ed", newEd(t))
+	type config = token.VerifierConfig
+	type edit = func(object) object
+	same := func(o object) object { return o }
+	set := func(name, raw string) edit { return func(o object) object { return o.with(name, raw) } }
+	without := func(name string) edit { return func(o object) object { return o.without(name) } }
+	p := edProver(t)
+	for _, x := range []struct {
+		name           string
+		by             signer
+		header, claims edit
+		config         func(*config)
+		opts           []token.VerifyOption
+		scheme         string // Bearer if empty
+		status         int
+		level, says    string
+		cause          string
+	}{
+		{name: "typ", header: set("typ", `"JWT"`), level: "INFO", cause: "type", says: `header typ is none of [\"at+jwt\"]`},
+		{name: "typ of a Profile", config: func(c *config) { c.Profile.Types = []string{"JWT"} }, level: "INFO", cause: "type", says: `header typ is none of [\"JWT\"]`},
+		{name: "alg", header: set("alg", `"RS256"`), level: "INFO", cause: "algorithm", says: "header alg is none of [EdDSA]"},
+		{name: "kid", by: other, level: "INFO", cause: "unknown_key", says: "unknown key"},
+		{name: "signature", by: forger, level: "INFO", cause: "signature", says: "bad signature"},
+		{name: "size", claims: set("groups", strconv.Quote(strings.Repeat("g", 29<<10))), status: 400, level: "INFO", cause: "too_large", says: "more than 8192"},
+		{name: "no client_id", claims: without("client_id"), level: "WARN", cause: "claims", says: "client_id is missing"},
+		{name: "no jti", claims: without("jti"), level: "WARN", cause: "claims", says: "jti is missing"},
+		{name: "numeric sub", claims: set("sub", "17"), level: "WARN", cause: "claims", says: "sub is not a string"},
+		{name: "aud", claims: set("aud", `"billing-secret"`), level: "WARN", cause: "audience", says: "aud holds none of"},
+		{name: "iss", claims: set("iss", `"https://auth.example.com/"`), level: "WARN", cause: "issuer", says: "iss is not"},
+		{name: "exp − iat", claims: set("exp", number(time.Now().Add(300*time.Hour).Unix())), level: "WARN", cause: "lifetime", says: "exp − iat is more than"},
+		{name: "iat ahead", claims: func(o object) object {
+			return o.with("iat", number(time.Now().Unix()+600)).with("exp", number(time.Now().Unix()+900))
+		}, level: "WARN", cause: "not_yet_valid", says: "iat"},
+		{name: "nbf ahead", claims: set("nbf", number(time.Now().Add(300*time.Hour).Unix())), level: "WARN", cause: "not_yet_valid", says: "nbf"},
+		{name: "a required claim", config: func(c *config) { c.Profile.Require = map[string][]string{"use": {"access"}} }, level: "WARN", cause: "claims", says: "use is missing"},
+		{name: "a DPoP token without DPoP", claims: set("cnf", `{"jkt":"`+p.jkt+`"}`), level: "INFO", cause: "binding", says: "bound to a DPoP key"},
+		{name: "RequireBinding", config: func(c *config) { c.RequireBinding = true }, level: "INFO", cause: "binding", says: "RequireBinding"},
+		{name: "scope array", claims: set("scope", `["a"]`), opts: []token.VerifyOption{token.RequireScope("a")}, status: 403, level: "INFO", cause: "scope", says: "scope is not a string"},
+		{name: "no scope", claims: without("scope"), opts: []token.VerifyOption{token.RequireScope("a")}, status: 403, level: "INFO", cause: "scope", says: "no scope"},
+		{name: "auth_time as text", claims: set("auth_time", `"1"`), opts: []token.VerifyOption{token.RequireFresh(time.Hour)}, level: "INFO", cause: "authentication", says: "auth_time is no number"},
+		{name: "no acr", opts: []token.VerifyOption{token.RequireACR("a")}, level: "INFO", cause: "authentication", says: "no acr"},
+		{name: "our clock is ahead", claims: func(o object) object {
+			return o.with("iat", number(time.Now().Add(-2*time.Hour).Unix())).with("exp", number(time.Now().Add(-time.Hour).Unix()))
+		}, level: "INFO", cause: "expired", says: "expired"},
+		{name: "DPoP where there is none", scheme: "DPoP", level: "INFO", cause: "scheme", says: "VerifierConfig.DPoP is nil"},
+		{name: "Basic", scheme: "Basic", level: "INFO", cause: "scheme", says: "under another scheme"},
+		{name: "more than the token", scheme: "Bearer token", status: 400, level: "INFO", cause: "request", says: "malformed access token"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			if x.by.sign == nil {
+				x.by = ed
+			}
+			if x.header == nil {
+				x.header = same
+			}
+			if x.claims == nil {
+				x.claims = same
+			}
+			if x.status == 0 {
+				x.status = 401
+			}
+			if x.scheme == "" {
+				x.scheme = "Bearer"
+			}
+			var logged bytes.Buffer
+			v := forgedVerifier(t, func(c *config) {
+				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+				if x.config != nil {
+					x.config(c)
+				}
+				c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+			})
+			logged.Reset()
+			h := v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), x.opts...)
+			start := time.Now()
+			for time.Since(start) < 3*time.Minute {
+				raw := x.by.forge(x.header(x.by.header()), x.claims(goodClaims(time.Now())))
+				r := httptest.NewRequest("GET", "/", nil)
+				r.Header.Set("Authorization", x.scheme+" "+raw)
+				w := httptest.NewRecorder()
+				if h.ServeHTTP(w, r); w.Code != x.status {
+					t.Fatalf("%s: %d %s, want %d", x.name, w.Code, w.Body, x.status)
+				}
+				if strings.Contains(strings.ToLower(w.Body.String()), "get a new") {
+					t.Errorf("%s: the client is sent for another token of the same kind: %s", x.name, w.Body)
+				}
+				if leak := leaks(strings.ReplaceAll(logged.String(), "issuer="+forgedIssuer, ""), raw); leak != "" {
+					t.Fatalf("%s: the log holds %q (invariant 10)", x.name, leak)
+				}
+				time.Sleep(5 * time.Second)
+			}
+			var lines []string
+			for line := range strings.Lines(logged.String()) {
+				if strings.Contains(line, "cause="+x.cause) {
+					lines = append(lines, line)
+				}
+			}
+			if len(lines) < 2 || len(lines) > 4 || !strings.Contains(lines[0], "level="+x.level) || !strings.Contains(lines[0], x.says) || !strings.Contains(lines[0], "advice=") {
+				t.Errorf("%s: %d lines, want %q:\n%.1500s", x.name, len(lines), x.says, &logged)
+			}
+			if n := strings.Count(logged.String(), "\n"); n > 8 {
+				t.Errorf("%s: %d lines in three minutes", x.name, n)
+			}
+			refused := v.Status().Refused
+			if n := refused[x.cause]; (n != 36 || len(refused) != 1) && x.cause != "scheme" && x.cause != "request" {
+				t.Errorf("%s: Status counts %v", x.name, refused)
+			}
+		})
+	}
+}
+
+// Beside tokens that are accepted the everyday refusals, of what has expired or was
+// revoked, are no news.
+func TestEverydayRefusalsAreNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := localList(t, revoke.Config{})
+		var logged bytes.Buffer
+		ring := newRing(t, token.KeyringConfig{})
+		issuer := newIssuer(t, ring, nil)
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
+			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		})
+		h := v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		get := func(raw string) int {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("Authorization", "Bearer "+raw)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Code
+		}
+		expired := issue(t, issuer, request()).Token()
+		time.Sleep(20 * time.Minute)
+		revoked := issue(t, issuer, request())
+		event, err := revoke.TokenOf(revoked.Claims().Identity())
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, list, event)
+		for range 120 {
+			if a, b, c := get(issue(t, issuer, request()).Token()), get(expired), get(revoked.Token()); a != 200 || b != 401 || c != 401 {
+				t.Fatalf("%d, %d, %d", a, b, c)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		if logged.Len() != 0 {
+			t.Errorf("logged %s", &logged)
+		}
+		// But while nothing is accepted any more they are.
+		for range 60 {
+			get(expired)
+			time.Sleep(5 * time.Second)
+		}
+		if n := strings.Count(logged.String(), "cause=expired"); n < 3 || n > 5 {
+			t.Errorf("%d lines:\n%s", n, &logged)
+		}
+	})
+}
+
+// A claim that the configuration names and that no token has is said once, and counted;
+// where some have it, nothing is said.
+func TestNamedClaimsThatNoTokenHas(t *testing.T) {
+	ed := edSigner(t, "ed", forgeKeys().ed)
+	for _, x := range []struct {
+		name   string
+		config func(*token.VerifierConfig)
+		first  bool   // a token that has the claim comes first
+		kind   string // that is counted
+		says   string
+	}{
+		{"TenantClaim", func(c *token.VerifierConfig) { c.TenantClaim = "tid" }, false, "tenant", "claim=tid"},
+		{"TenantClaim, no cache", func(c *token.VerifierConfig) { c.TenantClaim, c.NoCache = "tid", true }, false, "tenant", "claim=tid"},
+		{"TenantClaim that some have", func(c *token.VerifierConfig) { c.TenantClaim = "tid" }, true, "tenant", ""},
+		{"SessionClaim", func(c *token.VerifierConfig) { c.Profile.SessionClaim = "session_state" }, false, "session", "claim=session_state"},
+		{"IDClaim", func(c *token.VerifierConfig) { c.Profile.IDClaim, c.Profile.Optional = "uti", []string{"jti"} }, false, "token", "claim=uti"},
+		{"ClientClaim", func(c *token.VerifierConfig) {
+			c.Profile.ClientClaim, c.Profile.Optional = "azp", []string{"client_id"}
+		}, false, "client", "claim=azp"},
+		{"the default", func(c *token.VerifierConfig) {}, false, "tenant", ""},
+	} {
+		var logged bytes.Buffer
+		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+			x.config(c)
+		})
+		logged.Reset()
+		full := goodClaims(time.Now()).with("tid", `"t"`)
+		if x.first {
+			if _, err := v.Verify(t.Context(), ed.forge(ed.header(), full)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bare := goodClaims(time.Now()).without("tenant")
+		switch x.kind {
+		case "session":
+			bare = bare.without("sid")
+		case "token":
+			bare = bare.without("jti")
+		case "client":
+			bare = bare.without("client_id")
+		}
+		for i := range 5 {
+			if _, err := v.Verify(t.Context(), ed.forge(ed.header(), bare.with("n", strconv.Itoa(i)))); err != nil {
+				t.Fatalf("%s: %v", x.name, err)
+			}
+		}
+		want := 1
+		if x.says == "" {
+			want = 0
+		}
+		if n := strings.Count(logged.String(), "level=WARN"); n != want || !strings.Contains(logged.String(), x.says) {
+			t.Errorf("%s: logged %s", x.name, &logged)
+		}
+		if n := v.Status().Unnamed[x.kind]; n != 5 {
+			t.Errorf("%s: Status counts %v", x.name, v.Status().Unnamed)
+		}
+	}
+}
+
+// Every error has a word, and nothing else has.
+func TestCause(t *testing.T) {
+	if got := token.Cause(nil); got != "" {
+		t.Errorf("nil is %q", got)
+	}
+	for err, want := range map[error]string{
+		token.ErrTooLarge: "too_large", token.ErrSignature: "signature", token.ErrReplayed: "replayed", token.ErrBinding: "binding",
+		revoke.ErrRevoked: "revoked", revoke.ErrStale: "stale", token.ErrKeysUnavailable: "keys_unavailable", token.ErrUnavailable: "unavailable",
+		token.ErrInvalidToken: "other", token.ErrKey: "other", token.ErrInsufficientScope: "scope",
+	} {
+		if got := token.Cause(err); got != want {
+			t.Errorf("%v is %q, want %q", err, got, want)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package token
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// unnamed tells which kinds of events cannot revoke the tokens that come, for want of a
+// claim. A claim that the configuration names and that no token has is a mistake, or
+// the issuer's configuration, and nothing fails for it: it is said once.
+type unnamed struct {
+	kinds [numNames]struct {
+		without atomic.Uint64
+		seen    atomic.Bool // a token had it
+		said    atomic.Bool
+	}
+	passedOver limiter // tenants of a form that no event names
+}
+
+const numNames = 5
+
+var names = [numNames]string{"token", "session", "subject", "client", "tenant"}
+
+func (u *unnamed) addTo(all map[string]uint64) {
+	for i := range u.kinds {
+		if n := u.kinds[i].without.Load(); n > 0 {
+			all[names[i]] += n
+		}
+	}
+}
+
+// note looks at the claims of a token that is accepted and was not remembered.
+func (u *unnamed) note(v *Verifier, c *Claims) {
+	for i, value := range [numNames]string{c.id, c.session, c.subject, c.client, c.tenant} {
+		n := &u.kinds[i]
+		switch {
+		case value == "":
+			n.without.Add(1)
+			if v.named[i] != "" && !n.seen.Load() && !n.said.Swap(true) {
+				v.cfg.Logger.Warn("token: no token so far has a claim that the configuration names: no event of that kind revokes them",
+					"issuer", v.cfg.Issuer, "kind", names[i], "claim", v.named[i])
+			}
+		case !n.seen.Load():
+			n.seen.Store(true)
+		}
+	}
+	if c.unusable&unusableTenant != 0 && v.cfg.Revocations != nil {
+		if _, ok := u.passedOver.allow(time.Now(), time.Hour); ok {
+			v.cfg.Logger.Warn("token: tokens have a claim tenant of a form that no event names, which is passed over: TenantClaim names the claim that is meant", "issuer", v.cfg.Issuer)
+		}
+	}
+}
+
+// namedClaims returns what cfg names of its own accord, in the order of names.
+func namedClaims(cfg *VerifierConfig, tenant bool) (named [numNames]string) {
+	p := &cfg.Profile
+	named[0], named[1], named[3] = p.IDClaim, p.SessionClaim, p.ClientClaim
+	if tenant {
+		named[4] = cfg.TenantClaim
+	}
+	return named
+}
