@@ -1,0 +1,2 @@
+// Package proxies holds the tests that need a real proxy in front of a service.
+package proxies
