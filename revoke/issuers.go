@@ -18,6 +18,7 @@ import (
 type issuers struct {
 	seed  maphash.Seed
 	table atomic.Pointer[issuerTable]
+	any   atomic.Int64 // how many verifiers have issuers that are not known beforehand
 
 	mu     sync.Mutex     // the writer's
 	count  int            // guarded by mu: nodes in the table
@@ -59,8 +60,11 @@ func (s *issuers) find(issuer string) *scopes {
 	return nil
 }
 
-// empty reports whether nobody names any.
+// empty reports whether nobody names any, or somebody has others beside those.
 func (s *issuers) empty() bool {
+	if s.any.Load() > 0 {
+		return true
+	}
 	t := s.table.Load()
 	return len(t.heads) == 1 && t.heads[0].Load() == nil
 }

@@ -206,3 +206,33 @@ func TestMisspeltIssuerDegrades(t *testing.T) {
 		}
 	}
 }
+
+// A verifier whose issuers nobody can name beforehand leaves no event foreign, and once it is
+// gone those are foreign again that no other verifier uses.
+func TestAnyIssuer(t *testing.T) {
+	r, log := newReplica(t, revoke.Config{}), &tape{}
+	r.begin(log)
+	l, n := r.list, 0
+	foreign := func(issuer string) uint64 {
+		before := l.Stats(r.now).ForeignIssuer
+		n++
+		log.append(r.now.Time(), message{event: &revoke.Event{Issuer: issuer, Kind: revoke.Token, Value: fmt.Sprint(n)}})
+		r.must(r.read(log))
+		return l.Stats(r.now).ForeignIssuer - before
+	}
+	l.ExpectIssuer(iss)
+	if n := foreign("https://b.example.com"); n != 1 {
+		t.Errorf("%d foreign events, want 1", n)
+	}
+	l.ExpectIssuer("")
+	l.ExpectIssuer("")
+	for range 2 {
+		if n := foreign("https://b.example.com"); n != 0 || len(l.ExpectedIssuers()) != 0 {
+			t.Errorf("%d foreign events beside any issuer; expected %q", n, l.ExpectedIssuers())
+		}
+		l.ForgetIssuer("")
+	}
+	if n := foreign("https://b.example.com"); n != 1 || len(l.ExpectedIssuers()) != 1 {
+		t.Errorf("%d foreign events after any issuer went, want 1; expected %q", n, l.ExpectedIssuers())
+	}
+}

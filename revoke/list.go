@@ -122,14 +122,35 @@ func (l *List) Horizons() Horizons {
 // ExpectIssuer tells the List that a verifier accepts tokens of iss. Events for
 // other issuers are applied all the same and counted in [Stats], since they
 // usually mean a misspelt issuer. Each call is undone by one of [List.ForgetIssuer].
-func (l *List) ExpectIssuer(iss string) { l.issuers.add(*l.hasher, iss) }
+//
+// An empty iss says that the verifier's issuers are not known beforehand, as those of the
+// tenants of one service: no event counts as foreign any more.
+func (l *List) ExpectIssuer(iss string) {
+	if iss == "" {
+		l.issuers.any.Add(1)
+		return
+	}
+	l.issuers.add(*l.hasher, iss)
+}
 
 // ForgetIssuer takes one call of [List.ExpectIssuer] back, of a verifier that is used no
 // more. What revokes tokens of iss stays.
-func (l *List) ForgetIssuer(iss string) { l.issuers.remove(iss) }
+func (l *List) ForgetIssuer(iss string) {
+	if iss == "" {
+		l.issuers.any.Add(-1)
+		return
+	}
+	l.issuers.remove(iss)
+}
 
 // ExpectedIssuers returns the issuers that verifiers named by [List.ExpectIssuer], sorted.
-func (l *List) ExpectedIssuers() []string { return slices.Clone(l.issuers.all()) }
+// It is empty where nobody named any, and where one named any issuer there may be.
+func (l *List) ExpectedIssuers() []string {
+	if l.issuers.any.Load() > 0 {
+		return []string{}
+	}
+	return slices.Clone(l.issuers.all())
+}
 
 // ValidatePolicy returns an error if p cannot take effect on this List as written:
 // a MaxStaleness that is not above the List's own or is above the token lifetime, or an

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
@@ -90,14 +91,14 @@ func (r *reading) decode(payload []byte) (*Claims, error) {
 			hasAudience = true
 			err = c.setAudience(v)
 		case "sub":
-			c.subject, err = revocable(name, v)
+			c.subject, err = p.revocable(name, v)
 		case "jti":
-			c.id, err = revocable(name, v)
+			c.id, err = p.revocable(name, v)
 		case "client_id":
-			c.client, err = revocable(name, v)
+			c.client, err = p.revocable(name, v)
 		case "sid":
 			if v.Kind() != 'n' { // which is how some write that there is none
-				c.session, err = revocable(name, v)
+				c.session, err = p.revocable(name, v)
 				err = r.passOver(err, askedSession, c, 0)
 			}
 		case "exp":
@@ -134,7 +135,7 @@ func (r *reading) decode(payload []byte) (*Claims, error) {
 			c.binding, err = binding(v)
 		case r.tenantClaim:
 			if v.Kind() != 'n' {
-				c.tenant, err = revocable(name, v)
+				c.tenant, err = p.revocable(name, v)
 				err = r.passOver(err, askedTenant, c, unusableTenant)
 			}
 		}
@@ -188,7 +189,14 @@ func text(name string, v strictjson.Value) (string, error) {
 
 // revocable reads a claim that the denylist knows tokens by. One that no
 // revocation could name is refused.
-func revocable(name string, v strictjson.Value) (string, error) {
+func (p *Profile) revocable(name string, v strictjson.Value) (string, error) {
+	if v.Kind() == '0' && p.numeric(name) {
+		const most = 1 << 53 // beyond it readers that have doubles see another number
+		if n, ok := v.Int(); ok && n >= -most && n <= most && v.JSON() == strconv.FormatInt(n, 10) {
+			return v.JSON(), nil
+		}
+		return "", claim(name, "is no integer that all readers agree on")
+	}
 	s, err := text(name, v)
 	switch {
 	case err != nil:

@@ -29,6 +29,7 @@ type Key struct {
 	thumbprint string
 	jwk        []byte // the public JWK; nil if there is a secret
 	verifier   jose.Verifier
+	issuer     string // that its published set says it is of; empty if that says none
 }
 
 // ID returns the kid.

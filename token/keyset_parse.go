@@ -199,7 +199,9 @@ func (f *foreignKey) key(algorithms []Algorithm) (key *Key, skip string, err err
 	if err != nil {
 		return nil, "", keyError(err)
 	}
-	key, err = NewKey(f.kid, alg, public)
+	if key, err = NewKey(f.kid, alg, public); err == nil {
+		key.issuer = f.issuer
+	}
 	return key, "", err
 }
 

@@ -68,6 +68,15 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 			}
 			fixed[k.thumbprint] = v.cfg.Issuer
 		}
+		for _, other := range all.issuers {
+			for _, pair := range [][2]*Verifier{{v, other}, {other, v}} {
+				if t := pair[0].tenants; t != nil {
+					if _, ok := t.of(pair[1].cfg.Issuer); ok {
+						return fmt.Errorf("token: OneOf: %q is a tenant's issuer of %q: two Verifiers of one issuer", pair[1].cfg.Issuer, pair[0].cfg.Issuer)
+					}
+				}
+			}
+		}
 		all.issuers[v.cfg.Issuer] = v
 		all.cfg.MaxTokenBytes = max(all.cfg.MaxTokenBytes, v.cfg.MaxTokenBytes)
 		all.cfg.CacheBytes += min(v.cfg.CacheBytes, math.MaxInt-all.cfg.CacheBytes)
@@ -100,6 +109,21 @@ func keysAtHand(set KeySet) []*Key {
 	return nil
 }
 
+// of returns the Verifier of iss, nil if there is none.
+func (v *Verifier) of(iss string) *Verifier {
+	if one := v.issuers[iss]; one != nil {
+		return one
+	}
+	for _, one := range v.issuers {
+		if one.tenants != nil {
+			if _, ok := one.tenants.of(iss); ok {
+				return one
+			}
+		}
+	}
+	return nil
+}
+
 // choose returns the Verifier of the issuer that raw names, of which nothing is
 // verified yet.
 func (v *Verifier) choose(raw string) (*Verifier, error) {
@@ -121,7 +145,7 @@ func (v *Verifier) choose(raw string) (*Verifier, error) {
 	case !found:
 		return nil, missing("iss")
 	}
-	chosen := v.issuers[issuer]
+	chosen := v.of(issuer)
 	if chosen == nil {
 		return nil, fmt.Errorf("token: %w: iss is none of those configured", ErrIssuer)
 	}

@@ -31,6 +31,20 @@ type Profile struct {
 	// no denylist and no MaxLifetime.
 	Optional []string
 
+	// Numeric names claims that the issuer writes as JSON integers: any of sub, client_id,
+	// jti, sid, and those that stand in for them or hold the tenant. They are read as their digits: 17 as
+	// "17", which is what an event then names. From −2⁵³ to 2⁵³, so that all readers agree.
+	Numeric []string
+
+	// Tenants is for services whose tenants have issuers of their own, which differ in a
+	// GUID: [VerifierConfig].Issuer then holds {tenantid} in its place, and TenantClaim
+	// names the claim that repeats it. Tenants is asked, each time a token comes, whether
+	// those of that tenant are accepted; it must be quick, and may be called concurrently. iss
+	// must be the issuer of the very tenant that the token names, and the key one that its
+	// set (its member issuer) publishes for that tenant or for all; others match [ErrUnknownKey].
+	// Claims.Issuer and events name the tenant's own issuer. Nil means one issuer.
+	Tenants func(tenant string) bool
+
 	// AudienceClaim stands in for aud.
 	AudienceClaim string
 	// ClientClaim stands in for client_id: azp, appid, cid.
@@ -57,11 +71,11 @@ var otherTypes = []string{"secevent+jwt", "logout+jwt", "dpop+jwt", "statuslist+
 
 func (p *Profile) isZero() bool {
 	return p.Types == nil && len(p.Optional) == 0 && p.AudienceClaim == "" && p.ClientClaim == "" && p.IDClaim == "" &&
-		p.SessionClaim == "" && p.ScopeClaim == "" && len(p.Require) == 0 && len(p.Refuse) == 0
+		p.SessionClaim == "" && p.ScopeClaim == "" && len(p.Require) == 0 && len(p.Refuse) == 0 && len(p.Numeric) == 0 && p.Tenants == nil
 }
 
 func (p Profile) clone() Profile {
-	p.Types, p.Optional, p.Refuse = slices.Clone(p.Types), slices.Clone(p.Optional), slices.Clone(p.Refuse)
+	p.Types, p.Optional, p.Refuse, p.Numeric = slices.Clone(p.Types), slices.Clone(p.Optional), slices.Clone(p.Refuse), slices.Clone(p.Numeric)
 	p.Require = maps.Clone(p.Require)
 	for name, values := range p.Require {
 		p.Require[name] = slices.Clone(values)
@@ -98,6 +112,11 @@ func (p *Profile) validate(c *VerifierConfig) (field, why string) {
 	} {
 		if registered[s.name] && s.name != s.own {
 			return s.field, "is a claim with another meaning"
+		}
+	}
+	for _, name := range p.Numeric {
+		if name == "" || !slices.Contains([]string{"sub", "client_id", "jti", "sid", p.ClientClaim, p.IDClaim, p.SessionClaim, c.TenantClaim}, name) {
+			return "Numeric", fmt.Sprintf("holds %q, which is none of the claims that events name", name)
 		}
 	}
 	for name, values := range p.Require {
@@ -142,5 +161,7 @@ func subtype(typ string) string {
 	}
 	return typ
 }
+
+func (p *Profile) numeric(name string) bool { return p != nil && slices.Contains(p.Numeric, name) }
 
 func (p *Profile) optional(name string) bool { return p != nil && slices.Contains(p.Optional, name) }

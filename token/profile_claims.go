@@ -78,7 +78,7 @@ func (s *standIns) fill(c *Claims, hasAudience *bool) (err error) {
 		standIn strictjson.Value
 	}{{&c.client, s.p.ClientClaim, s.client}, {&c.id, s.p.IDClaim, s.id}, {&c.session, s.p.SessionClaim, s.session}} {
 		if *f.dst == "" && f.standIn.Kind() != 0 {
-			if *f.dst, err = revocable(f.name, f.standIn); err != nil {
+			if *f.dst, err = s.p.revocable(f.name, f.standIn); err != nil {
 				return err
 			}
 		}

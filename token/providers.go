@@ -90,7 +90,8 @@ func Cognito(region, userPool string) VerifierConfig {
 // Entra describes the access tokens (version 2.0) that Microsoft Entra ID issues to
 // the users and applications of one tenant, for an API whose registration sets
 // requestedAccessTokenVersion to 2. tenant is the tenant's GUID, as in iss. With a
-// domain or "common" nothing is accepted; for several tenants see [OneOf].
+// domain or "common" nothing is accepted; for several tenants see [OneOf], for any
+// [EntraTenants].
 //
 // Audiences is the API's application ID. sub is another one for each API: to revoke
 // by user, publish the sub that this API sees. sid, where there is one, is what began
@@ -114,6 +115,24 @@ func Entra(tenant string) VerifierConfig {
 			Refuse:      []string{"nonce", "at_hash", "c_hash"},
 		},
 	}
+}
+
+// EntraTenants describes what [Entra] does, for an API that any tenant may use: Issuer
+// holds {tenantid} in place of the tenant's GUID. accept says which tenants' tokens are
+// accepted, by tid, such as those of your customers; anybody can have a tenant, and nil is
+// refused by [NewVerifier]. One that accepts all leaves it to the caller to judge Claims.Tenant.
+//
+// Keys are [RemoteKeys] of https://login.microsoftonline.com/common/discovery/v2.0/keys,
+// or …/organizations/… for tenants of work and school accounts alone, with RS256 in
+// [RemoteKeysConfig].Algorithms: each key there names the tenant, or all, that it signs for.
+// A token is of the tenant that its tid and its iss name, both. Tenants are issuers of
+// their own: events for one name its issuer, https://login.microsoftonline.com/GUID/v2.0,
+// are published on a Bus that was opened for it, and concern no other tenant, even where sub or tid is the same.
+func EntraTenants(accept func(tenant string) bool) VerifierConfig {
+	cfg := Entra("")
+	cfg.Issuer = "https://login.microsoftonline.com/" + tenantMark + "/v2.0"
+	cfg.Profile.Tenants = accept
+	return cfg
 }
 
 // Google describes the ID tokens that Google issues: to users who sign in, and to

@@ -21,6 +21,7 @@ type Verifier struct {
 	cfg      VerifierConfig
 	profile  *Profile             // nil if tokens are those of RFC 9068
 	reading  reading              // how their claims are read
+	tenants  *tenants             // nil if cfg.Issuer is the one issuer
 	issuers  map[string]*Verifier // of OneOf; the rest is then unused but cfg's MaxTokenBytes, Audiences and Logger
 	leeway   int64                // in milliseconds
 	ahead    int64                // how far iat may lie in the future, in milliseconds
@@ -42,6 +43,9 @@ type Verifier struct {
 // missing or would make verification unsafe.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	tenantNamed := cfg.TenantClaim != ""
+	if field, why := validateTenants(&cfg, tenantNamed); field != "" {
+		return nil, fmt.Errorf("token: VerifierConfig.%s %s", field, why)
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -68,6 +72,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if !cfg.Profile.isZero() {
 		v.profile = &v.cfg.Profile
 	}
+	v.tenants = newTenants(&v.cfg)
 	v.reading = reading{tenantClaim: cfg.TenantClaim, profile: v.profile, ours: cfg.OwnIssuer}
 	if cfg.Revocations != nil || cfg.Profile.SessionClaim != "" {
 		v.reading.asked |= askedSession
@@ -81,8 +86,12 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if cfg.Revocations != nil {
 		// A service that makes a Verifier for each customer that comes must not keep the
 		// issuers of those that went.
-		cfg.Revocations.ExpectIssuer(cfg.Issuer)
-		runtime.AddCleanup(v, cfg.Revocations.ForgetIssuer, cfg.Issuer)
+		expected := cfg.Issuer
+		if v.tenants != nil {
+			expected = "" // any: events may come before the first token of a tenant does
+		}
+		cfg.Revocations.ExpectIssuer(expected)
+		runtime.AddCleanup(v, cfg.Revocations.ForgetIssuer, expected)
 	}
 	return v, nil
 }
@@ -160,6 +169,9 @@ func (v *Verifier) verify(ctx context.Context, raw string, opts []VerifyOption) 
 			return nil, err
 		}
 		if key == known.key || key.Thumbprint() == known.key.Thumbprint() {
+			if err := one.tenants.vouches(key, known.claims.issuer); err != nil {
+				return nil, err
+			}
 			return one.accept(known.claims, known.identity, call, raw, nil)
 		}
 		// Another key under the same name: whether it verifies the token is not known.
@@ -235,7 +247,7 @@ func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) 
 		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
 	}
 	if v.issuers != nil {
-		chosen := v.issuers[c.issuer]
+		chosen := v.of(c.issuer)
 		if chosen == nil {
 			return fmt.Errorf("token: %w: iss is none of those configured", ErrIssuer)
 		}
@@ -245,7 +257,7 @@ func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) 
 	if err != nil {
 		return err
 	}
-	if err := v.holdsKey(ctx, c.header, c.key); err != nil {
+	if err := v.holdsKey(ctx, c.header, c.key, c.issuer); err != nil {
 		return err
 	}
 	now := revoke.Now()
@@ -259,8 +271,8 @@ func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) 
 	return v.sufficient(c, call, ms)
 }
 
-// holdsKey returns nil if the key that verified a token with that header is still there.
-func (v *Verifier) holdsKey(ctx context.Context, h header, thumbprint string) error {
+// holdsKey returns nil if the key that verified a token with that header and iss is still there.
+func (v *Verifier) holdsKey(ctx context.Context, h header, thumbprint, iss string) error {
 	key, err := v.key(ctx, h)
 	if err != nil {
 		return err
@@ -268,7 +280,7 @@ func (v *Verifier) holdsKey(ctx context.Context, h header, thumbprint string) er
 	if key.Thumbprint() != thumbprint {
 		return fmt.Errorf("token: %w: the key was replaced", ErrUnknownKey)
 	}
-	return nil
+	return v.tenants.vouches(key, iss)
 }
 
 // signed returns the claims of the token s if its form and its signature are good. What they
@@ -302,6 +314,9 @@ func (v *Verifier) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 	}
 	claims, err := v.reading.decode(p.payload)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := v.tenants.vouches(key, claims.issuer); err != nil {
 		return nil, nil, err
 	}
 	if claims.unheeded {
@@ -389,8 +404,13 @@ func (v *Verifier) renewed(ctx context.Context, h header, old *Key) *Key {
 // judge compares what the claims say with the configuration and the time, in
 // milliseconds (RFC 7519 section 4.1, RFC 9068 section 4).
 func (v *Verifier) judge(c *Claims, now int64) error {
+	if v.tenants != nil {
+		if err := v.tenants.judge(c, v.cfg.TenantClaim); err != nil {
+			return err
+		}
+	}
 	switch {
-	case c.issuer != v.cfg.Issuer:
+	case v.tenants == nil && c.issuer != v.cfg.Issuer:
 		return fmt.Errorf("token: %w: iss is not %q", ErrIssuer, v.cfg.Issuer)
 	case !slices.ContainsFunc(c.audience, func(a string) bool { return slices.Contains(v.cfg.Audiences, a) }):
 		return fmt.Errorf("token: %w: aud holds none of %q", ErrAudience, v.cfg.Audiences)

@@ -96,7 +96,7 @@ type tokenContext struct {
 func (c *tokenContext) init(parent context.Context, v *Verifier, claims *Claims, opts []VerifyOption, grace time.Duration) {
 	c.parent, c.claims, c.opts, c.grace = parent, claims, opts, grace
 	if c.v = v; v.issuers != nil && claims != nil {
-		c.v = v.issuers[claims.issuer]
+		c.v = v.of(claims.issuer)
 	}
 	if claims == nil || claims.header == (header{}) {
 		c.v = nil

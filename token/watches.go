@@ -60,6 +60,7 @@ const (
 type watchedKey struct {
 	header     header
 	thumbprint string
+	issuer     string // of the tokens, whom the key must be published for, see tenants
 }
 
 // start begins w.
@@ -147,7 +148,7 @@ func (s *watches) enlist(w *watch) {
 	}
 }
 
-func (w *watch) key() watchedKey { return watchedKey{w.claims.header, w.claims.key} }
+func (w *watch) key() watchedKey { return watchedKey{w.claims.header, w.claims.key, w.claims.issuer} }
 
 // remove reports whether w was there, and returns what takes it off the denylist.
 func (s *watches) remove(w *watch) (unlist func(), first bool) {
@@ -317,7 +318,7 @@ func (v *Verifier) holds(k watchedKey) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	return v.holdsKey(ctx, k.header, k.thumbprint)
+	return v.holdsKey(ctx, k.header, k.thumbprint, k.issuer)
 }
 
 // dues is a heap.
