@@ -93,6 +93,13 @@ func NewDPoP(cfg DPoPConfig) (*DPoP, error) {
 	if cfg.Window == 0 {
 		cfg.Window = time.Minute
 	}
+	if !cfg.RequireNonce && (cfg.NonceKeys != nil || cfg.NonceLifetime != 0) {
+		field := "NonceKeys"
+		if cfg.NonceKeys == nil {
+			field = "NonceLifetime"
+		}
+		return nil, &ConfigError{Config: "token.DPoPConfig", Field: field, Reason: "is set, and RequireNonce is not: no proof would need a nonce"}
+	}
 	if cfg.NonceLifetime == 0 {
 		cfg.NonceLifetime = 5 * time.Minute
 	}
@@ -125,7 +132,7 @@ func NewDPoP(cfg DPoPConfig) (*DPoP, error) {
 
 func (c *DPoPConfig) validate() error {
 	refuse := func(field, why string) error {
-		return fmt.Errorf("token: DPoPConfig.%s %s", field, why)
+		return &ConfigError{Config: "token.DPoPConfig", Field: field, Reason: why}
 	}
 	switch {
 	case c.BaseURL == "" && c.URL == nil:

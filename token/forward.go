@@ -54,7 +54,7 @@ type ForwardAuthConfig struct {
 // docs/forward-auth.md has the proxies' side. The error names the field of cfg that is to blame.
 func NewForwardAuth(cfg ForwardAuthConfig, next http.Handler) (http.Handler, error) {
 	refuse := func(field, why string) error {
-		return fmt.Errorf("token: ForwardAuthConfig.%s %s", field, why)
+		return &ConfigError{Config: "token.ForwardAuthConfig", Field: field, Reason: why}
 	}
 	for _, h := range []struct{ field, name string }{{"MethodHeader", cfg.MethodHeader}, {"URIHeader", cfg.URIHeader}, {"HostHeader", cfg.HostHeader}} {
 		switch name := http.CanonicalHeaderKey(h.name); {

@@ -81,7 +81,7 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 		cfg.MaxTokenBytes = defaultTokenBytes
 	}
 	refuse := func(field, why string) (*Issuer, error) {
-		return nil, fmt.Errorf("token: IssuerConfig.%s %s", field, why)
+		return nil, &ConfigError{Config: "token.IssuerConfig", Field: field, Reason: why}
 	}
 	if err := checkValue(cfg.Issuer); err != nil {
 		return refuse("Issuer", err.Error())
@@ -90,8 +90,10 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 		return refuse("TenantClaim", err.Error())
 	}
 	switch {
-	case cfg.Keys == nil:
-		return refuse("Keys", "is nil")
+	case cfg.Keys == nil || cfg.Keys.state.Load() == nil:
+		return refuse("Keys", "is nil, or was made by no constructor")
+	case cfg.TokenLifetime < time.Second || cfg.TokenLifetime > revoke.MaxLifetime:
+		return refuse("TokenLifetime", fmt.Sprintf("%s is not between 1 s and %s", cfg.TokenLifetime, revoke.MaxLifetime))
 	case cfg.Lifetime < time.Second || cfg.Lifetime%time.Millisecond != 0:
 		return refuse("Lifetime", "is below 1 s or not in whole milliseconds")
 	case cfg.MaxSkew < time.Millisecond || cfg.MaxSkew > revoke.MaxSkewLimit || cfg.MaxSkew%time.Millisecond != 0:
@@ -102,6 +104,8 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 		return refuse("Lifetime", fmt.Sprintf("%s exceeds KeyringConfig.TokenLifetime %s: a key would be gone before its tokens", cfg.Lifetime, cfg.Keys.cfg.TokenLifetime))
 	case cfg.Keys.cfg.Issuer != "" && cfg.Keys.cfg.Issuer != cfg.Issuer:
 		return refuse("Keys", fmt.Sprintf("is the ring of the issuer %q", cfg.Keys.cfg.Issuer))
+	case cfg.MaxTokenBytes > 0 && cfg.MaxTokenBytes < 256:
+		return refuse("MaxTokenBytes", fmt.Sprintf("is %d: no signed token is as small (a number of kilobytes?)", cfg.MaxTokenBytes))
 	case cfg.MaxTokenBytes < 0 || cfg.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
 	}

@@ -157,7 +157,7 @@ func (c *KeyringConfig) storedBytes() int {
 
 func (c *KeyringConfig) check() error {
 	refuse := func(field, why string, args ...any) error {
-		return fmt.Errorf("token: KeyringConfig.%s %s", field, fmt.Sprintf(why, args...))
+		return &ConfigError{Config: "token.KeyringConfig", Field: field, Reason: fmt.Sprintf(why, args...)}
 	}
 	if c.Issuer != "" {
 		if err := checkValue(c.Issuer); err != nil {

@@ -74,7 +74,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		"KeySet": token.KeySet(ring), "VerifyOption": token.WithSender(sender), "FileStore": file,
 	}
 	// These hold nothing that is secret.
-	public := []string{"Algorithm", "Binding", "ForwardAuthConfig", "IssuedAhead", "KeyState", "KeyStatus", "Profile", "RemoteKeysConfig", "RemoteKeysStatus", "VerifierStatus"}
+	public := []string{"Algorithm", "Binding", "ConfigError", "ForwardAuthConfig", "IssuedAhead", "KeyState", "KeyStatus", "Profile", "RemoteKeysConfig", "RemoteKeysStatus", "VerifierStatus"}
 	for _, name := range printtest.Types(t, ".") {
 		if _, ok := table[name]; !ok && !strings.Contains(" "+strings.Join(public, " ")+" ", " "+name+" ") {
 			t.Errorf("%s is not looked at", name)

@@ -164,6 +164,9 @@ func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*Re
 	if s.cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
+	if s.cfg.InsecureAllowHTTP {
+		s.cfg.Logger.Warn("token: keys may be fetched over http: whoever is on the way there can give keys of their own, and issue tokens", "url", shown(cmp.Or(s.address(), s.issuer)))
+	}
 	s.missing = newMisses()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	f, _ := s.start(revoke.Now(), nil)
@@ -173,24 +176,28 @@ func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*Re
 
 func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
 	var err error
-	set := func(name string, field *time.Duration, zero, least time.Duration) {
+	set := func(name string, field *time.Duration, zero, least, most time.Duration) {
 		if *field == 0 {
 			*field = max(zero, least)
 		}
-		if *field < least && err == nil {
-			err = fmt.Errorf("token: RemoteKeysConfig.%s %s is below %s", name, *field, least)
+		switch {
+		case err != nil:
+		case *field < least:
+			err = &ConfigError{Config: "token.RemoteKeysConfig", Field: name, Reason: fmt.Sprintf("%s is below %s", *field, least)}
+		case *field > most:
+			err = &ConfigError{Config: "token.RemoteKeysConfig", Field: name, Reason: fmt.Sprintf("%s is above %s", *field, most)}
 		}
 	}
-	set("MinInterval", &c.MinInterval, 10*time.Second, time.Second)
-	set("RefreshInterval", &c.RefreshInterval, 5*time.Minute, c.MinInterval)
-	set("MaxAge", &c.MaxAge, time.Hour, c.RefreshInterval)
-	set("Timeout", &c.Timeout, 10*time.Second, time.Millisecond)
+	set("MinInterval", &c.MinInterval, 10*time.Second, time.Second, time.Hour)
+	set("RefreshInterval", &c.RefreshInterval, 5*time.Minute, c.MinInterval, 24*time.Hour)
+	set("MaxAge", &c.MaxAge, time.Hour, c.RefreshInterval, 7*24*time.Hour)
+	set("Timeout", &c.Timeout, 10*time.Second, time.Millisecond, time.Hour)
 	if err != nil {
 		return c, err
 	}
 	for _, alg := range c.Algorithms {
 		if alg = alg.one(); !alg.known() || alg.symmetric() {
-			return c, fmt.Errorf("token: RemoteKeysConfig.Algorithms holds %q, which is no algorithm of public keys", alg)
+			return c, &ConfigError{Config: "token.RemoteKeysConfig", Field: "Algorithms", Reason: fmt.Sprintf("holds %q, which is no algorithm of public keys", alg)}
 		}
 	}
 	c.Algorithms = ones(c.Algorithms)

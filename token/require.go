@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -50,6 +51,13 @@ func RequireACR(values ...string) VerifyOption {
 		}
 		c.acr = values
 	}
+}
+
+// CheckOptions returns an error if an option cannot take effect, so that every token would
+// be refused. [Verifier.Middleware] panics with it.
+func (v *Verifier) CheckOptions(opts ...VerifyOption) error {
+	_, err := v.call(context.Background(), opts)
+	return err
 }
 
 // isNoScopeToken reports whether s is not a scope-token (RFC 6749 section 3.3).

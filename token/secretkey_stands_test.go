@@ -44,7 +44,7 @@ func TestSecretsThatStandForOthers(t *testing.T) {
 		if len(key) != 32 {
 			continue
 		}
-		if _, err := token.NewDPoP(token.DPoPConfig{BaseURL: "https://api.example.com", NonceKeys: []*[32]byte{(*[32]byte)([]byte(key))}}); err == nil {
+		if _, err := token.NewDPoP(token.DPoPConfig{BaseURL: "https://api.example.com", RequireNonce: true, NonceKeys: []*[32]byte{(*[32]byte)([]byte(key))}}); err == nil {
 			t.Errorf("NewDPoP with the nonce key %q: no error", key)
 		}
 	}

@@ -44,18 +44,13 @@ type Verifier struct {
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	tenantNamed := cfg.TenantClaim != ""
 	if field, why := validateTenants(&cfg, tenantNamed); field != "" {
-		return nil, fmt.Errorf("token: VerifierConfig.%s %s", field, why)
+		return nil, &ConfigError{Config: "token.VerifierConfig", Field: field, Reason: why}
 	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Revocations == nil {
-		cfg.Logger.Warn("token: verifying without a denylist: revoked tokens are accepted until they expire", "issuer", cfg.Issuer)
-	}
-	if !cfg.WhenStale.IsDeny() {
-		cfg.Logger.Warn("token: a stale denylist does not refuse", "issuer", cfg.Issuer, "policy", cfg.WhenStale.String())
-	}
+	cfg.warn()
 	v := &Verifier{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: math.MaxInt64}
 	v.plain.whenStale, v.named = cfg.WhenStale, namedClaims(&cfg, tenantNamed)
 	v.ahead, v.minted = v.leeway, math.MaxInt64/2 // no cutoff will be outrun where there is no denylist

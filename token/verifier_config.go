@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -140,7 +141,7 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 
 func (c *VerifierConfig) validate() error {
 	refuse := func(field, why string) error {
-		return fmt.Errorf("token: VerifierConfig.%s %s", field, why)
+		return &ConfigError{Config: "token.VerifierConfig", Field: field, Reason: why}
 	}
 	if err := checkValue(c.Issuer); err != nil {
 		return refuse("Issuer", err.Error())
@@ -150,10 +151,12 @@ func (c *VerifierConfig) validate() error {
 		return refuse("Audiences", "is empty: a token for any service would be accepted")
 	case slices.Contains(c.Audiences, ""):
 		return refuse("Audiences", "holds an empty name")
+	case slices.ContainsFunc(c.Audiences, func(a string) bool { return strings.TrimSpace(a) != a || a == "*" }):
+		return refuse("Audiences", "holds a name that begins or ends with white space, or an asterisk, which stands for itself alone")
 	case len(c.Algorithms) == 0:
 		return refuse("Algorithms", "is empty: the token would choose")
 	case noKeys(c.Keys):
-		return refuse("Keys", "is nil")
+		return refuse("Keys", "is nil, or was made by no constructor")
 	case c.Revocations == nil && !c.InsecureNoRevocations:
 		return refuse("Revocations", "is nil: revoked tokens would be accepted (InsecureNoRevocations says so aloud)")
 	case c.Revocations != nil && c.Revocations.Config().TokenLifetime == 0:
@@ -170,8 +173,12 @@ func (c *VerifierConfig) validate() error {
 		return refuse("Leeway", fmt.Sprintf("is %s, more than %s: a revocation would be forgotten before its token", c.Leeway, revoke.MaxLeeway))
 	case c.MaxLifetime != 0 && c.MaxLifetime < time.Second:
 		return refuse("MaxLifetime", fmt.Sprintf("%s is below a second (a number without its unit?)", c.MaxLifetime))
+	case c.MaxLifetime > revoke.MaxLifetime:
+		return refuse("MaxLifetime", fmt.Sprintf("%s is more than ten years", c.MaxLifetime))
 	case c.Revocations != nil && c.MaxLifetime > c.Revocations.Config().TokenLifetime:
 		return refuse("MaxLifetime", "exceeds the TokenLifetime of Revocations: a token would outlive its revocation")
+	case c.MaxTokenBytes > 0 && c.MaxTokenBytes < 256:
+		return refuse("MaxTokenBytes", fmt.Sprintf("is %d: no signed token is as small (a number of kilobytes?)", c.MaxTokenBytes))
 	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
 	case c.CacheBytes < 0:
@@ -207,6 +214,36 @@ func (c *VerifierConfig) validate() error {
 	return nil
 }
 
+// warn tells of what weakens.
+func (c *VerifierConfig) warn() {
+	log := c.Logger.With("issuer", c.Issuer)
+	p := &c.Profile
+	if c.Revocations == nil {
+		log.Warn("token: verifying without a denylist: revoked tokens are accepted until they expire")
+		if c.MaxLifetime == 0 {
+			log.Warn("token: neither Revocations nor MaxLifetime bounds the life of a token")
+		}
+	}
+	if !c.WhenStale.IsDeny() {
+		log.Warn("token: a stale denylist does not refuse", "policy", c.WhenStale.String())
+	}
+	if c.Leeway > time.Minute {
+		log.Warn("token: Leeway is above a minute: tokens are accepted for that long after they expired", "leeway", c.Leeway)
+	}
+	if c.MaxLifetime > 24*time.Hour {
+		log.Warn("token: tokens may live for more than a day", "max_lifetime", c.MaxLifetime)
+	}
+	if len(p.Types) > 0 && len(p.Require) == 0 && len(p.Refuse) == 0 && !slices.ContainsFunc(p.Types, isAccessToken) {
+		log.Warn("token: Profile.Types takes tokens that do not say that they are access tokens, and neither Require nor Refuse tells them from others", "types", p.Types)
+	}
+	if len(p.Optional) > 0 {
+		log.Warn("token: Profile.Optional takes tokens that lack what events name them by", "optional", p.Optional)
+	}
+	if p.AudienceClaim != "" {
+		log.Warn("token: Profile.AudienceClaim takes tokens that do not say for whom they are", "claim", p.AudienceClaim)
+	}
+}
+
 // noKeys reports whether k is nil, or a nil pointer of ours: what is left of a
 // constructor whose error was not looked at.
 func noKeys(k KeySet) bool {
@@ -214,11 +251,11 @@ func noKeys(k KeySet) bool {
 	case nil:
 		return true
 	case *Keyring:
-		return k == nil
+		return k == nil || k.state.Load() == nil
 	case *StaticKeySet:
-		return k == nil
+		return k == nil || k.Len() == 0
 	case *RemoteKeySet:
-		return k == nil
+		return k == nil || k.cancel == nil
 	}
 	return false
 }

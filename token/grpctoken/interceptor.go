@@ -73,33 +73,41 @@ func New(cfg Config) (*Interceptor, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	refuse := func(field, why string) error {
+		return &token.ConfigError{Config: "grpctoken.Config", Field: field, Reason: why}
+	}
 	switch v, ok := cfg.Verifier.(*token.Verifier); {
 	case cfg.Verifier == nil, ok && v == nil:
-		return nil, errors.New("grpctoken: Config.Verifier is nil")
+		return nil, refuse("Verifier", "is nil")
 	case cfg.Recheck < 10*time.Millisecond || cfg.Recheck > time.Minute:
-		return nil, errors.New("grpctoken: Config.Recheck is not between 10 ms and 1 min")
+		return nil, refuse("Recheck", "is not between 10 ms and 1 min")
 	}
 	i := &Interceptor{cfg: cfg, public: make(map[string]bool, len(cfg.Public)), folded: make(map[string]string)}
 	i.cfg.Methods = make(map[string][]token.VerifyOption, len(cfg.Methods))
 	for m, opts := range cfg.Methods {
 		if !isFullMethod(m) {
-			return nil, fmt.Errorf("grpctoken: Config.Methods holds %q, which is no /service/method", m)
+			return nil, refuse("Methods", fmt.Sprintf("holds %q, which is no /service/method", m))
 		}
 		if like, ok := i.folded[strings.ToLower(m)]; ok {
-			return nil, fmt.Errorf("grpctoken: Config.Methods holds %q and %q, of which one is misspelt", m, like)
+			return nil, refuse("Methods", fmt.Sprintf("holds %q and %q, of which one is misspelt", m, like))
 		}
 		i.folded[strings.ToLower(m)] = m
+		if v, ok := cfg.Verifier.(*token.Verifier); ok {
+			if err := v.CheckOptions(opts...); err != nil {
+				return nil, &token.ConfigError{Config: "grpctoken.Config", Field: "Methods", Reason: fmt.Sprintf("demands of %q what no token can meet: %v", m, err), Err: err}
+			}
+		}
 		i.cfg.Methods[m] = slices.Clone(opts)
 	}
 	for _, m := range cfg.Public {
 		if !isFullMethod(m) {
-			return nil, fmt.Errorf("grpctoken: Config.Public holds %q, which is no /service/method", m)
+			return nil, refuse("Public", fmt.Sprintf("holds %q, which is no /service/method", m))
 		}
 		if _, both := cfg.Methods[m]; both {
-			return nil, fmt.Errorf("grpctoken: Config.Public holds %q, and so does Methods", m)
+			return nil, refuse("Public", fmt.Sprintf("holds %q, and so does Methods", m))
 		}
 		if like, ok := i.folded[strings.ToLower(m)]; ok && like != m {
-			return nil, fmt.Errorf("grpctoken: Config.Public holds %q, and Methods or Public %q, of which one is misspelt", m, like)
+			return nil, refuse("Public", fmt.Sprintf("holds %q, and Methods or Public %q, of which one is misspelt", m, like))
 		}
 		i.folded[strings.ToLower(m)] = m
 		i.public[m] = true
