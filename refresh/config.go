@@ -40,7 +40,7 @@ type Config struct {
 	Lifetimes Lifetimes
 
 	// MaxSessions is how many sessions a subject may have at once; the login after that
-	// ends the one that was begun first (OWASP ASVS 5.0, 7.1.2). Zero means 100; at most
+	// ends the one that was not used for the longest time (OWASP ASVS 5.0, 7.1.2). Zero means 100; at most
 	// 1,000.
 	MaxSessions int
 

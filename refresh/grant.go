@@ -3,7 +3,9 @@ package refresh
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // A Grant is what a client is given: an access token and the refresh token for the
@@ -67,7 +69,7 @@ type Session struct {
 }
 
 // A Device is what the application knows about where a session lives. It is kept and
-// shown as it is given; each text has at most 256 bytes.
+// shown as it is given, as valid UTF-8: of each text as many characters as fit into 256 bytes.
 type Device struct {
 	Label   string // "Firefox on Linux"
 	Address string // of the network
@@ -75,11 +77,19 @@ type Device struct {
 
 const maxDeviceBytes = 256
 
-func (d Device) check() error {
-	if len(d.Label) > maxDeviceBytes || len(d.Address) > maxDeviceBytes {
-		return fmt.Errorf("field Device has a text of more than %d bytes", maxDeviceBytes)
+// cut returns what is kept. The texts come from strangers, and no login fails for them.
+func (d Device) cut() Device { return Device{cutText(d.Label), cutText(d.Address)} }
+
+func cutText(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), maxDeviceBytes+utf8.UTFMax)], "\ufffd")
+	if len(s) <= maxDeviceBytes {
+		return s
 	}
-	return nil
+	n := maxDeviceBytes
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 func (m *Manager) describe(s *session) Session {

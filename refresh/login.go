@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -75,7 +76,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 	sid := sidText(p.sid)
 	var revision uint64 // of the session's record
 	rechecked := false
-	for range maxTries {
+	for try := range maxTries {
 		sub, err := m.loadSubject(ctx, l.Subject)
 		if err != nil {
 			return nil, err
@@ -135,23 +136,18 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
-		next := *sub.subject
-		if next.Live, err = m.room(ctx, sub.Live, now); err != nil {
-			return nil, err
-		}
 		if revision, err = m.saveSession(ctx, recordKey("s", m.issuer.Issuer, sid), revision, s); err != nil {
 			return nil, busy(err) // nobody else writes it
 		}
-		next.Live = append(next.Live, live{SID: sid, Until: s.Until})
-		switch _, err = m.saveSubject(ctx, sub, &next); {
-		case errors.Is(err, ErrConflict):
-			rechecked = false // what was checked may be another password now
+		switch err := m.join(ctx, &l, sub, verdict, s); {
+		case errors.Is(err, errJudgeAnew):
+			rechecked = false
+			if err := backOff(ctx, try); err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+			}
 			continue
 		case err != nil:
-			// It may have happened all the same. If it did not, nobody has a token of it.
-			if again, failed := m.loadSubject(ctx, l.Subject); failed != nil || !again.has(sid) {
-				return nil, err
-			}
+			return nil, err
 		}
 		return m.grant(s, s.Scope, t, p.encode(), now), nil
 	}
@@ -194,9 +190,7 @@ func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
 	case l.AuthTime.Before(now.Add(-m.cfg.Lifetimes.Absolute)):
 		return nil, fmt.Errorf("field AuthTime lies longer ago than a session lasts, %s", m.cfg.Lifetimes.Absolute)
 	}
-	if err := l.Device.check(); err != nil {
-		return nil, err
-	}
+	l.Device = l.Device.cut()
 	for _, f := range []struct{ name, value string }{{"Subject", l.Subject}, {"Client", l.Client}, {"Tenant", l.Tenant}} {
 		if f.value == "" {
 			continue
@@ -329,35 +323,66 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 			left = append(left, l)
 		}
 	}
-	for i := 0; len(left) >= m.cfg.MaxSessions && i < len(left); {
-		s, err := m.loadSession(ctx, left[i].SID)
-		switch {
-		case err == nil && s.Ended != 0:
-			left = slices.Delete(left, i, i+1)
-			continue
-		case errors.Is(err, ErrNotFound):
-			s = m.forgotten(left[i].SID)
-		case err != nil:
-			return nil, err
+	if len(left) < m.cfg.MaxSessions {
+		return left, nil
+	}
+	found := make([]storedSession, len(left)) // with the element of left in the same place
+	failed := make([]error, len(left))
+	index := make([]int, len(left))
+	for i := range index {
+		index[i] = i
+	}
+	each(m.parallel, index, func(i int) {
+		found[i], failed[i] = m.loadSession(ctx, left[i].SID)
+		if errors.Is(failed[i], ErrNotFound) {
+			found[i], failed[i] = m.forgotten(left[i].SID), nil
 		}
-		over, err := m.bury(ctx, s, now)
+	})
+	remove := func(i int) {
+		left, found = slices.Delete(left, i, i+1), slices.Delete(found, i, i+1)
+	}
+	var unread []live // they keep their places
+	for i := len(left) - 1; i >= 0; i-- {
 		switch {
+		case failed[i] != nil:
+			unread = append(unread, left[i])
+			remove(i)
+		case found[i].Ended != 0:
+			remove(i)
+		}
+	}
+	most := m.cfg.MaxSessions - len(unread)
+	if most < 1 {
+		return nil, errors.Join(failed...)
+	}
+	for i := 0; len(left) >= most && i < len(left); {
+		switch over, err := m.bury(ctx, found[i], now); {
 		case err != nil:
 			return nil, err
 		case over:
-			left = slices.Delete(left, i, i+1)
+			remove(i)
 		default:
 			i++
 		}
 	}
-	for len(left) >= m.cfg.MaxSessions {
-		switch ended, err := m.end(ctx, left[0].SID, ending{reason: "too many sessions", publish: true}); {
+	for len(left) >= most {
+		idlest := 0 // of two that were used at the same time the first that was begun
+		for i := range found {
+			if found[i].Used < found[idlest].Used {
+				idlest = i
+			}
+		}
+		switch ended, err := m.end(ctx, left[idlest].SID, ending{reason: "too many sessions", publish: true}); {
 		case ended == nil: // it would be found by no logout everywhere
 			return nil, err
 		case err != nil:
-			m.log.Warn("refresh: session ended, and the services do not know it yet", "sid", left[0].SID, "error", err)
+			m.log.Warn("refresh: session ended, and the services do not know it yet", "sid", left[idlest].SID, "error", err)
 		}
-		left = left[1:]
+		remove(idlest)
+	}
+	if len(unread) > 0 {
+		left = append(left, unread...)
+		slices.SortStableFunc(left, func(a, b live) int { return cmp.Compare(a.Until, b.Until) })
 	}
 	return left, nil
 }

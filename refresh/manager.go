@@ -31,6 +31,7 @@ type Manager struct {
 	clockTold atomic.Int64 // when the log was told last, by the monotonic clock in nanoseconds
 
 	onWord   pace // what is published on the word of a caller
+	turns    turns
 	eraser   eraser
 	confirms pace // of records that strangers may ask for
 	retries  pace // that are answered within the window

@@ -191,7 +191,6 @@ func TestLoginRefusals(t *testing.T) {
 		"Subject has": func(l *refresh.Login) { l.Subject = strings.Repeat("x", 513) },
 		"Client is":   func(l *refresh.Login) { l.Client = "caf\xe9" },
 		"Tenant has":  func(l *refresh.Login) { l.Tenant = strings.Repeat("x", 513) },
-		"Device":      func(l *refresh.Login) { l.Device.Label = strings.Repeat("x", 257) },
 		"Claims":      func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 17<<10)} },
 		// What no token can say: trying again, as ErrMint says, is useless.
 		"Audience holds": func(l *refresh.Login) { l.Audience = []string{""} },

@@ -37,12 +37,13 @@ type Request struct {
 	Device Device
 }
 
-// check refuses what no session could answer.
+// check refuses what no session could answer, and cuts what is too long to be kept.
 func (r *Request) check() error {
 	if r.Client == "" {
 		return errors.New("field Client is empty: the token could be another client's")
 	}
-	return r.Device.check()
+	r.Device = r.Device.cut()
+	return nil
 }
 
 // allows returns the scope of the access token to be issued.

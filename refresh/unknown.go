@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
@@ -88,6 +89,11 @@ func (u *unknown) write(r any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return u.add(b)
+}
+
+// add adds what is kept to an encoded object.
+func (u *unknown) add(b []byte) ([]byte, error) {
 	for _, x := range u.kept {
 		name, err := json.Marshal(x.name)
 		if err != nil {
@@ -163,12 +169,38 @@ func (s *subject) MarshalJSON() ([]byte, error) {
 	return s.write((*plain)(s))
 }
 
+// UnmarshalJSON decodes by hand: a list may have a thousand of them, and is read at each
+// refresh.
 func (l *live) UnmarshalJSON(data []byte) error {
-	type plain live
-	return l.read(data, (*plain)(l), liveNames)
+	*l = live{}
+	return strictjson.Object(data, func(name string, v strictjson.Value) (err error) {
+		ok := true
+		switch name {
+		case "s":
+			l.SID, ok = v.Text()
+		case "u":
+			l.Until, ok = v.Int()
+		case "must":
+			if v.Kind() != '[' {
+				return fmt.Errorf("member %q is no list", name)
+			}
+			err = json.Unmarshal(v.Raw(), &l.Must)
+		default:
+			l.kept = append(l.kept, kept{name, v.JSON()})
+		}
+		if !ok {
+			err = fmt.Errorf("member %q of a session in a list is %s", name, v.JSON())
+		}
+		return err
+	})
 }
 
 func (l live) MarshalJSON() ([]byte, error) {
+	if _, ok := parseSID(l.SID); ok && len(l.Must) == 0 { // nothing to be escaped
+		b := append(append(make([]byte, 0, 64), `{"s":"`...), l.SID...)
+		b = append(strconv.AppendInt(append(b, `","u":`...), l.Until, 10), '}')
+		return l.add(b)
+	}
 	type plain live
 	return l.write((*plain)(&l))
 }
