@@ -120,7 +120,7 @@ func TestParallelLoginsOfOneSubject(t *testing.T) {
 					t.Errorf("%d sessions are listed, %v", len(list), err)
 				}
 				t.Logf("%d loads, %d saves, %d conflicts", store.loads.Load(), store.saves.Load(), store.conflicts.Load())
-				most := int64(2 * logins)
+				most := int64(2*logins + 1) // what the store holds of itself, too
 				if instances > 1 {
 					most = 4 * logins
 				}

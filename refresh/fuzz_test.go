@@ -70,6 +70,7 @@ func FuzzDecodeRecords(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, b := range [][]byte{
+		[]byte(`{"v":1,"epoch":5,"count":6,"at":7,"fell":8,"boundary":9,"x":[]}`),
 		good, list, nil, []byte(`{}`), []byte(`{"v":2}`), []byte(`{"v":1}`), good[:len(good)/2], append(bytes.Clone(good), 'x'),
 		bytes.Replace(good, []byte(`"v":1`), []byte(`"v":1,"v":1`), 1), bytes.Replace(good, []byte(`"until":3`), []byte(`"until":9223372036854775807`), 1),
 		bytes.Replace(good, []byte(`"sub":"u"`), []byte(`"sub":"\ud800"`), 1), bytes.Replace(list, []byte(`"u":5`), []byte(`"u":-5`), 1),
@@ -88,6 +89,16 @@ func FuzzDecodeRecords(f *testing.F) {
 				t.Fatalf("%q is read and cannot be written: %v", data, err)
 			}
 			if _, err := decodeSession(again, sid); err != nil {
+				t.Fatalf("%q is written back as %q: %v", data, again, err)
+			}
+			keptAll(t, data, again)
+		}
+		if e, err := decodeEpoch(data); err == nil {
+			again, err := encodeRecord(e)
+			if err != nil {
+				t.Fatalf("%q is read and cannot be written: %v", data, err)
+			}
+			if _, err := decodeEpoch(again); err != nil {
 				t.Fatalf("%q is written back as %q: %v", data, again, err)
 			}
 			keptAll(t, data, again)

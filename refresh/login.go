@@ -71,6 +71,9 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLogin, err)
 	}
+	if err := m.restored(ctx, false); err != nil {
+		return nil, err
+	}
 	p := presented{family: newSecret(), generation: newSecret()}
 	rand.Read(p.sid[:]) // never fails
 	sid := sidText(p.sid)
@@ -104,7 +107,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		if verdict == unsure && l.Recheck == nil {
 			return nil, fmt.Errorf("%w, or within %s of it: field Recheck is nil, so nobody can tell which came first", ErrSuperseded, time.Duration(m.skew)*time.Millisecond)
 		}
-		start, err := m.startAfter(max(now, sub.Cutoff+1), &l)
+		start, err := m.startAfter(max(now, sub.Cutoff+1, m.guard.boundary.Load()+1), &l)
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +145,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		switch err := m.join(ctx, &l, sub, verdict, s); {
 		case errors.Is(err, errJudgeAnew):
 			rechecked = false
-			if err := backOff(ctx, try); err != nil {
+			if err := m.backOff(ctx, try); err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrBusy, err)
 			}
 			continue
@@ -249,6 +252,7 @@ const (
 func (m *Manager) judge(cutoff, now int64, l *Login) verdict {
 	at := l.AuthTime.UnixMilli()
 	covered := m.covered(l)
+	cutoff = max(cutoff, m.guard.boundary.Load()) // a restore has forgotten later ones
 	switch {
 	case at <= cutoff && cutoff > now+m.skew, covered(max(at, now+m.skew+1) + m.slack):
 		return future

@@ -266,6 +266,17 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 		if err := r.understood(); err != nil {
 			return nil, fmt.Errorf("all others are ended: %w", err)
 		}
+		if err := m.restored(ctx, false); err != nil {
+			return nil, fmt.Errorf("all others are ended: %w", err)
+		}
+		if m.revived(r.session) {
+			if err := m.bringDown(ctx, r); errors.Is(err, ErrConflict) {
+				continue
+			} else if !errors.Is(err, ErrEnded) {
+				return nil, err
+			}
+			return nil, nil
+		}
 		issued, err := m.issuedAt(ctx, r.session)
 		if err != nil {
 			return nil, err

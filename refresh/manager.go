@@ -26,11 +26,15 @@ type Manager struct {
 	now  func() revoke.Instant
 	mint func(context.Context, token.IssueRequest) (minted, error)
 	wait func(context.Context, time.Duration) error
+	take func(ctx context.Context, key string) (release func(), waited bool, err error)
+	// backOff is what a call does before it tries again after a conflict.
+	backOff func(ctx context.Context, try int) error
 
 	parallel  int          // sessions looked at at once
 	clockTold atomic.Int64 // when the log was told last, by the monotonic clock in nanoseconds
 
 	onWord   pace // what is published on the word of a caller
+	guard    guard
 	turns    turns
 	eraser   eraser
 	confirms pace // of records that strangers may ask for
@@ -101,11 +105,12 @@ func newManager(cfg Config) (*Manager, error) {
 	cfg.Revocations.ExpectIssuer(issuer.Issuer)
 	m := &Manager{
 		cfg: cfg, issuer: issuer, skew: list.MaxSkew.Milliseconds(), slack: revoke.Horizons{MaxSkew: list.MaxSkew}.Slack().Milliseconds(), log: cfg.Logger,
-		now: revoke.Now, wait: wait, parallel: 16,
+		now: revoke.Now, wait: wait, backOff: backOff, parallel: 16,
 	}
 	m.mint = m.issue
 	m.unname = sync.OnceFunc(func() { cfg.Revocations.ForgetIssuer(issuer.Issuer) })
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.take = m.turns.take
 	m.eraser.init()
 	m.onWord = pace{every: time.Second / wordsPerSecond, burst: maxWords}
 	m.confirms = pace{every: time.Second, burst: 1}

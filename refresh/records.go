@@ -57,6 +57,7 @@ func (m *Manager) load(ctx context.Context, key string) (Record, error) {
 	r, err := m.cfg.Store.Load(ctx, key)
 	m.outages.note(began, m.millis(), err)
 	if err != nil && !errors.Is(err, ErrNotFound) {
+		m.guard.doubt()
 		return r, fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	return r, err
@@ -98,6 +99,7 @@ func (m *Manager) save(ctx context.Context, key string, revision uint64, r any, 
 	next, err := m.cfg.Store.Save(ctx, key, b, revision, time.UnixMilli(until).Add(keepRecord))
 	m.outages.note(began, m.millis(), err)
 	if err != nil && !errors.Is(err, ErrConflict) {
+		m.guard.doubt()
 		err = fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	return next, err

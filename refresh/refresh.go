@@ -83,6 +83,9 @@ var errUnsure error = &member{ErrStore, "session store did not confirm"}
 // tryRefresh reads the session and does what it says. ErrConflict means that it says
 // something else by now.
 func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (*Grant, error) {
+	if err := m.restored(ctx, false); err != nil {
+		return nil, err
+	}
 	sid := sidText(p.sid)
 	r, err := m.loadSession(ctx, sid)
 	if errors.Is(err, ErrNotFound) {
@@ -107,6 +110,9 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 	if err := r.understood(); err != nil {
 		return nil, err
 	}
+	if m.revived(r.session) {
+		return nil, m.bringDown(ctx, r)
+	}
 	if at, idle := r.deadline(&m.cfg.Lifetimes); now > at {
 		if idle && now <= at+storeLag {
 			return nil, m.unless(ctx, r, ErrExpired)
@@ -117,6 +123,15 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 	// elected a leader meanwhile.
 	arrived := min(now, p.arrived)
 	at, err := m.position(r.session, p, arrived, m.held(r.session))
+	if err == nil && at.standing > inWindow {
+		// To a store that was restored a moment ago every honest client's token is a replay.
+		if err := m.restored(ctx, true); err != nil {
+			return nil, err
+		}
+		if m.revived(r.session) {
+			return nil, m.bringDown(ctx, r)
+		}
+	}
 	if err == nil && at.known && at.standing > inWindow {
 		// Others may have seen the store fail.
 		if err := m.readOutages(ctx, 0); err != nil {

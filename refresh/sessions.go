@@ -25,6 +25,9 @@ func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
 			m.log.Warn("refresh: logout everywhere still pending", "error", err)
 		}
 	}
+	if err := m.restored(ctx, false); err != nil {
+		m.log.Debug("refresh: sessions are listed all the same", "error", err)
+	}
 	var mu sync.Mutex
 	var list []Session
 	var failed error
@@ -38,7 +41,7 @@ func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case errors.Is(err, ErrNotFound), err == nil && (s.Ended != 0 || m.cutOff(s.session)):
+		case errors.Is(err, ErrNotFound), err == nil && (s.Ended != 0 || m.cutOff(s.session) || m.revived(s.session)):
 		case err != nil:
 			failed = err
 		default:
@@ -117,6 +120,12 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 		return nil, ErrExpired
 	}
 	// The old session does not end where no new one can begin.
+	if err := m.restored(ctx, false); err != nil {
+		return nil, err
+	}
+	if m.revived(r.session) {
+		return nil, m.bringDown(ctx, r)
+	}
 	if err := r.understood(); err != nil {
 		return nil, err
 	}

@@ -144,6 +144,8 @@ func newSim(t *testing.T, seed uint64) *sim {
 			t.Fatal(err)
 		}
 		in.parallel = 1
+		in.backOff = func(context.Context, int) error { return nil }
+		in.take = func(context.Context, string) (func(), bool, error) { return func() {}, false, nil } // one goroutine runs at a time
 		in.now = member.Now
 		in.wait = func(_ context.Context, d time.Duration) error {
 			s.pause()

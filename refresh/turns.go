@@ -67,7 +67,7 @@ var errJudgeAnew = errors.New("the subject's record has changed")
 // join adds a session to its subject's list, as sub was when the login was judged. What
 // others have changed meanwhile does not matter while no logout everywhere is among it.
 func (m *Manager) join(ctx context.Context, l *Login, sub storedSubject, v verdict, s *session) error {
-	release, waited, err := m.turns.take(ctx, l.Subject)
+	release, waited, err := m.take(ctx, l.Subject)
 	if err != nil {
 		return fmt.Errorf("%w: other logins of the subject are under way: %w", ErrBusy, err)
 	}
@@ -94,7 +94,7 @@ func (m *Manager) join(ctx context.Context, l *Login, sub storedSubject, v verdi
 		case err == nil:
 			return nil
 		case errors.Is(err, ErrConflict):
-			if err := backOff(ctx, try); err != nil {
+			if err := m.backOff(ctx, try); err != nil {
 				return fmt.Errorf("%w: %w", ErrBusy, err)
 			}
 		default:

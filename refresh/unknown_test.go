@@ -69,7 +69,7 @@ func keptAll(t *testing.T, read, written []byte) {
 
 // anyName reports whether this version knows a member of that name.
 func anyName(name string) bool {
-	for _, known := range []map[string]bool{sessionNames, stepNames, subjectNames, liveNames} {
+	for _, known := range []map[string]bool{sessionNames, stepNames, subjectNames, liveNames, epochNames} {
 		if _, ok := known[name]; ok {
 			return true
 		}
@@ -104,7 +104,8 @@ func TestEveryObjectKeepsWhatItDoesNotKnow(t *testing.T) {
 	}
 	look(reflect.TypeFor[session]())
 	look(reflect.TypeFor[subject]())
-	if len(seen) < 4 {
+	look(reflect.TypeFor[epoch]())
+	if len(seen) < 5 {
 		t.Errorf("looked at %d types", len(seen))
 	}
 

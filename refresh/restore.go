@@ -1,0 +1,304 @@
+package refresh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A store that is restored from a backup shows sessions that were ended since, and has
+// forgotten rotations and logouts everywhere. Managers that lived through it find out by
+// one record of the store, in which they count: a count that has fallen is no answer that
+// is merely old once a compare-and-set has been made on it. Until an operator has declared
+// the restore, nothing is minted then, and nobody convicted.
+
+const (
+	// epochFresh is how long a reading of the record counts; what is declared is obeyed by
+	// every instance that much later.
+	epochFresh = 5 * time.Second
+	// epochBeat is how often the instances that use the store count, all together: backups
+	// that are younger are not told from the store.
+	epochBeat = 10 * time.Second
+	epochLife = 10 * 365 * 24 * time.Hour
+)
+
+// An epoch is what the store holds of itself.
+type epoch struct {
+	V        int    `json:"v"`
+	Epoch    int64  `json:"epoch"`              // raised by each declared restore
+	Count    uint64 `json:"count"`              // raised by Managers that use the store
+	At       int64  `json:"at"`                 // when it was
+	Fell     int64  `json:"fell,omitempty"`     // when a Manager saw the count fall; zero once that is declared
+	Boundary int64  `json:"boundary,omitempty"` // who was authenticated until then, and sessions that began until then, are over
+
+	unknown
+}
+
+var epochNames = names(epoch{})
+
+func (e *epoch) UnmarshalJSON(data []byte) error {
+	type plain epoch
+	return e.read(data, (*plain)(e), epochNames)
+}
+
+func (e *epoch) MarshalJSON() ([]byte, error) {
+	type plain epoch
+	return e.write((*plain)(e))
+}
+
+var _ json.Unmarshaler = (*epoch)(nil)
+
+func decodeEpoch(data []byte) (*epoch, error) {
+	e := new(epoch)
+	if err := decodeRecord(data, e); err != nil {
+		return nil, err
+	}
+	for _, t := range []int64{e.Epoch, e.At, e.Fell, e.Boundary} {
+		if t < 0 || t > maxMillis {
+			return nil, errors.New("record of the store that cannot be")
+		}
+	}
+	return e, nil
+}
+
+// before reports whether e is older than another, of which a Manager knows that it was
+// written.
+func (e *epoch) before(other *epoch) bool {
+	return e.Epoch < other.Epoch || e.Epoch == other.Epoch && e.Count < other.Count
+}
+
+// A guard is what a Manager knows of its store.
+type guard struct {
+	boundary atomic.Int64 // of the newest record read
+
+	mu   sync.Mutex
+	seen epoch          // guarded by mu: the newest record read
+	read revoke.Instant // guarded by mu: when that reading began
+	good bool           // guarded by mu: it was, and no call of the store has failed since
+	told revoke.Instant // guarded by mu: when the log last said that the store fell
+}
+
+// fresh reports whether what is known is new enough.
+func (g *guard) fresh(now revoke.Instant) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.good && now.Since(g.read) < epochFresh
+}
+
+// doubt has the record read anew: a store that fails is perhaps being restored.
+func (g *guard) doubt() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.good = false
+}
+
+// newest returns what the Manager has seen.
+func (g *guard) newest() epoch {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.seen
+}
+
+// adopt takes note of a record that is in the store.
+func (g *guard) adopt(e *epoch, read revoke.Instant) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e.before(&g.seen) { // a slower call's
+		return
+	}
+	g.seen, g.read, g.good = *e, read, e.Fell == 0
+	g.boundary.Store(e.Boundary)
+}
+
+// restored returns an error while the store has fallen back behind what this or another
+// instance has seen, and that is not declared. With anew it asks the store.
+func (m *Manager) restored(ctx context.Context, anew bool) error {
+	if !anew && m.guard.fresh(m.now()) {
+		return nil
+	}
+	key := recordKey("r", m.issuer.Issuer, "epoch")
+	release, waited, err := m.take(ctx, key)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	defer release()
+	if waited && !anew && m.guard.fresh(m.now()) {
+		return nil
+	}
+	for try := range maxTries {
+		read := m.now()
+		e, revision, err := m.loadEpoch(ctx, key)
+		if err != nil {
+			return err
+		}
+		seen := m.guard.newest()
+		next, now := *e, m.millis()
+		switch fell := e.before(&seen); {
+		case e.Fell != 0: // somebody has found it out
+		case fell:
+			next.Fell = max(now, 1)
+		case revision == 0 || now-e.At > epochBeat.Milliseconds() || e.At-now > epochBeat.Milliseconds():
+			next.Count, next.At = e.Count+1, now
+		}
+		if next.Fell != e.Fell || next.Count != e.Count {
+			// It decides: an old answer of the store is no store that fell.
+			_, err := m.save(ctx, key, revision, &next, now+epochLife.Milliseconds())
+			switch {
+			case errors.Is(err, ErrConflict):
+				if err := m.backOff(ctx, try); err != nil {
+					return fmt.Errorf("%w: %w", ErrStore, err)
+				}
+				continue
+			case err != nil && (next.Fell != 0 || revision == 0):
+				return err
+			case err != nil: // it counts the next time
+				next = *e
+			}
+		}
+		if err := next.understood(); err != nil {
+			return err
+		}
+		if next.Fell != 0 {
+			return m.fallen(&next)
+		}
+		m.guard.adopt(&next, read)
+		return nil
+	}
+	return fmt.Errorf("%w: what it holds of itself changes all the time", ErrStore)
+}
+
+func (e *epoch) understood() error {
+	name, ok := e.demands(epochNames)
+	return notUnderstood("store", name, ok)
+}
+
+// fallen says so, in the log once a minute.
+func (m *Manager) fallen(e *epoch) error {
+	now := m.now()
+	m.guard.mu.Lock()
+	say := m.guard.told == (revoke.Instant{}) || now.Since(m.guard.told) > time.Minute
+	if say {
+		m.guard.told = now
+	}
+	m.guard.good = false
+	m.guard.mu.Unlock()
+	if say {
+		m.log.Error("refresh: the store has lost what it had acknowledged, as one does that was restored from a backup: no session is begun or refreshed until the restore is declared (Manager.DeclareRestore)",
+			"seen", time.UnixMilli(e.Fell))
+	}
+	return fmt.Errorf("%w: it has lost what it had acknowledged; if it was restored from a backup, that has to be declared", ErrStore)
+}
+
+func (m *Manager) loadEpoch(ctx context.Context, key string) (*epoch, uint64, error) {
+	r, err := m.load(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return &epoch{V: recordVersion}, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	e, err := decodeEpoch(r.Value)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: what it holds of itself: %w", ErrStore, err)
+	}
+	return e, r.Revision, nil
+}
+
+// revived reports whether the session is one that a restore has brought back.
+func (m *Manager) revived(s *session) bool {
+	b := m.guard.boundary.Load()
+	return b != 0 && s.Start <= b
+}
+
+const reasonRestored = "store restored from a backup"
+
+// bringDown ends a session that a restore has brought back. The compare-and-set decides.
+func (m *Manager) bringDown(ctx context.Context, r storedSession) error {
+	next := r.clone()
+	next.Ended, next.Reason, next.Steps = max(m.millis(), 1), reasonRestored, nil
+	if _, err := m.saveSession(ctx, r.key, r.revision, next); err != nil {
+		return err
+	}
+	return ErrEnded
+}
+
+// DeclareRestore says that the Store was restored from a backup that was taken at that
+// time: sessions that had begun by then are over, and nobody logs in who was authenticated
+// before. The zero time says so of all that were until now, which is right where nobody
+// knows. Without it a session that was logged out, ended by a password change or found
+// stolen after the backup would live again.
+//
+// One call on one instance does, after the Store serves; it returns when every other
+// instance obeys, some seconds later. It may be called again, with the same or another
+// backup. The [token.Keyring] of Config.Issuer is read anew, and those of other instances
+// read theirs within their RefreshInterval.
+//
+// A Manager that was running before the restore notices it by itself, unless the backup is
+// younger than ten seconds, and until it is declared answers [ErrStore] to every login and
+// refresh, as do all instances then; logouts go on. Where no instance was running, nobody
+// notices. Access tokens that were issued before go on until they expire; an event of
+// [revoke.Issuer] ends them at once.
+func (m *Manager) DeclareRestore(ctx context.Context, backup time.Time) error {
+	if err := m.declareRestore(ctx, backup); err != nil {
+		return fmt.Errorf("refresh: declare restore: %w", err)
+	}
+	return nil
+}
+
+func (m *Manager) declareRestore(ctx context.Context, backup time.Time) error {
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	if err := m.clock(); err != nil {
+		return err
+	}
+	// Other instances' clocks may be ahead by MaxSkew, and have dated a session ahead by as
+	// much; the backup's clock may be behind.
+	boundary := m.millis() + m.skew
+	if !backup.IsZero() {
+		at := backup.UnixMilli()
+		if at > boundary || at < 0 {
+			return fmt.Errorf("the backup's time %s lies in the future or before 1970", backup)
+		}
+		boundary = min(boundary, at+m.skew+m.slack)
+	}
+	key := recordKey("r", m.issuer.Issuer, "epoch")
+	for try := range maxTries {
+		read := m.now()
+		e, revision, err := m.loadEpoch(ctx, key)
+		if err != nil {
+			return err
+		}
+		seen := m.guard.newest()
+		next := *e
+		// Above whatever any instance has seen: each declaration raises it to the time.
+		next.Epoch = max(e.Epoch+1, seen.Epoch+1, m.millis())
+		next.Count, next.At, next.Fell = e.Count+1, m.millis(), 0
+		next.Boundary = max(e.Boundary, seen.Boundary, boundary)
+		switch _, err := m.save(ctx, key, revision, &next, m.millis()+epochLife.Milliseconds()); {
+		case errors.Is(err, ErrConflict):
+			if err := m.backOff(ctx, try); err != nil {
+				return fmt.Errorf("%w: %w", ErrBusy, err)
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		m.guard.adopt(&next, read)
+		m.log.Warn("refresh: the store was restored from a backup; sessions that began before are over", "until", time.UnixMilli(next.Boundary))
+		if err := m.issuer.Keys.Refresh(ctx); err != nil {
+			return fmt.Errorf("%w: declared, but the keys could not be read anew: %w", ErrTryAgain, err)
+		}
+		if err := m.wait(ctx, epochFresh); err != nil {
+			return fmt.Errorf("%w: declared, but other instances do not all know it yet: %w", ErrTryAgain, err)
+		}
+		return nil
+	}
+	return ErrBusy
+}
