@@ -133,7 +133,7 @@ func TestRestoredStore(t *testing.T) {
 		a, b, c := all[0], all[1], all[2]
 		honest, loggedOut, everywhere, stolen := a.login(t), b.login(t), c.login(t, func(l *refresh.Login) { l.Subject = "user-2" }), a.login(t)
 		time.Sleep(time.Minute)
-		a.refresh(t, stolen) // by somebody
+		b.refresh(t, a.refresh(t, stolen)) // by somebody
 		time.Sleep(time.Minute)
 		honest = b.refresh(t, honest)
 		time.Sleep(time.Hour)

@@ -48,10 +48,10 @@ func (n *newer) marks(key, id string) bool {
 	switch {
 	case list == "" && key[0] == 's':
 		list = "session"
-	case list == "":
+	case list == "" && key[0] == 'u':
 		list = "subject"
 	}
-	return list == n.must
+	return list != "" && list == n.must
 }
 
 func (n *newer) edit(value []byte, do func(id string, o map[string]any)) []byte {
