@@ -7,7 +7,7 @@ import (
 )
 
 // Turns are one subject's each, and leave nothing behind.
-func TestTurns(t *testing.T) {
+func TestTurnsOfOneSubject(t *testing.T) {
 	var all turns
 	var wg sync.WaitGroup
 	count := map[string]*int{"a": new(int), "b": new(int)}
