@@ -22,8 +22,8 @@ func (s span) to() int64   { return s[1] }
 const (
 	maxSpans = 16
 
-	// patience is how long after a failure a client may wait until it tries again, in
-	// milliseconds, without that the time counts.
+	// patience is how long after a failure a client may wait until it tries again before
+	// the time counts, in milliseconds.
 	patience = 5_000
 
 	// sameOutage is how far apart two failures may be, with nothing between them that

@@ -21,9 +21,9 @@ type standing int
 
 const (
 	current  standing = iota
-	inWindow          // used, within the window
-	late              // used and out of the window; its successor was presented by nobody, and the ration allows it
-	doubtful          // used, at a time in which retries could not be answered
+	inWindow          // used up, and within its window
+	late              // used up and out of its window, and the ration allows a late retry
+	doubtful          // used up, and nobody can tell whether its window is over
 	replayed
 )
 
@@ -36,8 +36,9 @@ type position struct {
 	successor  secret // inWindow: the current generation, found by the seals
 }
 
-// position finds the presented generation, of which some must not count in that time. That it
-// is replayed is what the record says, which may be old; only a compare-and-set makes it true.
+// position finds the presented generation. The spans held do not count against its window.
+// That it is replayed is what the record says, which may be old; only a compare-and-set
+// makes it true.
 func (m *Manager) position(s *session, p *presented, now int64, held []span) (position, error) {
 	hash := p.generation.hash(useGeneration, p.sid)
 	if subtle.ConstantTimeCompare(hash[:], s.Current) == 1 {
@@ -80,8 +81,8 @@ func (m *Manager) position(s *session, p *presented, now int64, held []span) (po
 
 func (m *Manager) grace() int64 { return m.cfg.Lifetimes.Grace.Milliseconds() }
 
-// window says whether the window of a generation that was used then is open, and, if not, whether
-// it could be: time was held, and nobody knows that it was not more.
+// window says whether the window is open of a generation that was used at that time. If it is
+// not, it may be in doubt: some time does not count, and nobody knows whether more should not.
 func (m *Manager) window(used, now int64, held []span) (open, doubt bool) {
 	length := m.grace() + m.skew
 	if m.grace() == 0 {
@@ -126,7 +127,7 @@ func (s *session) follow(p *presented, i int) (secret, error) {
 // answer gives a retry within the window what the first use was given: the same refresh
 // token, and an access token dated by the instant that the rotation recorded, so that
 // nothing has to be written. Only where such a token would soon have expired, it is dated
-// anew.
+// anew, and that is written.
 func (m *Manager) answer(ctx context.Context, r storedSession, p *presented, at *position, call *Request, scope []string) (*Grant, error) {
 	if !m.retries.allow(r.SID, m.now()) {
 		return nil, fmt.Errorf("%w: too many retries at once", ErrBusy)
