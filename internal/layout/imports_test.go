@@ -24,6 +24,7 @@ func TestArrowsPointDown(t *testing.T) {
 		strictjson = module + "/internal/strictjson"
 		natsconn   = module + "/internal/natsconn"
 		records    = module + "/internal/recordstore"
+		refusals   = module + "/internal/refusals"
 	)
 	for _, c := range []struct {
 		pkg      string
@@ -34,11 +35,11 @@ func TestArrowsPointDown(t *testing.T) {
 		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, nil},
 		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke"}},
 		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn}},
-		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records}},
-		{"./refresh", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records}},
-		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, natsconn, records}},
-		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records}},
-		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson, records}},
+		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals}},
+		{"./refresh", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals}},
+		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, natsconn, records, refusals}},
+		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals}},
+		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson, records, refusals}},
 	} {
 		t.Run(strings.TrimPrefix(c.pkg, "./"), func(t *testing.T) {
 			deps := strings.Fields(goList(t, "-deps", c.pkg))

@@ -115,12 +115,14 @@ func New(cfg Config) (*Interceptor, error) {
 	return i, nil
 }
 
-// Check returns an error that names each method of Methods and Public that the server does
+// Check returns an error that names each method of Methods and Public that server, a [grpc.Server], does
 // not have: misspelt, it demands nothing of the calls that it is meant for. Call it once all
 // services are registered, before Serve. Where nobody has, the first call is warned of in
 // the log, and calls of a method that differs from a named one in nothing but capital letters are refused
 // with codes.Internal.
-func (i *Interceptor) Check(server ServiceInfoProvider) error {
+func (i *Interceptor) Check(server interface {
+	GetServiceInfo() map[string]grpc.ServiceInfo
+}) error {
 	i.check.Store(checked)
 	has := make(map[string]bool)
 	for service, info := range server.GetServiceInfo() {
@@ -139,11 +141,6 @@ func (i *Interceptor) Check(server ServiceInfoProvider) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// A ServiceInfoProvider is a [grpc.Server] with its services registered.
-type ServiceInfoProvider interface {
-	GetServiceInfo() map[string]grpc.ServiceInfo
 }
 
 // States of Interceptor.check.
