@@ -34,7 +34,8 @@
 // over. [ErrTryAgain]: nobody can tell; the client keeps its token. A store that fails,
 // a stale replica, a lost race are never taken for an invalid token. A crash at any step
 // leaves a retry that works. What is over and could not be published is recorded as
-// pending, reported as [ErrPending], and finished by the next call that comes upon it.
+// pending, reported as [ErrPending], and finished by the next call that comes upon it, or
+// within about a minute by a Manager that runs: they look for it.
 //
 // # What rests in the store
 //

@@ -51,7 +51,7 @@ var (
 	ErrBusy error = &member{ErrTryAgain, "session busy"}
 	// ErrPending: only half is done. Either what is over is over in the store, and the event
 	// that tells the services could not be published: that is recorded, and finished by the
-	// next call that comes upon it. Or the services know it, and the store could not end
+	// next call that comes upon it, or by a Manager that runs, about once a minute. Or the services know it, and the store could not end
 	// the sessions: then they get no token while the event lives. Call again to have all done.
 	ErrPending error = &member{ErrTryAgain, "revocation not yet published"}
 	// ErrClock: this process's clock is off, by the bus's ([revoke.List.ClockOff]): it mints

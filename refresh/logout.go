@@ -182,7 +182,9 @@ func (m *Manager) endHere(ctx context.Context, sid string, how *ending) (*sessio
 				at := max(r.Issued, m.millis())
 				how.told = m.startTelling(ctx, m.sessionEvent(sid, at, how.reason, how.actor), at)
 			}
-			next.Pending = !how.told.soon()
+			if next.Pending = !how.told.soon(); next.Pending {
+				m.owe(ctx, work{SID: sid})
+			}
 		}
 		revision, err := m.saveSession(ctx, r.key, r.revision, next)
 		switch {

@@ -44,7 +44,8 @@ func By(actor string) LogoutAllOption { return func(c *logoutAll) { c.actor = ac
 // ctx: telling is given up after 15 s, and ending the sessions after a minute.
 //
 // An error of [ErrTryAgain] means that not all is done. Where the store has the logout, what
-// is left is finished by the next login, listing or refresh of the subject; where it
+// is left is finished by the next login, listing or refresh of the subject, or by a Manager
+// that runs; where it
 // has not ([ErrPending], too), the services refuse the tokens, and nobody ends the sessions:
 // call again. One that matches [revoke.ErrInvalidEvent] names the text, of [Because], [By] or
 // the subject, that no event may have; nothing is done then.
@@ -110,7 +111,7 @@ func keepable(sids []string) (keep []string) {
 // endAll ends the sessions of a subject in the store, and tells the services what told has
 // not. It returns the ids of those that were kept.
 func (m *Manager) endAll(ctx context.Context, sub string, call *logoutAll, told *telling) ([]string, error) {
-	done, err := m.decide(ctx, sub, call, told.until)
+	done, err := m.decide(ctx, sub, call, told)
 	if err != nil {
 		if failed := told.wait(); failed != nil {
 			return nil, fmt.Errorf("%w; %w", err, failed)
@@ -121,9 +122,10 @@ func (m *Manager) endAll(ctx context.Context, sub string, call *logoutAll, told 
 	return kept, m.finishTold(ctx, sub, done, told, endTimeout)
 }
 
-// decide makes the compare-and-set of a logout everywhere. now is the cutoff, unless it has
-// to be made anew.
-func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, now int64) (storedSubject, error) {
+// decide makes the compare-and-set of a logout everywhere. Its cutoff is the one that is
+// being told, unless it has to be made anew.
+func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, told *telling) (storedSubject, error) {
+	now := told.until
 	var none storedSubject
 	op := rand.Text()
 	for i := range maxTries {
@@ -156,6 +158,9 @@ func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, now i
 			} else {
 				next.Ending = append(next.Ending, l)
 			}
+		}
+		if !told.soon() {
+			m.owe(ctx, work{Subject: sub})
 		}
 		save, cancel := m.after(ctx)
 		defer cancel()
@@ -193,7 +198,7 @@ func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, t
 			Reason: r.Reason, Actor: r.Actor,
 		}, r.Cutoff)
 	}
-	ends, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
+	ends, cancel := context.WithTimeout(detach(ctx), budget)
 	defer cancel()
 	how := ending{reason: r.Reason, actor: r.Actor}
 	var mu sync.Mutex

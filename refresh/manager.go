@@ -33,7 +33,8 @@ type Manager struct {
 	parallel  int          // sessions looked at at once
 	clockTold atomic.Int64 // when the log was told last, by the monotonic clock in nanoseconds
 
-	onWord   pace // what is published on the word of a caller
+	pending  atomic.Pointer[pendingWork] // nil before the first look
+	onWord   pace                        // what is published on the word of a caller
 	guard    guard
 	turns    turns
 	eraser   eraser
@@ -60,6 +61,7 @@ func NewManager(cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m.wg.Go(m.erase)
+	m.wg.Go(m.lookForWork)
 	m.wg.Go(m.watchStore)
 	return m, nil
 }
@@ -159,7 +161,7 @@ func (m *Manager) begin(ctx context.Context) error {
 // after returns a context for what has to be done once the store has decided, whoever
 // hangs up meanwhile: a thief could by it keep a theft from being told.
 func (m *Manager) after(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+	return context.WithTimeout(detach(ctx), finishTimeout)
 }
 
 const finishTimeout = 15 * time.Second

@@ -12,7 +12,7 @@ import (
 // publish tells every service, with a budget of its own, that neither a store nor a
 // caller who hangs up can use up. The error is of ErrPending.
 func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	ctx, cancel := context.WithTimeout(detach(ctx), publishTimeout)
 	defer cancel()
 	e.Issuer = m.issuer.Issuer
 	if e.Validate() != nil {

@@ -258,6 +258,7 @@ const reasonReplay = "refresh token replayed"
 func (m *Manager) theft(ctx context.Context, r storedSession) error {
 	next := r.clone()
 	next.Ended, next.Reason, next.Pending, next.Steps = max(m.millis(), 1), reasonReplay, true, nil
+	m.owe(ctx, work{SID: r.SID}) // a thief need not come back
 	ctx, cancel := m.after(ctx)
 	defer cancel()
 	revision, err := m.saveSession(ctx, r.key, r.revision, next)

@@ -176,10 +176,12 @@ func TestToldFirstWithKeep(t *testing.T) {
 // A stuck bus takes events and never says so.
 type stuck struct {
 	*system
-	on atomic.Bool
+	on    atomic.Bool
+	calls atomic.Int32
 }
 
 func (p *stuck) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error) {
+	p.calls.Add(1)
 	if p.on.Load() {
 		<-ctx.Done()
 		return revoke.Receipt{}, ctx.Err()

@@ -1,0 +1,235 @@
+package refresh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// What is over and not published is pending in the record of the session or the subject,
+// and finished by whoever comes upon it. So that somebody does although its user never
+// returns, it is also named in one of a few lists in the store, before it becomes pending,
+// and every Manager looks through them about once a minute. A list is a hint: what it
+// names is read and judged, and an entry that is lost or too much costs no more than
+// what it was for.
+
+const (
+	workLists = 8
+
+	// lookEvery is the mean time between two looks, of each Manager.
+	lookEvery = time.Minute
+
+	// workSettles is how long an entry is kept, in milliseconds, though nothing is pending:
+	// it is written before the record.
+	workSettles = 120_000
+
+	// owedTimeout is what naming work may take: its doing waits for it.
+	owedTimeout = 3 * time.Second
+
+	// maxBusFailures ends a look: the bus is down.
+	maxBusFailures = 3
+)
+
+// A work names a session or a subject of which something is to be done.
+type work struct {
+	SID     string `json:"sid,omitempty"`
+	Subject string `json:"sub,omitempty"`
+	At      int64  `json:"at"` // unix milliseconds
+}
+
+type workList struct {
+	V    int    `json:"v"`
+	Work []work `json:"work,omitempty"`
+}
+
+func decodeWork(data []byte) (*workList, error) {
+	if len(data) > MaxValueBytes {
+		return nil, fmt.Errorf("record of %d bytes, more than %d", len(data), MaxValueBytes)
+	}
+	if err := strictjson.Object(data, func(string, strictjson.Value) error { return nil }); err != nil {
+		return nil, err
+	}
+	l := new(workList)
+	if err := json.Unmarshal(data, l); err != nil {
+		return nil, err
+	}
+	if l.V != recordVersion {
+		return nil, fmt.Errorf("record of version %d, this program knows %d", l.V, recordVersion)
+	}
+	for _, w := range l.Work {
+		_, ok := parseSID(w.SID)
+		if ok == (w.Subject != "") || !ok && w.SID != "" || w.At < 0 || w.At > maxMillis {
+			return nil, errors.New("record of work that cannot be")
+		}
+	}
+	return l, nil
+}
+
+func (m *Manager) workKey(list int) string {
+	return recordKey("p", m.issuer.Issuer, strconv.Itoa(list))
+}
+
+// owe names work in the store before it is left to be done. Where it cannot, it is found by
+// whoever comes upon the record.
+func (m *Manager) owe(ctx context.Context, w work) {
+	ctx, cancel := context.WithTimeout(detach(ctx), owedTimeout)
+	defer cancel()
+	h := fnv.New32a()
+	h.Write([]byte(w.SID + w.Subject))
+	key := m.workKey(int(h.Sum32() % workLists))
+	var err error
+	for range maxTries {
+		var list *workList
+		var revision uint64
+		if list, revision, err = m.loadWork(ctx, key); err != nil {
+			break
+		}
+		w.At = m.millis()
+		list.Work = slices.DeleteFunc(list.Work, func(x work) bool { return x.SID == w.SID && x.Subject == w.Subject })
+		list.Work = append(list.Work, w)
+		if err = m.saveWork(ctx, key, revision, list); !errors.Is(err, ErrConflict) {
+			break
+		}
+	}
+	if err != nil {
+		m.log.Warn("refresh: what may stay pending is not named in the store: only a call that comes upon it finishes it", "error", err)
+	}
+}
+
+// loadWork returns an empty list if there is none.
+func (m *Manager) loadWork(ctx context.Context, key string) (*workList, uint64, error) {
+	r, err := m.load(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return &workList{V: recordVersion}, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	list, err := decodeWork(r.Value)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: pending work: %w", ErrStore, err)
+	}
+	return list, r.Revision, nil
+}
+
+// saveWork writes a list that lives as long as anything can be pending.
+func (m *Manager) saveWork(ctx context.Context, key string, revision uint64, list *workList) error {
+	_, err := m.save(ctx, key, revision, list, m.millis()+m.cfg.Revocations.Config().SessionLifetime.Milliseconds())
+	return err
+}
+
+// lookForWork is the goroutine that finishes what is pending.
+func (m *Manager) lookForWork() {
+	for {
+		timer := time.NewTimer(lookEvery/2 + rand.N(lookEvery))
+		select {
+		case <-timer.C:
+		case <-m.ctx.Done():
+			timer.Stop()
+			return
+		}
+		m.finishPending(inBackground(m.ctx))
+	}
+}
+
+// finishPending looks through the lists once, in no particular order, so that what cannot be
+// finished keeps nothing else from it.
+func (m *Manager) finishPending(ctx context.Context) {
+	seen := pendingWork{at: m.now()}
+	failures := 0
+	for i, first := 0, rand.IntN(workLists); i < workLists && ctx.Err() == nil; i++ {
+		key := m.workKey((first + i) % workLists)
+		load, cancel := context.WithTimeout(ctx, finishTimeout)
+		list, revision, err := m.loadWork(load, key)
+		if err == nil && revision == 0 {
+			_ = m.saveWork(load, key, 0, list) // a record that is there is cheaper to ask for than one that is not
+		}
+		cancel()
+		if err != nil {
+			m.log.Debug("refresh: pending work not read", "error", err)
+			seen.failed = true
+			continue
+		}
+		var done []work
+		seen.count += len(list.Work)
+		for _, j := range rand.Perm(len(list.Work)) {
+			w := list.Work[j]
+			if ctx.Err() != nil || failures >= maxBusFailures {
+				break
+			}
+			pending, err := m.finishWork(ctx, w)
+			switch {
+			case errors.Is(err, ErrPending):
+				failures++
+			case err == nil && (pending || m.millis()-w.At > workSettles):
+				done = append(done, w)
+			}
+			if err != nil {
+				m.log.Warn("refresh: still pending", "sid", w.SID, "sub", w.Subject, "error", err)
+			}
+		}
+		if len(done) == 0 {
+			continue
+		}
+		seen.count -= len(done)
+		list.Work = slices.DeleteFunc(list.Work, func(w work) bool { return slices.Contains(done, w) })
+		save, cancel := context.WithTimeout(ctx, finishTimeout)
+		if err := m.saveWork(save, key, revision, list); err != nil { // they are looked at once more
+			m.log.Debug("refresh: list of pending work not written", "error", err)
+		}
+		cancel()
+	}
+	m.pending.Store(&seen)
+}
+
+// A pendingWork is what the last look has seen.
+type pendingWork struct {
+	at     revoke.Instant
+	count  int
+	failed bool
+}
+
+// finishWork does what is to be done of w, and says whether there was anything.
+func (m *Manager) finishWork(ctx context.Context, w work) (pending bool, err error) {
+	load, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
+	if w.SID != "" {
+		r, err := m.loadSession(load, w.SID)
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && !r.Pending:
+			return false, nil
+		case err != nil:
+			return true, err
+		}
+		return true, m.tell(ctx, r)
+	}
+	r, err := m.loadSubject(load, w.Subject)
+	if err != nil || r.Op == "" {
+		return err != nil, err
+	}
+	return true, m.finishTold(ctx, w.Subject, r, nil, endTimeout)
+}
+
+// A call's context does not end what has to be done once it is decided; that of the
+// background does, which Close waits for.
+type backgroundKey struct{}
+
+func inBackground(ctx context.Context) context.Context {
+	return context.WithValue(ctx, backgroundKey{}, true)
+}
+
+func detach(ctx context.Context) context.Context {
+	if ctx.Value(backgroundKey{}) != nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
