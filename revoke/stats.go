@@ -34,6 +34,8 @@ type Stats struct {
 	Replays          uint64 // subscriptions that started at the beginning of the log
 	Agreed           uint64 // heartbeats whose sender holds the same log as this replica
 	Disputed         uint64 // heartbeats whose sender holds another; see [ReasonFork]
+
+	Watches int // tokens in use that are watched, see [Prepared.Watch]
 }
 
 type counters struct {
@@ -101,7 +103,7 @@ func (l *List) Stats(now Instant) Stats {
 		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
 		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
 		Unusable: c.unusable.read(), Credentials: c.credentials.Load(),
-		Agreed: c.agreed.Load(), Disputed: c.disputed.Load(),
+		Agreed: c.agreed.Load(), Disputed: c.disputed.Load(), Watches: int(l.watches.count.Load()),
 	}
 	for _, k := range Kinds() {
 		s.Entries[k] = v.base.kinds[k]

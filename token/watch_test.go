@@ -329,7 +329,7 @@ func TestMiddlewareEndsContext(t *testing.T) {
 			if x.want != nil && x.look > 0 && ended.Round(time.Millisecond).Truncate(time.Second) != x.ends {
 				t.Errorf("%s: ended after %s, want %s", x.name, ended, x.ends)
 			}
-			if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 {
+			if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 || auth.List.Stats(revoke.Now()).Watches != 0 {
 				t.Errorf("%s: %d, %d and %d are left", x.name, young, live, keys)
 			}
 			if kept.Err() == nil {
@@ -604,8 +604,8 @@ func TestManyWatches(t *testing.T) {
 		}
 	}
 	end(revoke.Event{Kind: revoke.Issuer}, func(i int) bool { return i%2 == 1 })
-	if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 {
-		t.Errorf("%d, %d, %d are left", young, live, keys)
+	if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 || auth.List.Stats(revoke.Now()).Watches != 0 {
+		t.Errorf("%d, %d, %d are left, and %d on the denylist", young, live, keys, auth.List.Stats(revoke.Now()).Watches)
 	}
 	contexts = nil
 	if left := memory(); left > start+n*48 { // what slices and maps keep of their size
@@ -661,7 +661,7 @@ func TestWatchesFromAllSides(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 {
-		t.Errorf("%d, %d, %d are left", young, live, keys)
+	if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 || auth.List.Stats(revoke.Now()).Watches != 0 {
+		t.Errorf("%d, %d, %d are left, and %d on the denylist", young, live, keys, auth.List.Stats(revoke.Now()).Watches)
 	}
 }

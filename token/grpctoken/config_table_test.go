@@ -26,9 +26,8 @@ func TestEveryFieldOfConfig(t *testing.T) {
 			methods{"": nil}, methods{"Cancel": nil}, methods{"/shop.Orders/": nil}, methods{"shop.Orders/Cancel": nil}, methods{"/shop.Orders/*": nil},
 			methods{"/a.B/C": nil, "/a.B/c": nil}, methods{"/a.B/C": {token.RequireScope()}}, methods{"/a.B/C": {token.RequireScope("a b")}}, methods{"/a.B/C": {token.RequireFresh(0)}},
 		}, methods{"/shop.Orders/Cancel": {token.RequireScope("orders:write")}}},
-		"Public":  {[]any{[]string{""}, []string{"/grpc.health.v1.Health"}, []string{"/*/*"}, []string{"/a.B/C", "/a.b/C"}}, []string{"/grpc.health.v1.Health/Check"}},
-		"Recheck": {[]any{time.Duration(-1), time.Duration(1000), 2 * time.Minute}, time.Second},
-		"Logger":  {},
+		"Public": {[]any{[]string{""}, []string{"/grpc.health.v1.Health"}, []string{"/*/*"}, []string{"/a.B/C", "/a.b/C"}}, []string{"/grpc.health.v1.Health/Check"}},
+		"Logger": {},
 	}
 	structure := reflect.TypeFor[grpctoken.Config]()
 	for n := range structure.NumField() {

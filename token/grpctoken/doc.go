@@ -20,9 +20,9 @@
 // token may be good, and clients try again.
 //
 // A stream ends when its token does. Whether it expired, was revoked, or lost its key
-// is checked for each message, before the handler sees it or the client is sent it,
-// and every [Config].Recheck for streams that lie idle: their context ends, a waiting
-// RecvMsg returns, and the client is told Unauthenticated. A stream costs a timer and
+// is checked for each message, before the handler sees it or the client is sent it.
+// Those that lie idle end as [token.Verifier.Watch] says, a revoked one at once: their context ends, a waiting
+// RecvMsg returns, and the client is told Unauthenticated. A stream costs
 // a goroutine while it waits for a message, and leaves none behind.
 //
 // As after any error of RecvMsg, the message that it was to fill must not be used.

@@ -36,8 +36,7 @@ func ExampleNew() {
 		Methods: map[string][]token.VerifyOption{
 			"/grpc.health.v1.Health/Watch": {token.RequireScope("orders:watch")},
 		},
-		Public:  []string{"/grpc.health.v1.Health/List"},
-		Recheck: 10 * time.Millisecond, // for the sake of a quick example
+		Public: []string{"/grpc.health.v1.Health/List"},
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -7,7 +7,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/grpctoken"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
@@ -63,28 +65,76 @@ func TestMethodsAreCopied(t *testing.T) {
 	}
 }
 
-// The check of an idle stream runs in a goroutine of ours, where a panic of a caller's
-// KeySet would end the process: the stream ends instead.
-func TestPanickingRecheckEndsTheStream(t *testing.T) {
-	auth := tokentest.New(t)
-	v := &panickingRecheck{Verifier: auth.Verifier}
-	r := newRig(t, v, nil)
-	s := r.stream(t, with(t.Context(), "Bearer "+auth.Token()), chat)
-	say(t, s, "before") // the good twin
-	v.panics.Store(true)
-	if err := s.RecvMsg(nil); !is(err, codes.Unavailable, "temporarily_unavailable") {
-		t.Errorf("error %v", err)
+// A panic of a caller's KeySet, asked about an idle stream in a goroutine of ours, would end
+// the process: the stream ends instead. So does one about a message.
+func TestPanickingKeysEndTheStream(t *testing.T) {
+	keys := new(panickingKeys)
+	auth := tokentest.New(t, func(c *token.VerifierConfig) {
+		keys.KeySet = c.Keys
+		c.Keys = keys
+	})
+	r := newRig(t, auth.Verifier, nil)
+	ctx := with(t.Context(), "Bearer "+auth.Token())
+	idle, busy := r.stream(t, ctx, chat), r.stream(t, ctx, chat)
+	say(t, idle, "before") // the good twin
+	say(t, busy, "before")
+	keys.panics.Store(true)
+	if err := busy.SendMsg(wrapperspb.String("after")); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []grpc.ClientStream{busy, idle} {
+		if err := s.RecvMsg(nil); !is(err, codes.Unavailable, "temporarily_unavailable") {
+			t.Errorf("error %v", err)
+		}
 	}
 }
 
-type panickingRecheck struct {
-	*token.Verifier
+type panickingKeys struct {
+	token.KeySet
 	panics atomic.Bool
 }
 
-func (p *panickingRecheck) Recheck(ctx context.Context, c *token.Claims, opts ...token.VerifyOption) error {
+func (p *panickingKeys) Lookup(ctx context.Context, kid string, alg token.Algorithm) (*token.Key, error) {
 	if p.panics.Load() {
 		panic("keys")
 	}
-	return p.Verifier.Recheck(ctx, c, opts...)
+	return p.KeySet.Lookup(ctx, kid, alg)
+}
+
+// A unary call that goes on ends with its token, too, once its grace is over; whoever calls is
+// told the truth about it, and of no other end.
+func TestUnaryEndsWithItsToken(t *testing.T) {
+	auth := tokentest.New(t)
+	i, err := grpctoken.New(grpctoken.Config{Verifier: auth.Verifier, Methods: map[string][]token.VerifyOption{echo: {token.WithGrace(0)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(incoming(t.Context(), "Bearer "+auth.Token()))
+	defer cancel()
+	call := func(method string, during func()) (any, error) {
+		return i.Unary()(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(ctx context.Context, _ any) (any, error) {
+			if subject(ctx) != "user-1" {
+				t.Error("no claims")
+			}
+			done := ctx.Done()
+			during()
+			if method == chat { // which has the usual grace
+				return "done", ctx.Err()
+			}
+			<-done
+			return nil, ctx.Err()
+		})
+	}
+	revoked := func() { auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"}) }
+	if out, err := call(chat, revoked); err != nil || out != "done" {
+		t.Errorf("a short call: %v, %v", out, err)
+	}
+	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Session = "session-2" }))
+	if _, err := call(echo, func() { auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-2"}) }); !is(err, codes.Unauthenticated, "invalid_token") {
+		t.Errorf("revoked: %v", err)
+	}
+	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Session = "session-3" }))
+	if _, err := call(echo, cancel); err != context.Canceled {
+		t.Errorf("the caller's end: %v", err)
+	}
 }

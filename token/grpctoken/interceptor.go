@@ -26,6 +26,7 @@ import (
 type Verifier interface {
 	Verify(ctx context.Context, raw string, opts ...token.VerifyOption) (*token.Claims, error)
 	Recheck(ctx context.Context, c *token.Claims, opts ...token.VerifyOption) error
+	Watch(ctx context.Context, c *token.Claims, opts ...token.VerifyOption) (context.Context, context.CancelFunc)
 }
 
 // Config configures an [Interceptor].
@@ -42,10 +43,6 @@ type Config struct {
 	// "/grpc.health.v1.Health/Check". A token sent to them is not looked at, and their
 	// handlers find no claims.
 	Public []string
-
-	// Recheck is how often the token of an open stream is checked while no message
-	// comes or goes. Zero means 1 s; between 10 ms and 1 min.
-	Recheck time.Duration
 
 	// Logger hears why calls are refused and streams end: each cause once a minute, at info
 	// or warn level, with what may be configured wrongly, and every refusal at debug
@@ -67,9 +64,6 @@ type Interceptor struct {
 
 // New returns an Interceptor. The error names the field of cfg that is to blame.
 func New(cfg Config) (*Interceptor, error) {
-	if cfg.Recheck == 0 {
-		cfg.Recheck = time.Second
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -79,8 +73,6 @@ func New(cfg Config) (*Interceptor, error) {
 	switch v, ok := cfg.Verifier.(*token.Verifier); {
 	case cfg.Verifier == nil, ok && v == nil:
 		return nil, refuse("Verifier", "is nil")
-	case cfg.Recheck < 10*time.Millisecond || cfg.Recheck > time.Minute:
-		return nil, refuse("Recheck", "is not between 10 ms and 1 min")
 	}
 	i := &Interceptor{cfg: cfg, public: make(map[string]bool, len(cfg.Public)), folded: make(map[string]string)}
 	i.cfg.Methods = make(map[string][]token.VerifyOption, len(cfg.Methods))
@@ -183,7 +175,13 @@ func fullMethod(m string) string {
 	return "/" + m
 }
 
-// Unary returns the interceptor of unary methods.
+// grace is what a unary call has, as a request of [token.Verifier.Middleware].
+var grace = token.WithGrace(5 * time.Second)
+
+// Unary returns the interceptor of unary methods. A handler's context ends when its token
+// does, but no sooner than 5 s after the call began; [token.WithGrace] in Config.Methods
+// sets another time. A handler that then gives up with context.Canceled has the client told
+// what a refused token is told.
 func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		method := fullMethod(info.FullMethod)
@@ -198,7 +196,13 @@ func (i *Interceptor) Unary() grpc.UnaryServerInterceptor {
 			return nil, i.refused(ctx, method, err)
 		}
 		i.causes.Accepted()
-		return handler(token.NewContext(ctx, claims), req)
+		watched, stop := i.cfg.Verifier.Watch(ctx, claims, append([]token.VerifyOption{grace}, i.cfg.Methods[method]...)...)
+		defer stop()
+		resp, err := handler(token.NewContext(watched, claims), req)
+		if errors.Is(err, context.Canceled) && watched.Err() != nil && ctx.Err() == nil {
+			return nil, i.refused(ctx, method, context.Cause(watched))
+		}
+		return resp, err
 	}
 }
 

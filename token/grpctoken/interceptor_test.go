@@ -171,14 +171,12 @@ func TestMutualTLS(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	auth := tokentest.New(t)
 	for want, cfg := range map[string]grpctoken.Config{
-		"Verifier is nil":       {},
-		"Verifier is":           {Verifier: (*token.Verifier)(nil)},
-		"Recheck":               {Verifier: auth.Verifier, Recheck: time.Microsecond},
-		"Recheck is":            {Verifier: auth.Verifier, Recheck: time.Hour},
-		`Public holds "/a.B"`:   {Verifier: auth.Verifier, Public: []string{"/a.B"}},
-		`Public holds "/a.B/*"`: {Verifier: auth.Verifier, Public: []string{"/a.B/*"}},
-		`Public holds "a.B/C"`:  {Verifier: auth.Verifier, Public: []string{"a.B/C"}},
-		`Public holds ""`:       {Verifier: auth.Verifier, Public: []string{""}},
+		"Verifier is nil":                            {},
+		"Verifier is":                                {Verifier: (*token.Verifier)(nil)},
+		`Public holds "/a.B"`:                        {Verifier: auth.Verifier, Public: []string{"/a.B"}},
+		`Public holds "/a.B/*"`:                      {Verifier: auth.Verifier, Public: []string{"/a.B/*"}},
+		`Public holds "a.B/C"`:                       {Verifier: auth.Verifier, Public: []string{"a.B/C"}},
+		`Public holds ""`:                            {Verifier: auth.Verifier, Public: []string{""}},
 		`Public holds "/a.B/C", and so does Methods`: {Verifier: auth.Verifier, Public: []string{"/a.B/C"}, Methods: map[string][]token.VerifyOption{"/a.B/C": nil}},
 		`Methods holds "C"`:                          {Verifier: auth.Verifier, Methods: map[string][]token.VerifyOption{"C": nil}},
 	} {

@@ -136,7 +136,7 @@ func newRig(t testing.TB, v grpctoken.Verifier, change func(*grpctoken.Config), 
 	t.Helper()
 	r := &rig{server: &server{}}
 	cfg := grpctoken.Config{
-		Verifier: v, Public: []string{open}, Recheck: 10 * time.Millisecond,
+		Verifier: v, Public: []string{open},
 		Methods: map[string][]token.VerifyOption{},
 		Logger:  slog.New(slog.NewTextHandler(&r.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

@@ -3,9 +3,7 @@ package grpctoken
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -22,40 +20,39 @@ type stream struct {
 	ctx    context.Context // the handler's; ends with the token
 	cancel context.CancelCauseFunc
 
-	ended atomic.Pointer[error] // what the client is told, once the token is at its end
-
-	mu    sync.Mutex // guards timer
-	timer *time.Timer
+	ended  atomic.Pointer[error] // what the client is told, once the token is at its end
+	unlook func() bool
+	unhook context.CancelFunc
 }
 
 func (i *Interceptor) newStream(ss grpc.ServerStream, method string, claims *token.Claims) *stream {
+	s := &stream{ServerStream: ss, i: i, method: method, claims: claims}
+	watched, unhook := i.cfg.Verifier.Watch(ss.Context(), claims, i.cfg.Methods[method]...)
 	ctx, cancel := context.WithCancelCause(ss.Context())
-	s := &stream{ServerStream: ss, i: i, method: method, claims: claims, ctx: token.NewContext(ctx, claims), cancel: cancel}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(i.cfg.Recheck, s.tick)
+	s.ctx, s.cancel, s.unhook = token.NewContext(ctx, claims), cancel, unhook
+	s.unlook = context.AfterFunc(watched, func() {
+		if ss.Context().Err() == nil {
+			s.end(context.Cause(watched))
+		}
+	})
 	return s
 }
 
-// stop is called when the handler has returned. A tick that is under way finds the
-// context ended and arms no other.
+// stop is called when the handler has returned.
 func (s *stream) stop() {
+	s.unlook()
+	s.unhook()
 	s.cancel(nil)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.timer.Stop()
 }
 
-// tick checks a stream that may lie idle.
-func (s *stream) tick() {
-	if s.ctx.Err() != nil || s.check() != nil {
-		return
+// end ends the stream, once, and returns what the client is told.
+func (s *stream) end(cause error) error {
+	told := statusOf(cause)
+	if s.ended.CompareAndSwap(nil, &told) {
+		s.i.refused(s.ctx, s.method, cause)
+		s.cancel(told)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() == nil {
-		s.timer.Reset(s.i.cfg.Recheck)
-	}
+	return *s.ended.Load()
 }
 
 // check returns what the client is told if the token is no longer good. Then the
@@ -71,18 +68,12 @@ func (s *stream) check() error {
 	if s.ctx.Err() != nil && s.ended.Load() == nil { // the call itself is over
 		return status.FromContextError(s.ctx.Err()).Err()
 	}
-	told := statusOf(err)
-	if s.ended.CompareAndSwap(nil, &told) {
-		s.i.refused(s.ctx, s.method, err)
-		s.cancel(told)
-	}
-	return *s.ended.Load()
+	return s.end(err)
 }
 
 var errPanicked = errors.New("the verifier panicked")
 
-// recheck turns a panic, of a caller's KeySet for one, into an error: the goroutine
-// of a tick is ours, and would end the process.
+// recheck turns a panic, of a caller's KeySet for one, into an error.
 func (s *stream) recheck() (err error) {
 	defer func() {
 		if recover() != nil {

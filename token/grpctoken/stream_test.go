@@ -30,9 +30,6 @@ func say(t testing.TB, s grpc.ClientStream, text string) string {
 	return m.Value
 }
 
-// slowly keeps the timer out of a test: only messages are checked.
-func slowly(c *grpctoken.Config) { c.Recheck = time.Minute }
-
 func TestStream(t *testing.T) {
 	auth := tokentest.New(t)
 	r := newRig(t, auth.Verifier, nil)
@@ -58,7 +55,7 @@ func TestStream(t *testing.T) {
 // A message that comes after the revocation is not handed to the handler.
 func TestStreamRevokedBetweenMessages(t *testing.T) {
 	auth := tokentest.New(t)
-	r := newRig(t, auth.Verifier, slowly)
+	r := newRig(t, auth.Verifier, nil)
 	s := r.stream(t, with(t.Context(), "Bearer "+auth.Token()), chat)
 	say(t, s, "before")
 	auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
@@ -78,7 +75,7 @@ func TestStreamRevokedBetweenMessages(t *testing.T) {
 // And what a handler sends after it does not leave.
 func TestStreamSendsNothingAfterRevocation(t *testing.T) {
 	auth := tokentest.New(t)
-	r := newRig(t, auth.Verifier, slowly)
+	r := newRig(t, auth.Verifier, nil)
 	result := make(chan error, 2)
 	r.handler = func(ss grpc.ServerStream) error {
 		if err := ss.SendMsg(wrapperspb.String("before")); err != nil {
