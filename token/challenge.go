@@ -46,7 +46,6 @@ var (
 	answerNoToken     = answer{http.StatusUnauthorized, "", ""}
 	answerRequest     = answer{http.StatusBadRequest, "invalid_request", "Send one access token, in one Authorization header."}
 	answerToken       = answer{http.StatusUnauthorized, "invalid_token", "The access token has expired, was revoked, or is not for this service."}
-	answerKey         = answer{http.StatusUnauthorized, "invalid_token", "The key of this access token is not known here. If it is new, try again in some seconds."}
 	answerTooLarge    = answer{http.StatusBadRequest, "invalid_request", "The access token is larger than this service takes; a new one would be as large."}
 	answerProof       = answer{http.StatusUnauthorized, "invalid_dpop_proof", "Make a new DPoP proof for this request and this access token."}
 	answerNonce       = answer{http.StatusUnauthorized, "use_dpop_nonce", "Make a new DPoP proof with the nonce in the DPoP-Nonce header."}
@@ -71,8 +70,6 @@ func answerTo(err error) answer {
 		return answerNonce
 	case errors.Is(err, ErrProof):
 		return answerProof
-	case errors.Is(err, ErrUnknownKey): // a new token would have the same key
-		return answerKey
 	case errors.Is(err, ErrTooLarge): // a new one would be refused for ever
 		return answerTooLarge
 	case errors.Is(err, ErrInvalidToken):

@@ -118,6 +118,8 @@ func TestOneOfRefuses(t *testing.T) {
 		"one twice":                   {va, va},
 		"two of one issuer":           {va, verifierOf(t, "https://a.example.com", b, nil)},
 		"two of one issuer, nested":   {one(t, va, vb), verifierOf(t, "https://a.example.com", b, nil)},
+		"one key in two sets":         {va, verifierOf(t, "https://c.example.com", a, nil)},
+		"one key in two sets, nested": {one(t, va), one(t, vb, verifierOf(t, "https://c.example.com", a, nil))},
 		"one key set for two issuers": {share("https://c.example.com"), share("https://d.example.com")},
 	} {
 		if v, err := token.OneOf(verifiers...); v != nil || err == nil {
