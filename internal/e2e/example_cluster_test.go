@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +23,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
+	tokens "github.com/hybridtoken/hybridtoken/token"
 )
 
 // Three servers of cluster.conf: synced, TLS on every line, the stream and the mirror
@@ -82,11 +87,82 @@ func TestExampleCluster(t *testing.T) {
 	for i := range 3 {
 		confirm(fmt.Sprint("s", i))
 	}
+	sessionsOn(t, c.urls(), ca, auth, own, l)
 	c.crash(c.metaLeader())
 	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "crashed"})
 	barrier(t, f)
 	mustRefuse(t, l, session("s0"), session("crashed"))
 	mustPass(t, l, session("other"))
+}
+
+// sessionsOn runs sessions and a sealed keyring by the rights of user sessions, in the bucket
+// that sessions_operator makes, published as auth: what a logout ends is refused behind the mirror.
+func sessionsOn(t *testing.T, urls string, ca *tls.Config, auth *bus.Bus, own, behind *revoke.List) {
+	t.Helper()
+	connected := func(name string) *nats.Conn { return connect(t, urls, append(user(name), nats.Secure(ca))...) }
+	made(t, func(ctx context.Context) error {
+		return natskv.CreateBucket(ctx, connected("sessions_operator"), natskv.BucketConfig{}) // as in production
+	})
+	store, err := natskv.New(within(t), connected("sessions"), natskv.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := tokens.OpenKeyring(within(t), store, ringConfig(t, own))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	issuing, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions, err := refresh.NewManager(refresh.Config{Issuer: issuing, Store: store, Revocations: own, Publisher: auth, Lifetimes: refresh.Web})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sessions.Close()
+	verifier, err := tokens.NewVerifier(tokens.VerifierConfig{Issuer: issuer, Audiences: []string{"api"}, Algorithms: []tokens.Algorithm{ring.Active().Algorithm()}, Keys: ring, Revocations: behind})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g *refresh.Grant
+	askUntil(t, "a login", func(context.Context) error {
+		g, err = sessions.Login(within(t), refresh.Login{
+			Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now(),
+			Claims: map[string]any{"large": strings.Repeat("x", 1<<10)},
+		})
+		return err
+	})
+	if g, err = sessions.Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verifier.Verify(within(t), g.AccessToken()); err != nil {
+		t.Fatal(err)
+	}
+	if err := sessions.Logout(within(t), g.SessionID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the logout is behind the mirror", func() bool {
+		_, err := verifier.Verify(within(t), g.AccessToken())
+		return errors.Is(err, revoke.ErrRevoked)
+	})
+	if _, err := store.Save(within(t), "x.largest", make([]byte, refresh.MaxValueBytes), 0, time.Now().Add(time.Minute)); err != nil {
+		t.Errorf("the largest record: %v", err)
+	}
+	checkSessionRights(t, connected)
+}
+
+// checkSessionRights: the service's own credentials change nothing but records.
+func checkSessionRights(t *testing.T, connected func(string) *nats.Conn) {
+	t.Helper()
+	nc := connected("sessions")
+	for _, call := range []string{"DELETE", "PURGE", "UPDATE", "SNAPSHOT", "MSG.DELETE"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		if m, err := nc.RequestWithContext(ctx, "$JS.API.STREAM."+call+"."+sessionsStream, nil); err == nil {
+			t.Errorf("%s is answered: %s", call, m.Data)
+		}
+		cancel()
+	}
 }
 
 // testCertificate makes the certificate that the three servers use, and returns its

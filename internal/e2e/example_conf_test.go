@@ -22,7 +22,7 @@ const mirrorStream = "REVOCATIONS_MIRROR"
 var exampleDir = filepath.Join("..", "..", "examples", "nats")
 
 // exampleUsers are those of the examples; their passwords are in variables of that name.
-var exampleUsers = []string{"operator", "auth", "publisher", "mirror", "verifier"}
+var exampleUsers = []string{"operator", "auth", "publisher", "mirror", "verifier", "sessions", "sessions_operator"}
 
 // environment is held while one test needs the process's environment to be its own.
 var environment sync.Mutex

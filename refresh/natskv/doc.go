@@ -27,8 +27,8 @@
 //
 // # What it does not promise
 //
-// A bucket restored from a backup has forgotten rotations that were acknowledged: old
-// refresh tokens work again. A bucket with fewer than three replicas, in memory, or on
+// A bucket restored from a backup has forgotten what was acknowledged since: declare it with
+// refresh.Manager.DeclareRestore, or sessions that are over live again. A bucket with fewer than three replicas, in memory, or on
 // servers without sync_interval: always can lose what was acknowledged with one
 // machine. New warns of what it can see.
 //
