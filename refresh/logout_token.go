@@ -1,0 +1,87 @@
+package refresh
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+)
+
+// LogoutToken ends the session of a refresh token, here and at every service, as
+// [Manager.Logout] does: token revocation after RFC 7009. client is the client_id that
+// presents the token, as it authenticated itself or, if it is a public client, as it says.
+//
+// A token that is none of ours, or whose session is forgotten, is no error, and nothing is
+// done (section 2.2). One of another client is [ErrClient], and nothing is done. A token
+// that was used up ends its session like the present one: who holds it wants no more than
+// what a replay would bring about, and no theft is reported. Possession of the key that
+// a session is bound to need not be proven.
+func (m *Manager) LogoutToken(ctx context.Context, refreshToken, client string) error {
+	err := m.begin(ctx)
+	if err == nil {
+		err = m.logoutToken(ctx, refreshToken, client)
+	}
+	if err != nil {
+		return fmt.Errorf("refresh: logout: %w", err)
+	}
+	return nil
+}
+
+func (m *Manager) logoutToken(ctx context.Context, refreshToken, client string) error {
+	if client == "" {
+		return fmt.Errorf("%w: the client is empty: the token could be another client's", ErrRequest)
+	}
+	p, ok := parseToken(refreshToken)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := m.after(ctx)
+	defer cancel()
+	for range maxTries {
+		r, err := m.loadSession(ctx, sidText(p.sid))
+		if errors.Is(err, ErrNotFound) || err == nil && r.ExactFrom == 1 && !p.exact {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch err := m.holds(ctx, r, &p); {
+		case errors.Is(err, ErrConflict):
+			continue
+		case errors.Is(err, ErrUnknown):
+			return nil
+		case err != nil:
+			return err
+		}
+		switch {
+		case r.Ended != 0 && !r.Pending: // whose client nobody knows any more
+			return m.tellAgain(ctx, r)
+		case r.Client != client:
+			return ErrClient
+		}
+		s, err := m.end(ctx, r.SID, ending{reason: "logout", publish: true})
+		if err == nil {
+			m.unlist(ctx, s)
+		}
+		return err
+	}
+	return ErrBusy
+}
+
+// holds reports whether the token is of the session's family: ErrUnknown if it is not.
+func (m *Manager) holds(ctx context.Context, r storedSession, p *presented) error {
+	family := p.family.hash(useFamily, p.sid)
+	switch {
+	case subtle.ConstantTimeCompare(family[:], r.Family) == 1:
+		if r.Ended != 0 {
+			return nil
+		}
+		if _, err := m.position(r.session, p, m.millis(), nil); errors.Is(err, ErrUnknown) {
+			return ErrUnknown // another spelling
+		}
+		return nil
+	case len(r.Former) > 0 && m.millis() <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1:
+		return nil // its new token is on its way
+	}
+	return m.unless(ctx, r, ErrUnknown)
+}
