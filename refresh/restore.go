@@ -25,7 +25,7 @@ const (
 	// epochBeat is how often the instances that use the store count, all together: backups
 	// that are younger are not told from the store.
 	epochBeat = 10 * time.Second
-	epochLife = 10 * 365 * 24 * time.Hour
+	epochLife = 20 * 365 * 24 * time.Hour
 )
 
 // An epoch is what the store holds of itself.
