@@ -300,7 +300,7 @@ func TestMiddlewareEndToEnd(t *testing.T) {
 	}
 	i := newIssuer(t, ring, nil)
 	if code, text := get(issue(t, i, request()).Token()); code != 200 || text != "user-1" {
-	// What the set at hand does not hold is unknown, whether or not it is new.
+		t.Errorf("%d %q", code, text)
 	}
 	if _, err := ring.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
