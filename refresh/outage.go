@@ -83,12 +83,8 @@ type outageRecord struct {
 // outageMemory is how long an outage is of interest, in milliseconds.
 const outageMemory = 3_600_000
 
-// note takes down how an access to the store went that began then.
-func (o *outages) note(began, now int64, err error) {
-	ok := err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict)
-	if !ok && errors.Is(err, context.Canceled) {
-		return // the client's doing
-	}
+// note takes down whether the store answered an access that began then.
+func (o *outages) note(began, now int64, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {

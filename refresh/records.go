@@ -55,9 +55,8 @@ func (m *Manager) loadSubject(ctx context.Context, sub string) (storedSubject, e
 func (m *Manager) load(ctx context.Context, key string) (Record, error) {
 	began := m.millis()
 	r, err := m.cfg.Store.Load(ctx, key)
-	m.outages.note(began, m.millis(), err)
+	m.noted(ctx, began, err)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		m.guard.doubt()
 		return r, fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	return r, err
@@ -97,10 +96,35 @@ func (m *Manager) save(ctx context.Context, key string, revision uint64, r any, 
 	}
 	began := m.millis()
 	next, err := m.cfg.Store.Save(ctx, key, b, revision, time.UnixMilli(until).Add(keepRecord))
-	m.outages.note(began, m.millis(), err)
+	if err == nil || revision != 0 { // a store that has no room for new records serves those that there are
+		m.noted(ctx, began, err)
+	}
 	if err != nil && !errors.Is(err, ErrConflict) {
-		m.guard.doubt()
 		err = fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	return next, err
+}
+
+// noted takes down how an access to the store went that began then. That a caller was gone
+// before the store had time to answer says nothing of it: strangers choose when they hang up,
+// and some protocols let them set the deadline.
+func (m *Manager) noted(ctx context.Context, began int64, err error) {
+	now := m.millis()
+	ok := err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict)
+	if !ok && impatient(ctx, began, now) {
+		return
+	}
+	m.outages.note(began, now, ok)
+	if !ok {
+		m.guard.doubt()
+	}
+}
+
+// hearing is how long whoever asked has to wait, in milliseconds, for a missing answer to be
+// our fault.
+const hearing = 1000
+
+// impatient reports whether ctx ended before that.
+func impatient(ctx context.Context, began, now int64) bool {
+	return ctx.Err() != nil && now-began < hearing
 }

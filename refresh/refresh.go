@@ -46,7 +46,7 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	}
 	p.arrived = m.millis()
 	g, err := m.use(ctx, &p, call)
-	if p.retry && errors.Is(err, ErrTryAgain) {
+	if p.retry && errors.Is(err, ErrTryAgain) && !impatient(ctx, p.arrived, m.millis()) {
 		m.hold(ctx, &p)
 	}
 	return g, err
