@@ -35,7 +35,7 @@ var (
 	ErrType error = &member{ErrInvalidToken, "not an access token"}
 	// ErrUnknownKey: the issuer's key set holds no such key for that algorithm, as far as
 	// it is known here: the key may have been published a moment ago. A new token would
-	// have the same key; the answer of [Verifier.Middleware] says to try again.
+	// have the same key: the answer of [Verifier.Middleware] does not say to get one.
 	ErrUnknownKey error = &member{ErrInvalidToken, "unknown key"}
 	// ErrSignature: the signature is not that key's over these bytes.
 	ErrSignature error = &member{ErrInvalidToken, "bad signature"}
