@@ -123,7 +123,10 @@ func (m *Manager) restored(ctx context.Context, anew bool) error {
 		return nil
 	}
 	key := recordKey("r", m.issuer.Issuer, "epoch")
-	release, waited, err := m.take(ctx, key)
+	// Each of those who wait would otherwise wait until all before it had given up a store that hangs.
+	turn, cancel := context.WithTimeout(ctx, finishTimeout)
+	release, waited, err := m.take(turn, key)
+	cancel()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
