@@ -340,9 +340,11 @@ func TestStateIsKept(t *testing.T) {
 		if _, err := f.b.Publish(t.Context(), sessionEvent(-1)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Second)
-		f.Close()
-		if st := f.list.StateFile(); !st.Saved.Equal(time.Now()) || st.Failures != 0 {
+		if err := f.Barrier(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f.Close() // sooner than the next writing would come
+		if st := f.list.StateFile(); time.Since(st.Saved) > time.Second || st.Failures != 0 {
 			t.Errorf("%+v", st)
 		}
 	})
