@@ -163,7 +163,7 @@ func TestWatchAgreesWithCheck(t *testing.T) {
 			}
 		}
 	}
-	if ended < 1000 || live < 1000 {
+	if ended < 500 || live < 500 {
 		t.Errorf("%d ended, %d did not: does this test see any?", ended, live)
 	}
 }

@@ -35,7 +35,6 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 	published.set("http://auth.example.com/keys", keysAt(t, "k"))
 	type (
 		v = token.VerifierConfig
-		p = token.Profile
 		d = token.DPoPConfig
 		i = token.IssuerConfig
 		k = token.KeyringConfig
