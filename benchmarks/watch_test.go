@@ -32,6 +32,7 @@ func BenchmarkWatch(b *testing.B) {
 type crowd struct {
 	list  *revoke.List
 	next  int // to be ended
+	asked int // of sessions that nobody watches
 	size  int
 	told  chan struct{}
 	until time.Time
@@ -61,13 +62,13 @@ func (c *crowd) apply(session string) {
 }
 
 func (c *crowd) nobody() {
-	c.next++
-	c.apply(fmt.Sprint("nobody-", c.next))
+	c.asked++
+	c.apply(fmt.Sprint("nobody-", c.asked))
 }
 
 func (c *crowd) one() {
-	c.next++
 	c.watch(c.next + c.size)
 	c.apply(fmt.Sprint("session-", c.next))
 	<-c.told
+	c.next++
 }
