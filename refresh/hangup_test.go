@@ -20,7 +20,7 @@ type hangingUp struct {
 
 func (h *hangingUp) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
 	n, err := h.Store.Save(ctx, key, value, revision, expires)
-	if h.cancel != nil && strings.HasPrefix(key, h.prefix) {
+	if strings.HasPrefix(key, h.prefix) && h.cancel != nil {
 		h.cancel()
 		h.cancel = nil
 	}

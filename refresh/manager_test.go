@@ -111,7 +111,10 @@ type endedMeanwhile struct {
 
 func (s *endedMeanwhile) Load(ctx context.Context, key string) (refresh.Record, error) {
 	r, err := s.Store.Load(ctx, key)
-	if end := s.end; end != nil && strings.HasPrefix(key, "s.") {
+	if !strings.HasPrefix(key, "s.") {
+		return r, err
+	}
+	if end := s.end; end != nil {
 		s.end = nil
 		end()
 	}

@@ -18,7 +18,10 @@ type beaten struct {
 }
 
 func (b *beaten) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
-	if first := b.first; first != nil && strings.HasPrefix(key, "s.") {
+	if !strings.HasPrefix(key, "s.") {
+		return b.Store.Save(ctx, key, value, revision, expires)
+	}
+	if first := b.first; first != nil {
 		b.first = nil
 		first()
 		return 0, errors.New("no answer")

@@ -17,7 +17,10 @@ type overtaken struct {
 }
 
 func (o *overtaken) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
-	if first := o.first; first != nil && strings.HasPrefix(key, "s.") {
+	if !strings.HasPrefix(key, "s.") { // the Manager's own records: it writes them when it likes
+		return o.Store.Save(ctx, key, value, revision, expires)
+	}
+	if first := o.first; first != nil {
 		o.first = nil
 		first()
 	}
@@ -50,7 +53,10 @@ type unanswered struct {
 
 func (u *unanswered) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
 	n, err := u.Store.Save(ctx, key, value, revision, expires)
-	if next := u.next; err == nil && next != nil && strings.HasPrefix(key, "s.") {
+	if !strings.HasPrefix(key, "s.") {
+		return n, err
+	}
+	if next := u.next; err == nil && next != nil {
 		u.next = nil
 		next()
 		return 0, errors.New("no answer")
