@@ -3,8 +3,12 @@ package token_test
 import (
 	"context"
 	"errors"
+	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/refresh"
@@ -80,5 +84,80 @@ func TestKeyringRefresh(t *testing.T) {
 	}
 	if err := alone.Refresh(t.Context()); err != nil {
 		t.Errorf("a ring without a store: %v", err)
+	}
+}
+
+// deposed is a store whose reads are answered, on command, with what it held then.
+type deposed struct {
+	token.MemoryStore
+	mu  sync.Mutex
+	old *refresh.Record
+}
+
+func (d *deposed) Load(ctx context.Context, key string) (refresh.Record, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.old != nil {
+		return *d.old, nil
+	}
+	return d.MemoryStore.Load(ctx, key)
+}
+
+func (d *deposed) depose(t *testing.T) {
+	record, err := d.MemoryStore.Load(t.Context(), token.RingKey(forgedIssuer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.old = &record
+}
+
+// A change that was acknowledged is in use when the call returns, although the store goes
+// on showing what was before it.
+func TestKeyringUsesWhatWasAcknowledged(t *testing.T) {
+	kids := func(ring *token.Keyring) (kids []string) {
+		for _, k := range ring.Status().Keys {
+			kids = append(kids, k.Key.ID())
+		}
+		return kids
+	}
+	for name, change := range map[string]func(*testing.T, *token.Keyring) (gone, signs string, err error){
+		"the key that signs is removed": func(t *testing.T, ring *token.Keyring) (gone, signs string, err error) {
+			gone, signs = ring.Active().ID(), states(ring, token.KeyAnnounced)[0]
+			return gone, signs, ring.Remove(t.Context(), gone)
+		},
+		"the announced key is removed": func(t *testing.T, ring *token.Keyring) (gone, signs string, err error) {
+			gone, signs = states(ring, token.KeyAnnounced)[0], ring.Active().ID()
+			return gone, signs, ring.Remove(t.Context(), gone)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(deposed)
+				ring := openRing(t, store, token.KeyringConfig{})
+				store.depose(t)
+				gone, signs, err := change(t, ring)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if slices.Contains(kids(ring), gone) || ring.Active().ID() != signs {
+					t.Errorf("when Remove returned: keys %v, active %s; want all but %s, active %s", kids(ring), ring.Active().ID(), gone, signs)
+				}
+				w := httptest.NewRecorder()
+				ring.ServeHTTP(w, httptest.NewRequest("GET", "/jwks.json", nil))
+				if strings.Contains(w.Body.String(), gone) || !strings.Contains(w.Body.String(), signs) {
+					t.Errorf("when Remove returned, the ring serves %s", w.Body)
+				}
+				if err := ring.Refresh(t.Context()); !errors.Is(err, token.ErrKeyStore) || slices.Contains(kids(ring), gone) {
+					t.Errorf("refreshed from a store that goes on showing the old ring: error %v, keys %v", err, kids(ring))
+				}
+				// What it shows is replaced by nobody: the newest ring stands.
+				other := openRing(t, &store.MemoryStore, token.KeyringConfig{})
+				if slices.Contains(kids(other), gone) || other.Active().ID() != signs {
+					t.Errorf("another instance uses the keys %v, active %s", kids(other), other.Active().ID())
+				}
+			})
+		})
 	}
 }

@@ -173,27 +173,44 @@ func (r *Keyring) usable(s *ringState) error {
 	return nil
 }
 
-// refresh reads the set and takes every step that is due, the one that ask demands
-// among them, until the store has them all. It sees each in the store before it
-// uses it.
+// refresh does what ask demands, if anything, and takes every step that is due. What was
+// asked for is in use when it returns nil.
 func (r *Keyring) refresh(ctx context.Context, ask func(*ringSet) error) error {
+	if ask == nil {
+		return r.steps(ctx, nil)
+	}
+	err := r.steps(ctx, ask)
+	if err == nil {
+		r.steps(ctx, nil) // an error has nothing to do with ask; the next refresh meets it, too
+	}
+	return err
+}
+
+// steps reads the set and takes the steps that are due until the store has them all or, if
+// something is asked for, until it has that. It uses a set that the store has shown or
+// whose Save has succeeded: a leader that was deposed goes on showing the one before.
+func (r *Keyring) steps(ctx context.Context, ask func(*ringSet) error) error {
 	for try := range maxSteps {
 		step, err := r.look(ctx, ask)
 		if step.next == nil || err != nil {
 			return err
 		}
+		before := r.cfg.clock()
 		err = r.save(ctx, step.next, step.revision)
-		switch {
-		case errors.Is(err, recordstore.ErrConflict): // another was first: look again, decide again
+		if errors.Is(err, recordstore.ErrConflict) { // another was first: look again, decide again
 			if err := pause(ctx, rand.N(time.Duration(try+1)*10*time.Millisecond)); err != nil {
 				return err
 			}
-		case err != nil:
-			return err
-		case step.lost: // it was: what a deposed leader shows is replaced by nobody
+			continue
+		}
+		if err == nil {
+			err = r.adopt(step.next, before)
+		}
+		if step.lost && err == nil { // it was: what a deposed leader shows is replaced by nobody
 			r.cfg.Logger.Error("token: the key store had lost the newest keys: they have been put back")
-		case step.asked:
-			ask = nil
+		}
+		if step.asked || err != nil {
+			return err
 		}
 	}
 	return fmt.Errorf("%w: others keep changing the ring: %w", ErrKeyStore, recordstore.ErrConflict)

@@ -321,13 +321,20 @@ func (i *simInstance) issue() {
 		switch {
 		case err == nil:
 			s.count("verified")
-		case errors.Is(err, token.ErrUnavailable):
+		case errors.Is(err, token.ErrUnavailable), errors.Is(err, token.ErrUnknownKey) && s.cutOff(s.remotes[n]):
 			s.count("cannot verify")
 		case s.excused(kid):
 		default:
 			s.violation("verifier %d refuses a new token: %v", n, err)
 		}
 	}
+}
+
+// cutOff reports whether no server has answered a verifier for as long as it may keep
+// what it has. It calls unknown then what that does not hold.
+func (s *simulation) cutOff(remote *token.RemoteKeySet) bool {
+	st := remote.Status()
+	return st.Err != nil && st.Age > simMaxAge
 }
 
 func (i *simInstance) kid(issued *token.Issued) string { return issued.Claims().Identity().Key }
