@@ -20,9 +20,11 @@ type Lifetimes struct {
 	// a thief cannot be told from such a client; outside it a second use ends the
 	// session. The clocks of instances may differ, so the window is longer by the MaxSkew
 	// of Config.Revocations: 12 s with Grace 10 s and the usual 2 s. Zero: none, so that
-	// a lost answer costs the session. It counts from the use, not from when the store
-	// had written it: over a cluster that elects a leader for 9 s, clients that hang up
-	// and try again later need 30 s. At most a minute.
+	// a lost answer costs the session, also to a client that has asked once: libcurl and
+	// Java's HttpURLConnection send a POST again by themselves when a kept connection ends
+	// without an answer (findings/curl-resends-post.sh). It counts from the use, not from
+	// when the store had written it: over a cluster that elects a leader for 9 s, clients
+	// that hang up and try again later need 30 s. At most a minute.
 	//
 	// However many ask within it, all are given the same successor. Time in which retries
 	// could not be answered, because the store, the application or the denylist failed,

@@ -16,7 +16,8 @@ import (
 
 // What WIRE.md says of the headers, on a server, by a plain NATS client: a message with a
 // Nats-TTL leaves the stream and one without stays; a second event under one Nats-Msg-Id is
-// answered duplicate and is stored nowhere, and refuses nobody; another stream's name is refused.
+// answered duplicate and is stored nowhere, and refuses nobody; another stream's name is refused;
+// a header of another spelling is no header of the server's.
 func TestWireHeaders(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
@@ -34,9 +35,14 @@ func TestWireHeaders(t *testing.T) {
 		}
 		return ack
 	}
-	stays := send(event("stays", nil))
+	titled := nats.Header{"Nats-Ttl": {"1"}, "nats-msg-id": {"0f3a"}, "nats-expected-stream": {"OTHER"}} // as libraries for HTTP write them
+	stays := send(event("titled", titled))
+	if again := send(event("stays", titled)); again.Duplicate || again.Sequence != stays.Sequence+1 {
+		t.Fatalf("acknowledged %+v, %+v", stays, again)
+	}
+	bare := send(event("bare", nil))
 	leaves := send(event("leaves", nats.Header{"Nats-TTL": {"1"}, "Nats-Msg-Id": {"0f3a"}, "Nats-Expected-Stream": {bus.DefaultStream}}))
-	if stays.Duplicate || leaves.Duplicate || leaves.Sequence != stays.Sequence+1 || leaves.Stream != bus.DefaultStream {
+	if stays.Duplicate || leaves.Duplicate || leaves.Sequence != bare.Sequence+1 || leaves.Stream != bus.DefaultStream {
 		t.Fatalf("acknowledged %+v, %+v", stays, leaves)
 	}
 	again := send(event("swallowed", nats.Header{"Nats-TTL": {"1h"}, "Nats-Msg-Id": {"0f3a"}}))
@@ -58,9 +64,12 @@ func TestWireHeaders(t *testing.T) {
 		}
 		return fmt.Errorf("it is there: %v", err)
 	})
-	if _, err := s.GetMsg(within(t), stays.Sequence); err != nil {
-		t.Errorf("the message without one: %v", err)
+	for what, seq := range map[string]uint64{"the message without one": bare.Sequence, "the one with Nats-Ttl, which is older": stays.Sequence} {
+		if _, err := s.GetMsg(within(t), seq); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
+	mustRefuse(t, l, session("titled"))
 	mustRefuse(t, l, session("leaves")) // what is known stays known
 	if f.Status().Degraded || nc.LastError() != nil {
 		t.Errorf("%+v, %v", f.Status(), nc.LastError())
