@@ -154,11 +154,19 @@ func TestLeafWithDomain(t *testing.T) {
 	lost.Close()
 
 	there := bus.Config{Stream: mirrorAt(t, hub, leaf), Name: "at the leaf"}
+	follow(t, open(t, dial(t, hub.url()), bus.Config{Name: "at the hub"}), newList(t, brief())) // whose digests prove the mirror
 	f := follow(t, open(t, dial(t, leaf.url()), there), l)
 	waitFresh(t, f)
-	r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
-	if err != nil || len(r.Replicas) != 1 || !r.Replicas[0].Applied || r.Replicas[0].Name != "at the leaf" {
+	r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "from the hub"}, bus.WaitConfig{Replicas: 2})
+	if err != nil || len(r.Replicas) != 2 {
 		t.Errorf("%+v: %v", r, err)
+	}
+	names := map[string]bool{}
+	for _, replica := range r.Replicas {
+		names[replica.Name] = replica.Applied
+	}
+	if !names["at the leaf"] || !names["at the hub"] {
+		t.Errorf("applied: %v", names)
 	}
 	barrier(t, f) // an own heartbeat went to the hub and came back
 	mustRefuse(t, l, session("from the hub"))
