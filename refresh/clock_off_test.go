@@ -80,6 +80,9 @@ func TestClockIsOff(t *testing.T) {
 						t.Errorf("%s: %v, want %v", call, err, c.want)
 					}
 				}
+				if off := m.Status().ClockAhead; (off == 0) != (c.want == nil) || (c.off-off).Abs() > 2*time.Second && off != 0 {
+					t.Errorf("Status tells of %s", off)
+				}
 				if n := strings.Count(log.String(), "clock is off"); (n == 1) != (c.want != nil) {
 					t.Errorf("logged %d times: %s", n, &log)
 				}

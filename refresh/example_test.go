@@ -72,6 +72,32 @@ func ExampleManager_LogoutAll() {
 	// this one: <nil>
 }
 
+// A health page: what calls came to, what is pending, how full the store is.
+func ExampleManager_Status() {
+	sessions, ctx := newSessions(), context.Background()
+	defer sessions.Close()
+	grant, err := sessions.Login(ctx, refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"orders"}, AuthTime: time.Now()})
+	check(err)
+	for range 2 { // the first answer is lost on its way
+		_, err = sessions.Refresh(ctx, refresh.Request{Token: grant.RefreshToken(), Client: "web"})
+		check(err)
+	}
+	_, err = sessions.Refresh(ctx, refresh.Request{Token: "made up", Client: "web"})
+	fmt.Println(errors.Is(err, refresh.ErrLoginAgain))
+
+	status := sessions.Status()
+	fmt.Println("logins:", status.Login.Done)
+	fmt.Println("refreshes:", status.Refresh.Done, "of them answered again:", status.AnsweredAgain, "thefts:", status.Thefts)
+	fmt.Println("log in again:", status.Refresh.LoginAgain, "try again:", status.Refresh.TryAgain)
+	fmt.Println("pending:", status.Pending.Count, "clock ahead:", status.ClockAhead)
+	// Output:
+	// true
+	// logins: 1
+	// refreshes: 2 of them answered again: 1 thefts: 0
+	// log in again: map[unknown:1] try again: map[]
+	// pending: 0 clock ahead: 0s
+}
+
 // A page of devices, each with a button that ends it.
 func ExampleManager_Sessions() {
 	sessions, ctx := newSessions(), context.Background()

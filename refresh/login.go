@@ -53,7 +53,9 @@ const maxClaimsBytes = 16 << 10
 // [Manager.LogoutAll]. An error of neither family matches [ErrLogin] and names the field of
 // l that is to blame.
 func (m *Manager) Login(ctx context.Context, l Login) (*Grant, error) {
+	began := m.millis()
 	g, err := m.login(ctx, l)
+	m.count(ctx, &m.counts.login, began, err)
 	if err != nil {
 		return nil, fmt.Errorf("refresh: login: %w", err)
 	}

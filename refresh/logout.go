@@ -22,7 +22,10 @@ import (
 // An error of [ErrTryAgain] means that not all is done: call again. [ErrPending]: the session
 // is over here and its access tokens may be good until they expire, or the other way round.
 func (m *Manager) Logout(ctx context.Context, sessionID string) error {
-	return m.logout(ctx, sessionID, "logout", "")
+	began := m.millis()
+	err := m.logout(ctx, sessionID, "logout", "")
+	m.count(ctx, &m.counts.logout, began, err)
+	return err
 }
 
 // Revoke is [Manager.Logout] for an operator, who says why and who he is. Both are for
@@ -30,7 +33,10 @@ func (m *Manager) Logout(ctx context.Context, sessionID string) error {
 // [revoke.MaxReasonBytes]; otherwise nothing is done, and the error matches
 // [revoke.ErrInvalidEvent].
 func (m *Manager) Revoke(ctx context.Context, sessionID, reason, actor string) error {
-	return m.logout(ctx, sessionID, reason, actor)
+	began := m.millis()
+	err := m.logout(ctx, sessionID, reason, actor)
+	m.count(ctx, &m.counts.revoke, began, err)
+	return err
 }
 
 func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {

@@ -54,7 +54,9 @@ func (m *Manager) LogoutAll(ctx context.Context, sub string, options ...LogoutAl
 	for _, o := range options {
 		o(&call)
 	}
+	began := m.millis()
 	g, err := m.logoutAll(ctx, sub, &call)
+	m.count(ctx, &m.counts.logoutAll, began, err)
 	if err != nil {
 		return nil, fmt.Errorf("refresh: logout everywhere: %w", err)
 	}

@@ -17,10 +17,12 @@ import (
 // what a replay would bring about, and no theft is reported. Possession of the key that
 // a session is bound to need not be proven.
 func (m *Manager) LogoutToken(ctx context.Context, refreshToken, client string) error {
+	began := m.millis()
 	err := m.begin(ctx)
 	if err == nil {
 		err = m.logoutToken(ctx, refreshToken, client)
 	}
+	m.count(ctx, &m.counts.logoutToken, began, err)
 	if err != nil {
 		return fmt.Errorf("refresh: logout: %w", err)
 	}

@@ -41,6 +41,7 @@ type Manager struct {
 	confirms pace // of records that strangers may ask for
 	retries  pace // that are answered within the window
 	outages  outages
+	counts   counts
 	unname   func()          // takes back what named the issuer to the denylist, once
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc

@@ -23,10 +23,10 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 	table := map[string]any{
 		"Grant": g, "Manager": s.Manager, "MemoryStore": memory, "Store": refresh.Store(memory), "Record": refresh.Record{Value: []byte(stored), Revision: 1},
-		"Config": refresh.Config{Store: memory}, "Request": refresh.Request{Token: g.RefreshToken(), Client: "web"},
+		"ManagerStatus": s.Status(), "Config": refresh.Config{Store: memory}, "Request": refresh.Request{Token: g.RefreshToken(), Client: "web"},
 	}
 	// These hold what the application knows of its users, and no secret.
-	without := []string{"Answer", "Device", "Lifetimes", "Login", "LogoutAllOption", "Publisher", "Session"}
+	without := []string{"Answer", "Device", "Lifetimes", "Login", "LogoutAllOption", "Outcomes", "PendingStatus", "Publisher", "Session", "StoreFill"}
 	for _, name := range printtest.Types(t, ".") {
 		if _, ok := table[name]; !ok && !strings.Contains(" "+strings.Join(without, " ")+" ", " "+name+" ") {
 			t.Errorf("%s is not looked at", name)

@@ -23,7 +23,9 @@ import (
 // up all the same, the retry is answered, or told [ErrTooLate] where nobody knows how long
 // no answer was possible, or where there is no window, as in [HighSecurity].
 func (m *Manager) Refresh(ctx context.Context, r Request) (*Grant, error) {
+	began := m.millis()
 	g, err := m.refresh(ctx, &r)
+	m.count(ctx, &m.counts.refresh, began, err)
 	if err != nil {
 		return nil, fmt.Errorf("refresh: %w", err)
 	}
@@ -46,6 +48,13 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	}
 	p.arrived = m.millis()
 	g, err := m.use(ctx, &p, call)
+	switch {
+	case err != nil:
+	case p.stood == inWindow:
+		m.counts.again.Add(1)
+	case p.stood == late:
+		m.counts.late.Add(1)
+	}
 	if p.retry && errors.Is(err, ErrTryAgain) && !impatient(ctx, p.arrived, m.millis()) {
 		m.hold(ctx, &p)
 	}
@@ -153,7 +162,7 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 	case at.standing == doubtful:
 		return nil, ErrTooLate
 	}
-	p.good = true
+	p.good, p.stood = true, at.standing
 	scope, err := r.allows(call)
 	if err != nil {
 		return nil, err
@@ -265,6 +274,7 @@ func (m *Manager) theft(ctx context.Context, r storedSession) error {
 	if err != nil {
 		return err // a conflict is looked at again; after all else the next use tells
 	}
+	m.counts.thefts.Add(1)
 	if err := m.tell(ctx, storedSession{next, r.key, revision}); err != nil {
 		m.replayed(ctx, next)
 		m.log.Error("refresh: session ended, and the services do not know it yet", "sid", r.SID, "error", err)

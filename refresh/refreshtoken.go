@@ -63,9 +63,10 @@ type presented struct {
 	family     secret
 	generation secret
 
-	good    bool  // it was seen to be good, in this call
-	retry   bool  // it was used up, and this is a retry that may be one in the window
-	arrived int64 // when the call began, unix milliseconds by our clock
+	good    bool     // it was seen to be good, in this call
+	stood   standing // where it did, once it is good
+	retry   bool     // it was used up, and this is a retry that may be one in the window
+	arrived int64    // when the call began, unix milliseconds by our clock
 }
 
 var tokenEncoding = base64.RawURLEncoding.Strict()

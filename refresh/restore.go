@@ -82,6 +82,7 @@ type guard struct {
 	read revoke.Instant // guarded by mu: when that reading began
 	good bool           // guarded by mu: it was, and no call of the store has failed since
 	told revoke.Instant // guarded by mu: when the log last said that the store fell
+	fell int64          // guarded by mu: when the store did, by the last reading; zero: it has not
 }
 
 // fresh reports whether what is known is new enough.
@@ -113,7 +114,15 @@ func (g *guard) adopt(e *epoch, read revoke.Instant) {
 		return
 	}
 	g.seen, g.read, g.good = *e, read, e.Fell == 0
+	g.fell = e.Fell
 	g.boundary.Store(e.Boundary)
+}
+
+// since returns when the store fell.
+func (g *guard) since() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.fell
 }
 
 // restored returns an error while the store has fallen back behind what this or another
@@ -189,7 +198,7 @@ func (m *Manager) fallen(e *epoch) error {
 	if say {
 		m.guard.told = now
 	}
-	m.guard.good = false
+	m.guard.good, m.guard.fell = false, e.Fell
 	m.guard.mu.Unlock()
 	if say {
 		m.log.Error("refresh: the store has lost what it had acknowledged, as one does that was restored from a backup: no session is begun or refreshed until the restore is declared (Manager.DeclareRestore)",

@@ -13,12 +13,22 @@ import (
 // of a user's devices shows, without those that the denylist has cut off. It reads the
 // subject's record and those of its sessions, and no others.
 func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
-	if err := m.begin(ctx); err != nil {
+	began := m.millis()
+	list, err := m.sessions(ctx, sub)
+	m.count(ctx, &m.counts.sessions, began, err)
+	if err != nil {
 		return nil, fmt.Errorf("refresh: sessions: %w", err)
+	}
+	return list, nil
+}
+
+func (m *Manager) sessions(ctx context.Context, sub string) ([]Session, error) {
+	if err := m.begin(ctx); err != nil {
+		return nil, err
 	}
 	r, err := m.loadSubject(ctx, sub)
 	if err != nil {
-		return nil, fmt.Errorf("refresh: sessions: %w", err)
+		return nil, err
 	}
 	if r.Op != "" {
 		if err := m.finish(ctx, sub, r); err != nil {
@@ -51,7 +61,7 @@ func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
 		}
 	})
 	if failed != nil {
-		return nil, fmt.Errorf("refresh: sessions: %w", failed)
+		return nil, failed
 	}
 	slices.SortFunc(list, func(a, b Session) int {
 		if c := b.Created.Compare(a.Created); c != 0 {
@@ -70,17 +80,17 @@ func (m *Manager) Sessions(ctx context.Context, sub string) ([]Session, error) {
 // A session that was ended or revoked by anyone, until the last moment, has no successor:
 // [ErrEnded]. The old session ends first. If the login then fails, the user has to log in.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, l Login) (*Grant, error) {
-	for range maxTries {
-		g, err := m.reauthenticate(ctx, sessionID, l)
-		switch {
-		case errors.Is(err, ErrConflict): // it has changed since it was read
-		case err != nil:
-			return nil, fmt.Errorf("refresh: reauthenticate: %w", err)
-		default:
-			return g, nil
-		}
+	began := m.millis()
+	g, err := (*Grant)(nil), error(ErrConflict)
+	for try := 0; try < maxTries && errors.Is(err, ErrConflict); try++ { // it has changed since it was read
+		g, err = m.reauthenticate(ctx, sessionID, l)
 	}
-	return nil, fmt.Errorf("refresh: reauthenticate: %w", ErrBusy)
+	err = busy(err)
+	m.count(ctx, &m.counts.reauthenticate, began, err)
+	if err != nil {
+		return nil, fmt.Errorf("refresh: reauthenticate: %w", err)
+	}
+	return g, nil
 }
 
 const reasonReauthenticated = "reauthenticated"

@@ -21,7 +21,8 @@ const (
 // that there are can be refreshed and ended when logins have used it up.
 type room struct {
 	mu      sync.Mutex
-	at      time.Time // guarded by mu: of the last reading
+	at      time.Time // guarded by mu: when the last reading was begun
+	seen    time.Time // guarded by mu: when the last that succeeded was
 	max     int64     // guarded by mu: MaxBytes then
 	bytes   int64     // guarded by mu: used then
 	written int64     // guarded by mu: by this Store since
@@ -34,7 +35,7 @@ func (r *room) note(info *jetstream.StreamInfo, unsafe []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.judged, r.unsafe = time.Now(), unsafe
-	r.at, r.max, r.bytes, r.written = time.Now(), info.Config.MaxBytes, int64(info.State.Bytes), 0
+	r.at, r.seen, r.max, r.bytes, r.written = r.judged, r.judged, info.Config.MaxBytes, int64(info.State.Bytes), 0
 }
 
 // lasting is the share of records that never expire: 2 %, and at least one record.
@@ -50,7 +51,7 @@ func (r *room) take(size int, isNew bool) (due, ok bool) {
 		r.written += int64(size)
 	}
 	if isNew {
-		limit = limit / 10 * 9
+		limit = newLimit(r.max)
 	}
 	full := r.bytes+r.written > limit
 	every := roomInterval
