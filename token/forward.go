@@ -49,7 +49,8 @@ type ForwardAuthConfig struct {
 // What next answers goes to the proxy, with one difference: challenges stand in one
 // WWW-Authenticate line, separated by commas (RFC 9110 section 11.6.1), since nginx hands on only
 // the first. A question without the headers is answered 500: the proxy is not configured
-// as said here, and its own method and path are never taken for the client's.
+// as said here, and its own method and path are never taken for the client's. A target
+// that is no path with a query is answered 400: the client may have sent it so.
 //
 // docs/forward-auth.md has the proxies' side. The error names the field of cfg that is to blame.
 func NewForwardAuth(cfg ForwardAuthConfig, next http.Handler) (http.Handler, error) {
@@ -97,13 +98,20 @@ func (f *forwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	asked, err := f.asked(r)
 	if err != nil {
-		f.refuse(w, r, http.StatusInternalServerError, "proxy", err)
+		status := http.StatusInternalServerError
+		if errors.Is(err, errTarget) { // which proxies hand on as clients send it
+			status = http.StatusBadRequest
+		}
+		f.refuse(w, r, status, "proxy", err)
 		return
 	}
 	f.next.ServeHTTP(&oneChallenge{ResponseWriter: w}, asked)
 }
 
-var errNotTheProxy = errors.New("a request that ForwardAuthConfig.FromProxy does not take for the proxy's")
+var (
+	errNotTheProxy = errors.New("a request that ForwardAuthConfig.FromProxy does not take for the proxy's")
+	errTarget      = errors.New("is no path with a query")
+)
 
 // asked returns the request that the proxy asks about.
 func (f *forwardAuth) asked(r *http.Request) (*http.Request, error) {
@@ -122,7 +130,7 @@ func (f *forwardAuth) asked(r *http.Request) (*http.Request, error) {
 	// than path and query, and nobody can know how the proxy understood it.
 	u, err := url.ParseRequestURI(target)
 	if err != nil || target[0] != '/' || strings.ContainsFunc(target, func(c rune) bool { return c <= ' ' || c > '~' || c == '#' }) {
-		return nil, fmt.Errorf("the header %s is no path with a query", f.cfg.URIHeader)
+		return nil, fmt.Errorf("the header %s %w", f.cfg.URIHeader, errTarget)
 	}
 	a := r.Clone(context.WithValue(r.Context(), admissionKey{}, nil))
 	a.Method, a.URL, a.RequestURI = method, u, target
