@@ -340,7 +340,9 @@ func TestStoppedWatchesLeaveNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
 	var stops []func()
 	var wg sync.WaitGroup
+	some := make(chan struct{}) // closed when there are watches to tell
 	wg.Go(func() {
+		<-some
 		for i := range 2000 {
 			e := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: fmt.Sprint(i % 5), Before: now.Time().Add(time.Duration(i%7-8) * time.Minute)}
 			if err := l.Apply(now, e); err != nil {
@@ -352,6 +354,9 @@ func TestStoppedWatchesLeaveNothing(t *testing.T) {
 		id := revoke.Identity{Issuer: iss, Token: fmt.Sprint(i), Subject: fmt.Sprint(i % 5), IssuedAt: now.Time().Add(time.Duration(-rng.IntN(20)) * time.Minute)}
 		stop, _ := l.Prepare(&id).Watch(now, func(error) {})
 		stops = append(stops, stop)
+		if i == 1000 {
+			close(some)
+		}
 		for len(stops) > 3000 || i == 19_999 && len(stops) > 0 {
 			k := rng.IntN(len(stops))
 			stops[k]()
