@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // before or after it was done, and so do all after it: the process has crashed.
 type breaking struct {
 	refresh.Store
+	mu    sync.Mutex // sessions end side by side
 	left  int
 	after bool // the last write is done, and nobody told
 	dead  bool
@@ -21,6 +23,8 @@ type breaking struct {
 var errCrash = errors.New("crash")
 
 func (b *breaking) crashed() (now bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.dead {
 		return true
 	}
@@ -29,12 +33,18 @@ func (b *breaking) crashed() (now bool) {
 	return b.dead && !b.after
 }
 
+func (b *breaking) hasCrashed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dead
+}
+
 func (b *breaking) Load(ctx context.Context, key string) (refresh.Record, error) {
 	if b.crashed() {
 		return refresh.Record{}, errCrash
 	}
 	r, err := b.Store.Load(ctx, key)
-	if b.dead {
+	if b.hasCrashed() {
 		err = errCrash
 	}
 	return r, err
@@ -45,7 +55,7 @@ func (b *breaking) Save(ctx context.Context, key string, value []byte, revision 
 		return 0, errCrash
 	}
 	n, err := b.Store.Save(ctx, key, value, revision, expires)
-	if b.dead {
+	if b.hasCrashed() {
 		err = errCrash
 	}
 	return n, err

@@ -4,7 +4,8 @@
 // whatever you ask for, and returns a [Grant]: an access token of package token and a
 // refresh token. [Manager.Refresh] exchanges the refresh token for the next grant;
 // [Manager.Logout], [Manager.Revoke] and [Manager.LogoutAll] end sessions, here and, by
-// an event of package revoke, at every service within milliseconds.
+// an event of package revoke, at every service within milliseconds. [Manager.DeleteSubject]
+// also forgets whose they were.
 //
 // # What it promises
 //

@@ -72,6 +72,29 @@ func ExampleManager_LogoutAll() {
 	// this one: <nil>
 }
 
+// Somebody has deleted his account: after that his sessions end, and nothing in the store
+// tells any more of whom they were.
+func ExampleManager_DeleteSubject() {
+	sessions, ctx := newSessions(), context.Background()
+	grant, err := sessions.Login(ctx, refresh.Login{
+		Subject: "user-1", Client: "web", Audience: []string{"orders"}, AuthTime: time.Now(),
+		Device: refresh.Device{Label: "Ada's phone"},
+	})
+	check(err)
+
+	// Delete the account first. Then:
+	err = sessions.DeleteSubject(ctx, "user-1")
+	if errors.Is(err, refresh.ErrTryAgain) {
+		fmt.Println("not all is done: call again")
+	}
+	check(err)
+
+	_, err = sessions.Refresh(ctx, refresh.Request{Token: grant.RefreshToken(), Client: "web"})
+	fmt.Println("log in again:", errors.Is(err, refresh.ErrLoginAgain))
+	// Output:
+	// log in again: true
+}
+
 // A health page: what calls came to, what is pending, how full the store is.
 func ExampleManager_Status() {
 	sessions, ctx := newSessions(), context.Background()

@@ -20,6 +20,7 @@ type LogoutAllOption func(*logoutAll)
 type logoutAll struct {
 	keep          []string
 	reason, actor string
+	forget        bool // see [Manager.DeleteSubject]
 }
 
 // Keep spares those sessions, at most [revoke.MaxKeep]. The first gets a new refresh
@@ -154,6 +155,9 @@ func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, told 
 			now = m.millis()
 		}
 		next := subject{V: recordVersion, Cutoff: max(now, r.Cutoff), Op: op, At: now, Ending: slices.Clone(r.Ending), Reason: call.reason, Actor: call.actor, unknown: r.unknown}
+		if call.forget || r.forgets() {
+			next.Forget = op
+		}
 		for _, l := range r.Live {
 			if slices.Contains(call.keep, l.SID) {
 				next.Live, next.Keep = append(next.Live, l), append(next.Keep, l.SID)
@@ -161,7 +165,7 @@ func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, told 
 				next.Ending = append(next.Ending, l)
 			}
 		}
-		if !told.soon() {
+		if !told.soon() || next.forgets() {
 			m.owe(ctx, work{Subject: sub})
 		}
 		save, cancel := m.after(ctx)
@@ -222,6 +226,9 @@ func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, t
 				down.Store(true)
 			}
 		}
+		if err == nil && r.forgets() {
+			err = m.forget(ends, l.SID)
+		}
 		if err != nil {
 			mu.Lock()
 			failed = append(failed, err)
@@ -241,9 +248,12 @@ func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, t
 			return nil
 		}
 		next := *r.subject
-		next.Op, next.At, next.Keep, next.Ending, next.Reason, next.Actor = "", 0, nil, nil, "", ""
+		next.Op, next.At, next.Keep, next.Ending, next.Reason, next.Actor, next.Forget = "", 0, nil, nil, "", "", ""
 		_, err := m.saveSubject(ctx, r, &next)
 		if err == nil {
+			if r.forgets() {
+				m.disown(ctx, work{Subject: sub})
+			}
 			return nil
 		}
 		op := r.Op

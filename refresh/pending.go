@@ -46,6 +46,8 @@ type work struct {
 	At      int64  `json:"at"` // unix milliseconds
 }
 
+func (w work) same(x work) bool { return x.SID == w.SID && x.Subject == w.Subject }
+
 type workList struct {
 	V    int    `json:"v"`
 	Work []work `json:"work,omitempty"`
@@ -83,9 +85,7 @@ func (m *Manager) workKey(list int) string {
 func (m *Manager) owe(ctx context.Context, w work) {
 	ctx, cancel := context.WithTimeout(detach(ctx), owedTimeout)
 	defer cancel()
-	h := fnv.New32a()
-	h.Write([]byte(w.SID + w.Subject))
-	key := m.workKey(int(h.Sum32() % workLists))
+	key := m.listOf(w)
 	var err error
 	for range maxTries {
 		var list *workList
@@ -94,7 +94,7 @@ func (m *Manager) owe(ctx context.Context, w work) {
 			break
 		}
 		w.At = m.millis()
-		list.Work = slices.DeleteFunc(list.Work, func(x work) bool { return x.SID == w.SID && x.Subject == w.Subject })
+		list.Work = slices.DeleteFunc(list.Work, w.same)
 		list.Work = append(list.Work, w)
 		if err = m.saveWork(ctx, key, revision, list); !errors.Is(err, ErrConflict) {
 			break
@@ -102,6 +102,32 @@ func (m *Manager) owe(ctx context.Context, w work) {
 	}
 	if err != nil {
 		m.log.Warn("refresh: what may stay pending is not named in the store: only a call that comes upon it finishes it", "error", err)
+	}
+}
+
+// listOf returns the key of the list that names w.
+func (m *Manager) listOf(w work) string {
+	h := fnv.New32a()
+	h.Write([]byte(w.SID + w.Subject))
+	return m.workKey(int(h.Sum32() % workLists))
+}
+
+// disown takes out what owe has named. Where it cannot, a later look does.
+func (m *Manager) disown(ctx context.Context, w work) {
+	key := m.listOf(w)
+	for range maxTries {
+		list, revision, err := m.loadWork(ctx, key)
+		if err != nil {
+			break
+		}
+		n := len(list.Work)
+		list.Work = slices.DeleteFunc(list.Work, w.same)
+		if len(list.Work) == n {
+			return
+		}
+		if err := m.saveWork(ctx, key, revision, list); !errors.Is(err, ErrConflict) {
+			break
+		}
 	}
 }
 

@@ -104,6 +104,7 @@ type subject struct {
 	Ending []live   `json:"ending,omitempty"`
 	Reason string   `json:"reason,omitempty"`
 	Actor  string   `json:"actor,omitempty"`
+	Forget string   `json:"forget,omitempty"` // the Op, if that forgets of whom its sessions were
 
 	unknown
 }

@@ -14,7 +14,7 @@ import (
 // no session and no user. In JSON durations are nanoseconds, and times RFC 3339.
 type ManagerStatus struct {
 	// What the calls of each method came to.
-	Login, Refresh, Reauthenticate, Logout, Revoke, LogoutToken, LogoutAll, Sessions Outcomes
+	Login, Refresh, Reauthenticate, Logout, Revoke, LogoutToken, LogoutAll, DeleteSubject, Sessions Outcomes
 
 	// Of Refresh.Done, those answered again within the window, and those answered as a late
 	// retry (see [Lifetimes].LateEvery). The others have rotated.
@@ -97,7 +97,7 @@ func (m *Manager) Status() ManagerStatus {
 	s := ManagerStatus{
 		Login: c.login.outcomes(), Refresh: c.refresh.outcomes(), Reauthenticate: c.reauthenticate.outcomes(),
 		Logout: c.logout.outcomes(), Revoke: c.revoke.outcomes(), LogoutToken: c.logoutToken.outcomes(),
-		LogoutAll: c.logoutAll.outcomes(), Sessions: c.sessions.outcomes(),
+		LogoutAll: c.logoutAll.outcomes(), DeleteSubject: c.deleteSubject.outcomes(), Sessions: c.sessions.outcomes(),
 		AnsweredAgain: c.again.Load(), AnsweredLate: c.late.Load(), Thefts: c.thefts.Load(),
 		ClockAhead: m.cfg.Revocations.ClockOff(m.now()),
 	}
@@ -115,7 +115,7 @@ func (m *Manager) Status() ManagerStatus {
 
 // counts are what a Manager counts.
 type counts struct {
-	login, refresh, reauthenticate, logout, revoke, logoutToken, logoutAll, sessions callCounts
+	login, refresh, reauthenticate, logout, revoke, logoutToken, logoutAll, deleteSubject, sessions callCounts
 
 	again, late, thefts atomic.Uint64
 }
