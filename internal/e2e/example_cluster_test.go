@@ -126,8 +126,8 @@ func sessionsOn(t *testing.T, urls string, ca *tls.Config, auth *bus.Bus, own, b
 		t.Fatal(err)
 	}
 	var g *refresh.Grant
-	askUntil(t, "a login", func(context.Context) error {
-		g, err = sessions.Login(within(t), refresh.Login{
+	askUntil(t, "a login", func(ctx context.Context) error {
+		g, err = sessions.Login(ctx, refresh.Login{
 			Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now(),
 			Claims: map[string]any{"large": strings.Repeat("x", 1<<10)},
 		})
@@ -142,9 +142,11 @@ func sessionsOn(t *testing.T, urls string, ca *tls.Config, auth *bus.Bus, own, b
 	if err := sessions.Logout(within(t), g.SessionID); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the logout is behind the mirror", func() bool {
-		_, err := verifier.Verify(within(t), g.AccessToken())
-		return errors.Is(err, revoke.ErrRevoked)
+	askUntil(t, "the logout is behind the mirror", func(ctx context.Context) error {
+		if _, err := verifier.Verify(ctx, g.AccessToken()); !errors.Is(err, revoke.ErrRevoked) {
+			return fmt.Errorf("verified, with error %v", err)
+		}
+		return nil
 	})
 	if _, err := store.Save(within(t), "x.largest", make([]byte, refresh.MaxValueBytes), 0, time.Now().Add(time.Minute)); err != nil {
 		t.Errorf("the largest record: %v", err)

@@ -176,8 +176,8 @@ func TestKeyringOnCluster(t *testing.T) {
 			}
 			removed[kid] = true
 			racing.Go(func() {
-				askUntil(t, "the key is removed", func(context.Context) error {
-					if err := a.ring.Remove(within(t), kid); err != nil && !errors.Is(err, tokens.ErrUnknownKey) {
+				askUntil(t, "the key is removed", func(ctx context.Context) error {
+					if err := a.ring.Remove(ctx, kid); err != nil && !errors.Is(err, tokens.ErrUnknownKey) {
 						return err
 					}
 					return nil

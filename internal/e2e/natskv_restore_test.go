@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -61,13 +62,15 @@ func TestRestoredBucket(t *testing.T) {
 	}
 	refused := func(m *refresh.Manager, want error) {
 		t.Helper()
-		var err error
-		eventually(t, want.Error(), func() bool {
-			_, err = m.Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"})
+		askUntil(t, want.Error(), func(ctx context.Context) error {
+			_, err := m.Refresh(ctx, refresh.Request{Token: g.RefreshToken(), Client: "web"})
 			if err == nil {
 				t.Fatal("a session that was logged out goes on")
 			}
-			return errors.Is(err, want)
+			if !errors.Is(err, want) {
+				return err
+			}
+			return nil
 		})
 	}
 	refused(b, refresh.ErrEnded)
