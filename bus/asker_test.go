@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"testing"
 	"time"
@@ -138,5 +139,36 @@ func TestEffectiveBy(t *testing.T) {
 	a.say(t, w, 1, "one", outcomeWaiting, time.Now())
 	if got := a.leave(w).EffectiveBy.Sub(w.receipt.Time); got != 15*time.Second {
 		t.Errorf("one of 15 s: %s", got)
+	}
+}
+
+// Each way not to have applied the event has its words; who has applied it has no problem.
+func TestWhyNotApplied(t *testing.T) {
+	a := newAsker()
+	now := time.Now()
+	known := newWait(t, a, WaitConfig{})
+	a.say(t, known, 1, "silent", outcomeWaiting, now)
+	a.leave(known)
+	w := newWait(t, a, WaitConfig{})
+	want := map[string]string{"silent": "no answer"}
+	for outcome, problem := range map[string]string{
+		outcomeApplied: "",
+		outcomeWaiting: "not applied yet",
+		outcomeIgnored: "seen, but not understood or not trusted",
+		outcomeOther:   "its log holds another message there",
+		outcomePast:    "its log has passed the message without remembering it",
+	} {
+		a.say(t, w, 1, outcome, outcome, now)
+		want[outcome] = problem
+	}
+	got := map[string]string{}
+	for _, r := range a.leave(w).Replicas {
+		got[r.ID] = r.Problem
+		if r.Applied != (r.ID == outcomeApplied) || r.Applied == r.AppliedAt.IsZero() {
+			t.Errorf("%s: %+v", r.ID, r)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -2,6 +2,8 @@ package bus
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"testing"
@@ -215,6 +217,49 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 			t.Errorf("%d more subscriptions after it was well", n-st.Subscriptions)
 		}
 	})
+}
+
+// A Follower that may say what the log holds goes on saying it while others do not: their
+// heartbeats carry no digest here. One whose digest counts for nothing, because others have
+// a Trust and it has no Signer, leaves it to them.
+func TestFollowerAttests(t *testing.T) {
+	public := vectorKey().Public().(ed25519.PublicKey)
+	for name, c := range map[string]struct {
+		cfg     Config
+		attests bool
+	}{
+		"no Trust":         {Config{}, true},
+		"Trust and Signer": {Config{Trust: []ed25519.PublicKey{public}, Signer: vectorKey()}, true},
+		"Trust":            {Config{Trust: []ed25519.PublicKey{public}}, false},
+		"no heartbeats":    {Config{NoHeartbeats: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, f := followScripted(t, c.cfg, revoke.Config{})
+				defer f.b.end()
+				other := func(d time.Duration) {
+					for range d / time.Second {
+						time.Sleep(time.Second)
+						data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: [16]byte([]byte(rand.Text())[:16]), Time: time.Now(), Name: "other"})
+						if err != nil {
+							t.Fatal(err)
+						}
+						s.do(func() { s.store(&nats.Msg{Subject: HeartbeatSubject, Data: data}) })
+						synctest.Wait()
+					}
+				}
+				other(time.Minute)
+				f.isFresh(t, 0)
+				before := f.heart.sent.Load()
+				other(time.Minute)
+				f.isFresh(t, 0)
+				sent := f.heart.sent.Load() - before
+				if c.attests && sent < 10 || !c.attests && sent > 0 {
+					t.Errorf("%d own heartbeats in a minute beside another's", sent)
+				}
+			})
+		})
+	}
 }
 
 // Whatever keeps a Follower from following has its reason, is logged once, costs the

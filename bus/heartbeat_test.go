@@ -2,6 +2,7 @@ package bus
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -55,6 +56,32 @@ func TestHeartbeatsHeldBack(t *testing.T) {
 	if d := h.hold(now); d > 0 {
 		t.Errorf("held back for %s while fresh", d)
 	}
+}
+
+// The heart goes by that pause: no heartbeat is sent in it, but for a barrier, which asked
+// for one.
+func TestHeartKeepsThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, f := beatingFollower(t, Config{})
+		defer f.b.end()
+		h := &f.heart
+		h.behind = true
+		f.beat(10 * time.Minute)
+		if n := h.sent.Load(); n < 10 || n > 30 {
+			t.Fatalf("%d heartbeats in ten minutes of replay", n)
+		}
+		for h.hold(revoke.Now()) <= time.Second {
+			f.beat(time.Second)
+		}
+		before := h.sent.Load()
+		if d, hold := h.in(revoke.Now()), h.hold(revoke.Now()); d != hold || h.sent.Load() != before {
+			t.Errorf("the next after %s, held back for %s, %d sent", d, hold, h.sent.Load()-before)
+		}
+		h.asked = true
+		if h.in(revoke.Now()); h.sent.Load() != before+1 {
+			t.Errorf("%d sent for a barrier", h.sent.Load()-before)
+		}
+	})
 }
 
 // A server may be silent for longer while the log is read, where a heartbeat has taken

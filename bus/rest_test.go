@@ -201,6 +201,67 @@ func TestPerhapsStored(t *testing.T) {
 	}
 }
 
+// A refusingJetStream is one whose client does not send what is published, with err.
+type refusingJetStream struct {
+	jetstream.JetStream
+	err   error
+	asked int
+}
+
+func (r *refusingJetStream) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if r.asked++; r.asked == 1 {
+		return nil, r.err
+	}
+	return r.JetStream.PublishMsg(ctx, m, opts...)
+}
+
+// What the client itself did not send is not stored, and does not count as written: the
+// connection went after it was looked at, or the server knows no headers.
+func TestNotSentIsNotPerhapsStored(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		sent bool
+	}{
+		{nats.ErrReconnectBufExceeded, false}, {nats.ErrHeadersNotSupported, false},
+		{fmt.Errorf("on the way: %w", nats.ErrReconnectBufExceeded), false},
+		{nats.ErrTimeout, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			_, b := newScripted(t, Config{})
+			defer b.end()
+			if _, err := b.publisher.ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			l := *b.conn.link.Load()
+			refusing := &refusingJetStream{JetStream: l.js, err: c.err}
+			l.js = refusing
+			b.conn.link.Store(&l)
+			valid, err := b.own(sessionEvent(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, rec, err := b.publisher.prepare(t.Context(), valid, limitSingle)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, sent, err := b.publisher.try(t.Context(), rec, "id-1")
+			if sent != c.sent || !errors.Is(err, c.err) {
+				t.Errorf("%v: perhaps stored %t, want %t; %v", c.err, sent, c.sent, err)
+			}
+			g := &b.publisher.gauge
+			g.mu.Lock()
+			written, inFlight := g.written, g.inFlight
+			g.mu.Unlock()
+			if (written > 0) != c.sent || inFlight != 0 {
+				t.Errorf("%v: %d bytes counted as written, %d in flight", c.err, written, inFlight)
+			}
+			if ack, _, err := b.publisher.try(t.Context(), rec, "id-1"); err != nil || ack.Sequence != 1 || refusing.asked != 2 {
+				t.Errorf("%v: the next try: %+v, %v", c.err, ack, err)
+			}
+		})
+	}
+}
+
 // A beatingFollower has a heart that beats over a scripted server.
 func beatingFollower(t *testing.T, cfg Config) (*scripted, *Follower) {
 	t.Helper()
