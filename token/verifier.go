@@ -399,16 +399,10 @@ func (v *Verifier) renewed(ctx context.Context, h header, old *Key) *Key {
 // judge compares what the claims say with the configuration and the time, in
 // milliseconds (RFC 7519 section 4.1, RFC 9068 section 4).
 func (v *Verifier) judge(c *Claims, now int64) error {
-	if v.tenants != nil {
-		if err := v.tenants.judge(c, v.cfg.TenantClaim); err != nil {
-			return err
-		}
+	if err := v.concerns(c); err != nil {
+		return err
 	}
 	switch {
-	case v.tenants == nil && c.issuer != v.cfg.Issuer:
-		return fmt.Errorf("token: %w: iss is not %q", ErrIssuer, v.cfg.Issuer)
-	case !slices.ContainsFunc(c.audience, func(a string) bool { return slices.Contains(v.cfg.Audiences, a) }):
-		return fmt.Errorf("token: %w: aud holds none of %q", ErrAudience, v.cfg.Audiences)
 	case now-v.leeway >= c.expires.ms:
 		return fmt.Errorf("token: %w: exp", ErrExpired)
 	case c.notBefore.set && now+v.leeway < c.notBefore.ms:
@@ -428,6 +422,22 @@ func (v *Verifier) judge(c *Claims, now int64) error {
 	}
 	if c.issued.ms > now {
 		v.clocks.accepted(c.issued.ms - now)
+	}
+	return nil
+}
+
+// concerns returns nil if c is of an issuer and for an audience of this Verifier's.
+func (v *Verifier) concerns(c *Claims) error {
+	switch {
+	case v.tenants != nil:
+		if err := v.tenants.judge(c, v.cfg.TenantClaim); err != nil {
+			return err
+		}
+	case c.issuer != v.cfg.Issuer:
+		return fmt.Errorf("token: %w: iss is not %q", ErrIssuer, v.cfg.Issuer)
+	}
+	if !slices.ContainsFunc(c.audience, func(a string) bool { return slices.Contains(v.cfg.Audiences, a) }) {
+		return fmt.Errorf("token: %w: aud holds none of %q", ErrAudience, v.cfg.Audiences)
 	}
 	return nil
 }

@@ -28,7 +28,8 @@ import (
 //
 // Its Err is [context.Canceled] then, and exact, whatever was called before: one that
 // begins after an event was applied tells of it. It keeps the deadline of ctx and ends
-// with it. c is what Verify of v returned; with other claims the context has ended at once.
+// with it. c is what Verify of v returned; with other claims ([ErrIssuer], [ErrAudience] or
+// [ErrInvalidToken]) the context has ended at once.
 //
 // Nothing waits for the token's end before Done, or Err after the [WithGrace] that there
 // may be, is called for the first time, by whomever: until then the context costs what it
@@ -206,6 +207,9 @@ func (w *watch) init(c *tokenContext) error {
 	if c.v == nil {
 		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
 	}
+	if err := c.v.concerns(c.claims); err != nil {
+		return err
+	}
 	call, err := c.v.call(c.parent, c.opts)
 	if err != nil {
 		return err
@@ -242,6 +246,7 @@ func (w *watch) err() error {
 	}
 	if cause := w.judge(now); cause != nil {
 		w.end(cause)
+		w.cancel(cause) // who ends it at the same time may not have come that far
 	}
 	return w.ctx.Err()
 }

@@ -230,6 +230,36 @@ func TestWatchRefuses(t *testing.T) {
 	}
 }
 
+// Claims of a Verifier that shares the keys, and has another audience or another issuer, are
+// refused as Recheck refuses them.
+func TestWatchRefusesWhatIsForOthers(t *testing.T) {
+	auth := tokentest.New(t)
+	claims := verified(t, auth)
+	for want, change := range map[error]func(*token.VerifierConfig){
+		token.ErrAudience: func(c *token.VerifierConfig) { c.Audiences = []string{"another"} },
+		token.ErrIssuer:   func(c *token.VerifierConfig) { c.Issuer = "https://another.example.com" },
+	} {
+		other := tokentest.New(t, change, func(c *token.VerifierConfig) { c.Keys = auth.Keys }).Verifier
+		if err := other.Recheck(t.Context(), claims); !errors.Is(err, want) {
+			t.Errorf("Recheck: %v, want %v", err, want)
+		}
+		for _, done := range []bool{false, true} {
+			ctx, stop := other.Watch(t.Context(), claims)
+			if done {
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Minute):
+					t.Error("no end")
+				}
+			}
+			if ctx.Err() == nil || !errors.Is(context.Cause(ctx), want) {
+				t.Errorf("Watch, Done called %t: %v, want %v", done, context.Cause(ctx), want)
+			}
+			stop()
+		}
+	}
+}
+
 // One of several: each context is judged by the Verifier of its issuer.
 func TestWatchOneOf(t *testing.T) {
 	a := tokentest.New(t)
@@ -400,6 +430,24 @@ func TestWatchErrIsExact(t *testing.T) {
 			t.Fatal("Err before Done")
 		}
 		stop()
+	}
+}
+
+// Nor does it wait for another goroutine that has begun to end the context.
+func TestWatchErrIsExactWhileAnotherEndsIt(t *testing.T) {
+	auth := tokentest.New(t)
+	ctx, stop := auth.Verifier.Watch(t.Context(), verified(t, auth))
+	defer stop()
+	if ctx.Done(); ctx.Err() != nil {
+		t.Fatal(context.Cause(ctx))
+	}
+	token.EndHalfway(ctx)
+	if ctx.Err() != nil {
+		t.Fatal("it has ended already: the test shows nothing")
+	}
+	auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	if ctx.Err() != context.Canceled || !errors.Is(context.Cause(ctx), revoke.ErrRevoked) {
+		t.Errorf("%v, %v", ctx.Err(), context.Cause(ctx))
 	}
 }
 
