@@ -26,9 +26,12 @@ type Lifetimes struct {
 	// when the store had written it: over a cluster that elects a leader for 9 s, clients
 	// that hang up and try again later need 30 s. At most a minute.
 	//
-	// However many ask within it, all are given the same successor. Time in which retries
-	// could not be answered, because the store, the application or the denylist failed,
-	// does not count, up to five minutes for each use; see [ErrTooLate].
+	// However many ask within it, all are given the same successor, of one session 200 at
+	// once and 20 a second by each Manager: others are told to try again, for which the window
+	// stays open for half a minute at most. Time in which retries could not be answered,
+	// because the store, the application, the denylist or this process's clock failed, or the
+	// record is of a version that this one does not understand, does not count, up to five
+	// minutes for each use; see [ErrTooLate].
 	Grace time.Duration
 
 	// LateEvery is the ration of late retries: once in that time, and three times in a

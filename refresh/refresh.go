@@ -39,15 +39,15 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	if err := call.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	if err := m.clock(); err != nil {
-		return nil, err
-	}
+	ahead, err := m.clockOff()
 	p, ok := parseToken(call.Token)
-	if !ok {
-		return nil, ErrUnknown
+	if err == nil && !ok {
+		err = ErrUnknown
 	}
-	p.arrived = m.millis()
-	g, err := m.use(ctx, &p, call)
+	var g *Grant
+	if p.ahead, p.arrived = ahead, m.millis()-ahead; err == nil {
+		g, err = m.use(ctx, &p, call)
+	}
 	switch {
 	case err != nil:
 	case p.stood == inWindow:
@@ -55,8 +55,9 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	case p.stood == late:
 		m.counts.late.Add(1)
 	}
-	if p.retry && errors.Is(err, ErrTryAgain) && !impatient(ctx, p.arrived, m.millis()) {
-		m.hold(ctx, &p)
+	unjudged := ok && errors.Is(err, ErrClock) || errors.Is(err, errNotUnderstood)
+	if (p.retry || unjudged) && errors.Is(err, ErrTryAgain) && !impatient(ctx, p.arrived+ahead, m.millis()) {
+		m.hold(ctx, &p, errors.Is(err, errFlood))
 	}
 	return g, err
 }
@@ -290,9 +291,16 @@ func (m *Manager) replayed(ctx context.Context, s *session) {
 		return
 	}
 	m.log.Warn("refresh: a refresh token was used again; its session is ended", "sid", s.SID, "sub", s.Subject, "client_id", s.Client)
-	if m.cfg.OnReplay != nil {
-		m.cfg.OnReplay(ctx, m.describe(s))
+	if m.cfg.OnReplay == nil {
+		return
 	}
+	if l, ok := ctx.Value(laterKey{}).(*later); ok {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.replayed = append(l.replayed, m.describe(s))
+		return
+	}
+	m.cfg.OnReplay(ctx, m.describe(s))
 }
 
 // withoutFamily keeps an error that says "log in again" from saying "try again" as

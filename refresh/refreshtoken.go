@@ -66,7 +66,8 @@ type presented struct {
 	good    bool     // it was seen to be good, in this call
 	stood   standing // where it did, once it is good
 	retry   bool     // it was used up, and this is a retry that may be one in the window
-	arrived int64    // when the call began, unix milliseconds by our clock
+	arrived int64    // when the call began, unix milliseconds by our clock, or by the bus's
+	ahead   int64    // if ours is off by so many milliseconds
 }
 
 var tokenEncoding = base64.RawURLEncoding.Strict()

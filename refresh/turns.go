@@ -67,6 +67,8 @@ var errJudgeAnew = errors.New("the subject's record has changed")
 // join adds a session to its subject's list, as sub was when the login was judged. What
 // others have changed meanwhile does not matter while no logout everywhere is among it.
 func (m *Manager) join(ctx context.Context, l *Login, sub storedSubject, v verdict, s *session) error {
+	ctx, tell := m.tellLater(ctx)
+	defer tell() // once the turn is given up
 	release, waited, err := m.take(ctx, l.Subject)
 	if err != nil {
 		return fmt.Errorf("%w: other logins of the subject are under way: %w", ErrBusy, err)
@@ -106,6 +108,28 @@ func (m *Manager) join(ctx context.Context, l *Login, sub storedSubject, v verdi
 		}
 	}
 	return ErrBusy
+}
+
+// A later is what the application is to be told once a turn is given up.
+type later struct {
+	mu       sync.Mutex
+	replayed []Session // guarded by mu
+}
+
+type laterKey struct{}
+
+// tellLater returns a context under which the application is told of replays by tell, and
+// not before.
+func (m *Manager) tellLater(ctx context.Context) (under context.Context, tell func()) {
+	l := new(later)
+	return context.WithValue(ctx, laterKey{}, l), func() {
+		l.mu.Lock()
+		found := l.replayed
+		l.mu.Unlock()
+		for _, s := range found {
+			m.cfg.OnReplay(ctx, s)
+		}
+	}
 }
 
 // backOff waits for a while that grows with the number of tries, so that instances that

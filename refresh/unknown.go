@@ -252,5 +252,7 @@ func notUnderstood(record, name string, found bool) error {
 	if !found {
 		return nil
 	}
-	return fmt.Errorf("%w: the record of a %s must be read with its member %q, which this version does not know", ErrStore, record, name)
+	return fmt.Errorf("%w: the record of a %s must be read with its member %q, which this version does not know", errNotUnderstood, record, name)
 }
+
+var errNotUnderstood error = &member{ErrStore, ErrStore.Error()}

@@ -124,13 +124,16 @@ func (s *session) follow(p *presented, i int) (secret, error) {
 	return holds, nil
 }
 
+// errFlood is of ErrBusy: more retries of one session than are answered at once.
+var errFlood error = &member{ErrBusy, "session busy: too many retries at once"}
+
 // answer gives a retry within the window what the first use was given: the same refresh
 // token, and an access token dated by the instant that the rotation recorded, so that
 // nothing has to be written. Only where such a token would soon have expired, it is dated
 // anew, and that is written.
 func (m *Manager) answer(ctx context.Context, r storedSession, p *presented, at *position, call *Request, scope []string) (*Grant, error) {
 	if !m.retries.allow(r.SID, m.now()) {
-		return nil, fmt.Errorf("%w: too many retries at once", ErrBusy)
+		return nil, errFlood
 	}
 	now, next := m.millis(), r.clone()
 	access := m.cfg.Lifetimes.Access.Milliseconds()
@@ -205,7 +208,9 @@ func (s *session) prune(keep func(*step) bool) {
 
 // hold notes in the session that a retry in the window could not be answered, so that
 // the time does not count against it, and whoever was told to try again is not convicted.
-func (m *Manager) hold(ctx context.Context, p *presented) {
+// What comes after the window was too late before. In a flood that is the window without any
+// time that does not count: a thief who floods would otherwise keep it open for himself.
+func (m *Manager) hold(ctx context.Context, p *presented, flood bool) {
 	ctx, cancel := m.after(ctx)
 	defer cancel()
 	for range maxTries {
@@ -213,9 +218,16 @@ func (m *Manager) hold(ctx context.Context, p *presented) {
 		if err != nil || r.Ended != 0 {
 			return // the store's failures are noted elsewhere
 		}
-		at, err := m.position(r.session, p, p.arrived, m.held(r.session))
-		now := m.millis()
-		if err != nil && !errors.Is(err, ErrBusy) || at.standing == current || !at.known {
+		held, now := m.held(r.session), m.millis()-p.ahead
+		at, err := m.position(r.session, p, p.arrived, held)
+		if flood {
+			held = nil
+		}
+		switch {
+		case errors.Is(err, ErrBusy):
+		case err != nil, at.standing == current, !at.known:
+			return
+		case (flood || !p.retry) && p.arrived-at.used-overlap(held, at.used, p.arrived) > m.grace()+m.skew:
 			return
 		}
 		next := r.clone()
