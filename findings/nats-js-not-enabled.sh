@@ -7,6 +7,8 @@
 # ("retries" counts the first one, too), and reports JetStreamNotEnabled whatever the cause, with
 # the real one in its cause. Who takes that for a mistake in the configuration gives up in the
 # seconds of an election, when trying again is all that is needed.
+# (libnats 3.4.1, the client in C, makes one try as well, and gives the code 10076, which means
+# the same.)
 # The other surprise is a good one: what is published while the connection is away fails with
 # TimeoutError, and is not sent after the reconnect, as nats.go does unless ReconnectBufSize is
 # -1. So nothing is stored that its publisher has given up.
