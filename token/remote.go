@@ -129,8 +129,8 @@ var (
 	errCrowded = errors.New("too many are waiting already")
 )
 
-// maxWaiting bounds who waits for one fetch, each with a request in memory: strangers
-// cannot fill the second room with what they invent.
+// maxWaiting bounds how many wait for one fetch, each with a request in memory: for a key
+// that is not at hand, which strangers can ask for, and for one that is at hand but old.
 var maxWaiting = [2]int64{256, 1024}
 
 // RemoteKeys returns the keys published at rawURL, which must be an https URL. It

@@ -80,7 +80,9 @@ func TestMisspeltMethodIsRefused(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	if err := r.stream(t, with(t.Context(), good), chat).RecvMsg(nil); !is(err, codes.Internal, "server_error") {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := r.stream(t, with(ctx, good), chat).RecvMsg(nil); !is(err, codes.Internal, "server_error") {
 		t.Errorf("stream: error %v", err)
 	}
 	if _, err := r.call(t.Context(), open); err != nil {
@@ -89,6 +91,48 @@ func TestMisspeltMethodIsRefused(t *testing.T) {
 	logged := r.logged.String()
 	if strings.Count(logged, "Check was not called") != 1 || !strings.Contains(logged, "level=ERROR") || !strings.Contains(logged, "method="+echo) {
 		t.Errorf("logged %s", logged)
+	}
+}
+
+// After Check a name in other capital letters is the client's mistake, and no failure of the
+// service's.
+func TestMisspeltCallAfterCheck(t *testing.T) {
+	auth := tokentest.New(t)
+	var logged lockedBuffer
+	i, err := grpctoken.New(grpctoken.Config{
+		Verifier: auth.Verifier, Public: []string{open}, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+		Methods: map[string][]token.VerifyOption{echo: {token.RequireScope("echo")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(method string) error {
+		ctx := incoming(t.Context(), "Bearer "+auth.Token(tokentest.Scope("echo")))
+		_, err := i.Unary()(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) { return nil, nil })
+		return err
+	}
+	srv := grpc.NewServer()
+	if err := i.Check(srv); err == nil { // which has none of the methods
+		t.Fatal("Check found nothing wrong")
+	}
+	if err := call("/test.test/Echo"); !is(err, codes.Internal, "server_error") {
+		t.Errorf("after a Check in vain: error %v", err)
+	}
+	srv.RegisterService(desc, &server{})
+	if err := i.Check(srv); err != nil {
+		t.Fatal(err)
+	}
+	before := logged.String()
+	for _, method := range []string{"/test.test/Echo", "/TEST.TEST/OPEN"} {
+		if err := call(method); !is(err, codes.Unimplemented, "unknown method") {
+			t.Errorf("%s: error %v", method, err)
+		}
+	}
+	if err := call(echo); err != nil {
+		t.Errorf("the good twin: %v", err)
+	}
+	if logged.String() != before {
+		t.Errorf("a client's mistake is logged: %s", logged.String())
 	}
 }
 

@@ -111,11 +111,11 @@ func New(cfg Config) (*Interceptor, error) {
 // not have: misspelt, it demands nothing of the calls that it is meant for. Call it once all
 // services are registered, before Serve. Where nobody has, the first call is warned of in
 // the log, and calls of a method that differs from a named one in nothing but capital letters are refused
-// with codes.Internal.
+// with codes.Internal. Once Check has returned nil the name in Config is the right one, and such
+// a call, which reaches the interceptor by [grpc.UnknownServiceHandler], is codes.Unimplemented.
 func (i *Interceptor) Check(server interface {
 	GetServiceInfo() map[string]grpc.ServiceInfo
 }) error {
-	i.check.Store(checked)
 	has := make(map[string]bool)
 	for service, info := range server.GetServiceInfo() {
 		for _, m := range info.Methods {
@@ -132,18 +132,26 @@ func (i *Interceptor) Check(server interface {
 			errs = append(errs, fmt.Errorf("grpctoken: Config.%s holds %q, which the server does not have", field, m))
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		i.check.Store(said)
+		return errors.Join(errs...)
+	}
+	i.check.Store(passed)
+	return nil
 }
 
 // States of Interceptor.check.
 const (
 	unchecked = iota
-	checked
-	said
+	said      // what Check would, or has
+	passed
 )
 
-// errMisspelt: Methods or Public names the method in other letters.
-var errMisspelt = errors.New("Config.Methods or Public names this method in other capital letters")
+// Methods or Public names the method in other letters: theirs are wrong, or the client's.
+var (
+	errMisspelt = errors.New("Config.Methods or Public names this method in other capital letters")
+	errNoMethod = errors.New("the server has this method in other capital letters")
+)
 
 // named returns an error if method is meant by a name that is not its own.
 func (i *Interceptor) named(ctx context.Context, method string) error {
@@ -154,6 +162,9 @@ func (i *Interceptor) named(ctx context.Context, method string) error {
 		i.cfg.Logger.WarnContext(ctx, "grpctoken: Interceptor.Check was not called: a misspelt name in Config.Methods or Public would go unnoticed")
 	}
 	if like, ok := i.folded[strings.ToLower(method)]; ok && like != method {
+		if i.check.Load() == passed {
+			return errNoMethod
+		}
 		return errMisspelt
 	}
 	return nil
@@ -271,7 +282,9 @@ func sender(ctx context.Context) (s token.Sender) {
 // refused logs why and returns what the client is told.
 func (i *Interceptor) refused(ctx context.Context, method string, err error) error {
 	told := statusOf(err)
-	if told == statusMisspelt {
+	if told == statusNoMethod {
+		i.cfg.Logger.DebugContext(ctx, "grpctoken: call refused", "method", method, "error", err)
+	} else if told == statusMisspelt {
 		i.causes.Refused(ctx, i.cfg.Logger, time.Now(), "grpctoken: calls are refused", "misspelt", err, "method", method)
 	} else if told != statusUnavailable {
 		i.cfg.Logger.DebugContext(ctx, "grpctoken: call refused", "method", method, "error", err)
@@ -290,6 +303,7 @@ func (i *Interceptor) refused(ctx context.Context, method string, err error) err
 // What clients are told: a code of OAuth, and about the reason nothing.
 var (
 	statusNoToken     = status.Error(codes.Unauthenticated, "access token required")
+	statusNoMethod    = status.Error(codes.Unimplemented, "unknown method")
 	statusMisspelt    = status.Error(codes.Internal, "server_error")
 	statusTooLarge    = status.Error(codes.InvalidArgument, "invalid_request") // a new token would be as large
 	statusInvalid     = status.Error(codes.Unauthenticated, "invalid_token")
@@ -300,6 +314,8 @@ var (
 
 func statusOf(err error) error {
 	switch {
+	case errors.Is(err, errNoMethod):
+		return statusNoMethod
 	case errors.Is(err, errMisspelt):
 		return statusMisspelt
 	case errors.Is(err, errNoToken):
