@@ -7,7 +7,11 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,5 +84,57 @@ func TestVerifyAllocations(t *testing.T) {
 				t.Errorf("%s, remembered %t: %v allocations, want at most %v", s.alg, cached, n, most)
 			}
 		}
+	}
+}
+
+// A request that waits for nothing pays nothing for the watch of its token: Middleware
+// allocates what any middleware does that verifies and hands on the claims, and for the
+// context and the call's options three allocations more.
+func TestMiddlewareAllocations(t *testing.T) {
+	list := localList(t, revoke.Config{})
+	s := edSigner(t, "ed", forgeKeys().ed)
+	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{s.alg}, staticKeys(t, s)
+		c.Revocations, c.InsecureNoRevocations = list, false
+	})
+	raw := s.forge(s.header(), goodClaims(time.Now()).with("jti", `"one"`))
+	remembered(t, v, raw)
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+raw)
+	var seen *http.Request // what a handler is given is on the heap
+	idle := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r })
+	bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // nobody writes less
+		_, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		claims, err := v.Verify(r.Context(), raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle.ServeHTTP(w, r.WithContext(token.NewContext(r.Context(), claims)))
+	})
+	measure := func(h http.Handler) (count, bytes float64) {
+		w := httptest.NewRecorder()
+		const runs = 2000
+		count = testing.AllocsPerRun(runs, func() { h.ServeHTTP(w, r) })
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range runs {
+			h.ServeHTTP(w, r)
+		}
+		runtime.ReadMemStats(&after)
+		if w.Code != http.StatusOK {
+			t.Fatalf("answered %d", w.Code)
+		}
+		return count, float64(after.TotalAlloc-before.TotalAlloc) / runs
+	}
+	count, bytes := measure(bare)
+	gotCount, gotBytes := measure(v.Middleware(idle))
+	t.Logf("%v allocations of %.0f bytes; by hand %v of %.0f", gotCount, gotBytes, count, bytes)
+	if !raceEnabled && (gotCount > count+3 || gotBytes > bytes+448) { // the race detector allocates, too
+		t.Errorf("%v allocations of %.0f bytes; by hand %v of %.0f", gotCount, gotBytes, count, bytes)
+	}
+	asked, askedBytes := measure(v.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { r.Context().Done() })))
+	t.Logf("%v allocations of %.0f bytes when Done is called", asked, askedBytes)
+	if seen == nil || asked <= gotCount+3 {
+		t.Errorf("%v allocations when Done is called, and %v when not: the test would not notice a watch", asked, gotCount)
 	}
 }
