@@ -20,6 +20,7 @@ import (
 // again and again because somebody is missing. The server counts answers by the subject
 // of the reply, and, as of 2.15, questions too.
 func TestLeastRightsToAnswer(t *testing.T) {
+	t.Parallel() // it waits
 	for _, most := range []int{3, 4} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
 			t.Parallel() // it waits

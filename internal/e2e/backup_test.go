@@ -113,6 +113,7 @@ func refusal(answer []byte) error {
 // what the server sends unasked, and nobody else can. What was revoked in it is refused by
 // who reads it then.
 func TestExampleBackup(t *testing.T) {
+	t.Parallel()
 	for _, file := range []string{"accounts.conf", "one-account.conf"} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()

@@ -48,6 +48,7 @@ func use(t *testing.T, c *cluster, i int, cfg bus.UseConfig) *bus.Conn {
 // proves them fresh (invariant 1). Whether that server followed, or led and does not
 // know yet that it was deposed.
 func TestLadderLeavesIsolatedServer(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	for _, role := range []string{"follower", "leader"} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel() // it waits, mostly

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	// What runs in parallel here waits for elections and timeouts, not for a processor.
 	flag.Parse()
 	if !isSet("test.parallel") {
-		_ = flag.Set("test.parallel", "4")
+		_ = flag.Set("test.parallel", "8")
 	}
 	// A server that has deleted a mirror asks the origin's account to clear up, by a right
 	// that examples/nats does not give, and waits ten seconds for the answer.

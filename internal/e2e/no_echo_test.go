@@ -15,6 +15,7 @@ import (
 // keeps nobody of its process from being waited for: neither a replica of the same Bus,
 // nor one of another Bus over it, however often it was wrapped; nor one elsewhere.
 func TestRevokeAndWaitWithoutEcho(t *testing.T) {
+	t.Parallel() // it waits
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	nc, err := nats.Connect(br.url(), nats.NoEcho(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1), nats.PingInterval(time.Second))

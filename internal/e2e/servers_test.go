@@ -83,7 +83,7 @@ func TestServers(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, self, "-test.v", "-test.run=^("+strings.Join(ofServers, "|")+")$")
+			cmd := exec.CommandContext(ctx, self, "-test.v", "-test.parallel=4", "-test.run=^("+strings.Join(ofServers, "|")+")$")
 			cmd.Env = append(os.Environ(), outsideEnv+"="+filepath.Join(bin, dir), outsideVersionEnv+"="+version)
 			out, err := cmd.CombinedOutput()
 			var passed []string

@@ -151,6 +151,7 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 // Outboxes of the version before are taken over: what waits in them is published, what
 // the stream has is not published again, what it has lost is.
 func TestOutboxOfTheVersionBefore(t *testing.T) {
+	t.Parallel() // its cases wait, mostly
 	for name, want := range map[string]struct {
 		pending []revoke.Identity
 		losses  bool // the stream is not the one that the sample was acknowledged by
