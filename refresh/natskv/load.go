@@ -59,10 +59,15 @@ func (s *Store) read(ctx context.Context, subject string) (entry, error) {
 	var p pauses
 	for {
 		var e entry
-		err := persist(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
+		leave, err := enter(ctx, s.reads[s.lane(subject)])
+		if err != nil {
+			return entry{}, fmt.Errorf("wait for reads that are under way: %w", err)
+		}
+		err = persist(ctx, s.js.Conn(), func(ctx context.Context) (err error) {
 			e, err = s.get(ctx, subject)
 			return err
 		})
+		leave()
 		if err != nil || !e.gone() {
 			return e, err
 		}
@@ -105,14 +110,12 @@ func (s *Store) get(ctx context.Context, subject string) (entry, error) {
 // writing something on that condition: what a majority commits, no deposed leader
 // decides.
 func (s *Store) last(ctx context.Context, subject string, seq uint64) (bool, error) {
-	lane := s.confirm[subject[len(s.prefix)]%lanes]
-	select {
-	case lane <- struct{}{}:
-		defer func() { <-lane }()
-	case <-ctx.Done():
-		return false, ctx.Err()
+	leave, err := enter(ctx, s.confirm[s.lane(subject)])
+	if err != nil {
+		return false, err
 	}
-	err := persist(ctx, s.js.Conn(), func(ctx context.Context) error {
+	defer leave()
+	err = persist(ctx, s.js.Conn(), func(ctx context.Context) error {
 		_, err := s.publish(ctx, &nats.Msg{Subject: s.prefix + confirmation}, jetstream.WithExpectLastSequenceForSubject(seq, subject))
 		return err
 	})
@@ -139,6 +142,19 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Publ
 // another, or because another write to it is under way, which may fail yet.
 func moved(err error) bool {
 	return isCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// lane is the lane of a key, of which subject is the subject.
+func (s *Store) lane(subject string) int { return int(subject[len(s.prefix)]) % lanes }
+
+// enter waits for a place in a lane.
+func enter(ctx context.Context, lane chan struct{}) (leave func(), err error) {
+	select {
+	case lane <- struct{}{}:
+		return func() { <-lane }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // lastSequence is the key's last sequence as a refusal tells it, 0 if it does not.

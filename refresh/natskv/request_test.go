@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,77 @@ func TestBound(t *testing.T) {
 	if ctx.Err() == nil || own.Err() != nil {
 		t.Error("it does not end alone")
 	}
+}
+
+// A slowStream is a server that answers one read after the other, in the order in which they
+// come, those that nobody waits for any more as well.
+type slowStream struct {
+	jetstream.Stream
+	takes time.Duration
+	queue chan chan struct{}
+	most  int // that waited at once
+}
+
+// An idleConn is a connection that is used for nothing.
+type idleConn struct {
+	jetstream.JetStream
+	nc *nats.Conn
+}
+
+func (c idleConn) Conn() *nats.Conn { return c.nc }
+
+func (s *slowStream) serve() {
+	for done := range s.queue {
+		s.most = max(s.most, len(s.queue)+1)
+		time.Sleep(s.takes)
+		close(done)
+	}
+}
+
+func (s *slowStream) GetLastMsgForSubject(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
+	done := make(chan struct{})
+	s.queue <- done
+	select {
+	case <-done:
+		return &jetstream.RawStreamMsg{Subject: subject, Sequence: 1}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// More reads at once than the server answers within the time of one attempt are answered
+// all the same, one after the other; those of another kind do not wait for all of them.
+func TestFloodOfReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const flood = 3000
+		slow := &slowStream{takes: 2 * time.Millisecond, queue: make(chan chan struct{}, 1e6)}
+		s := &Store{js: idleConn{nc: new(nats.Conn)}, stream: slow}
+		for i := range lanes {
+			s.reads[i] = make(chan struct{}, maxReads)
+		}
+		go slow.serve()
+		defer close(slow.queue)
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range flood {
+			wg.Go(func() {
+				if _, err := s.Load(t.Context(), fmt.Sprint("s.", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if _, err := s.Load(t.Context(), "u.new"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("one of another kind took %s", took)
+		}
+		wg.Wait()
+		if took := time.Since(began); took > 2*flood*slow.takes || slow.most > lanes*maxReads {
+			t.Errorf("all took %s, with %d at once", took, slow.most)
+		}
+	})
 }
 
 // A Store that would send anything panics here, since it has no connection.

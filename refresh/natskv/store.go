@@ -25,11 +25,14 @@ const (
 	maxClockSkew     = 24 * time.Hour
 )
 
-// maxConfirmations bounds how many "there is no such record" are being confirmed at a
-// time in a lane, because strangers can ask for records that do not exist. Others wait,
-// but no keys of one kind for those of another: users who log in for the first time not
-// for refresh tokens that somebody made up. A key's kind is what it begins with.
+// maxReads and maxConfirmations bound how many records are being read, and how many "there
+// is no such record" confirmed, at a time in a lane, because strangers can ask for records
+// that do not exist. Others wait, but no keys of one kind for those of another: users who
+// log in for the first time not for refresh tokens that somebody made up. A key's kind is
+// what it begins with. With more reads at once than a server answers within attemptTimeout
+// all of them would be asked again, and it would answer none in time ever after.
 const (
+	maxReads         = 128
 	maxConfirmations = 8
 	lanes            = 4
 )
@@ -62,6 +65,7 @@ type Store struct {
 	bucket  string
 	prefix  string // of subjects
 	skew    time.Duration
+	reads   [lanes]chan struct{} // one for each read under way
 	confirm [lanes]chan struct{} // one for each confirmation under way
 	room    room
 }
@@ -106,8 +110,8 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 	s := &Store{
 		js: js, bucket: cfg.Bucket, prefix: subjectPrefix(cfg.Bucket), skew: cfg.ClockSkew,
 	}
-	for i := range s.confirm {
-		s.confirm[i] = make(chan struct{}, maxConfirmations)
+	for i := range lanes {
+		s.reads[i], s.confirm[i] = make(chan struct{}, maxReads), make(chan struct{}, maxConfirmations)
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
