@@ -44,6 +44,23 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
+// An EC coordinate keeps its zeros in front (RFC 7518 section 6.2.1.2): without the one here
+// the thumbprint would be another, and a revocation of the key, made elsewhere, would end nothing.
+// Seven other libraries say this one; findings/thumbprints.sh has two that do not.
+func TestThumbprintOfCoordinateWithZero(t *testing.T) {
+	public := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}
+	public.X.SetString("00a33cb2777d1a8f1b42197aa102453b5780c4340ac2575123da70c81b2c5794", 16)
+	public.Y.SetString("f121288e4d2f54017fec88326122f4e96eb95b56fc04f4cbad44ba2a951488a3", 16)
+	key, err := token.NewKey("", token.ES256, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "zQw1YhjQdz9NR3uLYWKe9TLxZv27PG6gyBlgUpDxn9s"
+	if key.Thumbprint() != want || key.ID() != want {
+		t.Errorf("thumbprint %s, kid %s, want %s", key.Thumbprint(), key.ID(), want)
+	}
+}
+
 func TestNewKeyRefuses(t *testing.T) {
 	k := forgeKeys()
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
