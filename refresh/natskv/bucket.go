@@ -43,9 +43,11 @@ type BucketConfig struct {
 	// single server takes only 1.
 	Replicas int
 
-	// MaxBytes bounds the bucket's size; count 1 KiB for each session, and for each
-	// that has ended within the lifetime of its tokens. When nine tenths are used,
-	// logins fail; if it is reached all the same, refreshes and logouts too; nothing is
+	// MaxBytes bounds the bucket's size; count 2.5 KiB for each session, and for each
+	// that has ended within the lifetime of its tokens. Logins fail first: a tenth is kept,
+	// and 384 bytes for each record that there is, so that every session can be refreshed,
+	// again within the window of the first time, and ended. Should sessions fill that, too,
+	// refreshes fail, and logouts, by which records shrink, go on; nothing is
 	// dropped to make room. The last 2 %, and 129 KiB at least, are kept for keyrings, whose
 	// rotation no number of sessions stops. At least 1 MiB; zero means 1 GiB. The server
 	// reserves it.

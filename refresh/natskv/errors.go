@@ -19,7 +19,7 @@ var (
 	ErrBucketExists = errors.New("bucket exists with another configuration")
 
 	// ErrFull means that the bucket has reached its MaxBytes, less 2 % that are kept for
-	// keyrings, or for a new record nine tenths of that: nothing was written. Sessions that
-	// expire make room.
+	// keyrings, or for a new record also less a tenth and what the records that there are may
+	// grow by: nothing was written. Sessions that expire make room.
 	ErrFull = errors.New("bucket full")
 )

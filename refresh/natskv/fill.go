@@ -12,8 +12,11 @@ func (s *Store) Fill() refresh.StoreFill {
 	r := &s.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return refresh.StoreFill{At: r.seen, Bytes: r.bytes + r.written, NewLimit: newLimit(r.max), MaxBytes: r.max}
+	return refresh.StoreFill{At: r.seen, Bytes: r.bytes + r.written, NewLimit: r.newLimit(), MaxBytes: r.max}
 }
 
-// newLimit is what new records that expire leave free of the rest: a tenth.
-func newLimit(maxBytes int64) int64 { return (maxBytes - lasting(maxBytes)) / 10 * 9 }
+// newLimit is how full the bucket may be for a new record that expires: there remains a tenth,
+// and what the records that there are may grow by.
+func (r *room) newLimit() int64 {
+	return max(0, (r.max-lasting(r.max))/10*9-(r.records+r.added)*growth)
+}

@@ -17,17 +17,18 @@ func TestFillIsWhatSaveGoesBy(t *testing.T) {
 		if f := s.Fill(); !f.At.IsZero() || f.Bytes != 0 {
 			t.Errorf("before anything is known: %+v", f)
 		}
-		info := &jetstream.StreamInfo{Config: jetstream.StreamConfig{MaxBytes: 100 << 20}, State: jetstream.StreamState{Bytes: 10 << 20}}
+		info := &jetstream.StreamInfo{Config: jetstream.StreamConfig{MaxBytes: 100 << 20}, State: jetstream.StreamState{Bytes: 10 << 20, Msgs: 1000}}
 		s.room.note(info, nil)
 		read := time.Now()
 		f := s.Fill()
-		if !f.At.Equal(read) || f.Bytes != 10<<20 || f.MaxBytes != 100<<20 || f.NewLimit >= f.MaxBytes/10*9 || f.NewLimit < f.MaxBytes/10*8 {
+		if !f.At.Equal(read) || f.Bytes != 10<<20 || f.MaxBytes != 100<<20 || f.NewLimit != (f.MaxBytes-lasting(f.MaxBytes))/10*9-1000*growth || f.NewLimit < f.MaxBytes/10*8 {
 			t.Fatalf("as read: %+v", f)
 		}
 		if _, ok := s.room.take(int(f.NewLimit-f.Bytes), true); !ok {
 			t.Error("a new record up to NewLimit is refused")
 		}
-		if f = s.Fill(); f.Bytes != f.NewLimit {
+		limit := f.NewLimit
+		if f = s.Fill(); f.Bytes != limit || f.NewLimit != limit-growth {
 			t.Errorf("what is written does not count: %+v", f)
 		}
 		time.Sleep(time.Minute)

@@ -13,19 +13,26 @@ import (
 const (
 	roomInterval = 10 * time.Second // between two readings of how full the bucket is
 	roomRecheck  = time.Second      // the same, while it is too full
+
+	// growth is kept for each record that there is, in bytes: a session's grows by some 300
+	// at its first refresh, and by 200 at each other while the window of the one before is open.
+	growth = 384
 )
 
 // A room knows how full the bucket is. Records that never expire, which are keyrings, have a
 // share of their own: what expires leaves it free, or a bucket full of sessions would stop
-// the rotation of keys. Of the rest, new records leave a tenth free, so that the sessions
-// that there are can be refreshed and ended when logins have used it up.
+// the rotation of keys. Of the rest, new records leave a tenth free, for what others
+// write meanwhile, and what the records that there are grow by, so that their sessions can be
+// refreshed and ended when logins have used it up.
 type room struct {
 	mu      sync.Mutex
 	at      time.Time // guarded by mu: when the last reading was begun
 	seen    time.Time // guarded by mu: when the last that succeeded was
 	max     int64     // guarded by mu: MaxBytes then
 	bytes   int64     // guarded by mu: used then
+	records int64     // guarded by mu: how many there were then
 	written int64     // guarded by mu: by this Store since
+	added   int64     // guarded by mu: the same, records
 
 	judged time.Time // guarded by mu: when the settings were last read
 	unsafe []string  // guarded by mu: what is wrong with them
@@ -36,6 +43,7 @@ func (r *room) note(info *jetstream.StreamInfo, unsafe []string) {
 	defer r.mu.Unlock()
 	r.judged, r.unsafe = time.Now(), unsafe
 	r.at, r.seen, r.max, r.bytes, r.written = r.judged, r.judged, info.Config.MaxBytes, int64(info.State.Bytes), 0
+	r.records, r.added = int64(info.State.Msgs), 0
 }
 
 // lasting is the share of records that never expire: 2 %, and at least one record.
@@ -47,11 +55,10 @@ func (r *room) take(size int, isNew bool) (due, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	limit := r.max - lasting(r.max)
-	if isNew || r.bytes > limit/4*3 { // what replaces another counts where it matters
-		r.written += int64(size)
-	}
+	r.written += int64(size) // until the next look as if what it replaces were there still
 	if isNew {
-		limit = newLimit(r.max)
+		limit = r.newLimit()
+		r.added++
 	}
 	full := r.bytes+r.written > limit
 	every := roomInterval
@@ -105,8 +112,10 @@ func (s *Store) safe(ctx context.Context) error {
 }
 
 // hasRoom refuses a record that expires where it would take what is kept for others. It
-// does not fail where it cannot tell.
-func (s *Store) hasRoom(ctx context.Context, size int, isNew bool) error {
+// does not fail where it cannot tell, nor for a record that shrinks, as that of a session does
+// that ends.
+func (s *Store) hasRoom(ctx context.Context, key string, size int, revision uint64) error {
+	isNew := revision == 0
 	due, ok := s.room.take(size, isNew)
 	if due && s.look(ctx) == nil {
 		_, ok = s.room.take(size, isNew)
@@ -115,7 +124,10 @@ func (s *Store) hasRoom(ctx context.Context, size int, isNew bool) error {
 	case ok:
 		return nil
 	case isNew:
-		return fmt.Errorf("%w for new records: the last tenth is kept for those that there are", ErrFull)
+		return fmt.Errorf("%w for new records: the rest is kept for those that there are", ErrFull)
+	}
+	if e, err := s.get(ctx, s.prefix+key); err != nil || e.seq != revision || size <= len(e.data) {
+		return nil // where it is a conflict, the server says so
 	}
 	return fmt.Errorf("%w for records that expire: the rest is kept for keyrings", ErrFull)
 }

@@ -36,7 +36,7 @@ func (s *Store) Save(ctx context.Context, key string, value []byte, revision uin
 		return 0, fmt.Errorf("natskv: save: %w", err)
 	}
 	if !never(expires) {
-		if err := s.hasRoom(ctx, len(value), revision == 0); err != nil {
+		if err := s.hasRoom(ctx, key, len(value), revision); err != nil {
 			return 0, fmt.Errorf("natskv: save: %w", err)
 		}
 	}
