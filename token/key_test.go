@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -48,9 +49,14 @@ func TestNewKey(t *testing.T) {
 // the thumbprint would be another, and a revocation of the key, made elsewhere, would end nothing.
 // Seven other libraries say this one; findings/thumbprints.sh has two that do not.
 func TestThumbprintOfCoordinateWithZero(t *testing.T) {
-	public := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int), Y: new(big.Int)}
-	public.X.SetString("00a33cb2777d1a8f1b42197aa102453b5780c4340ac2575123da70c81b2c5794", 16)
-	public.Y.SetString("f121288e4d2f54017fec88326122f4e96eb95b56fc04f4cbad44ba2a951488a3", 16)
+	point, err := hex.DecodeString("04" + "00a33cb2777d1a8f1b42197aa102453b5780c4340ac2575123da70c81b2c5794" + "f121288e4d2f54017fec88326122f4e96eb95b56fc04f4cbad44ba2a951488a3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		t.Fatal(err)
+	}
 	key, err := token.NewKey("", token.ES256, public)
 	if err != nil {
 		t.Fatal(err)
