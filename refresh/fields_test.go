@@ -88,6 +88,9 @@ func TestConfigFieldsAreLookedAt(t *testing.T) {
 		func(*refresh.Config) {}, func(c *refresh.Config) { c.MaxSessions = 1000 }, func(c *refresh.Config) { c.Lifetimes = refresh.Consumer },
 		life(func(l *refresh.Lifetimes) { l.Grace = time.Minute }), life(func(l *refresh.Lifetimes) { l.Grace = 0 }),
 		life(func(l *refresh.Lifetimes) { l.Idle, l.Access = 10*time.Second, 10*time.Second }), life(func(l *refresh.Lifetimes) { l.Idle, l.Access = l.Absolute, 15*time.Minute }),
+		life(func(l *refresh.Lifetimes) {
+			l.Absolute, l.Idle, l.Access = 10*time.Second, 10*time.Second, 10*time.Second
+		}),
 		life(func(l *refresh.Lifetimes) { l.LateEvery = 10 * time.Minute }), life(func(l *refresh.Lifetimes) { l.LateEvery = year }),
 	} {
 		c := good

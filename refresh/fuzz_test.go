@@ -149,6 +149,14 @@ func FuzzDecodeOutages(f *testing.F) {
 	if spans, err := decodeOutages(good, now, skew); err != nil || len(spans) != 2 {
 		f.Fatal(spans, err)
 	}
+	// A record is refused by its length before it is read.
+	longest := append(good, bytes.Repeat([]byte(" "), MaxValueBytes-len(good))...)
+	if spans, err := decodeOutages(longest, now, skew); err != nil || len(spans) != 2 {
+		f.Fatal(spans, err)
+	}
+	if spans, err := decodeOutages(append(longest, ' '), now, skew); err == nil || spans != nil {
+		f.Fatalf("%d bytes: %v, %v", MaxValueBytes+1, spans, err)
+	}
 	for _, s := range []string{
 		string(good), "", "null", `{"v":2}`, `{"v":1,"spans":[[1]]}`, `{"v":1,"spans":[[1,2,3]]}`, `{"v":1,"spans":[[1800000000000,1799999990000]]}`,
 		`{"v":1,"spans":[[0,1800000000000]]}`, `{"v":1,"spans":[[-9223372036854775808,9223372036854775807]]}`, `{"v":1,"spans":[[0,9223372036854775807]]}`,
