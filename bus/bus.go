@@ -169,6 +169,9 @@ func Open(ctx context.Context, conn *Conn, cfg Config) (*Bus, error) {
 	return b, nil
 }
 
+// Issuer returns [Config].Issuer, for which this Bus publishes. Empty: it only follows.
+func (b *Bus) Issuer() string { return b.cfg.Issuer }
+
 // Close ends the Bus: its followers, its calls in flight, which fail with
 // [ErrClosed], and its background work, and waits for all of them. It does not
 // close the [Conn]. It may be called more than once.

@@ -70,7 +70,7 @@ print(server.server_address[1], flush=True)
 server.serve_forever()
 PY
 mkfifo port
-/usr/bin/python3 server.py >port &
+env PATH="$(getconf PATH)" python3 server.py >port &
 server=$!
 read -r port <port
 url=http://127.0.0.1:$port

@@ -8,7 +8,7 @@
 # "orders" refuses the first that is also for "billing". A number without 'int' is printed with
 # six digits.
 #
-# An Issuer of this project writes one audience as a text and several as an array. A rule that is to
+# Issuers write one audience as a text and several as an array. A rule that is to
 # take both asks for '$.aud', '$.aud[0]', '$.aud[1]' and so on.
 #
 # It needs curl and Node, ends with 1 if HAProxy behaves otherwise, and printed:

@@ -58,4 +58,4 @@ for where, what in said.items():
     print(f"the key of the token {where}: {what}")
 sys.exit(said != {"alone": "accepted", "first": "accepted", "second": "JWKError: Incorrect key type. Expected: 'EC', Received: RSA"})
 PY
-PYTHONPATH=$dir/root/usr/lib/python3/dist-packages /usr/bin/python3 run.py
+PYTHONPATH=$dir/root/usr/lib/python3/dist-packages env PATH="$(getconf PATH)" python3 run.py

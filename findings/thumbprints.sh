@@ -11,7 +11,7 @@
 #
 # Who revokes a signing key from another language writes its thumbprint into the event (kind key
 # in bus/WIRE.md), and with a wrong one nothing is revoked. Where the kid of the key set has 43
-# characters and comes from a Keyring of this project, it is the thumbprint: copy that.
+# characters and was made by package token, it is the thumbprint: copy that.
 #
 # It ends with 1 if they behave otherwise, and printed:
 #
@@ -75,7 +75,7 @@ for name, key in (("ec.json", EC), ("okp.json", OKP)):
     with open(name, "w") as f:
         json.dump(key, f)
 PY
-PYTHONPATH=$dir/root/usr/lib/python3/dist-packages /usr/bin/python3 run.py
+PYTHONPATH=$dir/root/usr/lib/python3/dist-packages env PATH="$(getconf PATH)" python3 run.py
 jose() { LD_LIBRARY_PATH=$(echo "$dir"/root/usr/lib/*-linux-gnu) "$dir/root/usr/bin/jose" "$@"; }
 version=$(dpkg-deb -f jose_*.deb Version | sed 's/-.*//')
 {

@@ -12,7 +12,9 @@ import (
 const maxSessions = 1000
 
 // A Publisher tells every service what is revoked. A [github.com/hybridtoken/hybridtoken/bus.Bus]
-// is one. It returns nil only when the event will reach them all.
+// is one. It returns nil only when the event will reach them all. NewManager asks one that
+// has a method Issuer() string, as a Bus has, for which issuer it publishes, and refuses
+// another than its own: no logout would ever be told.
 type Publisher interface {
 	Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error)
 }

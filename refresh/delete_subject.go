@@ -11,17 +11,17 @@ import (
 // 17). Delete the account first: a login that is authenticated after the call begins a
 // session.
 //
-// When it returns nil, no record in the store holds the subject, nor the client, claims,
-// device label or address of a session that was live. What remains, and for how long:
+// When it returns nil, the store no longer tells whose a session was that was live, or was
+// over and not yet told of. What remains, and for how long:
 //
 //   - A record under a hash of issuer and subject, with the time of the call, for the
 //     longest of [Lifetimes].Absolute and the token lifetime, and MaxSkew: it refuses logins
 //     that were under way.
 //   - Of each session its id, times and hashes of its secrets, for a token lifetime.
-//   - Sessions that had ended before, which no list names any more: the subject and the
-//     reason, for a token lifetime since they ended.
-//   - A session whose login failed after it was written, which no list names either:
-//     all of it, until it is idle for too long.
+//   - Of sessions that had ended before, which no list names any more: the subject, and why
+//     and by whom they were ended, for a token lifetime since then.
+//   - Of a session whose login failed after it was written, which no list names either:
+//     everything, until it is idle for too long.
 //   - The event, which names the subject: in the stream, its mirrors and the memory and
 //     outbox of its publisher, for the stream's SessionLifetime and 15 min. Replicas and
 //     their state files hold a hash.

@@ -268,6 +268,34 @@ func TestDeleteSubjectInAStoreThatIsBehind(t *testing.T) {
 	})
 }
 
+// What the store keeps of a deleted subject is gone when it is of no use any more.
+func TestDeletedSubjectsExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store := eraseSystem(t)
+		s.loginPerson(t)
+		called := time.Now()
+		if err := s.DeleteSubject(t.Context(), personal[0]); err != nil {
+			t.Fatal(err)
+		}
+		const margin = 5*time.Minute + 2*time.Second // keepRecord, and MaxSkew
+		for _, x := range []struct {
+			after    time.Duration // the call
+			sessions int
+			subjects int
+		}{
+			{time.Hour - time.Minute, 1, 1},
+			{time.Hour + margin + time.Second, 0, 1},
+			{24*time.Hour - time.Minute, 0, 1},
+			{24*time.Hour + margin + time.Second, 0, 0},
+		} {
+			time.Sleep(time.Until(called.Add(x.after)))
+			if n, m := len(store.holding(t, "s.", "")), len(store.holding(t, "u.", "")); n != x.sessions || m != x.subjects {
+				t.Errorf("after %s: %d records of sessions and %d of subjects, want %d and %d", x.after, n, m, x.sessions, x.subjects)
+			}
+		}
+	})
+}
+
 // The services are told before the store is touched, and with what ends tokens and logins
 // alike.
 func TestDeleteSubjectTells(t *testing.T) {

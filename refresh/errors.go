@@ -68,8 +68,9 @@ var (
 var (
 	// ErrScope: a wider scope was asked for than was granted (OAuth: invalid_scope).
 	ErrScope = errors.New("scope exceeds what was granted")
-	// ErrRequest: a [Request] that lacks something or says what cannot be.
-	ErrRequest = errors.New("refresh request refused")
+	// ErrRequest: the [Request] of a refresh, or the subject or session id of a logout, that
+	// is missing or cannot be.
+	ErrRequest = errors.New("request refused")
 	// ErrLogin: a [Login] that lacks something or says what cannot be.
 	ErrLogin = errors.New("login refused")
 	// ErrClosed: the Manager is closed.

@@ -21,6 +21,7 @@ import (
 //
 // An error of [ErrTryAgain] means that not all is done: call again. [ErrPending]: the session
 // is over here and its access tokens may be good until they expire, or the other way round.
+// What is no session id matches [ErrRequest].
 func (m *Manager) Logout(ctx context.Context, sessionID string) error {
 	began := m.millis()
 	err := m.logout(ctx, sessionID, "logout", "")
@@ -46,7 +47,7 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 			if err := revoke.CheckIdentifier("session id", sid); errors.Is(err, revoke.ErrCredential) {
 				return fmt.Errorf("refresh: logout: %w", err)
 			}
-			return errors.New("refresh: logout: not a session id")
+			return fmt.Errorf("refresh: logout: %w: not a session id", ErrRequest)
 		}
 		if err := m.sayable(revoke.Session, sid, reason, actor); err != nil {
 			return fmt.Errorf("refresh: logout: %w", err)

@@ -49,7 +49,8 @@ func By(actor string) LogoutAllOption { return func(c *logoutAll) { c.actor = ac
 // that runs; where it
 // has not ([ErrPending], too), the services refuse the tokens, and nobody ends the sessions:
 // call again. One that matches [revoke.ErrInvalidEvent] names the text, of [Because], [By] or
-// the subject, that no event may have; nothing is done then.
+// the subject, that no event may have; nothing is done then, nor after [ErrRequest], which
+// names an empty subject or too many sessions to keep.
 func (m *Manager) LogoutAll(ctx context.Context, sub string, options ...LogoutAllOption) (*Grant, error) {
 	call := logoutAll{reason: "logout everywhere"}
 	for _, o := range options {
@@ -70,9 +71,9 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 	}
 	switch {
 	case sub == "":
-		return nil, errors.New("the subject is empty")
+		return nil, fmt.Errorf("%w: the subject is empty", ErrRequest)
 	case len(call.keep) > revoke.MaxKeep:
-		return nil, fmt.Errorf("%d sessions to keep, more than %d", len(call.keep), revoke.MaxKeep)
+		return nil, fmt.Errorf("%w: %d sessions to keep, more than %d", ErrRequest, len(call.keep), revoke.MaxKeep)
 	}
 	for _, sid := range call.keep { // of no live session, it would be passed over, and the session it meant ended
 		if err := revoke.CheckIdentifier("keep", sid); errors.Is(err, revoke.ErrCredential) {

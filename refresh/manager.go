@@ -102,6 +102,9 @@ func newManager(cfg Config) (*Manager, error) {
 	case cfg.Lifetimes.Absolute > list.SessionLifetime:
 		return refuse("Lifetimes.Absolute is %s, more than the SessionLifetime %s of Revocations: sessions would outlive a ban", cfg.Lifetimes.Absolute, list.SessionLifetime)
 	}
+	if p, ok := cfg.Publisher.(interface{ Issuer() string }); ok && p.Issuer() != issuer.Issuer {
+		return refuse("Publisher publishes for issuer %q, and Issuer issues as %q: no logout would be told", p.Issuer(), issuer.Issuer)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

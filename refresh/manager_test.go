@@ -151,6 +151,161 @@ func TestReauthenticateARevokedOne(t *testing.T) {
 	}
 }
 
+// Who is to be logged out is the caller's word; what cannot be is the caller's mistake, of
+// neither family that a client is told of.
+func TestLogoutsThatCannotBe(t *testing.T) {
+	s := newSystem(t)
+	many := make([]string, revoke.MaxKeep+1)
+	for name, call := range map[string]func() error{
+		"Logout":              func() error { return s.Logout(t.Context(), "zzz") },
+		"Revoke":              func() error { return s.Revoke(t.Context(), "", "reason", "") },
+		"LogoutAll":           func() error { _, err := s.LogoutAll(t.Context(), ""); return err },
+		"LogoutAll, too many": func() error { _, err := s.LogoutAll(t.Context(), "user-1", refresh.Keep(many...)); return err },
+		"DeleteSubject":       func() error { return s.DeleteSubject(t.Context(), "") },
+	} {
+		if err := call(); !errors.Is(err, refresh.ErrRequest) || errors.Is(err, refresh.ErrTryAgain) || errors.Is(err, refresh.ErrLoginAgain) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if st := s.Status(); st.Logout.Mistakes["request"] != 1 || st.DeleteSubject.Mistakes["request"] != 1 || len(s.events) != 0 {
+		t.Errorf("counted %v and %v, published %v", st.Logout, st.DeleteSubject, s.events)
+	}
+}
+
+// A session ends with its last access token at the latest: the exp that is signed, not only
+// the one in the Grant.
+func TestNoTokenOutlivesItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *refresh.Config) {
+			c.Lifetimes.Absolute, c.Lifetimes.Idle, c.Lifetimes.Access = 20*time.Minute, 20*time.Minute, 15*time.Minute
+		})
+		g := s.login(t)
+		for range 3 {
+			if exp := s.accepted(t, g).ExpiresAt(); exp.After(g.SessionExpires) || !exp.Equal(g.AccessExpires) {
+				t.Errorf("exp %s, the session ends %s, the grant says %s", exp, g.SessionExpires, g.AccessExpires)
+			}
+			time.Sleep(6 * time.Minute)
+			g = s.refresh(t, g)
+		}
+		if left := time.Until(s.accepted(t, g).ExpiresAt()); left > 2*time.Minute {
+			t.Errorf("the last token lives for %s, the session for two minutes", left)
+		}
+	})
+}
+
+// A logout is no replay.
+func TestLogoutsAreNoReplays(t *testing.T) {
+	replays := 0
+	s := newSystem(t, func(c *refresh.Config) { c.OnReplay = func(context.Context, refresh.Session) { replays++ } })
+	kept, gone := s.login(t), s.login(t)
+	if err := s.Logout(t.Context(), s.login(t).SessionID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Revoke(t.Context(), s.login(t).SessionID, "stolen laptop", "operator"); err != nil {
+		t.Fatal(err)
+	}
+	pending := s.login(t).SessionID
+	s.fail = errors.New("bus down")
+	if err := s.Logout(t.Context(), pending); !errors.Is(err, refresh.ErrPending) {
+		t.Fatal(err)
+	}
+	s.fail = nil
+	if err := s.Logout(t.Context(), pending); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.LogoutAll(t.Context(), gone.Subject, refresh.Keep(kept.SessionID)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteSubject(t.Context(), gone.Subject); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(t, gone, refresh.ErrEnded)
+	if replays != 0 {
+		t.Errorf("OnReplay was called %d times", replays)
+	}
+}
+
+// failsFor is a store that fails for one kind of record alone.
+type failsFor struct {
+	refresh.Store
+	kind      string // what the key begins with; empty: none
+	read      bool   // what fails: reading or writing
+	unwritten error
+}
+
+func (f *failsFor) Load(ctx context.Context, key string) (refresh.Record, error) {
+	if f.kind != "" && f.read && strings.HasPrefix(key, f.kind) {
+		return refresh.Record{}, f.unwritten
+	}
+	return f.Store.Load(ctx, key)
+}
+
+func (f *failsFor) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	if f.kind != "" && !f.read && strings.HasPrefix(key, f.kind) {
+		return 0, f.unwritten
+	}
+	return f.Store.Save(ctx, key, value, revision, expires)
+}
+
+// A store that fails for the records of subjects, or of sessions, alone: every call ends in
+// "try again" or in what it was for, and nothing that was promised is missing once the store
+// is mended.
+func TestStoreFailsForOneKindOfRecord(t *testing.T) {
+	for _, kind := range []string{"u.", "s."} {
+		for _, read := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s read %t", kind, read), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := &failsFor{read: read, unwritten: errors.New("no store")}
+					s := newSystem(t, func(c *refresh.Config) { store.Store, c.Store = c.Store, store })
+					out, all, stays := s.login(t), s.login(t, func(l *refresh.Login) { l.Subject = "user-2" }), s.login(t, func(l *refresh.Login) { l.Subject = "user-3" })
+					store.kind = kind
+					failed := 0
+					check := func(what string, err error) (done bool) {
+						t.Helper()
+						if err == nil {
+							return true
+						}
+						if failed++; !errors.Is(err, refresh.ErrTryAgain) || errors.Is(err, refresh.ErrLoginAgain) {
+							t.Errorf("%s: %v", what, err)
+						}
+						return false
+					}
+					_, err := s.Login(t.Context(), refresh.Login{Subject: "user-4", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()})
+					check("Login", err)
+					next, err := s.Refresh(t.Context(), request(stays.RefreshToken()))
+					if !check("Refresh", err) {
+						next = stays
+					}
+					list, err := s.Sessions(t.Context(), "user-3")
+					if check("Sessions", err) && (len(list) != 1 || list[0].ID != stays.SessionID) {
+						t.Errorf("sessions shown: %v", list)
+					}
+					if check("Logout", s.Logout(t.Context(), out.SessionID)) {
+						s.dead(t, out)
+					}
+					_, err = s.LogoutAll(t.Context(), "user-2")
+					check("LogoutAll", err)
+					s.dead(t, all) // told, whatever the store does
+					if failed == 0 {
+						t.Fatal("nothing failed")
+					}
+					store.kind = ""
+					if err := s.Logout(t.Context(), out.SessionID); err != nil {
+						t.Error(err)
+					}
+					if _, err := s.LogoutAll(t.Context(), "user-2"); err != nil {
+						t.Error(err)
+					}
+					s.dead(t, out)
+					s.refused(t, out, refresh.ErrEnded)
+					s.refused(t, all, refresh.ErrEnded)
+					s.refresh(t, next)
+				})
+			})
+		}
+	}
+}
+
 // Row K10: the devices page, and the limit of sessions.
 func TestSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -228,6 +383,15 @@ func TestLoginRefusals(t *testing.T) {
 	}
 }
 
+// publisherFor is a Publisher that says for which issuer it publishes.
+type publisherFor string
+
+func (p publisherFor) Issuer() string { return string(p) }
+
+func (p publisherFor) Publish(context.Context, revoke.Event) (revoke.Receipt, error) {
+	return revoke.Receipt{}, nil
+}
+
 func TestNewManagerRefuses(t *testing.T) {
 	ring, _ := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
 	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
@@ -243,6 +407,8 @@ func TestNewManagerRefuses(t *testing.T) {
 		"Store":               func(c *refresh.Config) { c.Store = nil },
 		"Revocations":         func(c *refresh.Config) { c.Revocations = nil },
 		"Publisher":           func(c *refresh.Config) { c.Revocations = fed },
+		"Publisher publishes": func(c *refresh.Config) { c.Publisher = publisherFor(issuerName + "/") },
+		"Publisher publishes for issuer \"\"": func(c *refresh.Config) { c.Publisher = publisherFor("") },
 		"TokenLifetime":       func(c *refresh.Config) { c.Revocations = short },
 		"MaxSessions":         func(c *refresh.Config) { c.MaxSessions = 1001 },
 		"Lifetimes.Access":    func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.Access = 16 * time.Minute },

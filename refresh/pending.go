@@ -46,8 +46,6 @@ type work struct {
 	At      int64  `json:"at"` // unix milliseconds
 }
 
-func (w work) same(x work) bool { return x.SID == w.SID && x.Subject == w.Subject }
-
 type workList struct {
 	V    int    `json:"v"`
 	Work []work `json:"work,omitempty"`
@@ -80,55 +78,42 @@ func (m *Manager) workKey(list int) string {
 	return recordKey("p", m.issuer.Issuer, strconv.Itoa(list))
 }
 
-// owe names work in the store before it is left to be done. Where it cannot, it is found by
-// whoever comes upon the record.
+// owe names work in the store before it is left to be done. Where it cannot, the work is
+// found by a call that comes upon the record.
 func (m *Manager) owe(ctx context.Context, w work) {
 	ctx, cancel := context.WithTimeout(detach(ctx), owedTimeout)
 	defer cancel()
-	key := m.listOf(w)
-	var err error
-	for range maxTries {
-		var list *workList
-		var revision uint64
-		if list, revision, err = m.loadWork(ctx, key); err != nil {
-			break
-		}
+	if err := m.changeWork(ctx, w, func(others []work) []work {
 		w.At = m.millis()
-		list.Work = slices.DeleteFunc(list.Work, w.same)
-		list.Work = append(list.Work, w)
-		if err = m.saveWork(ctx, key, revision, list); !errors.Is(err, ErrConflict) {
-			break
-		}
-	}
-	if err != nil {
+		return append(others, w)
+	}); err != nil {
 		m.log.Warn("refresh: what may stay pending is not named in the store: only a call that comes upon it finishes it", "error", err)
 	}
 }
 
-// listOf returns the key of the list that names w.
-func (m *Manager) listOf(w work) string {
-	h := fnv.New32a()
-	h.Write([]byte(w.SID + w.Subject))
-	return m.workKey(int(h.Sum32() % workLists))
-}
-
 // disown takes out what owe has named. Where it cannot, a later look does.
 func (m *Manager) disown(ctx context.Context, w work) {
-	key := m.listOf(w)
+	if err := m.changeWork(ctx, w, func(others []work) []work { return others }); err != nil {
+		m.log.Debug("refresh: list of pending work not written", "error", err)
+	}
+}
+
+// changeWork has change replace the other entries of the list that w belongs into.
+func (m *Manager) changeWork(ctx context.Context, w work, change func(others []work) []work) error {
+	h := fnv.New32a()
+	h.Write([]byte(w.SID + w.Subject))
+	key := m.workKey(int(h.Sum32() % workLists))
 	for range maxTries {
 		list, revision, err := m.loadWork(ctx, key)
 		if err != nil {
-			break
+			return err
 		}
-		n := len(list.Work)
-		list.Work = slices.DeleteFunc(list.Work, w.same)
-		if len(list.Work) == n {
-			return
-		}
+		list.Work = change(slices.DeleteFunc(list.Work, func(x work) bool { return x.SID == w.SID && x.Subject == w.Subject }))
 		if err := m.saveWork(ctx, key, revision, list); !errors.Is(err, ErrConflict) {
-			break
+			return err
 		}
 	}
+	return ErrBusy
 }
 
 // loadWork returns an empty list if there is none.

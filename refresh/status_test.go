@@ -141,7 +141,7 @@ func TestStatusCountsEachCallOnce(t *testing.T) {
 		expect(func() error { _, err := s.LogoutAll(t.Context(), "user-1"); return err }, "LogoutAll try again: pending")
 		s.fail = nil
 		expect(func() error { return s.Logout(t.Context(), g.SessionID) }, "Logout done")
-		expect(func() error { return s.Logout(t.Context(), "x") }, "Logout mistake: other")
+		expect(func() error { return s.Logout(t.Context(), "x") }, "Logout mistake: request")
 		expect(func() error { _, err := s.LogoutAll(t.Context(), "user-1"); return err }, "LogoutAll done")
 		expect(login(func(l *refresh.Login) { l.AuthTime = time.Now().Add(-time.Hour) }), "Login login again: superseded")
 		time.Sleep(time.Hour)

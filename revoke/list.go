@@ -161,11 +161,11 @@ func (l *List) ValidatePolicy(p Policy) error {
 	}
 	switch {
 	case p.mode == policyAllowYounger && p.d >= l.cfg.TokenLifetime:
-		return fmt.Errorf("revoke: policy %s allows every token: the token lifetime is %s (InsecureAllow says so aloud)", p, l.cfg.TokenLifetime)
+		return fmt.Errorf("revoke: policy %s allows every token: the token lifetime is %s (use InsecureAllow to mean that)", p, l.cfg.TokenLifetime)
 	case p.mode == policyMaxStaleness && p.d <= l.cfg.MaxStaleness:
 		return fmt.Errorf("revoke: policy %s changes nothing: the List's own MaxStaleness is %s", p, l.cfg.MaxStaleness)
 	case p.mode == policyMaxStaleness && p.d > l.cfg.TokenLifetime:
-		return fmt.Errorf("revoke: policy %s allows every token: the token lifetime is %s (InsecureAllow says so aloud)", p, l.cfg.TokenLifetime)
+		return fmt.Errorf("revoke: policy %s allows every token: the token lifetime is %s (use InsecureAllow to mean that)", p, l.cfg.TokenLifetime)
 	}
 	return nil
 }

@@ -201,7 +201,7 @@ func checkURL(what, rawURL string, allowHTTP bool) (*url.URL, error) {
 	case u.User != nil:
 		return nil, fmt.Errorf("%s: credentials in the URL", what)
 	case u.Scheme == "http" && !allowHTTP:
-		return nil, fmt.Errorf("%s: http lets whoever is on the path choose the keys (InsecureAllowHTTP says so aloud)", what)
+		return nil, fmt.Errorf("%s: http lets anybody on the path choose the keys (set InsecureAllowHTTP for a server on the same machine)", what)
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("%s: scheme %q is not https", what, u.Scheme)
 	case u.Hostname() == "" || u.Fragment != "":

@@ -158,7 +158,7 @@ func (c *VerifierConfig) validate() error {
 	case noKeys(c.Keys):
 		return refuse("Keys", "is nil, or was made by no constructor")
 	case c.Revocations == nil && !c.InsecureNoRevocations:
-		return refuse("Revocations", "is nil: revoked tokens would be accepted (InsecureNoRevocations says so aloud)")
+		return refuse("Revocations", "is nil: revoked tokens would be accepted (set InsecureNoRevocations to mean that)")
 	case c.Revocations != nil && c.Revocations.Config().TokenLifetime == 0:
 		return refuse("Revocations", "was not made by revoke.NewList")
 	case c.Revocations != nil && c.InsecureNoRevocations:

@@ -39,6 +39,9 @@ func TestFillIsWhatSaveGoesBy(t *testing.T) {
 		if f = s.Fill(); !f.At.Equal(read) {
 			t.Errorf("a reading that is only due moves At by %s", f.At.Sub(read))
 		}
+		if after := s.Fill(); after.Bytes != limit || after.NewLimit != limit-growth {
+			t.Errorf("what was refused takes room: %+v", after)
+		}
 		if got := fmt.Sprint(s); got != `natskv.Store{bucket: ""}` {
 			t.Errorf("it prints as %s", got)
 		}

@@ -55,15 +55,19 @@ func (r *room) take(size int, isNew bool) (due, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	limit := r.max - lasting(r.max)
-	r.written += int64(size) // until the next look as if what it replaces were there still
 	if isNew {
 		limit = r.newLimit()
-		r.added++
 	}
-	full := r.bytes+r.written > limit
+	full := r.bytes+r.written+int64(size) > limit
 	every := roomInterval
-	if full {
+	switch {
+	case full:
 		every = roomRecheck
+	case isNew:
+		r.added++
+		fallthrough
+	default:
+		r.written += int64(size) // until the next look as if what it replaces were there still
 	}
 	if due = time.Since(r.at) > every || r.written > r.max/100; due {
 		r.at = time.Now() // others need not look

@@ -1,0 +1,41 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/revoke"
+	tokens "github.com/hybridtoken/hybridtoken/token"
+)
+
+// A Bus for another issuer, to the letter, or for none, is refused when the Manager is made:
+// logins would succeed, and no logout would ever be told.
+func TestManagerRefusesTheBusOfAnotherIssuer(t *testing.T) {
+	conn := dial(t, newBroker(t, nil).url())
+	createStream(t, conn, bus.StreamConfig{Replicas: 1})
+	ring, err := tokens.NewEphemeralKeyring(tokens.KeyringConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for of, good := range map[string]bool{issuer: true, issuer + "/": false, "": false} {
+		b, err := bus.Open(within(t), conn, bus.Config{Issuer: of})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := refresh.NewManager(refresh.Config{Issuer: iss, Store: refresh.NewMemoryStore(), Publisher: b, Revocations: newList(t, revoke.Config{MaxSkew: 2 * time.Second}), Lifetimes: refresh.Web})
+		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), "Publisher publishes for issuer") {
+			t.Errorf("a Bus of %q: %v", of, err)
+		}
+		if m != nil {
+			m.Close()
+		}
+		b.Close()
+	}
+}
