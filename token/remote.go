@@ -231,10 +231,8 @@ func (s *RemoteKeySet) refreshed(ctx context.Context, kid string, alg Algorithm,
 		}
 		f, joined := s.start(now, want)
 		switch {
-		case key != nil && (f == nil || !f.idle):
-			return key, nil // the fetch goes on by itself
-		case f == nil:
-			return s.verdict(kid, alg)
+		case f == nil, key != nil && !f.idle: // a fetch that is under way goes on by itself
+			return s.verdict(kid, alg) // one that has ended since may have withdrawn the key
 		}
 		switch err := s.wait(ctx, f, key != nil); {
 		case err == errCrowded, err != nil && key == nil && s.usable():
