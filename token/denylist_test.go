@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +40,7 @@ type fedList struct {
 	*revoke.List
 	t    testing.TB
 	feed *revoke.Feed
+	mu   sync.Mutex // a heartbeat is numbered and delivered before the event after it
 	next revoke.Record
 }
 
@@ -50,9 +52,10 @@ func newFedList(t testing.TB) *fedList {
 		t.Fatal(err)
 	}
 	sub := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
-	return &fedList{list, t, feed, revoke.Record{Generation: sub.Generation}}
+	return &fedList{List: list, t: t, feed: feed, next: revoke.Record{Generation: sub.Generation}}
 }
 
+// record is called with mu held.
 func (l *fedList) record() revoke.Record {
 	l.next.Delivery++
 	l.next.Sequence++
@@ -62,6 +65,8 @@ func (l *fedList) record() revoke.Record {
 
 func (l *fedList) beat() {
 	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	hb := revoke.Heartbeat{Nonce: [16]byte{byte(l.next.Delivery)}, Time: time.Now(), Name: "own"}
 	l.feed.Sent(revoke.Now(), hb.Nonce)
 	if err := l.feed.Heartbeat(revoke.Now(), l.record(), hb); err != nil {
@@ -71,6 +76,8 @@ func (l *fedList) beat() {
 
 func (l *fedList) event(e revoke.Event) {
 	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := l.feed.Event(revoke.Now(), l.record(), e); err != nil {
 		l.t.Fatal(err)
 	}
