@@ -49,7 +49,7 @@ func BenchmarkPublish(b *testing.B) {
 						for w := range publishers {
 							wg.Go(func() {
 								for k := range each {
-									e := revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(name, "-", i, "-", w, "-", k)}
+									e := revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(name, "-", i, "-", w, "-", k)}
 									if _, err := p.Publish(context.Background(), e); err != nil {
 										b.Error(err)
 									}

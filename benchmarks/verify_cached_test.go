@@ -55,7 +55,7 @@ func BenchmarkVerifyCached(b *testing.B) {
 			stop := func() float64 { return 0 }
 			if perSecond > 0 {
 				stop = load.Arriving(perSecond, func(value string) {
-					if err := list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.Token, Value: value}); err != nil {
+					if err := list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.KindToken, Value: value}); err != nil {
 						b.Error(err)
 					}
 				})

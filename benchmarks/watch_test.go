@@ -56,7 +56,7 @@ func (c *crowd) watch(i int) {
 }
 
 func (c *crowd) apply(session string) {
-	if err := c.list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.Session, Value: session, Until: c.until}); err != nil {
+	if err := c.list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.KindSession, Value: session, Until: c.until}); err != nil {
 		panic(err)
 	}
 }

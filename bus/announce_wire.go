@@ -150,12 +150,12 @@ func decodeAnswer(data []byte) (a answer, ok bool) {
 		return answer{}, false
 	}
 	switch status {
-	case revoke.Syncing.String():
-		a.state = revoke.Syncing
-	case revoke.Fresh.String():
-		a.state = revoke.Fresh
-	case revoke.Stale.String():
-		a.state = revoke.Stale
+	case revoke.StateSyncing.String():
+		a.state = revoke.StateSyncing
+	case revoke.StateFresh.String():
+		a.state = revoke.StateFresh
+	case revoke.StateStale.String():
+		a.state = revoke.StateStale
 	default:
 		return answer{}, false
 	}

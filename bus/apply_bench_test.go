@@ -17,7 +17,7 @@ func BenchmarkApply(b *testing.B) {
 	now := time.Now()
 	messages := make([]*nats.Msg, 1<<18)
 	for i := range messages {
-		e, err := revoke.Event{ID: fmt.Sprintf("%026d", i), Issuer: testIssuer, Kind: revoke.Session, Value: fmt.Sprintf("%022x", uint64(i)*0x9e3779b97f4a7c15), Reason: "logout"}.Complete(now, revoke.DefaultHorizons())
+		e, err := revoke.Event{ID: fmt.Sprintf("%026d", i), Issuer: testIssuer, Kind: revoke.KindSession, Value: fmt.Sprintf("%022x", uint64(i)*0x9e3779b97f4a7c15), Reason: "logout"}.Complete(now, revoke.DefaultHorizons())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func BenchmarkApply(b *testing.B) {
 		}
 		n := i + 1
 		messages[i] = &nats.Msg{
-			Sub: &nats.Subscription{}, Subject: Subject(testIssuer, revoke.Session), Data: data,
+			Sub: &nats.Subscription{}, Subject: Subject(testIssuer, revoke.KindSession), Data: data,
 			Reply: fmt.Sprintf("$JS.ACK.%s.own.1.%d.%d.%d.%d", DefaultStream, n, n, now.UnixNano()+int64(i), len(messages)-n),
 		}
 	}

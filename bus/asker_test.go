@@ -36,7 +36,7 @@ func newAsker() *asker {
 // say has a replica answer the nth question of a wait.
 func (a *asker) say(t *testing.T, w *wait, n int, id, outcome string, now time.Time) {
 	t.Helper()
-	ans := answer{id: id, name: "name-" + id, outcome: outcome, staleness: 15 * time.Second, state: revoke.Fresh}
+	ans := answer{id: id, name: "name-" + id, outcome: outcome, staleness: 15 * time.Second, state: revoke.StateFresh}
 	if outcome == outcomeApplied {
 		ans.at = now
 	}

@@ -18,18 +18,18 @@ const someJWT = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhIn0.c2lnbm
 func TestCredentialsAreNotPublished(t *testing.T) {
 	b := &Bus{cfg: Config{Issuer: testIssuer}}
 	for field, e := range map[string]revoke.Event{
-		"value":  {Kind: revoke.Token, Value: someJWT},
-		"issuer": {Issuer: someJWT, Kind: revoke.Token, Value: "jti"},
-		"keep":   {Kind: revoke.Subject, Value: "u", Keep: []string{someJWT}},
-		"reason": {Kind: revoke.Session, Value: "s", Reason: "leaked " + someJWT},
-		"actor":  {Kind: revoke.Session, Value: "s", Actor: someJWT},
-		"id":     {ID: someJWT, Kind: revoke.Session, Value: "s"},
+		"value":  {Kind: revoke.KindToken, Value: someJWT},
+		"issuer": {Issuer: someJWT, Kind: revoke.KindToken, Value: "jti"},
+		"keep":   {Kind: revoke.KindSubject, Value: "u", Keep: []string{someJWT}},
+		"reason": {Kind: revoke.KindSession, Value: "s", Reason: "leaked " + someJWT},
+		"actor":  {Kind: revoke.KindSession, Value: "s", Actor: someJWT},
+		"id":     {ID: someJWT, Kind: revoke.KindSession, Value: "s"},
 	} {
 		if _, err := b.own(e); !errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), field) || strings.Contains(err.Error(), someJWT[40:]) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := b.own(revoke.Event{Kind: revoke.Token, Value: "jti"}); err != nil {
+	if _, err := b.own(revoke.Event{Kind: revoke.KindToken, Value: "jti"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -52,11 +52,11 @@ func TestOutboxPublishesNoCredentials(t *testing.T) {
 	}
 	file := bytes.Join([][]byte{
 		outboxLine([]byte(fmt.Sprintf(`{"iss":%q,"v":1}`, testIssuer))),
-		entry("value", "", 0, revoke.Event{Kind: revoke.Token, Value: someJWT}),
-		entry("reason", "", 0, revoke.Event{ID: "1", Kind: revoke.Session, Value: "s", Reason: someJWT, Actor: "admin"}),
-		entry("signed", "x", 0, revoke.Event{Kind: revoke.Subject, Value: "u", Reason: someJWT}),
-		entry("stored", "", 7, revoke.Event{Kind: revoke.Session, Value: "s", Reason: someJWT}),
-		entry("good", "", 0, revoke.Event{Kind: revoke.Session, Value: "s", Reason: "logout"}),
+		entry("value", "", 0, revoke.Event{Kind: revoke.KindToken, Value: someJWT}),
+		entry("reason", "", 0, revoke.Event{ID: "1", Kind: revoke.KindSession, Value: "s", Reason: someJWT, Actor: "admin"}),
+		entry("signed", "x", 0, revoke.Event{Kind: revoke.KindSubject, Value: "u", Reason: someJWT}),
+		entry("stored", "", 7, revoke.Event{Kind: revoke.KindSession, Value: "s", Reason: someJWT}),
+		entry("good", "", 0, revoke.Event{Kind: revoke.KindSession, Value: "s", Reason: "logout"}),
 	}, nil)
 	alive, damaged, why, err := readOutbox(bytes.NewReader(file), testIssuer, time.Now())
 	if err != nil || damaged != 1 || why == nil || strings.Contains(why.Error(), someJWT[:20]) {

@@ -30,7 +30,7 @@ func ExampleBus_Publish() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	receipt, err := b.Publish(ctx, revoke.Event{
-		Kind: revoke.Subject, Value: "user-1", Keep: []string{"the-session-at-hand"}, Reason: "password_change",
+		Kind: revoke.KindSubject, Value: "user-1", Keep: []string{"the-session-at-hand"}, Reason: "password_change",
 	})
 	switch {
 	case errors.Is(err, bus.ErrNotAcknowledged):
@@ -62,6 +62,6 @@ func ExampleCreateStream() {
 }
 
 func ExampleSubject() {
-	fmt.Println(bus.Subject("https://auth.example.com", revoke.Session))
+	fmt.Println(bus.Subject("https://auth.example.com", revoke.KindSession))
 	// Output: revocations.v1.1ce18487e0b9bfefc8259d779bfe9874.session
 }

@@ -135,7 +135,7 @@ func (f *Follower) Close() error {
 // WaitFresh returns nil when the List is fresh. The error is in the families of
 // ctx's and [revoke.ErrStale], and says why the List is not fresh, or [ErrClosed].
 func (f *Follower) WaitFresh(ctx context.Context) error {
-	return f.await(ctx, "wait until fresh", func(s revoke.Status) bool { return s.State == revoke.Fresh })
+	return f.await(ctx, "wait until fresh", func(s revoke.Status) bool { return s.State == revoke.StateFresh })
 }
 
 // Barrier returns nil when every event that anybody's Publish had acknowledged

@@ -253,7 +253,7 @@ func (f *Follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (recor
 // come to its end. It has nothing to lose then by being patient, and with a server that
 // many followers keep busy much to gain.
 func (f *Follower) reading(now revoke.Instant) bool {
-	return f.heart.behind && f.list.Status(now).State != revoke.Fresh
+	return f.heart.behind && f.list.Status(now).State != revoke.StateFresh
 }
 
 // excuse returns since when to wait instead of since, now that a timer due before has

@@ -49,14 +49,14 @@ func (f *Follower) is(t *testing.T, d time.Duration, state revoke.State, reason 
 
 func (f *Follower) isFresh(t *testing.T, d time.Duration) {
 	t.Helper()
-	f.is(t, d, revoke.Fresh, revoke.ReasonNone)
+	f.is(t, d, revoke.StateFresh, revoke.ReasonNone)
 }
 
 func (f *Follower) isStale(t *testing.T, d time.Duration) {
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	if s := f.Status(); s.State != revoke.Stale {
+	if s := f.Status(); s.State != revoke.StateStale {
 		t.Fatalf("%s after %s", s.State, d)
 	}
 }
@@ -125,7 +125,7 @@ func TestFollowersNormalDay(t *testing.T) {
 		}
 		synctest.Wait()
 		between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 1, 1)
-		if st := f.Status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.Fresh {
+		if st := f.Status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.StateFresh {
 			t.Errorf("closed: %+v", st)
 		}
 		if err := f.WaitFresh(t.Context()); !errors.Is(err, ErrClosed) {
@@ -193,7 +193,7 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
 		s.do(func() { s.carries = false })
-		f.is(t, 20*time.Second, revoke.Stale, revoke.ReasonNoHeartbeat)
+		f.is(t, 20*time.Second, revoke.StateStale, revoke.ReasonNoHeartbeat)
 		if _, err := f.b.Publish(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
@@ -455,7 +455,7 @@ func TestFollowerJudgesTheStream(t *testing.T) {
 		f.isFresh(t, time.Minute)
 		old := s.info.Config.Metadata
 		s.do(func() { s.info.Config.Metadata = map[string]string{"x": "y"} })
-		f.is(t, 66*time.Second, revoke.Stale, revoke.ReasonBadStream)
+		f.is(t, 66*time.Second, revoke.StateStale, revoke.ReasonBadStream)
 		s.do(func() { s.info.Config.Metadata = old })
 		f.isFresh(t, 13*time.Second)
 		if st := f.Status(); st.Subscriptions != 1 || len(st.Hazards) != 0 {

@@ -105,7 +105,7 @@ const maxHold = 30 * time.Second
 // faster than they can read. At the end of the log, where one that has not come is lost,
 // and where others' silence us, it does not apply.
 func (h *heart) hold(now revoke.Instant) time.Duration {
-	if !h.behind || h.first.IsZero() || h.list.Status(now).State == revoke.Fresh {
+	if !h.behind || h.first.IsZero() || h.list.Status(now).State == revoke.StateFresh {
 		return 0
 	}
 	return min(max(mono(h.first, h.last), h.interval), maxHold) - mono(h.last, now)

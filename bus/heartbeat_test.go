@@ -50,7 +50,7 @@ func TestHeartbeatsHeldBack(t *testing.T) {
 	if err := f.feed.Heartbeat(now, revoke.Record{Generation: 1, Delivery: 1, Sequence: 1, Time: now.Time()}, revoke.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
 		t.Fatal(err)
 	}
-	if f.list.Status(now).State != revoke.Fresh {
+	if f.list.Status(now).State != revoke.StateFresh {
 		t.Fatal("not fresh")
 	}
 	if d := h.hold(now); d > 0 {

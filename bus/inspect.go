@@ -64,7 +64,7 @@ func (f *Follower) inspect() {
 
 // troubled reports whether there is something that may have been mended.
 func (f *Follower) troubled() bool {
-	return len(f.report.Load().hazards) > 0 || f.list.Status(revoke.Now()).State != revoke.Fresh
+	return len(f.report.Load().hazards) > 0 || f.list.Status(revoke.Now()).State != revoke.StateFresh
 }
 
 // judge takes a reading of the present subscription.

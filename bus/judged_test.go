@@ -19,10 +19,10 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 	judged.Store(&count)
 	t.Cleanup(func() { judged.Store(nil) })
 	for name, e := range map[string]revoke.Event{
-		"plain":         {Kind: revoke.Session, Value: "sid"},
-		"not plain":     {Kind: revoke.Session, Value: "sïd"},
-		"with keep":     {Kind: revoke.Subject, Value: "user", Keep: []string{"a", "b"}},
-		"with all else": {Kind: revoke.Subject, Value: "user", Before: time.Now(), Until: time.Now().Add(time.Hour), ID: "1", Reason: "r", Actor: "a"},
+		"plain":         {Kind: revoke.KindSession, Value: "sid"},
+		"not plain":     {Kind: revoke.KindSession, Value: "sïd"},
+		"with keep":     {Kind: revoke.KindSubject, Value: "user", Keep: []string{"a", "b"}},
+		"with all else": {Kind: revoke.KindSubject, Value: "user", Before: time.Now(), Until: time.Now().Add(time.Hour), ID: "1", Reason: "r", Actor: "a"},
 	} {
 		p := newTestPublisher()
 		p.b.cfg.Issuer = testIssuer

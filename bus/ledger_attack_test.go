@@ -16,7 +16,7 @@ import (
 func TestRenew(t *testing.T) {
 	p := newTestPublisher()
 	old := time.Now().Add(-time.Hour)
-	e := revoke.Event{Issuer: testIssuer, Kind: revoke.Session, Value: "s", Until: time.UnixMilli(time.Now().UnixMilli() + 3_600_000), At: old, Reason: `,"at":1}`}
+	e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "s", Until: time.UnixMilli(time.Now().UnixMilli() + 3_600_000), At: old, Reason: `,"at":1}`}
 	payload, err := encodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ func (p *publisher) limit(ctx context.Context, rec *record, h revoke.Horizons, n
 	if t := e.Before.Add(-h.Slack()); t.After(from) {
 		from = t
 	}
-	if least := from.Add(h.TokenLifetime); !e.Until.IsZero() && e.Kind != revoke.Token && e.Kind != revoke.Key && e.Until.Before(least) {
+	if least := from.Add(h.TokenLifetime); !e.Until.IsZero() && e.Kind != revoke.KindToken && e.Kind != revoke.KindKey && e.Until.Before(least) {
 		e.Until = least // it was taken when nobody could know that tokens live longer
 	}
 	completed, err := e.Complete(from, h)

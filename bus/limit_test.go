@@ -35,10 +35,10 @@ func openRecord(t *testing.T, e revoke.Event, former bool) *record {
 func TestLimit(t *testing.T) {
 	h := revoke.Horizons{TokenLifetime: 7 * time.Minute, SessionLifetime: 3 * 24 * time.Hour, MaxSkew: 3 * time.Second}
 	for name, e := range map[string]revoke.Event{
-		"token":   {Kind: revoke.Token, Value: "x", Reason: "leak", Actor: "me"},
-		"session": {Kind: revoke.Session, Value: "x"},
-		"subject": {Kind: revoke.Subject, Value: "x", Keep: []string{"a", "b"}},
-		"issuer":  {Kind: revoke.Issuer},
+		"token":   {Kind: revoke.KindToken, Value: "x", Reason: "leak", Actor: "me"},
+		"session": {Kind: revoke.KindSession, Value: "x"},
+		"subject": {Kind: revoke.KindSubject, Value: "x", Keep: []string{"a", "b"}},
+		"issuer":  {Kind: revoke.KindIssuer},
 	} {
 		for i, shift := range []time.Duration{0, time.Hour, -time.Hour, 0, time.Hour, -time.Hour} { // of the clock, before it is sent
 			p := newTestPublisher()
@@ -60,7 +60,7 @@ func TestLimit(t *testing.T) {
 			}
 			got, want := msg.event, old.event
 			life := h.SessionLifetime
-			if e.Kind == revoke.Token {
+			if e.Kind == revoke.KindToken {
 				life = h.TokenLifetime
 			}
 			if left := time.Until(got.Until); left < life-time.Minute || left > life+time.Minute {
@@ -107,7 +107,7 @@ func TestLimit(t *testing.T) {
 // What nobody here can sign again stays as it is: it lives too long rather than not.
 func TestLimitOfAnothersSignature(t *testing.T) {
 	p := newTestPublisher()
-	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x"}, false)
+	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x"}, false)
 	rec.signature = "another's"
 	before := bytes.Clone(rec.payload)
 	if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), time.Now()); err != nil || !bytes.Equal(before, rec.payload) || !rec.open {
@@ -119,7 +119,7 @@ func TestLimitOfAnothersSignature(t *testing.T) {
 func TestLimitKeepsWhatWasGiven(t *testing.T) {
 	p := newTestPublisher()
 	now := time.UnixMilli(time.Now().UnixMilli())
-	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x", Before: now.Add(-time.Minute), Until: now.Add(2 * time.Hour)}, false)
+	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x", Before: now.Add(-time.Minute), Until: now.Add(2 * time.Hour)}, false)
 	if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestLimitKeepsWhatWasGiven(t *testing.T) {
 // A life that was given before anybody could know how long tokens live is raised to that.
 func TestLimitRaisesShortLives(t *testing.T) {
 	p := newTestPublisher()
-	for _, k := range []revoke.Kind{revoke.Session, revoke.Subject, revoke.Token} {
+	for _, k := range []revoke.Kind{revoke.KindSession, revoke.KindSubject, revoke.KindToken} {
 		now := time.UnixMilli(time.Now().UnixMilli())
 		rec := openRecord(t, revoke.Event{Kind: k, Value: "x", Until: now.Add(time.Minute)}, false)
 		if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
@@ -140,7 +140,7 @@ func TestLimitRaisesShortLives(t *testing.T) {
 		}
 		msg, _ := decode(rec.subject, rec.payload)
 		want := msg.event.At.Add(time.Hour)
-		if k == revoke.Token { // whose life its publisher knows
+		if k == revoke.KindToken { // whose life its publisher knows
 			want = now.Add(time.Minute)
 		}
 		if e := msg.event; !e.Until.Equal(want) || !rec.gone.Equal(want.Add(revoke.StreamMargin)) || rec.open {
@@ -153,7 +153,7 @@ func TestLimitRaisesShortLives(t *testing.T) {
 // that cutoff.
 func TestReceiptSaysWhatWasPublished(t *testing.T) {
 	p := newTestPublisher()
-	rec := openRecord(t, revoke.Event{Kind: revoke.Subject, Value: "x"}, false)
+	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x"}, false)
 	rec.early = true
 	old, _ := decode(rec.subject, rec.payload)
 	h := revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: time.Hour, MaxSkew: 5 * time.Second}

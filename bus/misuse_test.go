@@ -17,7 +17,7 @@ func TestCloseAfterNilContext(t *testing.T) {
 		b := &Bus{log: logger(nil)}
 		b.ctx, b.cancel = context.WithCancel(context.Background())
 		b.publisher.b, b.asker.b = b, b
-		event := revoke.Event{Issuer: testIssuer, Kind: revoke.Session, Value: "s"}
+		event := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "s"}
 		var none context.Context
 		for name, call := range map[string]func(){
 			"Publish":       func() { _, _ = b.Publish(none, event) },

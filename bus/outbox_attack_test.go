@@ -337,7 +337,7 @@ func write(t *testing.T, path string, data []byte) {
 // What the file says is published as this issuer's and within its limits, or not at all.
 func TestOutboxOfAnotherIssuer(t *testing.T) {
 	o, path := openTestOutbox(t)
-	e := revoke.Event{Issuer: "https://other.example.com", Kind: revoke.Session, Value: "foreign", Until: time.Now().Add(time.Hour)}
+	e := revoke.Event{Issuer: "https://other.example.com", Kind: revoke.KindSession, Value: "foreign", Until: time.Now().Add(time.Hour)}
 	payload, err := encodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)

@@ -28,11 +28,11 @@ func TestDamageThatTakesALoss(t *testing.T) {
 		return begin, len(file) - 1
 	}
 	put := func(id string) outboxEntry {
-		payload, err := encodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.Token, Value: id, Until: now.Add(time.Hour)})
+		payload, err := encodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.KindToken, Value: id, Until: now.Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return outboxEntry{op: "put", id: id, subject: Subject(testIssuer, revoke.Token), payload: string(payload), gone: now.Add(2 * time.Hour)}
+		return outboxEntry{op: "put", id: id, subject: Subject(testIssuer, revoke.KindToken), payload: string(payload), gone: now.Add(2 * time.Hour)}
 	}
 	add(put("A"))
 	add(outboxEntry{op: "ack", id: "A", seq: 7})

@@ -17,7 +17,7 @@ import (
 
 func outboxRecord(t testing.TB, value string) *record {
 	t.Helper()
-	e := revoke.Event{Issuer: testIssuer, Kind: revoke.Session, Value: value, Until: time.Now().Add(time.Hour), At: time.Now()}
+	e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: value, Until: time.Now().Add(time.Hour), At: time.Now()}
 	payload, err := encodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)

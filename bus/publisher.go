@@ -71,7 +71,7 @@ func (p *publisher) prepare(ctx context.Context, valid revoke.Valid, limit int) 
 	e := valid.Event()
 	// The longest that there can be.
 	horizons := revoke.Horizons{TokenLifetime: revoke.MaxLifetime, SessionLifetime: revoke.MaxLifetime, MaxSkew: revoke.MaxSkewLimit}
-	if e.Kind != revoke.Token {
+	if e.Kind != revoke.KindToken {
 		horizons.TokenLifetime = 0 // whether Until falls short of it cannot be told yet: limit raises it
 	}
 	open := p.outbox != nil && !p.gauge.isKnown()
@@ -88,7 +88,7 @@ func (p *publisher) prepare(ctx context.Context, valid revoke.Valid, limit int) 
 		return e, nil, err
 	}
 	// Only these two say all there is to say without horizons.
-	given := e.Kind == revoke.Key || e.Kind == revoke.Token && !asked.Until.IsZero()
+	given := e.Kind == revoke.KindKey || e.Kind == revoke.KindToken && !asked.Until.IsZero()
 	if open = open && !given; open {
 		asked.At = e.At
 	} else {

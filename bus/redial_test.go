@@ -158,7 +158,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 						value = "poison"
 					}
 					wg.Go(func() {
-						_, errs[i] = b.Publish(t.Context(), revoke.Event{Kind: revoke.Session, Value: value})
+						_, errs[i] = b.Publish(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: value})
 					})
 				}
 				wg.Wait()

@@ -23,7 +23,7 @@ func (b *Bus) end() {
 }
 
 func sessionEvent(i int) revoke.Event {
-	return revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("sid-", i)}
+	return revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)}
 }
 
 // On a normal day a publisher asks for the stream's state twice a minute and says nothing.

@@ -76,7 +76,7 @@ func TestRevokeAndWaitForAll(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 			for _, x := range r.Replicas[:max(replicas, 1)] {
-				if !x.Applied || x.Name != "orders" || x.Delay <= 0 || x.Delay > time.Second || x.State != revoke.Fresh || x.MaxStaleness != 15*time.Second || x.Problem != "" || x.AppliedAt.IsZero() {
+				if !x.Applied || x.Name != "orders" || x.Delay <= 0 || x.Delay > time.Second || x.State != revoke.StateFresh || x.MaxStaleness != 15*time.Second || x.Problem != "" || x.AppliedAt.IsZero() {
 					t.Errorf("%+v", x)
 				}
 			}
@@ -342,7 +342,7 @@ func TestQuestionsAndAnswersAtTheirLimits(t *testing.T) {
 	if _, ok := decodeAnswer([]byte(strings.Replace(ans("a"), `"staleness":315`, `"staleness":316`, 1))); ok {
 		t.Error("a staleness of more than ten years is taken")
 	}
-	if a, ok := decodeAnswer([]byte(ans("a"))); !ok || a.staleness != revoke.MaxLifetime || a.state != revoke.Syncing || !a.at.IsZero() {
+	if a, ok := decodeAnswer([]byte(ans("a"))); !ok || a.staleness != revoke.MaxLifetime || a.state != revoke.StateSyncing || !a.at.IsZero() {
 		t.Errorf("%+v", a)
 	}
 	for n, want := range map[int]bool{256: true, 257: false} {

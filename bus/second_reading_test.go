@@ -76,11 +76,11 @@ func TestForkHasTheLogReadAnew(t *testing.T) {
 		s.do(func() { // a message that nobody has applied, in place of a heartbeat four minutes ago
 			for i := range s.log {
 				if time.Since(s.log[i].time) < 4*time.Minute {
-					data, err := encodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.Session, Value: "forked", Until: time.Now().Add(time.Hour)})
+					data, err := encodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "forked", Until: time.Now().Add(time.Hour)})
 					if err != nil {
 						t.Fatal(err)
 					}
-					s.log[i].msg = &nats.Msg{Subject: Subject(testIssuer, revoke.Session), Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {"2h"}}}
+					s.log[i].msg = &nats.Msg{Subject: Subject(testIssuer, revoke.KindSession), Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {"2h"}}}
 					return
 				}
 			}

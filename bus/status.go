@@ -143,7 +143,7 @@ func (f *Follower) WaitChange(ctx context.Context, from FollowerStatus) (Followe
 // agesIn returns when to look again at a status that nobody changes: when it becomes
 // stale, but after a second at the latest, because timers stand still in suspend.
 func (f *Follower) agesIn(s *FollowerStatus) time.Duration {
-	if s.State != revoke.Fresh {
+	if s.State != revoke.StateFresh {
 		return time.Second
 	}
 	return min(max(f.list.Config().MaxStaleness-s.Age, 0)+time.Millisecond, time.Second)

@@ -20,16 +20,16 @@ func TestWaitChangeByTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		fresh := f.Status()
-		if fresh.State != revoke.Fresh {
+		if fresh.State != revoke.StateFresh {
 			t.Fatalf("%+v", fresh)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if s, err := f.WaitChange(ctx, fresh); !errors.Is(err, context.DeadlineExceeded) || s.State != revoke.Fresh {
+		if s, err := f.WaitChange(ctx, fresh); !errors.Is(err, context.DeadlineExceeded) || s.State != revoke.StateFresh {
 			t.Errorf("before: %v, %v", s.State, err)
 		}
 		s2, err := f.WaitChange(t.Context(), fresh)
-		if took := revoke.Now().Since(now); err != nil || s2.State != revoke.Stale || took < 15*time.Second || took > 16*time.Second {
+		if took := revoke.Now().Since(now); err != nil || s2.State != revoke.StateStale || took < 15*time.Second || took > 16*time.Second {
 			t.Errorf("%v after %s, %v", s2.State, took, err)
 		}
 	})

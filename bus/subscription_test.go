@@ -44,7 +44,7 @@ func connOf(nc *nats.Conn) *Conn {
 func delivery(stream, consumer string, n int, value string) *nats.Msg {
 	return &nats.Msg{
 		Sub:     &nats.Subscription{},
-		Subject: Subject(testIssuer, revoke.Session),
+		Subject: Subject(testIssuer, revoke.KindSession),
 		Reply:   fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.0", stream, consumer, n, n, time.Now().UnixNano()),
 		Data:    fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q}`, testIssuer, value),
 	}
@@ -61,7 +61,7 @@ func TestDeliveryOfAnotherConsumer(t *testing.T) {
 		if _, err := f.apply(revoke.Now(), s, delivery(c.stream, c.consumer, 2, "b")); err == nil {
 			t.Errorf("%v: applied", c)
 		}
-		if n := f.list.Stats(revoke.Now()).Applied[revoke.Session]; n != 1 || f.sequence.Load() != 1 {
+		if n := f.list.Stats(revoke.Now()).Applied[revoke.KindSession]; n != 1 || f.sequence.Load() != 1 {
 			t.Errorf("%v: %d events applied, up to %d", c, n, f.sequence.Load())
 		}
 	}
@@ -78,7 +78,7 @@ func TestDeliveryAfterReconnect(t *testing.T) {
 	if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 2, "b")); !errors.Is(err, errDisconnected) {
 		t.Errorf("after a reconnect: %v", err)
 	}
-	if n := f.list.Stats(revoke.Now()).Applied[revoke.Session]; n != 1 {
+	if n := f.list.Stats(revoke.Now()).Applied[revoke.KindSession]; n != 1 {
 		t.Errorf("%d events applied", n)
 	}
 }

@@ -100,7 +100,7 @@ func TestOutboxIsNoOracle(t *testing.T) {
 	}
 	signers := map[string]crypto.Signer{"own": vectorKey(), "trusted": trusted, "stranger": stranger, "garbage": nil, "none": nil}
 	for value, key := range signers {
-		e := revoke.Event{Issuer: testIssuer, Kind: revoke.Subject, Value: value, Before: time.Now(), Until: time.Now().Add(time.Hour), At: time.Now().Add(-time.Minute)}
+		e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSubject, Value: value, Before: time.Now(), Until: time.Now().Add(time.Hour), At: time.Now().Add(-time.Minute)}
 		payload, err := encodeEvent(&e)
 		if err != nil {
 			t.Fatal(err)

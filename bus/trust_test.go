@@ -101,9 +101,9 @@ func TestTrustAccepts(t *testing.T) {
 	for _, kind := range revoke.Kinds() {
 		value := "v"
 		switch kind {
-		case revoke.Key:
+		case revoke.KindKey:
 			value = thumbprint
-		case revoke.Issuer:
+		case revoke.KindIssuer:
 			value = ""
 		}
 		e := event(kind, value)
@@ -135,8 +135,8 @@ func TestTrustAccepts(t *testing.T) {
 		t.Fatalf("%d mass kinds", mass)
 	}
 
-	good := message(key, event(revoke.Subject, "user-1"))
-	e := event(revoke.Subject, "user-1")
+	good := message(key, event(revoke.KindSubject, "user-1"))
+	e := event(revoke.KindSubject, "user-1")
 	for i := range good.Data {
 		for bit := range 8 {
 			m := &nats.Msg{Subject: good.Subject, Data: bytes.Clone(good.Data), Header: good.Header}
@@ -146,7 +146,7 @@ func TestTrustAccepts(t *testing.T) {
 			}
 		}
 	}
-	if moved := (&nats.Msg{Subject: Subject("https://other.example.com", revoke.Subject), Data: good.Data, Header: good.Header}); tr.accepts(moved, &e) {
+	if moved := (&nats.Msg{Subject: Subject("https://other.example.com", revoke.KindSubject), Data: good.Data, Header: good.Header}); tr.accepts(moved, &e) {
 		t.Error("accepted on another subject")
 	}
 	value := good.Header.Get(SignatureHeader)
@@ -180,11 +180,11 @@ func TestTrustAccepts(t *testing.T) {
 	if tr, err = newTrust([]ed25519.PublicKey{public(key)}); err != nil {
 		t.Fatal(err)
 	}
-	if accepts(message(old, event(revoke.Subject, "u"))) || !accepts(message(key, event(revoke.Subject, "u"))) {
+	if accepts(message(old, event(revoke.KindSubject, "u"))) || !accepts(message(key, event(revoke.KindSubject, "u"))) {
 		t.Error("a key that was removed counts, or the one that is left does not")
 	}
 	tr = nil
-	if !accepts(message(nil, event(revoke.Subject, "u"))) {
+	if !accepts(message(nil, event(revoke.KindSubject, "u"))) {
 		t.Error("no Trust, and a signature is asked for")
 	}
 }

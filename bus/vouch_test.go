@@ -28,7 +28,7 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 				n := 0
 				publish := func() error {
 					n++
-					_, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Session, Value: fmt.Sprintf("sid-%d.", n)})
+					_, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", n)})
 					return err
 				}
 				for range 20 {
@@ -103,7 +103,7 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 		}
 		defer b.Close()
 		for i := range 10 {
-			if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.Session, Value: fmt.Sprintf("sid-%d.", i)}); err != nil {
+			if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", i)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -172,7 +172,7 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 			msg.unusable = append(msg.unusable, name)
 		}
 	}
-	noValue := k == revoke.Issuer && value.Kind() == 'n' // as serializers write "absent"
+	noValue := k == revoke.KindIssuer && value.Kind() == 'n' // as serializers write "absent"
 	if !noValue && (value.bad || !text(value.Value, &e.Value)) {
 		return malformed("value")
 	}

@@ -29,7 +29,7 @@ func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 // As a person would write it, looking at the documentation.
 func TestDecodeHandWritten(t *testing.T) {
-	subject := Subject(testIssuer, revoke.Subject)
+	subject := Subject(testIssuer, revoke.KindSubject)
 	got, fault := decode(subject, []byte(`{
 		"v": 1, "id": "one", "iss": "https://auth.example.com",
 		"kind": "subject", "value": "user-1",
@@ -38,15 +38,15 @@ func TestDecodeHandWritten(t *testing.T) {
 		"note": {"unknown": ["members", "are", "ignored"]}
 	}`))
 	want := revoke.Event{
-		ID: "one", Issuer: testIssuer, Kind: revoke.Subject, Value: "user-1",
+		ID: "one", Issuer: testIssuer, Kind: revoke.KindSubject, Value: "user-1",
 		Before: at(1767225600000), Keep: []string{"s1", "s2"}, Until: at(1767229200000),
 		Reason: "password_change", Actor: "help desk", At: at(1767225598000),
 	}
 	if fault != 0 || got.beat || !reflect.DeepEqual(got.event, want) {
 		t.Fatalf("got %+v, fault %d", got, fault)
 	}
-	short, fault := decode(Subject("i", revoke.Token), []byte(`{"v":1,"iss":"i","kind":"token","value":"jti"}`))
-	if fault != 0 || !reflect.DeepEqual(short.event, revoke.Event{Issuer: "i", Kind: revoke.Token, Value: "jti"}) {
+	short, fault := decode(Subject("i", revoke.KindToken), []byte(`{"v":1,"iss":"i","kind":"token","value":"jti"}`))
+	if fault != 0 || !reflect.DeepEqual(short.event, revoke.Event{Issuer: "i", Kind: revoke.KindToken, Value: "jti"}) {
 		t.Fatalf("shortest event: got %+v, fault %d", short, fault)
 	}
 }
@@ -54,7 +54,7 @@ func TestDecodeHandWritten(t *testing.T) {
 // The bytes on the wire are a contract: other versions and other clients read them.
 func TestEncodeGolden(t *testing.T) {
 	e := revoke.Event{
-		ID: "one", Issuer: testIssuer, Kind: revoke.Subject, Value: "user-1",
+		ID: "one", Issuer: testIssuer, Kind: revoke.KindSubject, Value: "user-1",
 		Before: at(testMillis).Add(time.Nanosecond), Keep: []string{"s1", "s\n2"}, Until: at(testMillis + 1),
 		Reason: "r", Actor: "ä", At: at(testMillis),
 	}
@@ -72,10 +72,10 @@ func TestEncodeGolden(t *testing.T) {
 
 func TestSubject(t *testing.T) {
 	// printf %s https://auth.example.com | sha256sum
-	if got := Subject(testIssuer, revoke.Subject); got != testSubject {
+	if got := Subject(testIssuer, revoke.KindSubject); got != testSubject {
 		t.Errorf("got %s, want %s", got, testSubject)
 	}
-	if Subject(testIssuer+"/", revoke.Subject) == testSubject {
+	if Subject(testIssuer+"/", revoke.KindSubject) == testSubject {
 		t.Error("a trailing slash makes another issuer")
 	}
 }
@@ -142,11 +142,11 @@ func TestDecodeFaults(t *testing.T) {
 		{"null value", testSubject, with(`"u"`, `null`), revoke.FaultMalformed},
 		{"value as number", testSubject, with(`"u"`, `1`), revoke.FaultMalformed},
 		{"value too long", testSubject, with(`"u"`, `"`+strings.Repeat("u", 513)+`"`), revoke.FaultMalformed},
-		{"session", Subject(testIssuer, revoke.Session), `{"v":1,"iss":"https://auth.example.com","kind":"session","value":"s"}`, 0},
-		{"key", Subject(testIssuer, revoke.Key), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"` + thumbprint + `"}`, 0},
-		{"key, no thumbprint", Subject(testIssuer, revoke.Key), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"kid-1"}`, revoke.FaultMalformed},
-		{"issuer", Subject(testIssuer, revoke.Issuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer"}`, 0},
-		{"issuer with a value", Subject(testIssuer, revoke.Issuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer","value":"x"}`, revoke.FaultMalformed},
+		{"session", Subject(testIssuer, revoke.KindSession), `{"v":1,"iss":"https://auth.example.com","kind":"session","value":"s"}`, 0},
+		{"key", Subject(testIssuer, revoke.KindKey), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"` + thumbprint + `"}`, 0},
+		{"key, no thumbprint", Subject(testIssuer, revoke.KindKey), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"kid-1"}`, revoke.FaultMalformed},
+		{"issuer", Subject(testIssuer, revoke.KindIssuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer"}`, 0},
+		{"issuer with a value", Subject(testIssuer, revoke.KindIssuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer","value":"x"}`, revoke.FaultMalformed},
 		{"largest that is read", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)), 0},
 		{"one byte more", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)+1), revoke.FaultOversized},
 		{"deep nesting", testSubject, with(`"v":1`, `"v":1,"x":`+strings.Repeat("[", 30_000)+strings.Repeat("]", 30_000)), revoke.FaultMalformed},
@@ -178,7 +178,7 @@ func TestLargestEvent(t *testing.T) {
 	control := strings.Repeat("x", revoke.MaxValueBytes)
 	note := strings.Repeat("y", revoke.MaxReasonBytes)
 	e := revoke.Event{
-		ID: note, Issuer: control, Kind: revoke.Subject, Value: control, Keep: slices.Repeat([]string{control}, revoke.MaxKeep),
+		ID: note, Issuer: control, Kind: revoke.KindSubject, Value: control, Keep: slices.Repeat([]string{control}, revoke.MaxKeep),
 		Before: at(1<<53 - 1), Until: at(1<<53 - 1), At: at(1<<53 - 1), Reason: note, Actor: note,
 	}
 	data, err := encodeEvent(&e)
@@ -359,7 +359,7 @@ func TestSeeds(t *testing.T) {
 
 func BenchmarkDecodeEvent(b *testing.B) {
 	data := []byte(`{"v":1,"id":"KZ4XJ7Q2M5N3P6R8T9V1W0Y2AB","iss":"https://auth.example.com","kind":"token","value":"6f9619ff-8b86-d011-b42d-00c04fc964ff","until":1767229200000,"reason":"logout","at":1767225598000}`)
-	subject := Subject(testIssuer, revoke.Token)
+	subject := Subject(testIssuer, revoke.KindToken)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, fault := decode(subject, data); fault != 0 {

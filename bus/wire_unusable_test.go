@@ -65,7 +65,7 @@ func (r *replica) take(t testing.TB, subject string, data []byte) (message, revo
 // slack is what a cutoff gets on top of an instant.
 func slack(t testing.TB) time.Duration {
 	t.Helper()
-	e, err := revoke.Event{Issuer: "i", Kind: revoke.Issuer}.Complete(at(testMillis), replicaHorizons)
+	e, err := revoke.Event{Issuer: "i", Kind: revoke.KindIssuer}.Complete(at(testMillis), replicaHorizons)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,17 +76,17 @@ func slack(t testing.TB) time.Duration {
 func token(e *revoke.Event, iat time.Time, sid string) *revoke.Identity {
 	id := &revoke.Identity{Issuer: e.Issuer, IssuedAt: iat, Session: sid}
 	switch e.Kind {
-	case revoke.Token:
+	case revoke.KindToken:
 		id.Token = e.Value
-	case revoke.Session:
+	case revoke.KindSession:
 		id.Session = e.Value
-	case revoke.Subject:
+	case revoke.KindSubject:
 		id.Subject = e.Value
-	case revoke.Client:
+	case revoke.KindClient:
 		id.Client = e.Value
-	case revoke.Tenant:
+	case revoke.KindTenant:
 		id.Tenant = e.Value
-	case revoke.Key:
+	case revoke.KindKey:
 		id.Key = e.Value
 	}
 	return id
@@ -150,7 +150,7 @@ func TestUnusableMembersRevoke(t *testing.T) {
 	until := testMillis + (2 * time.Hour).Milliseconds() // longer than tokens live, or it is raised
 	variants := 0
 	for _, kind := range revoke.Kinds() {
-		value := map[revoke.Kind]string{revoke.Key: thumbprint, revoke.Issuer: ""}
+		value := map[revoke.Kind]string{revoke.KindKey: thumbprint, revoke.KindIssuer: ""}
 		v, ok := value[kind]
 		if !ok {
 			v = "v"
@@ -160,7 +160,7 @@ func TestUnusableMembersRevoke(t *testing.T) {
 		if kind.Cutoff() {
 			good["before"] = fmt.Sprint(int64(before))
 		}
-		if kind == revoke.Subject {
+		if kind == revoke.KindSubject {
 			good["keep"] = `["kept"]`
 		}
 		write := func(spoiled, with string, twice bool) []byte {
@@ -197,9 +197,9 @@ func TestUnusableMembersRevoke(t *testing.T) {
 				cutoff = r.ts.Add(slack(t))
 			case "until":
 				switch kind {
-				case revoke.Token:
+				case revoke.KindToken:
 					life = r.ts.Add(replicaHorizons.TokenLifetime)
-				case revoke.Key:
+				case revoke.KindKey:
 					life = time.Time{} // ten years, see below
 				default:
 					life = r.ts.Add(replicaHorizons.SessionLifetime)
@@ -211,7 +211,7 @@ func TestUnusableMembersRevoke(t *testing.T) {
 			if spared := !r.revoked(token(&named, cutoff.Add(time.Millisecond), "other"), 0); spared != kind.Cutoff() {
 				t.Errorf("%s, %s: a token after the cutoff is spared: %t", kind, what, spared)
 			}
-			if kind == revoke.Subject && r.revoked(token(&named, cutoff, "kept"), 0) != (member == "keep") {
+			if kind == revoke.KindSubject && r.revoked(token(&named, cutoff, "kept"), 0) != (member == "keep") {
 				t.Errorf("%s, %s: the kept session is revoked: %t", kind, what, member != "keep")
 			}
 			lives, gone := life.Sub(r.ts), life.Sub(r.ts)+13*time.Minute
@@ -264,7 +264,7 @@ func TestUnusableMembersRevoke(t *testing.T) {
 		}
 		check("a byte order mark", "", append([]byte("\ufeff"), data...))
 		check("white space", "", append([]byte("\r\n "), append(slices.Clone(data), "\t\n"...)...))
-		if kind == revoke.Subject {
+		if kind == revoke.KindSubject {
 			check("keep is empty", "keep", write("keep", `null`, false))
 		}
 	}
@@ -309,7 +309,7 @@ func TestUnusableTimesTogether(t *testing.T) {
 		if _, fault := r.take(t, testSubject, []byte(`{"v":1,"iss":"`+testIssuer+`","kind":"subject","value":"u","before":`+tt.before+`,"at":`+tt.at+`}`)); fault != 0 {
 			t.Fatal(fault)
 		}
-		e := revoke.Event{Issuer: testIssuer, Kind: revoke.Subject, Value: "u"}
+		e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSubject, Value: "u"}
 		for iat, want := range map[time.Time]bool{tt.want: true, tt.want.Add(2 * time.Millisecond): false} {
 			if got := r.revoked(token(&e, iat, ""), 0); got != want {
 				t.Errorf("before %s, at %s: iat %s is revoked: %t", tt.before, tt.at, iat.Sub(at(testMillis)), got)
@@ -319,8 +319,8 @@ func TestUnusableTimesTogether(t *testing.T) {
 	// A token whose revocation says nothing of its life, through a log server whose clock
 	// is an hour behind.
 	r := newReplica(t)
-	r.take(t, Subject(testIssuer, revoke.Token), fmt.Appendf(nil, `{"v":1,"iss":"%s","kind":"token","value":"jti","until":"soon","at":%d}`, testIssuer, testMillis+time.Hour.Milliseconds()))
-	e := revoke.Event{Issuer: testIssuer, Kind: revoke.Token, Value: "jti"}
+	r.take(t, Subject(testIssuer, revoke.KindToken), fmt.Appendf(nil, `{"v":1,"iss":"%s","kind":"token","value":"jti","until":"soon","at":%d}`, testIssuer, testMillis+time.Hour.Milliseconds()))
+	e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindToken, Value: "jti"}
 	if !r.revoked(token(&e, r.ts, ""), 2*time.Hour) {
 		t.Error("a token's revocation ends before the token, by the clock of who published it")
 	}
@@ -343,9 +343,9 @@ func FuzzUnusable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, k uint8, value string, more []byte) {
 		e := revoke.Event{Issuer: testIssuer, Kind: revoke.Kinds()[int(k)%len(revoke.Kinds())], Value: value}
 		switch e.Kind {
-		case revoke.Key:
+		case revoke.KindKey:
 			e.Value = thumbprint
-		case revoke.Issuer:
+		case revoke.KindIssuer:
 			e.Value = ""
 		}
 		if _, err := (&revoke.Event{Issuer: e.Issuer, Kind: e.Kind, Value: e.Value}).DropUnusable(); err != nil {

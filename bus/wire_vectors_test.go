@@ -137,7 +137,7 @@ func TestWirePage(t *testing.T) {
 	page := string(data)
 	want := []string{
 		metaSchema, metaTokenLifetime, metaSessionLifetime, metaMaxSkew, HeartbeatSubject, SignatureHeader, "`hybridtoken revocation 1`", "`Nats-TTL: " + heartbeatTTL + "`",
-		jetstream.MsgTTLHeader, jetstream.MsgIDHeader, jetstream.ExpectedStreamHeader, Subject(testIssuer, revoke.Subject)[len(subjectPrefix) : len(subjectPrefix)+2*issuerHashSize],
+		jetstream.MsgTTLHeader, jetstream.MsgIDHeader, jetstream.ExpectedStreamHeader, Subject(testIssuer, revoke.KindSubject)[len(subjectPrefix) : len(subjectPrefix)+2*issuerHashSize],
 		"65,536 bytes", "1 to 512 bytes", "at most 64 texts", "at most 256 bytes", "at most 2,048 bytes", "at most 128 bytes", "100000000000", "9007199254740991", "3653 days", "365 days",
 	}
 	for _, name := range append([]string{"v", "iss", "kind", "value"}, optional...) {

@@ -63,7 +63,7 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 			t.Errorf("%v: read\n%s\nwritten again\n%s", err, m.Data, again)
 		}
 	}
-	want := map[revoke.Kind]int{revoke.Token: 1, revoke.Session: 22, revoke.Subject: 3, revoke.Client: 1, revoke.Tenant: 1, revoke.Key: 1, revoke.Issuer: 1}
+	want := map[revoke.Kind]int{revoke.KindToken: 1, revoke.KindSession: 22, revoke.KindSubject: 3, revoke.KindClient: 1, revoke.KindTenant: 1, revoke.KindKey: 1, revoke.KindIssuer: 1}
 	if !maps.Equal(kinds, want) || beats == 0 {
 		t.Errorf("%d heartbeats and %v, want %v", beats, kinds, want)
 	}
@@ -104,7 +104,7 @@ func TestOutboxOfTheVersionBefore(t *testing.T) {
 			if fault != 0 || rec.subject != Subject(testIssuer, msg.event.Kind) || !rec.gone.After(msg.event.Until) {
 				t.Errorf("%s: fault %s of %s", name, fault, rec.payload)
 			}
-			if mass := msg.event.Kind != revoke.Token && msg.event.Kind != revoke.Session; mass != (rec.signature != "") {
+			if mass := msg.event.Kind != revoke.KindToken && msg.event.Kind != revoke.KindSession; mass != (rec.signature != "") {
 				t.Errorf("%s: signature %q of %s", name, rec.signature, rec.payload)
 			}
 			if rec.open != want.open {

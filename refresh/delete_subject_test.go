@@ -304,7 +304,7 @@ func TestDeleteSubjectTells(t *testing.T) {
 	if err := s.DeleteSubject(t.Context(), personal[0]); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.events) != 1 || s.events[0].Kind != revoke.Subject || s.events[0].Value != personal[0] || len(s.events[0].Keep) != 0 || s.events[0].Reason != "subject deleted" || s.events[0].Actor != "" {
+	if len(s.events) != 1 || s.events[0].Kind != revoke.KindSubject || s.events[0].Value != personal[0] || len(s.events[0].Keep) != 0 || s.events[0].Reason != "subject deleted" || s.events[0].Actor != "" {
 		t.Errorf("published %+v", s.events)
 	}
 }

@@ -30,7 +30,7 @@ func TestDenylistTurnsStale(t *testing.T) {
 			t.Fatal(err)
 		}
 		member.Partition()
-		if _, err := bus.Publish(revoke.Event{Issuer: m.issuer.Issuer, Kind: revoke.Session, Value: banned.SessionID}); err != nil {
+		if _, err := bus.Publish(revoke.Event{Issuer: m.issuer.Issuer, Kind: revoke.KindSession, Value: banned.SessionID}); err != nil {
 			t.Fatal(err)
 		}
 		bus.Advance(member.List().Config().MaxStaleness + time.Second)

@@ -15,7 +15,7 @@ import (
 // A ban that others publish 300 ms after the password was checked ends the login, whichever
 // of the two this process hears of first; one from before the check does not.
 func TestBanRightAfterThePasswordCheck(t *testing.T) {
-	for kind, value := range map[revoke.Kind]string{revoke.Subject: "user-1", revoke.Client: "web", revoke.Tenant: "acme", revoke.Issuer: ""} {
+	for kind, value := range map[revoke.Kind]string{revoke.KindSubject: "user-1", revoke.KindClient: "web", revoke.KindTenant: "acme", revoke.KindIssuer: ""} {
 		for name, c := range map[string]struct {
 			heard time.Duration // after the ban
 			early bool          // the ban comes before the password check, by more than MaxSkew
@@ -85,7 +85,7 @@ func TestBanBeforeReauthenticate(t *testing.T) {
 				checked := time.Now()
 				time.Sleep(300 * time.Millisecond)
 				// The session itself is spared; its user's authentication is not.
-				if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: revoke.Subject, Value: "user-1", Keep: []string{old.SessionID}}); err != nil {
+				if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: revoke.KindSubject, Value: "user-1", Keep: []string{old.SessionID}}); err != nil {
 					t.Fatal(err)
 				}
 				if later {
@@ -115,18 +115,18 @@ func TestSessionsThatAreCutOffAreNotListed(t *testing.T) {
 		event revoke.Event
 		left  int
 	}{
-		"that session":     {revoke.Event{Kind: revoke.Session}, 1},
-		"its client":       {revoke.Event{Kind: revoke.Client, Value: "web"}, 1},
-		"the subject":      {revoke.Event{Kind: revoke.Subject, Value: "user-1"}, 0},
-		"another subject":  {revoke.Event{Kind: revoke.Subject, Value: "user-2"}, 2},
-		"but the one kept": {revoke.Event{Kind: revoke.Subject, Value: "user-1", Keep: []string{"other"}}, 1},
+		"that session":     {revoke.Event{Kind: revoke.KindSession}, 1},
+		"its client":       {revoke.Event{Kind: revoke.KindClient, Value: "web"}, 1},
+		"the subject":      {revoke.Event{Kind: revoke.KindSubject, Value: "user-1"}, 0},
+		"another subject":  {revoke.Event{Kind: revoke.KindSubject, Value: "user-2"}, 2},
+		"but the one kept": {revoke.Event{Kind: revoke.KindSubject, Value: "user-1", Keep: []string{"other"}}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSystem(t)
 			g := s.login(t)
 			other := s.login(t, func(l *refresh.Login) { l.Client = "phone" })
 			c.event.Issuer = issuerName
-			if c.event.Kind == revoke.Session {
+			if c.event.Kind == revoke.KindSession {
 				c.event.Value = g.SessionID
 			}
 			if c.event.Keep != nil {
@@ -191,6 +191,6 @@ func TestRevokedWhileTheApplicationIsAsked(t *testing.T) {
 		}
 	})
 	g := s.refresh(t, s.login(t)) // the good twin
-	event = &revoke.Event{Issuer: issuerName, Kind: revoke.Session}
+	event = &revoke.Event{Issuer: issuerName, Kind: revoke.KindSession}
 	s.refused(t, g, refresh.ErrEnded)
 }

@@ -20,7 +20,7 @@ func TestRevokedForGood(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSystem(t, func(c *refresh.Config) { c.Lifetimes = refresh.Consumer })
 				g := s.login(t)
-				event := revoke.Event{Issuer: issuerName, Kind: revoke.Session, Value: g.SessionID, Until: time.Now().Add(s.list.Config().TokenLifetime)}
+				event := revoke.Event{Issuer: issuerName, Kind: revoke.KindSession, Value: g.SessionID, Until: time.Now().Add(s.list.Config().TokenLifetime)}
 				if err := s.list.Apply(revoke.Now(), event); err != nil {
 					t.Fatal(err)
 				}

@@ -49,7 +49,7 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 			}
 			return fmt.Errorf("refresh: logout: %w: not a session id", ErrRequest)
 		}
-		if err := m.sayable(revoke.Session, sid, reason, actor); err != nil {
+		if err := m.sayable(revoke.KindSession, sid, reason, actor); err != nil {
 			return fmt.Errorf("refresh: logout: %w", err)
 		}
 		err = m.logoutOf(ctx, sid, ending{reason: reason, actor: actor, publish: true})

@@ -80,13 +80,13 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 			return nil, err
 		}
 	}
-	if err := m.sayable(revoke.Subject, sub, call.reason, call.actor); err != nil {
+	if err := m.sayable(revoke.KindSubject, sub, call.reason, call.actor); err != nil {
 		return nil, err
 	}
 	// What is certain is told first: whoever was authenticated before now is logged out.
 	now := m.millis()
 	told := m.startTelling(ctx, revoke.Event{
-		Kind: revoke.Subject, Value: sub, Before: time.UnixMilli(now), Keep: keepable(call.keep),
+		Kind: revoke.KindSubject, Value: sub, Before: time.UnixMilli(now), Keep: keepable(call.keep),
 		Reason: call.reason, Actor: call.actor,
 	}, now)
 	kept, err := m.endAll(ctx, sub, call, told)
@@ -200,7 +200,7 @@ func (m *Manager) finish(ctx context.Context, sub string, r storedSubject) error
 func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, told *telling, budget time.Duration) error {
 	if !told.covers(r.subject) {
 		told = m.startTelling(ctx, revoke.Event{
-			ID: r.Op, Kind: revoke.Subject, Value: sub, Before: time.UnixMilli(r.Cutoff), Keep: r.Keep,
+			ID: r.Op, Kind: revoke.KindSubject, Value: sub, Before: time.UnixMilli(r.Cutoff), Keep: r.Keep,
 			Until:  m.outlives(r.Cutoff),
 			Reason: r.Reason, Actor: r.Actor,
 		}, r.Cutoff)

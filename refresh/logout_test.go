@@ -31,7 +31,7 @@ func TestLogout(t *testing.T) {
 	if err := s.Revoke(t.Context(), b.SessionID, "stolen laptop", "help desk"); err != nil {
 		t.Fatal(err)
 	}
-	if e := s.events[len(s.events)-1]; e.Reason != "stolen laptop" || e.Actor != "help desk" || e.Kind != revoke.Session || e.Issuer != issuerName {
+	if e := s.events[len(s.events)-1]; e.Reason != "stolen laptop" || e.Actor != "help desk" || e.Kind != revoke.KindSession || e.Issuer != issuerName {
 		t.Errorf("published %+v", e)
 	}
 	s.dead(t, b)
@@ -168,7 +168,7 @@ func TestLogoutAll(t *testing.T) {
 func TestBan(t *testing.T) {
 	s := newSystem(t)
 	g := s.login(t)
-	ban := revoke.Event{Issuer: issuerName, Kind: revoke.Subject, Value: "user-1", Before: time.Now().Add(time.Second)}
+	ban := revoke.Event{Issuer: issuerName, Kind: revoke.KindSubject, Value: "user-1", Before: time.Now().Add(time.Second)}
 	if err := s.list.Apply(revoke.Now(), ban); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestBan(t *testing.T) {
 // waits until its token may be dated past the cutoff, and passes at once (invariant 5).
 func TestLoginAgainstTheReplicasCutoffs(t *testing.T) {
 	for _, skew := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 10 * time.Second} {
-		for kind, value := range map[revoke.Kind]string{revoke.Subject: "user-1", revoke.Client: "web", revoke.Tenant: "acme", revoke.Issuer: ""} {
+		for kind, value := range map[revoke.Kind]string{revoke.KindSubject: "user-1", revoke.KindClient: "web", revoke.KindTenant: "acme", revoke.KindIssuer: ""} {
 			t.Run(kind.String()+" "+skew.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := newSystemOf(t, revoke.Config{Local: true, MaxSkew: skew, MaxStaleness: time.Minute})

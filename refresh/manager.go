@@ -143,7 +143,7 @@ func (m *Manager) issue(ctx context.Context, r token.IssueRequest) (minted, erro
 	}
 	id := t.Claims().Identity()
 	if err := m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()); err != nil {
-		if by := (*revoke.RevokedError)(nil); errors.As(err, &by) && by.Kind == revoke.Key {
+		if by := (*revoke.RevokedError)(nil); errors.As(err, &by) && by.Kind == revoke.KindKey {
 			return minted{}, fmt.Errorf("with the key that signs it would be refused: %w", err)
 		}
 		return minted{}, fmt.Errorf("%w: %w", ErrConflict, err)

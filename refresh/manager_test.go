@@ -143,7 +143,7 @@ func TestReauthenticateAnEndedOne(t *testing.T) {
 func TestReauthenticateARevokedOne(t *testing.T) {
 	s := newSystem(t)
 	g := s.login(t)
-	if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: revoke.Session, Value: g.SessionID}); err != nil {
+	if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: revoke.KindSession, Value: g.SessionID}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Reauthenticate(t.Context(), g.SessionID, refresh.Login{AuthTime: time.Now()}); !errors.Is(err, refresh.ErrEnded) {

@@ -50,7 +50,7 @@ func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
 // sessionEvent revokes all tokens of a session, the last of which was issued at issued, in
 // unix milliseconds, or before now.
 func (m *Manager) sessionEvent(sid string, issued int64, reason, actor string) revoke.Event {
-	return revoke.Event{Kind: revoke.Session, Value: sid, Until: m.outlives(issued), Reason: reason, Actor: actor}
+	return revoke.Event{Kind: revoke.KindSession, Value: sid, Until: m.outlives(issued), Reason: reason, Actor: actor}
 }
 
 // outlives returns when every token has expired that was issued at the time at, in unix

@@ -380,7 +380,7 @@ func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error
 		if reason == "" {
 			reason = endedByApplication
 		}
-		if err := m.sayable(revoke.Session, r.SID, reason, ""); err != nil {
+		if err := m.sayable(revoke.KindSession, r.SID, reason, ""); err != nil {
 			// It ends all the same: its word counts, not its words.
 			m.log.Warn("refresh: the application's reason cannot be told", "sid", r.SID, "error", err)
 			reason = endedByApplication

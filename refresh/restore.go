@@ -255,7 +255,7 @@ func (m *Manager) bringDown(ctx context.Context, r storedSession) error {
 // younger than ten seconds, and until it is declared answers [ErrStore] to every login and
 // refresh, as do all instances then; logouts go on. Where no instance was running, nobody
 // notices. Access tokens that were issued before go on until they expire; an event of
-// [revoke.Issuer] ends them at once.
+// [revoke.KindIssuer] ends them at once.
 func (m *Manager) DeclareRestore(ctx context.Context, backup time.Time) error {
 	if err := m.declareRestore(ctx, backup); err != nil {
 		return fmt.Errorf("refresh: declare restore: %w", err)

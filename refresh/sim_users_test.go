@@ -275,7 +275,7 @@ func (s *sim) ban(u *simUser) {
 		c.blame("ban")
 	}
 	sessions := slices.Clone(u.clients)
-	if _, err := s.bus.Publish(revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.Subject, Value: u.name, Until: time.Time{}}); err != nil {
+	if _, err := s.bus.Publish(revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.KindSubject, Value: u.name, Until: time.Time{}}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.counts.bans++

@@ -58,7 +58,7 @@ func TestUntilSuitsTheStream(t *testing.T) {
 			}
 			for _, e := range p.taken {
 				life := life
-				if e.Kind == revoke.Subject { // told before the store has said anything
+				if e.Kind == revoke.KindSubject { // told before the store has said anything
 					life = h.SessionLifetime
 				}
 				if got := e.Until.Sub(e.At); got < life-time.Minute || got > life+time.Minute {

@@ -138,7 +138,7 @@ func TestSessionsOfTheVersionBefore(t *testing.T) {
 			over(name, refresh.ErrEnded)
 		}
 		// What the version before could not publish, this one does (invariant 9).
-		if sids := s.published(revoke.Session); !slices.Contains(sids, w.SIDs["ended, not published"]) {
+		if sids := s.published(revoke.KindSession); !slices.Contains(sids, w.SIDs["ended, not published"]) {
 			t.Errorf("published %q, not the session that was ended without a bus", sids)
 		}
 		at := time.UnixMilli(w.Written)
@@ -147,13 +147,13 @@ func TestSessionsOfTheVersionBefore(t *testing.T) {
 				t.Errorf("a login of %s from before its logout everywhere: %v", subject, err)
 			}
 		}
-		if subjects := s.published(revoke.Subject); !slices.Contains(subjects, "user-5") {
+		if subjects := s.published(revoke.KindSubject); !slices.Contains(subjects, "user-5") {
 			t.Errorf("published %q, not the user who was logged out everywhere without a bus", subjects)
 		}
 
 		// A token of before that was used up is theft once its window is over (invariant 8).
 		over("refreshed, predecessor's predecessor", refresh.ErrReplayed)
-		if sids := s.published(revoke.Session); !slices.Contains(sids, w.SIDs["refreshed"]) {
+		if sids := s.published(revoke.KindSession); !slices.Contains(sids, w.SIDs["refreshed"]) {
 			t.Errorf("published %q, not the session that was robbed", sids)
 		}
 		over("refreshed", refresh.ErrEnded)

@@ -15,14 +15,14 @@ func TestReconnectIsAnchored(t *testing.T) {
 	r, l := ready(t)
 	r.pass(time.Second)
 	r.feed.Broken(r.now, revoke.ReasonDisconnected)
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	l.revoke(r.now.Time(), "while away")
 	r.pass(time.Second)
 	r.begin(l)
 	if !r.sub.Anchored || r.sub.Start != 4 {
 		t.Fatalf("%+v", r.sub)
 	}
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	p := r.list.Status(r.now).Proven
 	r.must(r.read(l))
 	if got := r.list.Status(r.now).Proven; got != p {
@@ -33,8 +33,8 @@ func TestReconnectIsAnchored(t *testing.T) {
 	}
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
-	if s := r.list.Stats(r.now); s.Replays != 1 || s.AnchorsLost != 0 || s.Applied[revoke.Token] != 4 {
+	r.want(revoke.StateFresh, revoke.ReasonNone)
+	if s := r.list.Stats(r.now); s.Replays != 1 || s.AnchorsLost != 0 || s.Applied[revoke.KindToken] != 4 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -81,7 +81,7 @@ func TestRolledBackLog(t *testing.T) {
 	r.pass(time.Second)
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	for _, jti := range []string{"old0", "old1", "old2", "lost by the log", "lost stretch0", "lost stretch9"} {
 		if !r.refuses(jti) {
 			t.Errorf("%q is not refused", jti)
@@ -124,7 +124,7 @@ func TestShorterLogIsReplayed(t *testing.T) {
 	}
 	r.must(r.read(l))
 	r.pass(16 * time.Second)
-	r.want(revoke.Stale, revoke.ReasonRebuilding)
+	r.want(revoke.StateStale, revoke.ReasonRebuilding)
 	if !r.refuses("old2") {
 		t.Error("forgotten on rebuild")
 	}

@@ -91,7 +91,7 @@ func TestSweepDuringReplay(t *testing.T) {
 		r.list.WaitFold()
 	}
 	s := r.list.Stats(r.now)
-	if n := s.Entries[revoke.Token]; n > 1024+3 {
+	if n := s.Entries[revoke.KindToken]; n > 1024+3 {
 		t.Errorf("%d entries are left of 4096 that expired", n)
 	}
 }

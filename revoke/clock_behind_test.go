@@ -24,7 +24,7 @@ func TestCutoffOfAClockBehind(t *testing.T) {
 		now := time.Now().Truncate(time.Millisecond)
 		h := revoke.DefaultHorizons()
 		h.MaxSkew = skew
-		e, err := revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.Subject, Value: "user-1"}.Complete(now.Add(-x.behind), h)
+		e, err := revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.KindSubject, Value: "user-1"}.Complete(now.Add(-x.behind), h)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -38,7 +38,7 @@ func TestOneWrongReadingForgetsNothing(t *testing.T) {
 		"Status": func(l *revoke.List, at revoke.Instant) { l.Status(at) },
 		"Stats":  func(l *revoke.List, at revoke.Instant) { l.Stats(at) },
 		"Apply": func(l *revoke.List, at revoke.Instant) {
-			l.Apply(at, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "other"})
+			l.Apply(at, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "other"})
 		},
 		"SaveState": func(l *revoke.List, at revoke.Instant) { l.SaveState(at) },
 		"Fold":      func(l *revoke.List, at revoke.Instant) { l.Fold(at) },
@@ -67,7 +67,7 @@ func TestOneWrongReadingForgetsNothing(t *testing.T) {
 							look(l, ahead(now))
 						}
 						for i := range n {
-							if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: strconv.Itoa(i), Until: now.Time().Add(life)}); err != nil {
+							if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: now.Time().Add(life)}); err != nil {
 								t.Fatal(err)
 							}
 						}
@@ -108,7 +108,7 @@ func TestBothClocksForget(t *testing.T) {
 	l := localList(t)
 	now := revoke.Now()
 	for i := range n {
-		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: strconv.Itoa(i), Until: now.Time().Add(time.Hour)}); err != nil {
+		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: now.Time().Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,8 +117,8 @@ func TestBothClocksForget(t *testing.T) {
 		t.Errorf("%d live on", got)
 	}
 	l.WaitFold()
-	if s := l.Stats(now.Add(time.Hour + 13*time.Minute)); s.Entries[revoke.Token] != 0 {
-		t.Errorf("%d entries are held", s.Entries[revoke.Token])
+	if s := l.Stats(now.Add(time.Hour + 13*time.Minute)); s.Entries[revoke.KindToken] != 0 {
+		t.Errorf("%d entries are held", s.Entries[revoke.KindToken])
 	}
 }
 
@@ -148,7 +148,7 @@ func TestMemoryComesBack(t *testing.T) {
 				look := open(l)
 				fresh := l.Stats(now).Bytes
 				for i := range n {
-					if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: strconv.Itoa(i), Until: now.Time().Add(10 * time.Minute)}); err != nil {
+					if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: now.Time().Add(10 * time.Minute)}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -172,7 +172,7 @@ func TestMemoryComesBack(t *testing.T) {
 	t.Run("heartbeats alone", func(t *testing.T) {
 		r, log := ready(t)
 		for i := range n {
-			log.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: strconv.Itoa(i), Until: r.now.Time().Add(10 * time.Minute)}})
+			log.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: r.now.Time().Add(10 * time.Minute)}})
 		}
 		r.must(r.read(log))
 		for range 3 {
@@ -198,9 +198,9 @@ func TestExpiredSummandsStillCount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	apply(revoke.Event{Kind: revoke.Subject, Value: "u", Before: now.Time().Add(-time.Minute), Until: now.Time().Add(2 * time.Hour)})
-	apply(revoke.Event{Kind: revoke.Subject, Value: "u", Before: now.Time(), Until: now.Time().Add(time.Hour)})
-	apply(revoke.Event{Kind: revoke.Token, Value: "t", Until: now.Time().Add(time.Hour)})
+	apply(revoke.Event{Kind: revoke.KindSubject, Value: "u", Before: now.Time().Add(-time.Minute), Until: now.Time().Add(2 * time.Hour)})
+	apply(revoke.Event{Kind: revoke.KindSubject, Value: "u", Before: now.Time(), Until: now.Time().Add(time.Hour)})
+	apply(revoke.Event{Kind: revoke.KindToken, Value: "t", Until: now.Time().Add(time.Hour)})
 	later := now.Add(time.Hour + 30*time.Minute)
 	id := revoke.Identity{Issuer: iss, Subject: "u", IssuedAt: now.Time().Add(-time.Second)}
 	for range 2 {

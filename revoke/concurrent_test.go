@@ -34,17 +34,17 @@ func TestReadersNeverMiss(t *testing.T) {
 	event := func(i int) revoke.Event {
 		switch i % 4 {
 		case 0:
-			return revoke.Event{Issuer: iss, Kind: revoke.Token, Value: fmt.Sprint(i), Until: long}
+			return revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: fmt.Sprint(i), Until: long}
 		case 1:
-			return revoke.Event{Issuer: iss, Kind: revoke.Session, Value: fmt.Sprint(i), Until: long}
+			return revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: fmt.Sprint(i), Until: long}
 		case 2: // the same few subjects, widened again and again, sparing other sessions each time
 			return revoke.Event{
-				Issuer: iss, Kind: revoke.Subject, Value: fmt.Sprint(i % 512), Until: long,
+				Issuer: iss, Kind: revoke.KindSubject, Value: fmt.Sprint(i % 512), Until: long,
 				Before: now.Time().Add(-time.Hour + time.Duration(i)*time.Millisecond),
 				Keep:   []string{"kept", fmt.Sprint("kept-", i%64)},
 			}
 		}
-		return revoke.Event{Issuer: iss, Kind: revoke.Token, Value: fmt.Sprint(doomed + i), Until: now.Time().Add(time.Minute)}
+		return revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: fmt.Sprint(doomed + i), Until: now.Time().Add(time.Minute)}
 	}
 	identity := func(i int) revoke.Identity {
 		id := revoke.Identity{Issuer: iss, IssuedAt: now.Time().Add(-time.Hour + time.Duration(i)*time.Millisecond)}
@@ -122,7 +122,7 @@ func TestReadersNeverMiss(t *testing.T) {
 	close(done)
 	readers.Wait()
 	l.Fold(at())
-	if n := l.Stats(at()).Entries[revoke.Token]; n >= events/2 {
+	if n := l.Stats(at()).Entries[revoke.KindToken]; n >= events/2 {
 		t.Errorf("%d token entries of %d events: nothing was swept", n, events)
 	}
 	t.Logf("%d checks, %d folds", checks.Load(), l.Stats(at()).Folds)
@@ -137,7 +137,7 @@ func TestConcurrentWriters(t *testing.T) {
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: fmt.Sprintf("%d-%d", w, i)}); err != nil {
+				if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: fmt.Sprintf("%d-%d", w, i)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -192,7 +192,7 @@ func TestKeptSessionsAreNeverRefused(t *testing.T) {
 		var keep []string
 		for j := 1; j <= rounds; j++ {
 			keep = append(keep, fmt.Sprint("s", j))
-			if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: fmt.Sprint(s), Before: iat(j), Keep: keep}); err != nil {
+			if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: fmt.Sprint(s), Before: iat(j), Keep: keep}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -254,10 +254,10 @@ func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
 		id := revoke.Identity{Issuer: iss, Token: jti, IssuedAt: r.now.Time()}
 		asked.Store(&question{r.now, id, r.list.Prepare(&id)})
 		l.messages = l.messages[:0]
-		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: jti, Until: r.now.Time().Add(90 * 24 * time.Hour)}})
+		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: jti, Until: r.now.Time().Add(90 * 24 * time.Hour)}})
 		r.beat(l)
 		r.must(r.read(l))
-		if s := r.list.Status(r.now); s.State != revoke.Fresh {
+		if s := r.list.Status(r.now); s.State != revoke.StateFresh {
 			t.Fatalf("round %d: %s", i, s.State)
 		}
 	}

@@ -19,12 +19,12 @@ func filled(t testing.TB, cfg revoke.Config, n int, value func(int) string) (*re
 	}
 	now := revoke.Now()
 	for i := range n {
-		e := revoke.Event{Issuer: iss, Kind: revoke.Token, Value: value(i)}
+		e := revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: value(i)}
 		switch {
 		case i%100 == 0:
-			e.Kind, e.Before = revoke.Subject, now.Time()
+			e.Kind, e.Before = revoke.KindSubject, now.Time()
 		case i%10 == 0:
-			e.Kind = revoke.Session
+			e.Kind = revoke.KindSession
 		}
 		if err := l.Apply(now, e); err != nil {
 			t.Fatal(err)
@@ -32,8 +32,8 @@ func filled(t testing.TB, cfg revoke.Config, n int, value func(int) string) (*re
 	}
 	for i := range 10 {
 		for _, e := range []revoke.Event{
-			{Kind: revoke.Client, Value: value(n + i), Before: now.Time()}, {Kind: revoke.Tenant, Value: value(n + i), Before: now.Time()},
-			{Kind: revoke.Key, Value: fmt.Sprintf("%042dA", i)}, {Kind: revoke.Issuer, Before: now.Time().Add(-24 * time.Hour)},
+			{Kind: revoke.KindClient, Value: value(n + i), Before: now.Time()}, {Kind: revoke.KindTenant, Value: value(n + i), Before: now.Time()},
+			{Kind: revoke.KindKey, Value: fmt.Sprintf("%042dA", i)}, {Kind: revoke.KindIssuer, Before: now.Time().Add(-24 * time.Hour)},
 		} {
 			e.Issuer = iss
 			if err := l.Apply(now, e); err != nil {
@@ -139,7 +139,7 @@ func TestRecentShrinks(t *testing.T) {
 	now := revoke.Now()
 	add := func(now revoke.Instant, from, n int) {
 		for i := from; i < from+n; i++ {
-			if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: strconv.Itoa(i), Until: now.Time().Add(30 * time.Minute)}); err != nil {
+			if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: now.Time().Add(30 * time.Minute)}); err != nil {
 				t.Fatal(err)
 			}
 		}

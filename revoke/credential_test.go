@@ -76,7 +76,7 @@ func TestCredentialsAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "u", Keep: []string{"s"}, Reason: "logout", Actor: "admin", ID: "1"}
+	good := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Keep: []string{"s"}, Reason: "logout", Actor: "admin", ID: "1"}
 	if _, err := good.Complete(time.Now(), revoke.DefaultHorizons()); err != nil {
 		t.Fatal(err)
 	}
@@ -87,15 +87,15 @@ func TestCredentialsAreRefused(t *testing.T) {
 		} {
 			for _, kind := range revoke.Kinds() {
 				e := good
-				if e.Kind = kind; kind != revoke.Subject && field == "keep" {
+				if e.Kind = kind; kind != revoke.KindSubject && field == "keep" {
 					continue
-				} else if kind != revoke.Subject {
+				} else if kind != revoke.KindSubject {
 					e.Keep = nil
 				}
 				switch kind {
-				case revoke.Key:
+				case revoke.KindKey:
 					e.Value = thumbprint
-				case revoke.Issuer:
+				case revoke.KindIssuer:
 					e.Value = ""
 				}
 				event(&e)
@@ -116,11 +116,11 @@ func TestCredentialsAreRefused(t *testing.T) {
 			t.Errorf("%s: CheckIdentifier: %v", name, err)
 		}
 	}
-	if s := l.Stats(revoke.Now()); s.Bytes == 0 || s.Applied[revoke.Token] != 0 {
+	if s := l.Stats(revoke.Now()); s.Bytes == 0 || s.Applied[revoke.KindToken] != 0 {
 		t.Errorf("applied: %v", s.Applied)
 	}
 	// One that is too long for any event is named as what it is all the same.
-	e := revoke.Event{Issuer: iss, Kind: revoke.Token, Value: jwt + strings.Repeat("A", 2000)}
+	e := revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: jwt + strings.Repeat("A", 2000)}
 	if err := e.Validate(); !errors.Is(err, revoke.ErrCredential) {
 		t.Errorf("a long token: %v", err)
 	}
@@ -141,7 +141,7 @@ func TestIdentifiersAndRemarksAreTaken(t *testing.T) {
 		if err := revoke.CheckIdentifier("value", s); err != nil {
 			t.Errorf("%q: %v", s, err)
 		}
-		e := revoke.Event{Issuer: s, Kind: revoke.Subject, Value: s, Keep: []string{s}}
+		e := revoke.Event{Issuer: s, Kind: revoke.KindSubject, Value: s, Keep: []string{s}}
 		if len(s) <= revoke.MaxReasonBytes {
 			e.ID, e.Reason, e.Actor = s, s, s
 		}
@@ -150,7 +150,7 @@ func TestIdentifiersAndRemarksAreTaken(t *testing.T) {
 		}
 	}
 	for _, s := range remarks {
-		e := revoke.Event{Issuer: iss, Kind: revoke.Session, Value: "s", Reason: s, Actor: s}
+		e := revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "s", Reason: s, Actor: s}
 		if err := e.Validate(); err != nil {
 			t.Errorf("%q: %v", s, err)
 		}
@@ -163,7 +163,7 @@ func TestIdentifiersAndRemarksAreTaken(t *testing.T) {
 			if err := revoke.CheckIdentifier("sub", s); !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "sub") {
 				t.Errorf("%q: %v, want one that says %q", s, err, want)
 			}
-			e := revoke.Event{Issuer: iss, Kind: revoke.Session, Value: s}
+			e := revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: s}
 			if e.Validate() == nil {
 				t.Errorf("%q is taken for a sid", s)
 			}
@@ -183,7 +183,7 @@ func TestReceivedCredentialsAreAppliedCountedAndNotShown(t *testing.T) {
 		if strings.Contains(secret, "PRIVATE") || len(secret) > revoke.MaxValueBytes {
 			continue
 		}
-		for _, e := range []revoke.Event{{Issuer: iss, Kind: revoke.Subject, Value: secret}, {Issuer: secret, Kind: revoke.Subject, Value: "u"}} {
+		for _, e := range []revoke.Event{{Issuer: iss, Kind: revoke.KindSubject, Value: secret}, {Issuer: secret, Kind: revoke.KindSubject, Value: "u"}} {
 			n++
 			if err := f.Event(now, revoke.Record{Generation: 1, Delivery: n, Sequence: n, Time: now.Time()}, e); err != nil {
 				t.Fatal(err)

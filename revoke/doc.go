@@ -13,7 +13,7 @@
 // An [Event] names a token, a session, a subject, a client, a tenant, a key or an
 // issuer ([Kind]), each scoped by issuer. The cutoff kinds revoke what was issued up
 // to an instant, so that a login after it passes (see [Event].Before for how it is dated); an
-// event of kind Subject can spare sessions, so that a password change need not end the session it was made in. A
+// event of [KindSubject] can spare sessions, so that a password change need not end the session it was made in. A
 // token is refused if some live event revokes it: events only add, and their order
 // and number change nothing. There is no un-revoke.
 //
@@ -23,9 +23,9 @@
 //
 // # What it says when it cannot know
 //
-// A List that a bus feeds is [Syncing] until its log was read to an end that is
-// proven, then [Fresh] while that proof is younger than Config.MaxStaleness, then
-// [Stale]. What is known to be revoked is refused in every state. For everything
+// A List that a bus feeds is [StateSyncing] until its log was read to an end that is
+// proven, then [StateFresh] while that proof is younger than Config.MaxStaleness, then
+// [StateStale]. What is known to be revoked is refused in every state. For everything
 // else the caller's [Policy] decides while the List is not fresh; the zero Policy
 // refuses with [ErrStale], which a server answers with 503, never with 401. When the
 // follower is closed or disconnected, nothing is forgotten and age alone decides.

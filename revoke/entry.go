@@ -34,7 +34,7 @@ type exceptions struct {
 }
 
 type exception struct {
-	sid    digest // of kind Session
+	sid    digest // of KindSession
 	before int64
 }
 
@@ -64,7 +64,7 @@ func newEntry(h hasher, e *Event) entry {
 	if len(e.Keep) > 0 {
 		x := &exceptions{list: make([]exception, 0, len(e.Keep))}
 		for _, sid := range e.Keep {
-			x.list = append(x.list, exception{h.digest(Session, e.Issuer, sid), never})
+			x.list = append(x.list, exception{h.digest(KindSession, e.Issuer, sid), never})
 		}
 		slices.SortFunc(x.list, func(a, b exception) int { return compareDigests(a.sid, b.sid) })
 		x.list = slices.Compact(x.list)

@@ -14,13 +14,13 @@ type Event struct {
 	ID     string // identifies the event in logs; a publisher sets it when empty
 	Issuer string // iss of the tokens; a publisher configured for one issuer fills it in
 	Kind   Kind   // what Value names
-	Value  string // jti, sid, sub, client_id, tenant or key thumbprint; empty for kind Issuer
+	Value  string // jti, sid, sub, client_id, tenant or key thumbprint; empty for KindIssuer
 	// Before is the cutoff: tokens with [Identity].MintedAt ≤ Before are revoked, and
 	// those without it by their iat. It is rounded up to milliseconds. Zero means now
 	// and the slack, see [Horizons.Slack], for clocks that differ: what is issued next
 	// has to be dated past it, as package token does with the event's [Receipt].
 	Before time.Time
-	Keep   []string // kind Subject: sids that the event spares, at most [MaxKeep]
+	Keep   []string // KindSubject: sids that the event spares, at most [MaxKeep]
 	// Until is when every token concerned has expired, without leeway. Zero means the
 	// longest horizon. A publisher refuses one that tokens would outlive, see
 	// [Event.Complete]; a replica that receives one keeps the event for as long as they
@@ -34,7 +34,7 @@ type Event struct {
 // TokenOf returns the event that revokes exactly the token id was verified from.
 // It fails if the token has no jti.
 func TokenOf(id Identity) (Event, error) {
-	e := Event{Issuer: id.Issuer, Kind: Token, Value: id.Token, Until: id.ExpiresAt}
+	e := Event{Issuer: id.Issuer, Kind: KindToken, Value: id.Token, Until: id.ExpiresAt}
 	if id.Token == "" {
 		return Event{}, invalid("the token has no jti")
 	}
@@ -92,11 +92,11 @@ func (e *Event) checkNamed() error {
 		return err
 	}
 	switch e.Kind {
-	case Issuer:
+	case KindIssuer:
 		if e.Value != "" {
 			return invalid("kind issuer takes no value")
 		}
-	case Key:
+	case KindKey:
 		if !isThumbprint(e.Value) {
 			return invalid("key value is not an RFC 7638 SHA-256 thumbprint (43 base64url characters)")
 		}
@@ -113,7 +113,7 @@ func (e *Event) checkKeep() error {
 	switch {
 	case len(e.Keep) == 0:
 		return nil
-	case e.Kind != Subject:
+	case e.Kind != KindSubject:
 		return invalid("keep is only for kind subject, not %s", e.Kind)
 	case len(e.Keep) > MaxKeep:
 		return invalid("keep names %d sessions, more than %d", len(e.Keep), MaxKeep)
@@ -130,7 +130,7 @@ func (e *Event) checkKeep() error {
 // replicas would clamp. now is the publisher's clock, which becomes At.
 //
 // Refused is also an Until that tokens concerned would outlive: one that lies less than
-// the TokenLifetime of h ahead, by more than a minute at most (of kinds [Token] and [Key] it is the caller's to choose).
+// the TokenLifetime of h ahead, by more than a minute at most (of kinds [KindToken] and [KindKey] it is the caller's to choose).
 // That counts from now, from an earlier Before, or from an earlier At, which an event that
 // was published before has.
 func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
@@ -190,15 +190,15 @@ func (v Valid) Complete(now time.Time, h Horizons) (Event, error) {
 	}
 	if e.Until.IsZero() {
 		switch e.Kind {
-		case Token:
+		case KindToken:
 			e.Until = now.Add(h.TokenLifetime)
-		case Key:
+		case KindKey:
 			e.Until = now.Add(defaultKey)
 		default:
 			e.Until = from.Add(max(h.TokenLifetime, h.SessionLifetime))
 		}
 	}
-	if e.Kind != Token && e.Until.Before(now) { // an expired token may be revoked, to no effect
+	if e.Kind != KindToken && e.Until.Before(now) { // an expired token may be revoked, to no effect
 		return Event{}, invalid("until lies %s back: the event would revoke nothing", now.Sub(e.Until).Round(time.Second))
 	}
 	// Until was worked out a while ago, by another clock perhaps, for an event that is tried
@@ -218,7 +218,7 @@ func (v Valid) Complete(now time.Time, h Horizons) (Event, error) {
 // least returns the earliest Until that no token concerned outlives, by h, where the
 // event counts from at; zero for the kinds of which the caller alone can know.
 func (e *Event) least(at time.Time, h Horizons) time.Time {
-	if e.Kind == Token || e.Kind == Key {
+	if e.Kind == KindToken || e.Kind == KindKey {
 		return time.Time{}
 	}
 	if e.Kind.Cutoff() && e.Before.Before(at) { // nothing that was issued later is concerned
@@ -247,7 +247,7 @@ func (e *Event) clamp(ts time.Time, h Horizons) {
 	}
 	bound := ts.Add(h.Longest(e.Kind))
 	switch {
-	case e.Until.IsZero() && e.Kind == Key:
+	case e.Until.IsZero() && e.Kind == KindKey:
 		e.Until = ts.Add(defaultKey)
 	case e.Until.IsZero():
 		e.Until = ts.Add(max(h.TokenLifetime, h.SessionLifetime))

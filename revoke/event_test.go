@@ -12,7 +12,7 @@ import (
 const thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 func TestValidateNamesWhatIsWrong(t *testing.T) {
-	good := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "u", Before: time.Now(), Keep: []string{"s"}, Until: time.Now(), At: time.Now(), Reason: "logout", Actor: "admin"}
+	good := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Before: time.Now(), Keep: []string{"s"}, Until: time.Now(), At: time.Now(), Reason: "logout", Actor: "admin"}
 	if err := good.Validate(); err != nil {
 		t.Fatalf("the good twin: %v", err)
 	}
@@ -23,15 +23,15 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"issuer is empty":        func(e *revoke.Event) { e.Issuer = "" },
 		"issuer has 513 bytes":   func(e *revoke.Event) { e.Issuer = long },
 		"value is empty":         func(e *revoke.Event) { e.Value = "" },
-		"needs a sid":            func(e *revoke.Event) { *e = revoke.Event{Issuer: e.Issuer, Kind: revoke.Session} },
+		"needs a sid":            func(e *revoke.Event) { *e = revoke.Event{Issuer: e.Issuer, Kind: revoke.KindSession} },
 		"value has 513 bytes":    func(e *revoke.Event) { e.Value = long },
 		"value is not valid":     func(e *revoke.Event) { e.Value = "\xff" },
-		"takes no value":         func(e *revoke.Event) { e.Kind, e.Keep = revoke.Issuer, nil },
-		"thumbprint":             func(e *revoke.Event) { e.Kind, e.Keep, e.Before = revoke.Key, nil, time.Time{} },
-		"keep is only for":       func(e *revoke.Event) { e.Kind = revoke.Client },
+		"takes no value":         func(e *revoke.Event) { e.Kind, e.Keep = revoke.KindIssuer, nil },
+		"thumbprint":             func(e *revoke.Event) { e.Kind, e.Keep, e.Before = revoke.KindKey, nil, time.Time{} },
+		"keep is only for":       func(e *revoke.Event) { e.Kind = revoke.KindClient },
 		"keep names 65 sessions": func(e *revoke.Event) { e.Keep = make([]string, 65) },
 		"keep is empty":          func(e *revoke.Event) { e.Keep = []string{""} },
-		"before is not for":      func(e *revoke.Event) { e.Kind, e.Keep = revoke.Token, nil },
+		"before is not for":      func(e *revoke.Event) { e.Kind, e.Keep = revoke.KindToken, nil },
 		"before 1970":            func(e *revoke.Event) { e.Before = time.UnixMilli(1_800_000_000) },
 		"until 1970":             func(e *revoke.Event) { e.Until = time.UnixMilli(1_800_000_000) },
 		"at 1970":                func(e *revoke.Event) { e.At = time.UnixMilli(1_800_000_000) },
@@ -46,12 +46,12 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", thumbprint[:42], thumbprint + "A", thumbprint[:42] + "=", thumbprint[:42] + "\n", thumbprint[:42] + "t", strings.Replace(thumbprint, "-", "+", 1)} {
-		e := revoke.Event{Issuer: iss, Kind: revoke.Key, Value: bad}
+		e := revoke.Event{Issuer: iss, Kind: revoke.KindKey, Value: bad}
 		if e.Validate() == nil {
 			t.Errorf("thumbprint %q is taken", bad)
 		}
 	}
-	e := revoke.Event{Issuer: iss, Kind: revoke.Key, Value: thumbprint}
+	e := revoke.Event{Issuer: iss, Kind: revoke.KindKey, Value: thumbprint}
 	if err := e.Validate(); err != nil {
 		t.Error(err)
 	}
@@ -64,21 +64,21 @@ func TestComplete(t *testing.T) {
 		e             revoke.Event
 		before, until time.Duration
 	}{
-		{revoke.Event{Kind: revoke.Token, Value: "x"}, -1, time.Hour},
-		{revoke.Event{Kind: revoke.Token, Value: "x", Until: now.Add(time.Minute)}, -1, time.Minute},
-		{revoke.Event{Kind: revoke.Token, Value: "x", Until: now.Add(-time.Minute)}, -1, -time.Minute},
-		{revoke.Event{Kind: revoke.Session, Value: "x"}, -1, 90 * 24 * time.Hour},
-		{revoke.Event{Kind: revoke.Subject, Value: "x"}, 4 * time.Second, 90*24*time.Hour + 4*time.Second},
-		{revoke.Event{Kind: revoke.Issuer, Before: now.Add(-time.Hour)}, -time.Hour, 90 * 24 * time.Hour},
-		{revoke.Event{Kind: revoke.Key, Value: thumbprint}, -1, 365 * 24 * time.Hour},
-		{revoke.Event{Kind: revoke.Key, Value: thumbprint, Until: now.Add(time.Minute)}, -1, time.Minute},
+		{revoke.Event{Kind: revoke.KindToken, Value: "x"}, -1, time.Hour},
+		{revoke.Event{Kind: revoke.KindToken, Value: "x", Until: now.Add(time.Minute)}, -1, time.Minute},
+		{revoke.Event{Kind: revoke.KindToken, Value: "x", Until: now.Add(-time.Minute)}, -1, -time.Minute},
+		{revoke.Event{Kind: revoke.KindSession, Value: "x"}, -1, 90 * 24 * time.Hour},
+		{revoke.Event{Kind: revoke.KindSubject, Value: "x"}, 4 * time.Second, 90*24*time.Hour + 4*time.Second},
+		{revoke.Event{Kind: revoke.KindIssuer, Before: now.Add(-time.Hour)}, -time.Hour, 90 * 24 * time.Hour},
+		{revoke.Event{Kind: revoke.KindKey, Value: thumbprint}, -1, 365 * 24 * time.Hour},
+		{revoke.Event{Kind: revoke.KindKey, Value: thumbprint, Until: now.Add(time.Minute)}, -1, time.Minute},
 		// As long as tokens may live, from when the event was asked for, from its first
 		// publication, or from a cutoff that lies back: nothing later is concerned.
-		{revoke.Event{Kind: revoke.Session, Value: "x", Until: now.Add(time.Hour)}, -1, time.Hour},
-		{revoke.Event{Kind: revoke.Session, Value: "x", Until: now.Add(59*time.Minute + time.Second)}, -1, 59*time.Minute + time.Second},
-		{revoke.Event{Kind: revoke.Session, Value: "x", Until: now.Add(30 * time.Minute), At: now.Add(-30 * time.Minute)}, -1, 30 * time.Minute},
-		{revoke.Event{Kind: revoke.Subject, Value: "x", Until: now.Add(time.Hour)}, 4 * time.Second, time.Hour},
-		{revoke.Event{Kind: revoke.Subject, Value: "x", Before: now.Add(-30 * time.Minute), Until: now.Add(30 * time.Minute)}, -30 * time.Minute, 30 * time.Minute},
+		{revoke.Event{Kind: revoke.KindSession, Value: "x", Until: now.Add(time.Hour)}, -1, time.Hour},
+		{revoke.Event{Kind: revoke.KindSession, Value: "x", Until: now.Add(59*time.Minute + time.Second)}, -1, 59*time.Minute + time.Second},
+		{revoke.Event{Kind: revoke.KindSession, Value: "x", Until: now.Add(30 * time.Minute), At: now.Add(-30 * time.Minute)}, -1, 30 * time.Minute},
+		{revoke.Event{Kind: revoke.KindSubject, Value: "x", Until: now.Add(time.Hour)}, 4 * time.Second, time.Hour},
+		{revoke.Event{Kind: revoke.KindSubject, Value: "x", Before: now.Add(-30 * time.Minute), Until: now.Add(30 * time.Minute)}, -30 * time.Minute, 30 * time.Minute},
 	} {
 		c.e.Issuer = iss
 		got, err := c.e.Complete(now, h)
@@ -91,10 +91,10 @@ func TestComplete(t *testing.T) {
 		}
 	}
 	for want, e := range map[string]revoke.Event{
-		"before lies 1h0m0s ahead":   {Kind: revoke.Subject, Value: "x", Before: now.Add(time.Hour)},
-		"until lies 2208h0m0s ahead": {Kind: revoke.Session, Value: "x", Until: now.Add(92 * 24 * time.Hour)},
-		"until lies 1m0s back":       {Kind: revoke.Session, Value: "x", Until: now.Add(-time.Minute)},
-		"ahead, more than 87672h":    {Kind: revoke.Key, Value: thumbprint, Until: now.Add(11 * 365 * 24 * time.Hour)},
+		"before lies 1h0m0s ahead":   {Kind: revoke.KindSubject, Value: "x", Before: now.Add(time.Hour)},
+		"until lies 2208h0m0s ahead": {Kind: revoke.KindSession, Value: "x", Until: now.Add(92 * 24 * time.Hour)},
+		"until lies 1m0s back":       {Kind: revoke.KindSession, Value: "x", Until: now.Add(-time.Minute)},
+		"ahead, more than 87672h":    {Kind: revoke.KindKey, Value: thumbprint, Until: now.Add(11 * 365 * 24 * time.Hour)},
 	} {
 		e.Issuer = iss
 		if _, err := e.Complete(now, h); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), want) {
@@ -107,7 +107,7 @@ func TestComplete(t *testing.T) {
 func TestCompleteRefusesShortLives(t *testing.T) {
 	now := time.Now()
 	for _, h := range []revoke.Horizons{revoke.DefaultHorizons(), {TokenLifetime: 5 * time.Minute, SessionLifetime: time.Hour}, {TokenLifetime: 24 * time.Hour, SessionLifetime: time.Hour}} {
-		for _, k := range []revoke.Kind{revoke.Session, revoke.Subject, revoke.Client, revoke.Tenant, revoke.Issuer} {
+		for _, k := range []revoke.Kind{revoke.KindSession, revoke.KindSubject, revoke.KindClient, revoke.KindTenant, revoke.KindIssuer} {
 			for _, short := range []time.Duration{0, time.Second, h.TokenLifetime / 2, h.TokenLifetime*3/4 - time.Second} {
 				for name, shape := range map[string]func(e *revoke.Event){
 					"plain":      func(e *revoke.Event) { e.Until = now.Add(short) },
@@ -119,7 +119,7 @@ func TestCompleteRefusesShortLives(t *testing.T) {
 					"published": func(e *revoke.Event) { e.Until, e.At = now.Add(short), now.Add(short-h.TokenLifetime*3/4+time.Second) },
 				} {
 					e := revoke.Event{Issuer: iss, Kind: k, Value: "x"}
-					if k == revoke.Issuer {
+					if k == revoke.KindIssuer {
 						e.Value = ""
 					}
 					if shape(&e); !k.Cutoff() {
@@ -138,7 +138,7 @@ func TestCompleteRefusesShortLives(t *testing.T) {
 				}
 			}
 			e := revoke.Event{Issuer: iss, Kind: k, Value: "x"}
-			if k == revoke.Issuer {
+			if k == revoke.KindIssuer {
 				e.Value = ""
 			}
 			if got, err := e.Complete(now, h); err != nil || got.Until.Before(now.Add(h.TokenLifetime)) {
@@ -151,7 +151,7 @@ func TestCompleteRefusesShortLives(t *testing.T) {
 func TestTokenOf(t *testing.T) {
 	exp := time.Now().Add(time.Minute)
 	e, err := revoke.TokenOf(revoke.Identity{Issuer: iss, Token: "j", Session: "s", ExpiresAt: exp})
-	if err != nil || e.Kind != revoke.Token || e.Value != "j" || e.Issuer != iss || !e.Until.Equal(exp) {
+	if err != nil || e.Kind != revoke.KindToken || e.Value != "j" || e.Issuer != iss || !e.Until.Equal(exp) {
 		t.Errorf("%+v, %v", e, err)
 	}
 	if _, err := revoke.TokenOf(revoke.Identity{Issuer: iss}); !errors.Is(err, revoke.ErrInvalidEvent) {

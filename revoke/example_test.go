@@ -22,7 +22,7 @@ func ExampleList() {
 	fmt.Println("before:", list.Check(revoke.Now(), &token, revoke.Deny()))
 
 	err = list.Apply(revoke.Now(), revoke.Event{
-		Issuer: "https://auth.example.com", Kind: revoke.Session, Value: "s-17", Reason: "logout",
+		Issuer: "https://auth.example.com", Kind: revoke.KindSession, Value: "s-17", Reason: "logout",
 	})
 	if err != nil {
 		panic(err)
@@ -39,7 +39,7 @@ func ExampleEvent_keep() {
 	now := revoke.Now()
 	issued := now.Time().Add(-time.Minute)
 	if err := list.Apply(now, revoke.Event{
-		Issuer: "https://auth.example.com", Kind: revoke.Subject, Value: "user-1",
+		Issuer: "https://auth.example.com", Kind: revoke.KindSubject, Value: "user-1",
 		Keep: []string{"this-browser"}, Reason: "password_change",
 	}); err != nil {
 		panic(err)

@@ -36,7 +36,7 @@ func (l *List) FalsePositives(n int, key func(int) string) int {
 	v := l.view.Load()
 	hits := 0
 	for i := range n {
-		if v.base.filters[Token].mayContain(l.hasher.digest(Token, "absent", key(i))) {
+		if v.base.filters[KindToken].mayContain(l.hasher.digest(KindToken, "absent", key(i))) {
 			hits++
 		}
 	}

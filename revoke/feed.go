@@ -704,11 +704,11 @@ func (f *Feed) store(now Instant, p proof) {
 	if s == f.was {
 		return
 	}
-	if s == Fresh {
+	if s == StateFresh {
 		l.everFresh.Store(true)
 	}
 	level := slog.LevelInfo
-	if s == Stale {
+	if s == StateStale {
 		level = slog.LevelWarn
 	}
 	l.cfg.Logger.Log(context.Background(), level, "revocation replica: state changed", "from", f.was.String(), "to", s.String(), "reason", r.String(), "age", age)

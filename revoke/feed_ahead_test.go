@@ -67,7 +67,7 @@ func TestHeartbeatsComeOfAgeInTheLog(t *testing.T) {
 			r.pass(5 * time.Second)
 			r.otherBeat(l, 0)
 			r.must(r.read(l))
-			r.want(revoke.Fresh, revoke.ReasonNone)
+			r.want(revoke.StateFresh, revoke.ReasonNone)
 			if err := r.list.Check(r.now, &id, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
 				t.Errorf("the log is read: %v", err)
 			}

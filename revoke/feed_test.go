@@ -14,29 +14,29 @@ import (
 
 func TestSyncingUntilProven(t *testing.T) {
 	r, l := newReplica(t, revoke.Config{}), &tape{}
-	r.want(revoke.Syncing, revoke.ReasonNotFollowed)
+	r.want(revoke.StateSyncing, revoke.ReasonNotFollowed)
 	id := revoke.Identity{Issuer: iss, Token: "good", IssuedAt: r.now.Time()}
 	var stale *revoke.StaleError
-	if err := r.list.Check(r.now, &id, revoke.Deny()); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, revoke.ErrUnavailable) || !errors.As(err, &stale) || stale.State != revoke.Syncing {
+	if err := r.list.Check(r.now, &id, revoke.Deny()); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, revoke.ErrUnavailable) || !errors.As(err, &stale) || stale.State != revoke.StateSyncing {
 		t.Fatalf("a check before the first proof: %v", err)
 	}
 	r.feed.Broken(r.now, revoke.ReasonNoStream)
-	r.want(revoke.Syncing, revoke.ReasonNoStream)
+	r.want(revoke.StateSyncing, revoke.ReasonNoStream)
 	l.revoke(r.now.Time(), "bad")
 	r.begin(l)
-	r.want(revoke.Syncing, revoke.ReasonReplaying)
+	r.want(revoke.StateSyncing, revoke.ReasonReplaying)
 	// A heartbeat older than the replay shows nothing of the log's end.
 	r.pass(-5 * time.Second)
 	r.otherBeat(l, 0)
 	r.pass(5 * time.Second)
 	r.must(r.read(l))
-	if s := r.list.Status(r.now); s.State != revoke.Syncing {
+	if s := r.list.Status(r.now); s.State != revoke.StateSyncing {
 		t.Fatalf("an old heartbeat proved a replay: %+v", s)
 	}
 	r.pass(time.Millisecond)
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	if !r.refuses("bad") || r.refuses("good") {
 		t.Error("wrong answers after the replay")
 	}
@@ -49,16 +49,16 @@ func TestAgeSurvivesSuspend(t *testing.T) {
 	asleep := r.now
 	asleep.Wall += int64(time.Hour)
 	r.now = asleep
-	r.want(revoke.Stale, revoke.ReasonNoHeartbeat)
+	r.want(revoke.StateStale, revoke.ReasonNoHeartbeat)
 
 	r, l := ready(t)
 	r.now.Mono += int64(20 * time.Second)
 	r.now.Wall -= int64(time.Hour)
-	r.want(revoke.Stale, revoke.ReasonNoHeartbeat)
+	r.want(revoke.StateStale, revoke.ReasonNoHeartbeat)
 	// An own heartbeat needs no clock but its own.
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 }
 
 func TestHorizon(t *testing.T) {
@@ -67,7 +67,7 @@ func TestHorizon(t *testing.T) {
 	r.begin(l)
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Stale, revoke.ReasonHorizon)
+	r.want(revoke.StateStale, revoke.ReasonHorizon)
 	if s := logged.String(); !strings.Contains(s, "stream=1h0m0s") || !strings.Contains(s, "list=2h0m0s") {
 		t.Errorf("the log does not name both lifetimes: %s", s)
 	}
@@ -80,10 +80,10 @@ func TestHorizon(t *testing.T) {
 	info := l.info()
 	info.Horizons.TokenLifetime = 2 * time.Hour
 	r.feed.Begin(r.now, info)
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	info.Horizons = revoke.Horizons{}
 	r.feed.Begin(r.now, info)
-	r.want(revoke.Stale, revoke.ReasonBadStream)
+	r.want(revoke.StateStale, revoke.ReasonBadStream)
 }
 
 // A List whose MaxSkew is not the log's is not fresh, under no policy: cutoffs would not
@@ -100,7 +100,7 @@ func TestMaxSkewIsTheLogs(t *testing.T) {
 			r.must(r.read(l))
 		}
 		begin(c.log)
-		r.want(revoke.Stale, revoke.ReasonMaxSkew)
+		r.want(revoke.StateStale, revoke.ReasonMaxSkew)
 		id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: r.now.Time()}
 		if err := r.list.Check(r.now, &id, revoke.MaxStaleness(time.Hour)); !errors.Is(err, revoke.ErrStale) {
 			t.Errorf("%v: MaxStaleness overrides it: %v", c, err)
@@ -111,7 +111,7 @@ func TestMaxSkewIsTheLogs(t *testing.T) {
 		// It is read at every subscription, and heals; the log that says none means 2 s.
 		r.feed.Broken(r.now, revoke.ReasonDisconnected)
 		begin(c.list)
-		r.want(revoke.Fresh, revoke.ReasonNone)
+		r.want(revoke.StateFresh, revoke.ReasonNone)
 	}
 	r, l := newReplica(t, revoke.Config{}), &tape{}
 	i := l.info()
@@ -119,7 +119,7 @@ func TestMaxSkewIsTheLogs(t *testing.T) {
 	r.sub = r.feed.Begin(r.now, i)
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 }
 
 // A cutoff reaches as far as the log's MaxSkew says, and what the log has said once of a
@@ -129,7 +129,7 @@ func TestClampingByTheLogsMaxSkew(t *testing.T) {
 	reach := func(value string, want time.Duration) {
 		t.Helper()
 		ts := r.now.Time().Truncate(time.Millisecond)
-		e := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: value, Before: ts.Add(time.Hour)}
+		e := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: value, Before: ts.Add(time.Hour)}
 		l.append(ts, message{event: &e})
 		r.must(r.read(l))
 		for d, refused := range map[time.Duration]bool{want: true, want + time.Millisecond: false} {
@@ -154,10 +154,10 @@ func TestFaults(t *testing.T) {
 			l.append(r.now.Time(), message{fault: f})
 		}
 	}
-	l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Subject}}) // no value
+	l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindSubject}}) // no value
 	l.revoke(r.now.Time(), "behind the faults")
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	s := r.list.Stats(r.now)
 	if !r.refuses("behind the faults") || !r.list.Status(r.now).Degraded || s.Faults[revoke.FaultMalformed] != 2 || len(s.Faults) != 6 {
 		t.Errorf("%+v", s)
@@ -172,7 +172,7 @@ func TestCriticalEventMakesStaleForATokenLifetime(t *testing.T) {
 	r, l := ready(t)
 	l.append(r.now.Time(), message{fault: revoke.FaultCritical})
 	r.must(r.read(l))
-	r.want(revoke.Stale, revoke.ReasonCritical)
+	r.want(revoke.StateStale, revoke.ReasonCritical)
 	id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: r.now.Time()}
 	if err := r.list.Check(r.now, &id, revoke.MaxStaleness(24*time.Hour)); !errors.Is(err, revoke.ErrStale) {
 		t.Errorf("MaxStaleness overrides a critical event: %v", err)
@@ -181,18 +181,18 @@ func TestCriticalEventMakesStaleForATokenLifetime(t *testing.T) {
 	ahead, l2 := ready(t)
 	l2.append(ahead.now.Time().Add(365*24*time.Hour), message{fault: revoke.FaultCritical})
 	ahead.must(ahead.read(l2))
-	ahead.want(revoke.Stale, revoke.ReasonCritical)
+	ahead.want(revoke.StateStale, revoke.ReasonCritical)
 	ahead.pass(time.Hour + time.Second)
 	ahead.beat(l2)
 	ahead.must(ahead.read(l2))
-	ahead.want(revoke.Fresh, revoke.ReasonNone)
+	ahead.want(revoke.StateFresh, revoke.ReasonNone)
 
 	r.pass(time.Hour - time.Second)
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Stale, revoke.ReasonCritical)
+	r.want(revoke.StateStale, revoke.ReasonCritical)
 	r.pass(2 * time.Second)
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 }
 
 // TestForgettingTakesBothClocks holds invariant 3: an entry is kept until its Until
@@ -212,7 +212,7 @@ func TestForgettingTakesBothClocks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r, l := ready(t)
 			start := r.now
-			l.append(start.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "x", Until: start.Time().Add(time.Hour)}})
+			l.append(start.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "x", Until: start.Time().Add(time.Hour)}})
 			r.must(r.read(l))
 			r.now.Wall += int64(time.Hour + c.local)
 			r.now.Mono += int64(time.Hour + c.stream)
@@ -241,7 +241,7 @@ func TestForgettingTakesBothClocks(t *testing.T) {
 			}
 		}
 		now := revoke.Now()
-		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "x", Until: now.Time().Add(time.Minute)}); err != nil {
+		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "x", Until: now.Time().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		id := revoke.Identity{Issuer: iss, Token: "x"}
@@ -272,7 +272,7 @@ func TestClamping(t *testing.T) {
 		{"publisher mad", 48 * time.Hour, 48 * time.Hour, 24*time.Hour + 4*time.Second},
 		{"broker an hour ahead", -time.Hour, -time.Hour, -time.Hour},
 	} {
-		e := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: fmt.Sprint("u", i)}
+		e := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: fmt.Sprint("u", i)}
 		if c.before != 0 {
 			e.Before = ts.Add(c.before)
 		}
@@ -299,10 +299,10 @@ func TestClamping(t *testing.T) {
 		until time.Duration
 		life  time.Duration
 	}{
-		{revoke.Token, "far", 1000 * day, 91 * day},
-		{revoke.Token, "none", 0, 90 * day},
-		{revoke.Key, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", 0, 365 * day},
-		{revoke.Key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 9000 * day, 3653 * day},
+		{revoke.KindToken, "far", 1000 * day, 91 * day},
+		{revoke.KindToken, "none", 0, 90 * day},
+		{revoke.KindKey, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", 0, 365 * day},
+		{revoke.KindKey, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 9000 * day, 3653 * day},
 	} {
 		e := revoke.Event{Issuer: iss, Kind: c.kind, Value: c.value}
 		if c.until != 0 {
@@ -311,7 +311,7 @@ func TestClamping(t *testing.T) {
 		l.append(ts, message{event: &e})
 		r.must(r.read(l))
 		id := revoke.Identity{Issuer: iss, IssuedAt: ts}
-		if c.kind == revoke.Token {
+		if c.kind == revoke.KindToken {
 			id.Token = c.value
 		} else {
 			id.Key = c.value
@@ -328,7 +328,7 @@ func TestClamping(t *testing.T) {
 // long as they do: from the stream's timestamp, or from a cutoff that lies back.
 func TestReceivedEventOutlivesTokens(t *testing.T) {
 	const grace = 12 * time.Minute
-	for _, k := range []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject, revoke.Client, revoke.Tenant, revoke.Issuer} {
+	for _, k := range []revoke.Kind{revoke.KindToken, revoke.KindSession, revoke.KindSubject, revoke.KindClient, revoke.KindTenant, revoke.KindIssuer} {
 		for _, c := range []struct{ before, until, life time.Duration }{
 			{0, time.Minute, time.Hour},
 			{0, -time.Hour, time.Hour},
@@ -343,13 +343,13 @@ func TestReceivedEventOutlivesTokens(t *testing.T) {
 			id := revoke.Identity{Issuer: iss, IssuedAt: ts.Add(c.before), Token: "x", Session: "x", Subject: "x", Client: "x", Tenant: "x"}
 			if k.Cutoff() {
 				e.Before = ts.Add(c.before)
-			} else if c.before != 0 && k != revoke.Token {
+			} else if c.before != 0 && k != revoke.KindToken {
 				c.life = time.Hour
 			}
-			if k == revoke.Token { // whose life its publisher knows
+			if k == revoke.KindToken { // whose life its publisher knows
 				c.life = c.until
 			}
-			if k == revoke.Issuer {
+			if k == revoke.KindIssuer {
 				e.Value = ""
 			}
 			l.append(ts, message{event: &e})
@@ -373,7 +373,7 @@ func TestOneFeedAtATime(t *testing.T) {
 	r.must(r.deliver(&l.messages[0], r.n+1))
 	r.feed.Broken(r.now, revoke.ReasonDisconnected)
 	r.pass(16 * time.Second)
-	r.want(revoke.Stale, revoke.ReasonClosed)
+	r.want(revoke.StateStale, revoke.ReasonClosed)
 	if !r.refuses("old0") {
 		t.Error("Close forgets")
 	}
@@ -387,7 +387,7 @@ func TestOneFeedAtATime(t *testing.T) {
 	r.pass(time.Millisecond)
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	if _, err := localList(t).NewFeed(); !errors.Is(err, revoke.ErrFollowed) {
 		t.Errorf("a Local list was fed: %v", err)
 	}
@@ -401,14 +401,14 @@ func TestForeignIssuersAreCounted(t *testing.T) {
 	r.list.ExpectIssuer(iss)
 	r.list.ExpectIssuer("https://b.example.com")
 	l.revoke(r.now.Time(), "mine")
-	l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss + "/", Kind: revoke.Token, Value: "x"}})
+	l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss + "/", Kind: revoke.KindToken, Value: "x"}})
 	r.must(r.read(l))
 	if n := r.list.Stats(r.now).ForeignIssuer; n != 1 {
 		t.Errorf("%d foreign events, want 1", n)
 	}
 	// Named in the log, once a minute.
 	for range 100 {
-		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss + "/", Kind: revoke.Token, Value: "x"}})
+		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss + "/", Kind: revoke.KindToken, Value: "x"}})
 	}
 	r.must(r.read(l))
 	if n := strings.Count(logged.String(), iss+"/"); n != 1 {

@@ -39,11 +39,11 @@ func BenchmarkFalsePositives(b *testing.B) {
 				h := newHasher()
 				f := newFilter(n, newDensity(promised))
 				for i := range n {
-					f.add(h.digest(Token, "https://auth.example.com", shape.value(i)))
+					f.add(h.digest(KindToken, "https://auth.example.com", shape.value(i)))
 				}
 				hits := 0
 				for i := range probes {
-					if f.mayContain(h.digest(Token, "https://auth.example.com", shape.value(n+i))) {
+					if f.mayContain(h.digest(KindToken, "https://auth.example.com", shape.value(n+i))) {
 						hits++
 					}
 				}
@@ -78,19 +78,19 @@ func BenchmarkFilterGain(b *testing.B) {
 			for i := range n {
 				switch v := fmt.Sprintf("%032x", i); {
 				case i%111 == 0:
-					add(Event{Kind: Subject, Value: v, Before: past})
+					add(Event{Kind: KindSubject, Value: v, Before: past})
 				case i%11 == 0:
-					add(Event{Kind: Session, Value: v})
+					add(Event{Kind: KindSession, Value: v})
 				default:
-					add(Event{Kind: Token, Value: v})
+					add(Event{Kind: KindToken, Value: v})
 				}
 			}
 			for i := range 10 {
-				add(Event{Kind: Client, Value: fmt.Sprint("client", i), Before: past})
-				add(Event{Kind: Tenant, Value: fmt.Sprint("tenant", i), Before: past})
-				add(Event{Kind: Key, Value: fmt.Sprintf("%042dA", i)})
+				add(Event{Kind: KindClient, Value: fmt.Sprint("client", i), Before: past})
+				add(Event{Kind: KindTenant, Value: fmt.Sprint("tenant", i), Before: past})
+				add(Event{Kind: KindKey, Value: fmt.Sprintf("%042dA", i)})
 			}
-			add(Event{Kind: Issuer, Before: past})
+			add(Event{Kind: KindIssuer, Before: past})
 			l.Fold(now)
 			base := l.view.Load().base
 
@@ -104,13 +104,13 @@ func BenchmarkFilterGain(b *testing.B) {
 			live := clampSeconds(l.effective(now))
 			iat := now.Time().UnixMilli()
 			with := func(i int) (hit bool) {
-				for k := Token; k <= Issuer; k++ {
+				for k := KindToken; k <= KindIssuer; k++ {
 					hit = hit || base.revokes(k, ids[i%asked][k], live, iat, digest{}, false)
 				}
 				return hit
 			}
 			without := func(i int) (hit bool) {
-				for k := Token; k <= Issuer; k++ {
+				for k := KindToken; k <= KindIssuer; k++ {
 					hit = hit || base.table.revokes(ids[i%asked][k], live, iat, digest{}, false)
 				}
 				return hit

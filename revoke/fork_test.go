@@ -70,7 +70,7 @@ func TestMirrorNeedsDigests(t *testing.T) {
 	for range 4 {
 		both(m, origin, l, nothing) // of a version before digests
 	}
-	m.is(revoke.Fresh, "before any digest")
+	m.is(revoke.StateFresh, "before any digest")
 
 	both(m, origin, l, truth) // covers the heartbeat before
 	if at := m.proven(); m.now.Since(at) < 3*time.Second {
@@ -91,9 +91,9 @@ func TestMirrorNeedsDigests(t *testing.T) {
 	for range 20 {
 		both(m, origin, l, nothing)
 	}
-	m.is(revoke.Stale, "after 20 s without a digest")
-	m.want(revoke.Stale, revoke.ReasonNoHeartbeat)
-	origin.is(revoke.Fresh, "at the origin, where heartbeats prove by themselves")
+	m.is(revoke.StateStale, "after 20 s without a digest")
+	m.want(revoke.StateStale, revoke.ReasonNoHeartbeat)
+	origin.is(revoke.StateFresh, "at the origin, where heartbeats prove by themselves")
 }
 
 // TestMirrorWithAnotherLog: a replica behind a mirror that lacks what the sender had goes
@@ -104,7 +104,7 @@ func TestMirrorWithAnotherLog(t *testing.T) {
 	both(m, origin, l, truth)
 	both(m, origin, l, truth)
 	both(m, origin, l, truth)
-	m.is(revoke.Fresh, "to begin with")
+	m.is(revoke.StateFresh, "to begin with")
 
 	// The origin is restored from a backup of before its last event, and goes on.
 	l.revoke(m.now.Time(), "lost")
@@ -119,8 +119,8 @@ func TestMirrorWithAnotherLog(t *testing.T) {
 	for range 20 {
 		both(m, origin, l, truth)
 	}
-	origin.is(revoke.Fresh, "at the origin")
-	m.want(revoke.Stale, revoke.ReasonFork)
+	origin.is(revoke.StateFresh, "at the origin")
+	m.want(revoke.StateStale, revoke.ReasonFork)
 	if m.refuses("unseen") || !m.refuses("lost") || !origin.refuses("unseen") {
 		t.Error("that is not the fork that was to be made")
 	}
@@ -137,7 +137,7 @@ func TestMirrorWithAnotherLog(t *testing.T) {
 	for range 4 {
 		both(m, origin, l, truth)
 	}
-	m.is(revoke.Fresh, "after the mirror was made anew")
+	m.is(revoke.StateFresh, "after the mirror was made anew")
 	if !m.refuses("unseen") {
 		t.Error("what was missed is not refused")
 	}
@@ -167,7 +167,7 @@ func TestLiar(t *testing.T) {
 			r.must(r.read(l))
 			l.messages = l.messages[len(l.messages)-1:]
 		}
-		r.is(revoke.Fresh, "beside a liar")
+		r.is(revoke.StateFresh, "beside a liar")
 	}
 	// 1, 2, 4 … minutes and then every hour, up to a quarter more.
 	if readings < 8 || readings > 13 {
@@ -188,7 +188,7 @@ func TestLiarBehindMirror(t *testing.T) {
 		both(m, origin, l, lie)
 		both(m, origin, l, truth)
 		if m.stats().Agreed > 1 {
-			m.is(revoke.Fresh, "while one of two tells the truth")
+			m.is(revoke.StateFresh, "while one of two tells the truth")
 		}
 	}
 	if m.stats().Agreed < 50 {
@@ -197,10 +197,10 @@ func TestLiarBehindMirror(t *testing.T) {
 	for range 20 {
 		both(m, origin, l, lie)
 	}
-	m.want(revoke.Stale, revoke.ReasonFork) // safe, not fresh: nobody is left who proves
+	m.want(revoke.StateStale, revoke.ReasonFork) // safe, not fresh: nobody is left who proves
 	both(m, origin, l, truth)
 	both(m, origin, l, truth)
-	m.is(revoke.Fresh, "as soon as somebody tells it again")
+	m.is(revoke.StateFresh, "as soon as somebody tells it again")
 }
 
 // TestDamagedServer: a replica at the origin whose server has lost a message in the middle
@@ -401,7 +401,7 @@ func TestMirrorNeedsPatience(t *testing.T) {
 					}
 					r.pass(100 * time.Millisecond)
 					origin.pass(100 * time.Millisecond)
-					stale = stale || i > 4 && r.list.Status(r.now).State != revoke.Fresh
+					stale = stale || i > 4 && r.list.Status(r.now).State != revoke.StateFresh
 				}
 			}
 			if stale != (mirror && staleness == 5*time.Second) {
@@ -445,7 +445,7 @@ func TestLogServersClockIsBehind(t *testing.T) {
 				late.must(late.read(&left))
 			}
 			if i == 400 {
-				l.append(m.now.Time().Add(-behind), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "withheld", Until: m.now.Time().Add(time.Hour)}})
+				l.append(m.now.Time().Add(-behind), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "withheld", Until: m.now.Time().Add(time.Hour)}})
 			}
 			d := origin.feed.Digest()
 			if d != (revoke.Digest{}) {
@@ -465,16 +465,16 @@ func TestLogServersClockIsBehind(t *testing.T) {
 				late.must(late.read(l))
 			}
 			if i > 20 && time.Duration(i)*time.Second > behind { // until then something that counts may have expired before it was read
-				m.is(revoke.Fresh, fmt.Sprintf("behind by %s, after %d s", behind, i))
+				m.is(revoke.StateFresh, fmt.Sprintf("behind by %s, after %d s", behind, i))
 				if i < 400 {
-					forked.is(revoke.Fresh, fmt.Sprintf("before the fork, behind by %s, after %d s", behind, i))
+					forked.is(revoke.StateFresh, fmt.Sprintf("before the fork, behind by %s, after %d s", behind, i))
 				}
 			}
 			if i > 420 {
-				forked.is(revoke.Stale, fmt.Sprintf("a fork, behind by %s, after %d s", behind, i))
+				forked.is(revoke.StateStale, fmt.Sprintf("a fork, behind by %s, after %d s", behind, i))
 			}
 		}
-		late.is(revoke.Fresh, fmt.Sprintf("joined late, behind by %s", behind))
+		late.is(revoke.StateFresh, fmt.Sprintf("joined late, behind by %s", behind))
 		if said < joins || m.stats().Disputed+late.stats().Disputed != 0 {
 			t.Errorf("behind by %s: %d digests sent, %d disputed, %d of who joins", behind, said, m.stats().Disputed, late.stats().Disputed)
 		}
@@ -505,7 +505,7 @@ func TestMirrorWithoutDigestsIsLogged(t *testing.T) {
 		for i := range 300 {
 			both(r, origin, l, c.says)
 			if i > 5 {
-				r.is(revoke.Fresh, c.name)
+				r.is(revoke.StateFresh, c.name)
 			}
 			if i < 30 && logged.Len() > 0 && strings.Contains(logged.String(), "no heartbeat carries a digest") {
 				t.Fatalf("%s: logged after %d s, when the first may be on its way", c.name, i)
@@ -527,14 +527,14 @@ func TestPromotedMirror(t *testing.T) {
 	for range 4 {
 		both(m, origin, l, truth)
 	}
-	m.is(revoke.Fresh, "with digests")
+	m.is(revoke.StateFresh, "with digests")
 	for range 20 {
 		both(m, origin, l, nothing)
 	}
-	m.is(revoke.Stale, "without digests")
+	m.is(revoke.StateStale, "without digests")
 	m.feed.Judge(m.now, l.info())
 	both(m, origin, l, nothing)
-	m.is(revoke.Fresh, "promoted")
+	m.is(revoke.StateFresh, "promoted")
 }
 
 func ExampleLogDigest() {

@@ -60,20 +60,20 @@ func TestEveryLength(t *testing.T) {
 	identity := func(k Kind, v string) Identity {
 		id := Identity{Issuer: "https://a.example", IssuedAt: now.Time().Add(-time.Minute)}
 		switch k {
-		case Token:
+		case KindToken:
 			id.Token = v
-		case Session:
+		case KindSession:
 			id.Session = v
-		case Subject:
+		case KindSubject:
 			id.Subject = v
-		case Client:
+		case KindClient:
 			id.Client = v
-		case Tenant:
+		case KindTenant:
 			id.Tenant = v
 		}
 		return id
 	}
-	for _, k := range []Kind{Token, Session, Subject, Client, Tenant} {
+	for _, k := range []Kind{KindToken, KindSession, KindSubject, KindClient, KindTenant} {
 		for n := 1; n <= MaxValueBytes; n++ {
 			v := long[:n]
 			id := identity(k, v)

@@ -17,11 +17,11 @@ func TestOwnHeartbeatProvesItsSending(t *testing.T) {
 	r.beat(l)
 	r.pass(14 * time.Second)
 	r.must(r.read(l))
-	if s := r.list.Status(r.now); s.Proven != sent || s.Age != 14*time.Second || s.State != revoke.Fresh {
+	if s := r.list.Status(r.now); s.Proven != sent || s.Age != 14*time.Second || s.State != revoke.StateFresh {
 		t.Fatalf("%+v, want proven %v", s, sent)
 	}
 	r.pass(1001 * time.Millisecond)
-	r.want(revoke.Stale, revoke.ReasonNoHeartbeat)
+	r.want(revoke.StateStale, revoke.ReasonNoHeartbeat)
 }
 
 func TestAnothersHeartbeat(t *testing.T) {
@@ -87,11 +87,11 @@ func TestHeartbeatOfAnyYear(t *testing.T) {
 			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
 			r.must(r.read(l))
 			s := r.list.Status(r.now)
-			if s.Proven.Mono > r.now.Mono || s.State == revoke.Fresh {
+			if s.Proven.Mono > r.now.Mono || s.State == revoke.StateFresh {
 				t.Errorf("up for %s, a heartbeat %d ms ahead: %+v", uptime, ahead, s)
 			}
 			r.pass(time.Minute)
-			if s := r.list.Status(r.now); s.State == revoke.Fresh {
+			if s := r.list.Status(r.now); s.State == revoke.StateFresh {
 				t.Errorf("up for %s, a heartbeat %d ms ahead: still %+v a minute later", uptime, ahead, s)
 			}
 		}
@@ -123,7 +123,7 @@ func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
 			}
 			r.must(r.read(l))
 			r.pass(100 * time.Millisecond)
-			if s := r.list.Status(r.now); tick > 0 && s.State != revoke.Fresh {
+			if s := r.list.Status(r.now); tick > 0 && s.State != revoke.StateFresh {
 				t.Fatalf("%+v: %s (%s), age %s after %d ticks", cfg, s.State, s.Reason, s.Age, tick)
 			}
 		}

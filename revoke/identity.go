@@ -33,17 +33,17 @@ func (id *Identity) cutoffMillis() int64 {
 // value returns the field that events of kind k name.
 func (id *Identity) value(k Kind) string {
 	switch k {
-	case Token:
+	case KindToken:
 		return id.Token
-	case Session:
+	case KindSession:
 		return id.Session
-	case Subject:
+	case KindSubject:
 		return id.Subject
-	case Client:
+	case KindClient:
 		return id.Client
-	case Tenant:
+	case KindTenant:
 		return id.Tenant
-	case Key:
+	case KindKey:
 		return id.Key
 	}
 	return ""
@@ -100,7 +100,7 @@ func (h hasher) of(value string) digest {
 type scopes struct {
 	issuer string
 	kind   [kinds]hasher
-	whole  digest // of kind Issuer, which has no value
+	whole  digest // of KindIssuer, which has no value
 }
 
 func newScopes(h hasher, issuer string) scopes {
@@ -108,7 +108,7 @@ func newScopes(h hasher, issuer string) scopes {
 	for _, k := range Kinds() {
 		s.kind[k] = h.scope(k, issuer)
 	}
-	s.whole = s.kind[Issuer].of("")
+	s.whole = s.kind[KindIssuer].of("")
 	return s
 }
 
@@ -126,7 +126,7 @@ func (l *replica) digests(issuer string) digests {
 func (d *digests) of(k Kind, value string) digest {
 	switch {
 	case d.scopes == nil:
-	case k == Issuer:
+	case k == KindIssuer:
 		return d.scopes.whole
 	default:
 		return d.scopes.kind[k].of(value)

@@ -81,7 +81,7 @@ func TestScopesOfNamedIssuers(t *testing.T) {
 		}
 		for _, k := range Kinds() {
 			v := "v"
-			if k == Issuer {
+			if k == KindIssuer {
 				v = ""
 			}
 			if d.of(k, v) != l.hasher.digest(k, iss, v) {

@@ -55,7 +55,7 @@ func TestCheckCostsTheSameForAnyNumberOfIssuers(t *testing.T) {
 	now := revoke.Now()
 	id := revoke.Identity{Issuer: iss, Token: "good", Session: "s", Subject: "u", IssuedAt: now.Time()}
 	for _, l := range []*revoke.List{few, many} {
-		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "gone"}); err != nil {
+		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "gone"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,7 +111,7 @@ func TestIssuersWhileChecking(t *testing.T) {
 	l := localList(t)
 	now := revoke.Now()
 	l.ExpectIssuer(iss)
-	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "gone"}); err != nil {
+	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "gone"}); err != nil {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
@@ -160,7 +160,7 @@ func TestMisspeltIssuerDegrades(t *testing.T) {
 			}
 			l.ExpectIssuer(iss)
 			now := revoke.Now()
-			if err := l.Apply(now, revoke.Event{Issuer: issuer, Kind: revoke.Token, Value: "x"}); err != nil {
+			if err := l.Apply(now, revoke.Event{Issuer: issuer, Kind: revoke.KindToken, Value: "x"}); err != nil {
 				t.Fatal(err)
 			}
 			return l, now
@@ -169,7 +169,7 @@ func TestMisspeltIssuerDegrades(t *testing.T) {
 			r, l := newReplica(t, cfg), &tape{}
 			r.begin(l)
 			r.list.ExpectIssuer(iss)
-			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: issuer, Kind: revoke.Token, Value: "x"}})
+			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: issuer, Kind: revoke.KindToken, Value: "x"}})
 			r.must(r.read(l))
 			return r.list, r.now
 		},
@@ -216,7 +216,7 @@ func TestAnyIssuer(t *testing.T) {
 	foreign := func(issuer string) uint64 {
 		before := l.Stats(r.now).ForeignIssuer
 		n++
-		log.append(r.now.Time(), message{event: &revoke.Event{Issuer: issuer, Kind: revoke.Token, Value: fmt.Sprint(n)}})
+		log.append(r.now.Time(), message{event: &revoke.Event{Issuer: issuer, Kind: revoke.KindToken, Value: fmt.Sprint(n)}})
 		r.must(r.read(log))
 		return l.Stats(r.now).ForeignIssuer - before
 	}

@@ -21,13 +21,13 @@ func TestHorizonsAreJudgedAgain(t *testing.T) {
 		{"shorter than tokens live", revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: good.SessionLifetime}, revoke.ReasonHorizon},
 	} {
 		r.feed.Judge(r.now, revoke.LogInfo{Horizons: c.h})
-		r.want(revoke.Stale, c.want)
+		r.want(revoke.StateStale, c.want)
 		r.feed.Judge(r.now, revoke.LogInfo{Horizons: good})
-		r.want(revoke.Fresh, revoke.ReasonNone)
+		r.want(revoke.StateFresh, revoke.ReasonNone)
 	}
 	r.feed.Close(r.now)
 	r.feed.Judge(r.now, revoke.LogInfo{}) // too late to say anything
-	if s := r.list.Status(r.now); s.State != revoke.Fresh {
+	if s := r.list.Status(r.now); s.State != revoke.StateFresh {
 		t.Errorf("judged after Close: %+v", s)
 	}
 }
@@ -48,7 +48,7 @@ func TestShrunkHorizonsForgetNothing(t *testing.T) {
 			r.begin(l)
 			r.feed.Judge(r.now, revoke.LogInfo{Horizons: info.Horizons})
 			r.feed.Judge(r.now, revoke.LogInfo{Horizons: shrunk})
-			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "long", Until: r.now.Time().Add(300 * 24 * time.Hour)}})
+			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "long", Until: r.now.Time().Add(300 * 24 * time.Hour)}})
 			r.must(r.read(l))
 			r.pass(200 * 24 * time.Hour)
 			if !r.refuses("long") {

@@ -8,29 +8,29 @@ type Kind uint8
 
 // The kinds of revocation. The zero Kind is invalid.
 const (
-	Token   Kind = iota + 1 // Value is a jti: that token
-	Session                 // Value is a sid: every token of that session
-	Subject                 // Value is a sub: tokens with iat ≤ Before, but for sessions in Keep
-	Client                  // Value is a client_id: tokens with iat ≤ Before
-	Tenant                  // Value is a tenant: tokens with iat ≤ Before
-	Key                     // Value is an RFC 7638 thumbprint: every token verified with that key
-	Issuer                  // Value is empty: every token with iat ≤ Before
+	KindToken   Kind = iota + 1 // Value is a jti: that token
+	KindSession                 // Value is a sid: every token of that session
+	KindSubject                 // Value is a sub: tokens with iat ≤ Before, but for sessions in Keep
+	KindClient                  // Value is a client_id: tokens with iat ≤ Before
+	KindTenant                  // Value is a tenant: tokens with iat ≤ Before
+	KindKey                     // Value is an RFC 7638 thumbprint: every token verified with that key
+	KindIssuer                  // Value is empty: every token with iat ≤ Before
 )
 
 // kinds is one more than the largest Kind; arrays indexed by Kind have this length.
-const kinds = int(Issuer) + 1
+const kinds = int(KindIssuer) + 1
 
 var kindNames = [kinds]string{
-	Token: "token", Session: "session", Subject: "subject", Client: "client",
-	Tenant: "tenant", Key: "key", Issuer: "issuer",
+	KindToken: "token", KindSession: "session", KindSubject: "subject", KindClient: "client",
+	KindTenant: "tenant", KindKey: "key", KindIssuer: "issuer",
 }
 
 // valueNames are the claims that a Value is compared with.
-var valueNames = [kinds]string{Token: "jti", Session: "sid", Subject: "sub", Client: "client_id", Tenant: "tenant"}
+var valueNames = [kinds]string{KindToken: "jti", KindSession: "sid", KindSubject: "sub", KindClient: "client_id", KindTenant: "tenant"}
 
 // Kinds returns the seven kinds, in their numeric order.
 func Kinds() []Kind {
-	return []Kind{Token, Session, Subject, Client, Tenant, Key, Issuer}
+	return []Kind{KindToken, KindSession, KindSubject, KindClient, KindTenant, KindKey, KindIssuer}
 }
 
 // String returns the wire name of k, such as "session".
@@ -43,7 +43,7 @@ func (k Kind) String() string {
 
 // ParseKind returns the kind with that wire name.
 func ParseKind(name string) (Kind, bool) {
-	for k := Token; k <= Issuer; k++ {
+	for k := KindToken; k <= KindIssuer; k++ {
 		if kindNames[k] == name {
 			return k, true
 		}
@@ -53,11 +53,11 @@ func ParseKind(name string) (Kind, bool) {
 
 // Mass reports whether one event of kind k can revoke the tokens of more than
 // one session.
-func (k Kind) Mass() bool { return k >= Subject && k <= Issuer }
+func (k Kind) Mass() bool { return k >= KindSubject && k <= KindIssuer }
 
 // Cutoff reports whether k revokes by time: tokens with iat ≤ Before.
 func (k Kind) Cutoff() bool {
-	return k == Subject || k == Client || k == Tenant || k == Issuer
+	return k == KindSubject || k == KindClient || k == KindTenant || k == KindIssuer
 }
 
-func (k Kind) valid() bool { return k >= Token && k <= Issuer }
+func (k Kind) valid() bool { return k >= KindToken && k <= KindIssuer }

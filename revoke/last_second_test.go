@@ -5,7 +5,7 @@ import "testing"
 // An entry lives until the end of the second that it names (invariant 3), in the table as
 // in the recent part.
 func TestEntryLivesThroughItsLastSecond(t *testing.T) {
-	e := entry{id: digest{7, idLow}, kind: Session, before: 1 << 40, until: 100}
+	e := entry{id: digest{7, idLow}, kind: KindSession, before: 1 << 40, until: 100}
 	table, recent := newTable(1), newRecent(1)
 	table.put(e)
 	recent.put(e)

@@ -10,7 +10,7 @@ const (
 	MaxLeeway = 5 * time.Minute
 
 	// MaxLifetime bounds every lifetime: those of [Horizons], and that of an event of
-	// kind [Key]. It is ten years.
+	// kind [KindKey]. It is ten years.
 	MaxLifetime = 3653 * 24 * time.Hour
 
 	// MaxSkewLimit is the largest MaxSkew of [Horizons].
@@ -82,7 +82,7 @@ func (h Horizons) or(o Horizons) Horizons {
 
 // Longest is how far ahead the Until of an event of kind k may lie.
 func (h Horizons) Longest(k Kind) time.Duration {
-	if k == Key {
+	if k == KindKey {
 		return MaxLifetime
 	}
 	return max(h.TokenLifetime, h.SessionLifetime) + 24*time.Hour

@@ -15,12 +15,12 @@ func TestSlack(t *testing.T) {
 			t.Errorf("MaxSkew %s: slack %s, want %s", skew, got, want)
 		}
 		now := time.UnixMilli(1_900_000_000_000)
-		e, err := revoke.Event{Issuer: iss, Kind: revoke.Client, Value: "x"}.Complete(now, h)
+		e, err := revoke.Event{Issuer: iss, Kind: revoke.KindClient, Value: "x"}.Complete(now, h)
 		if err != nil || !e.Before.Equal(now.Add(want)) {
 			t.Errorf("MaxSkew %s: before %s, %v", skew, e.Before.Sub(now), err)
 		}
 		for d, good := range map[time.Duration]bool{want: true, want + 2*time.Millisecond: false} {
-			if _, err := (revoke.Event{Issuer: iss, Kind: revoke.Client, Value: "x", Before: now.Add(d)}).Complete(now, h); (err == nil) != good {
+			if _, err := (revoke.Event{Issuer: iss, Kind: revoke.KindClient, Value: "x", Before: now.Add(d)}).Complete(now, h); (err == nil) != good {
 				t.Errorf("MaxSkew %s: a cutoff %s ahead: %v", skew, d, err)
 			}
 		}

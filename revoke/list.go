@@ -214,12 +214,12 @@ func (l *replica) lookup(now Instant, id *Identity) Kind {
 	var ids [kinds]digest
 	var asked [kinds]bool
 	any := false
-	for k := Token; k <= Issuer; k++ {
+	for k := KindToken; k <= KindIssuer; k++ {
 		if u := l.kindUntil[k].Load(); u == 0 || u < live {
 			continue
 		}
 		v := id.value(k)
-		if v == "" && k != Issuer || !l.glances[k].mayHave(v) {
+		if v == "" && k != KindIssuer || !l.glances[k].mayHave(v) {
 			continue
 		}
 		ids[k] = hash.of(k, v)
@@ -229,12 +229,12 @@ func (l *replica) lookup(now Instant, id *Identity) Kind {
 	if !any {
 		return 0
 	}
-	sid, hasSid := ids[Session], asked[Session]
-	if !hasSid && id.Session != "" && asked[Subject] {
-		sid, hasSid = hash.of(Session, id.Session), true
+	sid, hasSid := ids[KindSession], asked[KindSession]
+	if !hasSid && id.Session != "" && asked[KindSubject] {
+		sid, hasSid = hash.of(KindSession, id.Session), true
 	}
 	v := l.view.Load()
-	for k := Token; k <= Issuer; k++ {
+	for k := KindToken; k <= KindIssuer; k++ {
 		if !asked[k] {
 			continue
 		}

@@ -33,8 +33,8 @@ func TestEachKindRevokesWhatItNamesAndNothingElse(t *testing.T) {
 				t.Fatalf("before: %v", err)
 			}
 			e := revoke.Event{Issuer: iss, Kind: k, Value: map[revoke.Kind]string{
-				revoke.Token: "t1", revoke.Session: "s1", revoke.Subject: "u1", revoke.Client: "c1",
-				revoke.Tenant: "x1", revoke.Key: id.Key,
+				revoke.KindToken: "t1", revoke.KindSession: "s1", revoke.KindSubject: "u1", revoke.KindClient: "c1",
+				revoke.KindTenant: "x1", revoke.KindKey: id.Key,
 			}[k]}
 			if err := l.Apply(now, e); err != nil {
 				t.Fatal(err)
@@ -52,7 +52,7 @@ func TestEachKindRevokesWhatItNamesAndNothingElse(t *testing.T) {
 			}
 			// A value of another kind is another value.
 			swapped := revoke.Identity{Issuer: iss, Token: "s1", Session: "u1", Subject: "c1", Client: "t1", Tenant: "u1", IssuedAt: iat}
-			if k != revoke.Issuer {
+			if k != revoke.KindIssuer {
 				if err := l.Check(now, &swapped, revoke.Deny()); err != nil {
 					t.Errorf("swapped values: %v", err)
 				}

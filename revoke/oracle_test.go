@@ -23,20 +23,20 @@ func names(e *revoke.Event, id *revoke.Identity) bool {
 		return false
 	}
 	switch e.Kind {
-	case revoke.Token:
+	case revoke.KindToken:
 		return e.Value == id.Token
-	case revoke.Session:
+	case revoke.KindSession:
 		return e.Value == id.Session
-	case revoke.Subject:
+	case revoke.KindSubject:
 		return e.Value == id.Subject
-	case revoke.Client:
+	case revoke.KindClient:
 		return e.Value == id.Client
-	case revoke.Tenant:
+	case revoke.KindTenant:
 		return e.Value == id.Tenant
-	case revoke.Key:
+	case revoke.KindKey:
 		return e.Value == id.Key
 	}
-	return e.Kind == revoke.Issuer
+	return e.Kind == revoke.KindIssuer
 }
 
 func covers(e *revoke.Event, id *revoke.Identity) bool {
@@ -104,24 +104,24 @@ func (u *universe) moment(spread time.Duration) time.Time {
 func (u *universe) event() revoke.Event {
 	e := revoke.Event{Issuer: u.issuer(), Kind: revoke.Kinds()[u.rng.IntN(7)], Value: u.pick()}
 	switch e.Kind {
-	case revoke.Key:
+	case revoke.KindKey:
 		e.Value = u.thumbprint()
-	case revoke.Issuer:
+	case revoke.KindIssuer:
 		e.Value = ""
 		if u.rng.IntN(4) > 0 { // or nothing else would ever be seen
-			e.Kind, e.Value = revoke.Subject, u.pick()
+			e.Kind, e.Value = revoke.KindSubject, u.pick()
 		}
 	}
 	if e.Kind.Cutoff() {
 		e.Before = u.moment(10 * time.Second)
 	}
-	if e.Kind == revoke.Subject {
+	if e.Kind == revoke.KindSubject {
 		for range u.rng.IntN(4) {
 			e.Keep = append(e.Keep, u.pick())
 		}
 	}
 	e.Until = u.start.Add(time.Duration(u.rng.IntN(100)+20) * time.Minute)
-	if least := u.start.Add(61 * time.Minute); e.Kind != revoke.Token && e.Kind != revoke.Key && e.Until.Before(least) {
+	if least := u.start.Add(61 * time.Minute); e.Kind != revoke.KindToken && e.Kind != revoke.KindKey && e.Until.Before(least) {
 		e.Until = least // tokens live for an hour, and an Until that they outlive is refused
 	}
 	return e
@@ -212,9 +212,9 @@ func TestManyEntries(t *testing.T) {
 			t.Parallel()
 			l := localList(t)
 			for i := range n {
-				k := []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject}[i%3]
+				k := []revoke.Kind{revoke.KindToken, revoke.KindSession, revoke.KindSubject}[i%3]
 				e := revoke.Event{Issuer: iss, Kind: k, Value: value(2 * i)}
-				if k == revoke.Subject {
+				if k == revoke.KindSubject {
 					e.Before = now.Time()
 				}
 				if err := l.Apply(now, e); err != nil {
@@ -245,7 +245,7 @@ func TestManyEntries(t *testing.T) {
 					t.Fatalf("a false refusal: %d: %v", i, err)
 				}
 			}
-			if s := l.Stats(now); s.Entries[revoke.Token]+s.Entries[revoke.Session]+s.Entries[revoke.Subject] != n || s.Folds == 0 {
+			if s := l.Stats(now); s.Entries[revoke.KindToken]+s.Entries[revoke.KindSession]+s.Entries[revoke.KindSubject] != n || s.Folds == 0 {
 				t.Errorf("stats %+v", s)
 			}
 		})
@@ -260,7 +260,7 @@ func TestExceptionsThatSpareNothingAreDropped(t *testing.T) {
 	for i := range 300 {
 		before := now.Time().Add(time.Duration(i) * time.Second)
 		at := now.Add(time.Duration(i) * time.Second)
-		if err := l.Apply(at, revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "u", Before: before, Keep: []string{fmt.Sprint(i)}}); err != nil {
+		if err := l.Apply(at, revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Before: before, Keep: []string{fmt.Sprint(i)}}); err != nil {
 			t.Fatal(err)
 		}
 		kept := revoke.Identity{Issuer: iss, Subject: "u", Session: fmt.Sprint(i), IssuedAt: before.Add(-time.Millisecond)}

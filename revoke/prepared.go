@@ -27,8 +27,8 @@ type Prepared struct {
 func (l *List) Prepare(id *Identity) *Prepared {
 	hash := l.digests(id.Issuer)
 	p := &Prepared{list: l, issuedAt: id.IssuedAt, iat: id.cutoffMillis()}
-	for k := Token; k <= Issuer; k++ {
-		if v := id.value(k); v != "" || k == Issuer {
+	for k := KindToken; k <= KindIssuer; k++ {
+		if v := id.value(k); v != "" || k == KindIssuer {
 			p.ids[k], p.has[k] = hash.of(k, v), true
 			p.counters[p.keys] = counterOf(p.ids[k])
 			p.keys++
@@ -66,7 +66,7 @@ func (p *Prepared) lookup(l *replica, now Instant) Kind {
 		return 0
 	}
 	v := l.view.Load()
-	for k := Token; k <= Issuer; k++ {
+	for k := KindToken; k <= KindIssuer; k++ {
 		if !p.has[k] {
 			continue
 		}
@@ -74,11 +74,11 @@ func (p *Prepared) lookup(l *replica, now Instant) Kind {
 			continue
 		}
 		for _, r := range v.recents {
-			if r.revokes(p.ids[k], live, p.iat, p.ids[Session], p.has[Session]) {
+			if r.revokes(p.ids[k], live, p.iat, p.ids[KindSession], p.has[KindSession]) {
 				return k
 			}
 		}
-		if v.base.revokes(k, p.ids[k], live, p.iat, p.ids[Session], p.has[Session]) {
+		if v.base.revokes(k, p.ids[k], live, p.iat, p.ids[KindSession], p.has[KindSession]) {
 			return k
 		}
 	}

@@ -42,7 +42,7 @@ func TestPreparedAgreesWithOracle(t *testing.T) {
 					if e.Until.Before(clock.Time()) {
 						break
 					}
-					if least := clock.Time().Add(time.Hour); e.Kind == revoke.Session && e.Until.Before(least) {
+					if least := clock.Time().Add(time.Hour); e.Kind == revoke.KindSession && e.Until.Before(least) {
 						e.Until = least // tokens of the session may have been issued until now
 					}
 					if err := l.Apply(clock, e); err != nil {
@@ -93,7 +93,7 @@ func TestPreparedNoticesAClockSetBack(t *testing.T) {
 	now := revoke.At(time.UnixMilli(1_800_000_000_000))
 	id := revoke.Identity{Issuer: iss, Token: "a", IssuedAt: now.Time()}
 	p := l.Prepare(&id)
-	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "a", Until: now.Time().Add(time.Minute)}); err != nil {
+	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "a", Until: now.Time().Add(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
@@ -182,7 +182,7 @@ func TestPreparedSeesWhatWasApplied(t *testing.T) {
 			}
 		}
 		current.Store(p)
-		kind := []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject}[i%3]
+		kind := []revoke.Kind{revoke.KindToken, revoke.KindSession, revoke.KindSubject}[i%3]
 		if i%4 < 2 {
 			runtime.Gosched() // let a reader be in the middle of it
 		}
@@ -212,7 +212,7 @@ func TestPreparedIsNotDisturbedByOthers(t *testing.T) {
 		if err := p.Check(now, revoke.Deny()); err != nil || !p.Skips(now) {
 			t.Fatalf("after %d events: %v, and remembers nothing", i, err)
 		}
-		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: fmt.Sprint(i)}); err != nil {
+		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 		if !p.Skips(now) {
@@ -222,7 +222,7 @@ func TestPreparedIsNotDisturbedByOthers(t *testing.T) {
 	if disturbed > 30 { // 7 of 2048 counters: 3.4 expected
 		t.Errorf("%d of 1000 events of others made it look again", disturbed)
 	}
-	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Tenant, Value: "e"}); err != nil {
+	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindTenant, Value: "e"}); err != nil {
 		t.Fatal(err)
 	}
 	if p.Skips(now) || !errors.Is(p.Check(now, revoke.Deny()), revoke.ErrRevoked) || p.Skips(now) {

@@ -31,8 +31,8 @@ func TestPrintingIsHarmless(t *testing.T) {
 	defer feed.Close(now)
 	id := revoke.Identity{Issuer: iss, Token: "a", Session: "b", Subject: "c", IssuedAt: now.Time()}
 	prepared := l.Prepare(&id)
-	event := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "u", Keep: []string{"s"}}
-	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "gone"}); err != nil {
+	event := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Keep: []string{"s"}}
+	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "gone"}); err != nil {
 		t.Fatal(err)
 	}
 	gone := revoke.Identity{Issuer: iss, Token: "gone"}
@@ -52,7 +52,7 @@ func TestPrintingIsHarmless(t *testing.T) {
 				return
 			default:
 			}
-			l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: strconv.Itoa(i % 5000)})
+			l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i % 5000)})
 			prepared.Check(now, revoke.Deny())
 			l.ExpectIssuer("https://" + strconv.Itoa(i%10))
 			feed.Sent(now, [16]byte{byte(i), byte(i >> 8)})
@@ -63,8 +63,8 @@ func TestPrintingIsHarmless(t *testing.T) {
 		"List": l, "Prepared": prepared, "Feed": feed, "Config": l.Config(), "Status": l.Status(now), "Stats": l.Stats(now), "StateFileStatus": l.StateFile(),
 		"Event": event, "Identity": id, "Horizons": revoke.DefaultHorizons(), "Instant": now, "Policy": revoke.AllowYounger(time.Minute),
 		"RevokedError": revoked, "StaleError": stale, "Receipt": revoke.Receipt{Event: event}, "Record": revoke.Record{Data: []byte("{}")},
-		"Heartbeat": revoke.Heartbeat{}, "LogInfo": revoke.LogInfo{}, "Subscription": revoke.Subscription{}, "Kind": revoke.Subject,
-		"State": revoke.Fresh, "Reason": revoke.ReasonHorizon, "Fault": revoke.FaultKind,
+		"Heartbeat": revoke.Heartbeat{}, "LogInfo": revoke.LogInfo{}, "Subscription": revoke.Subscription{}, "Kind": revoke.KindSubject,
+		"State": revoke.StateFresh, "Reason": revoke.ReasonHorizon, "Fault": revoke.FaultKind,
 		"Digest": revoke.Digest{}, "LogDigest": new(revoke.LogDigest),
 		"Valid": must(event.Valid()), "Received": must(event.Received()),
 		"refusal": refused,
@@ -113,7 +113,7 @@ func TestPrintingIsHarmless(t *testing.T) {
 // that it must be nobody's to write to. What errors.As finds is the caller's own.
 func TestRefusalsCannotBeChanged(t *testing.T) {
 	l, now := localList(t), revoke.Now()
-	events := []revoke.Event{{Kind: revoke.Token, Value: "t"}, {Kind: revoke.Session, Value: "s"}, {Kind: revoke.Subject, Value: "u"}, {Kind: revoke.Key, Value: thumbprint}, {Kind: revoke.Issuer}}
+	events := []revoke.Event{{Kind: revoke.KindToken, Value: "t"}, {Kind: revoke.KindSession, Value: "s"}, {Kind: revoke.KindSubject, Value: "u"}, {Kind: revoke.KindKey, Value: thumbprint}, {Kind: revoke.KindIssuer}}
 	for i := range events {
 		events[i].Issuer = iss
 		if i == len(events)-1 {
@@ -149,7 +149,7 @@ func TestRefusalsCannotBeChanged(t *testing.T) {
 			}
 		}
 	}
-	if !slices.Contains(revoke.Kinds(), revoke.Issuer) {
+	if !slices.Contains(revoke.Kinds(), revoke.KindIssuer) {
 		t.Error("kinds")
 	}
 }

@@ -17,23 +17,23 @@ func (p *proof) state(l *List, now Instant) (s State, r Reason, age time.Duratio
 	age = -1
 	if p.proven.IsZero() {
 		if p.block != ReasonNone {
-			return Syncing, p.block, age
+			return StateSyncing, p.block, age
 		}
-		return Syncing, p.reason, age
+		return StateSyncing, p.reason, age
 	}
 	age = max(now.Since(p.proven), 0)
 	switch {
 	case p.block != ReasonNone:
-		return Stale, p.block, age
+		return StateStale, p.block, age
 	case p.critical != 0 && l.criticalAt(now) < p.critical:
-		return Stale, ReasonCritical, age
+		return StateStale, ReasonCritical, age
 	case age > l.cfg.MaxStaleness:
 		if p.reason == ReasonNone {
-			return Stale, ReasonNoHeartbeat, age
+			return StateStale, ReasonNoHeartbeat, age
 		}
-		return Stale, p.reason, age
+		return StateStale, p.reason, age
 	}
-	return Fresh, ReasonNone, age
+	return StateFresh, ReasonNone, age
 }
 
 // criticalAt is the clock that an unsupported critical event is waited out by: the
@@ -45,7 +45,7 @@ func (l *List) criticalAt(now Instant) int64 {
 // judge returns nil if a token that no known event revokes may be accepted.
 func (p *proof) judge(l *List, now Instant, iat time.Time, policy Policy) error {
 	s, r, age := p.state(l, now)
-	if s == Fresh {
+	if s == StateFresh {
 		return nil
 	}
 	switch policy.mode {
@@ -70,7 +70,7 @@ func (p *proof) judge(l *List, now Instant, iat time.Time, policy Policy) error 
 func (l *List) Status(now Instant) Status {
 	l.tidy(now)
 	if l.cfg.Local {
-		return Status{State: Fresh, Proven: now, Degraded: l.counters.degraded(now, l.cfg.TokenLifetime)}
+		return Status{State: StateFresh, Proven: now, Degraded: l.counters.degraded(now, l.cfg.TokenLifetime)}
 	}
 	p := l.proof.Load()
 	s, r, age := p.state(l, now)

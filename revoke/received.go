@@ -132,10 +132,10 @@ func (e *Event) assume(unusable []string, ts time.Time, h Horizons) {
 		from = furthest
 	}
 	switch e.Kind {
-	case Token:
+	case KindToken:
 		e.Until = from.Add(h.TokenLifetime)
-	case Key:
-		e.Until = from.Add(h.Longest(Key))
+	case KindKey:
+		e.Until = from.Add(h.Longest(KindKey))
 	default:
 		e.Until = from.Add(max(h.TokenLifetime, h.SessionLifetime))
 	}

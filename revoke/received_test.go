@@ -13,7 +13,7 @@ import (
 // What Validate refuses and cannot void a revocation is left out, by its name on the
 // wire; what is left is valid.
 func TestDropUnusable(t *testing.T) {
-	good := revoke.Event{ID: "1", Issuer: iss, Kind: revoke.Subject, Value: "u", Before: time.Now(), Keep: []string{"s"}, Until: time.Now(), At: time.Now(), Reason: "logout", Actor: "admin"}
+	good := revoke.Event{ID: "1", Issuer: iss, Kind: revoke.KindSubject, Value: "u", Before: time.Now(), Keep: []string{"s"}, Until: time.Now(), At: time.Now(), Reason: "logout", Actor: "admin"}
 	e := good
 	if members, err := e.DropUnusable(); err != nil || members != nil || !reflect.DeepEqual(e, good) {
 		t.Fatalf("the good one: %v, %v, left %+v", members, err, e)
@@ -27,7 +27,7 @@ func TestDropUnusable(t *testing.T) {
 		"until":  {func(e *revoke.Event) { e.Until = seconds }},
 		"at":     {func(e *revoke.Event) { e.At = seconds }, func(e *revoke.Event) { e.At = time.UnixMilli(-1) }},
 		"keep": {func(e *revoke.Event) { e.Keep = make([]string, 65) }, func(e *revoke.Event) { e.Keep = []string{"s", ""} },
-			func(e *revoke.Event) { e.Keep = []string{"s", long} }, func(e *revoke.Event) { e.Kind = revoke.Client }},
+			func(e *revoke.Event) { e.Keep = []string{"s", long} }, func(e *revoke.Event) { e.Kind = revoke.KindClient }},
 	} {
 		for i, spoil := range spoil {
 			e := good
@@ -44,7 +44,7 @@ func TestDropUnusable(t *testing.T) {
 	for name, spoil := range map[string]func(*revoke.Event){
 		"no kind": func(e *revoke.Event) { e.Kind = 0 }, "unknown kind": func(e *revoke.Event) { e.Kind = 8 }, "no issuer": func(e *revoke.Event) { e.Issuer = "" },
 		"no value": func(e *revoke.Event) { e.Value = "" }, "value too long": func(e *revoke.Event) { e.Value = long }, "value not UTF-8": func(e *revoke.Event) { e.Value = "\xff" },
-		"issuer with a value": func(e *revoke.Event) { e.Kind = revoke.Issuer }, "key without a thumbprint": func(e *revoke.Event) { e.Kind = revoke.Key },
+		"issuer with a value": func(e *revoke.Event) { e.Kind = revoke.KindIssuer }, "key without a thumbprint": func(e *revoke.Event) { e.Kind = revoke.KindKey },
 	} {
 		e := good
 		spoil(&e)
@@ -66,7 +66,7 @@ func TestFeedTakesTheReadingThatRevokesMost(t *testing.T) {
 		t.Fatal(err)
 	}
 	sub := f.Begin(now, revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
-	e := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "u", Keep: []string{"s", ""}, Before: time.UnixMilli(1), Reason: strings.Repeat("x", 1000)}
+	e := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Keep: []string{"s", ""}, Before: time.UnixMilli(1), Reason: strings.Repeat("x", 1000)}
 	if err := f.Event(now, revoke.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, e, "at", "nonsense"); err != nil {
 		t.Fatal(err)
 	}

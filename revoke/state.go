@@ -6,21 +6,21 @@ import "time"
 type State uint8
 
 const (
-	// Syncing: nothing has been proven yet.
-	Syncing State = iota
-	// Fresh: proven up to date within MaxStaleness.
-	Fresh
-	// Stale: was fresh, and the proof has grown too old or is withheld.
-	Stale
+	// StateSyncing: nothing has been proven yet.
+	StateSyncing State = iota
+	// StateFresh: proven up to date within MaxStaleness.
+	StateFresh
+	// StateStale: was fresh, and the proof has grown too old or is withheld.
+	StateStale
 )
 
 func (s State) String() string {
 	switch s {
-	case Syncing:
+	case StateSyncing:
 		return "syncing"
-	case Fresh:
+	case StateFresh:
 		return "fresh"
-	case Stale:
+	case StateStale:
 		return "stale"
 	}
 	return "invalid"

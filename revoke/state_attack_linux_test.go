@@ -44,7 +44,7 @@ func TestStateFileDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 20_000 {
-		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: fmt.Sprint("sid-", i)}); err != nil {
+		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -23,7 +23,7 @@ func TestStateFileOneEventLater(t *testing.T) {
 		if err := again.Check(revoke.Now(), &id, revoke.InsecureAllow()); errors.Is(err, revoke.ErrRevoked) != (i == 1) {
 			t.Errorf("written %d times: %v", i+1, err)
 		}
-		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: "later"}); err != nil {
+		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "later"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,7 +45,7 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 	record := func(n uint64, at revoke.Instant) revoke.Record {
 		return revoke.Record{Generation: sub.Generation, Delivery: n, Sequence: n, Time: at.Time(), Data: []byte{byte(n)}}
 	}
-	if err := f.Event(now, record(1, now), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: "long", Until: now.Time().Add(300 * 24 * time.Hour)}); err != nil {
+	if err := f.Event(now, record(1, now), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "long", Until: now.Time().Add(300 * 24 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	f.Sent(now, [16]byte{1})
@@ -60,7 +60,7 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 		if l, _ = stateful(t, path); !l.StateFile().Restored {
 			t.Fatal(l.StateFile())
 		}
-		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: "since"}); err != nil {
+		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "since"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.SaveState(revoke.Now()); err != nil {
@@ -75,7 +75,7 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 		days := 200 + 101*i
 		later := now.Add(time.Duration(days) * 24 * time.Hour)
 		sub = f.Begin(later, revoke.LogInfo{Horizons: horizons})
-		if err := f.Event(later, record(1, later), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: "x", Until: later.Time().Add(time.Minute)}); err != nil {
+		if err := f.Event(later, record(1, later), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "x", Until: later.Time().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Check(later, &id, revoke.InsecureAllow()); errors.Is(err, revoke.ErrRevoked) != want {

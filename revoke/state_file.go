@@ -55,7 +55,7 @@ func newHasher() hasher {
 	return hasher{binary.LittleEndian.Uint64(seed[:8]), binary.LittleEndian.Uint64(seed[8:])}
 }
 
-func (h hasher) known() digest { return h.digest(Subject, "state file", "known identity") }
+func (h hasher) known() digest { return h.digest(KindSubject, "state file", "known identity") }
 
 func badState(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrStateFile, fmt.Sprintf(format, args...))
@@ -137,7 +137,7 @@ func (e *entry) bound(now time.Time, h Horizons) error {
 		return errors.New("no end")
 	case e.kind.Cutoff() == (e.before == forever):
 		return fmt.Errorf("impossible cutoff for kind %s", e.kind)
-	case e.keep != nil && e.kind != Subject:
+	case e.keep != nil && e.kind != KindSubject:
 		return fmt.Errorf("exceptions of kind %s", e.kind)
 	}
 	if e.kind.Cutoff() {

@@ -27,16 +27,16 @@ func TestStateEntryBounds(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_000)
 	h := hasher{1, 2}
 	end := ceilSeconds(now.Add(time.Hour))
-	sid := func(n int) digest { return h.digest(Session, "i", fmt.Sprint(n)) }
-	good := entry{id: h.digest(Subject, "i", "u"), kind: Subject, before: now.UnixMilli(), until: end,
+	sid := func(n int) digest { return h.digest(KindSession, "i", fmt.Sprint(n)) }
+	good := entry{id: h.digest(KindSubject, "i", "u"), kind: KindSubject, before: now.UnixMilli(), until: end,
 		keep: &exceptions{list: []exception{{digest{1, 1 << 50}, never}, {digest{2, 0}, 5}}}}
 	for name, change := range map[string]func(*entry){
 		"":                  func(e *entry) {},
 		"unknown kind 0":    func(e *entry) { e.kind = 0 },
 		"no end":            func(e *entry) { e.until = 0; e.keep = nil },
 		"impossible cutoff": func(e *entry) { e.before = forever },
-		"cutoff for kind":   func(e *entry) { e.kind, e.keep = Session, nil },
-		"exceptions of":     func(e *entry) { e.kind = Client },
+		"cutoff for kind":   func(e *entry) { e.kind, e.keep = KindSession, nil },
+		"exceptions of":     func(e *entry) { e.kind = KindClient },
 		"in the future":     func(e *entry) { e.before = now.Add(25 * time.Hour).UnixMilli() },
 		"exceptions":        func(e *entry) { e.keep = &exceptions{list: []exception{{sid(1), e.before}}} },
 		"impossible exc":    func(e *entry) { e.keep = &exceptions{list: []exception{{digest{2, 0}, 1}, {digest{1, 0}, 1}}} },
@@ -54,7 +54,7 @@ func TestStateEntryBounds(t *testing.T) {
 		}
 	}
 
-	long := entry{id: good.id, kind: Session, before: forever, until: math.MaxUint32}
+	long := entry{id: good.id, kind: KindSession, before: forever, until: math.MaxUint32}
 	for _, local := range []time.Time{now.Add(-10 * 365 * 24 * time.Hour), now, now.Add(time.Hour)} {
 		s, err := readState(bytes.NewReader(encodeState(t, now, long)), local)
 		if err != nil {
@@ -78,10 +78,10 @@ func FuzzReadState(f *testing.F) {
 	seeds := 0
 	add := func(data []byte) { seeds++; f.Add(data[:len(data)-sha256.Size]) }
 	add(encodeState(f, now))
-	add(encodeState(f, now, entry{id: h.digest(Session, "i", "s"), kind: Session, before: forever, until: end}))
+	add(encodeState(f, now, entry{id: h.digest(KindSession, "i", "s"), kind: KindSession, before: forever, until: end}))
 	add(encodeState(f, now,
-		entry{id: h.digest(Subject, "i", "u"), kind: Subject, before: now.UnixMilli(), until: end, keep: &exceptions{list: []exception{{digest{1, 1}, never}, {digest{2, 1}, 7}}}},
-		entry{id: h.digest(Key, "i", "k"), kind: Key, before: forever, until: math.MaxUint32}))
+		entry{id: h.digest(KindSubject, "i", "u"), kind: KindSubject, before: now.UnixMilli(), until: end, keep: &exceptions{list: []exception{{digest{1, 1}, never}, {digest{2, 1}, 7}}}},
+		entry{id: h.digest(KindKey, "i", "k"), kind: KindKey, before: forever, until: math.MaxUint32}))
 	add(append([]byte(stateMagic), make([]byte, 100)...))
 	if seeds != 4 {
 		f.Fatal("seeds are missing")

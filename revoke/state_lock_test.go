@@ -122,7 +122,7 @@ func TestStateFileOfTwoLocalLists(t *testing.T) {
 		return l
 	}
 	revokeHere := func(l *revoke.List, sid string) {
-		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: sid}); err != nil {
+		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: sid}); err != nil {
 			t.Fatal(err)
 		}
 	}

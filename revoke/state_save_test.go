@@ -39,7 +39,7 @@ func freshen(t testing.TB, l *revoke.List) {
 	if err := f.Heartbeat(now, revoke.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, revoke.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
 		t.Fatal(err)
 	}
-	if s := l.Status(now); s.State != revoke.Fresh {
+	if s := l.Status(now); s.State != revoke.StateFresh {
 		t.Fatalf("%+v", s)
 	}
 	if !l.Ready(revoke.Deny()) {
@@ -57,20 +57,20 @@ func secretive(t testing.TB, l *revoke.List) (refused []revoke.Identity, spared 
 	now := revoke.Now()
 	iat := now.Time().Add(-time.Minute)
 	for _, e := range []revoke.Event{
-		{Kind: revoke.Token, Value: "secret-jti"},
-		{Kind: revoke.Session, Value: "secret-sid"},
-		{Kind: revoke.Subject, Value: "secret-sub", Keep: []string{"kept-1", "kept-2"}},
-		{Kind: revoke.Subject, Value: "secret-sub", Keep: []string{"kept-1", "kept-3"}},
-		{Kind: revoke.Client, Value: "secret-client"},
-		{Kind: revoke.Tenant, Value: "secret-tenant"},
-		{Kind: revoke.Key, Value: thumbprint},
+		{Kind: revoke.KindToken, Value: "secret-jti"},
+		{Kind: revoke.KindSession, Value: "secret-sid"},
+		{Kind: revoke.KindSubject, Value: "secret-sub", Keep: []string{"kept-1", "kept-2"}},
+		{Kind: revoke.KindSubject, Value: "secret-sub", Keep: []string{"kept-1", "kept-3"}},
+		{Kind: revoke.KindClient, Value: "secret-client"},
+		{Kind: revoke.KindTenant, Value: "secret-tenant"},
+		{Kind: revoke.KindKey, Value: thumbprint},
 	} {
 		e.Issuer = iss
 		if err := l.Apply(now, e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.Apply(now, revoke.Event{Issuer: iss + "/other", Kind: revoke.Issuer}); err != nil {
+	if err := l.Apply(now, revoke.Event{Issuer: iss + "/other", Kind: revoke.KindIssuer}); err != nil {
 		t.Fatal(err)
 	}
 	refused = []revoke.Identity{
@@ -112,7 +112,7 @@ func TestStateFile(t *testing.T) {
 	}
 	refused, spared := secretive(t, l)
 	for i := range 5000 { // through several folds
-		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: fmt.Sprint("sid-", i)}); err != nil {
+		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -153,7 +153,7 @@ func TestStateFile(t *testing.T) {
 		if s := l.StateFile(); !s.Restored || s.Entries < 5007 || s.Entries > 5010 || s.Ignored != nil {
 			t.Errorf("%+v", s)
 		}
-		if s := l.Status(revoke.Now()); s.State != revoke.Syncing || !s.Proven.IsZero() {
+		if s := l.Status(revoke.Now()); s.State != revoke.StateSyncing || !s.Proven.IsZero() {
 			t.Errorf("a file proves nothing: %+v", s)
 		}
 		if err := l.Check(revoke.Now(), &spared, revoke.Deny()); !errors.Is(err, revoke.ErrStale) {
@@ -162,7 +162,7 @@ func TestStateFile(t *testing.T) {
 		if l.Ready(revoke.Deny()) || !l.Ready(revoke.AllowYounger(time.Minute)) {
 			t.Error("ready under Deny, or not ready under another policy")
 		}
-		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.Session, Value: "since"}); err != nil {
+		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "since"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -384,7 +384,7 @@ func TestStateFileWhileApplying(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range 20_000 {
-			if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: fmt.Sprint("u-", i%5000), Keep: []string{fmt.Sprint("k-", i%7)}}); err != nil {
+			if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: fmt.Sprint("u-", i%5000), Keep: []string{fmt.Sprint("k-", i%7)}}); err != nil {
 				t.Error(err)
 				return
 			}

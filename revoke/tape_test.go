@@ -38,7 +38,7 @@ func (l *tape) append(ts time.Time, m message) {
 }
 
 func (l *tape) revoke(ts time.Time, jti string) {
-	l.append(ts, message{event: &revoke.Event{Issuer: iss, Kind: revoke.Token, Value: jti, Until: ts.Add(time.Hour)}})
+	l.append(ts, message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: jti, Until: ts.Add(time.Hour)}})
 }
 
 func (l *tape) info() revoke.LogInfo {
@@ -160,6 +160,6 @@ func ready(t *testing.T) (*replica, *tape) {
 	r.begin(l)
 	r.beat(l)
 	r.must(r.read(l))
-	r.want(revoke.Fresh, revoke.ReasonNone)
+	r.want(revoke.StateFresh, revoke.ReasonNone)
 	return r, l
 }

@@ -16,11 +16,11 @@ func TestStatusAsJSON(t *testing.T) {
 		want  string
 	}{
 		{
-			revoke.Status{State: revoke.Stale, Reason: revoke.ReasonNoHeartbeat, Proven: at, Age: time.Second},
+			revoke.Status{State: revoke.StateStale, Reason: revoke.ReasonNoHeartbeat, Proven: at, Age: time.Second},
 			`{"State":"stale","Reason":"no heartbeat","Proven":"2026-01-02T03:04:05.006Z","Age":1000000000,"Degraded":false}`,
 		},
 		{revoke.Status{}, `{"State":"syncing","Reason":"none","Proven":"","Age":0,"Degraded":false}`},
-		{map[revoke.Kind]int{revoke.Session: 1, 0: 2}, `{"Kind(0)":2,"session":1}`},
+		{map[revoke.Kind]int{revoke.KindSession: 1, 0: 2}, `{"Kind(0)":2,"session":1}`},
 		{map[revoke.Fault]uint64{revoke.FaultUnsigned: 3}, `{"unsigned":3}`},
 	} {
 		got, err := json.Marshal(c.value)
@@ -36,8 +36,8 @@ func TestStatusAsJSON(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{`""`, `"Kind(1)"`, `"Session"`, `2`} {
-		k := revoke.Key
-		if err := json.Unmarshal([]byte(bad), &k); err == nil || k != revoke.Key {
+		k := revoke.KindKey
+		if err := json.Unmarshal([]byte(bad), &k); err == nil || k != revoke.KindKey {
 			t.Errorf("%s was taken for %s", bad, k)
 		}
 	}

@@ -82,7 +82,7 @@ func (s *watches) add(w *watch) {
 	if s.first == nil {
 		s.first = make(map[digest]*watchLink)
 	}
-	for k := Token; k <= Issuer; k++ {
+	for k := KindToken; k <= KindIssuer; k++ {
 		if w.of.has[k] {
 			l := &w.links[k-1]
 			l.watch = w
@@ -100,7 +100,7 @@ func (s *watches) remove(w *watch) bool {
 		return false
 	}
 	w.over = true
-	for k := Token; k <= Issuer; k++ {
+	for k := KindToken; k <= KindIssuer; k++ {
 		if w.of.has[k] {
 			s.unlink(w.of.ids[k], &w.links[k-1])
 		}

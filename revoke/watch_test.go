@@ -56,7 +56,7 @@ func TestWatchEachKind(t *testing.T) {
 	for _, k := range revoke.Kinds() {
 		l := localList(t)
 		e := revoke.Event{Issuer: iss, Kind: k, Value: map[revoke.Kind]string{
-			revoke.Token: "t1", revoke.Session: "s1", revoke.Subject: "u1", revoke.Client: "c1", revoke.Tenant: "x1", revoke.Key: someKey,
+			revoke.KindToken: "t1", revoke.KindSession: "s1", revoke.KindSubject: "u1", revoke.KindClient: "c1", revoke.KindTenant: "x1", revoke.KindKey: someKey,
 		}[k]}
 		w, stop := watch(t, l, now, id("1", old))
 		defer stop()
@@ -72,10 +72,10 @@ func TestWatchEachKind(t *testing.T) {
 		strangers["stopped"] = stopped
 		if k.Cutoff() {
 			strangers["issued later"], _ = watch(t, l, now, id("2", now.Time().Add(time.Hour)))
-		} else if k != revoke.Key {
+		} else if k != revoke.KindKey {
 			strangers["another's"], _ = watch(t, l, now, id("2", old))
 		}
-		if k == revoke.Subject {
+		if k == revoke.KindSubject {
 			strangers["kept"], _ = watch(t, l, now, id("kept", old))
 			e.Keep = []string{"skept"}
 		}
@@ -185,7 +185,7 @@ func TestWatchHearsEverySource(t *testing.T) {
 		}
 	}
 	hears("Apply", r.list, r.now, "a", func() {
-		r.must(r.list.Apply(r.now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "a"}))
+		r.must(r.list.Apply(r.now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "a"}))
 	})
 	hears("the log", r.list, r.now, "b", func() {
 		log.revoke(r.now.Time(), "b")
@@ -208,7 +208,7 @@ func TestWatchHearsEverySource(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state")
 	l, err := revoke.NewList(revoke.Config{Local: true, StateFile: file})
 	r.must(err)
-	r.must(l.Apply(r.now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "d", Until: r.now.Time().Add(time.Hour)}))
+	r.must(l.Apply(r.now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "d", Until: r.now.Time().Add(time.Hour)}))
 	r.must(l.SaveState(r.now))
 	l, err = revoke.NewList(revoke.Config{Local: true, StateFile: file})
 	r.must(err)
@@ -234,7 +234,7 @@ func TestWatchMissesNoEvent(t *testing.T) {
 	watches := make([]told, races)
 	ws[0].Go(func() {
 		for i := range start {
-			if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: fmt.Sprint(i)}); err != nil {
+			if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: fmt.Sprint(i)}); err != nil {
 				t.Error(err)
 			}
 			next <- struct{}{}
@@ -297,12 +297,12 @@ func TestWatchCostsByKey(t *testing.T) {
 		e     revoke.Event
 		finds int
 	}{
-		{revoke.Event{Kind: revoke.Token, Value: "nobody's"}, 0},
-		{revoke.Event{Kind: revoke.Token, Value: "t7"}, 1},
-		{revoke.Event{Kind: revoke.Session, Value: "s8"}, 1},
-		{revoke.Event{Kind: revoke.Subject, Value: "u10"}, 4},
-		{revoke.Event{Kind: revoke.Tenant, Value: "x5"}, 1000},
-		{revoke.Event{Kind: revoke.Client, Value: "c2"}, 0},
+		{revoke.Event{Kind: revoke.KindToken, Value: "nobody's"}, 0},
+		{revoke.Event{Kind: revoke.KindToken, Value: "t7"}, 1},
+		{revoke.Event{Kind: revoke.KindSession, Value: "s8"}, 1},
+		{revoke.Event{Kind: revoke.KindSubject, Value: "u10"}, 4},
+		{revoke.Event{Kind: revoke.KindTenant, Value: "x5"}, 1000},
+		{revoke.Event{Kind: revoke.KindClient, Value: "c2"}, 0},
 	} {
 		x.e.Issuer = iss
 		told, _, touched := 0, 0, uint64(0)
@@ -318,7 +318,7 @@ func TestWatchCostsByKey(t *testing.T) {
 			t.Errorf("%s %s: %d watches left, %d were looked at", x.e.Kind, x.e.Value, told, touched)
 		}
 	}
-	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Issuer}); err != nil {
+	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindIssuer}); err != nil {
 		t.Fatal(err)
 	}
 	l.WaitTold()
@@ -344,7 +344,7 @@ func TestStoppedWatchesLeaveNothing(t *testing.T) {
 	wg.Go(func() {
 		<-some
 		for i := range 2000 {
-			e := revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: fmt.Sprint(i % 5), Before: now.Time().Add(time.Duration(i%7-8) * time.Minute)}
+			e := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: fmt.Sprint(i % 5), Before: now.Time().Add(time.Duration(i%7-8) * time.Minute)}
 			if err := l.Apply(now, e); err != nil {
 				t.Error(err)
 			}
@@ -394,11 +394,11 @@ func TestWatchOfOneDoesNotWaitForMany(t *testing.T) {
 	if _, err := l.Prepare(&id).Watch(now, func(error) { before = gone.Load() }); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Client, Value: "many"}); err != nil {
+	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindClient, Value: "many"}); err != nil {
 		t.Fatal(err)
 	}
 	<-first
-	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "one"}); err != nil { // nor is Apply held up
+	if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "one"}); err != nil { // nor is Apply held up
 		t.Fatal(err)
 	}
 	close(goOn)
@@ -428,7 +428,7 @@ func TestWatchHearsACutoffDuringAnother(t *testing.T) {
 	}
 	cutoff := func(ago time.Duration) {
 		t.Helper()
-		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.Client, Value: "c", Before: now.Time().Add(-ago)}); err != nil {
+		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindClient, Value: "c", Before: now.Time().Add(-ago)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -71,7 +71,7 @@ func TestStateFileOfTheVersionBefore(t *testing.T) {
 				sid := fmt.Sprintf("many-%c%c", 'a'+i%26, 'a'+i/26)
 				check(sid, true, func(id *revoke.Identity) { id.Session = sid })
 			}
-			if err := l.Apply(revoke.Now(), revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.Session, Value: fmt.Sprint("round ", round)}); err != nil {
+			if err := l.Apply(revoke.Now(), revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.KindSession, Value: fmt.Sprint("round ", round)}); err != nil {
 				t.Fatal(err)
 			}
 			if err := l.SaveState(revoke.Now()); err != nil {

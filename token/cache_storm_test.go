@@ -80,12 +80,12 @@ func TestCacheStorm(t *testing.T) {
 	}
 	for round := range 3 * tokens {
 		if i := round / 3; round%3 == 0 {
-			kind, name := revoke.Token, "jti-"
+			kind, name := revoke.KindToken, "jti-"
 			switch i % 3 {
 			case 1:
-				kind, name = revoke.Session, "sid-"
+				kind, name = revoke.KindSession, "sid-"
 			case 2:
-				kind, name = revoke.Subject, "sub-"
+				kind, name = revoke.KindSubject, "sub-"
 			}
 			begun[i].Store(true)
 			apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: kind, Value: fmt.Sprint(name, i)})

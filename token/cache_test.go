@@ -61,13 +61,13 @@ func TestCachedTokenIsJudgedEachTime(t *testing.T) {
 	}{
 		"expiry":     {until: 16*time.Minute + time.Second, want: token.ErrExpired},
 		"the minute": {until: 15 * time.Minute, want: nil}, // within the leeway
-		"jti":        {event: &revoke.Event{Kind: revoke.Token, Value: "jti-secret-0003"}, want: revoke.ErrRevoked},
-		"sid":        {event: &revoke.Event{Kind: revoke.Session, Value: "sid-secret-0004"}, want: revoke.ErrRevoked},
-		"sub":        {event: &revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001"}, want: revoke.ErrRevoked},
-		"client":     {event: &revoke.Event{Kind: revoke.Client, Value: "client-secret-0002"}, want: revoke.ErrRevoked},
-		"tenant":     {event: &revoke.Event{Kind: revoke.Tenant, Value: "tenant-secret-0005"}, want: revoke.ErrRevoked},
-		"issuer":     {event: &revoke.Event{Kind: revoke.Issuer}, want: revoke.ErrRevoked},
-		"another":    {event: &revoke.Event{Kind: revoke.Token, Value: "another"}, want: nil},
+		"jti":        {event: &revoke.Event{Kind: revoke.KindToken, Value: "jti-secret-0003"}, want: revoke.ErrRevoked},
+		"sid":        {event: &revoke.Event{Kind: revoke.KindSession, Value: "sid-secret-0004"}, want: revoke.ErrRevoked},
+		"sub":        {event: &revoke.Event{Kind: revoke.KindSubject, Value: "sub-secret-0001"}, want: revoke.ErrRevoked},
+		"client":     {event: &revoke.Event{Kind: revoke.KindClient, Value: "client-secret-0002"}, want: revoke.ErrRevoked},
+		"tenant":     {event: &revoke.Event{Kind: revoke.KindTenant, Value: "tenant-secret-0005"}, want: revoke.ErrRevoked},
+		"issuer":     {event: &revoke.Event{Kind: revoke.KindIssuer}, want: revoke.ErrRevoked},
+		"another":    {event: &revoke.Event{Kind: revoke.KindToken, Value: "another"}, want: nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestCacheTakesAcceptedTokensOnly(t *testing.T) {
 		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "revoked"})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "revoked"})
 	good := goodClaims(time.Now())
 	for range 3 {
 		for name, payload := range map[string]object{
@@ -375,7 +375,7 @@ func TestOneOfRemembers(t *testing.T) {
 	if verify(t, both, "second", rawB, nil) == verify(t, both, "second again", rawB, nil) {
 		t.Error("a token is remembered whose Verifier has NoCache")
 	}
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "sub-secret-0001"})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "sub-secret-0001"})
 	verify(t, both, "revoked", rawA, revoke.ErrRevoked)
 	verify(t, both, "the other issuer's", rawB, nil)
 }

@@ -92,7 +92,7 @@ func TestVerifierNamesItsIssuer(t *testing.T) {
 		c.Revocations, c.InsecureNoRevocations = list.List, false
 	})
 	for i, iss := range []string{forgedIssuer, forgedIssuer + "/"} {
-		list.event(revoke.Event{Issuer: iss, Kind: revoke.Subject, Value: "a"})
+		list.event(revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "a"})
 		if n := list.Stats(revoke.Now()).ForeignIssuer; n != uint64(i) {
 			t.Errorf("after an event for %s: %d for foreign issuers, want %d", iss, n, i)
 		}
@@ -126,7 +126,7 @@ func TestVerifyFollowsFreshness(t *testing.T) {
 		expect("at MaxStaleness", raw, nil)
 		time.Sleep(time.Millisecond)
 		expect("beyond MaxStaleness", raw, revoke.ErrStale)
-		list.event(revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "jti-secret-0003"})
+		list.event(revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "jti-secret-0003"})
 		expect("revoked while stale", raw, revoke.ErrRevoked)
 		expect("the neighbour while stale", twin, revoke.ErrStale)
 		list.beat()
@@ -147,13 +147,13 @@ func TestVerifyObeysTheDenylist(t *testing.T) {
 			event  revoke.Event
 			spared string // a token that the event does not name
 		}{
-			{revoke.Event{Kind: revoke.Token, Value: "jti-secret-0003"}, ed.forge(ed.header(), claims.with("jti", `"other"`))},
-			{revoke.Event{Kind: revoke.Session, Value: "sid-secret-0004"}, ed.forge(ed.header(), claims.with("sid", `"other"`))},
-			{revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001"}, ed.forge(ed.header(), claims.with("sub", `"other"`))},
-			{revoke.Event{Kind: revoke.Subject, Value: "sub-secret-0001", Keep: []string{"kept"}}, ed.forge(ed.header(), claims.with("sid", `"kept"`))},
-			{revoke.Event{Kind: revoke.Client, Value: "client-secret-0002"}, ed.forge(ed.header(), claims.with("client_id", `"other"`))},
-			{revoke.Event{Kind: revoke.Tenant, Value: "tenant-secret-0005"}, ed.forge(ed.header(), claims.without("tenant"))},
-			{revoke.Event{Kind: revoke.Issuer}, ed.forge(ed.header(), goodClaims(later))}, // invariant 5: issued after it
+			{revoke.Event{Kind: revoke.KindToken, Value: "jti-secret-0003"}, ed.forge(ed.header(), claims.with("jti", `"other"`))},
+			{revoke.Event{Kind: revoke.KindSession, Value: "sid-secret-0004"}, ed.forge(ed.header(), claims.with("sid", `"other"`))},
+			{revoke.Event{Kind: revoke.KindSubject, Value: "sub-secret-0001"}, ed.forge(ed.header(), claims.with("sub", `"other"`))},
+			{revoke.Event{Kind: revoke.KindSubject, Value: "sub-secret-0001", Keep: []string{"kept"}}, ed.forge(ed.header(), claims.with("sid", `"kept"`))},
+			{revoke.Event{Kind: revoke.KindClient, Value: "client-secret-0002"}, ed.forge(ed.header(), claims.with("client_id", `"other"`))},
+			{revoke.Event{Kind: revoke.KindTenant, Value: "tenant-secret-0005"}, ed.forge(ed.header(), claims.without("tenant"))},
+			{revoke.Event{Kind: revoke.KindIssuer}, ed.forge(ed.header(), goodClaims(later))}, // invariant 5: issued after it
 		} {
 			list := localList(t, revoke.Config{})
 			v := forgedVerifier(t, func(c *token.VerifierConfig) {
@@ -175,7 +175,7 @@ func TestVerifyObeysTheDenylist(t *testing.T) {
 			case leaks(err.Error(), raw) != "":
 				t.Errorf("%s: error %q repeats the token (invariant 10)", x.event.Kind, err)
 			}
-			if x.event.Kind == revoke.Issuer {
+			if x.event.Kind == revoke.KindIssuer {
 				time.Sleep(time.Until(later))
 			}
 			if _, err := v.Verify(t.Context(), x.spared); err != nil {
@@ -193,7 +193,7 @@ func TestVerifyRevokedKey(t *testing.T) {
 		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA, token.ES256}, staticKeys(t, ed, ec)
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Key, Value: ed.key.Thumbprint()})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindKey, Value: ed.key.Thumbprint()})
 	claims := goodClaims(time.Now())
 	for name, header := range map[string]object{"with kid": ed.header(), "without kid": ed.header().without("kid")} {
 		if _, err := v.Verify(t.Context(), ed.forge(header, claims)); !errors.Is(err, revoke.ErrRevoked) {
@@ -213,7 +213,7 @@ func TestVerifyTenantClaim(t *testing.T) {
 		c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), "org"
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Tenant, Value: "acme"})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindTenant, Value: "acme"})
 	claims := goodClaims(time.Now()).with("tenant", `7`)
 	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("org", `"acme"`))); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("error %v", err)
@@ -331,7 +331,7 @@ func TestStalePolicy(t *testing.T) {
 		good := goodClaims(time.Now())
 		raw := ed.forge(ed.header(), good)
 		bad := ed.forge(ed.header(), good.with("jti", `"revoked"`))
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "revoked"})
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "revoked"})
 		time.Sleep(2 * time.Minute) // the token's age
 
 		deny, allow := verifier(revoke.Deny()), verifier(revoke.InsecureAllow())

@@ -267,7 +267,7 @@ func TestDPoPTokenComesFirst(t *testing.T) {
 		if r := b.send("DPoP", raw, proof); dpopError(r) != "invalid_dpop_proof" {
 			t.Errorf("replayed: %v", r.Header)
 		}
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "user-1", Before: time.Now()})
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "user-1", Before: time.Now()})
 		if r := b.send("DPoP", raw, b.p.prove(raw)); dpopError(r) != "invalid_token" || !strings.Contains(b.logged.String(), "revoked") {
 			t.Errorf("revoked: %v, logged %q", r.Header, &b.logged)
 		}

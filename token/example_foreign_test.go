@@ -105,7 +105,7 @@ func ExampleOneOf_discover() {
 
 	// Over NATS: Publish of a Bus that was opened with bus.Config{Issuer: realmURL}. The
 	// Bus of the own issuer refuses events of another.
-	if err := list.Apply(revoke.Now(), revoke.Event{Issuer: realmURL, Kind: revoke.Subject, Value: "jo"}); err != nil {
+	if err := list.Apply(revoke.Now(), revoke.Event{Issuer: realmURL, Kind: revoke.KindSubject, Value: "jo"}); err != nil {
 		log.Fatal(err)
 	}
 	get(jo)

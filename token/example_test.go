@@ -51,7 +51,7 @@ func ExampleVerifier_Verify() {
 	}
 	fmt.Println(claims.Subject(), claims.HasScope("orders:read"))
 
-	err = list.Apply(revoke.Now(), revoke.Event{Issuer: claims.Issuer(), Kind: revoke.Session, Value: claims.SessionID()})
+	err = list.Apply(revoke.Now(), revoke.Event{Issuer: claims.Issuer(), Kind: revoke.KindSession, Value: claims.SessionID()})
 	if err != nil {
 		log.Fatal(err)
 	}

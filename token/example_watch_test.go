@@ -52,7 +52,7 @@ func ExampleWithGrace() {
 	stream.Scan()
 	fmt.Println(stream.Text())
 	<-watched
-	users.Revoke(revoke.Event{Kind: revoke.Subject, Value: "user-1", Reason: "password_change"})
+	users.Revoke(revoke.Event{Kind: revoke.KindSubject, Value: "user-1", Reason: "password_change"})
 	for stream.Scan() {
 	}
 	server.Close()
@@ -86,7 +86,7 @@ func ExampleVerifier_Watch() {
 	connection := receive(server, users.Token(func(r *token.IssueRequest) { r.Session = "session-1" }))
 	connection.Scan()
 	fmt.Println(connection.Text())
-	users.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1", Reason: "logout"})
+	users.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1", Reason: "logout"})
 	for connection.Scan() {
 	}
 	<-served
@@ -116,7 +116,7 @@ func ExampleVerifier_Middleware_download() {
 
 	receive(server, users.Token())
 	<-began
-	users.Revoke(revoke.Event{Kind: revoke.Subject, Value: "user-1"})
+	users.Revoke(revoke.Event{Kind: revoke.KindSubject, Value: "user-1"})
 	fmt.Println("revoked:", <-ended)
 	server.Close()
 	// Output:

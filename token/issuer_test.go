@@ -294,7 +294,7 @@ func TestIssuedAtAgainstCutoffs(t *testing.T) {
 	})
 	i := newIssuer(t, ring, nil)
 	cutoff := time.Now().Add(time.Second).Truncate(time.Millisecond)
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "user-1", Before: cutoff})
+	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "user-1", Before: cutoff})
 	for _, x := range []struct {
 		at   time.Time
 		want error
@@ -321,7 +321,7 @@ func TestNextTokenAfterADefaultCutoff(t *testing.T) {
 			c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
 		})
 		i := newIssuer(t, ring, nil)
-		event, err := revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "user-1"}.Complete(time.Now(), revoke.DefaultHorizons())
+		event, err := revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "user-1"}.Complete(time.Now(), revoke.DefaultHorizons())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -352,7 +352,7 @@ func TestNextTokenAfterADefaultCutoff(t *testing.T) {
 		// It does not wait longer than its context lives, and not for what is past.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		e2, _ := revoke.Event{Issuer: forgedIssuer, Kind: revoke.Client, Value: "web"}.Complete(time.Now(), revoke.DefaultHorizons())
+		e2, _ := revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindClient, Value: "web"}.Complete(time.Now(), revoke.DefaultHorizons())
 		r.After = revoke.Receipt{Event: e2}
 		if issued, err := i.Issue(ctx, r); issued != nil || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrIssue) {
 			t.Errorf("%v, %v", issued, err)
@@ -360,7 +360,7 @@ func TestNextTokenAfterADefaultCutoff(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		began = time.Now()
 		issue(t, i, r)
-		issue(t, i, token.IssueRequest{Subject: "u", Client: "web", Audience: []string{"a"}, After: revoke.Receipt{Event: revoke.Event{Issuer: forgedIssuer, Kind: revoke.Session, Value: "s"}}})
+		issue(t, i, token.IssueRequest{Subject: "u", Client: "web", Audience: []string{"a"}, After: revoke.Receipt{Event: revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSession, Value: "s"}}})
 		if time.Since(began) != 0 {
 			t.Errorf("waited for %s", time.Since(began))
 		}

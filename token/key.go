@@ -47,7 +47,9 @@ func (k *Key) Thumbprint() string { return k.thumbprint }
 // issuer that publishes it. To end a leaked key, publish it first and then remove
 // the key from its ring: the event works within milliseconds, the removal when
 // verifiers read the keys again.
-func (k *Key) Revocation() revoke.Event { return revoke.Event{Kind: revoke.Key, Value: k.thumbprint} }
+func (k *Key) Revocation() revoke.Event {
+	return revoke.Event{Kind: revoke.KindKey, Value: k.thumbprint}
+}
 
 // String returns kid, algorithm and, of a public key, the thumbprint.
 func (k Key) String() string {

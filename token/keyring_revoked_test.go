@@ -46,8 +46,8 @@ func TestKeyringOfRevokedKey(t *testing.T) {
 		leaked, next := one.Active(), states(one, token.KeyAnnounced)[0]
 
 		// Cutoffs and other keys do not concern it.
-		apply(t, lists[0], revoke.Event{Issuer: forgedIssuer, Kind: revoke.Issuer})
-		apply(t, lists[0], revoke.Event{Issuer: forgedIssuer, Kind: revoke.Key, Value: strings.Repeat("A", 43)})
+		apply(t, lists[0], revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindIssuer})
+		apply(t, lists[0], revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindKey, Value: strings.Repeat("A", 43)})
 		if one.Active() != leaked {
 			t.Fatal("another event has ended the key")
 		}

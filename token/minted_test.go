@@ -25,7 +25,7 @@ func TestMintedAt(t *testing.T) {
 		now := time.Now()
 		second := now.Truncate(time.Second)
 		list := localList(t, revoke.Config{})
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Subject, Value: "sub-secret-0001", Before: now})
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "sub-secret-0001", Before: now})
 		verifier := func(own bool, log *bytes.Buffer) *token.Verifier {
 			return forgedVerifier(t, func(c *token.VerifierConfig) {
 				c.Algorithms, c.Keys, c.OwnIssuer = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), own

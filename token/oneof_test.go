@@ -91,7 +91,7 @@ func TestOneOf(t *testing.T) {
 		}
 	}
 	// N48: A's denylist is A's.
-	apply(t, listA, revoke.Event{Issuer: issuerA, Kind: revoke.Subject, Value: "sub-secret-0001"})
+	apply(t, listA, revoke.Event{Issuer: issuerA, Kind: revoke.KindSubject, Value: "sub-secret-0001"})
 	if _, err := v.Verify(t.Context(), a.forge(a.header(), claimsA)); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("A's, revoked: error %v", err)
 	}
@@ -305,7 +305,7 @@ func TestOneOfBinding(t *testing.T) {
 	if err := one(t, verifierA).Recheck(t.Context(), claims); !errors.Is(err, token.ErrIssuer) {
 		t.Errorf("another's claims: error %v", err)
 	}
-	apply(t, listB, revoke.Event{Issuer: issuerB, Kind: revoke.Token, Value: claims.ID()})
+	apply(t, listB, revoke.Event{Issuer: issuerB, Kind: revoke.KindToken, Value: claims.ID()})
 	if err := v.Recheck(t.Context(), claims); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("revoked: error %v", err)
 	}

@@ -173,7 +173,7 @@ func TestProfileClaims(t *testing.T) {
 		t.Error("an event for a token without jti")
 	}
 	for _, e := range []revoke.Event{
-		{Kind: revoke.Session, Value: "o-1"}, {Kind: revoke.Client, Value: "app"}, {Kind: revoke.Tenant, Value: "t-1"}, {Kind: revoke.Token, Value: "u-1"},
+		{Kind: revoke.KindSession, Value: "o-1"}, {Kind: revoke.KindClient, Value: "app"}, {Kind: revoke.KindTenant, Value: "t-1"}, {Kind: revoke.KindToken, Value: "u-1"},
 	} {
 		list := localList(t, revoke.Config{})
 		v := forgedVerifier(t, func(c *token.VerifierConfig) {
@@ -187,7 +187,7 @@ func TestProfileClaims(t *testing.T) {
 			t.Errorf("%v: error %v", e.Kind, err)
 		}
 		_, err := v.Verify(t.Context(), ed.forge(ed.header(), anonymous))
-		if revoked := errors.Is(err, revoke.ErrRevoked); revoked != (e.Kind != revoke.Token) {
+		if revoked := errors.Is(err, revoke.ErrRevoked); revoked != (e.Kind != revoke.KindToken) {
 			t.Errorf("%v, no jti: error %v", e.Kind, err)
 		}
 	}

@@ -416,7 +416,7 @@ func testProvider(t *testing.T, p provider) {
 	} else if _, err := s.Verify(t.Context(), raw); (err == nil) != p.strict {
 		t.Errorf("without the Profile: error %v", err)
 	}
-	apply(t, list, revoke.Event{Kind: revoke.Subject, Issuer: p.cfg.Issuer, Value: p.want.Subject})
+	apply(t, list, revoke.Event{Kind: revoke.KindSubject, Issuer: p.cfg.Issuer, Value: p.want.Subject})
 	if _, err := v.Verify(t.Context(), raw); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("after its user was banned: error %v", err)
 	}

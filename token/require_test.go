@@ -176,7 +176,7 @@ func TestRecheck(t *testing.T) {
 		if err := v.Recheck(t.Context(), c); err != nil {
 			t.Error(err)
 		}
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Session, Value: c.SessionID()})
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSession, Value: c.SessionID()})
 		if err := v.Recheck(t.Context(), c); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("revoked: error %v", err)
 		}
@@ -239,7 +239,7 @@ func TestNestedMiddleware(t *testing.T) {
 	mux.Handle("/admin", v.Middleware(ok, token.RequireScope("admin")))
 	mux.Handle("/revoking", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := token.FromContext(r.Context())
-		apply(t, list, revoke.Event{Issuer: c.Issuer(), Kind: revoke.Token, Value: c.ID()})
+		apply(t, list, revoke.Event{Issuer: c.Issuer(), Kind: revoke.KindToken, Value: c.ID()})
 		v.Middleware(ok).ServeHTTP(w, r)
 	}))
 	mux.Handle("/billing", stranger.Middleware(ok))

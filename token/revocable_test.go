@@ -22,8 +22,8 @@ func TestAcceptedIsRevocable(t *testing.T) {
 		c.Profile = token.Profile{Types: []string{"at+jwt"}, ClientClaim: "azp", IDClaim: "uti", SessionClaim: "origin_jti", Optional: []string{"client_id", "jti"}}
 	})
 	names := map[*tokentest.Auth]map[string]revoke.Kind{
-		own:     {"jti": revoke.Token, "sid": revoke.Session, "sub": revoke.Subject, "client_id": revoke.Client, "tenant": revoke.Tenant},
-		profile: {"jti": revoke.Token, "sid": revoke.Session, "sub": revoke.Subject, "azp": revoke.Client, "uti": revoke.Token, "origin_jti": revoke.Session},
+		own:     {"jti": revoke.KindToken, "sid": revoke.KindSession, "sub": revoke.KindSubject, "client_id": revoke.KindClient, "tenant": revoke.KindTenant},
+		profile: {"jti": revoke.KindToken, "sid": revoke.KindSession, "sub": revoke.KindSubject, "azp": revoke.KindClient, "uti": revoke.KindToken, "origin_jti": revoke.KindSession},
 	}
 	good := []string{"user-1", "auth0|5f7c8ec7c33c6c004bbafe82", "CN=Jürgen Müller, OU=People, O=Example", "a b", "https://example.com/users/1?x=y#z", "+49 30 1234567", "dGVzdA==", "日本"}
 	bad := []string{

@@ -63,7 +63,7 @@ func TestClientsAreNoSubjects(t *testing.T) {
 	for _, x := range []struct {
 		kind            revoke.Kind
 		refused, spared string
-	}{{revoke.Subject, user, client}, {revoke.Client, client, user}} {
+	}{{revoke.KindSubject, user, client}, {revoke.KindClient, client, user}} {
 		list := localList(t, revoke.Config{})
 		v := forgedVerifier(t, func(c *token.VerifierConfig) {
 			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)

@@ -101,7 +101,7 @@ func TestSlackGrid(t *testing.T) {
 	}
 }
 
-var gridKinds = []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject, revoke.Client, revoke.Tenant, revoke.Issuer}
+var gridKinds = []revoke.Kind{revoke.KindToken, revoke.KindSession, revoke.KindSubject, revoke.KindClient, revoke.KindTenant, revoke.KindIssuer}
 
 func (g clockGrid) run(t *testing.T, ring *token.Keyring) (before, after int) {
 	ed := edSigner(t, "ed", forgeKeys().ed)
@@ -193,13 +193,13 @@ func (g clockGrid) run(t *testing.T, ring *token.Keyring) (before, after int) {
 			// A token must be named by its own event; all others by one for all.
 			event := revoke.Event{Kind: kind}
 			switch kind {
-			case revoke.Session:
+			case revoke.KindSession:
 				event.Value = session
-			case revoke.Subject:
+			case revoke.KindSubject:
 				event.Value = request.Subject
-			case revoke.Client:
+			case revoke.KindClient:
 				event.Value = client
-			case revoke.Tenant:
+			case revoke.KindTenant:
 				event.Value = tenant
 			}
 			if kind.Cutoff() {
@@ -212,7 +212,7 @@ func (g clockGrid) run(t *testing.T, ring *token.Keyring) (before, after int) {
 			}
 			late := request
 			late.IssuedAt = at(g.issuer - 3*time.Second)
-			if !kind.Cutoff() || kind == revoke.Subject {
+			if !kind.Cutoff() || kind == revoke.KindSubject {
 				late.Subject, late.Client, late.Tenant = request.Subject, request.Client, request.Tenant
 			}
 			back := issue(t, ours, late)
@@ -238,7 +238,7 @@ func (g clockGrid) run(t *testing.T, ring *token.Keyring) (before, after int) {
 				}
 			}
 			var receipt revoke.Receipt
-			if kind == revoke.Token {
+			if kind == revoke.KindToken {
 				for _, x := range list {
 					var claims struct {
 						JTI string `json:"jti"`
@@ -279,7 +279,7 @@ func (g clockGrid) run(t *testing.T, ring *token.Keyring) (before, after int) {
 			list = nil
 			forge("another issuer's, later", fmt.Sprint(at(g.issuer).Unix()), false)
 			for i, v := range verifiers {
-				if _, err := v.Verify(t.Context(), list[0].raw); (err == nil) == (kind == revoke.Session) {
+				if _, err := v.Verify(t.Context(), list[0].raw); (err == nil) == (kind == revoke.KindSession) {
 					t.Errorf("%s, event without %d of its members, verifier %d: another issuer's token 3 MaxSkew and a second later: %v", kind, less, i, err)
 				}
 			}

@@ -117,8 +117,8 @@ func TestEntraTenants(t *testing.T) {
 
 		// Each tenant is an issuer of its own: the same sub, sid and uti at another are another's.
 		for _, kind := range []revoke.Event{
-			{Kind: revoke.Subject, Value: "pairwise"}, {Kind: revoke.Session, Value: "s-1"}, {Kind: revoke.Token, Value: "u-1"},
-			{Kind: revoke.Client, Value: "web"}, {Kind: revoke.Tenant, Value: tenantGUID}, {Kind: revoke.Issuer},
+			{Kind: revoke.KindSubject, Value: "pairwise"}, {Kind: revoke.KindSession, Value: "s-1"}, {Kind: revoke.KindToken, Value: "u-1"},
+			{Kind: revoke.KindClient, Value: "web"}, {Kind: revoke.KindTenant, Value: tenantGUID}, {Kind: revoke.KindIssuer},
 		} {
 			kind.Issuer = entraIssuer(tenantGUID)
 			list := localList(t, revoke.Config{TokenLifetime: 2 * time.Hour})
@@ -241,7 +241,7 @@ func TestNumericClaims(t *testing.T) {
 			}
 		}
 		event := revoke.Event{Issuer: forgedIssuer, Value: "17", Kind: map[string]revoke.Kind{
-			"sub": revoke.Subject, "client_id": revoke.Client, "jti": revoke.Token, "sid": revoke.Session, "tenant": revoke.Tenant, "azp": revoke.Client}[claim]}
+			"sub": revoke.KindSubject, "client_id": revoke.KindClient, "jti": revoke.KindToken, "sid": revoke.KindSession, "tenant": revoke.KindTenant, "azp": revoke.KindClient}[claim]}
 		apply(t, list, event)
 		if _, err := with(claim).Verify(t.Context(), ed.forge(ed.header(), claims.with(claim, "17"))); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("%s: an event for its digits: error %v", claim, err)

@@ -78,7 +78,7 @@ type VerifierConfig struct {
 	// good in the hands of a thief.
 	RequireBinding bool
 
-	// TenantClaim names the claim that events of kind [revoke.Tenant] speak of. Empty
+	// TenantClaim names the claim that events of kind [revoke.KindTenant] speak of. Empty
 	// means "tenant".
 	TenantClaim string
 

@@ -31,7 +31,7 @@ func TestOrderOfChecks(t *testing.T) {
 		})
 		now := time.Now()
 		good := goodClaims(now)
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.Token, Value: "jti-secret-0003"})
+		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "jti-secret-0003"})
 
 		// Each row adds an earlier fault to all those before it.
 		header, claims, sign := ed.header(), good, ed

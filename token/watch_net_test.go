@@ -138,10 +138,10 @@ func TestConnectionsEndWithTheirTokens(t *testing.T) {
 		}
 		t.Logf("%s: %d of %d connections had ended %s after it was applied", e.Kind, len(which), n, time.Duration(last))
 	}
-	end(revoke.Event{Kind: revoke.Session, Value: "session-1"}, 1)
-	end(revoke.Event{Kind: revoke.Session, Value: "session-2"}, 2)
-	end(revoke.Event{Kind: revoke.Session, Value: "nobody's"})
-	end(revoke.Event{Kind: revoke.Subject, Value: "user-1"}, 4, 5, 6, 7)
+	end(revoke.Event{Kind: revoke.KindSession, Value: "session-1"}, 1)
+	end(revoke.Event{Kind: revoke.KindSession, Value: "session-2"}, 2)
+	end(revoke.Event{Kind: revoke.KindSession, Value: "nobody's"})
+	end(revoke.Event{Kind: revoke.KindSubject, Value: "user-1"}, 4, 5, 6, 7)
 	clients[8].Close() // the client's own end
 	clients[9].Close()
 	gone[8], gone[9] = true, true
@@ -160,7 +160,7 @@ func TestConnectionsEndWithTheirTokens(t *testing.T) {
 			rest = append(rest, i)
 		}
 	}
-	end(revoke.Event{Kind: revoke.Issuer}, rest...)
+	end(revoke.Event{Kind: revoke.KindIssuer}, rest...)
 	server.Close() // waits for the handlers
 	left.Wait()
 	if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 {
@@ -193,7 +193,7 @@ func TestDownloadIsCutOff(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	<-began
-	auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 	if err := <-result; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the copy: %v", err)
 	}

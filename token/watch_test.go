@@ -34,7 +34,7 @@ func verified(t testing.TB, auth *tokentest.Auth, change ...func(*token.IssueReq
 // What Recheck says a moment before and a moment after is the same.
 func TestWatchCauses(t *testing.T) {
 	gone := new(atomic.Pointer[error])
-	session := revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.Session, Value: "session-1"}
+	session := revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.KindSession, Value: "session-1"}
 	for _, x := range []struct {
 		name   string
 		change func(*token.VerifierConfig, *fedList)
@@ -48,7 +48,7 @@ func TestWatchCauses(t *testing.T) {
 	}{
 		{"revoked", nil, nil, true, time.Minute, func(a *tokentest.Auth, l *fedList) { l.event(session) }, 0, []error{revoke.ErrRevoked, token.ErrInvalidToken}, token.ErrExpired},
 		{"another's", nil, nil, true, time.Minute, func(a *tokentest.Auth, l *fedList) {
-			l.event(revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.Session, Value: "session-2"})
+			l.event(revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.KindSession, Value: "session-2"})
 		}, 0, nil, nil},
 		{"revoked while stale, and that is admitted", nil, []token.VerifyOption{token.WithStalePolicy(revoke.InsecureAllow())}, false, time.Minute, func(a *tokentest.Auth, l *fedList) { l.event(session) }, 0, []error{revoke.ErrRevoked}, revoke.ErrStale},
 		{"expired", nil, nil, true, 15*time.Minute + 30*time.Second, nil, time.Second, []error{token.ErrExpired}, revoke.ErrRevoked},
@@ -274,11 +274,11 @@ func TestWatchOneOf(t *testing.T) {
 	}
 	ctx, stop := all.Watch(t.Context(), claims)
 	defer stop()
-	b.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	b.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 	if ctx.Done(); ctx.Err() != nil {
 		t.Error(context.Cause(ctx))
 	}
-	a.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	a.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 	<-ctx.Done()
 	if !errors.Is(context.Cause(ctx), revoke.ErrRevoked) {
 		t.Error(context.Cause(ctx))
@@ -288,7 +288,7 @@ func TestWatchOneOf(t *testing.T) {
 // The Middleware interrupts no request before it has run for its grace, whatever happens,
 // and ends it then, or at once after it.
 func TestMiddlewareEndsContext(t *testing.T) {
-	session := revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.Session, Value: "session-1"}
+	session := revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.KindSession, Value: "session-1"}
 	for _, x := range []struct {
 		name    string
 		opts    []token.VerifyOption
@@ -420,7 +420,7 @@ func TestWatchErrIsExact(t *testing.T) {
 		if i%4 > 1 && ctx.Err() != nil {
 			t.Fatal(context.Cause(ctx))
 		}
-		auth.Revoke(revoke.Event{Kind: revoke.Session, Value: session})
+		auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: session})
 		if ctx.Err() != context.Canceled || !errors.Is(context.Cause(ctx), revoke.ErrRevoked) {
 			t.Fatalf("%d: %v, %v", i, ctx.Err(), context.Cause(ctx))
 		}
@@ -445,7 +445,7 @@ func TestWatchErrIsExactWhileAnotherEndsIt(t *testing.T) {
 	if ctx.Err() != nil {
 		t.Fatal("it has ended already: the test shows nothing")
 	}
-	auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 	if ctx.Err() != context.Canceled || !errors.Is(context.Cause(ctx), revoke.ErrRevoked) {
 		t.Errorf("%v, %v", ctx.Err(), context.Cause(ctx))
 	}
@@ -483,7 +483,7 @@ func TestWatchBearsOtherContexts(t *testing.T) {
 		t.Errorf("%d goroutines, %d before", n, before)
 	}
 	lasting := context.WithoutCancel(ctx)
-	auth.Revoke(revoke.Event{Kind: revoke.Subject, Value: "user-1"})
+	auth.Revoke(revoke.Event{Kind: revoke.KindSubject, Value: "user-1"})
 	called.Wait()
 	for _, c := range all {
 		<-c.Done()
@@ -641,8 +641,8 @@ func TestManyWatches(t *testing.T) {
 			}
 		}
 	}
-	end(revoke.Event{Kind: revoke.Session, Value: "session-7"}, func(i int) bool { return i == 7 })
-	end(revoke.Event{Kind: revoke.Subject, Value: "user-5"}, func(i int) bool { return i/4 == 5 })
+	end(revoke.Event{Kind: revoke.KindSession, Value: "session-7"}, func(i int) bool { return i == 7 })
+	end(revoke.Event{Kind: revoke.KindSubject, Value: "user-5"}, func(i int) bool { return i/4 == 5 })
 	if _, live, _ := auth.Verifier.Watching(); live != n-5 {
 		t.Errorf("%d live after two events for five", live)
 	}
@@ -651,7 +651,7 @@ func TestManyWatches(t *testing.T) {
 			w.stop()
 		}
 	}
-	end(revoke.Event{Kind: revoke.Issuer}, func(i int) bool { return i%2 == 1 })
+	end(revoke.Event{Kind: revoke.KindIssuer}, func(i int) bool { return i%2 == 1 })
 	if young, live, keys := auth.Verifier.Watching(); young+live+keys != 0 || auth.List.Stats(revoke.Now()).Watches != 0 {
 		t.Errorf("%d, %d, %d are left, and %d on the denylist", young, live, keys, auth.List.Stats(revoke.Now()).Watches)
 	}
@@ -688,7 +688,7 @@ func TestWatchesFromAllSides(t *testing.T) {
 						<-child.Done()
 					},
 					func() {
-						if err := auth.List.Apply(revoke.Now(), revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.Session, Value: fmt.Sprint("session-", session)}); err != nil {
+						if err := auth.List.Apply(revoke.Now(), revoke.Event{Issuer: tokentest.Issuer, Kind: revoke.KindSession, Value: fmt.Sprint("session-", session)}); err != nil {
 							t.Error(err)
 						}
 					},

@@ -206,7 +206,7 @@ func (s *watches) tick() {
 	next := now.Mono + watchEvery
 	if list := s.v.cfg.Revocations; list != nil {
 		st := list.Status(now)
-		stale := st.State != revoke.Fresh
+		stale := st.State != revoke.StateFresh
 		if stale && (!s.stale || every(now, s.swept)) || jumped {
 			s.swept = now
 			s.sweep(func(w *watch) error { return w.judge(now) })

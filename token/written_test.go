@@ -165,13 +165,13 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 		}
 		for _, e := range []revoke.Event{
 			byToken,
-			{Kind: revoke.Session, Value: "session-1"},
-			{Kind: revoke.Subject, Value: "user-1"}, // a cutoff is that much ahead of now
-			{Kind: revoke.Subject, Value: "user-1", Before: at, Keep: []string{"session-2"}},
-			{Kind: revoke.Client, Value: "web", Before: at},
-			{Kind: revoke.Tenant, Value: "acme", Before: at},
-			{Kind: revoke.Key, Value: id.Key},
-			{Kind: revoke.Issuer, Before: at},
+			{Kind: revoke.KindSession, Value: "session-1"},
+			{Kind: revoke.KindSubject, Value: "user-1"}, // a cutoff is that much ahead of now
+			{Kind: revoke.KindSubject, Value: "user-1", Before: at, Keep: []string{"session-2"}},
+			{Kind: revoke.KindClient, Value: "web", Before: at},
+			{Kind: revoke.KindTenant, Value: "acme", Before: at},
+			{Kind: revoke.KindKey, Value: id.Key},
+			{Kind: revoke.KindIssuer, Before: at},
 		} {
 			e.Issuer = issuer
 			list := localList(t, revoke.Config{})
@@ -185,13 +185,13 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 					t.Errorf("%s: %v", e.Kind, err)
 				}
 			}
-			if _, err := v.Verify(t.Context(), raws["client"]); errors.Is(err, revoke.ErrRevoked) != (e.Kind == revoke.Key || e.Kind == revoke.Issuer) {
+			if _, err := v.Verify(t.Context(), raws["client"]); errors.Is(err, revoke.ErrRevoked) != (e.Kind == revoke.KindKey || e.Kind == revoke.KindIssuer) {
 				t.Errorf("%s: the token of another: %v", e.Kind, err)
 			}
 		}
 		// One that was dated past a cutoff is spared by it, and not by the next.
 		list := localList(t, revoke.Config{})
-		apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.Subject, Value: "user-1", Before: at.Add(2 * time.Second)})
+		apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.KindSubject, Value: "user-1", Before: at.Add(2 * time.Second)})
 		v := verifier("plain", list)
 		if _, err := v.Verify(t.Context(), raws["post-dated"]); err != nil {
 			t.Errorf("post-dated: %v", err)
@@ -199,7 +199,7 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 		if _, err := v.Verify(t.Context(), raws["plain"]); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("before that cutoff: %v", err)
 		}
-		apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.Subject, Value: "user-1"})
+		apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.KindSubject, Value: "user-1"})
 		if _, err := v.Verify(t.Context(), raws["post-dated"]); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("post-dated, after the next cutoff: %v", err)
 		}

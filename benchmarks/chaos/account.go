@@ -79,7 +79,7 @@ func (a *account) progress(ctx context.Context, c *cluster) {
 		for _, p := range c.verifiers {
 			s := p.status()
 			checks += s.Checks
-			if s.State == revoke.Fresh.String() {
+			if s.State == revoke.StateFresh.String() {
 				fresh++
 			}
 		}

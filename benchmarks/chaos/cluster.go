@@ -300,7 +300,7 @@ func (c *cluster) sick(since instant, names []string) string {
 		case skip(p):
 		case !p.running():
 			return p.name + " has ended"
-		case s.State != revoke.Fresh.String() || s.Proven <= since:
+		case s.State != revoke.StateFresh.String() || s.Proven <= since:
 			return fmt.Sprintf("%s is %s (%s)", p.name, s.State, s.Reason)
 		}
 	}

@@ -135,7 +135,7 @@ func (c *cluster) unaware() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.verifiers[:c.cfg.mirrored] {
-		if s := p.status(); s.State == revoke.Fresh.String() || s.Reason != revoke.ReasonFork.String() {
+		if s := p.status(); s.State == revoke.StateFresh.String() || s.Reason != revoke.ReasonFork.String() {
 			return fmt.Sprintf("%s behind the mirror of another log is %s (%s)", p.name, s.State, s.Reason)
 		}
 	}
@@ -158,7 +158,7 @@ func (c *cluster) spareMirrored(ctx context.Context) (release func(), err error)
 			return "no verifier is behind a mirror"
 		}
 		for _, p := range c.verifiers[:c.cfg.mirrored] {
-			if s := p.status(); c.busy[p.name] || s.State != revoke.Fresh.String() {
+			if s := p.status(); c.busy[p.name] || s.State != revoke.StateFresh.String() {
 				return fmt.Sprintf("%s, which is to be fresh before a fork, is %s (%s)", p.name, s.State, s.Reason)
 			}
 		}

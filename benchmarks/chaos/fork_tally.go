@@ -66,10 +66,10 @@ func (f *forkTally) see(s *sight, c checked, e *fact, owed bool) {
 	state := revoke.State(c.state)
 	switch {
 	case c.begin < f.Begin:
-		s.before, s.fresh = true, state == revoke.Fresh
+		s.before, s.fresh = true, state == revoke.StateFresh
 		return
 	case f.Remade != 0 && c.begin >= f.Remade:
-		if state == revoke.Fresh && s.again == 0 {
+		if state == revoke.StateFresh && s.again == 0 {
 			s.again = c.begin
 		}
 		return
@@ -77,7 +77,7 @@ func (f *forkTally) see(s *sight, c checked, e *fact, owed bool) {
 		return
 	}
 	s.lived = true
-	if s.told == 0 && state != revoke.Fresh && revoke.Reason(c.reason) == revoke.ReasonFork {
+	if s.told == 0 && state != revoke.StateFresh && revoke.Reason(c.reason) == revoke.ReasonFork {
 		s.told = c.begin
 	}
 	if !owed || !f.hides(e) || c.begin <= e.acked {

@@ -261,7 +261,7 @@ type gap struct {
 }
 
 func (g *gaps) see(c checked) {
-	fresh := revoke.State(c.state) == revoke.Fresh
+	fresh := revoke.State(c.state) == revoke.StateFresh
 	switch {
 	case c.skewed: // stale by command
 	case fresh && g.open != nil:

@@ -71,9 +71,9 @@ func (s *story) verifier(incarnation int) {
 
 // checks writes an answer.
 func (s *story) checks(n uint32, r role, begin, proven instant, v verdict) {
-	c := checked{begin: begin, took: 1000, proven: proven, event: ref{1, n}, role: r, iat: r.issued(before), answer: v, state: uint8(revoke.Fresh)}
+	c := checked{begin: begin, took: 1000, proven: proven, event: ref{1, n}, role: r, iat: r.issued(before), answer: v, state: uint8(revoke.StateFresh)}
 	if v == stale {
-		c.state, c.reason = uint8(revoke.Stale), uint8(cmp.Or(s.reason, revoke.ReasonNoHeartbeat))
+		c.state, c.reason = uint8(revoke.StateStale), uint8(cmp.Or(s.reason, revoke.ReasonNoHeartbeat))
 	}
 	if err := s.ver.add(c.encode); err != nil {
 		s.t.Fatal(err)

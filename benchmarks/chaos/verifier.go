@@ -287,7 +287,7 @@ func (v *verifier) check(t task) error {
 	iat := t.role.issued(t.before)
 	id := t.event.identity(t.role, iat)
 	var raw string
-	if kind, value := t.event.value(); kind == revoke.Session && t.event.number%block == 8 && t.role == oldToken {
+	if kind, value := t.event.value(); kind == revoke.KindSession && t.event.number%block == 8 && t.role == oldToken {
 		issued, err := v.issuer.Issue(context.Background(), token.IssueRequest{
 			Subject: id.Subject, Client: id.Client, Session: value, Audience: []string{"orders"}, Lifetime: 10 * time.Minute,
 		})

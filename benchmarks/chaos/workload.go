@@ -27,20 +27,20 @@ func (r ref) value() (kind revoke.Kind, value string) {
 	name := fmt.Sprintf("%d.%d", r.publisher, r.number)
 	switch i := r.number % block; {
 	case i < 8:
-		return revoke.Token, "jti-" + name
+		return revoke.KindToken, "jti-" + name
 	case i < 13:
-		return revoke.Session, "sid-" + name
+		return revoke.KindSession, "sid-" + name
 	case i < 15:
-		return revoke.Subject, fmt.Sprintf("user-%d.%d", r.publisher, r.number/block)
+		return revoke.KindSubject, fmt.Sprintf("user-%d.%d", r.publisher, r.number/block)
 	}
 	switch r.number / block % 3 {
 	case 0:
-		return revoke.Client, "app-" + name
+		return revoke.KindClient, "app-" + name
 	case 1:
-		return revoke.Tenant, "org-" + name
+		return revoke.KindTenant, "org-" + name
 	}
 	digits := fmt.Sprintf("%d-%d", r.publisher, r.number)
-	return revoke.Key, strings.Repeat("K", 42-len(digits)) + digits + "A"
+	return revoke.KindKey, strings.Repeat("K", 42-len(digits)) + digits + "A"
 }
 
 // lifetime is until when events live from their publication on: longer than a run,
@@ -54,7 +54,7 @@ func (r ref) event(now time.Time, before int64) revoke.Event {
 	if kind.Cutoff() {
 		e.Before = time.UnixMilli(before)
 	}
-	if kind == revoke.Subject {
+	if kind == revoke.KindSubject {
 		e.Keep = []string{r.kept(1)}
 		if r.number%block == 13 {
 			e.Keep = append(e.Keep, r.kept(0))
@@ -106,11 +106,11 @@ func (r ref) identity(role role, iat int64) revoke.Identity {
 		return id
 	}
 	switch kind {
-	case revoke.Token:
+	case revoke.KindToken:
 		id.Token = value
-	case revoke.Session:
+	case revoke.KindSession:
 		id.Session = value
-	case revoke.Subject:
+	case revoke.KindSubject:
 		id.Subject = value
 		switch role {
 		case firstKept:
@@ -118,11 +118,11 @@ func (r ref) identity(role role, iat int64) revoke.Identity {
 		case secondKept:
 			id.Session = r.kept(1)
 		}
-	case revoke.Client:
+	case revoke.KindClient:
 		id.Client = value
-	case revoke.Tenant:
+	case revoke.KindTenant:
 		id.Tenant = value
-	case revoke.Key:
+	case revoke.KindKey:
 		id.Key = value
 	}
 	return id
@@ -131,9 +131,9 @@ func (r ref) identity(role role, iat int64) revoke.Identity {
 // wants returns the roles worth a check for the event's kind.
 func (r ref) wants() []role {
 	switch kind, _ := r.value(); kind {
-	case revoke.Subject:
+	case revoke.KindSubject:
 		return []role{oldToken, firstKept, secondKept, newLogin, stranger}
-	case revoke.Client, revoke.Tenant:
+	case revoke.KindClient, revoke.KindTenant:
 		return []role{oldToken, newLogin, stranger}
 	}
 	return []role{oldToken, stranger}

@@ -119,7 +119,7 @@ func fill(ctx context.Context, url string, live int) (uint64, error) {
 	for done := 0; done < live; {
 		events := make([]revoke.Event, min(10_000, live-done))
 		for i := range events {
-			events[i] = revoke.Event{Kind: revoke.Session, Value: fmt.Sprintf("%032x", done+i), Reason: "logout"}
+			events[i] = revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("%032x", done+i), Reason: "logout"}
 		}
 		if _, err := b.PublishAll(ctx, events); err != nil {
 			return 0, err

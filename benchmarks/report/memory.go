@@ -116,7 +116,7 @@ func (r *run) memory() error {
 		// Two hours later, past every leeway, something arrives and is asked, and what has expired goes.
 		later := now.Add(2 * time.Hour)
 		for i := range 20_000 {
-			if err := list.Apply(later, revoke.Event{Issuer: load.Issuer, Kind: revoke.Token, Value: fmt.Sprint("later", i), Until: later.Time().Add(time.Hour)}); err != nil {
+			if err := list.Apply(later, revoke.Event{Issuer: load.Issuer, Kind: revoke.KindToken, Value: fmt.Sprint("later", i), Until: later.Time().Add(time.Hour)}); err != nil {
 				return err
 			}
 		}

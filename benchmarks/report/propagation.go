@@ -265,7 +265,7 @@ func propagate(ctx context.Context, urls string, n, events int) (bare, ours meas
 				}
 			}
 		}()
-		receipt, err := publisher.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: value})
+		receipt, err := publisher.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: value})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -77,7 +77,7 @@ func publishSessions(ctx context.Context, url string, live int) error {
 	for done := 0; done < live; {
 		events := make([]revoke.Event, min(10_000, live-done))
 		for i := range events {
-			events[i] = revoke.Event{Kind: revoke.Session, Value: load.Value(done + i), Reason: "logout"}
+			events[i] = revoke.Event{Kind: revoke.KindSession, Value: load.Value(done + i), Reason: "logout"}
 		}
 		if _, err := b.PublishAll(ctx, events); err != nil {
 			return err
@@ -145,7 +145,7 @@ func followUntilFresh(ctx context.Context, url string, live int) (time.Duration,
 		return 0, err
 	}
 	took := time.Since(began)
-	if n := list.Stats(revoke.Now()).Applied[revoke.Session]; n < uint64(live) {
+	if n := list.Stats(revoke.Now()).Applied[revoke.KindSession]; n < uint64(live) {
 		return 0, fmt.Errorf("fresh with %d of %d events applied", n, live)
 	}
 	return took, nil

@@ -228,7 +228,7 @@ func allocations(n float64, perSecond int) string {
 // apply returns what revokes a token by its jti.
 func apply(list *revoke.List) func(string) {
 	return func(value string) {
-		if err := list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.Token, Value: value}); err != nil {
+		if err := list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.KindToken, Value: value}); err != nil {
 			fail("Apply", err)
 		}
 	}

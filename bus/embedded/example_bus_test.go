@@ -62,7 +62,7 @@ func ExampleServer_signed() {
 	defer follower.Close()
 
 	for b, user := range map[*bus.Bus]string{auth: "user-1", other: "user-2"} {
-		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.Subject, Value: user}); err != nil {
+		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindSubject, Value: user}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -94,7 +94,7 @@ func ExampleServer_publishAll() {
 
 	var events []revoke.Event
 	for n := range 1000 {
-		events = append(events, revoke.Event{Kind: revoke.Subject, Value: fmt.Sprintf("user-%d", n), Reason: "breach"})
+		events = append(events, revoke.Event{Kind: revoke.KindSubject, Value: fmt.Sprintf("user-%d", n), Reason: "breach"})
 	}
 	for attempt := 1; len(events) > 0 && ctx.Err() == nil; attempt++ {
 		results, err := b.PublishAll(ctx, events)
@@ -134,11 +134,11 @@ func ExampleServer_observe() {
 		log.Fatal(err)
 	}
 	defer follower.Close()
-	for s := (bus.FollowerStatus{}); s.State != revoke.Fresh; { // in a service: for ever
+	for s := (bus.FollowerStatus{}); s.State != revoke.StateFresh; { // in a service: for ever
 		if s, err = follower.WaitChange(ctx, s); err != nil {
 			log.Fatal(err)
 		}
-		if s.State == revoke.Fresh {
+		if s.State == revoke.StateFresh {
 			fmt.Println(s.State, s.Connected)
 		}
 	}

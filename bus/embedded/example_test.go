@@ -61,7 +61,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer auth.Close()
-	if _, err := auth.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "session-1", Reason: "logout"}); err != nil {
+	if _, err := auth.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "session-1", Reason: "logout"}); err != nil {
 		log.Fatal("not revoked: ", err)
 	}
 
@@ -76,7 +76,7 @@ func Example() {
 	}
 
 	// Who must show that a revocation took effect waits for the replicas.
-	receipt, err := auth.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Client, Value: "stolen-app"}, bus.WaitConfig{Replicas: 1})
+	receipt, err := auth.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindClient, Value: "stolen-app"}, bus.WaitConfig{Replicas: 1})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func ExampleStart_stateFile() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "session-1"}); err != nil {
+	if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "session-1"}); err != nil {
 		log.Fatal(err)
 	}
 	if err := follower.Barrier(ctx); err != nil {

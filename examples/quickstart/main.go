@@ -84,15 +84,15 @@ func story(ctx context.Context, t *trial) {
 	t.check(ctx)
 
 	t.say("One token of the laptop leaks: revoke that token. The laptop's other one goes on.")
-	t.revoke(ctx, "one token", revoke.Event{Kind: revoke.Token, Value: laptop.jti, Until: laptop.expires}, laptop)
+	t.revoke(ctx, "one token", revoke.Event{Kind: revoke.KindToken, Value: laptop.jti, Until: laptop.expires}, laptop)
 
 	t.say("Alice logs out on the laptop: revoke that session. Phone and tablet go on.")
-	t.revoke(ctx, "one session", revoke.Event{Kind: revoke.Session, Value: laptopSession, Reason: "logout"}, laptop2)
+	t.revoke(ctx, "one session", revoke.Event{Kind: revoke.KindSession, Value: laptopSession, Reason: "logout"}, laptop2)
 
 	t.say("Alice changes her password on the tablet: revoke what she was issued until now, but keep the tablet's session.")
 	now := time.Now()
 	t.revoke(ctx, "one user", revoke.Event{
-		Kind: revoke.Subject, Value: "alice", Before: now, Keep: []string{tabletSession}, Reason: "password_change",
+		Kind: revoke.KindSubject, Value: "alice", Before: now, Keep: []string{tabletSession}, Reason: "password_change",
 	}, phone)
 
 	t.say("Alice logs in anew, with the new password.")
@@ -105,7 +105,7 @@ func story(ctx context.Context, t *trial) {
 	t.login(ctx, "alice", "laptop, under the new key", rand.Text())
 	t.login(ctx, "bob", "laptop, under the new key", rand.Text())
 	t.check(ctx)
-	t.revoke(ctx, "one key", revoke.Event{Kind: revoke.Key, Value: old.Thumbprint(), Reason: "key_compromise"}, tablet, bob, anew)
+	t.revoke(ctx, "one key", revoke.Event{Kind: revoke.KindKey, Value: old.Thumbprint(), Reason: "key_compromise"}, tablet, bob, anew)
 }
 
 // startNATS returns the URL of a server that has the stream of revocations.

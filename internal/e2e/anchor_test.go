@@ -130,7 +130,7 @@ func TestAnchorRolledBackAndWrittenPast(t *testing.T) {
 		}
 		_, js := plain(t, url)
 		for range cursor + 10 - lastSequence(t, url) {
-			if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Token), fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"token","value":"filler"}`, issuer)); err != nil {
+			if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.KindToken), fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"token","value":"filler"}`, issuer)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -277,7 +277,7 @@ func TestLostInFlight(t *testing.T) {
 	a := &anchored{broker: br, list: l, follower: f}
 	waitFresh(t, f)
 	pub := open(t, dial(t, br.url()), bus.Config{})
-	subject := bus.Subject(issuer, revoke.Session)
+	subject := bus.Subject(issuer, revoke.KindSession)
 	gaps := uint64(0)
 	for i, n := range []int{1, 2, 7} { // messages in a row
 		left := n
@@ -291,7 +291,7 @@ func TestLostInFlight(t *testing.T) {
 		var lost []revoke.Identity
 		for j := range n {
 			id := session(fmt.Sprintf("lost-%d-%d", i, j))
-			publish(t, pub, revoke.Event{Kind: revoke.Session, Value: id.Session})
+			publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: id.Session})
 			lost = append(lost, id)
 		}
 		since := revoke.Now() // all are acknowledged
@@ -329,7 +329,7 @@ func TestHeartbeatsLostInFlight(t *testing.T) {
 	waitFresh(t, f)
 	p.lose(func(s string) bool { return s == bus.HeartbeatSubject })
 	since := revoke.Now()
-	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
 	if s := f.Status(); s.Proven.Mono > since.Mono {
 		t.Errorf("proven moved without heartbeats: %+v", s)
 	}
@@ -372,7 +372,7 @@ func TestHangingConnection(t *testing.T) {
 	waitFresh(t, f)
 	p.hang()
 	id := revokeSession(t, br.url(), "meanwhile")
-	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
 	if refused(l, id) {
 		t.Error("the proxy does not hang")
 	}

@@ -47,7 +47,7 @@ func leastRights(t *testing.T, most int) {
 	waitFresh(t, f)
 	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
 
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "first"}, bus.WaitConfig{Replicas: 2, MaxStaleness: 8 * time.Second})
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "first"}, bus.WaitConfig{Replicas: 2, MaxStaleness: 8 * time.Second})
 	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 1 || !r.Replicas[0].Applied {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
@@ -57,7 +57,7 @@ func leastRights(t *testing.T, most int) {
 	if a := f.Announcement(); a.Answered < 4 {
 		t.Errorf("it was asked %d times: this shows nothing", a.Answered)
 	}
-	r, err = pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "second"}, bus.WaitConfig{Replicas: 1, MaxStaleness: 8 * time.Second})
+	r, err = pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "second"}, bus.WaitConfig{Replicas: 1, MaxStaleness: 8 * time.Second})
 	if err != nil || len(r.Replicas) != 1 {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
@@ -84,7 +84,7 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), l)
 	waitFresh(t, f)
 	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "s"}, bus.WaitConfig{MaxStaleness: time.Second})
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, bus.WaitConfig{MaxStaleness: time.Second})
 	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 0 {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
@@ -118,7 +118,7 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 	waitFresh(t, f)
 	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
 	all := bus.WaitConfig{Replicas: 1}
-	if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "before"}, all); err != nil {
+	if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "before"}, all); err != nil {
 		t.Fatalf("%v; %+v", err, r)
 	}
 	evil, _ := plain(t, br.url(), as("admin")...)
@@ -142,7 +142,7 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 		if !f.Announcement().Listening {
 			t.Fatalf("muted: %+v", f.Announcement())
 		}
-		if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "s"}, all); err != nil {
+		if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, all); err != nil {
 			t.Errorf("%v; %+v", err, r)
 		}
 	}
@@ -163,7 +163,7 @@ func TestRevokeAndWaitUntrusted(t *testing.T) {
 	pub := open(t, conn, bus.Config{})
 	var r bus.WaitReceipt
 	askUntil(t, "both answer in time", func(ctx context.Context) (err error) {
-		r, err = pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Subject, Value: "u"}, bus.WaitConfig{})
+		r, err = pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSubject, Value: "u"}, bus.WaitConfig{})
 		if err == nil {
 			t.Fatalf("confirmed by one who does not trust it: %+v", r.Replicas)
 		}
@@ -212,7 +212,7 @@ func TestMayAnswerAndNotAsk(t *testing.T) {
 		guarded(o)
 		for _, u := range o.Users {
 			if u.Username == "member" {
-				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, bus.Subject(issuer, revoke.Session))
+				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, bus.Subject(issuer, revoke.KindSession))
 				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
 				u.Permissions.Response = &server.ResponsePermission{MaxMsgs: 3, Expires: time.Minute}
 			}
@@ -224,7 +224,7 @@ func TestMayAnswerAndNotAsk(t *testing.T) {
 	f := follow(t, both, newList(t, quick))
 	waitFresh(t, f)
 	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
-	_, err := both.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "s"}, bus.WaitConfig{MaxStaleness: 5 * time.Second})
+	_, err := both.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, bus.WaitConfig{MaxStaleness: 5 * time.Second})
 	if !errors.Is(err, bus.ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("%v", err)
 	}
@@ -232,7 +232,7 @@ func TestMayAnswerAndNotAsk(t *testing.T) {
 	// the first's roll-call.
 	pub := open(t, admin, bus.Config{})
 	for sid := range 2 {
-		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(sid)}, bus.WaitConfig{RollCall: 2500 * time.Millisecond, MaxStaleness: 5 * time.Second})
+		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(sid)}, bus.WaitConfig{RollCall: 2500 * time.Millisecond, MaxStaleness: 5 * time.Second})
 		if err != nil || len(r.Replicas) != 1 {
 			t.Errorf("%v; %+v", err, r.Replicas)
 		}

@@ -122,7 +122,7 @@ func TestExampleBackup(t *testing.T) {
 			auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
 			var events []revoke.Event
 			for i := range 2000 {
-				events = append(events, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("kept-", i), Reason: fmt.Sprintf("%0200d", i)})
+				events = append(events, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("kept-", i), Reason: fmt.Sprintf("%0200d", i)})
 			}
 			if _, err := auth.PublishAll(within(t), events); err != nil {
 				t.Fatal(err)

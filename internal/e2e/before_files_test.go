@@ -37,7 +37,7 @@ func readByVersionBefore(t *testing.T, program string) {
 			t.Fatal(err)
 		}
 		for _, sid := range []string{"s1", "s3"} {
-			if err := list.Apply(revoke.Now(), revoke.Event{Issuer: issuer, Kind: revoke.Session, Value: sid}); err != nil {
+			if err := list.Apply(revoke.Now(), revoke.Event{Issuer: issuer, Kind: revoke.KindSession, Value: sid}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -97,13 +97,13 @@ func readByVersionBefore(t *testing.T, program string) {
 		path := filepath.Join(dir, "outbox")
 		p := newProxy(t, br.url())
 		b := open(t, dial(t, p.url()), bus.Config{OutboxFile: path})
-		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "acknowledged"}); err != nil {
+		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "acknowledged"}); err != nil {
 			t.Fatal(err)
 		}
 		p.hang()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "pending"}); !errors.Is(err, bus.ErrKept) {
+		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "pending"}); !errors.Is(err, bus.ErrKept) {
 			t.Fatalf("published over a connection that hangs: %v", err)
 		}
 		b.Close()

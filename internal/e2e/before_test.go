@@ -216,7 +216,7 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 				mustRefuse(t, lists[i], session(sid))
 			}
 			mustPass(t, lists[i], session("other"))
-			if s := f.Status(); s.State != revoke.Fresh || s.Degraded || s.Subscriptions != 1 {
+			if s := f.Status(); s.State != revoke.StateFresh || s.Degraded || s.Subscriptions != 1 {
 				t.Errorf("%s: %+v", what, s)
 			}
 		}
@@ -239,7 +239,7 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 		return f
 	}
 	member := join(auth)
-	byNew := func(sid string) { t.Helper(); publish(t, auth, revoke.Event{Kind: revoke.Session, Value: sid}) }
+	byNew := func(sid string) { t.Helper(); publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: sid}) }
 	both := map[string]func(string){"old": byOld, "new": byNew}
 	each("one that beats is new", both)
 
@@ -270,7 +270,7 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 	before := oldMember.sent()
 	eventually(t, "the verifier tells of the fork", func() bool { return verifier.Status().Reason == revoke.ReasonFork })
 	eventually(t, "the version before beats meanwhile", func() bool { return oldMember.sent() > before+10 })
-	if s := verifier.Status(); s.State == revoke.Fresh {
+	if s := verifier.Status(); s.State == revoke.StateFresh {
 		t.Errorf("behind the fork: %+v", s)
 	}
 	remakeMirror(t, js)
@@ -283,7 +283,7 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 	// The last of the version before goes.
 	oldMember.end()
 	for i, x := range followers {
-		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "at last"})
+		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "at last"})
 		barrier(t, x)
 		mustRefuse(t, lists[i], session("at last"))
 	}

@@ -243,7 +243,7 @@ func revokeSession(t *testing.T, url, sid string) revoke.Identity {
 	defer conn.Close()
 	b := open(t, conn, bus.Config{})
 	defer b.Close()
-	publish(t, b, revoke.Event{Kind: revoke.Session, Value: sid})
+	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: sid})
 	return session(sid)
 }
 

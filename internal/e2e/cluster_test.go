@@ -319,11 +319,11 @@ func TestClusterHelper(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	c.createStream(bus.StreamConfig{})
 	first := c.leader(bus.DefaultStream)
-	publish(t, open(t, dial(t, c.urls()), bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "a"})
+	publish(t, open(t, dial(t, c.urls()), bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "a"})
 
 	c.isolate(first)
 	second := c.leader(bus.DefaultStream, first)
-	publish(t, open(t, dial(t, c.url(second)), bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "b"})
+	publish(t, open(t, dial(t, c.url(second)), bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "b"})
 	if conn := dial(t, c.url(first)); !conn.Connected() {
 		t.Error("the isolated server does not serve clients")
 	}

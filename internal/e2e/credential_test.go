@@ -16,7 +16,7 @@ func TestNoTokenGetsIntoTheStream(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	b := open(t, dial(t, br.url()), bus.Config{})
 	const jwt = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhIn0.c2lnbmF0dXJl"
-	bad, good := revoke.Event{Kind: revoke.Token, Value: jwt}, revoke.Event{Kind: revoke.Token, Value: "jti"}
+	bad, good := revoke.Event{Kind: revoke.KindToken, Value: jwt}, revoke.Event{Kind: revoke.KindToken, Value: "jti"}
 	_, publish := b.Publish(within(t), bad)
 	results, all := b.PublishAll(within(t), []revoke.Event{good, bad})
 	_, wait := b.RevokeAndWait(within(t), bad, bus.WaitConfig{})

@@ -48,7 +48,7 @@ func TestLyingDigest(t *testing.T) {
 	l := newList(t, quick)
 	f := follow(t, b, l)
 	waitFresh(t, f)
-	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "a"}); err != nil {
+	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	_, js := plain(t, br.url())
@@ -64,7 +64,7 @@ func TestLyingDigest(t *testing.T) {
 		return err
 	})
 	eventually(t, "the log is read a second time", func() bool { // within a minute, at random
-		if s := f.Status(); s.State != revoke.Fresh {
+		if s := f.Status(); s.State != revoke.StateFresh {
 			t.Fatalf("stale by a lie: %+v", s)
 		}
 		return strings.Contains(log.String(), "the log holds what was applied")

@@ -30,7 +30,7 @@ func serverWithUsers(t *testing.T) (url string) {
 		Users: []*server.User{
 			{Username: "admin", Password: "a"},
 			{Username: "sessions", Password: "s", Permissions: &server.Permissions{
-				Publish:   &server.SubjectPermission{Allow: []string{bus.Subject(iss, revoke.Session), bus.HeartbeatSubject, "$JS.API.STREAM.INFO.*"}},
+				Publish:   &server.SubjectPermission{Allow: []string{bus.Subject(iss, revoke.KindSession), bus.HeartbeatSubject, "$JS.API.STREAM.INFO.*"}},
 				Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
 			}},
 		},

@@ -34,7 +34,7 @@ func TestExampleOneAccount(t *testing.T) {
 		// Both replicas can be asked and answer, time and again.
 		for i := range 4 {
 			id := session(fmt.Sprint(name, i))
-			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: id.Session}, bus.WaitConfig{Replicas: 2})
+			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: id.Session}, bus.WaitConfig{Replicas: 2})
 			if err != nil || len(applied(r)) != 2 {
 				t.Fatalf("%s: %v; %+v", name, err, r.Replicas)
 			}
@@ -45,7 +45,7 @@ func TestExampleOneAccount(t *testing.T) {
 	if a := follower.Announcement(); !a.Listening || a.Err != nil {
 		t.Errorf("announcement %+v", a)
 	}
-	if _, err := narrow.Publish(within(t), revoke.Event{Kind: revoke.Subject, Value: "user"}); !errors.Is(err, nats.ErrPermissionViolation) {
+	if _, err := narrow.Publish(within(t), revoke.Event{Kind: revoke.KindSubject, Value: "user"}); !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("a kind that it may not: %v", err)
 	}
 	mustPass(t, verifier, session("other"))
@@ -79,14 +79,14 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
 	eventually(t, "nothing proves the mirror current while nobody beats", func() bool {
 		s := f.Status()
-		return s.Subscriptions > 0 && s.State == revoke.Syncing
+		return s.Subscriptions > 0 && s.State == revoke.StateSyncing
 	})
 
 	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "auth"})
 	own := newList(t, quick)
 	member := follow(t, auth, own)
 	waitFresh(t, member, f)
-	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "published"})
+	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "published"})
 	barrier(t, f)
 	mustRefuse(t, l, session("published"))
 	mustPass(t, l, session("other"))
@@ -106,7 +106,7 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	} {
 		for i := range 4 {
 			id := session(fmt.Sprint(name, i))
-			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: id.Session}, bus.WaitConfig{Replicas: 3})
+			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: id.Session}, bus.WaitConfig{Replicas: 3})
 			if err != nil || len(applied(r)) != 3 {
 				t.Fatalf("%s: %v; %+v", name, err, r.Replicas)
 			}
@@ -129,7 +129,7 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	g := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), short)
 	waitFresh(t, g)
 	member.Close()
-	eventually(t, "stale without heartbeats", func() bool { return g.Status().State == revoke.Stale })
+	eventually(t, "stale without heartbeats", func() bool { return g.Status().State == revoke.StateStale })
 	mustRefuse(t, short, session("published"))
 }
 
@@ -145,7 +145,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	beside := newList(t, quick)
 	member := follow(t, auth, beside)
 	waitFresh(t, f, member)
-	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "known"})
+	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "known"})
 	barrier(t, f)
 
 	checkRights(t, br.url(), append(publisherRights(),
@@ -160,7 +160,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	_, operator := plain(t, br.url(), user("operator")...)
 	_, mirror := plain(t, br.url(), user("mirror")...)
 	subjects := map[string]string{
-		"event": bus.Subject(issuer, revoke.Subject), "fresh": "revocations.v1.injected", "import": "JS.auth.API.CONSUMER.CREATE.REVOCATIONS",
+		"event": bus.Subject(issuer, revoke.KindSubject), "fresh": "revocations.v1.injected", "import": "JS.auth.API.CONSUMER.CREATE.REVOCATIONS",
 		"deliver": "mirror.verifiers.injected", "flow": "$JS.FC.REVOCATIONS.injected", "delete": "$JS.API.STREAM.DELETE." + bus.DefaultStream,
 		"purge": "$JS.API.STREAM.PURGE." + mirrorStream, "update": "$JS.API.STREAM.UPDATE." + mirrorStream, "applied": bus.AppliedSubject,
 	}
@@ -237,12 +237,12 @@ func TestExampleMirrorAttacked(t *testing.T) {
 
 	// All of it has been served by now; the chain is unbroken, and nothing was stored.
 	id := session("after")
-	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: id.Session})
+	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: id.Session})
 	barrier(t, f)
 	barrier(t, member)
 	mustRefuse(t, l, id, session("known"))
 	mustPass(t, l, session("other"))
-	session := bus.Subject(issuer, revoke.Session)
+	session := bus.Subject(issuer, revoke.KindSession)
 	after := count()
 	for key, n := range after {
 		want := before[key]
@@ -256,7 +256,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	if n := len(beside.Stats(revoke.Now()).Faults); n != faults {
 		t.Errorf("faults of %d kinds, before %d", n, faults)
 	}
-	if s := f.Status(); s.State != revoke.Fresh {
+	if s := f.Status(); s.State != revoke.StateFresh {
 		t.Errorf("status %+v", s)
 	}
 	s := theStream(t, operator)
@@ -285,22 +285,22 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		beside := newList(t, quick)
 		member := follow(t, auth, beside)
 		waitFresh(t, f, member)
-		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "before"})
+		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 		barrier(t, f)
 
 		_, js := plain(t, br.url(), user("mirror")...)
 		if !deleteByReply(t, br, js, mirrorStream) {
-			publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "after"})
+			publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "after"})
 			barrier(t, f)
 			mustRefuse(t, l, session("before"), session("after"))
 			return
 		}
 		eventually(t, "stale, and it says why", func() bool {
 			s := f.Status()
-			return s.State == revoke.Stale && s.Reason == revoke.ReasonNoStream
+			return s.State == revoke.StateStale && s.Reason == revoke.ReasonNoStream
 		})
 		mustRefuse(t, l, session("before"))
-		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "meanwhile"}) // the origin is there
+		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "meanwhile"}) // the origin is there
 		barrier(t, member)
 		mustRefuse(t, beside, session("meanwhile"))
 
@@ -318,11 +318,11 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		l := newList(t, quick)
 		f := follow(t, auth, l)
 		waitFresh(t, f)
-		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "before"})
+		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 		barrier(t, f)
 		_, js := plain(t, br.url(), user("operator")...)
 		if !deleteByReply(t, br, js, bus.DefaultStream) {
-			publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "after"})
+			publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "after"})
 			barrier(t, f)
 			mustRefuse(t, l, session("before"), session("after"))
 			return
@@ -331,7 +331,7 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		eventually(t, "no stream", func() bool { return f.Status().Reason == revoke.ReasonNoStream })
 		mustRefuse(t, l, session("before"))
 		createStream(t, operator, bus.StreamConfig{})
-		publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "after"})
+		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "after"})
 		late := newList(t, quick)
 		g := follow(t, open(t, dial(t, br.url(), user("verifier")...), bus.Config{}), late)
 		waitFresh(t, g)

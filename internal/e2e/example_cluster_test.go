@@ -77,7 +77,7 @@ func TestExampleCluster(t *testing.T) {
 	}
 	confirm := func(sid string) {
 		t.Helper()
-		r, err := auth.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: sid}, bus.WaitConfig{Replicas: 2})
+		r, err := auth.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: sid}, bus.WaitConfig{Replicas: 2})
 		if err != nil || len(applied(r)) != 2 {
 			t.Fatalf("%v; %+v", err, r.Replicas)
 		}
@@ -89,7 +89,7 @@ func TestExampleCluster(t *testing.T) {
 	}
 	sessionsOn(t, c.urls(), ca, auth, own, l)
 	c.crash(c.metaLeader())
-	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: "crashed"})
+	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "crashed"})
 	barrier(t, f)
 	mustRefuse(t, l, session("s0"), session("crashed"))
 	mustPass(t, l, session("other"))

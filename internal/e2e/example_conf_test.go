@@ -132,10 +132,10 @@ func checkRights(t *testing.T, url string, rights []right) {
 func publisherRights() []right {
 	const other = "https://other.example.com"
 	var list []right
-	for _, k := range []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject, revoke.Client, revoke.Tenant, revoke.Key, revoke.Issuer} {
+	for _, k := range []revoke.Kind{revoke.KindToken, revoke.KindSession, revoke.KindSubject, revoke.KindClient, revoke.KindTenant, revoke.KindKey, revoke.KindIssuer} {
 		list = append(list,
 			right{"auth", bus.Subject(issuer, k), true}, right{"auth", bus.Subject(other, k), false},
-			right{"publisher", bus.Subject(issuer, k), k == revoke.Token || k == revoke.Session}, right{"publisher", bus.Subject(other, k), false},
+			right{"publisher", bus.Subject(issuer, k), k == revoke.KindToken || k == revoke.KindSession}, right{"publisher", bus.Subject(other, k), false},
 			right{"verifier", bus.Subject(issuer, k), false}, right{"operator", bus.Subject(other, k), true})
 	}
 	for _, user := range []string{"auth", "publisher", "verifier"} {

@@ -26,7 +26,7 @@ func TestStateFileIsNoOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, dial(t, br.url()), bus.Config{OutboxFile: outbox})
-	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "kept"})
+	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "kept"})
 	soft, hard := filepath.Join(t.TempDir(), "soft"), filepath.Join(dir, "hard")
 	if err := errors.Join(os.Symlink(outbox, soft), os.Link(outbox, hard)); err != nil {
 		t.Fatal(err)

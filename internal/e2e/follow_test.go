@@ -39,7 +39,7 @@ func TestEveryFollowerRefuses(t *testing.T) {
 		for _, l := range lists {
 			mustPass(t, l, id)
 		}
-		publish(t, pub, revoke.Event{Kind: revoke.Session, Value: id.Session})
+		publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: id.Session})
 		acknowledged := revoke.Now()
 		if i%2 == 0 {
 			for n, f := range followers {
@@ -78,7 +78,7 @@ func TestBarriersTogether(t *testing.T) {
 	for i := range n {
 		wg.Go(func() {
 			id := session(fmt.Sprint("b", i))
-			if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: id.Session}); err != nil {
+			if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: id.Session}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -146,7 +146,7 @@ func TestStreamAppearsLater(t *testing.T) {
 	conn := dial(t, br.url())
 	l := newList(t, quick)
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
-	if s := f.Status(); s.State != revoke.Syncing {
+	if s := f.Status(); s.State != revoke.StateSyncing {
 		t.Fatalf("at the start: %v", s.State)
 	}
 	eventually(t, "no stream", func() bool { return f.Status().Reason == revoke.ReasonNoStream })
@@ -166,7 +166,7 @@ func TestFollowerBeforeServer(t *testing.T) {
 
 	l := newList(t, quick)
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
-	if s := f.Status(); s.State != revoke.Syncing || s.Reason != revoke.ReasonConnecting || s.Connected {
+	if s := f.Status(); s.State != revoke.StateSyncing || s.Reason != revoke.ReasonConnecting || s.Connected {
 		t.Fatalf("before the server: %+v", s)
 	}
 	br.start()
@@ -191,7 +191,7 @@ func TestServerAwayTooLong(t *testing.T) {
 	eventually(t, "stale", func() bool { return errors.Is(check(l, session("other")), revoke.ErrStale) })
 	eventually(t, "the reason is known", func() bool {
 		s := f.Status()
-		return s.State == revoke.Stale && s.Reason == revoke.ReasonDisconnected
+		return s.State == revoke.StateStale && s.Reason == revoke.ReasonDisconnected
 	})
 	if said := log.String(); strings.Contains(said, "rebuilding") || !strings.Contains(said, "reason=disconnected") {
 		t.Errorf("a server that went down was called otherwise: %s", said)
@@ -245,7 +245,7 @@ func TestHeartbeatsAreShared(t *testing.T) {
 		t.Errorf("40 heartbeats within %s: nobody is silenced", took)
 	}
 	for _, f := range fs {
-		if s := f.Status(); s.State != revoke.Fresh {
+		if s := f.Status(); s.State != revoke.StateFresh {
 			t.Errorf("%v (%v)", s.State, s.Reason)
 		}
 	}
@@ -303,7 +303,7 @@ func TestConnectionClosedForGood(t *testing.T) {
 	f := follow(t, open(t, conn, bus.Config{Logger: log.logger()}), newList(t, cfg))
 	waitFresh(t, f)
 	conn.Close()
-	eventually(t, "closed", func() bool { s := f.Status(); return s.State == revoke.Stale && s.Reason == revoke.ReasonClosed })
+	eventually(t, "closed", func() bool { s := f.Status(); return s.State == revoke.StateStale && s.Reason == revoke.ReasonClosed })
 	if err := f.WaitFresh(within(t)); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("WaitFresh: %v", err)
 	}
@@ -328,7 +328,7 @@ func TestReconnectsDoNotPileUp(t *testing.T) {
 	for i := range n {
 		before := f.Status().Subscriptions
 		p.cut()
-		publish(t, pub, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("r", i)})
+		publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("r", i)})
 		eventually(t, "a new subscription", func() bool { return f.Status().Subscriptions > before })
 		barrier(t, f)
 		mustRefuse(t, l, session(fmt.Sprint("r", i)))
@@ -385,7 +385,7 @@ func TestReplay(t *testing.T) {
 	_, js := plain(t, br.url())
 	const events, large = 12_000, 800
 	junk := make([]byte, 63<<10)
-	subject := bus.Subject(issuer, revoke.Session)
+	subject := bus.Subject(issuer, revoke.KindSession)
 	for i := range events {
 		data := fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":"r-%d"}`, issuer, i)
 		if _, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data}, jetstream.WithStallWait(deadline)); err != nil {
@@ -406,8 +406,8 @@ func TestReplay(t *testing.T) {
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
 	waitFresh(t, f)
 	s := l.Stats(revoke.Now())
-	if s.Applied[revoke.Session] != events || s.Faults[revoke.FaultMalformed] != large || s.Gaps != 0 || f.Status().Subscriptions != 1 {
-		t.Errorf("applied %d, faults %v, gaps %d, subscriptions %d (%v)", s.Applied[revoke.Session], s.Faults, s.Gaps, f.Status().Subscriptions, f.Status().Err)
+	if s.Applied[revoke.KindSession] != events || s.Faults[revoke.FaultMalformed] != large || s.Gaps != 0 || f.Status().Subscriptions != 1 {
+		t.Errorf("applied %d, faults %v, gaps %d, subscriptions %d (%v)", s.Applied[revoke.KindSession], s.Faults, s.Gaps, f.Status().Subscriptions, f.Status().Err)
 	}
 	for i := range events {
 		if id := session(fmt.Sprint("r-", i)); !refused(l, id) {

@@ -159,7 +159,7 @@ func (t *forked) run() {
 	askUntil(t.T, "reason fork, behind a mirror that has gone on", func(ctx context.Context) error {
 		for f, l := range lists {
 			t.mustNotAccept(f, l, t.done[old:])
-			if s := f.Status(); s.State == revoke.Fresh || s.Reason != revoke.ReasonFork {
+			if s := f.Status(); s.State == revoke.StateFresh || s.Reason != revoke.ReasonFork {
 				return fmt.Errorf("%v (%v)", s.State, s.Reason)
 			}
 		}
@@ -177,7 +177,7 @@ func (t *forked) run() {
 	for f, l := range lists {
 		eventually(t.T, "fresh behind the mirror that was made anew", func() bool {
 			t.mustNotAccept(f, l, t.done[old:])
-			return f.Status().State == revoke.Fresh
+			return f.Status().State == revoke.StateFresh
 		})
 		barrier(t.T, f)
 		for _, a := range t.done[old:] {
@@ -225,7 +225,7 @@ func (t *forked) publish(b *bus.Bus, name string, n int) []acknowledged {
 	t.Helper()
 	var list []revoke.Event
 	for i := range n {
-		list = append(list, revoke.Event{Kind: revoke.Session, Value: fmt.Sprintf("%s-%d", name, i)})
+		list = append(list, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("%s-%d", name, i)})
 	}
 	results, err := b.PublishAll(within(t.T), list)
 	if err != nil {

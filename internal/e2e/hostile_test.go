@@ -34,7 +34,7 @@ func TestHostileMessages(t *testing.T) {
 		}
 	}
 	ms := func(d time.Duration) int64 { return time.Now().Add(d).UnixMilli() }
-	sessions, subjects := bus.Subject(issuer, revoke.Session), bus.Subject(issuer, revoke.Subject)
+	sessions, subjects := bus.Subject(issuer, revoke.KindSession), bus.Subject(issuer, revoke.KindSubject)
 
 	for i, c := range []struct {
 		name, subject, data string
@@ -59,7 +59,7 @@ func TestHostileMessages(t *testing.T) {
 		{"huge", sessions, strings.Repeat(" ", 63<<10), revoke.FaultMalformed},
 		{"keep too long", subjects, `{"v":1,"iss":"` + issuer + `","kind":"subject","value":"unusable","keep":["` + strings.Repeat(`a","`, revoke.MaxKeep) + `a"]}`, 0},
 		{"future version", sessions, `{"v":2,"iss":"` + issuer + `","kind":"session","value":"victim"}`, revoke.FaultVersion},
-		{"future kind", bus.Subject(issuer, revoke.Session)[:len(sessions)-len("session")] + "planet", `{"v":1,"iss":"` + issuer + `","kind":"planet","value":"victim"}`, revoke.FaultKind},
+		{"future kind", bus.Subject(issuer, revoke.KindSession)[:len(sessions)-len("session")] + "planet", `{"v":1,"iss":"` + issuer + `","kind":"planet","value":"victim"}`, revoke.FaultKind},
 		{"wrong issuer", sessions, `{"v":1,"iss":"https://other.example.com","kind":"session","value":"victim"}`, revoke.FaultSubject},
 		{"trailing slash", sessions, `{"v":1,"iss":"` + issuer + `/","kind":"session","value":"victim"}`, revoke.FaultSubject},
 		{"wrong kind for its subject", sessions, `{"v":1,"iss":"` + issuer + `","kind":"issuer"}`, revoke.FaultSubject},
@@ -82,7 +82,7 @@ func TestHostileMessages(t *testing.T) {
 			mustRefuse(t, l, session(after))
 			now := l.Stats(revoke.Now())
 			if c.fault == 0 {
-				if n := now.Applied[revoke.Session] + now.Applied[revoke.Subject] - before.Applied[revoke.Session] - before.Applied[revoke.Subject]; n != 2 {
+				if n := now.Applied[revoke.KindSession] + now.Applied[revoke.KindSubject] - before.Applied[revoke.KindSession] - before.Applied[revoke.KindSubject]; n != 2 {
 					t.Errorf("%d events applied, want 2; faults %v", n, now.Faults)
 				}
 			} else if now.Faults[c.fault] != before.Faults[c.fault]+1 {
@@ -133,7 +133,7 @@ func TestHostileMessages(t *testing.T) {
 	}
 	barrier(t, f)
 	s := f.Status()
-	if s.Subscriptions != 1 || s.State != revoke.Fresh || !s.Degraded {
+	if s.Subscriptions != 1 || s.State != revoke.StateFresh || !s.Degraded {
 		t.Errorf("at the end: %+v", s)
 	}
 	if st := l.Stats(revoke.Now()); st.Gaps != 0 || st.Replays != 1 {
@@ -183,7 +183,7 @@ func TestHostileInbox(t *testing.T) {
 			eventually(t, c.name+" ends the subscription", func() bool { return f.Status().Subscriptions > before })
 		}
 		id := session(fmt.Sprint("after-", i))
-		if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Session), fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q}`, issuer, id.Session)); err != nil {
+		if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.KindSession), fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q}`, issuer, id.Session)); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the event after "+c.name, func() bool { return refused(l, id) })
@@ -215,7 +215,7 @@ func TestHostileHeartbeats(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "it is seen", func() bool { return seen(l.Stats(revoke.Now())) == uint64(i+1) })
-		if s := f.Status(); s.State == revoke.Fresh {
+		if s := f.Status(); s.State == revoke.StateFresh {
 			t.Fatalf("fresh by a heartbeat whose clock is off by %s", off)
 		}
 	}
@@ -231,7 +231,7 @@ func TestHostileHeartbeats(t *testing.T) {
 			return nil
 		})
 	}
-	beats("good twin", 0, func() bool { return f.Status().State == revoke.Fresh })
+	beats("good twin", 0, func() bool { return f.Status().State == revoke.StateFresh })
 	// A member whose own clock is fine is not silenced by them.
 	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
 	waitFresh(t, own)
@@ -253,7 +253,7 @@ func TestCriticalEvent(t *testing.T) {
 		`{"v":2,"critical":true}`,
 	} {
 		mustPass(t, l, session("any"))
-		if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Session), []byte(data)); err != nil {
+		if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.KindSession), []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		barrier(t, f)
@@ -262,7 +262,7 @@ func TestCriticalEvent(t *testing.T) {
 	if err := check(l, session("any")); !errors.Is(err, revoke.ErrStale) {
 		t.Errorf("after a critical event: %v", err)
 	}
-	if s := f.Status(); s.State != revoke.Stale || s.Reason != revoke.ReasonCritical {
+	if s := f.Status(); s.State != revoke.StateStale || s.Reason != revoke.ReasonCritical {
 		t.Errorf("%v, %v", s.State, s.Reason)
 	}
 }
@@ -285,7 +285,7 @@ func TestCriticalEventOfAnotherIssuer(t *testing.T) {
 		barrier(t, f)
 	}
 	const other = "https://other.example.com"
-	sessions := bus.Subject(other, revoke.Session)
+	sessions := bus.Subject(other, revoke.KindSession)
 	send(sessions, `{"v":2,"critical":true}`)
 	send(strings.TrimSuffix(sessions, "session")+"device", `{"v":1,"iss":"`+other+`","kind":"device","critical":true}`)
 	send("revocations.v1.elsewhere", `{"v":2,"critical":true}`)
@@ -293,8 +293,8 @@ func TestCriticalEventOfAnotherIssuer(t *testing.T) {
 	if s := l.Stats(revoke.Now()); s.Faults[revoke.FaultVersion] != 2 || s.Faults[revoke.FaultKind] != 1 || s.Faults[revoke.FaultCritical] != 0 {
 		t.Errorf("faults %v", s.Faults)
 	}
-	send(bus.Subject(issuer, revoke.Session), `{"v":2,"critical":true}`) // the good twin
-	if s := f.Status(); s.State != revoke.Stale || s.Reason != revoke.ReasonCritical {
+	send(bus.Subject(issuer, revoke.KindSession), `{"v":2,"critical":true}`) // the good twin
+	if s := f.Status(); s.State != revoke.StateStale || s.Reason != revoke.ReasonCritical {
 		t.Errorf("%v, %v", s.State, s.Reason)
 	}
 }
@@ -315,7 +315,7 @@ func TestHazardousStream(t *testing.T) {
 	eventually(t, "the hazards are known", func() bool { return len(f.Status().Hazards) > 0 })
 	// Without readable horizons nothing is fresh, but the proof goes on.
 	barrier(t, f)
-	if s := f.Status(); s.State == revoke.Fresh || s.Reason != revoke.ReasonBadStream || !strings.Contains(strings.Join(s.Hazards, ";"), "max age") {
+	if s := f.Status(); s.State == revoke.StateFresh || s.Reason != revoke.ReasonBadStream || !strings.Contains(strings.Join(s.Hazards, ";"), "max age") {
 		t.Errorf("%+v", s)
 	}
 	br.stop()
@@ -333,7 +333,7 @@ func TestHorizonTooShort(t *testing.T) {
 	cfg := quick
 	long := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
 	barrier(t, long)
-	if s := long.Status(); s.State == revoke.Fresh || s.Reason != revoke.ReasonHorizon {
+	if s := long.Status(); s.State == revoke.StateFresh || s.Reason != revoke.ReasonHorizon {
 		t.Errorf("tokens of an hour: %v, %v", s.State, s.Reason)
 	}
 	cfg.TokenLifetime = 10 * time.Minute

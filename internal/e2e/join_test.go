@@ -24,7 +24,7 @@ func TestSlowReplayGoesOn(t *testing.T) {
 	createStream(t, conn, bus.StreamConfig{})
 	events := make([]revoke.Event, live)
 	for i := range events {
-		events[i] = revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("s", i)}
+		events[i] = revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("s", i)}
 	}
 	if _, err := open(t, conn, bus.Config{}).PublishAll(within(t), events); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestManyJoinAtOnce(t *testing.T) {
 	pub := open(t, conn, bus.Config{})
 	events := make([]revoke.Event, live)
 	for i := range events {
-		events[i] = revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("s", i)}
+		events[i] = revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("s", i)}
 	}
 	if _, err := pub.PublishAll(within(t), events); err != nil {
 		t.Fatal(err)

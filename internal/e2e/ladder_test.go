@@ -162,10 +162,10 @@ func TestConsumersNeverPileUp(t *testing.T) {
 		for name, fault := range faults {
 			before := f.Status().Subscriptions
 			fault()
-			publish(t, pub, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(name, round)})
+			publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(name, round)})
 			eventually(t, "noticed: "+name, func() bool {
 				s := f.Status()
-				return s.Subscriptions > before || name == "hanging" && s.State == revoke.Stale
+				return s.Subscriptions > before || name == "hanging" && s.State == revoke.StateStale
 			})
 			most = max(most, consumers(t, js))
 			p.resume()

@@ -75,7 +75,7 @@ func TestLeafWithoutJetStream(t *testing.T) {
 			if !c.works {
 				f := follow(t, open(t, dial(t, leaf.url()), bus.Config{}), newList(t, brief()))
 				eventually(t, "what is wrong is told", func() bool { return errors.Is(f.Status().Err, nats.ErrNoResponders) })
-				if s := f.Status(); s.State != revoke.Syncing || s.Subscriptions != 0 {
+				if s := f.Status(); s.State != revoke.StateSyncing || s.Subscriptions != 0 {
 					t.Errorf("%+v", s)
 				}
 				return
@@ -83,8 +83,8 @@ func TestLeafWithoutJetStream(t *testing.T) {
 			l := newList(t, brief())
 			f := follow(t, open(t, dial(t, leaf.url()), bus.Config{Name: "at the leaf"}), l)
 			waitFresh(t, f)
-			publish(t, open(t, dial(t, leaf.url()), bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "from the leaf"})
-			r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
+			publish(t, open(t, dial(t, leaf.url()), bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "from the leaf"})
+			r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
 			if err != nil || len(r.Replicas) != 1 || !r.Replicas[0].Applied || r.Replicas[0].Name != "at the leaf" {
 				t.Errorf("%+v: %v", r, err)
 			}
@@ -100,7 +100,7 @@ func TestLeafWithoutJetStream(t *testing.T) {
 func cutOff(t *testing.T, hub *broker, f *bus.Follower, l *revoke.List) {
 	t.Helper()
 	hub.stop()
-	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
 	mustRefuse(t, l, session("from the hub"))
 	if err := check(l, session("another")); !errors.Is(err, revoke.ErrStale) {
 		t.Errorf("cut off: %v", err)
@@ -145,7 +145,7 @@ func TestLeafWithDomain(t *testing.T) {
 	l := newList(t, brief())
 	lost := follow(t, open(t, dial(t, leaf.url()), bus.Config{}), newList(t, quick))
 	eventually(t, "no stream", func() bool { return lost.Status().Reason == revoke.ReasonNoStream })
-	if _, err := open(t, dial(t, leaf.url()), bus.Config{}).Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "lost"}); !errors.Is(err, bus.ErrNoStream) {
+	if _, err := open(t, dial(t, leaf.url()), bus.Config{}).Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "lost"}); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("publishing at the leaf: %v", err)
 	}
 	if n := lastSequence(t, hub.url()); n != 0 {
@@ -157,7 +157,7 @@ func TestLeafWithDomain(t *testing.T) {
 	follow(t, open(t, dial(t, hub.url()), bus.Config{Name: "at the hub"}), newList(t, brief())) // whose digests prove the mirror
 	f := follow(t, open(t, dial(t, leaf.url()), there), l)
 	waitFresh(t, f)
-	r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "from the hub"}, bus.WaitConfig{Replicas: 2})
+	r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 2})
 	if err != nil || len(r.Replicas) != 2 {
 		t.Errorf("%+v: %v", r, err)
 	}
@@ -171,7 +171,7 @@ func TestLeafWithDomain(t *testing.T) {
 	barrier(t, f) // an own heartbeat went to the hub and came back
 	mustRefuse(t, l, session("from the hub"))
 	mustPass(t, l, session("another"))
-	if _, err := open(t, dial(t, leaf.url()), there).Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "lost"}); !errors.Is(err, bus.ErrStreamUnsafe) {
+	if _, err := open(t, dial(t, leaf.url()), there).Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "lost"}); !errors.Is(err, bus.ErrStreamUnsafe) {
 		t.Errorf("publishing to a mirror: %v", err)
 	}
 	cutOff(t, hub, f, l)

@@ -50,7 +50,7 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 			b := open(t, conn, bus.Config{Logger: log.logger()})
 			f := follow(t, b, newList(t, quick))
 			waitFresh(t, f)
-			publish(t, b, revoke.Event{Kind: revoke.Session, Value: "one"})
+			publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "one"})
 			barrier(t, f)
 			const line = "own heartbeats do not come back"
 			if n := log.count(line); n != 0 {

@@ -39,7 +39,7 @@ func TestNoContext(t *testing.T) {
 		if err != nil {
 			t.Fatalf("the good twin: %v", err)
 		}
-		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "one"}); err != nil {
+		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "one"}); err != nil {
 			t.Error(i, err)
 		}
 		l, err := revoke.NewList(revoke.Config{StateFile: filepath.Join(t.TempDir(), "state")})

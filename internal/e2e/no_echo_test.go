@@ -42,7 +42,7 @@ func TestRevokeAndWaitWithoutEcho(t *testing.T) {
 	}
 	wait := func(sid string, cfg bus.WaitConfig) bus.WaitReceipt {
 		t.Helper()
-		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: sid}, cfg)
+		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
 		if err != nil {
 			t.Fatalf("%v; %+v", err, r.Replicas)
 		}
@@ -72,7 +72,7 @@ func TestRevokeAndWaitWithoutEcho(t *testing.T) {
 	if err := fs[0].Close(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "nobody"}, bus.WaitConfig{})
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "nobody"}, bus.WaitConfig{})
 	if !errors.Is(err, bus.ErrUnconfirmed) || len(applied(r)) != 0 {
 		t.Errorf("%v, %+v", err, r.Replicas)
 	}

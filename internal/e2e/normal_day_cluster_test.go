@@ -103,7 +103,7 @@ func TestNormalDayClusterMaintenance(t *testing.T) {
 		t.Helper()
 		n++
 		id := session(fmt.Sprint("s-", n))
-		publish(t, pub, revoke.Event{Kind: revoke.Session, Value: id.Session})
+		publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: id.Session})
 		watch.add(id)
 	}
 	kill()

@@ -57,7 +57,7 @@ func TestNormalDayAuthServiceDown(t *testing.T) {
 	}
 	waitFresh(t, authFollower)
 	id := session("before")
-	publish(t, auth, revoke.Event{Kind: revoke.Session, Value: id.Session})
+	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: id.Session})
 	auth.Close()
 	conn.Close()
 	for _, l := range lists[:1] {
@@ -114,7 +114,7 @@ func TestNormalDayMembersClockOff(t *testing.T) {
 		})
 	}
 	beats("it says why", func() bool { return f.Status().Reason == revoke.ReasonClockSkew })
-	if s := f.Status(); s.State != revoke.Syncing || s.Beater != "skewed" {
+	if s := f.Status(); s.State != revoke.StateSyncing || s.Beater != "skewed" {
 		t.Errorf("proven by clocks that are off: %+v", s)
 	}
 	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, revoke.Config{}))
@@ -139,8 +139,8 @@ func TestNormalDayBrokersClockOff(t *testing.T) {
 			waitFresh(t, f)
 
 			iat := time.Now().Add(-time.Second)
-			one := publish(t, pub, revoke.Event{Kind: revoke.Token, Value: "jti", Until: time.Now().Add(30 * time.Minute)})
-			cut := publish(t, pub, revoke.Event{Kind: revoke.Subject, Value: "user-1"})
+			one := publish(t, pub, revoke.Event{Kind: revoke.KindToken, Value: "jti", Until: time.Now().Add(30 * time.Minute)})
+			cut := publish(t, pub, revoke.Event{Kind: revoke.KindSubject, Value: "user-1"})
 			barrier(t, f)
 			for _, id := range []revoke.Identity{
 				{Issuer: issuer, Token: "jti", IssuedAt: iat},
@@ -165,14 +165,14 @@ func TestNormalDayBrokersClockOff(t *testing.T) {
 			now := time.Now()
 			_, js := plain(t, br.url())
 			ahead := fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"subject","value":"user-2","before":%d,"at":%d}`, issuer, now.Add(10*time.Hour).UnixMilli(), now.UnixMilli())
-			if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.Subject), ahead); err != nil {
+			if _, err := js.Publish(within(t), bus.Subject(issuer, revoke.KindSubject), ahead); err != nil {
 				t.Fatal(err)
 			}
 			barrier(t, f)
 			later := time.Now().Add(max(off, 0) + 3*time.Second)
 			mustRefuse(t, l, revoke.Identity{Issuer: issuer, Subject: "user-2", IssuedAt: now})
 			mustPass(t, l, revoke.Identity{Issuer: issuer, Subject: "user-2", IssuedAt: later})
-			if s := f.Status(); s.State != revoke.Fresh {
+			if s := f.Status(); s.State != revoke.StateFresh {
 				t.Errorf("%+v", s.Status)
 			}
 		})
@@ -302,7 +302,7 @@ func TestNormalDayVersionAhead(t *testing.T) {
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
-	device := strings.TrimSuffix(bus.Subject(issuer, revoke.Token), "token") + "device"
+	device := strings.TrimSuffix(bus.Subject(issuer, revoke.KindToken), "token") + "device"
 	for _, data := range []string{
 		`{"v":1,"iss":"` + issuer + `","kind":"device","value":"d-1"}`,
 		`{"v":2,"whatever":["a","version","to","come"]}`,
@@ -315,7 +315,7 @@ func TestNormalDayVersionAhead(t *testing.T) {
 	barrier(t, f)
 	mustRefuse(t, l, id)
 	mustPass(t, l, session("other"))
-	if s := f.Status(); s.State != revoke.Fresh || !s.Degraded {
+	if s := f.Status(); s.State != revoke.StateFresh || !s.Degraded {
 		t.Errorf("%+v", s.Status)
 	}
 	s := l.Stats(revoke.Now())
@@ -335,8 +335,8 @@ func TestNormalDayStreamFull(t *testing.T) {
 	pub := open(t, dial(t, br.url()), bus.Config{})
 	waitFresh(t, f)
 	known := session("known")
-	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: known.Session})
-	bulk := revoke.Event{Kind: revoke.Subject, Value: "v"}
+	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: known.Session})
+	bulk := revoke.Event{Kind: revoke.KindSubject, Value: "v"}
 	for range revoke.MaxKeep {
 		bulk.Keep = append(bulk.Keep, strings.Repeat("s", revoke.MaxValueBytes))
 	}
@@ -347,7 +347,7 @@ func TestNormalDayStreamFull(t *testing.T) {
 	if !errors.Is(err, bus.ErrFull) {
 		t.Fatal(err)
 	}
-	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "x"}); !errors.Is(err, bus.ErrFull) {
+	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}); !errors.Is(err, bus.ErrFull) {
 		t.Errorf("a single event: %v", err)
 	}
 	for range 3 {
@@ -419,7 +419,7 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 		}
 	}
 	before, revokedBefore := issue(a, "before"), issue(a, "revoked-before")
-	publish(t, a.bus, revoke.Event{Kind: revoke.Session, Value: "revoked-before"})
+	publish(t, a.bus, revoke.Event{Kind: revoke.KindSession, Value: "revoked-before"})
 	a.close()
 	mustVerify(issue(b, "meanwhile"))
 	mustVerify(before)
@@ -428,8 +428,8 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	mustVerify(after)
 	mustVerify(before)
 	// Either instance revokes what the other has issued, or its predecessor.
-	publish(t, b.bus, revoke.Event{Kind: revoke.Session, Value: "after"})
-	publish(t, a.bus, revoke.Event{Kind: revoke.Session, Value: "before"})
+	publish(t, b.bus, revoke.Event{Kind: revoke.KindSession, Value: "after"})
+	publish(t, a.bus, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 	barrier(t, f)
 	for _, raw := range []string{before, revokedBefore, after} {
 		if _, err := verifier.Verify(within(t), raw); !errors.Is(err, revoke.ErrRevoked) {

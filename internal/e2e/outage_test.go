@@ -152,7 +152,7 @@ func TestPublishRecreatedAndGrown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e := revoke.Event{Kind: revoke.Subject, Value: "b", Keep: slices.Repeat([]string{strings.Repeat("s", 512)}, 64)}
+	e := revoke.Event{Kind: revoke.KindSubject, Value: "b", Keep: slices.Repeat([]string{strings.Repeat("s", 512)}, 64)}
 	askUntil(t, "a reading, after 1 % of the stream was written", func(ctx context.Context) error {
 		if _, err := b.Publish(ctx, e); err != nil {
 			return err

@@ -33,7 +33,7 @@ func TestOutboxInTheWrongYear(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
-			if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.Token, Value: "waits", Until: then.Add(48 * time.Hour)}); !errors.Is(err, bus.ErrKept) {
+			if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindToken, Value: "waits", Until: then.Add(48 * time.Hour)}); !errors.Is(err, bus.ErrKept) {
 				t.Fatal(err)
 			}
 			if err := errors.Join(b.Close(), conn.Close()); err != nil {
@@ -70,7 +70,7 @@ func TestOutboxInTheWrongYear(t *testing.T) {
 				t.Error(log.String())
 			}
 			// Good twin: what has not expired by any clock.
-			publish(t, b, revoke.Event{Kind: revoke.Session, Value: "now"})
+			publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "now"})
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}

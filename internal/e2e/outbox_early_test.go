@@ -63,7 +63,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "before"})
+	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +81,10 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	explicit := time.Now().Add(time.Hour).Truncate(time.Millisecond)
 	for _, events := range [][]revoke.Event{
 		{
-			{Kind: revoke.Token, Value: "token"}, {Kind: revoke.Session, Value: "session"}, {Kind: revoke.Subject, Value: "subject"},
-			{Kind: revoke.Session, Value: "explicit", Until: explicit},
+			{Kind: revoke.KindToken, Value: "token"}, {Kind: revoke.KindSession, Value: "session"}, {Kind: revoke.KindSubject, Value: "subject"},
+			{Kind: revoke.KindSession, Value: "explicit", Until: explicit},
 		}, {
-			{Kind: revoke.Client, Value: "client"}, {Kind: revoke.Token, Value: "second"},
+			{Kind: revoke.KindClient, Value: "client"}, {Kind: revoke.KindToken, Value: "second"},
 		},
 	} {
 		conn := dial(t, br.url())
@@ -100,7 +100,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 			}
 			cancel()
 		}
-		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session}); !errors.Is(err, revoke.ErrInvalidEvent) {
+		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession}); !errors.Is(err, revoke.ErrInvalidEvent) {
 			t.Errorf("no event: %v", err)
 		}
 		if err := errors.Join(b.Close(), conn.Close()); err != nil {
@@ -110,7 +110,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	// Without an outbox nothing can be kept, and it is said.
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := open(t, dial(t, br.url()), bus.Config{}).Publish(ctx, revoke.Event{Kind: revoke.Token, Value: "lost"}); !errors.Is(err, bus.ErrNotAcknowledged) || errors.Is(err, bus.ErrKept) {
+	if _, err := open(t, dial(t, br.url()), bus.Config{}).Publish(ctx, revoke.Event{Kind: revoke.KindToken, Value: "lost"}); !errors.Is(err, bus.ErrNotAcknowledged) || errors.Is(err, bus.ErrKept) {
 		t.Errorf("without an outbox: %v", err)
 	}
 
@@ -123,7 +123,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	br.start()
 	// It waits for the connection, and gets a receipt like any other.
 	begun["waits"] = time.Now().Truncate(time.Millisecond)
-	r := publish(t, last, revoke.Event{Kind: revoke.Session, Value: "waits"})
+	r := publish(t, last, revoke.Event{Kind: revoke.KindSession, Value: "waits"})
 	if want := r.Event.At.Add(longer.SessionLifetime); r.Event.Until.Sub(want).Abs() > time.Millisecond {
 		t.Errorf("the receipt's until is %s, want %s", r.Event.Until, want)
 	}

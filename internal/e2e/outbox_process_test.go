@@ -47,9 +47,9 @@ func author() {
 		go func() {
 			for {
 				i := n.Add(1)
-				e := revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(name, "-", i), Before: time.Time{}}
+				e := revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(name, "-", i), Before: time.Time{}}
 				if i%10 == 0 {
-					e.Kind, e.Before = revoke.Subject, time.Now().Truncate(time.Millisecond)
+					e.Kind, e.Before = revoke.KindSubject, time.Now().Truncate(time.Millisecond)
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(20+rand.IntN(200))*time.Millisecond)
 				_, err := b.Publish(ctx, e)
@@ -80,7 +80,7 @@ type promise struct {
 // identities returns tokens that the event must refuse, and one that it must let pass.
 func (p promise) identities() (refused, passes revoke.Identity) {
 	refused, passes = session(p.value), session(p.value+"-other")
-	if p.kind == revoke.Subject.String() {
+	if p.kind == revoke.KindSubject.String() {
 		refused, passes = session("of "+p.value), session("after "+p.value)
 		refused.Subject, refused.IssuedAt = p.value, p.before
 		passes.Subject, passes.IssuedAt = p.value, p.before.Add(time.Millisecond)
@@ -192,7 +192,7 @@ func TestOutboxKilled(t *testing.T) {
 	}
 	s, stats := l.Stats(revoke.Now()), last.Stats()
 	t.Logf("%d rounds: %d acknowledged, %d kept, %d of them not applied at the last kill; %d sessions and %d cutoffs applied, %d of them again",
-		rounds, acked, kept, waiting, s.Applied[revoke.Session], s.Applied[revoke.Subject], int(s.Applied[revoke.Session]+s.Applied[revoke.Subject])-len(promises))
+		rounds, acked, kept, waiting, s.Applied[revoke.KindSession], s.Applied[revoke.KindSubject], int(s.Applied[revoke.KindSession]+s.Applied[revoke.KindSubject])-len(promises))
 	if acked < rounds/3 || kept == 0 || stats.OutboxDamaged > 0 || s.Replays != 1 {
 		t.Errorf("%d acknowledged, %d kept, publisher %+v, replica %+v", acked, kept, stats, s)
 	}

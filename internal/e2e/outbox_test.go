@@ -27,13 +27,13 @@ func TestOutboxUnacknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "before"})
+	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 	br.stop()
 	failing := func(sid string) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: sid}); !errors.Is(err, bus.ErrNotAcknowledged) {
+		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}); !errors.Is(err, bus.ErrNotAcknowledged) {
 			t.Fatal(err)
 		}
 	}
@@ -82,9 +82,9 @@ func TestOutboxRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, sid := range []string{"one", "two", "three"} {
-		publish(t, b, revoke.Event{Kind: revoke.Session, Value: sid})
+		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: sid})
 	}
-	publish(t, b, revoke.Event{Kind: revoke.Client, Value: "app"})
+	publish(t, b, revoke.Event{Kind: revoke.KindClient, Value: "app"})
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestOutboxRecreated(t *testing.T) {
 	}
 	createStream(t, conn, bus.StreamConfig{})
 	b = open(t, conn, cfg)
-	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "next"})
+	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "next"})
 	eventually(t, "republished", func() bool { s := b.Stats(); return s.Losses == 1 && s.Republished >= 4 && s.Pending == 0 })
 	l := newList(t, quick)
 	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trustOf(public)}), l))
@@ -119,13 +119,13 @@ func TestOutboxEndsWhileRepublishing(t *testing.T) {
 	}
 	banned := session("other")
 	banned.Subject, banned.IssuedAt = "banned", time.Now().Add(-time.Minute)
-	large := revoke.Event{Kind: revoke.Subject, Value: "banned"}
+	large := revoke.Event{Kind: revoke.KindSubject, Value: "banned"}
 	for i := range revoke.MaxKeep {
 		large.Keep = append(large.Keep, fmt.Sprintf("a session with a rather long name, number %d", i))
 	}
 	publish(t, b, large)
 	for i := range 5 {
-		publish(t, b, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint(i)})
+		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(i)})
 	}
 	_, js := plain(t, br.url())
 	s := theStream(t, js)
@@ -137,7 +137,7 @@ func TestOutboxEndsWhileRepublishing(t *testing.T) {
 	}
 	made(t, func(ctx context.Context) error { _, err := js.CreateStream(ctx, sc); return err })
 	for i := range 10 { // beyond where the large one was
-		publish(t, b, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("next ", i)})
+		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("next ", i)})
 	}
 	eventually(t, "all but one republished", func() bool { s := b.Stats(); return s.Losses == 1 && s.Pending == 1 })
 	if err := b.Close(); err != nil {
@@ -168,7 +168,7 @@ func TestOutboxDamagedWhileDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, sid := range []string{"one", "two", "three"} {
-		publish(t, b, revoke.Event{Kind: revoke.Session, Value: sid})
+		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: sid})
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)

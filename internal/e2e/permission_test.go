@@ -65,7 +65,7 @@ func TestVerifierOnly(t *testing.T) {
 		return log.count("own heartbeats do not come back", bus.HeartbeatSubject) == 1
 	})
 	for name, f := range map[string]*bus.Follower{"silent": silent, "denied": denied} {
-		if s := f.Status(); s.State != revoke.Syncing || s.Returned != 0 || s.Subscriptions != 1 {
+		if s := f.Status(); s.State != revoke.StateSyncing || s.Returned != 0 || s.Subscriptions != 1 {
 			t.Errorf("%s, alone: %+v", name, s)
 		}
 	}
@@ -79,7 +79,7 @@ func TestVerifierOnly(t *testing.T) {
 
 	member := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), newList(t, cfg))
 	waitFresh(t, member, silent, denied)
-	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "s"})
+	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "s"})
 	barrier(t, silent) // by the member's heartbeats, somewhat later
 	mustRefuse(t, knows, session("s"))
 	barrier(t, denied)
@@ -89,7 +89,7 @@ func TestVerifierOnly(t *testing.T) {
 	for _, f := range []*bus.Follower{silent, denied} {
 		eventually(t, "stale without the member", func() bool {
 			s := f.Status()
-			return s.State == revoke.Stale && s.Reason == revoke.ReasonNoHeartbeat
+			return s.State == revoke.StateStale && s.Reason == revoke.ReasonNoHeartbeat
 		})
 	}
 	if s := silent.Status(); s.Sent != 0 {

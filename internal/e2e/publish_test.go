@@ -79,7 +79,7 @@ func values(t *testing.T, js jetstream.JetStream) []string {
 	return list
 }
 
-func token(value string) revoke.Event { return revoke.Event{Kind: revoke.Token, Value: value} }
+func token(value string) revoke.Event { return revoke.Event{Kind: revoke.KindToken, Value: value} }
 
 func TestPublish(t *testing.T) {
 	noLeaks(t)
@@ -87,7 +87,7 @@ func TestPublish(t *testing.T) {
 	_, js := plain(t, srv.URL())
 
 	before := time.Now()
-	r, err := b.Publish(within(t), revoke.Event{Kind: revoke.Subject, Value: "user-1", Keep: []string{"kept"}, Reason: "password_change"})
+	r, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSubject, Value: "user-1", Keep: []string{"kept"}, Reason: "password_change"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := bus.Subject(iss, revoke.Subject); msg.Subject != want {
+	if want := bus.Subject(iss, revoke.KindSubject); msg.Subject != want {
 		t.Errorf("subject %s, want %s", msg.Subject, want)
 	}
 	var wire map[string]any
@@ -137,17 +137,17 @@ func TestPublishRefusals(t *testing.T) {
 	_, js := plain(t, srv.URL())
 	now := time.Now()
 	for name, e := range map[string]revoke.Event{
-		"other issuer":     {Kind: revoke.Token, Value: "x", Issuer: "https://auth.example.org"},
-		"trailing slash":   {Kind: revoke.Token, Value: "x", Issuer: iss + "/"},
+		"other issuer":     {Kind: revoke.KindToken, Value: "x", Issuer: "https://auth.example.org"},
+		"trailing slash":   {Kind: revoke.KindToken, Value: "x", Issuer: iss + "/"},
 		"no kind":          {Value: "x"},
-		"no value":         {Kind: revoke.Session},
-		"65 keeps":         {Kind: revoke.Subject, Value: "x", Keep: strings.Split(strings.Repeat("s,", 64)+"s", ",")},
-		"future cutoff":    {Kind: revoke.Subject, Value: "x", Before: now.Add(time.Hour)},
-		"seconds":          {Kind: revoke.Subject, Value: "x", Before: time.UnixMilli(now.Unix())},
-		"until too far":    {Kind: revoke.Token, Value: "x", Until: now.Add(100 * 24 * time.Hour)},
-		"key by kid":       {Kind: revoke.Key, Value: "kid-1"},
-		"bad UTF-8":        {Kind: revoke.Token, Value: "\xff"},
-		"value over bound": {Kind: revoke.Token, Value: strings.Repeat("x", 513)},
+		"no value":         {Kind: revoke.KindSession},
+		"65 keeps":         {Kind: revoke.KindSubject, Value: "x", Keep: strings.Split(strings.Repeat("s,", 64)+"s", ",")},
+		"future cutoff":    {Kind: revoke.KindSubject, Value: "x", Before: now.Add(time.Hour)},
+		"seconds":          {Kind: revoke.KindSubject, Value: "x", Before: time.UnixMilli(now.Unix())},
+		"until too far":    {Kind: revoke.KindToken, Value: "x", Until: now.Add(100 * 24 * time.Hour)},
+		"key by kid":       {Kind: revoke.KindKey, Value: "kid-1"},
+		"bad UTF-8":        {Kind: revoke.KindToken, Value: "\xff"},
+		"value over bound": {Kind: revoke.KindToken, Value: strings.Repeat("x", 513)},
 	} {
 		if _, err := b.Publish(within(t), e); !errors.Is(err, revoke.ErrInvalidEvent) {
 			t.Errorf("%s: %v", name, err)
@@ -163,11 +163,11 @@ func TestPublishRefusals(t *testing.T) {
 	}
 	// The good twins.
 	for _, e := range []revoke.Event{
-		{Kind: revoke.Token, Value: "x", Issuer: iss},
-		{Kind: revoke.Subject, Value: "x", Keep: strings.Split(strings.Repeat("s,", 63)+"s", ","), Before: now},
-		{Kind: revoke.Key, Value: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"},
-		{Kind: revoke.Issuer},
-		{Kind: revoke.Token, Value: strings.Repeat("x", 512), Until: now.Add(time.Minute)},
+		{Kind: revoke.KindToken, Value: "x", Issuer: iss},
+		{Kind: revoke.KindSubject, Value: "x", Keep: strings.Split(strings.Repeat("s,", 63)+"s", ","), Before: now},
+		{Kind: revoke.KindKey, Value: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"},
+		{Kind: revoke.KindIssuer},
+		{Kind: revoke.KindToken, Value: strings.Repeat("x", 512), Until: now.Add(time.Minute)},
 	} {
 		if _, err := b.Publish(within(t), e); err != nil {
 			t.Errorf("%s: %v", e.Kind, err)
@@ -203,7 +203,7 @@ func TestPublishLargestEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	e := revoke.Event{Kind: revoke.Subject, Value: worst}
+	e := revoke.Event{Kind: revoke.KindSubject, Value: worst}
 	for range revoke.MaxKeep {
 		e.Keep = append(e.Keep, worst)
 	}
@@ -335,7 +335,7 @@ func TestPublishFull(t *testing.T) {
 
 	bulky := func(kind revoke.Kind) revoke.Event {
 		e := revoke.Event{Kind: kind, Value: "v"}
-		if kind == revoke.Subject {
+		if kind == revoke.KindSubject {
 			for range revoke.MaxKeep {
 				e.Keep = append(e.Keep, strings.Repeat("s", revoke.MaxValueBytes))
 			}
@@ -348,7 +348,7 @@ func TestPublishFull(t *testing.T) {
 	}
 	var batch []revoke.Event
 	for range 600 {
-		batch = append(batch, bulky(revoke.Subject))
+		batch = append(batch, bulky(revoke.KindSubject))
 	}
 	results, err := b.PublishAll(within(t), batch)
 	if f := fill(); !errors.Is(err, bus.ErrFull) || f < 0.78 || f > 0.81 {
@@ -368,7 +368,7 @@ func TestPublishFull(t *testing.T) {
 		t.Fatalf("beyond the batch limit: %v", err)
 	}
 	for err = nil; err == nil; {
-		_, err = b.Publish(within(t), bulky(revoke.Subject)) // up to 97 %
+		_, err = b.Publish(within(t), bulky(revoke.KindSubject)) // up to 97 %
 	}
 	if f := fill(); !errors.Is(err, bus.ErrFull) || f < 0.95 || f > 0.98 {
 		t.Fatalf("mass events filled %.3f: %v", f, err)
@@ -376,7 +376,7 @@ func TestPublishFull(t *testing.T) {
 	if _, err := b.Publish(within(t), token("single")); !errors.Is(err, bus.ErrFull) {
 		t.Errorf("a single event beyond 90 %%: %v", err)
 	}
-	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Issuer}); err != nil {
+	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindIssuer}); err != nil {
 		t.Errorf("the red button no longer fits: %v", err)
 	}
 	if _, err := js.Publish(within(t), bus.HeartbeatSubject, []byte(`{"v":1}`)); err != nil {
@@ -477,10 +477,10 @@ func TestPublishNotPermitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := openBus(t, dialURL(t, strings.Replace(url, "//", "//sessions:s@", 1)))
-	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "sid"}); err != nil {
+	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "sid"}); err != nil {
 		t.Errorf("permitted: %v", err)
 	}
-	_, err := b.Publish(within(t), revoke.Event{Kind: revoke.Issuer})
+	_, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindIssuer})
 	if err == nil || !strings.Contains(strings.ToLower(err.Error()), "permissions violation") || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("not permitted: %v", err)
 	}

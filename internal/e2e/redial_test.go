@@ -22,7 +22,7 @@ import (
 
 // large is an event that fits into what servers take by default, and not below lowPayload.
 func large(value string) revoke.Event {
-	e := revoke.Event{Kind: revoke.Subject, Value: value}
+	e := revoke.Event{Kind: revoke.KindSubject, Value: value}
 	for i := range 64 {
 		e.Keep = append(e.Keep, fmt.Sprintf("%d-%s", i, strings.Repeat("s", 150)))
 	}
@@ -37,7 +37,7 @@ func alive(t *testing.T, name string, b *bus.Bus, f *bus.Follower, l *revoke.Lis
 	barrier(t, f)
 	sid := "alive-" + name
 	askUntil(t, name+": a replica confirms", func(ctx context.Context) error {
-		_, err := b.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Session, Value: sid}, bus.WaitConfig{Replicas: 1})
+		_, err := b.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}, bus.WaitConfig{Replicas: 1})
 		return err
 	})
 	mustRefuse(t, l, session(sid))

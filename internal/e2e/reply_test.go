@@ -31,11 +31,11 @@ func TestFollowersCanWriteThroughReplies(t *testing.T) {
 	f := follow(t, pub, l)
 	waitFresh(t, f)
 	_, js := plain(t, br.url(), as("admin")...)
-	subjects := bus.Subject(issuer, revoke.Subject)
+	subjects := bus.Subject(issuer, revoke.KindSubject)
 	if _, err := js.Publish(within(t), subjects, fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"subject","value":"by-hand"}`, issuer)); err != nil {
 		t.Fatal(err)
 	}
-	publish(t, pub, revoke.Event{Kind: revoke.Subject, Value: "by-publish"})
+	publish(t, pub, revoke.Event{Kind: revoke.KindSubject, Value: "by-publish"})
 	barrier(t, f)
 	login := map[string]revoke.Identity{}
 	for _, sub := range []string{"by-hand", "by-publish"} {
@@ -91,7 +91,7 @@ func TestHeartbeatRightCanFillTheStream(t *testing.T) {
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{MaxBytes: 16 << 20})
 	pub := open(t, conn, bus.Config{})
-	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "known"})
+	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "known"})
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
 	l := newList(t, cfg)
@@ -103,8 +103,8 @@ func TestHeartbeatRightCanFillTheStream(t *testing.T) {
 			size /= 2
 		}
 	}
-	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
-	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Issuer}); !errors.Is(err, bus.ErrFull) {
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
+	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.KindIssuer}); !errors.Is(err, bus.ErrFull) {
 		t.Errorf("publish: %v", err)
 	}
 	mustRefuse(t, l, session("known"))

@@ -43,7 +43,7 @@ func TestMendedMetadataHeals(t *testing.T) {
 	for name, f := range map[string]*bus.Follower{"followed before": before, "subscribed after": after} {
 		eventually(t, name+": bad stream", func() bool {
 			s := f.Status()
-			return s.Reason == revoke.ReasonBadStream && s.State != revoke.Fresh && len(s.Hazards) == 1 && strings.Contains(s.Hazards[0], "hybridtoken.schema")
+			return s.Reason == revoke.ReasonBadStream && s.State != revoke.StateFresh && len(s.Hazards) == 1 && strings.Contains(s.Hazards[0], "hybridtoken.schema")
 		})
 	}
 	edit(t, js, func(c *jetstream.StreamConfig) { c.Metadata = good })
@@ -113,7 +113,7 @@ func TestEditedToForget(t *testing.T) {
 	var acknowledged []revoke.Identity
 	publishNext := func() error {
 		sid := fmt.Sprint("sid-", len(acknowledged))
-		_, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: sid})
+		_, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: sid})
 		if err == nil {
 			acknowledged = append(acknowledged, session(sid))
 		}

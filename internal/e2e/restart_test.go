@@ -57,7 +57,7 @@ func TestRestartWithoutBus(t *testing.T) {
 	for range 2 { // and again, without having been fresh in between
 		l, f := begin()
 		mustRefuse(t, l, known)
-		if s := f.Status(); s.State != revoke.Syncing || !s.StateFile.Restored {
+		if s := f.Status(); s.State != revoke.StateSyncing || !s.StateFile.Restored {
 			t.Errorf("%+v", s)
 		}
 		if code, body := probe(t, f.Readiness(revoke.Deny())); code != http.StatusServiceUnavailable || body["restored"] != true || body["age_ms"] != -1.0 {
@@ -97,7 +97,7 @@ func TestReadyWhileStale(t *testing.T) {
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
 	waitFresh(t, f)
 	br.stop()
-	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
 	if code, body := probe(t, f.Readiness(revoke.Deny())); code != http.StatusOK || body["state"] != "stale" || body["reason"] == "none" {
 		t.Errorf("%d %v", code, body)
 	}
@@ -146,12 +146,12 @@ func TestWaitChange(t *testing.T) {
 			}
 		}
 	}
-	until("fresh", func() bool { return s.State == revoke.Fresh && s.Connected })
+	until("fresh", func() bool { return s.State == revoke.StateFresh && s.Connected })
 	eventually(t, "who beats is known", func() bool { return f.Status().Beater == "me" })
 	p.hang() // nothing happens any more, but time
-	until("stale", func() bool { return s.State == revoke.Stale && s.Reason != revoke.ReasonNone })
+	until("stale", func() bool { return s.State == revoke.StateStale && s.Reason != revoke.ReasonNone })
 	p.resume()
-	until("fresh again", func() bool { return s.State == revoke.Fresh && s.Err == nil })
+	until("fresh again", func() bool { return s.State == revoke.StateFresh && s.Err == nil })
 
 	slow := s
 	for range 3 {
@@ -159,8 +159,8 @@ func TestWaitChange(t *testing.T) {
 		barrier(t, f)
 	}
 	br.stop()
-	eventually(t, "stale", func() bool { return f.Status().State == revoke.Stale })
-	if s, err := f.WaitChange(within(t), slow); err != nil || s.State != revoke.Stale {
+	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
+	if s, err := f.WaitChange(within(t), slow); err != nil || s.State != revoke.StateStale {
 		t.Errorf("the slow observer: %+v, %v", s, err)
 	}
 	br.start()

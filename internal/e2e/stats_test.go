@@ -19,7 +19,7 @@ func TestFillAfterMaxBytesLowered(t *testing.T) {
 	createStream(t, conn, bus.StreamConfig{})
 	pub := open(t, conn, bus.Config{})
 	for i := range 20 {
-		publish(t, pub, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("sid-", i)})
+		publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)})
 	}
 	if f := pub.Stats().Fill; f > 0.01 {
 		t.Fatalf("fill %v", f)
@@ -38,7 +38,7 @@ func TestFillAfterMaxBytesLowered(t *testing.T) {
 		}
 	}
 	limit(4 << 10) // below what it holds
-	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "full"}); !errors.Is(err, bus.ErrFull) {
+	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "full"}); !errors.Is(err, bus.ErrFull) {
 		t.Fatalf("got %v", err)
 	}
 	if s := pub.Stats(); s.Fill < 1 {
@@ -46,7 +46,7 @@ func TestFillAfterMaxBytesLowered(t *testing.T) {
 	}
 	limit(64 << 20)
 	askUntil(t, "published again", func(ctx context.Context) error {
-		_, err := pub.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "again"})
+		_, err := pub.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "again"})
 		return err
 	})
 	if s := pub.Stats(); s.Fill > 0.01 {
@@ -71,7 +71,7 @@ func TestOneRecreationCountsOnce(t *testing.T) {
 	pub := open(t, conn, bus.Config{})
 	f := follow(t, pub, newList(t, quick))
 	waitFresh(t, f)
-	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "thief"})
+	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "thief"})
 	barrier(t, f)
 	_, js := plain(t, br.url())
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {

@@ -40,18 +40,18 @@ func TestStoredBytes(t *testing.T) {
 		b      *bus.Bus
 		signed bool
 	}{{open(t, conn, bus.Config{}), false}, {open(t, conn, bus.Config{Signer: key}), true}} {
-		for kind := revoke.Token; kind <= revoke.Issuer; kind++ {
+		for kind := revoke.KindToken; kind <= revoke.KindIssuer; kind++ {
 			e := revoke.Event{Kind: kind, Value: uuid, Reason: "password_change", Actor: "admin-1"}
 			switch kind {
-			case revoke.Issuer:
+			case revoke.KindIssuer:
 				e.Value = ""
-			case revoke.Key:
+			case revoke.KindKey:
 				e.Value = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 			}
 			n := storedBytes(t, c.b, bytes, e)
 			t.Logf("%s, signed %t: %d bytes", kind, c.signed, n)
 			largest[c.signed] = max(largest[c.signed], n)
-			if e.Reason, e.Actor = "", ""; kind == revoke.Subject {
+			if e.Reason, e.Actor = "", ""; kind == revoke.KindSubject {
 				few := storedBytes(t, c.b, bytes, e)
 				e.Keep = []string{uuid, "2" + uuid[1:], "3" + uuid[1:]}
 				many := storedBytes(t, c.b, bytes, e)
@@ -67,7 +67,7 @@ func TestStoredBytes(t *testing.T) {
 	if n := largest[true]; n > signed || n < signed*9/10 {
 		t.Errorf("up to %d bytes are stored for a signed event", n)
 	}
-	n := storedBytes(t, open(t, conn, bus.Config{}), bytes, revoke.Event{Kind: revoke.Session, Value: "01936f5e8b7a7c3d9e4f5a6b7c8d9e0f", Reason: "logout"})
+	n := storedBytes(t, open(t, conn, bus.Config{}), bytes, revoke.Event{Kind: revoke.KindSession, Value: "01936f5e8b7a7c3d9e4f5a6b7c8d9e0f", Reason: "logout"})
 	if n < sessions-10 || n > sessions+10 {
 		t.Errorf("%d bytes for a session event, not about %d", n, sessions)
 	}

@@ -28,7 +28,7 @@ func TestMirror(t *testing.T) {
 		t.Errorf("CreateStream: %v", err)
 	}
 	b := open(t, conn, bus.Config{Stream: "COPY"})
-	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.Session, Value: "x"}); !errors.Is(err, bus.ErrStreamUnsafe) || !strings.Contains(err.Error(), "mirror") {
+	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}); !errors.Is(err, bus.ErrStreamUnsafe) || !strings.Contains(err.Error(), "mirror") {
 		t.Errorf("Publish: %v", err)
 	}
 	l := newList(t, quick)
@@ -37,7 +37,7 @@ func TestMirror(t *testing.T) {
 	if s := f.Status(); len(s.Hazards) != 0 {
 		t.Errorf("hazards %q", s.Hazards)
 	}
-	publish(t, open(t, conn, bus.Config{}), revoke.Event{Kind: revoke.Session, Value: "y"})
+	publish(t, open(t, conn, bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "y"})
 	barrier(t, f)
 	mustRefuse(t, l, session("y"))
 }
@@ -63,8 +63,8 @@ func TestFillIsReported(t *testing.T) {
 		fill(c.percent)
 		var publisher, follower journal
 		b := open(t, dial(t, br.url()), bus.Config{Logger: publisher.logger()})
-		publish(t, b, revoke.Event{Kind: revoke.Session, Value: "x"})
-		publish(t, b, revoke.Event{Kind: revoke.Session, Value: "y"})
+		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "x"})
+		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "y"})
 		only, err := bus.Open(within(t), dial(t, br.url()), bus.Config{Logger: follower.logger()})
 		if err != nil {
 			t.Fatal(err)

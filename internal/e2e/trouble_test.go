@@ -47,7 +47,7 @@ func TestWhyNotConnected(t *testing.T) {
 			askUntil(t, "Publish says why", func(ctx context.Context) error {
 				ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 				defer cancel()
-				_, err := b.Publish(ctx, revoke.Event{Kind: revoke.Session, Value: "one"})
+				_, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "one"})
 				if !errors.Is(err, bus.ErrNotAcknowledged) {
 					t.Fatalf("Publish: %v", err)
 				}

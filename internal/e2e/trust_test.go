@@ -43,12 +43,12 @@ func TestTrust(t *testing.T) {
 	}
 	// The good twin, and the same by a publisher without the key.
 	good := open(t, dial(t, br.url()), bus.Config{Signer: key, Trust: trusting})
-	r := publish(t, good, revoke.Event{Kind: revoke.Subject, Value: "banned"})
+	r := publish(t, good, revoke.Event{Kind: revoke.KindSubject, Value: "banned"})
 	forger := open(t, dial(t, br.url()), bus.Config{Signer: other})
-	publish(t, forger, revoke.Event{Kind: revoke.Subject, Value: "victim"})
+	publish(t, forger, revoke.Event{Kind: revoke.KindSubject, Value: "victim"})
 	naive := open(t, dial(t, br.url()), bus.Config{})
-	publish(t, naive, revoke.Event{Kind: revoke.Subject, Value: "victim"})
-	publish(t, naive, revoke.Event{Kind: revoke.Session, Value: "logged-out"})
+	publish(t, naive, revoke.Event{Kind: revoke.KindSubject, Value: "victim"})
+	publish(t, naive, revoke.Event{Kind: revoke.KindSession, Value: "logged-out"})
 	barrier(t, f)
 	mustRefuse(t, l, user("banned", -time.Minute), session("logged-out"))
 	mustPass(t, l, user("victim", -time.Minute))
@@ -57,10 +57,10 @@ func TestTrust(t *testing.T) {
 	}
 	// It would be ignored everywhere, so it is refused here.
 	follower := open(t, dial(t, br.url()), bus.Config{Trust: trusting})
-	if _, err := follower.Publish(within(t), revoke.Event{Kind: revoke.Subject, Value: "x"}); !errors.Is(err, revoke.ErrInvalidEvent) {
+	if _, err := follower.Publish(within(t), revoke.Event{Kind: revoke.KindSubject, Value: "x"}); !errors.Is(err, revoke.ErrInvalidEvent) {
 		t.Errorf("unsigned and published: %v", err)
 	}
-	publish(t, follower, revoke.Event{Kind: revoke.Token, Value: "jti"})
+	publish(t, follower, revoke.Event{Kind: revoke.KindToken, Value: "jti"})
 
 	// The same by hand: what was signed is moved, changed, stripped and stored again.
 	_, js := plain(t, br.url())
@@ -73,8 +73,8 @@ func TestTrust(t *testing.T) {
 	if signature == "" {
 		t.Fatal("the stored event carries no signature")
 	}
-	subject := bus.Subject(issuer, revoke.Subject)
-	other2 := bus.Subject(issuer, revoke.Subject)[:len(subject)-len("subject")] + "planet"
+	subject := bus.Subject(issuer, revoke.KindSubject)
+	other2 := bus.Subject(issuer, revoke.KindSubject)[:len(subject)-len("subject")] + "planet"
 	signed := nats.Header{bus.SignatureHeader: {signature}}
 	before := l.Stats(revoke.Now())
 	unsigned := uint64(0)
@@ -82,9 +82,9 @@ func TestTrust(t *testing.T) {
 		{Subject: subject, Data: stored.Data},
 		{Subject: subject, Data: bytes.Replace(stored.Data, []byte("banned"), []byte("victim"), 1), Header: signed},
 		{Subject: subject, Data: bytes.Replace(stored.Data, []byte(`"v":1`), []byte(`"v":1 `), 1), Header: signed},
-		{Subject: bus.Subject(issuer, revoke.Client), Data: bytes.Replace(stored.Data, []byte(`"subject"`), []byte(`"client"`), 1), Header: signed},
+		{Subject: bus.Subject(issuer, revoke.KindClient), Data: bytes.Replace(stored.Data, []byte(`"subject"`), []byte(`"client"`), 1), Header: signed},
 		{Subject: subject, Data: stored.Data, Header: nats.Header{bus.SignatureHeader: {signature, signature}}},
-		{Subject: bus.Subject(issuer, revoke.Issuer), Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"issuer"}`, issuer)},
+		{Subject: bus.Subject(issuer, revoke.KindIssuer), Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"issuer"}`, issuer)},
 		// Nobody becomes stale by a mark that nobody has signed.
 		{Subject: other2, Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"planet","value":"x","critical":true}`, issuer)},
 		{Subject: subject, Data: fmt.Appendf(nil, `{"v":2,"critical":true}`)},
@@ -104,11 +104,11 @@ func TestTrust(t *testing.T) {
 	if n := now.Faults[revoke.FaultUnsigned] - before.Faults[revoke.FaultUnsigned]; n != unsigned {
 		t.Errorf("%d unsigned, want %d; %v", n, unsigned, now.Faults)
 	}
-	if n := now.Applied[revoke.Subject] - before.Applied[revoke.Subject]; n != 1 {
+	if n := now.Applied[revoke.KindSubject] - before.Applied[revoke.KindSubject]; n != 1 {
 		t.Errorf("%d subject events applied, want the one that is signed", n)
 	}
 	mustPass(t, l, user("victim", -time.Minute), user("banned", time.Until(r.Event.Before)+time.Second))
-	if st := f.Status(); st.State != revoke.Fresh || !st.Degraded {
+	if st := f.Status(); st.State != revoke.StateFresh || !st.Degraded {
 		t.Errorf("status %+v", st)
 	}
 	// The good twin of the critical mark: its author may stop services.
@@ -118,7 +118,7 @@ func TestTrust(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a signed critical mark counts", func() bool {
-		return f.Status().State == revoke.Stale && f.Status().Reason == revoke.ReasonCritical
+		return f.Status().State == revoke.StateStale && f.Status().Reason == revoke.ReasonCritical
 	})
 }
 
@@ -136,8 +136,8 @@ func TestTrustRotation(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	oldKey, oldPublic := signingKey(1)
 	newKey, newPublic := signingKey(2)
-	publish(t, open(t, dial(t, br.url()), bus.Config{Signer: oldKey}), revoke.Event{Kind: revoke.Client, Value: "one"})
-	publish(t, open(t, dial(t, br.url()), bus.Config{Signer: newKey}), revoke.Event{Kind: revoke.Client, Value: "two"})
+	publish(t, open(t, dial(t, br.url()), bus.Config{Signer: oldKey}), revoke.Event{Kind: revoke.KindClient, Value: "one"})
+	publish(t, open(t, dial(t, br.url()), bus.Config{Signer: newKey}), revoke.Event{Kind: revoke.KindClient, Value: "two"})
 	app := func(name string) revoke.Identity {
 		id := session("s-" + name)
 		id.Client, id.IssuedAt = name, time.Now().Add(-time.Minute)
@@ -176,7 +176,7 @@ func TestTrustRepublished(t *testing.T) {
 	createStream(t, conn, bus.StreamConfig{})
 	key, public := signingKey(1)
 	b := open(t, dial(t, br.url()), bus.Config{Signer: key, Trust: []ed25519.PublicKey{public}})
-	results, err := b.PublishAll(within(t), []revoke.Event{{Kind: revoke.Tenant, Value: "acme"}, {Kind: revoke.Session, Value: "s"}})
+	results, err := b.PublishAll(within(t), []revoke.Event{{Kind: revoke.KindTenant, Value: "acme"}, {Kind: revoke.KindSession, Value: "s"}})
 	if err != nil || len(results) != 2 {
 		t.Fatal(results, err)
 	}
@@ -185,7 +185,7 @@ func TestTrustRepublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	createStream(t, conn, bus.StreamConfig{})
-	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "next"})
+	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "next"})
 	eventually(t, "republished", func() bool { s := b.Stats(); return s.Republished >= 2 && s.Pending == 0 })
 	l := newList(t, quick)
 	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Trust: []ed25519.PublicKey{public}}), l))

@@ -151,7 +151,7 @@ func TestRevokeAndWaitFrozen(t *testing.T) {
 	wait := func(sid string, cfg bus.WaitConfig) (bus.WaitReceipt, error) {
 		t.Helper()
 		cfg.MaxStaleness = podStaleness
-		return pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Session, Value: sid}, cfg)
+		return pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
 	}
 	eventually(t, "all three confirm", func() bool {
 		_, err := wait("before", bus.WaitConfig{Replicas: 3})

@@ -54,7 +54,7 @@ func (w *waited) add(t *testing.T, url, name string) (*bus.Follower, *revoke.Lis
 
 // revoke is a RevokeAndWait of a session.
 func (w *waited) revoke(ctx context.Context, sid string, cfg bus.WaitConfig) (bus.WaitReceipt, error) {
-	return w.pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.Session, Value: sid}, cfg)
+	return w.pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
 }
 
 // revokeUntil has the context end once the event is acknowledged and ok.
@@ -134,7 +134,7 @@ func TestRevokeAndWait(t *testing.T) {
 		}
 		last := time.Duration(0)
 		for _, rep := range r.Replicas {
-			if rep.Delay < last || rep.Delay <= 0 || rep.AppliedAt.IsZero() || rep.MaxStaleness != 15*time.Second || rep.State != revoke.Fresh || rep.Problem != "" || rep.ID == "" {
+			if rep.Delay < last || rep.Delay <= 0 || rep.AppliedAt.IsZero() || rep.MaxStaleness != 15*time.Second || rep.State != revoke.StateFresh || rep.Problem != "" || rep.ID == "" {
 				t.Errorf("replica %+v", rep)
 			}
 			last = rep.Delay
@@ -316,7 +316,7 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 			t.Fatal(err)
 		}
 		createStream(t, dial(t, w.br.url()), bus.StreamConfig{})
-		publish(t, w.pub, revoke.Event{Kind: revoke.Session, Value: fmt.Sprint("shows-", i)})
+		publish(t, w.pub, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("shows-", i)})
 	}
 	res := <-done
 	if res.err != nil || len(applied(res.r)) != 1 {
@@ -354,7 +354,7 @@ func TestRevokeAndWaitFailures(t *testing.T) {
 			t.Errorf("%+v: %v %+v", cfg, err, r)
 		}
 	}
-	if r, err := w.pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Issuer: issuer + "/", Value: "x"}, bus.WaitConfig{}); !errors.Is(err, revoke.ErrInvalidEvent) || r.Sequence != 0 {
+	if r, err := w.pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Issuer: issuer + "/", Value: "x"}, bus.WaitConfig{}); !errors.Is(err, revoke.ErrInvalidEvent) || r.Sequence != 0 {
 		t.Errorf("an issuer that is not ours: %v %+v", err, r)
 	}
 	_, js := plain(t, w.br.url())
@@ -376,7 +376,7 @@ func TestRevokeAndWaitFailures(t *testing.T) {
 func TestRevokeAndWaitForeignInbox(t *testing.T) {
 	w := newWaited(t, 1)
 	b := open(t, dial(t, w.br.url(), nats.CustomInboxPrefix("replies")), bus.Config{})
-	r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "x"}, bus.WaitConfig{})
+	r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}, bus.WaitConfig{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if !strings.Contains(err.Error(), "_INBOX") {
 		t.Error(err)
@@ -384,7 +384,7 @@ func TestRevokeAndWaitForeignInbox(t *testing.T) {
 	barrier(t, w.followers[0])
 	mustRefuse(t, w.lists[0], session("x"))
 	own := open(t, dial(t, w.br.url(), nats.CustomInboxPrefix("_INBOX_auth")), bus.Config{})
-	if r, err := own.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "y"}, bus.WaitConfig{}); err != nil || len(applied(r)) != 1 {
+	if r, err := own.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "y"}, bus.WaitConfig{}); err != nil || len(applied(r)) != 1 {
 		t.Errorf("a prefix of its own: %v %+v", err, r)
 	}
 }
@@ -484,7 +484,7 @@ func TestRevokeAndWaitQuestionFlood(t *testing.T) {
 func TestAnswersStayOutOfTheStream(t *testing.T) {
 	w := newWaited(t, 1)
 	nc, js := plain(t, w.br.url())
-	subject := bus.Subject(issuer, revoke.Session)
+	subject := bus.Subject(issuer, revoke.KindSession)
 	f := w.followers[0]
 	for _, reply := range []string{subject, bus.HeartbeatSubject, "$JS.API.STREAM.DELETE." + bus.DefaultStream, "_INBOX"} {
 		if err := nc.PublishRequest(bus.AppliedSubject, reply, fmt.Appendf(nil, `{"v":1,"seq":1,"digest":"%064x","wait":1000}`, 1)); err != nil {
@@ -540,14 +540,14 @@ func TestAnnouncingNotPermitted(t *testing.T) {
 	})
 	heard := newList(t, quick)
 	waitFresh(t, follow(t, open(t, admin, bus.Config{Name: "heard"}), heard))
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.Session, Value: "x"}, bus.WaitConfig{})
+	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}, bus.WaitConfig{})
 	if err != nil || len(r.Replicas) != 1 || r.Replicas[0].Name != "heard" {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
 	mustRefuse(t, heard, session("x"))
 	barrier(t, f)
 	mustRefuse(t, l, session("x"))
-	if s := f.Status(); s.State != revoke.Fresh || s.Err != nil || s.Subscriptions != 1 {
+	if s := f.Status(); s.State != revoke.StateFresh || s.Err != nil || s.Subscriptions != 1 {
 		t.Errorf("status %+v", s)
 	}
 }

@@ -20,7 +20,7 @@ func TestIdlePublisherRecreated(t *testing.T) {
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
 	pub := open(t, conn, bus.Config{})
-	publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "thief"})
+	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "thief"})
 	_, js := plain(t, br.url())
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestIdlePublisherRolledBack(t *testing.T) {
 			})
 			createStream(t, dial(t, br.url(), as("admin")...), bus.StreamConfig{})
 			pub := open(t, dial(t, br.url(), as(c.user)...), bus.Config{})
-			publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "before"})
+			publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 			var own *bus.Follower
 			if c.follower {
 				own = follow(t, pub, newList(t, quick))
@@ -77,7 +77,7 @@ func TestIdlePublisherRolledBack(t *testing.T) {
 			br.stop()
 			saved := br.copyDisk()
 			br.start()
-			publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "thief"})
+			publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "thief"})
 			if own != nil {
 				barrier(t, own)
 			}
@@ -98,7 +98,7 @@ func TestIdlePublisherRolledBack(t *testing.T) {
 			began := time.Now()
 			br.start()
 			if c.publishing { // which makes no sequence suspicious
-				publish(t, pub, revoke.Event{Kind: revoke.Session, Value: "other"})
+				publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "other"})
 			}
 			eventually(t, "looked at", func() bool {
 				return pub.Stats().Losses > 0 || !c.lost && pub.Stats().Checked.After(began)

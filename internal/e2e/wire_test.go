@@ -25,7 +25,7 @@ func TestWireHeaders(t *testing.T) {
 	l := newList(t, quick)
 	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
 	event := func(sid string, header nats.Header) *nats.Msg {
-		return &nats.Msg{Subject: bus.Subject(issuer, revoke.Session), Header: header, Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q,"at":%d}`, issuer, sid, time.Now().UnixMilli())}
+		return &nats.Msg{Subject: bus.Subject(issuer, revoke.KindSession), Header: header, Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q,"at":%d}`, issuer, sid, time.Now().UnixMilli())}
 	}
 	send := func(m *nats.Msg) *jetstream.PubAck {
 		t.Helper()

@@ -91,7 +91,7 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 		l := newList(t, ofOlderStream())
 		f := follow(t, open(t, conn, cfg), l)
 		waitFresh(t, f)
-		if s := f.Status(); s.State != revoke.Fresh || s.Degraded {
+		if s := f.Status(); s.State != revoke.StateFresh || s.Degraded {
 			t.Errorf("%s: %+v", name, s)
 		}
 		id := func(change func(*revoke.Identity)) revoke.Identity {
@@ -133,7 +133,7 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 	b := open(t, dial(t, br.url()), bus.Config{})
 	l := newList(t, ofOlderStream())
 	f := follow(t, b, l)
-	publish(t, b, revoke.Event{Kind: revoke.Session, Value: "by this version"})
+	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "by this version"})
 	waitFresh(t, f)
 	barrier(t, f)
 	mustRefuse(t, l, session("by this version"), session("session-1"))

@@ -21,7 +21,7 @@ func TestPublishedAgainIsAnother(t *testing.T) {
 	b.Advance(time.Second)
 	publish := func(value string) string {
 		t.Helper()
-		e, err := b.Publish(revoke.Event{Issuer: iss, Kind: revoke.Session, Value: value})
+		e, err := b.Publish(revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: value})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestPublishedAgainIsAnother(t *testing.T) {
 	if err := b.Violations(); err != nil {
 		t.Error(err)
 	}
-	named, err := b.Publish(revoke.Event{ID: "mine", Issuer: iss, Kind: revoke.Session, Value: "x"})
+	named, err := b.Publish(revoke.Event{ID: "mine", Issuer: iss, Kind: revoke.KindSession, Value: "x"})
 	if err != nil || named.ID != "mine" {
 		t.Errorf("%+v, %v", named, err)
 	}

@@ -29,7 +29,7 @@ func (s *story) fresh() *revoketest.Member {
 	s.t.Helper()
 	m := s.join()
 	s.b.Advance(time.Second)
-	if st := m.Status(); st.State != revoke.Fresh {
+	if st := m.Status(); st.State != revoke.StateFresh {
 		s.t.Fatalf("not fresh to begin with: %+v", st)
 	}
 	return m
@@ -47,7 +47,7 @@ func (s *story) publish(e revoke.Event) {
 func (s *story) end(sids ...string) {
 	s.t.Helper()
 	for _, sid := range sids {
-		s.publish(revoke.Event{Kind: revoke.Session, Value: sid, Until: s.b.Now().Add(time.Hour)})
+		s.publish(revoke.Event{Kind: revoke.KindSession, Value: sid, Until: s.b.Now().Add(time.Hour)})
 	}
 }
 
@@ -104,7 +104,7 @@ func (s *story) datedAhead() {
 	id := revoke.Identity{Issuer: iss, Subject: "u", IssuedAt: s.b.Now(), MintedAt: s.b.Now().Add(4 * time.Second)}
 	later := id
 	later.MintedAt = id.MintedAt.Add(2 * time.Millisecond)
-	s.publish(revoke.Event{Kind: revoke.Subject, Value: "u"})
+	s.publish(revoke.Event{Kind: revoke.KindSubject, Value: "u"})
 	s.watch(m, id, 3*time.Second)
 	s.refuses(m, id)
 	if err := m.Check(later, revoke.Deny()); err != nil {
@@ -134,7 +134,7 @@ func (s *story) mirrored() *revoketest.Member {
 	}
 	m.Silence(true)
 	s.b.Advance(10 * time.Second)
-	if st := m.Status(); st.State != revoke.Fresh {
+	if st := m.Status(); st.State != revoke.StateFresh {
 		s.t.Fatalf("not fresh to begin with: %+v", st)
 	}
 	return m
@@ -150,7 +150,7 @@ func (s *story) forked() {
 	s.b.Rollback(2)
 	s.end("unseen", "x", "y", "z")
 	s.watch(m, s.session("unseen"), time.Minute)
-	if st := m.Status(); st.State != revoke.Stale || st.Reason != revoke.ReasonFork {
+	if st := m.Status(); st.State != revoke.StateStale || st.Reason != revoke.ReasonFork {
 		s.t.Errorf("the replica behind the mirror is %s (%s), want stale (fork)", st.State, st.Reason)
 	}
 	s.refuses(m, s.session("c")) // of the log that was
@@ -189,7 +189,7 @@ var directed = map[string]func(s *story){
 		}
 		for range 300 {
 			s.b.Advance(time.Second)
-			if st := right.Status(); st.State != revoke.Fresh {
+			if st := right.Status(); st.State != revoke.StateFresh {
 				s.t.Fatalf("the one whose clock is right is %s, age %s", st.State, st.Age)
 			}
 		}
@@ -224,7 +224,7 @@ var directed = map[string]func(s *story){
 		m := s.fresh()
 		now := s.b.Now()
 		for _, before := range []time.Duration{-time.Minute, -time.Hour} {
-			s.publish(revoke.Event{Kind: revoke.Subject, Value: "u", Before: now.Add(before)})
+			s.publish(revoke.Event{Kind: revoke.KindSubject, Value: "u", Before: now.Add(before)})
 		}
 		s.b.Settle()
 		s.refuses(m, revoke.Identity{Issuer: iss, Subject: "u", IssuedAt: now.Add(-30 * time.Minute)})
@@ -270,7 +270,7 @@ var directed = map[string]func(s *story){
 		m := s.fresh()
 		now := s.b.Now()
 		for _, sid := range []string{"one", "two"} {
-			s.publish(revoke.Event{Kind: revoke.Subject, Value: "u", Keep: []string{sid}})
+			s.publish(revoke.Event{Kind: revoke.KindSubject, Value: "u", Keep: []string{sid}})
 		}
 		s.b.Settle()
 		for _, sid := range []string{"one", "two"} {
@@ -345,7 +345,7 @@ var directed = map[string]func(s *story){
 		}
 		for range 300 {
 			s.b.Advance(time.Second)
-			if st := m.Status(); st.State != revoke.Fresh {
+			if st := m.Status(); st.State != revoke.StateFresh {
 				s.t.Fatalf("the replica behind the mirror is %s (%s), age %s", st.State, st.Reason, st.Age)
 			}
 		}

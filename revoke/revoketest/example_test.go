@@ -21,7 +21,7 @@ func Example() {
 	fmt.Println("in step:", m.Check(token, revoke.Deny()))
 
 	m.Partition()
-	if _, err := b.Publish(revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.Subject, Value: "user-1"}); err != nil {
+	if _, err := b.Publish(revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.KindSubject, Value: "user-1"}); err != nil {
 		panic(err)
 	}
 	b.Advance(10 * time.Second)

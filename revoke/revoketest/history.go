@@ -83,20 +83,20 @@ func Revokes(e revoke.Event, id revoke.Identity) bool {
 	}
 	var value string
 	switch e.Kind {
-	case revoke.Token:
+	case revoke.KindToken:
 		value = id.Token
-	case revoke.Session:
+	case revoke.KindSession:
 		value = id.Session
-	case revoke.Subject:
+	case revoke.KindSubject:
 		value = id.Subject
-	case revoke.Client:
+	case revoke.KindClient:
 		value = id.Client
-	case revoke.Tenant:
+	case revoke.KindTenant:
 		value = id.Tenant
-	case revoke.Key:
+	case revoke.KindKey:
 		value = id.Key
 	}
-	if value != e.Value || value == "" && e.Kind != revoke.Issuer {
+	if value != e.Value || value == "" && e.Kind != revoke.KindIssuer {
 		return false
 	}
 	if !e.Kind.Cutoff() {

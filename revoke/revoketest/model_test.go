@@ -130,20 +130,20 @@ func (m *model) token() revoke.Identity {
 }
 
 func (m *model) event() revoke.Event {
-	e := revoke.Event{Issuer: iss, Kind: []revoke.Kind{revoke.Token, revoke.Session, revoke.Subject, revoke.Subject, revoke.Client}[m.rng.IntN(5)], Value: m.value()}
-	if e.Kind == revoke.Token {
+	e := revoke.Event{Issuer: iss, Kind: []revoke.Kind{revoke.KindToken, revoke.KindSession, revoke.KindSubject, revoke.KindSubject, revoke.KindClient}[m.rng.IntN(5)], Value: m.value()}
+	if e.Kind == revoke.KindToken {
 		e.Value = "t" + strconv.Itoa(m.rng.IntN(12))
 	}
 	if e.Kind.Cutoff() && m.rng.IntN(3) > 0 {
 		e.Before = m.bus.Now().Add(-time.Duration(m.rng.IntN(3600)) * time.Second)
 	}
-	if e.Kind == revoke.Subject {
+	if e.Kind == revoke.KindSubject {
 		for range m.rng.IntN(3) {
 			e.Keep = append(e.Keep, m.value())
 		}
 	}
 	e.Until = m.bus.Now().Add(time.Duration(1+m.rng.IntN(90)) * time.Minute)
-	if least := m.bus.Now().Add(revoke.DefaultHorizons().TokenLifetime); e.Kind != revoke.Token && e.Until.Before(least) {
+	if least := m.bus.Now().Add(revoke.DefaultHorizons().TokenLifetime); e.Kind != revoke.KindToken && e.Until.Before(least) {
 		e.Until = least // an Until that tokens outlive is refused
 	}
 	return e
@@ -322,7 +322,7 @@ func (m *model) run(steps []int) error {
 		if s := r.List().Stats(r.Now()); s.Agreed > 0 && i >= len(m.members)-m.mirrors {
 			m.did["agreed behind the mirror"]++
 		}
-		if s := r.Status(); s.State != revoke.Fresh {
+		if s := r.Status(); s.State != revoke.StateFresh {
 			return fmt.Errorf("member %d is %s (%s), age %s, 40 s after everything was mended", i, s.State, s.Reason, s.Age)
 		}
 	}
@@ -514,7 +514,7 @@ func TestSlowClocksSilenceNobody(t *testing.T) {
 	}
 	for i := range 1200 {
 		b.Advance(time.Second)
-		if s := right.Status(); s.State != revoke.Fresh {
+		if s := right.Status(); s.State != revoke.StateFresh {
 			t.Fatalf("after %d s the one whose clock is right is %s (%s), age %s", i, s.State, s.Reason, s.Age)
 		}
 	}
@@ -532,7 +532,7 @@ func TestCheckerNotices(t *testing.T) {
 	if err := m.Check(id, revoke.Deny()); err != nil || b.Violations() != nil {
 		t.Fatalf("a good token: %v, %v", err, b.Violations())
 	}
-	if _, err := b.Publish(revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "x"}); err != nil {
+	if _, err := b.Publish(revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	b.Settle()
@@ -540,7 +540,7 @@ func TestCheckerNotices(t *testing.T) {
 		t.Fatalf("a revoked token: %v, %v", err, b.Violations())
 	}
 	// Whoever applies an event behind the bus's back refuses what no event revokes.
-	if err := m.List().Apply(m.Now(), revoke.Event{Issuer: iss, Kind: revoke.Token, Value: "y"}); err != nil {
+	if err := m.List().Apply(m.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "y"}); err != nil {
 		t.Fatal(err)
 	}
 	id.Token = "y"

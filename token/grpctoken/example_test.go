@@ -78,7 +78,7 @@ func ExampleNew() {
 	fmt.Println("without the scope:", status.Code(watch(users.Token())()))
 	next := watch(users.Token(tokentest.Subject("user-1"), tokentest.Scope("orders:watch")))
 	fmt.Println("with the scope:", status.Code(next()))
-	users.Revoke(revoke.Event{Kind: revoke.Subject, Value: "user-1"})
+	users.Revoke(revoke.Event{Kind: revoke.KindSubject, Value: "user-1"})
 	fmt.Println("the stream, after a revocation:", status.Code(next()))
 	// Output:
 	// no token: Unauthenticated

@@ -125,12 +125,12 @@ func TestUnaryEndsWithItsToken(t *testing.T) {
 			return nil, ctx.Err()
 		})
 	}
-	revoked := func() { auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"}) }
+	revoked := func() { auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"}) }
 	if out, err := call(chat, revoked); err != nil || out != "done" {
 		t.Errorf("a short call: %v, %v", out, err)
 	}
 	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Session = "session-2" }))
-	if _, err := call(echo, func() { auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-2"}) }); !is(err, codes.Unauthenticated, "invalid_token") {
+	if _, err := call(echo, func() { auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-2"}) }); !is(err, codes.Unauthenticated, "invalid_token") {
 		t.Errorf("revoked: %v", err)
 	}
 	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Session = "session-3" }))

@@ -58,7 +58,7 @@ func TestStreamRevokedBetweenMessages(t *testing.T) {
 	r := newRig(t, auth.Verifier, nil)
 	s := r.stream(t, with(t.Context(), "Bearer "+auth.Token()), chat)
 	say(t, s, "before")
-	auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 	if err := s.SendMsg(wrapperspb.String("after")); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestStreamSendsNothingAfterRevocation(t *testing.T) {
 		if err := ss.SendMsg(wrapperspb.String("before")); err != nil {
 			return err
 		}
-		auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+		auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 		result <- ss.SendMsg(wrapperspb.String("after"))
 		result <- ss.Context().Err()
 		return nil
@@ -116,7 +116,7 @@ func TestIdleStreamEnds(t *testing.T) {
 		} else if err := s.CloseSend(); err != nil {
 			t.Fatal(err)
 		}
-		auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+		auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 		if err := s.RecvMsg(new(wrapperspb.StringValue)); !is(err, codes.Unauthenticated, "invalid_token") {
 			t.Errorf("%s: error %v", method, err)
 		}
@@ -179,7 +179,7 @@ func TestStreamsLeaveNoGoroutines(t *testing.T) {
 	if n := runtime.NumGoroutine(); n < before+60 {
 		t.Fatalf("%d goroutines before, %d with 60 streams: does this test see any?", before, n)
 	}
-	auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 	for n, s := range streams {
 		if n%2 == 1 {
 			if err := s.RecvMsg(new(wrapperspb.StringValue)); !is(err, codes.Unauthenticated, "invalid_token") {
@@ -230,7 +230,7 @@ func TestRecvMsgAfterTheEnd(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Fatal(err)
 	}
-	auth.Revoke(revoke.Event{Kind: revoke.Session, Value: "session-1"})
+	auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1"})
 	if err := <-result; !is(err, codes.Unauthenticated, "invalid_token") {
 		t.Errorf("error %v", err)
 	}

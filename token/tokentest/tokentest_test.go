@@ -42,7 +42,7 @@ func TestRevoke(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auth := tokentest.New(t)
 		raw := auth.Token()
-		auth.Revoke(revoke.Event{Kind: revoke.Subject, Value: "user-1", Before: time.Now()})
+		auth.Revoke(revoke.Event{Kind: revoke.KindSubject, Value: "user-1", Before: time.Now()})
 		if _, err := auth.Verifier.Verify(t.Context(), raw); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("error %v", err)
 		}

@@ -127,7 +127,7 @@ func FreshList() *revoke.List {
 	if err := feed.Heartbeat(revoke.Now(), record, revoke.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
 		panic(err)
 	}
-	if s := list.Status(revoke.Now()); s.State != revoke.Fresh {
+	if s := list.Status(revoke.Now()); s.State != revoke.StateFresh {
 		panic(fmt.Errorf("setting up: the list is %s (%s)", s.State, s.Reason))
 	}
 	return list
@@ -140,11 +140,11 @@ func Value(i int) string { return fmt.Sprintf("%032x", i) }
 func Kind(i int) revoke.Kind {
 	switch {
 	case i%111 == 0:
-		return revoke.Subject
+		return revoke.KindSubject
 	case i%11 == 0:
-		return revoke.Session
+		return revoke.KindSession
 	}
-	return revoke.Token
+	return revoke.KindToken
 }
 
 // Events calls do for n live revocations and ten of each other kind.
@@ -152,17 +152,17 @@ func Events(n int, do func(revoke.Event)) {
 	past := time.Now().Add(-time.Hour)
 	for i := range n {
 		e := revoke.Event{Issuer: Issuer, Kind: Kind(i), Value: Value(i)}
-		if e.Kind == revoke.Subject {
+		if e.Kind == revoke.KindSubject {
 			e.Before = past
 		}
 		do(e)
 	}
 	for i := range 10 {
-		do(revoke.Event{Issuer: Issuer, Kind: revoke.Client, Value: fmt.Sprint("client", i), Before: past})
-		do(revoke.Event{Issuer: Issuer, Kind: revoke.Tenant, Value: fmt.Sprint("tenant", i), Before: past})
-		do(revoke.Event{Issuer: Issuer, Kind: revoke.Key, Value: fmt.Sprintf("%042dA", i)})
+		do(revoke.Event{Issuer: Issuer, Kind: revoke.KindClient, Value: fmt.Sprint("client", i), Before: past})
+		do(revoke.Event{Issuer: Issuer, Kind: revoke.KindTenant, Value: fmt.Sprint("tenant", i), Before: past})
+		do(revoke.Event{Issuer: Issuer, Kind: revoke.KindKey, Value: fmt.Sprintf("%042dA", i)})
 	}
-	do(revoke.Event{Issuer: Issuer, Kind: revoke.Issuer, Before: past})
+	do(revoke.Event{Issuer: Issuer, Kind: revoke.KindIssuer, Before: past})
 }
 
 // Revoke adds them to a List.
@@ -192,7 +192,7 @@ func Ask(n, live int) []Asked {
 		jti, revoked := Value(live+i+1), i%1000 == 999
 		if revoked {
 			for j := rng.IntN(live); ; j = rng.IntN(live) {
-				if Kind(j) == revoke.Token {
+				if Kind(j) == revoke.KindToken {
 					jti = Value(j)
 					break
 				}
