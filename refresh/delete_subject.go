@@ -47,25 +47,24 @@ func (s *subject) forgets() bool { return s.Op != "" && s.Forget == s.Op }
 
 // forget has the store forget of whom a session was that is over and told of.
 func (m *Manager) forget(ctx context.Context, sid string) error {
-	for range maxTries {
-		r, err := m.loadSession(ctx, sid)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			return nil
-		case err != nil:
-			return err
-		case r.Ended == 0: // in a store that is behind
-			return fmt.Errorf("%w: session %s is not over in the store", ErrBusy, sid)
-		case r.nameless():
-			return nil
-		}
-		next := r.remains()
-		next.Subject, next.Reason, next.Actor = "", "", ""
-		if _, err := m.saveSession(ctx, r.key, r.revision, next); !errors.Is(err, ErrConflict) {
-			return err
-		}
+	_, err := update[*session]{
+		load: m.loading(sid, ErrNotFound),
+		change: func(r *session) (*session, error) {
+			switch {
+			case r.Ended == 0: // in a store that is behind
+				return nil, fmt.Errorf("%w: session %s is not over in the store", ErrBusy, sid)
+			case r.nameless():
+				return r, nil
+			}
+			next := r.remains()
+			next.Subject, next.Reason, next.Actor = "", "", ""
+			return next, nil
+		},
+	}.do(ctx, m)
+	if errors.Is(err, ErrNotFound) {
+		return nil
 	}
-	return ErrBusy
+	return err
 }
 
 // nameless reports whether nothing in the record tells of whom the session was.

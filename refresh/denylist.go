@@ -32,7 +32,7 @@ const reasonDenylist = "denylist"
 
 // superseded ends a session that began, or whose user was authenticated, before a cutoff,
 // and that has a token which is dated after it: the services do not know.
-func (m *Manager) superseded(ctx context.Context, r storedSession, why error) error {
+func (m *Manager) superseded(ctx context.Context, r *session, why error) error {
 	ctx, cancel := m.after(ctx)
 	defer cancel()
 	switch ended, err := m.end(ctx, r.SID, ending{reason: reasonDenylist, publish: true}); {

@@ -44,7 +44,7 @@
 // only the holder of the predecessor can make; and in the clear what a page of devices
 // shows. A thief of the store can refresh nothing. Of a session that is over there
 // rest its id, its subject, its times, and by whom and why it was ended, until its last
-// access token has expired.
+// access token has expired; and until the services know of it, what a page of devices showed.
 //
 // Two versions of the package may share a store, from this one on: what one does not know
 // in a record it writes back as it was, and where it must not ignore it, it issues no token by

@@ -69,7 +69,7 @@ func (m *Manager) eraseSeals(ctx context.Context, sid string) {
 		later()
 		return
 	}
-	next, held, now, kept := r.clone(), m.held(r.session), m.millis()-finishTimeout.Milliseconds(), false
+	next, held, now, kept := r.clone(), m.held(r), m.millis()-finishTimeout.Milliseconds(), false
 	next.prune(func(x *step) bool {
 		if now <= x.Until+m.skew {
 			return true // whoever has rotated since comes for it
@@ -83,7 +83,7 @@ func (m *Manager) eraseSeals(ctx context.Context, sid string) {
 	if len(next.Steps) == len(r.Steps) {
 		return
 	}
-	if _, err := m.saveSession(ctx, r.key, r.revision, next); err != nil {
+	if err := m.save(ctx, next); err != nil {
 		m.log.Debug("refresh: sealed successor not erased", "sid", sid, "error", err)
 	}
 }

@@ -79,7 +79,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 	p := presented{family: newSecret(), generation: newSecret()}
 	rand.Read(p.sid[:]) // never fails
 	sid := sidText(p.sid)
-	var revision uint64 // of the session's record
+	at := place{key: m.sessionKey(sid)}
 	rechecked := false
 	for try := range maxTries {
 		sub, err := m.loadSubject(ctx, l.Subject)
@@ -141,9 +141,11 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		if err != nil {
 			return nil, err
 		}
-		if revision, err = m.saveSession(ctx, recordKey("s", m.issuer.Issuer, sid), revision, s); err != nil {
+		s.place = at
+		if err := m.save(ctx, s); err != nil {
 			return nil, busy(err) // nobody else writes it
 		}
+		at = s.place
 		switch err := m.join(ctx, &l, sub, verdict, s); {
 		case errors.Is(err, errJudgeAnew):
 			rechecked = false
@@ -332,7 +334,7 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 	if len(left) < m.cfg.MaxSessions {
 		return left, nil
 	}
-	found := make([]storedSession, len(left)) // with the element of left in the same place
+	found := make([]*session, len(left)) // with the element of left in the same place
 	failed := make([]error, len(left))
 	index := make([]int, len(left))
 	for i := range index {
@@ -396,19 +398,15 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 // bury ends a session that was idle for too long or is forgotten, and says whether it
 // did. The compare-and-set decides, no answer of the store: a session that left the list
 // and lived would be found by no logout everywhere.
-func (m *Manager) bury(ctx context.Context, r storedSession, now int64) (bool, error) {
+func (m *Manager) bury(ctx context.Context, r *session, now int64) (bool, error) {
 	if at, _ := r.deadline(&m.cfg.Lifetimes); now <= at+m.skew {
 		return false, nil
 	}
-	next := r.clone()
-	next.Ended, next.Reason, next.Steps = max(now, 1), "expired", nil
-	switch _, err := m.saveSession(ctx, r.key, r.revision, next); {
-	case errors.Is(err, ErrConflict):
+	err := m.save(ctx, r.end(now, "expired", "", false))
+	if errors.Is(err, ErrConflict) {
 		return false, nil
-	case err != nil:
-		return false, err
 	}
-	return true, nil
+	return err == nil, err
 }
 
 // token issues an access token of s that is dated so, which ends before s does. ErrConflict

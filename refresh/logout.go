@@ -86,14 +86,14 @@ func (m *Manager) logoutOf(ctx context.Context, sid string, how ending) error {
 }
 
 // glance is loadSession, of a store that answers soon.
-func (m *Manager) glance(ctx context.Context, sid string) (storedSession, error) {
+func (m *Manager) glance(ctx context.Context, sid string) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeSays)
 	if m.parallel <= 1 {
 		defer cancel()
 		return m.loadSession(ctx, sid)
 	}
 	type answer struct {
-		r   storedSession
+		r   *session
 		err error
 	}
 	answers := make(chan answer, 1) // which may come when nobody waits any more
@@ -108,14 +108,14 @@ func (m *Manager) glance(ctx context.Context, sid string) (storedSession, error)
 	case a := <-answers:
 		return a.r, a.err
 	case <-timer.C:
-		return storedSession{}, fmt.Errorf("%w: no answer within %s", ErrStore, storeSays)
+		return nil, fmt.Errorf("%w: no answer within %s", ErrStore, storeSays)
 	}
 }
 
 // tellAgain tells of a session that has ended and was told of: as often as the caller
 // likes where others do not, and not above the bound where this replica knows.
-func (m *Manager) tellAgain(ctx context.Context, r storedSession) error {
-	if !m.onWord.allow("", m.now()) && m.cutOff(r.session) {
+func (m *Manager) tellAgain(ctx context.Context, r *session) error {
+	if !m.onWord.allow("", m.now()) && m.cutOff(r) {
 		return nil
 	}
 	return m.tell(ctx, r)
@@ -124,22 +124,22 @@ func (m *Manager) tellAgain(ctx context.Context, r storedSession) error {
 // unlist takes a session that is over, here and at the services, from its subject's
 // list, where it would be looked up until its absolute limit. It does what it can.
 func (m *Manager) unlist(ctx context.Context, s *session) {
+	if s.Subject == "" { // it was forgotten before it ended
+		return
+	}
 	ctx, cancel := m.after(ctx)
 	defer cancel()
-	for range maxTries {
-		if s.Subject == "" { // it was forgotten before it ended
-			return
-		}
-		sub, err := m.loadSubject(ctx, s.Subject)
-		if err != nil || !sub.has(s.SID) {
-			return
-		}
-		next := *sub.subject
-		next.Live = slices.DeleteFunc(slices.Clone(next.Live), func(l live) bool { return l.SID == s.SID })
-		if _, err := m.saveSubject(ctx, sub, &next); !errors.Is(err, ErrConflict) {
-			return
-		}
-	}
+	_, _ = update[*subject]{
+		load: m.loadingSubject(s.Subject),
+		change: func(sub *subject) (*subject, error) {
+			if !sub.has(s.SID) {
+				return sub, nil
+			}
+			next := *sub
+			next.Live = slices.DeleteFunc(slices.Clone(next.Live), func(l live) bool { return l.SID == s.SID })
+			return &next, nil
+		},
+	}.do(ctx, m)
 }
 
 // An ending says how a session is to end.
@@ -164,64 +164,47 @@ func (m *Manager) end(ctx context.Context, sid string, how ending) (*session, er
 }
 
 func (m *Manager) endHere(ctx context.Context, sid string, how *ending) (*session, error) {
-	var failed error
-	for range maxTries {
-		r, err := m.loadSession(ctx, sid)
-		if errors.Is(err, ErrNotFound) {
-			// Forgotten; or a slow store does not show it, and then this cannot be
-			// written. Nobody knows when its last token was issued.
-			r, err = m.forgotten(sid), nil
-		}
-		if err != nil {
-			return nil, errors.Join(failed, err)
-		}
-		if r.Ended != 0 {
-			if !how.publish {
-				return r.session, nil
+	s, err := update[*session]{
+		load: func(ctx context.Context) (*session, error) {
+			r, err := m.loadSession(ctx, sid)
+			if errors.Is(err, ErrNotFound) {
+				// Forgotten; or a slow store does not show it, and then this cannot be
+				// written. Nobody knows when its last token was issued.
+				return m.forgotten(sid), nil
 			}
-			return r.session, m.told(ctx, r, how.told)
-		}
-		next := r.clone()
-		next.Ended, next.Reason, next.Actor = max(m.millis(), 1), how.reason, how.actor
-		next.Steps, next.Former, next.FormerUntil = nil, nil, 0
-		if how.publish {
-			if how.told == nil {
-				at := max(r.Issued, m.millis())
-				how.told = m.startTelling(ctx, m.sessionEvent(sid, at, how.reason, how.actor), at)
+			return r, err
+		},
+		change: func(r *session) (*session, error) {
+			if r.Ended != 0 {
+				return r, nil
 			}
-			if next.Pending = !how.told.soon(); next.Pending {
-				m.owe(ctx, work{SID: sid})
+			now, pending := m.millis(), false
+			if how.publish {
+				if how.told == nil {
+					at := max(r.Issued, now)
+					how.told = m.startTelling(ctx, m.sessionEvent(sid, at, how.reason, how.actor), at)
+				}
+				if pending = !how.told.soon(); pending {
+					m.owe(ctx, work{SID: sid})
+				}
 			}
-		}
-		revision, err := m.saveSession(ctx, r.key, r.revision, next)
-		switch {
-		case errors.Is(err, ErrConflict):
-			continue
-		case err != nil:
-			failed = err // the next reading tells what became of it
-			if ctx.Err() != nil {
-				return nil, err
-			}
-			continue
-		}
-		if !how.publish {
-			return next, nil
-		}
-		return next, m.told(ctx, storedSession{next, r.key, revision}, how.told)
+			return r.end(now, how.reason, how.actor, pending), nil
+		},
+		repeat: true,
+	}.do(ctx, m)
+	if err != nil || !how.publish {
+		return s, err
 	}
-	if failed != nil {
-		return nil, failed
-	}
-	return nil, ErrBusy
+	return s, m.told(ctx, s, how.told)
 }
 
 // forgotten stands for a session of which the store has no record.
-func (m *Manager) forgotten(sid string) storedSession {
-	return storedSession{&session{V: recordVersion, SID: sid, Until: m.millis()}, recordKey("s", m.issuer.Issuer, sid), 0}
+func (m *Manager) forgotten(sid string) *session {
+	return &session{V: recordVersion, SID: sid, Until: m.millis(), place: place{key: m.sessionKey(sid)}}
 }
 
 // told is tell for a session of which t tells, if it covers all of its tokens.
-func (m *Manager) told(ctx context.Context, r storedSession, t *telling) error {
+func (m *Manager) told(ctx context.Context, r *session, t *telling) error {
 	if t == nil {
 		return m.tell(ctx, r)
 	}
@@ -235,7 +218,7 @@ func (m *Manager) told(ctx context.Context, r storedSession, t *telling) error {
 }
 
 // tell publishes the end of an ended session, and then takes note that it did.
-func (m *Manager) tell(ctx context.Context, r storedSession) error {
+func (m *Manager) tell(ctx context.Context, r *session) error {
 	if err := m.publish(ctx, m.sessionEvent(r.SID, r.Issued, r.Reason, r.Actor)); err != nil {
 		return err
 	}
@@ -256,16 +239,14 @@ func (m *Manager) settle(ctx context.Context, sid string) error {
 	return m.tell(ctx, r)
 }
 
-func (m *Manager) noteTold(ctx context.Context, r storedSession) error {
+func (m *Manager) noteTold(ctx context.Context, r *session) error {
 	if !r.Pending {
 		return nil
 	}
 	ctx, cancel := m.after(ctx)
 	defer cancel()
-	m.replayed(ctx, r.session) // who found it perhaps did not learn that it had ended the session
-	next := r.clone()
-	next.Pending = false
-	if _, err := m.saveSession(ctx, r.key, r.revision, next); err != nil && !errors.Is(err, ErrConflict) {
+	m.replayed(ctx, r) // who found it perhaps did not learn that it had ended the session
+	if err := m.save(ctx, r.remains()); err != nil && !errors.Is(err, ErrConflict) {
 		// Published all the same; the next who comes upon it does so again.
 		m.log.Debug("refresh: published, and not noted", "sid", r.SID, "error", err)
 	}

@@ -1,7 +1,6 @@
 package refresh
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -128,77 +127,66 @@ func (m *Manager) endAll(ctx context.Context, sub string, call *logoutAll, told 
 
 // decide makes the compare-and-set of a logout everywhere. Its cutoff is the one that is
 // being told, unless it has to be made anew.
-func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, told *telling) (storedSubject, error) {
-	now := told.until
-	var none storedSubject
-	op := rand.Text()
-	for i := range maxTries {
-		// What another one has left takes no time from this one.
-		load, cancel := m.after(ctx)
-		r, err := m.loadSubject(load, sub)
-		cancel()
-		if err != nil {
-			return none, err
-		}
-		if r.Op != "" {
-			err := m.finish(ctx, sub, r)
-			if err == nil {
-				continue
+func (m *Manager) decide(ctx context.Context, sub string, call *logoutAll, told *telling) (*subject, error) {
+	now, op, tries := told.until, rand.Text(), 0
+	return update[*subject]{
+		load: m.loadingSubject(sub),
+		change: func(r *subject) (*subject, error) {
+			tries++
+			if r.Op != "" {
+				err := m.finish(ctx, sub, r)
+				if err == nil {
+					return nil, ErrConflict
+				}
+				if len(r.Ending)+len(r.Live) > maxSessions {
+					return nil, err
+				}
+				// It may fail for ever. This one takes its work over: it covers what that one
+				// does, since it keeps none but those that that one has left.
+				m.log.Warn("refresh: logout everywhere still pending", "error", err)
 			}
-			if len(r.Ending)+len(r.Live) > maxSessions {
-				return none, err
+			if tries > 1 { // since the first others may have logged in
+				now = m.millis()
 			}
-			// It may fail for ever. This one takes its work over: it covers what that one
-			// does, since it keeps none but those that that one has left.
-			m.log.Warn("refresh: logout everywhere still pending", "error", err)
-		}
-		if i > 0 { // since then others may have logged in
-			now = m.millis()
-		}
-		next := subject{V: recordVersion, Cutoff: max(now, r.Cutoff), Op: op, At: now, Ending: slices.Clone(r.Ending), Reason: call.reason, Actor: call.actor, unknown: r.unknown}
-		if call.forget || r.forgets() {
-			next.Forget = op
-		}
-		for _, l := range r.Live {
-			if slices.Contains(call.keep, l.SID) {
-				next.Live, next.Keep = append(next.Live, l), append(next.Keep, l.SID)
-			} else {
-				next.Ending = append(next.Ending, l)
+			next := &subject{
+				V: recordVersion, Cutoff: max(now, r.Cutoff), Op: op, At: now, Ending: slices.Clone(r.Ending),
+				Reason: call.reason, Actor: call.actor, unknown: r.unknown, place: r.place,
 			}
-		}
-		if !told.soon() || next.forgets() {
-			m.owe(ctx, work{Subject: sub})
-		}
-		save, cancel := m.after(ctx)
-		defer cancel()
-		revision, err := m.saveSubject(save, r, &next)
-		if errors.Is(err, ErrConflict) {
-			continue
-		}
-		done := storedSubject{&next, r.key, revision}
-		if err != nil {
-			// It may have happened all the same. If it happens later, somebody finds it.
-			again, failed := m.loadSubject(save, sub)
-			if failed != nil || again.Op != op {
-				return none, err
+			if call.forget || r.forgets() {
+				next.Forget = op
 			}
-			done = again
-		}
-		return done, nil
-	}
-	return none, ErrBusy
+			for _, l := range r.Live {
+				if slices.Contains(call.keep, l.SID) {
+					next.Live, next.Keep = append(next.Live, l), append(next.Keep, l.SID)
+				} else {
+					next.Ending = append(next.Ending, l)
+				}
+			}
+			if !told.soon() || next.forgets() {
+				m.owe(ctx, work{Subject: sub})
+			}
+			return next, nil
+		},
+		landed: func(found, _ *subject) error {
+			if found.Op == op {
+				return nil
+			}
+			return errUnsure // if it happens later, somebody finds it
+		},
+		budget: finishTimeout, // what another one has left takes no time from this one
+	}.do(ctx, m)
 }
 
 // finish does what a logout everywhere has still to do: it ends the sessions that were
 // live when its compare-and-set was made, publishes, and takes note of it.
-func (m *Manager) finish(ctx context.Context, sub string, r storedSubject) error {
+func (m *Manager) finish(ctx context.Context, sub string, r *subject) error {
 	return m.finishTold(ctx, sub, r, nil, finishTimeout)
 }
 
 // finishTold is finish where the services are perhaps being told already. Ending the
 // sessions may take so long, and telling has a budget of its own.
-func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, told *telling, budget time.Duration) error {
-	if !told.covers(r.subject) {
+func (m *Manager) finishTold(ctx context.Context, sub string, r *subject, told *telling, budget time.Duration) error {
+	if !told.covers(r) {
 		told = m.startTelling(ctx, revoke.Event{
 			ID: r.Op, Kind: revoke.KindSubject, Value: sub, Before: time.UnixMilli(r.Cutoff), Keep: r.Keep,
 			Until:  m.outlives(r.Cutoff),
@@ -244,23 +232,19 @@ func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, t
 	}
 	ctx, done := m.after(ctx)
 	defer done()
-	for range maxTries {
-		if r.Op == "" {
-			return nil
-		}
-		next := *r.subject
-		next.Op, next.At, next.Keep, next.Ending, next.Reason, next.Actor, next.Forget = "", 0, nil, nil, "", "", ""
-		_, err := m.saveSubject(ctx, r, &next)
-		if err == nil {
-			if r.forgets() {
-				m.disown(ctx, work{Subject: sub})
+	if _, err := (update[*subject]{
+		load: beginning(r, m.loadingSubject(sub)),
+		change: func(found *subject) (*subject, error) {
+			if found.Op != r.Op {
+				return found, nil
 			}
-			return nil
-		}
-		op := r.Op
-		if r, err = m.loadSubject(ctx, sub); err != nil || r.Op != op {
-			break
-		}
+			next := *found
+			next.Op, next.At, next.Keep, next.Ending, next.Reason, next.Actor, next.Forget = "", 0, nil, nil, "", "", ""
+			return &next, nil
+		},
+		repeat: true,
+	}).do(ctx, m); err == nil && r.forgets() {
+		m.disown(ctx, work{Subject: sub})
 	}
 	return nil // done, if perhaps not noted: then it is done again
 }
@@ -268,81 +252,71 @@ func (m *Manager) finishTold(ctx context.Context, sub string, r storedSubject, t
 // renew gives a kept session new secrets. Whoever still presents the old ones is told
 // to try again for a while, in which the new ones arrive, and is then unknown.
 func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
-	for range maxTries {
-		r, err := m.loadSession(ctx, sid)
-		switch {
-		case errors.Is(err, ErrNotFound):
-			return nil, fmt.Errorf("%w: it does not show the session to be kept; all others are ended", ErrStore)
-		case err != nil:
-			return nil, err
-		case r.Ended != 0:
-			return nil, nil
-		}
-		if err := m.clock(); err != nil {
-			return nil, fmt.Errorf("all others are ended: %w", err)
-		}
-		if err := r.understood(); err != nil {
-			return nil, fmt.Errorf("all others are ended: %w", err)
-		}
-		if err := m.restored(ctx, false); err != nil {
-			return nil, fmt.Errorf("all others are ended: %w", err)
-		}
-		if m.revived(r.session) {
-			if err := m.bringDown(ctx, r); errors.Is(err, ErrConflict) {
-				continue
-			} else if !errors.Is(err, ErrEnded) {
+	var p presented
+	var t minted
+	var now int64
+	next, err := update[*session]{
+		load: m.loading(sid, fmt.Errorf("%w: it does not show the session to be kept; all others are ended", ErrStore)),
+		change: func(r *session) (next *session, err error) {
+			if err := m.renewable(ctx, r); err != nil {
 				return nil, err
 			}
-			return nil, nil
-		}
-		issued, err := m.issuedAt(ctx, r.session)
-		if err != nil {
-			return nil, err
-		}
-		// Others may have revoked it; a new token would outrun their cutoff.
-		switch err := m.unrevoked(ctx, r); {
-		case errors.Is(err, ErrEnded):
-			return nil, nil
-		case errors.Is(err, ErrConflict):
-			continue
-		case err != nil:
-			return nil, err
-		}
-		now := m.millis()
-		raw, _ := parseSID(sid) // it was found under it
-		p := presented{sid: raw, family: newSecret(), generation: newSecret()}
-		family, current := p.family.hash(useFamily, raw), p.generation.hash(useGeneration, raw)
-		next := r.clone()
-		next.Former, next.FormerUntil = r.Family, now+max(m.cfg.Lifetimes.Grace, formerGrace).Milliseconds()
-		next.Family, next.Steps, next.Last, next.Held = family[:], nil, nil, nil
-		next.LastGeneration, next.LastAt = 0, 0
-		next.nextGeneration(current)
-		next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
-		t, err := m.token(ctx, next, next.Scope, issued)
-		switch {
-		case errors.Is(err, ErrConflict):
-			continue
-		case errors.Is(err, ErrExpired):
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		switch _, err := m.saveSession(ctx, r.key, r.revision, next); {
-		case errors.Is(err, ErrConflict):
-			continue
-		case err != nil:
-			again, failed := m.loadSession(ctx, sid)
-			switch {
-			case failed != nil || again.Ended == 0 && !bytes.Equal(again.Current, current[:]):
+			issued, err := m.issuedAt(ctx, r)
+			if err != nil {
 				return nil, err
-			case again.Ended != 0: // of which the store keeps no secret's hash
-				return nil, nil
 			}
-		}
-		return m.grant(next, next.Scope, t, p.encode(), now), nil
+			// Others may have revoked it; a new token would outrun their cutoff.
+			if err := m.unrevoked(ctx, r); err != nil {
+				return nil, err
+			}
+			raw, _ := parseSID(sid) // it was found under it
+			p = presented{sid: raw, family: newSecret(), generation: newSecret()}
+			now = m.millis()
+			next = r.clone()
+			next.newFamily(&p, now, m.cfg.Lifetimes.Grace)
+			next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
+			t, err = m.token(ctx, next, next.Scope, issued)
+			return next, err
+		},
+		landed: sameToken,
+	}.do(ctx, m)
+	switch {
+	case errors.Is(err, ErrEnded), errors.Is(err, ErrExpired):
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return nil, ErrBusy
+	return m.grant(next, next.Scope, t, p.encode(), now), nil
+}
+
+// renewable returns an error unless the session goes on and may be written.
+func (m *Manager) renewable(ctx context.Context, r *session) error {
+	if r.Ended != 0 {
+		return ErrEnded
+	}
+	err := m.clock()
+	if err == nil {
+		err = r.understood()
+	}
+	if err == nil {
+		err = m.restored(ctx, false)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("all others are ended: %w", err)
+	case m.revived(r):
+		return m.bringDown(ctx, r)
+	}
+	return nil
+}
+
+// newFamily gives the session the secrets of p.
+func (s *session) newFamily(p *presented, now int64, grace time.Duration) {
+	family := p.family.hash(useFamily, p.sid)
+	s.Former, s.FormerUntil = s.Family, now+max(grace, formerGrace).Milliseconds()
+	s.Family, s.Steps, s.Last, s.Held = family[:], nil, nil, nil
+	s.LastGeneration, s.LastAt = 0, 0
+	s.nextGeneration(p.generation.hash(useGeneration, p.sid))
 }
 
 const formerGrace = 10 * time.Second

@@ -2,7 +2,6 @@ package refresh
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 )
@@ -39,51 +38,38 @@ func (m *Manager) logoutToken(ctx context.Context, refreshToken, client string) 
 	}
 	ctx, cancel := m.after(ctx)
 	defer cancel()
-	for range maxTries {
-		r, err := m.loadSession(ctx, sidText(p.sid))
-		if errors.Is(err, ErrNotFound) || err == nil && r.ExactFrom == 1 && !p.exact {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		switch err := m.holds(ctx, r, &p); {
-		case errors.Is(err, ErrConflict):
-			continue
-		case errors.Is(err, ErrUnknown):
-			return nil
-		case err != nil:
-			return err
-		}
-		switch {
-		case r.Ended != 0 && !r.Pending: // whose client nobody knows any more
-			return m.tellAgain(ctx, r)
-		case r.Client != client:
-			return ErrClient
-		}
-		s, err := m.end(ctx, r.SID, ending{reason: "logout", publish: true})
-		if err == nil {
-			m.unlist(ctx, s)
-		}
+	r, err := update[*session]{
+		load:   m.loading(sidText(p.sid), ErrUnknown),
+		change: func(r *session) (*session, error) { return r, m.holds(ctx, r, &p) },
+	}.do(ctx, m)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		return nil
+	case err != nil:
 		return err
+	case r.Ended != 0 && !r.Pending: // whose client nobody knows any more
+		return m.tellAgain(ctx, r)
+	case r.Client != client:
+		return ErrClient
 	}
-	return ErrBusy
+	s, err := m.end(ctx, r.SID, ending{reason: "logout", publish: true})
+	if err == nil {
+		m.unlist(ctx, s)
+	}
+	return err
 }
 
 // holds reports whether the token is of the session's family: ErrUnknown if it is not.
-func (m *Manager) holds(ctx context.Context, r storedSession, p *presented) error {
-	family := p.family.hash(useFamily, p.sid)
+func (m *Manager) holds(ctx context.Context, r *session, p *presented) error {
+	err := m.belongs(ctx, r, p, m.millis())
 	switch {
-	case subtle.ConstantTimeCompare(family[:], r.Family) == 1:
-		if r.Ended != 0 {
-			return nil
-		}
-		if _, err := m.position(r.session, p, m.millis(), nil); errors.Is(err, ErrUnknown) {
-			return ErrUnknown // another spelling
-		}
+	case errors.Is(err, ErrBusy): // its new token is on its way
 		return nil
-	case len(r.Former) > 0 && m.millis() <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1:
-		return nil // its new token is on its way
+	case err != nil || r.Ended != 0:
+		return err
 	}
-	return m.unless(ctx, r, ErrUnknown)
+	if _, err := m.position(r, p, m.millis(), nil); errors.Is(err, ErrUnknown) {
+		return ErrUnknown // another spelling
+	}
+	return nil
 }

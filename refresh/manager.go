@@ -169,6 +169,3 @@ func (m *Manager) after(ctx context.Context) (context.Context, context.CancelFun
 }
 
 const finishTimeout = 15 * time.Second
-
-// maxTries bounds how often a call reads anew what others have changed meanwhile.
-const maxTries = 16

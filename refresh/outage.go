@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -78,7 +77,11 @@ type outages struct {
 type outageRecord struct {
 	V     int    `json:"v"`
 	Spans []span `json:"spans"`
+
+	place
 }
+
+func (*outageRecord) expires(m *Manager) int64 { return m.millis() + outageMemory }
 
 // outageMemory is how long an outage is of interest, in milliseconds.
 const outageMemory = 3_600_000
@@ -134,28 +137,25 @@ func (m *Manager) readOutages(ctx context.Context, maxAge time.Duration) error {
 		return nil
 	}
 	at := m.now()
-	_, spans, err := m.loadOutages(ctx)
+	shared, err := m.loadOutages(ctx)
 	if err != nil {
 		return err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.shared, o.read = spans, at
+	o.shared, o.read = shared.Spans, at
 	return nil
 }
 
-func (m *Manager) loadOutages(ctx context.Context) (revision uint64, spans []span, err error) {
-	r, err := m.load(ctx, m.outageKey())
-	if errors.Is(err, ErrNotFound) {
-		return 0, nil, nil
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	if spans, err = decodeOutages(r.Value, m.millis(), m.skew); err != nil {
-		m.log.Warn("refresh: the record of outages is not understood; they count against windows", "error", err)
-	}
-	return r.Revision, spans, nil
+// loadOutages returns an empty record if there is none.
+func (m *Manager) loadOutages(ctx context.Context) (*outageRecord, error) {
+	return loadOr(ctx, m, m.outageKey(), "outages", &outageRecord{V: recordVersion}, func(data []byte) (*outageRecord, error) {
+		spans, err := decodeOutages(data, m.millis(), m.skew)
+		if err != nil {
+			m.log.Warn("refresh: the record of outages is not understood; they count against windows", "error", err)
+		}
+		return &outageRecord{V: recordVersion, Spans: spans}, nil
+	})
 }
 
 // decodeOutages returns the outages that are of interest.
@@ -180,36 +180,33 @@ func decodeOutages(data []byte, now, skew int64) (spans []span, err error) {
 
 // tellOutages writes what this instance has seen into the shared record.
 func (m *Manager) tellOutages(ctx context.Context) error {
-	for range maxTries {
-		own := m.outages.dirty(m.millis())
-		if own == nil {
-			return nil
-		}
-		revision, spans, err := m.loadOutages(ctx)
-		if err != nil {
-			return err
-		}
-		for _, x := range own {
-			if i := slices.IndexFunc(spans, func(y span) bool { return x.from() <= y.to() && y.from() <= x.to() }); i >= 0 {
-				spans[i] = span{min(x.from(), spans[i].from()), max(x.to(), spans[i].to())}
-			} else {
-				spans = append(spans, x)
-			}
-		}
-		spans = spans[max(0, len(spans)-4*maxSpans):]
-		_, err = m.save(ctx, m.outageKey(), revision, &outageRecord{V: recordVersion, Spans: spans}, m.millis()+outageMemory)
-		switch {
-		case errors.Is(err, ErrConflict):
-			continue
-		case err != nil:
-			return err
-		}
-		m.outages.mu.Lock()
-		m.outages.told = own
-		m.outages.mu.Unlock()
+	own := m.outages.dirty(m.millis())
+	if own == nil {
 		return nil
 	}
-	return ErrBusy
+	_, err := update[*outageRecord]{
+		load: m.loadOutages,
+		change: func(r *outageRecord) (*outageRecord, error) {
+			spans := slices.Clone(r.Spans)
+			for _, x := range own {
+				if i := slices.IndexFunc(spans, func(y span) bool { return x.from() <= y.to() && y.from() <= x.to() }); i >= 0 {
+					spans[i] = span{min(x.from(), spans[i].from()), max(x.to(), spans[i].to())}
+				} else {
+					spans = append(spans, x)
+				}
+			}
+			next := *r
+			next.Spans = spans[max(0, len(spans)-4*maxSpans):]
+			return &next, nil
+		},
+	}.do(ctx, m)
+	if err != nil {
+		return err
+	}
+	m.outages.mu.Lock()
+	defer m.outages.mu.Unlock()
+	m.outages.told = own
+	return nil
 }
 
 // probeEvery is how often a store that has failed is asked whether it works again.

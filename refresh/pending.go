@@ -49,6 +49,13 @@ type work struct {
 type workList struct {
 	V    int    `json:"v"`
 	Work []work `json:"work,omitempty"`
+
+	place
+}
+
+// A list lives as long as anything can be pending.
+func (*workList) expires(m *Manager) int64 {
+	return m.millis() + m.cfg.Revocations.Config().SessionLifetime.Milliseconds()
 }
 
 func decodeWork(data []byte) (*workList, error) {
@@ -103,39 +110,20 @@ func (m *Manager) changeWork(ctx context.Context, w work, change func(others []w
 	h := fnv.New32a()
 	h.Write([]byte(w.SID + w.Subject))
 	key := m.workKey(int(h.Sum32() % workLists))
-	for range maxTries {
-		list, revision, err := m.loadWork(ctx, key)
-		if err != nil {
-			return err
-		}
-		list.Work = change(slices.DeleteFunc(list.Work, func(x work) bool { return x.SID == w.SID && x.Subject == w.Subject }))
-		if err := m.saveWork(ctx, key, revision, list); !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-	return ErrBusy
+	_, err := update[*workList]{
+		load: func(ctx context.Context) (*workList, error) { return m.loadWork(ctx, key) },
+		change: func(r *workList) (*workList, error) {
+			next := *r
+			next.Work = change(slices.DeleteFunc(slices.Clone(r.Work), func(x work) bool { return x.SID == w.SID && x.Subject == w.Subject }))
+			return &next, nil
+		},
+	}.do(ctx, m)
+	return err
 }
 
 // loadWork returns an empty list if there is none.
-func (m *Manager) loadWork(ctx context.Context, key string) (*workList, uint64, error) {
-	r, err := m.load(ctx, key)
-	if errors.Is(err, ErrNotFound) {
-		return &workList{V: recordVersion}, 0, nil
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	list, err := decodeWork(r.Value)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w: pending work: %w", ErrStore, err)
-	}
-	return list, r.Revision, nil
-}
-
-// saveWork writes a list that lives as long as anything can be pending.
-func (m *Manager) saveWork(ctx context.Context, key string, revision uint64, list *workList) error {
-	_, err := m.save(ctx, key, revision, list, m.millis()+m.cfg.Revocations.Config().SessionLifetime.Milliseconds())
-	return err
+func (m *Manager) loadWork(ctx context.Context, key string) (*workList, error) {
+	return loadOr(ctx, m, key, "pending work", &workList{V: recordVersion}, decodeWork)
 }
 
 // lookForWork is the goroutine that finishes what is pending.
@@ -160,9 +148,9 @@ func (m *Manager) finishPending(ctx context.Context) {
 	for i, first := 0, rand.IntN(workLists); i < workLists && ctx.Err() == nil; i++ {
 		key := m.workKey((first + i) % workLists)
 		load, cancel := context.WithTimeout(ctx, finishTimeout)
-		list, revision, err := m.loadWork(load, key)
-		if err == nil && revision == 0 {
-			_ = m.saveWork(load, key, 0, list) // a record that is there is cheaper to ask for than one that is not
+		list, err := m.loadWork(load, key)
+		if err == nil && list.revision == 0 {
+			_ = m.save(load, list) // a record that is there is cheaper to ask for than one that is not
 		}
 		cancel()
 		if err != nil {
@@ -194,7 +182,7 @@ func (m *Manager) finishPending(ctx context.Context) {
 		seen.count -= len(done)
 		list.Work = slices.DeleteFunc(list.Work, func(w work) bool { return slices.Contains(done, w) })
 		save, cancel := context.WithTimeout(ctx, finishTimeout)
-		if err := m.saveWork(save, key, revision, list); err != nil { // they are looked at once more
+		if err := m.save(save, list); err != nil { // they are looked at once more
 			m.log.Debug("refresh: list of pending work not written", "error", err)
 		}
 		cancel()

@@ -50,7 +50,7 @@ func TestWorkIsNamedBeforeItIsPending(t *testing.T) {
 		m.owe(t.Context(), work{SID: g.SessionID})
 		named := func() (n int) {
 			for i := range workLists {
-				l, _, err := m.loadWork(t.Context(), m.workKey(i))
+				l, err := m.loadWork(t.Context(), m.workKey(i))
 				if err != nil {
 					t.Fatal(err)
 				}

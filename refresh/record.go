@@ -78,6 +78,7 @@ type session struct {
 	Pending bool   `json:"pending,omitempty"` // the event that says so is not yet published
 
 	unknown
+	place
 }
 
 // A step is a generation that was used up and is still within its window.
@@ -107,6 +108,7 @@ type subject struct {
 	Forget string   `json:"forget,omitempty"` // the Op, if that forgets of whom its sessions were
 
 	unknown
+	place
 }
 
 // A live is a session in the subject's list.
@@ -288,12 +290,26 @@ func (s *session) rein(now, grace, skew int64) {
 	}
 }
 
-// remains is what the store keeps of a session that is over.
+// end returns the record of s once it is over, however it ends. While the services are
+// still to be told, it also says what the application is told of it, and whose its tokens
+// were.
+func (s *session) end(now int64, reason, actor string, pending bool) *session {
+	over := s.remains()
+	over.Ended, over.Reason, over.Actor, over.Pending = max(now, 1), reason, actor, pending
+	if pending {
+		over.Client, over.Tenant, over.Scope, over.Label, over.Address = s.Client, s.Tenant, s.Scope, s.Label, s.Address
+		over.AuthTime, over.ACR, over.AMR = s.AuthTime, s.ACR, s.AMR
+	}
+	return over
+}
+
+// remains is what the store keeps of a session that is over and told of. Of its secrets'
+// hashes it needs the family's, by which its tokens are known.
 func (s *session) remains() *session {
 	return &session{
 		V: s.V, SID: s.SID, Subject: s.Subject, Start: s.Start, Until: s.Until, Used: s.Used, Issued: s.Issued,
 		Family: s.Family, Generation: s.Generation, ExactFrom: s.ExactFrom, Ended: s.Ended, Reason: s.Reason, Actor: s.Actor,
-		unknown: s.must(),
+		unknown: s.must(), place: s.place,
 	}
 }
 

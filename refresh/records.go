@@ -7,49 +7,78 @@ import (
 	"time"
 )
 
-// What was read, and where. Revision zero: there is no record yet.
-type (
-	storedSession struct {
-		*session
-		key      string
-		revision uint64
-	}
-	storedSubject struct {
-		*subject
-		key      string
-		revision uint64
-	}
-)
+// A record is what the Manager writes into the store.
+type record interface {
+	// where returns the place that it was read from and is written to.
+	where() *place
+
+	// expires returns until when it is of use, in unix milliseconds.
+	expires(m *Manager) int64
+}
+
+// A place is part of a record. Revision zero: the store has none yet.
+type place struct {
+	key      string
+	revision uint64
+}
+
+func (p *place) where() *place { return p }
 
 // loadSession returns ErrNotFound if there is none.
-func (m *Manager) loadSession(ctx context.Context, sid string) (storedSession, error) {
-	key := recordKey("s", m.issuer.Issuer, sid)
+func (m *Manager) loadSession(ctx context.Context, sid string) (*session, error) {
+	key := m.sessionKey(sid)
 	r, err := m.load(ctx, key)
 	if err != nil {
-		return storedSession{}, err
+		return nil, err
 	}
 	s, err := decodeSession(r.Value, sid)
 	if err != nil {
-		return storedSession{}, fmt.Errorf("%w: session %s: %w", ErrStore, sid, err)
+		return nil, fmt.Errorf("%w: session %s: %w", ErrStore, sid, err)
 	}
-	return storedSession{s, key, r.Revision}, nil
+	s.place = place{key, r.Revision}
+	return s, nil
+}
+
+func (m *Manager) sessionKey(sid string) string { return recordKey("s", m.issuer.Issuer, sid) }
+
+// loading returns what loads a session, and the error if there is none.
+func (m *Manager) loading(sid string, none error) func(context.Context) (*session, error) {
+	return func(ctx context.Context) (*session, error) {
+		r, err := m.loadSession(ctx, sid)
+		if errors.Is(err, ErrNotFound) {
+			err = none
+		}
+		return r, err
+	}
 }
 
 // loadSubject returns an empty record if there is none.
-func (m *Manager) loadSubject(ctx context.Context, sub string) (storedSubject, error) {
-	key := recordKey("u", m.issuer.Issuer, sub)
+func (m *Manager) loadSubject(ctx context.Context, sub string) (*subject, error) {
+	return loadOr(ctx, m, recordKey("u", m.issuer.Issuer, sub), "a subject", &subject{V: recordVersion}, decodeSubject)
+}
+
+// loadingSubject returns what loads a subject.
+func (m *Manager) loadingSubject(sub string) func(context.Context) (*subject, error) {
+	return func(ctx context.Context) (*subject, error) { return m.loadSubject(ctx, sub) }
+}
+
+// loadOr reads a record, or returns an empty one if there is none.
+func loadOr[R record](ctx context.Context, m *Manager, key, name string, empty R, decode func([]byte) (R, error)) (R, error) {
+	var none R
 	r, err := m.load(ctx, key)
-	if errors.Is(err, ErrNotFound) {
-		return storedSubject{&subject{V: recordVersion}, key, 0}, nil
+	switch {
+	case errors.Is(err, ErrNotFound):
+		*empty.where() = place{key: key}
+		return empty, nil
+	case err != nil:
+		return none, err
 	}
+	x, err := decode(r.Value)
 	if err != nil {
-		return storedSubject{}, err
+		return none, fmt.Errorf("%w: %s: %w", ErrStore, name, err)
 	}
-	s, err := decodeSubject(r.Value)
-	if err != nil {
-		return storedSubject{}, fmt.Errorf("%w: a subject: %w", ErrStore, err)
-	}
-	return storedSubject{s, key, r.Revision}, nil
+	*x.where() = place{key, r.Revision}
+	return x, nil
 }
 
 func (m *Manager) load(ctx context.Context, key string) (Record, error) {
@@ -62,22 +91,17 @@ func (m *Manager) load(ctx context.Context, key string) (Record, error) {
 	return r, err
 }
 
-// saveSession writes s where the store still has that revision. The error matches
-// ErrConflict if it has not, and ErrStore if nobody knows.
-func (m *Manager) saveSession(ctx context.Context, key string, revision uint64, s *session) (uint64, error) {
-	at, _ := s.deadline(&m.cfg.Lifetimes)
+func (s *session) expires(m *Manager) int64 {
 	if s.Ended != 0 {
 		// As long as its tokens: a refresh token of a session that is forgotten is worth as
 		// little, and one account could fill the store with what it has ended.
-		at = max(s.Ended, s.Issued) + m.issuer.TokenLifetime.Milliseconds()
-		if !s.Pending {
-			s = s.remains()
-		}
+		return max(s.Ended, s.Issued) + m.issuer.TokenLifetime.Milliseconds()
 	}
-	return m.save(ctx, key, revision, s, at)
+	at, _ := s.deadline(&m.cfg.Lifetimes)
+	return at
 }
 
-func (m *Manager) saveSubject(ctx context.Context, r storedSubject, s *subject) (uint64, error) {
+func (s *subject) expires(m *Manager) int64 {
 	// A cutoff is remembered for as long as an authentication counts.
 	at := max(m.millis(), s.Cutoff+m.skew+max(m.cfg.Lifetimes.Absolute, m.issuer.TokenLifetime).Milliseconds())
 	for _, l := range s.Live {
@@ -86,23 +110,28 @@ func (m *Manager) saveSubject(ctx context.Context, r storedSubject, s *subject) 
 	if s.Op != "" {
 		at = max(at, s.At+m.cfg.Revocations.Config().SessionLifetime.Milliseconds())
 	}
-	return m.save(ctx, r.key, r.revision, s, at)
+	return at
 }
 
-func (m *Manager) save(ctx context.Context, key string, revision uint64, r any, until int64) (uint64, error) {
+// save writes r where the store still has what it was made of. The error matches
+// ErrConflict if it has not, and ErrStore if nobody knows.
+func (m *Manager) save(ctx context.Context, r record) error {
 	b, err := encodeRecord(r)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrStore, err)
+		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	began := m.millis()
-	next, err := m.cfg.Store.Save(ctx, key, b, revision, time.UnixMilli(until).Add(keepRecord))
-	if err == nil || revision != 0 { // a store that has no room for new records serves those that there are
+	at, began := r.where(), m.millis()
+	next, err := m.cfg.Store.Save(ctx, at.key, b, at.revision, time.UnixMilli(r.expires(m)).Add(keepRecord))
+	if err == nil || at.revision != 0 { // a store that has no room for new records serves those that there are
 		m.noted(ctx, began, err)
 	}
-	if err != nil && !errors.Is(err, ErrConflict) {
+	switch {
+	case err == nil:
+		at.revision = next
+	case !errors.Is(err, ErrConflict):
 		err = fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	return next, err
+	return err
 }
 
 // noted takes down how an access to the store went that began then. That a caller was gone

@@ -64,117 +64,146 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 
 // use looks at the session again until nobody has changed it meanwhile.
 func (m *Manager) use(ctx context.Context, p *presented, call *Request) (*Grant, error) {
-	var failed error
-	for range maxTries {
-		g, err := m.tryRefresh(ctx, p, call)
-		switch {
-		case errors.Is(err, ErrConflict): // somebody else was first: look at what he did
-		case errors.Is(err, errUnsure):
-			failed = err
-			if ctx.Err() != nil {
+	var answered *Grant
+	var made rotation
+	next, err := update[*session]{
+		before: func(int) error { return m.restored(ctx, false) },
+		load:   m.loading(sidText(p.sid), ErrUnknown),
+		change: func(r *session) (_ *session, err error) {
+			now := m.millis()
+			at, err := m.presentedAt(ctx, r, p, now)
+			if err != nil {
 				return nil, err
 			}
-		default:
-			return g, err
-		}
-		if failed != nil {
-			break
-		}
+			scope, err := r.allows(call)
+			if err != nil {
+				return nil, err
+			}
+			if at.standing == inWindow {
+				p.retry = true
+				answered, err = m.answer(ctx, r, p, &at, call, scope)
+				return r, err
+			}
+			made = rotation{now: now, standing: at.standing, scope: scope}
+			return m.nextOf(ctx, r, p, &at, call, &made)
+		},
+		landed: sameToken,
+	}.do(ctx, m)
+	if err != nil || answered != nil {
+		return answered, err
 	}
-	if failed != nil {
-		return nil, failed
-	}
-	return nil, ErrBusy
+	return m.giveOut(ctx, next, p, &made), nil
 }
 
-// errUnsure is of ErrStore: a write that may have happened, and may happen yet.
-var errUnsure error = &member{ErrStore, "session store did not confirm"}
-
-// tryRefresh reads the session and does what it says. ErrConflict means that it says
-// something else by now.
-func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (*Grant, error) {
-	if err := m.restored(ctx, false); err != nil {
-		return nil, err
+// presentedAt says where the presented token stands in the session, if the session goes on
+// and the token may be used. Otherwise it does to the session what that says.
+func (m *Manager) presentedAt(ctx context.Context, r *session, p *presented, now int64) (position, error) {
+	if err := m.belongs(ctx, r, p, now); err != nil {
+		return position{}, err
 	}
-	sid := sidText(p.sid)
-	r, err := m.loadSession(ctx, sid)
-	if errors.Is(err, ErrNotFound) {
-		return nil, ErrUnknown
+	if err := m.goesOn(ctx, r, now); err != nil {
+		return position{}, err
 	}
+	at, err := m.stands(ctx, r, p, min(now, p.arrived))
 	if err != nil {
-		return nil, err
+		return position{}, err
 	}
+	return at, m.convict(ctx, r, p, at.standing)
+}
+
+// belongs returns an error unless the token is of the session's family.
+func (m *Manager) belongs(ctx context.Context, r *session, p *presented, now int64) error {
 	if r.ExactFrom == 1 && !p.exact { // all its tokens have a check
-		return nil, ErrUnknown
+		return ErrUnknown
 	}
-	now := m.millis()
-	if family := p.family.hash(useFamily, p.sid); subtle.ConstantTimeCompare(family[:], r.Family) != 1 {
-		if len(r.Former) > 0 && now <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1 {
-			return nil, fmt.Errorf("%w: the session has a new refresh token", ErrBusy)
-		}
-		return nil, m.unless(ctx, r, ErrUnknown)
+	family := p.family.hash(useFamily, p.sid)
+	switch {
+	case subtle.ConstantTimeCompare(family[:], r.Family) == 1:
+		return nil
+	case len(r.Former) > 0 && now <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1:
+		return fmt.Errorf("%w: the session has a new refresh token", ErrBusy)
 	}
+	return m.unless(ctx, r, ErrUnknown)
+}
+
+// goesOn returns an error unless the session lives, as far as its record and the restores of
+// the store tell.
+func (m *Manager) goesOn(ctx context.Context, r *session, now int64) error {
 	if r.Ended != 0 {
-		return nil, m.over(ctx, r)
+		return m.over(ctx, r)
 	}
 	if err := r.understood(); err != nil {
-		return nil, err
+		return err
 	}
-	if m.revived(r.session) {
-		return nil, m.bringDown(ctx, r)
+	if m.revived(r) {
+		return m.bringDown(ctx, r)
 	}
-	if at, idle := r.deadline(&m.cfg.Lifetimes); now > at {
-		if idle && now <= at+storeLag {
-			return nil, m.unless(ctx, r, ErrExpired)
-		}
-		return nil, ErrExpired
+	at, idle := r.deadline(&m.cfg.Lifetimes)
+	switch {
+	case now <= at:
+		return nil
+	case idle && now <= at+storeLag:
+		return m.unless(ctx, r, ErrExpired)
 	}
-	// A retry that came in time is in time, however long the store took: it may have
-	// elected a leader meanwhile.
-	arrived := min(now, p.arrived)
-	at, err := m.position(r.session, p, arrived, m.held(r.session))
+	return ErrExpired
+}
+
+// stands finds the presented generation. Before it is called used up for good, the store is
+// asked for restores and outages that only others have seen. A retry that arrived in time is
+// in time, however long the store took: it may have elected a leader meanwhile.
+func (m *Manager) stands(ctx context.Context, r *session, p *presented, arrived int64) (position, error) {
+	at, err := m.position(r, p, arrived, m.held(r))
 	if err == nil && at.standing > inWindow {
 		// To a store that was restored a moment ago every honest client's token is a replay.
 		if err := m.restored(ctx, true); err != nil {
-			return nil, err
+			return at, err
 		}
-		if m.revived(r.session) {
-			return nil, m.bringDown(ctx, r)
+		if m.revived(r) {
+			return at, m.bringDown(ctx, r)
 		}
 	}
 	if err == nil && at.known && at.standing > inWindow {
-		// Others may have seen the store fail.
 		if err := m.readOutages(ctx, 0); err != nil {
-			return nil, err
+			return at, err
 		}
-		at, err = m.position(r.session, p, arrived, m.held(r.session))
+		at, err = m.position(r, p, arrived, m.held(r))
 	}
-	if err != nil {
-		p.retry = p.retry || errors.Is(err, ErrBusy)
-		return nil, err
-	}
+	p.retry = p.retry || errors.Is(err, ErrBusy)
+	return at, err
+}
+
+// convict returns an error unless the token is good, and ends the session of one that was
+// stolen.
+func (m *Manager) convict(ctx context.Context, r *session, p *presented, is standing) error {
 	switch {
-	case at.standing == replayed && p.good:
+	case is == replayed && p.good:
 		// It was good a moment ago: a lost compare-and-set is no replay.
 		p.retry = true
-		return nil, fmt.Errorf("%w: used by another at the same time", ErrBusy)
-	case at.standing == replayed:
-		return nil, m.theft(ctx, r)
-	case at.standing == doubtful:
-		return nil, ErrTooLate
+		return fmt.Errorf("%w: used by another at the same time", ErrBusy)
+	case is == replayed:
+		return m.theft(ctx, r)
+	case is == doubtful:
+		return ErrTooLate
 	}
-	p.good, p.stood = true, at.standing
-	scope, err := r.allows(call)
-	if err != nil {
-		return nil, err
-	}
-	if at.standing == inWindow {
-		p.retry = true
-		return m.answer(ctx, r, p, &at, call, scope)
-	}
+	p.good, p.stood = true, is
+	return nil
+}
+
+// A rotation is what one try has made for the client, to be given out once it is stored.
+type rotation struct {
+	now       int64
+	standing  standing
+	scope     []string
+	successor secret
+	token     minted
+}
+
+// nextOf returns the session with the next generation, and signs its access token: before the
+// store decides, so that a failure to sign costs no generation.
+func (m *Manager) nextOf(ctx context.Context, r *session, p *presented, at *position, call *Request, made *rotation) (*session, error) {
 	// Before the denylist is asked: a proven instant that came after the answer would
 	// let the token outrun a cutoff that the answer did not know.
-	issued, err := m.issuedAt(ctx, r.session)
+	issued, err := m.issuedAt(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -182,62 +211,54 @@ func (m *Manager) tryRefresh(ctx context.Context, p *presented, call *Request) (
 		return nil, err
 	}
 	next := r.clone()
-	next.rein(now, m.grace(), m.skew)
+	next.rein(made.now, m.grace(), m.skew)
 	if err := m.ask(ctx, r, next); err != nil {
 		return nil, err
 	}
 	if call.Device != (Device{}) {
 		next.Label, next.Address = call.Device.Label, call.Device.Address
 	}
-	next.Used, next.Issued = max(now, next.Used), max(issued, next.Issued)
-	successor := newSecret()
-	if err := m.rotate(next, p, &at, successor, now); err != nil {
+	next.Used, next.Issued = max(made.now, next.Used), max(issued, next.Issued)
+	made.successor = newSecret()
+	if err := m.rotate(next, p, at, made.successor, made.now); err != nil {
 		return nil, err
 	}
-	current := successor.hash(useGeneration, p.sid)
-	// Signed before the store decides and given out after: a failure to sign costs no
-	// generation.
-	t, err := m.token(ctx, next, scope, issued)
-	if err != nil {
-		return nil, err
+	made.token, err = m.token(ctx, next, made.scope, issued)
+	return next, err
+}
+
+// sameToken is [update].landed for a session that was given a new refresh token.
+func sameToken(found, written *session) error {
+	if found.Ended != 0 || found.Generation != written.Generation || !bytes.Equal(found.Current, written.Current) || found.Issued < written.Issued {
+		return ErrConflict
 	}
-	switch _, err = m.saveSession(ctx, r.key, r.revision, next); {
-	case errors.Is(err, ErrConflict):
-		return nil, err
-	case err != nil:
-		again, failed := m.loadSession(ctx, sid)
-		switch {
-		case failed != nil || again.revision == r.revision:
-			return nil, fmt.Errorf("%w: %w", errUnsure, err)
-		case again.Ended != 0 || again.Generation != next.Generation || !bytes.Equal(again.Current, current[:]) || again.Issued < next.Issued:
-			return nil, ErrConflict // another write came first, and ours never will
-		}
-	}
+	return nil
+}
+
+// giveOut returns the grant of a rotation that is stored, and tells of it.
+func (m *Manager) giveOut(ctx context.Context, s *session, p *presented, made *rotation) *Grant {
 	if m.cfg.Lifetimes.Grace > 0 {
-		m.eraser.note(sid, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond+finishTimeout))
+		m.eraser.note(s.SID, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond+finishTimeout))
 	}
-	if at.standing == late {
-		m.log.Info("refresh: a used refresh token was presented late, and given a new successor", "sid", sid, "sub", r.Subject, "client_id", r.Client, "times", next.Late)
+	if made.standing == late {
+		m.log.Info("refresh: a used refresh token was presented late, and given a new successor", "sid", s.SID, "sub", s.Subject, "client_id", s.Client, "times", s.Late)
 		if m.cfg.OnLate != nil {
-			m.cfg.OnLate(ctx, m.describe(next))
+			m.cfg.OnLate(ctx, m.describe(s))
 		}
 	}
-	out := presented{sid: p.sid, family: p.family, generation: successor}
-	return m.grant(next, scope, t, next.spell(&out), now), nil
+	out := presented{sid: p.sid, family: p.family, generation: made.successor}
+	return m.grant(s, made.scope, made.token, s.spell(&out), made.now)
 }
 
 // unless returns err if the record is what the store holds, and ErrConflict if it was
 // overtaken: a store that lags may not show yet the family, or the use, that the client
 // was told of. Only a compare-and-set tells, which leaves the record as it is. Strangers who
 // know a session id can cause one a second; beyond, err is the answer at once.
-func (m *Manager) unless(ctx context.Context, r storedSession, err error) error {
+func (m *Manager) unless(ctx context.Context, r *session, err error) error {
 	if !m.confirms.allow(r.SID, m.now()) {
 		return err
 	}
-	switch _, failed := m.saveSession(ctx, r.key, r.revision, r.session); {
-	case errors.Is(failed, ErrConflict):
-		return ErrConflict
-	case failed != nil:
+	if failed := m.save(ctx, r); failed != nil {
 		return failed
 	}
 	return err
@@ -248,7 +269,7 @@ func (m *Manager) unless(ctx context.Context, r storedSession, err error) error 
 const storeLag = 30_000
 
 // over answers for an ended session, and finishes what is pending.
-func (m *Manager) over(ctx context.Context, r storedSession) error {
+func (m *Manager) over(ctx context.Context, r *session) error {
 	err := ErrEnded
 	if r.Reason == reasonReplay {
 		err = ErrReplayed
@@ -265,18 +286,16 @@ const reasonReplay = "refresh token replayed"
 
 // theft ends a session whose token was used again. The compare-and-set is made against
 // the very record that says so: an old answer of the store convicts nobody.
-func (m *Manager) theft(ctx context.Context, r storedSession) error {
-	next := r.clone()
-	next.Ended, next.Reason, next.Pending, next.Steps = max(m.millis(), 1), reasonReplay, true, nil
+func (m *Manager) theft(ctx context.Context, r *session) error {
+	next := r.end(m.millis(), reasonReplay, "", true)
 	m.owe(ctx, work{SID: r.SID}) // a thief need not come back
 	ctx, cancel := m.after(ctx)
 	defer cancel()
-	revision, err := m.saveSession(ctx, r.key, r.revision, next)
-	if err != nil {
+	if err := m.save(ctx, next); err != nil {
 		return err // a conflict is looked at again; after all else the next use tells
 	}
 	m.counts.thefts.Add(1)
-	if err := m.tell(ctx, storedSession{next, r.key, revision}); err != nil {
+	if err := m.tell(ctx, next); err != nil {
 		m.replayed(ctx, next)
 		m.log.Error("refresh: session ended, and the services do not know it yet", "sid", r.SID, "error", err)
 		return fmt.Errorf("%w: %w", ErrReplayed, withoutFamily{err})
@@ -314,8 +333,8 @@ func (w withoutFamily) Is(target error) bool {
 }
 
 // unrevoked asks the denylist whether the session, by its start, may go on.
-func (m *Manager) unrevoked(ctx context.Context, r storedSession) error {
-	id := m.identity(r.session)
+func (m *Manager) unrevoked(ctx context.Context, r *session) error {
+	id := m.identity(r)
 	switch err := m.cfg.Revocations.Check(m.now(), &id, revoke.Deny()); {
 	case errors.Is(err, revoke.ErrRevoked):
 		// The services know. Here it must not come back when they forget. An old answer
@@ -323,9 +342,7 @@ func (m *Manager) unrevoked(ctx context.Context, r storedSession) error {
 		if id.IssuedAt = time.UnixMilli(r.Issued); m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()) == nil {
 			return m.superseded(ctx, r, err)
 		}
-		next := r.clone()
-		next.Ended, next.Reason, next.Steps = max(m.millis(), 1), reasonDenylist, nil
-		if _, failed := m.saveSession(ctx, r.key, r.revision, next); failed != nil {
+		if failed := m.save(ctx, r.end(m.millis(), reasonDenylist, "", false)); failed != nil {
 			return failed
 		}
 		return fmt.Errorf("%w: %w", ErrEnded, err)
@@ -336,7 +353,7 @@ func (m *Manager) unrevoked(ctx context.Context, r storedSession) error {
 }
 
 // permitted asks the denylist and the subject's record whether the session may go on.
-func (m *Manager) permitted(ctx context.Context, r storedSession) error {
+func (m *Manager) permitted(ctx context.Context, r *session) error {
 	if err := m.unrevoked(ctx, r); err != nil {
 		return err
 	}
@@ -367,11 +384,11 @@ func (m *Manager) permitted(ctx context.Context, r storedSession) error {
 }
 
 // ask has the application say whether the session may go on.
-func (m *Manager) ask(ctx context.Context, r storedSession, next *session) error {
+func (m *Manager) ask(ctx context.Context, r *session, next *session) error {
 	if m.cfg.Ask == nil {
 		return nil
 	}
-	a, err := m.cfg.Ask(ctx, m.describe(r.session))
+	a, err := m.cfg.Ask(ctx, m.describe(r))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrAsk, err)
 	}

@@ -2,7 +2,10 @@ package refresh_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -133,4 +136,76 @@ func TestEndedSessionsLeaveTheList(t *testing.T) {
 		t.Errorf("%v; listed: %t; the other: %t", err, listed(g), listed(stays))
 	}
 	s.refresh(t, stays)
+}
+
+// However a session ends, the store keeps the same of it; while the services are not told also
+// what the application is told of it, and no hash of a secret but the family's.
+func TestEveryEndingLeavesTheSame(t *testing.T) {
+	common := []string{"ended", "exact_from", "family", "generation", "issued", "reason", "sid", "start", "sub", "until", "used", "v"}
+	whilePending := []string{"auth_time", "client", "label", "pending", "scope"}
+	for name, end := range map[string]func(t *testing.T, s *system, first, last *refresh.Grant){
+		"replay": func(t *testing.T, s *system, first, _ *refresh.Grant) { s.refused(t, first, refresh.ErrReplayed) },
+		"logout": func(t *testing.T, s *system, _, last *refresh.Grant) { _ = s.Logout(t.Context(), last.SessionID) },
+		"logout by its token": func(t *testing.T, s *system, _, last *refresh.Grant) {
+			_ = s.LogoutToken(t.Context(), last.RefreshToken(), "web")
+		},
+		"application": func(t *testing.T, s *system, _, last *refresh.Grant) {
+			s.refused(t, last, refresh.ErrEnded, narrowedTo("read"))
+		},
+		"too many": func(t *testing.T, s *system, _, _ *refresh.Grant) { s.login(t) },
+		"new login": func(t *testing.T, s *system, _, last *refresh.Grant) {
+			_, _ = s.Reauthenticate(t.Context(), last.SessionID, refresh.Login{AuthTime: time.Now()})
+		},
+	} {
+		for _, down := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, bus down: %t", name, down), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store, asked := newLedger(), false
+					s := newSystem(t, func(c *refresh.Config) {
+						c.Store, c.MaxSessions = store, 1
+						c.Ask = func(context.Context, refresh.Session) (refresh.Answer, error) {
+							return refresh.Answer{End: asked && name == "application"}, nil
+						}
+					})
+					g := s.login(t, func(l *refresh.Login) {
+						l.Device.Label, l.Claims = "Firefox", map[string]any{"plan": "mortgage"}
+					})
+					kept, err := s.LogoutAll(t.Context(), g.Subject, refresh.Keep(g.SessionID)) // it has a former family
+					if err != nil {
+						t.Fatal(err)
+					}
+					last := s.refresh(t, kept)
+					time.Sleep(13 * time.Second) // the window is over
+					asked = true
+					if down {
+						s.fail = errors.New("bus down")
+					}
+					end(t, s, kept, last)
+					var record map[string]json.RawMessage
+					for _, r := range store.holds(g.SessionID) {
+						if strings.Contains(r, `"ended"`) {
+							if err := json.Unmarshal([]byte(r), &record); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+					want := common
+					if down {
+						want = slices.Concat(common, whilePending)
+					}
+					var got []string
+					for member, value := range record {
+						if s := string(value); s != "null" && s != `""` && s != "0" && member != "actor" {
+							got = append(got, member)
+						}
+					}
+					slices.Sort(got)
+					slices.Sort(want)
+					if !slices.Equal(got, want) {
+						t.Errorf("the store keeps %q, want %q", got, want)
+					}
+				})
+			})
+		}
+	}
 }

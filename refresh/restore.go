@@ -38,7 +38,10 @@ type epoch struct {
 	Boundary int64  `json:"boundary,omitempty"` // who was authenticated until then, and sessions that began until then, are over
 
 	unknown
+	place
 }
+
+func (*epoch) expires(m *Manager) int64 { return m.millis() + epochLife.Milliseconds() }
 
 var epochNames = names(epoch{})
 
@@ -131,10 +134,9 @@ func (m *Manager) restored(ctx context.Context, anew bool) error {
 	if !anew && m.guard.fresh(m.now()) {
 		return nil
 	}
-	key := recordKey("r", m.issuer.Issuer, "epoch")
 	// Each of those who wait would otherwise wait until all before it had given up a store that hangs.
 	turn, cancel := context.WithTimeout(ctx, finishTimeout)
-	release, waited, err := m.take(turn, key)
+	release, waited, err := m.take(turn, m.epochKey())
 	cancel()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
@@ -143,46 +145,49 @@ func (m *Manager) restored(ctx context.Context, anew bool) error {
 	if waited && !anew && m.guard.fresh(m.now()) {
 		return nil
 	}
-	for try := range maxTries {
-		read := m.now()
-		e, revision, err := m.loadEpoch(ctx, key)
-		if err != nil {
-			return err
-		}
-		seen := m.guard.newest()
-		next, now := *e, m.millis()
-		switch fell := e.before(&seen); {
-		case e.Fell != 0: // somebody has found it out
-		case fell:
-			next.Fell = max(now, 1)
-		case revision == 0 || now-e.At > epochBeat.Milliseconds() || e.At-now > epochBeat.Milliseconds():
-			next.Count, next.At = e.Count+1, now
-		}
-		if next.Fell != e.Fell || next.Count != e.Count {
-			// It decides: an old answer of the store is no store that fell.
-			_, err := m.save(ctx, key, revision, &next, now+epochLife.Milliseconds())
-			switch {
-			case errors.Is(err, ErrConflict):
-				if err := m.backOff(ctx, try); err != nil {
-					return fmt.Errorf("%w: %w", ErrStore, err)
-				}
-				continue
-			case err != nil && (next.Fell != 0 || revision == 0):
-				return err
-			case err != nil: // it counts the next time
-				next = *e
+	var read revoke.Instant
+	var counts *epoch // what is only counted on
+	e, err := update[*epoch]{
+		before: m.backingOff(ctx, ErrStore),
+		load: func(ctx context.Context) (*epoch, error) {
+			read = m.now()
+			return m.loadEpoch(ctx)
+		},
+		// The write decides: an old answer of the store is no store that fell.
+		change: func(e *epoch) (*epoch, error) {
+			seen, next, now := m.guard.newest(), *e, m.millis()
+			counts = nil
+			switch fell := e.before(&seen); {
+			case e.Fell != 0: // somebody has found it out
+				return e, nil
+			case fell:
+				next.Fell = max(now, 1)
+			case e.revision == 0:
+				next.Count, next.At = e.Count+1, now
+			case now-e.At > epochBeat.Milliseconds() || e.At-now > epochBeat.Milliseconds():
+				next.Count, next.At, counts = e.Count+1, now, e
+			default:
+				return e, nil
 			}
-		}
-		if err := next.understood(); err != nil {
-			return err
-		}
-		if next.Fell != 0 {
-			return m.fallen(&next)
-		}
-		m.guard.adopt(&next, read)
-		return nil
+			return &next, nil
+		},
+	}.do(ctx, m)
+	switch {
+	case errors.Is(err, ErrBusy):
+		return fmt.Errorf("%w: what it holds of itself changes all the time", ErrStore)
+	case errors.Is(err, errUnsure) && counts != nil: // it counts the next time
+		e = counts
+	case err != nil:
+		return err
 	}
-	return fmt.Errorf("%w: what it holds of itself changes all the time", ErrStore)
+	if err := e.understood(); err != nil {
+		return err
+	}
+	if e.Fell != 0 {
+		return m.fallen(e)
+	}
+	m.guard.adopt(e, read)
+	return nil
 }
 
 func (e *epoch) understood() error {
@@ -207,19 +212,11 @@ func (m *Manager) fallen(e *epoch) error {
 	return fmt.Errorf("%w: it has lost what it had acknowledged; if it was restored from a backup, that has to be declared", ErrStore)
 }
 
-func (m *Manager) loadEpoch(ctx context.Context, key string) (*epoch, uint64, error) {
-	r, err := m.load(ctx, key)
-	if errors.Is(err, ErrNotFound) {
-		return &epoch{V: recordVersion}, 0, nil
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	e, err := decodeEpoch(r.Value)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w: what it holds of itself: %w", ErrStore, err)
-	}
-	return e, r.Revision, nil
+func (m *Manager) epochKey() string { return recordKey("r", m.issuer.Issuer, "epoch") }
+
+// loadEpoch returns an empty record if there is none.
+func (m *Manager) loadEpoch(ctx context.Context) (*epoch, error) {
+	return loadOr(ctx, m, m.epochKey(), "what it holds of itself", &epoch{V: recordVersion}, decodeEpoch)
 }
 
 // revived reports whether the session is one that a restore has brought back.
@@ -231,10 +228,8 @@ func (m *Manager) revived(s *session) bool {
 const reasonRestored = "store restored from a backup"
 
 // bringDown ends a session that a restore has brought back. The compare-and-set decides.
-func (m *Manager) bringDown(ctx context.Context, r storedSession) error {
-	next := r.clone()
-	next.Ended, next.Reason, next.Steps = max(m.millis(), 1), reasonRestored, nil
-	if _, err := m.saveSession(ctx, r.key, r.revision, next); err != nil {
+func (m *Manager) bringDown(ctx context.Context, r *session) error {
+	if err := m.save(ctx, r.end(m.millis(), reasonRestored, "", false)); err != nil {
 		return err
 	}
 	return ErrEnded
@@ -280,37 +275,32 @@ func (m *Manager) declareRestore(ctx context.Context, backup time.Time) error {
 		}
 		boundary = min(boundary, at+m.skew+m.slack)
 	}
-	key := recordKey("r", m.issuer.Issuer, "epoch")
-	for try := range maxTries {
-		read := m.now()
-		e, revision, err := m.loadEpoch(ctx, key)
-		if err != nil {
-			return err
-		}
-		seen := m.guard.newest()
-		next := *e
-		// Above whatever any instance has seen: each declaration raises it to the time.
-		next.Epoch = max(e.Epoch+1, seen.Epoch+1, m.millis())
-		next.Count, next.At, next.Fell = e.Count+1, m.millis(), 0
-		next.Boundary = max(e.Boundary, seen.Boundary, boundary)
-		switch _, err := m.save(ctx, key, revision, &next, m.millis()+epochLife.Milliseconds()); {
-		case errors.Is(err, ErrConflict):
-			if err := m.backOff(ctx, try); err != nil {
-				return fmt.Errorf("%w: %w", ErrBusy, err)
-			}
-			continue
-		case err != nil:
-			return err
-		}
-		m.guard.adopt(&next, read)
-		m.log.Warn("refresh: the store was restored from a backup; sessions that began before are over", "until", time.UnixMilli(next.Boundary))
-		if err := m.issuer.Keys.Refresh(ctx); err != nil {
-			return fmt.Errorf("%w: declared, but the keys could not be read anew: %w", ErrTryAgain, err)
-		}
-		if err := m.wait(ctx, epochFresh); err != nil {
-			return fmt.Errorf("%w: declared, but other instances do not all know it yet: %w", ErrTryAgain, err)
-		}
-		return nil
+	var read revoke.Instant
+	e, err := update[*epoch]{
+		before: m.backingOff(ctx, ErrBusy),
+		load: func(ctx context.Context) (*epoch, error) {
+			read = m.now()
+			return m.loadEpoch(ctx)
+		},
+		change: func(e *epoch) (*epoch, error) {
+			seen, next := m.guard.newest(), *e
+			// Above whatever any instance has seen: each declaration raises it to the time.
+			next.Epoch = max(e.Epoch+1, seen.Epoch+1, m.millis())
+			next.Count, next.At, next.Fell = e.Count+1, m.millis(), 0
+			next.Boundary = max(e.Boundary, seen.Boundary, boundary)
+			return &next, nil
+		},
+	}.do(ctx, m)
+	if err != nil {
+		return err
 	}
-	return ErrBusy
+	m.guard.adopt(e, read)
+	m.log.Warn("refresh: the store was restored from a backup; sessions that began before are over", "until", time.UnixMilli(e.Boundary))
+	if err := m.issuer.Keys.Refresh(ctx); err != nil {
+		return fmt.Errorf("%w: declared, but the keys could not be read anew: %w", ErrTryAgain, err)
+	}
+	if err := m.wait(ctx, epochFresh); err != nil {
+		return fmt.Errorf("%w: declared, but other instances do not all know it yet: %w", ErrTryAgain, err)
+	}
+	return nil
 }

@@ -51,11 +51,11 @@ func (m *Manager) sessions(ctx context.Context, sub string) ([]Session, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case errors.Is(err, ErrNotFound), err == nil && (s.Ended != 0 || m.cutOff(s.session) || m.revived(s.session)):
+		case errors.Is(err, ErrNotFound), err == nil && (s.Ended != 0 || m.cutOff(s) || m.revived(s)):
 		case err != nil:
 			failed = err
 		default:
-			if d := m.describe(s.session); !d.Expires.Before(m.now().Time()) {
+			if d := m.describe(s); !d.Expires.Before(m.now().Time()) {
 				list = append(list, d)
 			}
 		}
@@ -81,11 +81,7 @@ func (m *Manager) sessions(ctx context.Context, sub string) ([]Session, error) {
 // [ErrEnded]. The old session ends first. If the login then fails, the user has to log in.
 func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, l Login) (*Grant, error) {
 	began := m.millis()
-	g, err := (*Grant)(nil), error(ErrConflict)
-	for try := 0; try < maxTries && errors.Is(err, ErrConflict); try++ { // it has changed since it was read
-		g, err = m.reauthenticate(ctx, sessionID, l)
-	}
-	err = busy(err)
+	g, err := m.reauthenticate(ctx, sessionID, l)
 	m.count(ctx, &m.counts.reauthenticate, began, err)
 	if err != nil {
 		return nil, fmt.Errorf("refresh: reauthenticate: %w", err)
@@ -95,7 +91,7 @@ func (m *Manager) Reauthenticate(ctx context.Context, sessionID string, l Login)
 
 const reasonReauthenticated = "reauthenticated"
 
-func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Grant, error) {
+func (m *Manager) reauthenticate(ctx context.Context, sid string, as Login) (*Grant, error) {
 	if err := m.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -105,13 +101,31 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	if err := m.clock(); err != nil {
 		return nil, err
 	}
-	r, err := m.loadSession(ctx, sid)
-	if errors.Is(err, ErrNotFound) {
-		return nil, ErrUnknown
-	}
-	if err != nil {
+	var l Login
+	if _, err := (update[*session]{
+		load: m.loading(sid, ErrUnknown),
+		change: func(r *session) (*session, error) {
+			l = as
+			return r, m.replaceable(ctx, r, &l)
+		},
+	}).do(ctx, m); err != nil {
 		return nil, err
 	}
+	store, cancel := m.after(ctx)
+	old, err := m.end(store, sid, ending{reason: reasonReauthenticated, publish: true})
+	cancel()
+	switch {
+	case err != nil:
+		return nil, err
+	case old.Reason != reasonReauthenticated:
+		return nil, ErrEnded // by somebody else, since it was read: what killed it kills its heir
+	}
+	return m.login(ctx, l)
+}
+
+// replaceable returns an error unless the session may be replaced by one that begins as l
+// says, into which it fills what carries over.
+func (m *Manager) replaceable(ctx context.Context, r *session, l *Login) error {
 	if l.Subject == "" {
 		l.Subject = r.Subject
 	}
@@ -121,32 +135,49 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 	at, _ := r.deadline(&m.cfg.Lifetimes)
 	switch {
 	case r.Ended != 0: // first: what it was is not kept
-		return nil, m.over(ctx, r)
+		return m.over(ctx, r)
 	case l.Subject != r.Subject:
-		return nil, fmt.Errorf("%w: Subject is not the session's", ErrLogin)
+		return fmt.Errorf("%w: Subject is not the session's", ErrLogin)
 	case l.Client != r.Client:
-		return nil, fmt.Errorf("%w: Client is not the session's", ErrLogin)
+		return fmt.Errorf("%w: Client is not the session's", ErrLogin)
 	case m.millis() > at:
-		return nil, ErrExpired
+		return ErrExpired
 	}
 	// The old session does not end where no new one can begin.
 	if err := m.restored(ctx, false); err != nil {
-		return nil, err
+		return err
 	}
-	if m.revived(r.session) {
-		return nil, m.bringDown(ctx, r)
+	if m.revived(r) {
+		return m.bringDown(ctx, r)
 	}
 	if err := r.understood(); err != nil {
-		return nil, err
+		return err
 	}
 	if sub, err := m.loadSubject(ctx, r.Subject); err != nil {
-		return nil, err
+		return err
 	} else if err := sub.understood(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := m.unrevoked(ctx, r); err != nil {
-		return nil, err
+		return err
 	}
+	if err := l.carryOver(r); err != nil {
+		return err
+	}
+	claims, err := m.checkLogin(l)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLogin, err)
+	}
+	// The old session does not end for a token that cannot be issued. This one is not given
+	// out, and need not pass the cutoffs that the new session's will pass.
+	if _, err := m.firstToken(ctx, m.begun(l, claims, r.SID, m.millis())); err != nil && !errors.Is(err, ErrConflict) {
+		return err
+	}
+	return nil
+}
+
+// carryOver fills what l leaves empty from the session that it replaces.
+func (l *Login) carryOver(r *session) (err error) {
 	if l.Audience == nil {
 		l.Audience = r.Audience
 	}
@@ -163,27 +194,7 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, l Login) (*Gra
 		l.Device = Device{r.Label, r.Address}
 	}
 	if l.Claims == nil && len(r.Claims) > 0 {
-		if l.Claims, err = decodeClaims(r.Claims); err != nil {
-			return nil, err
-		}
+		l.Claims, err = decodeClaims(r.Claims)
 	}
-	claims, err := m.checkLogin(&l)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrLogin, err)
-	}
-	// The old session does not end for a token that cannot be issued. This one is not given
-	// out, and need not pass the cutoffs that the new session's will pass.
-	if _, err := m.firstToken(ctx, m.begun(&l, claims, sid, m.millis())); err != nil && !errors.Is(err, ErrConflict) {
-		return nil, err
-	}
-	store, cancel := m.after(ctx)
-	old, err := m.end(store, sid, ending{reason: reasonReauthenticated, publish: true})
-	cancel()
-	switch {
-	case err != nil:
-		return nil, err
-	case old.Reason != reasonReauthenticated:
-		return nil, ErrEnded // by somebody else, since it was read: what killed it kills its heir
-	}
-	return m.login(ctx, l)
+	return err
 }

@@ -49,19 +49,20 @@ func TestThousandSlowSessions(t *testing.T) {
 		store := &pausing{Store: m.cfg.Store}
 		m.cfg.Store = store
 		l := Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()}
-		sub := subject{V: recordVersion}
+		sub := subject{V: recordVersion, place: place{key: recordKey("u", m.issuer.Issuer, "user-1")}}
 		for range maxSessions {
 			var raw [16]byte
 			rand.Read(raw[:])
 			sid := sidText(raw)
 			s := m.begun(&l, nil, sid, m.millis())
 			s.Family, s.Current = make([]byte, 32), make([]byte, 32)
-			if _, err := m.saveSession(t.Context(), recordKey("s", m.issuer.Issuer, sid), 0, s); err != nil {
+			s.place = place{key: m.sessionKey(sid)}
+			if err := m.save(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
 			sub.Live = append(sub.Live, live{SID: sid, Until: s.Until})
 		}
-		if _, err := m.saveSubject(t.Context(), storedSubject{nil, recordKey("u", m.issuer.Issuer, "user-1"), 0}, &sub); err != nil {
+		if err := m.save(t.Context(), &sub); err != nil {
 			t.Fatal(err)
 		}
 		store.each = 300 * time.Millisecond

@@ -66,7 +66,7 @@ var errJudgeAnew = errors.New("the subject's record has changed")
 
 // join adds a session to its subject's list, as sub was when the login was judged. What
 // others have changed meanwhile does not matter while no logout everywhere is among it.
-func (m *Manager) join(ctx context.Context, l *Login, sub storedSubject, v verdict, s *session) error {
+func (m *Manager) join(ctx context.Context, l *Login, sub *subject, v verdict, s *session) error {
 	ctx, tell := m.tellLater(ctx)
 	defer tell() // once the turn is given up
 	release, waited, err := m.take(ctx, l.Subject)
@@ -74,40 +74,40 @@ func (m *Manager) join(ctx context.Context, l *Login, sub storedSubject, v verdi
 		return fmt.Errorf("%w: other logins of the subject are under way: %w", ErrBusy, err)
 	}
 	defer release()
-	for try := range maxTries {
-		if waited || try > 0 {
-			if v != passed {
+	load, backOff := m.loadingSubject(l.Subject), m.backingOff(ctx, ErrBusy)
+	if !waited {
+		load = beginning(sub, load)
+	}
+	_, err = update[*subject]{
+		before: func(try int) error {
+			if err := backOff(try); err != nil {
+				return err
+			}
+			if (waited || try > 0) && v != passed {
 				return errJudgeAnew // what was checked may be another password now
 			}
-			judged := sub.subject
-			if sub, err = m.loadSubject(ctx, l.Subject); err != nil {
-				return err
-			}
-			if sub.Cutoff != judged.Cutoff || sub.Op != judged.Op || sub.understood() != nil || m.judge(sub.Cutoff, m.millis(), l) != passed {
-				return errJudgeAnew
-			}
-		}
-		next := *sub.subject
-		if next.Live, err = m.room(ctx, sub.Live, m.millis()); err != nil {
-			return err
-		}
-		next.Live = append(next.Live, live{SID: s.SID, Until: s.Until})
-		switch _, err = m.saveSubject(ctx, sub, &next); {
-		case err == nil:
 			return nil
-		case errors.Is(err, ErrConflict):
-			if err := m.backOff(ctx, try); err != nil {
-				return fmt.Errorf("%w: %w", ErrBusy, err)
+		},
+		load: load,
+		change: func(r *subject) (*subject, error) {
+			if r != sub && (r.Cutoff != sub.Cutoff || r.Op != sub.Op || r.understood() != nil || m.judge(r.Cutoff, m.millis(), l) != passed) {
+				return nil, errJudgeAnew
 			}
-		default:
-			// It may have happened all the same. If it did not, nobody has a token of it.
-			if again, failed := m.loadSubject(ctx, l.Subject); failed != nil || !again.has(s.SID) {
-				return err
+			next, err := *r, error(nil)
+			if next.Live, err = m.room(ctx, r.Live, m.millis()); err != nil {
+				return nil, err
 			}
-			return nil
-		}
-	}
-	return ErrBusy
+			next.Live = append(next.Live, live{SID: s.SID, Until: s.Until})
+			return &next, nil
+		},
+		landed: func(found, _ *subject) error {
+			if found.has(s.SID) {
+				return nil
+			}
+			return errUnsure // others may have taken it out. If not, nobody has a token of it
+		},
+	}.do(ctx, m)
+	return err
 }
 
 // A later is what the application is to be told once a turn is given up.

@@ -131,7 +131,7 @@ var errFlood error = &member{ErrBusy, "session busy: too many retries at once"}
 // token, and an access token dated by the instant that the rotation recorded, so that
 // nothing has to be written. Only where such a token would soon have expired, it is dated
 // anew, and that is written.
-func (m *Manager) answer(ctx context.Context, r storedSession, p *presented, at *position, call *Request, scope []string) (*Grant, error) {
+func (m *Manager) answer(ctx context.Context, r *session, p *presented, at *position, call *Request, scope []string) (*Grant, error) {
 	if !m.retries.allow(r.SID, m.now()) {
 		return nil, errFlood
 	}
@@ -141,7 +141,7 @@ func (m *Manager) answer(ctx context.Context, r storedSession, p *presented, at 
 	issued := r.Issued
 	if anew {
 		var err error
-		if issued, err = m.issuedAt(ctx, r.session); err != nil { // before the denylist is asked, as ever
+		if issued, err = m.issuedAt(ctx, r); err != nil { // before the denylist is asked, as ever
 			return nil, err
 		}
 	}
@@ -157,7 +157,7 @@ func (m *Manager) answer(ctx context.Context, r storedSession, p *presented, at 
 		return nil, err
 	}
 	if anew {
-		if _, err := m.saveSession(ctx, r.key, r.revision, next); err != nil {
+		if err := m.save(ctx, next); err != nil {
 			return nil, err
 		}
 	}
@@ -213,36 +213,34 @@ func (s *session) prune(keep func(*step) bool) {
 func (m *Manager) hold(ctx context.Context, p *presented, flood bool) {
 	ctx, cancel := m.after(ctx)
 	defer cancel()
-	for range maxTries {
-		r, err := m.loadSession(ctx, sidText(p.sid))
-		if err != nil || r.Ended != 0 {
-			return // the store's failures are noted elsewhere
-		}
-		held, now := m.held(r.session), m.millis()-p.ahead
-		at, err := m.position(r.session, p, p.arrived, held)
-		if flood {
-			held = nil
-		}
-		switch {
-		case errors.Is(err, ErrBusy):
-		case err != nil, at.standing == current, !at.known:
-			return
-		case (flood || !p.retry) && p.arrived-at.used-overlap(held, at.used, p.arrived) > m.grace()+m.skew:
-			return
-		}
-		next := r.clone()
-		next.Held = extend(next.Held, span{min(p.arrived, now), now})
-		if n := len(r.Held); n > 0 && len(next.Held) == n && now-r.Held[n-1].to() < 1000 {
-			return // it was a moment ago
-		}
-		switch _, err := m.saveSession(ctx, r.key, r.revision, next); {
-		case errors.Is(err, ErrConflict):
-		case err != nil:
-			m.log.Debug("refresh: not noted that a retry could not be answered", "sid", r.SID, "error", err)
-			return
-		default:
-			return
-		}
+	sid := sidText(p.sid)
+	if _, err := (update[*session]{
+		load: m.loading(sid, ErrNotFound),
+		change: func(r *session) (*session, error) {
+			if r.Ended != 0 {
+				return r, nil
+			}
+			held, now := m.held(r), m.millis()-p.ahead
+			at, err := m.position(r, p, p.arrived, held)
+			if flood {
+				held = nil
+			}
+			switch {
+			case errors.Is(err, ErrBusy):
+			case err != nil, at.standing == current, !at.known:
+				return r, nil
+			case (flood || !p.retry) && p.arrived-at.used-overlap(held, at.used, p.arrived) > m.grace()+m.skew:
+				return r, nil
+			}
+			next := r.clone()
+			next.Held = extend(next.Held, span{min(p.arrived, now), now})
+			if n := len(r.Held); n > 0 && len(next.Held) == n && now-r.Held[n-1].to() < 1000 {
+				return r, nil // it was a moment ago
+			}
+			return next, nil
+		},
+	}).do(ctx, m); err != nil {
+		m.log.Debug("refresh: not noted that a retry could not be answered", "sid", sid, "error", err)
 	}
 }
 
