@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -307,4 +308,44 @@ func TestDeleteSubjectTells(t *testing.T) {
 	if len(s.events) != 1 || s.events[0].Kind != revoke.KindSubject || s.events[0].Value != personal[0] || len(s.events[0].Keep) != 0 || s.events[0].Reason != "subject deleted" || s.events[0].Actor != "" {
 		t.Errorf("published %+v", s.events)
 	}
+}
+
+// A vanishing store has forgotten each session as soon as its end is written.
+type vanishing struct {
+	refresh.Store
+	on        atomic.Bool
+	gone      sync.Map // keys
+	forgotten atomic.Int64
+}
+
+func (v *vanishing) Load(ctx context.Context, key string) (refresh.Record, error) {
+	if _, ok := v.gone.Load(key); ok {
+		v.forgotten.Add(1)
+		return refresh.Record{}, refresh.ErrNotFound
+	}
+	return v.Store.Load(ctx, key)
+}
+
+func (v *vanishing) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	n, err := v.Store.Save(ctx, key, value, revision, expires)
+	if err == nil && v.on.Load() && strings.Contains(string(value), `"ended"`) {
+		v.gone.Store(key, true)
+	}
+	return n, err
+}
+
+// What the store has forgotten by itself need not be made to forget.
+func TestDeleteSubjectThatTheStoreForgets(t *testing.T) {
+	store := &vanishing{Store: refresh.NewMemoryStore()}
+	s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+	g := s.loginPerson(t)
+	store.on.Store(true)
+	if err := s.DeleteSubject(t.Context(), personal[0]); err != nil {
+		t.Error(err)
+	}
+	if store.forgotten.Load() == 0 {
+		t.Error("no session was looked for in vain: the test shows nothing")
+	}
+	s.dead(t, g)
+	s.refused(t, g, refresh.ErrLoginAgain)
 }

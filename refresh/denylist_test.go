@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,4 +194,52 @@ func TestRevokedWhileTheApplicationIsAsked(t *testing.T) {
 	g := s.refresh(t, s.login(t)) // the good twin
 	event = &revoke.Event{Issuer: issuerName, Kind: revoke.KindSession}
 	s.refused(t, g, refresh.ErrEnded)
+}
+
+// Whoever is refused because a ban reaches back to his authentication is told to log in again,
+// also where the bus is down; and where the store could not end the session, to try again.
+func TestBanReachesBackInTrouble(t *testing.T) {
+	down := errors.New("down")
+	for name, c := range map[string]struct {
+		trouble    func(*system, *readonly)
+		want       error
+		notPending bool
+	}{
+		"none":          {func(*system, *readonly) {}, refresh.ErrEnded, true},
+		"bus down":      {func(s *system, _ *readonly) { s.fail = down }, refresh.ErrEnded, false},
+		"no room":       {func(_ *system, r *readonly) { r.on.Store(true) }, refresh.ErrStore, false},
+		"both together": {func(s *system, r *readonly) { s.fail = down; r.on.Store(true) }, refresh.ErrStore, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &readonly{Store: refresh.NewMemoryStore()}
+				s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+				checked := time.Now()
+				time.Sleep(300 * time.Millisecond)
+				ban, err := revoke.Event{Issuer: issuerName, Kind: revoke.KindSubject, Value: "user-1"}.Complete(time.Now(), s.list.Horizons())
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				g := s.login(t, func(l *refresh.Login) { l.AuthTime = checked })
+				if err := s.list.Apply(revoke.Now(), ban); err != nil {
+					t.Fatal(err)
+				}
+				c.trouble(s, store)
+				_, err = s.Refresh(t.Context(), request(g.RefreshToken()))
+				if !errors.Is(err, c.want) || errors.Is(err, refresh.ErrLoginAgain) == errors.Is(err, refresh.ErrTryAgain) || errors.Is(err, refresh.ErrPending) == c.notPending {
+					t.Errorf("%v, want %v", err, c.want)
+				}
+				if errors.Is(err, down) != (s.fail != nil) || strings.Contains(err.Error(), "%!") {
+					t.Errorf("%v does not say what was down", err)
+				}
+				s.mu.Lock()
+				s.fail = nil
+				s.mu.Unlock()
+				store.on.Store(false)
+				s.refused(t, g, refresh.ErrEnded)
+				s.dead(t, g)
+			})
+		})
+	}
 }

@@ -58,3 +58,35 @@ func TestPendingIsNotListed(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 }
+
+// A sealed successor stays for as long as a window is open because of an outage that another
+// instance has seen.
+func TestSealsOutliveAnotherInstancesOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newKeyed()
+		one := newSystem(t, func(c *refresh.Config) { c.Store = store })
+		view := &failing{Store: store}
+		two := newSystem(t, takeOver(one, view))
+		g := one.login(t)
+		next := one.refresh(t, g) // its answer is lost
+		time.Sleep(4 * time.Second)
+		view.down.Store(true)
+		for range 12 {
+			two.refused(t, g, refresh.ErrStore)
+			time.Sleep(1500 * time.Millisecond)
+		}
+		view.down.Store(false)
+		time.Sleep(7 * time.Second) // the time of the first look has passed
+		if n := len(store.holding(t, "s.", `"seal"`)); n != 1 {
+			t.Errorf("%d seals, 29 s after the rotation", n)
+		}
+		if again := one.refresh(t, g); again.RefreshToken() != next.RefreshToken() {
+			t.Error("another successor")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(store.holding(t, "s.", `"seal"`)); n != 0 {
+			t.Errorf("%d seals when the window has passed", n)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -232,4 +233,54 @@ func (s *silent) Save(ctx context.Context, key string, value []byte, revision ui
 		return 0, errDown
 	}
 	return n, err
+}
+
+// A full store takes no new records. It counts the attempts to tell of outages.
+type full struct {
+	failing
+	on    atomic.Bool
+	tries atomic.Int64
+}
+
+func (f *full) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	if strings.HasPrefix(key, "o.") {
+		f.tries.Add(1)
+	}
+	if f.on.Load() && revision == 0 {
+		return 0, errors.New("no room")
+	}
+	return f.failing.Save(ctx, key, value, revision, expires)
+}
+
+// An outage is told once; one that nobody could be told of within an hour is of no interest
+// any more.
+func TestOutagesAreToldOnce(t *testing.T) {
+	for _, noRoom := range []bool{false, true} {
+		t.Run(fmt.Sprintf("no room %t", noRoom), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &full{failing: failing{Store: refresh.NewMemoryStore()}}
+				s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+				g := s.login(t)
+				store.on.Store(noRoom)
+				store.down.Store(true)
+				for range 3 {
+					s.refused(t, g, refresh.ErrStore)
+					time.Sleep(100 * time.Millisecond)
+				}
+				store.down.Store(false)
+				time.Sleep(59 * time.Minute)
+				if n := store.tries.Load(); noRoom && n < 1000 || !noRoom && n != 1 {
+					t.Errorf("%d attempts within the hour", n)
+				}
+				time.Sleep(2 * time.Minute)
+				store.on.Store(false)
+				tried := store.tries.Load()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := store.tries.Load(); n != tried {
+					t.Errorf("%d attempts after it", n-tried)
+				}
+			})
+		})
+	}
 }

@@ -73,6 +73,8 @@ func TestLogoutAllBehindAStuckOne(t *testing.T) {
 	}
 }
 
+var errReadOnly = errors.New("read only")
+
 // A readonly store takes no writes.
 type readonly struct {
 	refresh.Store
@@ -81,7 +83,7 @@ type readonly struct {
 
 func (r *readonly) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
 	if r.on.Load() {
-		return 0, errors.New("read only")
+		return 0, errReadOnly
 	}
 	return r.Store.Save(ctx, key, value, revision, expires)
 }
