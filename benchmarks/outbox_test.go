@@ -33,13 +33,8 @@ func BenchmarkPublish(b *testing.B) {
 				}
 				defer srv.Close()
 				const each = 8 // calls of each publisher in one piece
-				published := func(name, outbox string) (contender, *bus.Bus) {
-					conn, err := srv.Dial(b.Context(), bus.DialConfig{})
-					if err != nil {
-						b.Fatal(err)
-					}
-					b.Cleanup(func() { conn.Close() })
-					p, err := bus.Open(b.Context(), conn, bus.Config{Issuer: load.Issuer, OutboxFile: outbox})
+				published := func(name, outbox string) (contender, *bus.Member) {
+					p, err := bus.Join(b.Context(), bus.Config{InProcess: srv, Issuers: []string{load.Issuer}, OutboxFile: outbox})
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -64,7 +59,7 @@ func BenchmarkPublish(b *testing.B) {
 				b.ResetTimer()
 				times := measure.Rounds(max(24, b.N), 1, plain, outbox)
 				b.StopTimer()
-				if s := kept.Stats(); s.OutboxFailures > 0 || s.Acknowledged == 0 {
+				if s := kept.Status().Publishing; s.OutboxFailures > 0 || s.Acknowledged == 0 {
 					b.Fatalf("%+v", s)
 				}
 				events := float64(publishers * each)

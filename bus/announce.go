@@ -17,7 +17,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// AppliedSubject is where [Bus.RevokeAndWait] asks all replicas, outside of any
+// AppliedSubject is where [Member.RevokeAndWait] asks all replicas, outside of any
 // stream, whether they have applied a message. Replicas need the right to subscribe to
 // it and to publish the answer to the inbox that the question names (the server's
 // allow_responses, with at least 3 responses and 1 minute, or, for the farewell of one that
@@ -52,7 +52,7 @@ const (
 	announceAgain = 10 * time.Minute
 )
 
-// Announcement tells whether a [Follower] can be waited for by [Bus.RevokeAndWait].
+// Announcement tells whether a [Member] can be waited for by [Member.RevokeAndWait].
 type Announcement struct {
 	Listening bool   // for questions
 	Answered  uint64 // questions, each state of the answer
@@ -60,9 +60,9 @@ type Announcement struct {
 	Err       error  // why it does not listen or its answers are refused; nil while all is well
 }
 
-// Announcement returns how the Follower's announcing goes. Freshness does not depend
+// Announcement returns how the follower's announcing goes. Freshness does not depend
 // on it.
-func (f *Follower) Announcement() Announcement {
+func (f *follower) rollCall() Announcement {
 	a := &f.announcer
 	s := Announcement{Listening: a.listening.Load(), Answered: a.answered.Load(), Dropped: a.dropped.Load()}
 	if err := a.err.Load(); err != nil {
@@ -74,7 +74,7 @@ func (f *Follower) Announcement() Announcement {
 // An announcer answers for one replica. The follower's goroutine tells it what was
 // applied; its own goroutine talks to those who ask.
 type announcer struct {
-	b    *Bus
+	b    *core
 	list *revoke.List
 	id   string
 
@@ -145,7 +145,7 @@ type pending struct {
 	found mark // once it is ready
 }
 
-func (a *announcer) init(b *Bus, list *revoke.List) {
+func (a *announcer) init(b *core, list *revoke.List) {
 	a.b, a.list = b, list
 	a.id = rand.Text()
 	a.waiting = map[uint64][]pending{}
@@ -339,7 +339,7 @@ type denial struct {
 const maxDenied = 64
 
 // refusal returns the server's word that this connection may not listen. That it may not
-// answer to one inbox keeps it from answering there for a while, and nowhere else: whoever
+// answer to one inbox keeps it from answering there for a while, and nowhere else: anyone who
 // may ask could name one that it has no right to, and have it answer nobody.
 func (a *announcer) refusal(now time.Time) error {
 	a.denied = slices.DeleteFunc(a.denied, func(d denial) bool { return now.Sub(d.since) >= announceAgain })
@@ -399,7 +399,7 @@ func (a *announcer) take(m *nats.Msg) {
 	a.answer(m.Reply, outcome, at)
 }
 
-// isInbox reports whether an answer may be sent there: never into a stream, whoever
+// isInbox reports whether an answer may be sent there: never into a stream, anyone who
 // asks for it. "_R_" is what servers write for an inbox in another account.
 func isInbox(reply string) bool {
 	return len(reply) <= maxReplyBytes && (strings.HasPrefix(reply, "_INBOX") || strings.HasPrefix(reply, "_R_.")) &&

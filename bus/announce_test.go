@@ -19,7 +19,7 @@ func newAnnouncer(t *testing.T) *announcer {
 		t.Fatal(err)
 	}
 	a := new(announcer)
-	a.init(new(Bus), list)
+	a.init(new(core), list)
 	return a
 }
 

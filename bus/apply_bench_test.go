@@ -32,7 +32,7 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 	b.ReportAllocs()
-	var f *Follower
+	var f *follower
 	var s *subscription
 	i := len(messages)
 	for b.Loop() {

@@ -17,10 +17,10 @@ const answerQueue = 4096
 // tokenBytes is the length of a wait's token, by [rand.Text].
 const tokenBytes = 26
 
-// An asker is the half of a Bus that asks replicas. One inbox serves all waits and the
+// An asker is the half of a Member that asks replicas. One inbox serves all waits and the
 // farewells between them.
 type asker struct {
-	b *Bus
+	b *core
 
 	mu     sync.Mutex
 	inbox  string           // guarded by mu: empty until the first wait
@@ -149,7 +149,7 @@ func (a *asker) progress(w *wait, now time.Time) progress {
 	return p
 }
 
-// ask sends the question to whoever listens.
+// ask sends the question to anyone who listens.
 func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
 	l := &a.b.publisher.ledger
 	l.mu.Lock()
@@ -196,7 +196,7 @@ func hearAnswers(l *link, inbox string, answers chan *nats.Msg) (deaf func(), er
 	}, nil
 }
 
-// listen takes answers until the Bus is closed, on whichever link there is.
+// listen takes answers until the Member is closed, on whichever link there is.
 func (a *asker) listen(answers chan *nats.Msg, inbox string, on *link, deaf func()) {
 	for {
 		renewed := a.b.conn.renewed.wait()

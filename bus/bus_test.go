@@ -10,7 +10,7 @@ import (
 // Close waits for what is in flight and lets nothing in behind it.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &Bus{log: logger(nil)}
+		b := &core{log: logger(nil)}
 		b.ctx, b.cancel = context.WithCancel(context.Background())
 		leave, err := b.enter()
 		if err != nil {
@@ -18,7 +18,7 @@ func TestCloseWaits(t *testing.T) {
 		}
 		closed := make(chan struct{})
 		go func() {
-			b.Close()
+			b.close()
 			close(closed)
 		}()
 		synctest.Wait()
@@ -35,6 +35,6 @@ func TestCloseWaits(t *testing.T) {
 		}
 		leave()
 		<-closed
-		b.Close()
+		b.close()
 	})
 }

@@ -3,7 +3,9 @@ package bus
 import (
 	"crypto/ed25519"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -75,10 +77,51 @@ func TestConfigIsLookedAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	signer := vectorKey()
+	list, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := revoke.NewList(revoke.Config{Local: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hundreds []string
+	for i := range 257 {
+		hundreds = append(hundreds, fmt.Sprintf("%s/%d", testIssuer, i))
+	}
 	rows := map[string][]setting[Config]{
-		"Issuer": {
-			{Config{Issuer: testIssuer}, "", ""}, {Config{}, "", ""},
-			{Config{Issuer: " " + testIssuer}, "white space", ""}, {Config{Issuer: strings.Repeat("i", revoke.MaxValueBytes+1)}, "bytes", ""}, {Config{Issuer: "\xff"}, "UTF-8", ""},
+		"Servers": {
+			{Config{Servers: "nats://127.0.0.1:4222,127.0.0.1:4223"}, "", ""},
+			{Config{Servers: " , "}, "Servers", ""}, {Config{Servers: "redis://x:y"}, "Servers", ""},
+			{Config{Servers: "nats://127.0.0.1:4222", Conn: new(nats.Conn)}, "exactly one", ""},
+		},
+		"Conn": {
+			{Config{Conn: new(nats.Conn), InProcess: nowhere{}}, "exactly one", ""},
+			{Config{Conn: new(nats.Conn), InboxPrefix: "_INBOX_me"}, "Conn is set", ""},
+		},
+		"InProcess": {{Config{InProcess: nowhere{}, Conn: new(nats.Conn)}, "exactly one", ""}},
+		"Shared":    {{Config{Shared: true}, "without Conn", ""}},
+		"CredentialsFile": {
+			{Config{CredentialsFile: "/no/such/file"}, "/no/such/file", ""}, {Config{Conn: new(nats.Conn), CredentialsFile: "file"}, "Conn is set", ""},
+		},
+		"TLS": {
+			{Config{TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, "", ""},
+			{Config{TLS: &tls.Config{InsecureSkipVerify: true}}, "", "TLS.InsecureSkipVerify"},
+			{Config{Conn: new(nats.Conn), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, "Conn is set", ""},
+		},
+		"InboxPrefix": {{Config{InboxPrefix: "_INBOX_me"}, "", ""}, {Config{InboxPrefix: "a b"}, "wildcards", ""}},
+		"Options": {
+			{Config{Conn: new(nats.Conn), Options: []nats.Option{nats.NoEcho()}}, "Conn is set", ""},
+		},
+		"List": {
+			{Config{List: list}, "", ""}, {Config{List: list, Issuers: []string{testIssuer}}, "", ""},
+			{Config{List: new(revoke.List)}, "NewList", ""}, {Config{List: local}, "List", ""},
+		},
+		"Issuers": {
+			{Config{Issuers: []string{testIssuer}}, "", ""}, {Config{Issuers: []string{testIssuer, testIssuer + "/"}}, "", ""},
+			{Config{Issuers: []string{}}, "neither List nor Issuers", ""}, {Config{Issuers: []string{""}}, "empty", ""},
+			{Config{Issuers: []string{testIssuer, testIssuer}}, "twice", ""}, {Config{Issuers: hundreds}, "257", ""},
+			{Config{Issuers: []string{" " + testIssuer}}, "white space", ""}, {Config{Issuers: []string{strings.Repeat("i", revoke.MaxValueBytes+1)}}, "bytes", ""}, {Config{Issuers: []string{"\xff"}}, "UTF-8", ""},
 		},
 		"Stream": {
 			{Config{Stream: strings.Repeat("s", 64)}, "", ""}, {Config{Stream: "azAZ09-_"}, "", ""},
@@ -100,30 +143,52 @@ func TestConfigIsLookedAt(t *testing.T) {
 			{Config{Trust: []ed25519.PublicKey{make([]byte, 32)}}, "small order", ""},
 		},
 		"OutboxFile": {
-			{Config{OutboxFile: filepath.Join(dir, "box"), Issuer: testIssuer}, "", ""},
-			{Config{OutboxFile: filepath.Join(dir, "box")}, "publishes nothing", ""},
-			{Config{OutboxFile: dir, Issuer: testIssuer}, "regular", ""}, {Config{OutboxFile: text, Issuer: testIssuer}, "not an outbox", ""},
+			{Config{OutboxFile: filepath.Join(dir, "box"), Issuers: []string{testIssuer}}, "", ""},
+			{Config{OutboxFile: filepath.Join(dir, "box"), List: list}, "publishes nothing", ""},
+			{Config{OutboxFile: dir, Issuers: []string{testIssuer}}, "regular", ""}, {Config{OutboxFile: text, Issuers: []string{testIssuer}}, "not an outbox", ""},
 		},
 	}
 	settleConfig(t, []string{"NoHeartbeats", "NoAnnouncements", "Logger"}, rows, func(cfg Config) (string, error) {
 		var log pages
 		var err error
 		synctest.Test(t, func(t *testing.T) {
-			s := newStream(t)
-			conn := dialScripted(t, s)
-			defer conn.Close()
-			synctest.Wait()
 			cfg.Logger = log.logger()
-			b, opened := Open(t.Context(), conn, cfg)
-			if err = opened; err == nil {
-				b.Close()
+			if cfg.Servers == "" && cfg.Conn == nil && cfg.InProcess == nil {
+				cfg.Servers = "nats://127.0.0.1:4222"
 			}
+			if cfg.Conn == nil && len(cfg.Options) == 0 {
+				cfg.Options = []nats.Option{nats.SetCustomDialer(newStream(t)), nats.SkipHostLookup()}
+			}
+			if cfg.Issuers == nil && cfg.List == nil {
+				cfg.Issuers = []string{testIssuer}
+			}
+			m, joined := Join(t.Context(), cfg)
+			if err = joined; err == nil {
+				m.Close()
+			}
+			synctest.Wait()
 		})
-		return log.String(), err
+		return connecting(log.String()), err
 	})
 }
 
-// A Bus is named by its host where its Config says nothing.
+// connecting leaves out what is logged because the server of the test speaks no TLS.
+func connecting(logged string) string {
+	var kept []string
+	for line := range strings.Lines(logged) {
+		if !strings.Contains(line, "not connected yet") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// nowhere is a server that is never there.
+type nowhere struct{}
+
+func (nowhere) InProcessConn() (net.Conn, error) { return nil, errors.New("nowhere") }
+
+// A Member is named by its host where its Config says nothing.
 func TestNameOfTheHost(t *testing.T) {
 	host, err := os.Hostname()
 	if err != nil {
@@ -142,38 +207,38 @@ func TestNameOfTheHost(t *testing.T) {
 
 func TestDialConfigIsLookedAt(t *testing.T) {
 	broken := func(*nats.Options) error { return fmt.Errorf("Options are broken") }
-	rows := map[string][]setting[DialConfig]{
-		"CredentialsFile": {{DialConfig{CredentialsFile: "/no/such/file"}, "/no/such/file", ""}},
+	rows := map[string][]setting[dialConfig]{
+		"CredentialsFile": {{dialConfig{CredentialsFile: "/no/such/file"}, "/no/such/file", ""}},
 		"TLS": {
-			{DialConfig{TLS: &tls.Config{}}, "", ""},
-			{DialConfig{TLS: &tls.Config{InsecureSkipVerify: true}}, "", "TLS.InsecureSkipVerify"},
-			{DialConfig{TLS: &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}}, "", ""},
+			{dialConfig{TLS: &tls.Config{}}, "", ""},
+			{dialConfig{TLS: &tls.Config{InsecureSkipVerify: true}}, "", "TLS.InsecureSkipVerify"},
+			{dialConfig{TLS: &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}}, "", ""},
 		},
 		"InboxPrefix": {
-			{DialConfig{InboxPrefix: "_INBOX_me"}, "", ""}, {DialConfig{InboxPrefix: "_INBOX.me"}, "", ""},
-			{DialConfig{InboxPrefix: "a b"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a\r\nPUB x 0"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a.>"}, "wildcards", ""},
-			{DialConfig{InboxPrefix: "a*"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a."}, "wildcards", ""}, {DialConfig{InboxPrefix: ".a"}, "wildcards", ""}, {DialConfig{InboxPrefix: "a\x00"}, "wildcards", ""},
+			{dialConfig{InboxPrefix: "_INBOX_me"}, "", ""}, {dialConfig{InboxPrefix: "_INBOX.me"}, "", ""},
+			{dialConfig{InboxPrefix: "a b"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a\r\nPUB x 0"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a.>"}, "wildcards", ""},
+			{dialConfig{InboxPrefix: "a*"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a."}, "wildcards", ""}, {dialConfig{InboxPrefix: ".a"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a\x00"}, "wildcards", ""},
 		},
 		"Options": {
-			{DialConfig{Options: []nats.Option{nil, nats.NoReconnect()}}, "", ""},
-			{DialConfig{Options: []nats.Option{broken}}, "broken", ""},
-			{DialConfig{Options: []nats.Option{nats.Secure(&tls.Config{InsecureSkipVerify: true})}}, "", "TLS.InsecureSkipVerify"},
+			{dialConfig{Options: []nats.Option{nil, nats.NoReconnect()}}, "", ""},
+			{dialConfig{Options: []nats.Option{broken}}, "broken", ""},
+			{dialConfig{Options: []nats.Option{nats.Secure(&tls.Config{InsecureSkipVerify: true})}}, "", "TLS.InsecureSkipVerify"},
 		},
 	}
 	rows["TLS"][0].cfg.TLS.MinVersion = tls.VersionTLS13
-	settleConfig(t, []string{"Name", "InProcess", "Logger"}, rows, func(cfg DialConfig) (string, error) {
+	settleConfig(t, []string{"Name", "InProcess", "Logger"}, rows, func(cfg dialConfig) (string, error) {
 		var log pages
 		var err error
 		synctest.Test(t, func(t *testing.T) {
 			cfg.Options = append(slices.Clone(cfg.Options), nats.SetCustomDialer(newStream(t)), nats.SkipHostLookup())
 			cfg.Logger = log.logger()
-			conn, dialled := Dial(t.Context(), "nats://127.0.0.1:4222", cfg)
+			conn, dialled := dialServers(t.Context(), "nats://127.0.0.1:4222", cfg)
 			if err = dialled; err == nil {
-				conn.Close()
+				conn.close()
 			}
 			synctest.Wait()
 		})
-		return log.String(), err
+		return connecting(log.String()), err
 	})
 }
 
@@ -186,26 +251,26 @@ func TestServersThatCannotBeMeant(t *testing.T) {
 		"nats://127.0.0.1:1, redis://x:y": "server URL 2",
 		"nats://a:b c@127.0.0.1:x":        "unreadable server URL",
 	} {
-		conn, err := Dial(t.Context(), servers, DialConfig{})
+		conn, err := dialServers(t.Context(), servers, dialConfig{})
 		if err == nil {
-			conn.Close()
+			conn.close()
 		}
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "b c") {
 			t.Errorf("%q: %v, want %q", servers, err, want)
 		}
 	}
 	for _, servers := range []string{"127.0.0.1:1", "nats://127.0.0.1:1", "ws://127.0.0.1:1", ",nats://127.0.0.1:1, ", "tls://127.0.0.1:1", "wss://127.0.0.1:1"} {
-		conn, err := Dial(t.Context(), servers, DialConfig{})
+		conn, err := dialServers(t.Context(), servers, dialConfig{})
 		if err != nil {
 			t.Errorf("%q: %v", servers, err)
 			continue
 		}
-		conn.Close()
+		conn.close()
 	}
 }
 
 func TestUseConfigIsLookedAt(t *testing.T) {
-	settleConfig(t, []string{"Shared", "Logger"}, nil, func(UseConfig) (string, error) { return "", nil })
+	settleConfig(t, []string{"Shared", "Logger"}, nil, func(useConfig) (string, error) { return "", nil })
 	for name, c := range map[string]struct {
 		option     nats.Option
 		says, warn string
@@ -225,7 +290,7 @@ func TestUseConfigIsLookedAt(t *testing.T) {
 			}
 			defer synctest.Wait()
 			defer nc.Close()
-			conn, err := Use(nc, UseConfig{Logger: log.logger(), Shared: true})
+			conn, err := useConn(nc, useConfig{Logger: log.logger(), Shared: true})
 			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -253,7 +318,7 @@ func TestWaitConfigIsLookedAt(t *testing.T) {
 	}
 }
 
-// A stream's settings that weaken are named by every Bus that publishes to it.
+// A stream's settings that weaken are named by every Member that publishes to it.
 func TestStreamConfigIsLookedAt(t *testing.T) {
 	horizons := func(token, session, skew time.Duration) StreamConfig {
 		return StreamConfig{Horizons: revoke.Horizons{TokenLifetime: token, SessionLifetime: session, MaxSkew: skew}}

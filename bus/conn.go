@@ -18,10 +18,9 @@ import (
 	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
-// A Conn is a connection to NATS with settings under which freshness can be kept:
-// it never stops reconnecting and notices a dead server within seconds. One Conn
-// carries any number of Buses. It is safe for concurrent use.
-type Conn struct {
+// A connection is one to NATS with settings under which freshness can be kept: it never
+// stops reconnecting and notices a dead server within seconds.
+type connection struct {
 	link   atomic.Pointer[link] // the present one
 	owned  bool                 // dialled by us, closed by us
 	shared bool                 // others use it too: it must not be forced to another server
@@ -39,60 +38,22 @@ type Conn struct {
 	done    chan struct{} // nothing is dialled any more
 }
 
-// DialConfig configures [Dial]. The zero DialConfig is usable and secure as far as
-// the server's URL is.
-type DialConfig struct {
-	// Name shows up in the server's list of connections. Empty means "hybridtoken".
-	Name string
-
-	// CredentialsFile is a NATS credentials file (JWT and seed). Empty means none;
-	// other ways to authenticate go into Options.
+// A dialConfig is what of a [Config] makes a connection.
+type dialConfig struct {
+	Name            string // in the server's list of connections; empty: "hybridtoken"
 	CredentialsFile string
-
-	// TLS is used for the connection, which is then always encrypted. Nil means
-	// that the scheme of the URL and the server decide. InsecureSkipVerify without a check
-	// of its own in VerifyConnection or VerifyPeerCertificate is logged as a warning:
-	// whoever stands between can read, forge and hold back revocations.
-	TLS *tls.Config
-
-	// InboxPrefix begins the subjects of replies. Set it, together with the
-	// connection's subscribe permission, so that no one else in the account can read
-	// or forge acknowledgements. Empty means the client library's "_INBOX".
-	InboxPrefix string
-
-	// InProcess is a server in this process, to which the connection is made without
-	// a socket; the URLs are then ignored. Nil means none.
-	InProcess nats.InProcessConnProvider
-
-	// Options are applied after the defaults and before the settings that safety
-	// depends on: endless reconnecting, no buffering while disconnected.
-	Options []nats.Option
-
-	// Logger receives changes of the connection's state and its errors. Nil means
-	// silent.
-	Logger *slog.Logger
+	TLS             *tls.Config
+	InboxPrefix     string
+	InProcess       nats.InProcessConnProvider
+	Options         []nats.Option
+	Logger          *slog.Logger
 }
 
-// Dial connects to the NATS servers, a comma-separated list of URLs with the scheme
-// nats, tls, ws or wss, or none, which means nats.
-//
-// A server that is down is no error: the Conn keeps trying in the background, so
-// that a service may start before the bus. Errors are those that trying again
-// cannot mend, such as an unreadable credentials file, or a ctx that ends during
-// the first attempt; ctx has no influence after Dial returned. The caller closes
-// the Conn.
-//
-// Until then it is dialled again for ever, whatever a server has said. Where the client
-// library gives a connection up, as it does at errors of the server's that it does not
-// know, and after half a minute of refused credentials, a new one is made: Options are
-// applied and files of credentials and certificates read anew, with pauses that grow to
-// 30 s where servers refuse. What goes over the Conn goes on over that one. A message that
-// was under way at two such ends is taken for their cause; see [Stats].Withheld. Handlers
-// in Options are called for each of the library's connections, but that for a closed one
-// only when the Conn is closed.
-func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
+// dialServers connects to one of the servers, or goes on trying in the background. Errors
+// are those that trying again cannot mend, or a ctx that ends during the first attempt.
+func dialServers(ctx context.Context, servers string, cfg dialConfig) (*connection, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("bus: dial: %w", err)
+		return nil, err
 	}
 	var urls []string
 	for i, u := range strings.Split(servers, ",") {
@@ -101,18 +62,18 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 		}
 		// The client library takes any scheme for a plain TCP address.
 		if scheme, _, ok := strings.Cut(u, "://"); ok && !slices.Contains([]string{"nats", "tls", "ws", "wss"}, scheme) {
-			return nil, fmt.Errorf("bus: dial: server URL %d: the scheme is not nats, tls, ws or wss", i+1)
+			return nil, fmt.Errorf("field Servers: server URL %d: the scheme is not nats, tls, ws or wss", i+1)
 		}
 		urls = append(urls, u)
 	}
 	if len(urls) == 0 && cfg.InProcess == nil {
-		return nil, errors.New("bus: dial: no server URL")
+		return nil, errors.New("field Servers: no server URL")
 	}
 	cfg.Options = slices.Clone(cfg.Options)
 	if cfg.TLS != nil {
 		cfg.TLS = cfg.TLS.Clone()
 	}
-	c := &Conn{owned: true, log: logger(cfg.Logger), broke: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &connection{owned: true, log: logger(cfg.Logger), broke: make(chan struct{}, 1), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.options = func() (nats.Options, error) {
 		opts, err := cfg.options(urls)
@@ -122,20 +83,23 @@ func Dial(ctx context.Context, servers string, cfg DialConfig) (*Conn, error) {
 	opts, err := c.options()
 	if err == nil {
 		if t := opts.TLSConfig; t != nil && t.InsecureSkipVerify && t.VerifyConnection == nil && t.VerifyPeerCertificate == nil {
-			c.log.Warn("bus: TLS.InsecureSkipVerify: whoever stands between can read, forge and hold back revocations")
+			c.log.Warn("bus: TLS.InsecureSkipVerify: an attacker on the network can read, forge and hold back revocations")
 		}
 		err = c.connect(ctx, opts, 0)
 	}
 	if err != nil {
 		c.cancel()
-		return nil, fmt.Errorf("bus: dial: %w", err)
+		return nil, err
+	}
+	if nc := c.nc(); !nc.IsConnected() && !nc.IsClosed() { // the library tells nobody of its first attempt
+		c.log.Warn("bus: not connected yet; trying again", "error", c.disconnected())
 	}
 	go c.keep()
 	return c, nil
 }
 
 // options returns the client library's for the next attempt.
-func (cfg *DialConfig) options(urls []string) (nats.Options, error) {
+func (cfg *dialConfig) options(urls []string) (nats.Options, error) {
 	opts := nats.GetDefaultOptions()
 	opts.Servers = slices.Clone(urls)
 	name := cfg.Name
@@ -155,7 +119,7 @@ func (cfg *DialConfig) options(urls []string) (nats.Options, error) {
 		credentials := nats.UserCredentials(cfg.CredentialsFile)
 		set = append(set, func(o *nats.Options) error {
 			if err := credentials(o); err != nil {
-				return fmt.Errorf("CredentialsFile: %w", err)
+				return fmt.Errorf("field CredentialsFile: %w", err)
 			}
 			return nil
 		})
@@ -195,7 +159,7 @@ func (cfg *DialConfig) options(urls []string) (nats.Options, error) {
 
 // connect makes the link of that number. The client library takes no context; an attempt
 // that was given up ends by its own timeout.
-func (c *Conn) connect(ctx context.Context, opts nats.Options, life uint64) error {
+func (c *connection) connect(ctx context.Context, opts nats.Options, life uint64) error {
 	type result struct {
 		nc  *nats.Conn
 		err error
@@ -217,7 +181,7 @@ func (c *Conn) connect(ctx context.Context, opts nats.Options, life uint64) erro
 		return ctx.Err()
 	}
 	if _, ok := errors.AsType[*url.Error](r.err); ok { // it quotes the URL, which may hold a password
-		return errors.New("unreadable server URL")
+		return errors.New("field Servers: unreadable server URL")
 	}
 	if r.err != nil {
 		return r.err
@@ -231,51 +195,34 @@ func (c *Conn) connect(ctx context.Context, opts nats.Options, life uint64) erro
 	return nil
 }
 
-// UseConfig configures [Use].
-type UseConfig struct {
-	// Shared says that others use the connection too. A follower then never moves it
-	// to another server when heartbeats stay away: behind a server that is cut off from
-	// its peers it stays stale until that server is back, and can only report it.
-	// False means that it may: requests under way then fail as in a reconnect.
+// A useConfig is what of a [Config] concerns a connection of the caller.
+type useConfig struct {
 	Shared bool
-
-	// Logger receives warnings about the connection's settings. Nil means silent.
 	Logger *slog.Logger
 }
 
-// Use wraps a connection of the caller's, who goes on owning it: [Conn.Close] does
-// not close it. A replica behind a connection that has ended is blind for ever, so Use
-// refuses a closed one ([ErrClosed]) and, by name, options that let it end by itself:
-// [nats.MaxReconnects] must be negative, and [nats.IgnoreAuthErrorAbort] set, without
-// which a password that is wrong for some seconds suffices. It warns of a
-// [nats.PingInterval] above 5 s.
-//
-// What no option prevents: the client library closes its connection for good at any error
-// of the server's that it does not know, such as the one for a message larger than a
-// max_payload that was lowered. Followers then say [revoke.ReasonClosed] and are no longer
-// ready. A connection of [Dial]'s is dialled again.
-func Use(nc *nats.Conn, cfg UseConfig) (*Conn, error) {
+// useConn wraps a connection of the caller, who goes on owning it.
+func useConn(nc *nats.Conn, cfg useConfig) (*connection, error) {
 	log := logger(cfg.Logger)
 	if err := natsconn.Check(nc); errors.Is(err, nats.ErrConnectionClosed) {
-		return nil, fmt.Errorf("bus: use: connection %w", ErrClosed)
+		return nil, fmt.Errorf("field Conn: connection %w", ErrClosed)
 	} else if err != nil {
-		return nil, fmt.Errorf("bus: use: %w", err)
+		return nil, fmt.Errorf("field Conn: %w", err)
 	}
 	if p, slow := natsconn.SlowPing(nc); slow {
 		log.Warn("bus: a dead server is noticed late; use a shorter nats.PingInterval", "ping_interval", p)
 	}
 	l, err := newLink(nc, 0)
 	if err != nil {
-		return nil, fmt.Errorf("bus: use: %w", err)
+		return nil, fmt.Errorf("field Conn: %w", err)
 	}
-	c := &Conn{shared: cfg.Shared, log: log}
+	c := &connection{shared: cfg.Shared, log: log}
 	c.link.Store(l)
 	return c, nil
 }
 
-// Close closes the connection if [Dial] made it. Buses that still use it report
-// [ErrClosed]. It may be called more than once.
-func (c *Conn) Close() error {
+// close closes the connection if it is ours. It may be called more than once.
+func (c *connection) close() error {
 	if c.owned {
 		c.cancel()
 		c.nc().Close()
@@ -286,12 +233,12 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Connected reports whether the connection is up at the moment.
-func (c *Conn) Connected() bool { return c.nc().IsConnected() }
+// isConnected reports whether the connection is up at the moment.
+func (c *connection) isConnected() bool { return c.nc().IsConnected() }
 
 // observe logs what happens to the connection, keeps why an attempt failed, and calls the
 // user's handlers too.
-func (c *Conn) observe(o *nats.Options) {
+func (c *connection) observe(o *nats.Options) {
 	asyncErr, disconnected, reconnected, closed := o.AsyncErrorCB, o.DisconnectedErrCB, o.ReconnectedCB, o.ClosedCB
 	attempt := o.ReconnectErrCB
 	o.ReconnectErrCB = func(nc *nats.Conn, err error) {

@@ -16,7 +16,7 @@ const someJWT = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhIn0.c2lnbm
 
 // No way in takes a credential, and none tells it.
 func TestCredentialsAreNotPublished(t *testing.T) {
-	b := &Bus{cfg: Config{Issuer: testIssuer}}
+	b := &core{cfg: Config{Issuers: []string{testIssuer}}}
 	for field, e := range map[string]revoke.Event{
 		"value":  {Kind: revoke.KindToken, Value: someJWT},
 		"issuer": {Issuer: someJWT, Kind: revoke.KindToken, Value: "jti"},
@@ -58,7 +58,7 @@ func TestOutboxPublishesNoCredentials(t *testing.T) {
 		entry("stored", "", 7, revoke.Event{Kind: revoke.KindSession, Value: "s", Reason: someJWT}),
 		entry("good", "", 0, revoke.Event{Kind: revoke.KindSession, Value: "s", Reason: "logout"}),
 	}, nil)
-	alive, damaged, why, err := readOutbox(bytes.NewReader(file), testIssuer, time.Now())
+	alive, damaged, why, err := readOutbox(bytes.NewReader(file), []string{testIssuer}, time.Now())
 	if err != nil || damaged != 1 || why == nil || strings.Contains(why.Error(), someJWT[:20]) {
 		t.Fatalf("%d damaged, %v, %v", damaged, why, err)
 	}

@@ -1,8 +1,8 @@
 // Package bus carries revocation events over NATS JetStream, and proves to every
 // replica up to which instant it is complete.
 //
-// Start with [Dial], then [Open]. A [Bus] does both halves of the work:
-// [Bus.Publish] revokes, and [Bus.Follow] feeds a [revoke.List]. Neither creates
+// Start with [Join], then [Join]. A [Member] does both halves of the work:
+// [Member.Publish] revokes, and [Join] feeds a [revoke.List]. Neither creates
 // the stream, whose settings decide what can be promised: [CreateStream] does, or
 // package bus/embedded for a program that brings its own server; the latter's
 // Examples run, and show publishing, following, signatures, batches and restarts.
@@ -19,8 +19,8 @@
 // deposed leader and a disk restored from a backup all look idle and healthy.
 //
 // A follower behind a server that looks healthy but brings no heartbeats moves to
-// another; give [Dial] the addresses of all. [Follower.Readiness] answers the probes of
-// a load balancer, and must not be a liveness probe; [Follower.WaitChange] is for
+// another; give [Join] the addresses of all. [Member.Readiness] answers the probes of
+// a load balancer, and must not be a liveness probe; [Member.WaitChange] is for
 // alarms and metrics.
 //
 // # What it refuses
@@ -98,5 +98,5 @@
 // told above, and not the stream: then all of that account are stale until it is made
 // again. Give the mirror another name than the stream's, and verifiers who shall not
 // suffer from one another an account each. All need a reply inbox of their own
-// ([DialConfig].InboxPrefix). The directory examples/nats holds all of this as files.
+// ([Config].InboxPrefix). The directory examples/nats holds all of this as files.
 package bus

@@ -7,7 +7,7 @@ var (
 	// may or may not be stored: the caller must publish it again, which is harmless.
 	ErrNotAcknowledged = errors.New("revocation not acknowledged")
 
-	// ErrKept means that the event is on the disk, in [Config].OutboxFile: this Bus, and
+	// ErrKept means that the event is on the disk, in [Config].OutboxFile: this Member, and
 	// the next one that opens the file, go on publishing it until the stream has it or it
 	// has expired. It comes beside the error that says why it was not published yet, such
 	// as [ErrNotAcknowledged]. An error without it means that nobody goes on past a restart.
@@ -29,10 +29,10 @@ var (
 	// another configuration. The error lists the differences.
 	ErrStreamExists = errors.New("stream exists with another configuration")
 
-	// ErrUnconfirmed is returned by [Bus.RevokeAndWait] for an event that is revoked,
+	// ErrUnconfirmed is returned by [Member.RevokeAndWait] for an event that is revoked,
 	// acknowledged by the stream, and not known to be applied by all who were waited for.
 	ErrUnconfirmed = errors.New("revoked, but not confirmed by the replicas")
 
-	// ErrClosed means that the Bus or its connection was closed.
+	// ErrClosed means that the Member or its connection was closed.
 	ErrClosed = errors.New("closed")
 )

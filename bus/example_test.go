@@ -5,31 +5,52 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
+	"net/http"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func ExampleBus_Publish() {
+// The part of an API service: a list, kept in step.
+func ExampleJoin() {
 	ctx := context.Background()
-	conn, err := bus.Dial(ctx, "nats://nats-1:4222,nats://nats-2:4222", bus.DialConfig{CredentialsFile: "auth.creds"})
+	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer conn.Close()
-	b, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com"})
+	member, err := bus.Join(ctx, bus.Config{
+		Servers: "nats://nats-1:4222,nats://nats-2:4222,nats://nats-3:4222", CredentialsFile: "orders.creds",
+		List: list, Logger: slog.Default(),
+	})
+	if err != nil {
+		log.Fatal(err) // nothing that waiting would mend: servers that are down are waited for
+	}
+	defer member.Close()
+	http.Handle("/readyz", member.Readiness(revoke.Deny()))
+	// A token.VerifierConfig takes the list as its Revocations.
+}
+
+func ExampleMember_Publish() {
+	ctx := context.Background()
+	member, err := bus.Join(ctx, bus.Config{
+		Servers: "nats://nats-1:4222,nats://nats-2:4222", CredentialsFile: "auth.creds",
+		Issuers: []string{"https://auth.example.com"}, Logger: slog.Default(),
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer b.Close()
+	defer member.Close()
 
 	// The password was changed: every session ends but the one it was changed in. In a
 	// handler ctx is r.Context(), which ends when the browser goes away; a revocation
 	// must not end with it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	receipt, err := b.Publish(ctx, revoke.Event{
+	receipt, err := member.Publish(ctx, revoke.Event{
 		Kind: revoke.KindSubject, Value: "user-1", Keep: []string{"the-session-at-hand"}, Reason: "password_change",
 	})
 	switch {
@@ -46,12 +67,12 @@ func ExampleBus_Publish() {
 
 func ExampleCreateStream() {
 	ctx := context.Background()
-	conn, err := bus.Dial(ctx, "nats://nats-1:4222", bus.DialConfig{CredentialsFile: "operator.creds"})
+	nc, err := nats.Connect("nats://nats-1:4222", nats.UserCredentials("operator.creds"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer conn.Close()
-	err = bus.CreateStream(ctx, conn, bus.StreamConfig{
+	defer nc.Close()
+	err = bus.CreateStream(ctx, nc, bus.StreamConfig{
 		Replicas: 3,
 		MaxBytes: 4 << 30, // 20 million live revocations
 		Horizons: revoke.Horizons{TokenLifetime: 15 * time.Minute, SessionLifetime: 30 * 24 * time.Hour},

@@ -19,7 +19,7 @@ func TestFillIsWhatPublishGoesBy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fill := func() float64 { return p.b.Stats().Fill }
+	fill := func() float64 { return p.b.publishing().Fill }
 	read(50 << 20)
 	if f := fill(); f != 0.5 {
 		t.Fatalf("%v", f)
@@ -43,7 +43,7 @@ func TestFillIsWhatPublishGoesBy(t *testing.T) {
 		t.Error("what was written is forgotten")
 	}
 	for why, mended := range map[room]bool{streamFull: true, accountFull: false} {
-		p.refusedForRoom(context.Background(), why) // nothing can be read: the Bus is closed
+		p.refusedForRoom(context.Background(), why) // nothing can be read: the Member is closed
 		if f := fill(); f < 1 {
 			t.Errorf("%d: %v while the server refuses", why, f)
 		}

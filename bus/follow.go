@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -11,14 +10,10 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A Follower keeps one [revoke.List] in step with the stream. It never gives up
-// while it is open: whatever fails is tried again, with jitter, at least every 5 s.
-// When the connection stands and no heartbeats arrive for half of the List's
-// MaxStaleness, it moves to another server, then reads the log from its start, then
-// goes on moving, ever more rarely, but at least every 6 minutes (or MaxStaleness,
-// where that is longer). It is safe for concurrent use.
-type Follower struct {
-	b    *Bus
+// A follower keeps one [revoke.List] in step with the stream, and never gives up while it
+// is open; see [Member].
+type follower struct {
+	b    *core
 	list *revoke.List
 	idle time.Duration
 
@@ -61,39 +56,18 @@ type Follower struct {
 	report   atomic.Pointer[report]
 }
 
-// Follow starts to follow the stream and returns at once; list is then syncing.
-// [Follower.WaitFresh] waits until it is fresh. ctx governs only the call. The
-// caller closes the Follower; closing the Bus does so too.
-//
-// A missing stream, a missing server or missing rights are no errors: the
-// Follower waits, and [Follower.Status] and the List say for what. It fails with
-// [revoke.ErrFollowed] if list is fed already or is Local, with [revoke.ErrStateFile] if
-// its state file is or gets in the way of this Bus's outbox, and with [ErrClosed]. With
-// another List's state file it follows, and does not write it: see [revoke.List.StateFile].
-//
-// Unless [Config].NoHeartbeats is set, the Follower also sends heartbeats, which
-// others profit from, whenever it has seen none for one to two of list's
-// HeartbeatIntervals.
-func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("bus: follow: %w", err)
-	}
-	if list == nil || list.Config().TokenLifetime == 0 {
-		return nil, errors.New("bus: follow: no List of NewList's")
-	}
-	if state := list.Config().StateFile; state != "" && collide(state, b.cfg.OutboxFile) {
-		return nil, fmt.Errorf("bus: follow: %w: %s would write over the outbox, %s", revoke.ErrStateFile, state, b.cfg.OutboxFile)
-	}
+// follow starts to follow the stream and returns at once.
+func (b *core) follow(list *revoke.List) (*follower, error) {
 	leave, err := b.enter()
 	if err != nil {
-		return nil, fmt.Errorf("bus: follow: %w", err)
+		return nil, err
 	}
 	feed, err := list.NewFeed()
 	if err != nil {
 		leave()
-		return nil, fmt.Errorf("bus: follow: %w", err)
+		return nil, err
 	}
-	f := &Follower{
+	f := &follower{
 		b: b, list: list, feed: feed,
 		idle:       min(max(list.Config().MaxStaleness/5, 100*time.Millisecond), time.Second),
 		done:       make(chan struct{}),
@@ -123,28 +97,19 @@ func (b *Bus) Follow(ctx context.Context, list *revoke.List) (*Follower, error) 
 	return f, nil
 }
 
-// Close ends the Follower, has the List's state file written, if it has one, and waits
-// for both. What list knows stays known, but from now on nothing proves it current.
-// It may be called more than once.
-func (f *Follower) Close() error {
+// close ends the follower, has the List's state file written, if it has one, and waits
+// for both.
+func (f *follower) close() error {
 	f.cancel()
 	<-f.done
 	return nil
 }
 
-// WaitFresh returns nil when the List is fresh. The error is in the families of
-// ctx's and [revoke.ErrStale], and says why the List is not fresh, or [ErrClosed].
-func (f *Follower) WaitFresh(ctx context.Context) error {
+func (f *follower) WaitFresh(ctx context.Context) error {
 	return f.await(ctx, "wait until fresh", func(s revoke.Status) bool { return s.State == revoke.StateFresh })
 }
 
-// Barrier returns nil when every event that anybody's Publish had acknowledged
-// before the call is applied to the List. It sends a heartbeat of its own at once
-// and waits until it comes back through the stream; calls within 10 ms share one.
-// With [Config].NoHeartbeats it has to wait until another member's heartbeat proves
-// as much, a few intervals and MaxSkew later. Errors are those of
-// [Follower.WaitFresh].
-func (f *Follower) Barrier(ctx context.Context) error {
+func (f *follower) Barrier(ctx context.Context) error {
 	begun := revoke.Now()
 	for revoke.Now().Mono == begun.Mono { // on a coarse clock: a heartbeat sent before must not seem to be sent after
 		time.Sleep(time.Microsecond)
@@ -156,12 +121,12 @@ func (f *Follower) Barrier(ctx context.Context) error {
 }
 
 // await waits until ok, which sees every change.
-func (f *Follower) await(ctx context.Context, what string, ok func(revoke.Status) bool) error {
+func (f *follower) await(ctx context.Context, what string, ok func(revoke.Status) bool) error {
 	for {
 		changed := f.changed.wait()
 		select {
 		case <-f.dead:
-			return fmt.Errorf("bus: %s: follower %w", what, ErrClosed)
+			return fmt.Errorf("bus: %s: member %w", what, ErrClosed)
 		default:
 		}
 		s := f.list.Status(revoke.Now())

@@ -18,7 +18,7 @@ import (
 )
 
 // run is the follower's goroutine, the only one that touches the feed.
-func (f *Follower) run() {
+func (f *follower) run() {
 	var announcing sync.WaitGroup
 	announcing.Go(func() { f.announcer.run(f.ctx) })
 	defer announcing.Wait()
@@ -93,7 +93,7 @@ var (
 )
 
 // follow lives through one subscription and returns why it ended.
-func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
+func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	epoch, before := f.reconnects(), f.b.nc().LastError()
 	if server := f.b.nc().ConnectedUrlRedacted(); server != f.report.Load().server || server == "" {
 		f.note(func(r *report) { r.connected, r.server = true, server })
@@ -221,7 +221,7 @@ const atOnce = 64
 // to look at five channels for each is work, too.
 // It tells whether there was a record, and a heartbeat, among them, or what kind the
 // last was if that failed.
-func (f *Follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (record, beat bool, err error) {
+func (f *follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (record, beat bool, err error) {
 	for n := 0; ; n++ {
 		if !isRecord(m) {
 			if err := s.status(m); err != nil {
@@ -252,7 +252,7 @@ func (f *Follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (recor
 // reading reports whether the replica is not fresh because it reads the log and has not
 // come to its end. It has nothing to lose then by being patient, and with a server that
 // many followers keep busy much to gain.
-func (f *Follower) reading(now revoke.Instant) bool {
+func (f *follower) reading(now revoke.Instant) bool {
 	return f.heart.behind && f.list.Status(now).State != revoke.StateFresh
 }
 
@@ -274,7 +274,7 @@ func excuse(since, due, now revoke.Instant) revoke.Instant {
 // subscription that ended so since a heartbeat was last applied: a server that many
 // followers have made slow is not mended by all of them beginning again. What one that
 // ended had asked for stands before what the next asks for, so each asks for less.
-func (f *Follower) silenceLimit(now revoke.Instant) time.Duration {
+func (f *follower) silenceLimit(now revoke.Instant) time.Duration {
 	limit := max(3*f.idle, min(3*f.heart.round, f.list.Config().MaxStaleness/2))
 	if f.reading(now) {
 		limit *= 4
@@ -284,7 +284,7 @@ func (f *Follower) silenceLimit(now revoke.Instant) time.Duration {
 
 // connected makes a call whose context ends with the connection: no answer comes
 // over the next.
-func (f *Follower) connected(call func(context.Context) error) error {
+func (f *follower) connected(call func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(f.ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -309,10 +309,10 @@ func (f *Follower) connected(call func(context.Context) error) error {
 }
 
 // moved reports whether the connection is another than it was.
-func (f *Follower) moved(epoch uint64) bool { return f.reconnects() != epoch }
+func (f *follower) moved(epoch uint64) bool { return f.reconnects() != epoch }
 
 // apply hands one record to the feed and tells whether it was a heartbeat.
-func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat bool, err error) {
+func (f *follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat bool, err error) {
 	// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
 	if f.moved(s.epoch) {
 		return false, errDisconnected
@@ -371,7 +371,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 // heeds reports whether events on that subject may make the List stale: those of
 // the issuers whose tokens it judges, where it knows them. Who may publish for
 // another issuer must not stop this one's services.
-func (f *Follower) heeds(subject string) bool {
+func (f *follower) heeds(subject string) bool {
 	issuers := f.list.ExpectedIssuers()
 	if len(issuers) == 0 {
 		return true
@@ -388,7 +388,7 @@ func (f *Follower) heeds(subject string) bool {
 }
 
 // end takes note of why there is no subscription, and logs it if that is news.
-func (f *Follower) end(reason revoke.Reason, err error, level slog.Level) {
+func (f *follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
 	server := f.b.nc().ConnectedUrlRedacted()
 	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
@@ -401,7 +401,7 @@ func (f *Follower) end(reason revoke.Reason, err error, level slog.Level) {
 }
 
 // recovered takes note that records arrive, and of a heartbeat.
-func (f *Follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
+func (f *follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
 	f.note(func(r *report) {
 		r.err = nil
 		if hb != nil {
@@ -415,7 +415,7 @@ func (f *Follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
 }
 
 // note replaces the report by a changed copy, and wakes who waits for that.
-func (f *Follower) note(change func(*report)) {
+func (f *follower) note(change func(*report)) {
 	r := *f.report.Load()
 	change(&r)
 	f.report.Store(&r)
@@ -424,7 +424,7 @@ func (f *Follower) note(change func(*report)) {
 
 // reason finds the word for a failure of an attempt, before which the connection's
 // last error was before.
-func (f *Follower) reason(err, before error) revoke.Reason {
+func (f *follower) reason(err, before error) revoke.Reason {
 	last := f.b.nc().LastError()
 	switch {
 	case errors.Is(err, ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
@@ -455,7 +455,7 @@ func pauseAfter(failures int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-func (f *Follower) pause(d time.Duration) {
+func (f *follower) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -15,8 +15,8 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// followScripted returns a Follower of a scripted server's stream.
-func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *Follower) {
+// followScripted returns a follower of a scripted server's stream.
+func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *follower) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	s.do(func() { s.carries = true })
@@ -24,7 +24,7 @@ func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *F
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := b.Follow(t.Context(), l)
+	f, err := b.follow(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func (s *scripted) count(verb string) (n int) {
 }
 
 // is waits for d and then demands that state and reason.
-func (f *Follower) is(t *testing.T, d time.Duration, state revoke.State, reason revoke.Reason) {
+func (f *follower) is(t *testing.T, d time.Duration, state revoke.State, reason revoke.Reason) {
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
@@ -47,12 +47,12 @@ func (f *Follower) is(t *testing.T, d time.Duration, state revoke.State, reason 
 	}
 }
 
-func (f *Follower) isFresh(t *testing.T, d time.Duration) {
+func (f *follower) isFresh(t *testing.T, d time.Duration) {
 	t.Helper()
 	f.is(t, d, revoke.StateFresh, revoke.ReasonNone)
 }
 
-func (f *Follower) isStale(t *testing.T, d time.Duration) {
+func (f *follower) isStale(t *testing.T, d time.Duration) {
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
@@ -68,7 +68,7 @@ func between[T int | uint64](t *testing.T, what string, n, least, most T) {
 	}
 }
 
-// On a normal day a Follower stays with one subscription, sends a heartbeat every second
+// On a normal day a follower stays with one subscription, sends a heartbeat every second
 // or two, all of which come back, asks for messages twice every half a minute and for the
 // stream's settings once or twice a minute, and says that it follows, once.
 func TestFollowersNormalDay(t *testing.T) {
@@ -81,7 +81,7 @@ func TestFollowersNormalDay(t *testing.T) {
 		}
 		infos := s.count("STREAM.INFO")
 		for i := range 60 {
-			r, err := f.b.Publish(t.Context(), sessionEvent(i))
+			r, err := f.b.publishEvent(t.Context(), sessionEvent(i))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func TestFollowersNormalDay(t *testing.T) {
 		if text := log.String(); strings.Count(text, "bus: following") != 1 || strings.Contains(text, "WARN") || strings.Contains(text, "ERROR") || strings.Contains(text, "not following") {
 			t.Errorf("logged %s", text)
 		}
-		if err := f.Close(); err != nil {
+		if err := f.close(); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -194,7 +194,7 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 		f.isFresh(t, time.Minute)
 		s.do(func() { s.carries = false })
 		f.is(t, 20*time.Second, revoke.StateStale, revoke.ReasonNoHeartbeat)
-		if _, err := f.b.Publish(t.Context(), sessionEvent(1)); err != nil {
+		if _, err := f.b.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -219,7 +219,7 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 	})
 }
 
-// A Follower that may say what the log holds goes on saying it while others do not: their
+// A follower that may say what the log holds goes on saying it while others do not: their
 // heartbeats carry no digest here. One whose digest counts for nothing, because others have
 // a Trust and it has no Signer, leaves it to them.
 func TestFollowerAttests(t *testing.T) {
@@ -262,7 +262,7 @@ func TestFollowerAttests(t *testing.T) {
 	}
 }
 
-// Whatever keeps a Follower from following has its reason, is logged once, costs the
+// Whatever keeps a follower from following has its reason, is logged once, costs the
 // server no more than it can bear, and is over when it is mended.
 func TestFollowersTroubles(t *testing.T) {
 	noStream := func(m *nats.Msg) (string, bool) {
@@ -303,13 +303,14 @@ func TestFollowersTroubles(t *testing.T) {
 				s.cut()
 				f.isFresh(t, 10*time.Second)
 				f.isStale(t, 10*time.Second)
-				for range 120 { // while it tries, the reason is another
-					if f.isStale(t, 100*time.Millisecond); f.Status().Reason == c.reason {
-						break
+				// While it tries, the reason is another: between two attempts it is this one.
+				soon, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+				defer cancel()
+				for st := f.Status(); st.Reason != c.reason; {
+					var err error
+					if st, err = f.WaitChange(soon, st); err != nil {
+						t.Fatalf("the reason is %s: %v", st.Reason, err)
 					}
-				}
-				if r := f.Status().Reason; r != c.reason {
-					t.Fatalf("the reason is %s", r)
 				}
 				if err := f.WaitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) {
 					t.Errorf("waiting: %v", err)

@@ -21,7 +21,7 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 		o.DisconnectedErrCB(nil, nil)
 	}
 	var log pages
-	c := &Conn{log: log.logger()}
+	c := &connection{log: log.logger()}
 	var o nats.Options
 	c.observe(&o)
 	call(&o)
@@ -52,7 +52,7 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 func TestDialInsists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(t)
-		c, err := Dial(t.Context(), "nats://127.0.0.1:4222", DialConfig{InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
+		c, err := dialServers(t.Context(), "nats://127.0.0.1:4222", dialConfig{InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
 			nats.SetCustomDialer(s), nats.NoReconnect(), nats.MaxReconnects(3), nats.RetryOnFailedConnect(false), nats.ReconnectBufSize(8 << 20), nil,
 		}})
 		if err != nil {
@@ -64,12 +64,12 @@ func TestDialInsists(t *testing.T) {
 			o.Timeout != 3*time.Second || o.ReconnectWait != 500*time.Millisecond || o.ReconnectJitter != 500*time.Millisecond || o.ReconnectJitterTLS != 2*time.Second || o.DrainTimeout != 5*time.Second {
 			t.Errorf("%+v", o)
 		}
-		c.Close()
+		c.close()
 		synctest.Wait()
 	})
 }
 
-// A Follower that will never apply anything again says so.
+// A follower that will never apply anything again says so.
 func TestStatusOfTheClosed(t *testing.T) {
 	f, _ := newTestFollower(t)
 	f.dead = make(chan struct{})

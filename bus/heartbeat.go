@@ -35,7 +35,7 @@ const (
 // A heart sends a follower's heartbeats. It belongs to the follower's goroutine
 // but for the atomic fields.
 type heart struct {
-	b        *Bus
+	b        *core
 	feed     *revoke.Feed
 	list     *revoke.List
 	interval time.Duration

@@ -15,7 +15,7 @@ func TestHeedsExpectedIssuers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Follower{list: list}
+	f := &follower{list: list}
 	subject := func(iss string) string { return eventSubject(iss, "device") }
 	ask := func(iss string, want bool) {
 		t.Helper()

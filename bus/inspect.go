@@ -26,9 +26,9 @@ type reading struct {
 	hazards []string
 }
 
-// inspect reads the stream's state now and then until the Follower is closed. It runs
+// inspect reads the stream's state now and then until the follower is closed. It runs
 // beside the follower's goroutine, which a server that does not answer must not hold up.
-func (f *Follower) inspect() {
+func (f *follower) inspect() {
 	base := min(lookInterval, max(minLook, 2*f.list.Config().MaxStaleness))
 	tick := time.NewTicker(base / (2 * troubledFactor))
 	defer tick.Stop()
@@ -63,12 +63,12 @@ func (f *Follower) inspect() {
 }
 
 // troubled reports whether there is something that may have been mended.
-func (f *Follower) troubled() bool {
+func (f *follower) troubled() bool {
 	return len(f.report.Load().hazards) > 0 || f.list.Status(revoke.Now()).State != revoke.StateFresh
 }
 
 // judge takes a reading of the present subscription.
-func (f *Follower) judge(now revoke.Instant, r reading) {
+func (f *follower) judge(now revoke.Instant, r reading) {
 	if r.begun != f.begun.Load() {
 		return
 	}
@@ -78,7 +78,7 @@ func (f *Follower) judge(now revoke.Instant, r reading) {
 }
 
 // hazards reports why the stream could forget, when that has changed.
-func (f *Follower) hazards(list []string) {
+func (f *follower) hazards(list []string) {
 	old := f.report.Load().hazards
 	if slices.Equal(old, list) {
 		return

@@ -25,7 +25,7 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 		"with all else": {Kind: revoke.KindSubject, Value: "user", Before: time.Now(), Until: time.Now().Add(time.Hour), ID: "1", Reason: "r", Actor: "a"},
 	} {
 		p := newTestPublisher()
-		p.b.cfg.Issuer = testIssuer
+		p.b.cfg.Issuers = []string{testIssuer}
 		g := &p.gauge
 		g.known, g.at, g.state = true, time.Now(), streamState{largest: revoke.DefaultHorizons(), maxBytes: 1 << 30}
 		count.Store(0)

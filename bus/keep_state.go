@@ -11,10 +11,10 @@ import (
 // within it, a crash takes out of the file, until the bus tells it again.
 const savePause = 10 * time.Second
 
-// keepState writes the List's state file now and then until the Follower is closed. It
+// keepState writes the List's state file now and then until the follower is closed. It
 // takes no more than a twentieth of the time, however large the List and slow the
 // disk, and holds up nobody but Close.
-func (f *Follower) keepState() {
+func (f *follower) keepState() {
 	if f.list.Config().StateFile == "" {
 		return
 	}

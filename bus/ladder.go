@@ -90,7 +90,7 @@ var (
 
 // move forces the connection to another server, unless another follower over it did
 // so within the last gap. The error says why it must stay.
-func (c *Conn) move(now revoke.Instant, gap time.Duration) error {
+func (c *connection) move(now revoke.Instant, gap time.Duration) error {
 	switch {
 	case c.shared:
 		return errIsShared
@@ -121,7 +121,7 @@ func alone(servers []string) bool {
 const rewind = 1
 
 // climb takes the next step of the ladder.
-func (f *Follower) climb(now revoke.Instant) {
+func (f *follower) climb(now revoke.Instant) {
 	silence := mono(f.ladder.quiet, now).Round(time.Millisecond)
 	switch f.ladder.climb(now) {
 	case rewind:
@@ -146,7 +146,7 @@ const maxFlights = 4
 
 // astray reports whether the connection is back at the server that was left, and
 // sends it on.
-func (f *Follower) astray() bool {
+func (f *follower) astray() bool {
 	if f.fled == "" || f.flights == maxFlights || f.b.nc().ConnectedServerId() != f.fled {
 		f.fled = ""
 		return false

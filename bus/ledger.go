@@ -35,7 +35,7 @@ type ledger struct {
 	bytes      int64         // of alive
 	recovering bool          // a goroutine is republishing
 	suspects   chan struct{} // holds a token while one of them is under way; see alone
-	stats      Stats
+	stats      Publishing
 
 	// For the watch, see there.
 	began     time.Time     // of this era

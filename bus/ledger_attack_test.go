@@ -186,11 +186,11 @@ func TestWitnessesLive(t *testing.T) {
 // Followers of one connection do not move it one after the other, and one that is shared
 // is never moved.
 func TestConnectionMovesOnce(t *testing.T) {
-	conn, err := Dial(context.Background(), "nats://127.0.0.1:1,nats://127.0.0.1:2", DialConfig{})
+	conn, err := dialServers(context.Background(), "nats://127.0.0.1:1,nats://127.0.0.1:2", dialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer conn.close()
 	const gap = time.Minute
 	began := revoke.Now()
 	for _, c := range []struct{ at, want time.Duration }{{0, 0}, {gap - 1, 0}, {gap, gap}, {gap + time.Second, gap}, {3 * gap, 3 * gap}} {

@@ -17,7 +17,7 @@ import (
 func newTestPublisher() *publisher {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	b := &Bus{log: logger(nil), ctx: ctx, cancel: cancel, closed: true}
+	b := &core{log: logger(nil), ctx: ctx, cancel: cancel, closed: true}
 	b.publisher.b = b
 	return &b.publisher
 }
@@ -62,7 +62,7 @@ func TestAcknowledged(t *testing.T) {
 }
 
 // Acknowledgements of concurrent calls arrive in any order; that is no loss. And
-// one loss is found once, whoever else was under way.
+// one loss is found once, anyone who else was under way.
 func TestAcknowledgedConcurrently(t *testing.T) {
 	p := newTestPublisher()
 	type call struct {

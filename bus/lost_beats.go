@@ -70,7 +70,7 @@ func (h *heart) whyLost(ctx context.Context) error {
 }
 
 // whyNotTaken puts into words what came of a heartbeat that asked for an acknowledgement.
-func (b *Bus) whyNotTaken(ack *jetstream.PubAck, err error) error {
+func (b *core) whyNotTaken(ack *jetstream.PubAck, err error) error {
 	switch {
 	case err == nil && ack.Stream != b.stream:
 		return fmt.Errorf("stream %s takes them, and %s, which is followed, does not bring them", ack.Stream, b.stream)

@@ -11,21 +11,21 @@ import (
 )
 
 // A call without a context panics, as the standard library does. Who recovers, as
-// net/http's server does, can still close the Bus.
+// net/http's server does, can still close the Member.
 func TestCloseAfterNilContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &Bus{log: logger(nil)}
+		b := &core{log: logger(nil)}
 		b.ctx, b.cancel = context.WithCancel(context.Background())
 		b.publisher.b, b.asker.b = b, b
 		event := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "s"}
 		var none context.Context
 		for name, call := range map[string]func(){
-			"Publish":       func() { _, _ = b.Publish(none, event) },
-			"PublishAll":    func() { _, _ = b.PublishAll(none, []revoke.Event{event}) },
-			"RevokeAndWait": func() { _, _ = b.RevokeAndWait(none, event, WaitConfig{}) },
-			"Follow":        func() { _, _ = b.Follow(none, nil) },
-			"Dial":          func() { _, _ = Dial(none, "nats://127.0.0.1:1", DialConfig{}) },
-			"CreateStream":  func() { _ = CreateStream(none, connOf(&nats.Conn{}), StreamConfig{}) },
+			"Publish":       func() { _, _ = b.publishEvent(none, event) },
+			"PublishAll":    func() { _, _ = b.publishAll(none, []revoke.Event{event}) },
+			"RevokeAndWait": func() { _, _ = b.revokeAndWait(none, event, WaitConfig{}) },
+			"Join":          func() { _, _ = Join(none, Config{}) },
+			"Dial":          func() { _, _ = dialServers(none, "nats://127.0.0.1:1", dialConfig{}) },
+			"CreateStream":  func() { _ = CreateStream(none, &nats.Conn{}, StreamConfig{}) },
 		} {
 			func() {
 				defer func() {
@@ -36,7 +36,7 @@ func TestCloseAfterNilContext(t *testing.T) {
 				call()
 			}()
 		}
-		if err := b.Close(); err != nil { // hangs, and synctest says so
+		if err := b.close(); err != nil { // hangs, and synctest says so
 			t.Error(err)
 		}
 	})

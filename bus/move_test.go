@@ -10,7 +10,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A Follower whose server is cut off from its peers moves to another before it is stale,
+// A follower whose server is cut off from its peers moves to another before it is stale,
 // and stays there; of a shared connection it says that it may not.
 func TestFollowerMovesToAnotherServer(t *testing.T) {
 	for _, shared := range []bool{false, true} {
@@ -18,12 +18,12 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			var log pages
 			s := newStream(t)
 			s.carries = true
-			conn, err := Dial(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", DialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
+			conn, err := dialServers(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", dialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			conn.shared = shared
-			b, err := Open(t.Context(), conn, Config{Issuer: testIssuer, Logger: log.everything()})
+			b, err := newCore(t.Context(), conn, Config{Issuers: []string{testIssuer}, Logger: log.everything()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -32,7 +32,7 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f, err := b.Follow(t.Context(), list)
+			f, err := b.follow(list)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,11 +66,11 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(t)
 		s.id = "the one"
-		conn, err := Dial(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", DialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
+		conn, err := dialServers(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", dialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := Open(t.Context(), conn, Config{})
+		b, err := newCore(t.Context(), conn, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

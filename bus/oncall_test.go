@@ -20,7 +20,7 @@ var (
 	onCallConstants = map[string]bool{"revoke.State": true, "revoke.Reason": true, "revoke.Fault": true}
 	onCallStructs   = map[string]bool{
 		"revoke.Status": true, "revoke.Stats": true, "revoke.StateFileStatus": true,
-		"bus.FollowerStatus": true, "bus.Stats": true, "bus.Announcement": true,
+		"bus.Status": true, "bus.Publishing": true, "bus.Announcement": true,
 	}
 )
 

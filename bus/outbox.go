@@ -18,7 +18,7 @@ import (
 // were not acknowledged yet, and those that were, in case the stream loses them.
 //
 // The file is a log of lines, each a checksum (CRC-32C, eight hexadecimal digits), a
-// space and a JSON object: first {"v":1,"iss":…}, then {"op":"put","id":…,"subject":…,
+// space and a JSON object: first {"v":1,"iss":…}, where several issuers stand in one string with "\n" between them, then {"op":"put","id":…,"subject":…,
 // "payload":…,"signature":…,"gone":…,"open":…,"seq":…}, {"op":"ack","id":…,"seq":…},
 // {"op":"drop","id":…} and {"op":"lost","id":"-"}, after which no ack before it counts: the
 // stream has lost what it says. A put is on the disk before the event is first sent; an
@@ -27,8 +27,8 @@ import (
 // a crash may have cut, goes without a word. A disk that fails keeps nobody from opening
 // the outbox: it is tried again, and until then what is put is an error.
 type outbox struct {
-	path   string
-	issuer string
+	path    string
+	issuers []string
 
 	mu      sync.Mutex
 	lock    *os.File           // guarded by mu: nil until it is had
@@ -82,8 +82,8 @@ const reopenPause = time.Second
 
 // openOutbox opens the outbox and returns what is alive in it. Its errors are of the
 // family [ErrOutbox]; what else goes wrong is reported by status, and tried again.
-func openOutbox(path, issuer string) (o *outbox, alive []*record, damaged int, err error) {
-	o = &outbox{path: path, issuer: issuer, open: map[string]*record{}, syncFile: (*os.File).Sync, syncFolder: syncFolder, now: time.Now}
+func openOutbox(path string, issuers ...string) (o *outbox, alive []*record, damaged int, err error) {
+	o = &outbox{path: path, issuers: issuers, open: map[string]*record{}, syncFile: (*os.File).Sync, syncFolder: syncFolder, now: time.Now}
 	alive, err = o.begin()
 	if errors.Is(err, ErrOutbox) {
 		return nil, nil, 0, err
@@ -145,7 +145,7 @@ func (o *outbox) load() (found []*record, err error) {
 		return nil, err
 	}
 	defer file.Close()
-	alive, damaged, why, err := readOutbox(file, o.issuer, time.Now())
+	alive, damaged, why, err := readOutbox(file, o.issuers, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +264,7 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 			os.Remove(name)
 		}
 	}()
-	head, err := outboxHead(o.issuer)
+	head, err := outboxHead(o.issuers)
 	if err != nil {
 		return err
 	}
@@ -506,7 +506,7 @@ func (o *outbox) lost() error {
 	return o.sync(turn)
 }
 
-// An outboxStatus is what [Stats] says of it.
+// An outboxStatus is what [Publishing] says of it.
 type outboxStatus struct {
 	failed  uint64
 	err     error

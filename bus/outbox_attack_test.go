@@ -365,7 +365,7 @@ func TestOutboxTooLarge(t *testing.T) {
 	head := outboxLine([]byte(`{"iss":"` + testIssuer + `","v":1}`))
 	line := append(bytes.Repeat([]byte("x"), maxOutboxLine-1), '\n')
 	endless := io.MultiReader(bytes.NewReader(head), &repeated{line: line})
-	if _, damaged, _, err := readOutbox(endless, testIssuer, time.Now()); err != nil || damaged < 2 {
+	if _, damaged, _, err := readOutbox(endless, []string{testIssuer}, time.Now()); err != nil || damaged < 2 {
 		t.Errorf("more than %d bytes: %d damaged, %v", maxOutboxBytes, damaged, err)
 	}
 }
@@ -401,7 +401,7 @@ func TestOutboxKnowsTheHighest(t *testing.T) {
 	}
 	o.crash()
 	p := newTestPublisher()
-	p.b.cfg.Issuer = testIssuer
+	p.b.cfg.Issuers = []string{testIssuer}
 	if err := p.unpack(path); err != nil {
 		t.Fatal(err)
 	}

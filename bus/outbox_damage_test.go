@@ -33,7 +33,7 @@ func sampleOutbox(t testing.TB) (data []byte, lines []damagedLine) {
 		lines = append(lines, damagedLine{len(data), len(data) + len(line) - 1, op, id})
 		data = append(data, line...)
 	}
-	head, err := outboxHead(testIssuer)
+	head, err := outboxHead([]string{testIssuer})
 	add("head", "", outboxLine(head), err)
 	entry := func(op, id string, seq uint64) {
 		e := &outboxEntry{op: op, id: id, seq: seq}
@@ -61,7 +61,7 @@ func sampleOutbox(t testing.TB) (data []byte, lines []damagedLine) {
 // nothing counts as acknowledged that may not be.
 func checkDamaged(t *testing.T, what string, sample []byte, lines []damagedLine, begin, end int, damaged []byte) (n int) {
 	t.Helper()
-	alive, n, why, err := readOutbox(bytes.NewReader(damaged), testIssuer, time.Now())
+	alive, n, why, err := readOutbox(bytes.NewReader(damaged), []string{testIssuer}, time.Now())
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
@@ -104,7 +104,7 @@ func checkDamaged(t *testing.T, what string, sample []byte, lines []damagedLine,
 func TestOutboxDamageTable(t *testing.T) {
 	sample, lines := sampleOutbox(t)
 	size := len(sample)
-	if alive, n, why, err := readOutbox(bytes.NewReader(sample), testIssuer, time.Now()); len(alive) != 4 || n != 0 || why != nil || err != nil || alive["a"].seq != 5 {
+	if alive, n, why, err := readOutbox(bytes.NewReader(sample), []string{testIssuer}, time.Now()); len(alive) != 4 || n != 0 || why != nil || err != nil || alive["a"].seq != 5 {
 		t.Fatalf("the good twin: %d alive, %d damaged: %v, %v", len(alive), n, why, err)
 	}
 	for i := range size {
@@ -161,7 +161,7 @@ func TestOutboxDamageTakesAcknowledgementsBack(t *testing.T) {
 	for i := range lost {
 		damaged := bytes.Clone(lost)
 		damaged[i] ^= 4
-		alive, n, _, err := readOutbox(bytes.NewReader(concat(sample, damaged, ack)), testIssuer, time.Now())
+		alive, n, _, err := readOutbox(bytes.NewReader(concat(sample, damaged, ack)), []string{testIssuer}, time.Now())
 		if err != nil || n == 0 || len(alive) != 4 || alive["a"].seq != 0 || alive["b"].seq != 0 {
 			t.Errorf("byte %d: %d damaged, %v", i, n, err)
 		}
@@ -177,7 +177,7 @@ func TestOutboxReadFails(t *testing.T) {
 	broken := errors.New("input/output error")
 	for _, l := range lines[1:] {
 		r := io.MultiReader(bytes.NewReader(sample[:l.begin]), iotest.ErrReader(broken))
-		alive, n, why, err := readOutbox(r, testIssuer, time.Now())
+		alive, n, why, err := readOutbox(r, []string{testIssuer}, time.Now())
 		if err != nil || n != 1 || !errors.Is(why, broken) {
 			t.Errorf("%d damaged, because %v, %v", n, why, err)
 		}
@@ -195,7 +195,7 @@ func TestOutboxSalvageIsBounded(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, _, _, _ = readOutbox(bytes.NewReader(line), testIssuer, time.Now())
+			_, _, _, _ = readOutbox(bytes.NewReader(line), []string{testIssuer}, time.Now())
 		}()
 		select {
 		case <-done:
@@ -212,7 +212,7 @@ func unpackInto(t *testing.T, path string) (p *publisher, logged *bytes.Buffer) 
 	p = newTestPublisher()
 	logged = new(bytes.Buffer)
 	p.b.log = slog.New(slog.NewTextHandler(logged, nil))
-	p.b.cfg.Issuer = testIssuer
+	p.b.cfg.Issuers = []string{testIssuer}
 	if err := p.unpack(path); err != nil {
 		t.Fatalf("the service does not start: %v", err)
 	}
@@ -241,7 +241,7 @@ func TestOutboxDamagedIsSetAside(t *testing.T) {
 			for round := range 2 { // a second accident does not write over the first
 				write(t, path, damaged)
 				p, logged := unpackInto(t, path)
-				s := p.b.Stats()
+				s := p.b.publishing()
 				if s.OutboxDamaged == 0 || s.OutboxErr != nil || s.OutboxSetAside != fmt.Sprintf("%s.damaged.%d", path, round+1) {
 					t.Fatalf("stats %+v", s)
 				}
@@ -253,7 +253,7 @@ func TestOutboxDamagedIsSetAside(t *testing.T) {
 					t.Errorf("not kept as it was: %v", err)
 				}
 				pending, _, _ := p.ledger.pending(time.Now())
-				found, _, _, _ := readOutbox(bytes.NewReader(damaged), testIssuer, time.Now())
+				found, _, _, _ := readOutbox(bytes.NewReader(damaged), []string{testIssuer}, time.Now())
 				want := 0
 				for _, rec := range found {
 					if rec.seq == 0 {
@@ -269,7 +269,7 @@ func TestOutboxDamagedIsSetAside(t *testing.T) {
 				p.outbox.close()
 			}
 			again, logged := unpackInto(t, path)
-			if s := again.b.Stats(); s.OutboxDamaged != 0 || s.OutboxSetAside != "" || strings.Contains(logged.String(), "ERROR") {
+			if s := again.b.publishing(); s.OutboxDamaged != 0 || s.OutboxSetAside != "" || strings.Contains(logged.String(), "ERROR") {
 				t.Errorf("the new file: %+v, %s", s, logged)
 			}
 		})
@@ -281,7 +281,7 @@ func TestOutboxEmpty(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
 	write(t, path, nil)
 	p, logged := unpackInto(t, path)
-	if s := p.b.Stats(); s.OutboxDamaged != 1 || s.OutboxSetAside != "" || s.OutboxErr != nil || !strings.Contains(logged.String(), "empty") {
+	if s := p.b.publishing(); s.OutboxDamaged != 1 || s.OutboxSetAside != "" || s.OutboxErr != nil || !strings.Contains(logged.String(), "empty") {
 		t.Errorf("%+v, %s", s, logged)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(path)); len(entries) != 2 || err != nil { // the lock
@@ -289,7 +289,7 @@ func TestOutboxEmpty(t *testing.T) {
 	}
 	// The good twin: none yet.
 	p, logged = unpackInto(t, path+"2")
-	if s := p.b.Stats(); s.OutboxDamaged != 0 || s.OutboxErr != nil || logged.Len() > 0 {
+	if s := p.b.publishing(); s.OutboxDamaged != 0 || s.OutboxErr != nil || logged.Len() > 0 {
 		t.Errorf("%+v, %s", s, logged)
 	}
 }
@@ -336,7 +336,7 @@ func TestOutboxOpensWhenTheDiskDoes(t *testing.T) {
 			write(t, path, damaged)
 			c.harm(t, path)
 			p, logged := unpackInto(t, path)
-			s := p.b.Stats()
+			s := p.b.publishing()
 			if s.OutboxErr == nil || s.OutboxFailures == 0 || !strings.Contains(logged.String(), "level=ERROR") {
 				t.Errorf("stats %+v, logged %q", s, logged)
 			}
@@ -353,9 +353,9 @@ func TestOutboxOpensWhenTheDiskDoes(t *testing.T) {
 				p.outbox.tried = p.outbox.tried.Add(-reopenPause)
 			}
 			if !p.keep(outboxRecord(t, "after")) {
-				t.Fatalf("not kept: %v", p.b.Stats().OutboxErr)
+				t.Fatalf("not kept: %v", p.b.publishing().OutboxErr)
 			}
-			if s := p.b.Stats(); s.OutboxErr != nil || s.OutboxDamaged == 0 {
+			if s := p.b.publishing(); s.OutboxErr != nil || s.OutboxDamaged == 0 {
 				t.Errorf("stats %+v", s)
 			}
 			if n := count(); n != 4 {
@@ -427,7 +427,7 @@ func TestOutboxCannotSetAside(t *testing.T) {
 		write(t, fmt.Sprintf("%s.damaged.%d", path, i+1), []byte("of an earlier accident"))
 	}
 	p, _ := unpackInto(t, path)
-	if s := p.b.Stats(); s.OutboxErr == nil || s.OutboxDamaged == 0 || s.OutboxSetAside != "" {
+	if s := p.b.publishing(); s.OutboxErr == nil || s.OutboxDamaged == 0 || s.OutboxSetAside != "" {
 		t.Fatalf("%+v", s)
 	}
 	if !p.keep(outboxRecord(t, "new")) {

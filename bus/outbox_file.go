@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -108,7 +110,7 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 
 // An outboxReading is what is known of a file while it is read.
 type outboxReading struct {
-	issuer  string
+	issuers []string // whose events it may hold
 	now     time.Time
 	decoder decoder
 	alive   map[string]*record
@@ -127,8 +129,8 @@ type outboxReading struct {
 // had lost it.
 //
 // An error means that the file is another's, or of a version to come.
-func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*record, damaged int, why, err error) {
-	f := outboxReading{issuer: issuer, now: now, alive: map[string]*record{}}
+func readOutbox(r io.Reader, issuers []string, now time.Time) (alive map[string]*record, damaged int, why, err error) {
+	f := outboxReading{issuers: issuers, now: now, alive: map[string]*record{}}
 	br := bufio.NewReaderSize(io.LimitReader(r, maxOutboxBytes+1), maxOutboxLine)
 	first, _ := br.Peek(4 << 10)
 	first = bytes.Clone(first)
@@ -172,7 +174,7 @@ func readOutbox(r io.Reader, issuer string, now time.Time) (alive map[string]*re
 	case f.refused != nil:
 		return nil, 0, nil, f.refused
 	case f.headed:
-	case !f.good && isAnothers(first, issuer):
+	case !f.good && isAnothers(first, issuers):
 		return nil, 0, nil, fmt.Errorf("%w: not an outbox", ErrOutbox)
 	case total == 0:
 		f.damage("it is empty, and not even an outbox of nothing is")
@@ -292,7 +294,7 @@ func objectEnd(b []byte) int {
 func (f *outboxReading) take(body []byte) bool {
 	e, ok := decodeOutboxEntry(body)
 	if !ok {
-		ok, f.refused = checkOutboxHead(body, f.issuer)
+		ok, f.refused = checkOutboxHead(body, f.issuers)
 		f.headed, f.good = f.headed || ok, f.good || ok
 		return ok || f.refused != nil
 	}
@@ -301,7 +303,7 @@ func (f *outboxReading) take(body []byte) bool {
 	case "put":
 		// What is published is decided here and not by who can write the file.
 		msg, fault := f.decoder.decode(e.subject, []byte(e.payload))
-		if fault != 0 || msg.beat || msg.event.Issuer != f.issuer {
+		if fault != 0 || msg.beat || !slices.Contains(f.issuers, msg.event.Issuer) {
 			return false
 		}
 		f.alive[e.id] = &record{
@@ -325,8 +327,8 @@ func (f *outboxReading) take(body []byte) bool {
 }
 
 // checkOutboxHead reports whether body is what an outbox begins with, and refuses one of
-// another version or issuer.
-func checkOutboxHead(body []byte, issuer string) (ok bool, refused error) {
+// another version, or of an issuer that is none of these.
+func checkOutboxHead(body []byte, issuers []string) (ok bool, refused error) {
 	var v, iss strictjson.Value
 	err := strictjson.Object(body, func(name string, value strictjson.Value) error {
 		switch name {
@@ -344,21 +346,26 @@ func checkOutboxHead(body []byte, issuer string) (ok bool, refused error) {
 		return false, nil
 	case version != outboxVersion:
 		return false, fmt.Errorf("%w: version %d, this program knows %d", ErrOutbox, version, outboxVersion)
-	case name != issuer:
-		return false, fmt.Errorf("%w: it is of issuer %q", ErrOutbox, name)
+	}
+	for of := range strings.SplitSeq(name, "\n") {
+		if !slices.Contains(issuers, of) {
+			return false, fmt.Errorf("%w: it is of issuer %q", ErrOutbox, of)
+		}
 	}
 	return true, nil
 }
 
-func outboxHead(issuer string) ([]byte, error) {
-	return json.Marshal(map[string]any{"v": outboxVersion, "iss": issuer})
+// outboxHead names the issuers in one string, each on a line, so that a version that
+// knows only one refuses the file of several.
+func outboxHead(issuers []string) ([]byte, error) {
+	return json.Marshal(map[string]any{"v": outboxVersion, "iss": strings.Join(issuers, "\n")})
 }
 
 // isAnothers reports whether a file of which nothing checks out is rather another
 // program's, named by mistake, than an outbox that is damaged: a List's state file, or a
 // text without any trace of ours. In doubt it is ours: to set it aside keeps it, and to
 // refuse it keeps a service down.
-func isAnothers(first []byte, issuer string) bool {
+func isAnothers(first []byte, issuers []string) bool {
 	if bytes.HasPrefix(first, []byte("\x89HTstate")) {
 		return true
 	}
@@ -372,7 +379,7 @@ func isAnothers(first []byte, issuer string) bool {
 			return false
 		}
 	}
-	head, err := outboxHead(issuer)
+	head, err := outboxHead(issuers)
 	if err != nil {
 		return true
 	}

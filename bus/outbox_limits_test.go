@@ -65,7 +65,7 @@ func TestOutboxIsSweptNowAndThen(t *testing.T) {
 
 // A file that is larger than any of ours is read up to that size, and said to be damaged.
 func TestOutboxReadsNoMoreThanItWrites(t *testing.T) {
-	head, err := outboxHead(testIssuer)
+	head, err := outboxHead([]string{testIssuer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestOutboxReadsNoMoreThanItWrites(t *testing.T) {
 		lines := (maxOutboxBytes - len(first)) / len(line)
 		rest := maxOutboxBytes - len(first) - lines*len(line)
 		r := io.MultiReader(bytes.NewReader(first), io.LimitReader(&repeated{line: line}, int64(lines*len(line))), strings.NewReader(strings.Repeat("\n", rest+more)))
-		_, damaged, why, err := readOutbox(r, testIssuer, time.Now())
+		_, damaged, why, err := readOutbox(r, []string{testIssuer}, time.Now())
 		if err != nil || damaged != lines+more || why == nil {
 			t.Errorf("%d bytes more: %d of %d lines damaged, %v", more, damaged, lines, err)
 		}
@@ -85,7 +85,7 @@ func TestOutboxReadsNoMoreThanItWrites(t *testing.T) {
 // A file of which nothing checks out is another program's if it is a text without a trace
 // of ours; any trace, and any byte that no text holds, makes it ours.
 func TestAnothersFile(t *testing.T) {
-	head, err := outboxHead(testIssuer)
+	head, err := outboxHead([]string{testIssuer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestAnothersFile(t *testing.T) {
 		`x "op":"put"`: false, `x {"gone":1`: false, `x {"id":"a"`: false, `x {"iss":"b"`: false, `x,"v":1}`: false,
 		string(half): false, string(half[:9]): false,
 	} {
-		if got := isAnothers([]byte(first), testIssuer); got != want {
+		if got := isAnothers([]byte(first), []string{testIssuer}); got != want {
 			t.Errorf("%q: %t", first, got)
 		}
 	}
@@ -111,10 +111,10 @@ func TestAnothersFile(t *testing.T) {
 		return b
 	}
 	n := len(half)
-	if trace := garbled((n + 1) / 2); isAnothers(trace, testIssuer) {
+	if trace := garbled((n + 1) / 2); isAnothers(trace, []string{testIssuer}) {
 		t.Errorf("half of the first line is there: %q", trace)
 	}
-	if other := garbled(2); !isAnothers(other, testIssuer) {
+	if other := garbled(2); !isAnothers(other, []string{testIssuer}) {
 		t.Errorf("two bytes are: %q", other)
 	}
 }
@@ -172,7 +172,7 @@ func TestOutboxTroubleIsTold(t *testing.T) {
 		defer b.end()
 		publish := func(i int) {
 			t.Helper()
-			if _, err := b.Publish(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -188,7 +188,7 @@ func TestOutboxTroubleIsTold(t *testing.T) {
 		if log.count("a restart would forget these events") != 1 || log.count("an event is published twice") != 1 {
 			t.Errorf("logged %s", &log)
 		}
-		if st := b.Stats(); st.OutboxErr == nil || st.OutboxFailures == 0 {
+		if st := b.publishing(); st.OutboxErr == nil || st.OutboxFailures == 0 {
 			t.Errorf("%+v", st)
 		}
 		// One that was put before the disk went, and is acknowledged or given up after.
@@ -212,7 +212,7 @@ func TestRepublicationIsTold(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.everything()})
 		defer b.end()
 		for i := range 3 {
-			if _, err := b.Publish(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -237,12 +237,12 @@ func TestRepublicationIsTold(t *testing.T) {
 			s.take = func(int, *nats.Msg) string { return refusal(errCodeStoreFailed, "maximum bytes exceeded") }
 		})
 		time.Sleep(10 * time.Minute)
-		b.Close()
+		b.close()
 		if log.count("closed before everything was republished") != 1 || log.count("pending=3") != 1 {
 			t.Errorf("logged %s", &log)
 		}
-		b.Close()
-		if _, err := b.Publish(t.Context(), sessionEvent(9)); !errors.Is(err, ErrClosed) {
+		b.close()
+		if _, err := b.publishEvent(t.Context(), sessionEvent(9)); !errors.Is(err, ErrClosed) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -256,7 +256,7 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.logger()})
 		defer b.end()
 		for i := range 3 {
-			if _, err := b.Publish(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -269,11 +269,11 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 				return stored(int(s.store(m)))
 			}
 		})
-		r, err := b.Publish(t.Context(), sessionEvent(3))
+		r, err := b.publishEvent(t.Context(), sessionEvent(3))
 		if err != nil || r.Sequence != 4 || forged != 3 {
 			t.Fatalf("%v, sequence %d after %d attempts", err, r.Sequence, forged)
 		}
-		if st := b.Stats(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.count("who may write to this connection's inbox?") != 2 {
+		if st := b.publishing(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.count("who may write to this connection's inbox?") != 2 {
 			t.Errorf("%+v, logged %s", st, &log)
 		}
 	})
@@ -284,9 +284,9 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 func TestOpenTellsThatPublishingWillFail(t *testing.T) {
 	for name, c := range map[string]struct {
 		missing bool
-		issuer  string
+		issuers []string
 		want    int
-	}{"missing": {true, testIssuer, 1}, "there": {false, testIssuer, 0}, "a follower's": {true, "", 0}} {
+	}{"missing": {true, []string{testIssuer}, 1}, "there": {false, []string{testIssuer}, 0}, "a follower's": {true, nil, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			var log pages
 			s := newStream(t)
@@ -297,7 +297,7 @@ func TestOpenTellsThatPublishingWillFail(t *testing.T) {
 			}
 			conn := dialScripted(t, s)
 			synctest.Wait()
-			b, err := Open(t.Context(), conn, Config{Issuer: c.issuer, Logger: log.logger()})
+			b, err := newCore(t.Context(), conn, Config{Issuers: c.issuers, Logger: log.logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -320,7 +320,7 @@ func TestStateIsKept(t *testing.T) {
 		for i := 0; time.Since(began) < 20*time.Minute; i++ {
 			time.Sleep(50 * time.Millisecond)
 			if i%80 == 0 { // what has not changed is not written
-				if _, err := f.b.Publish(t.Context(), sessionEvent(i)); err != nil {
+				if _, err := f.b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -337,13 +337,13 @@ func TestStateIsKept(t *testing.T) {
 		if n < 105 || n > 121 || least < savePause || most > savePause+savePause/10 || most < savePause+savePause/20 {
 			t.Errorf("%d writings in 20 minutes, %s to %s apart", n, least, most)
 		}
-		if _, err := f.b.Publish(t.Context(), sessionEvent(-1)); err != nil {
+		if _, err := f.b.publishEvent(t.Context(), sessionEvent(-1)); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Barrier(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		f.Close() // sooner than the next writing would come
+		f.close() // sooner than the next writing would come
 		if st := f.list.StateFile(); time.Since(st.Saved) > time.Second || st.Failures != 0 {
 			t.Errorf("%+v", st)
 		}

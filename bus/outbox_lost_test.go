@@ -13,7 +13,7 @@ import (
 // which then checks out.
 func TestDamageThatTakesALoss(t *testing.T) {
 	now := time.Now()
-	head, err := outboxHead(testIssuer)
+	head, err := outboxHead([]string{testIssuer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestDamageThatTakesALoss(t *testing.T) {
 	begin, end := add(outboxEntry{op: "lost", id: "-"})
 	add(put("B"))
 	add(outboxEntry{op: "ack", id: "B", seq: 8})
-	whole, damaged, why, err := readOutbox(bytes.NewReader(file), testIssuer, now)
+	whole, damaged, why, err := readOutbox(bytes.NewReader(file), []string{testIssuer}, now)
 	if err != nil || damaged != 0 || whole["A"].seq != 0 || whole["B"].seq != 8 {
 		t.Fatalf("as it is: %v, %d, %v, %v", whole, damaged, why, err)
 	}
@@ -50,7 +50,7 @@ func TestDamageThatTakesALoss(t *testing.T) {
 				for i := from; i < to; i++ {
 					broken[i] = fill
 				}
-				alive, _, _, err := readOutbox(bytes.NewReader(broken), testIssuer, now)
+				alive, _, _, err := readOutbox(bytes.NewReader(broken), []string{testIssuer}, now)
 				if err != nil { // nothing of it is left, and what is can be another's
 					continue
 				}

@@ -4,7 +4,7 @@ package bus
 
 import "os"
 
-// lockOutbox opens the lock's file and locks nothing: to give each Bus its own outbox is
+// lockOutbox opens the lock's file and locks nothing: to give each Member its own outbox is
 // the caller's business here.
 func lockOutbox(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

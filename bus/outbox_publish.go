@@ -12,7 +12,7 @@ import (
 // unpack opens the outbox and takes up what it holds. One that the disk refuses is opened
 // as soon as that goes.
 func (p *publisher) unpack(path string) error {
-	o, alive, _, err := openOutbox(path, p.b.cfg.Issuer)
+	o, alive, _, err := openOutbox(path, p.b.cfg.Issuers...)
 	if err != nil {
 		return err
 	}
@@ -71,8 +71,8 @@ func (p *publisher) takeUp(alive []*record, s outboxStatus) {
 	}
 }
 
-// vouches reports whether the record is signed by this Bus's key or a trusted one.
-func (b *Bus) vouches(rec *record) bool {
+// vouches reports whether the record is signed by this Member's key or a trusted one.
+func (b *core) vouches(rec *record) bool {
 	keys := trust{}
 	maps.Copy(keys, b.trust)
 	if b.signer != nil {

@@ -297,14 +297,14 @@ func FuzzReadOutbox(f *testing.F) {
 		f.Fatal(err)
 	}
 	good := concat(head, put, ack)
-	if alive, damaged, _, err := readOutbox(bytes.NewReader(good), testIssuer, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
+	if alive, damaged, _, err := readOutbox(bytes.NewReader(good), []string{testIssuer}, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
 		f.Fatal(alive, damaged, err)
 	}
 	for _, seed := range [][]byte{good, nil, head, put, good[:len(good)-3], concat(head, ack, put), bytes.Replace(good, []byte("ack"), []byte("put"), 1), outboxLine([]byte(`{"op":"put","id":"o","open":true}`)), []byte("00000000 {}\n")} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		alive, _, _, err := readOutbox(bytes.NewReader(data), testIssuer, time.Now())
+		alive, _, _, err := readOutbox(bytes.NewReader(data), []string{testIssuer}, time.Now())
 		if err != nil {
 			if !errors.Is(err, ErrOutbox) || alive != nil {
 				t.Fatal(alive, err)

@@ -18,7 +18,7 @@ func lockOutbox(path string) (*os.File, error) {
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		file.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: another Bus has it open, or a List keeps its state there: %w", ErrOutbox, err)
+			return nil, fmt.Errorf("%w: another Member has it open, or a List keeps its state there: %w", ErrOutbox, err)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

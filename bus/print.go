@@ -11,10 +11,10 @@ import (
 // the verb: fmt would otherwise walk the fields. A [Config].Signer that is an
 // ed25519.PrivateKey is a slice of bytes, which any print would show.
 
-// String shows no key, only whether there is one.
+// String shows no key and no server URL, which may hold a password, only whether there is one.
 func (c Config) String() string {
-	return fmt.Sprintf("bus.Config{Issuer: %q, Stream: %q, Name: %q, Signer: %t, Trust: %d, OutboxFile: %q, NoHeartbeats: %t, NoAnnouncements: %t}",
-		c.Issuer, c.Stream, c.Name, c.Signer != nil, len(c.Trust), c.OutboxFile, c.NoHeartbeats, c.NoAnnouncements)
+	return fmt.Sprintf("bus.Config{Servers: %t, Conn: %t, Issuers: %q, Stream: %q, Name: %q, Signer: %t, Trust: %d, OutboxFile: %q, NoHeartbeats: %t, NoAnnouncements: %t}",
+		c.Servers != "", c.Conn != nil, c.Issuers, c.Stream, c.Name, c.Signer != nil, len(c.Trust), c.OutboxFile, c.NoHeartbeats, c.NoAnnouncements)
 }
 
 // Format implements [fmt.Formatter]: every verb prints [Config.String], but for %p, at
@@ -27,45 +27,20 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 // MarshalJSON returns [Config.String] as a JSON string. A Config is never read from JSON.
 func (c Config) MarshalJSON() ([]byte, error) { return json.Marshal(c.String()) }
 
-// String names the stream and the issuer.
-func (b *Bus) String() string {
-	if b == nil {
-		return "bus.Bus(nil)"
+// String names the stream, the issuers and the state of the List.
+func (m *Member) String() string {
+	if m == nil || m.core == nil {
+		return "bus.Member(nil)"
 	}
-	return fmt.Sprintf("bus.Bus{stream: %q, issuer: %q}", b.stream, b.cfg.Issuer)
+	list := "none"
+	if m.follower != nil {
+		list = m.follower.list.String()
+	}
+	return fmt.Sprintf("bus.Member{stream: %q, issuers: %q, list: %s}", m.core.stream, m.core.cfg.Issuers, list)
 }
 
-// Format implements [fmt.Formatter]: every verb prints [Bus.String].
-func (b *Bus) Format(f fmt.State, _ rune) { io.WriteString(f, b.String()) }
+// Format implements [fmt.Formatter]: every verb prints [Member.String].
+func (m *Member) Format(s fmt.State, _ rune) { io.WriteString(s, m.String()) }
 
 // LogValue implements [slog.LogValuer].
-func (b *Bus) LogValue() slog.Value { return slog.StringValue(b.String()) }
-
-// String tells where c is connected to, without a password.
-func (c *Conn) String() string {
-	if c == nil || c.link.Load() == nil {
-		return "bus.Conn(nil)"
-	}
-	nc := c.nc()
-	return fmt.Sprintf("bus.Conn{%s, %s}", nc.Status(), nc.ConnectedUrlRedacted())
-}
-
-// Format implements [fmt.Formatter]: every verb prints [Conn.String].
-func (c *Conn) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
-
-// LogValue implements [slog.LogValuer].
-func (c *Conn) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
-// String names the stream and tells how the List that f feeds fares.
-func (f *Follower) String() string {
-	if f == nil || f.b == nil {
-		return "bus.Follower(nil)"
-	}
-	return fmt.Sprintf("bus.Follower{stream: %q, list: %s}", f.b.stream, f.list)
-}
-
-// Format implements [fmt.Formatter]: every verb prints [Follower.String].
-func (f *Follower) Format(s fmt.State, _ rune) { io.WriteString(s, f.String()) }
-
-// LogValue implements [slog.LogValuer].
-func (f *Follower) LogValue() slog.Value { return slog.StringValue(f.String()) }
+func (m *Member) LogValue() slog.Value { return slog.StringValue(m.String()) }

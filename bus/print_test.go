@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
@@ -23,37 +22,29 @@ func TestNothingPrintsASecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	const password = "the-password-of-the-connection"
-	conn, err := Dial(context.Background(), "nats://user:"+password+"@127.0.0.1:1", DialConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	cfg := Config{Issuer: testIssuer, Signer: private, Trust: []ed25519.PublicKey{public}}
-	b, err := Open(t.Context(), conn, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
 	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := b.Follow(t.Context(), list)
+	cfg := Config{
+		Servers: "nats://user:" + password + "@127.0.0.1:1", Options: []nats.Option{nats.UserInfo("user", password)},
+		List: list, Issuers: []string{testIssuer}, Signer: private, Trust: []ed25519.PublicKey{public},
+	}
+	m, err := Join(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer m.Close()
 	table := map[string]any{
-		"Config": cfg, "Bus": b, "Conn": conn, "Follower": f, "FollowerStatus": f.Status(), "Stats": b.Stats(),
-		"DialConfig": DialConfig{CredentialsFile: "file", Options: []nats.Option{nats.UserInfo("user", password)}},
+		"Config": cfg, "Member": m, "Status": m.Status(), "Publishing": m.Status().Publishing,
 	}
-	without := []string{"Announcement", "Receipt", "Replica", "Result", "StreamConfig", "UseConfig", "WaitConfig", "WaitReceipt"}
+	without := []string{"Announcement", "Receipt", "Replica", "Result", "StreamConfig", "WaitConfig", "WaitReceipt"}
 	for _, name := range printtest.Types(t, ".") {
 		if _, ok := table[name]; !ok && !strings.Contains(" "+strings.Join(without, " ")+" ", " "+name+" ") {
 			t.Errorf("%s is not looked at", name)
 		}
 	}
-	for name, v := range table { // while the Follower tries to connect
+	for name, v := range table { // while the follower tries to connect
 		out := printtest.Prints(v)
 		for secret, raw := range map[string][]byte{"private key": private.Seed(), "password": []byte(password)} {
 			if found := printtest.Leaks(out, printtest.Forms(raw)); len(found) > 0 {
@@ -69,15 +60,12 @@ func TestStringsSayWhatItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &Bus{stream: "S", cfg: Config{Issuer: "i"}}
-	f := &Follower{b: b, list: list}
+	b := &core{stream: "S", cfg: Config{Issuers: []string{"i"}}}
 	for want, v := range map[string]any{
-		`bus.Config{Issuer: "i", Stream: "s", Name: "n", Signer: true, Trust: 2, OutboxFile: "o", NoHeartbeats: true, NoAnnouncements: false}`: Config{Issuer: "i", Stream: "s", Name: "n", Signer: ed25519.PrivateKey{}, Trust: make([]ed25519.PublicKey, 2), OutboxFile: "o", NoHeartbeats: true},
-		`bus.Bus{stream: "S", issuer: "i"}`: b,
-		`bus.Bus(nil)`:                      (*Bus)(nil),
-		`bus.Conn(nil)`:                     (*Conn)(nil),
-		`bus.Follower(nil)`:                 (*Follower)(nil),
-		`bus.Follower{stream: "S", list: ` + list.String() + `}`: f,
+		`bus.Config{Servers: true, Conn: false, Issuers: ["i"], Stream: "s", Name: "n", Signer: true, Trust: 2, OutboxFile: "o", NoHeartbeats: true, NoAnnouncements: false}`: Config{Servers: "nats://u:p@h", Issuers: []string{"i"}, Stream: "s", Name: "n", Signer: ed25519.PrivateKey{}, Trust: make([]ed25519.PublicKey, 2), OutboxFile: "o", NoHeartbeats: true},
+		`bus.Member(nil)`: (*Member)(nil),
+		`bus.Member{stream: "S", issuers: ["i"], list: none}`:                  &Member{core: b},
+		`bus.Member{stream: "S", issuers: ["i"], list: ` + list.String() + `}`: &Member{core: b, follower: &follower{b: b, list: list}},
 	} {
 		if got := fmt.Sprint(v); got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -86,8 +74,8 @@ func TestStringsSayWhatItIs(t *testing.T) {
 			t.Errorf("logged as %s, want %s", s.LogValue(), want)
 		}
 	}
-	data, err := json.Marshal(Config{Issuer: "i"})
-	if err != nil || !strings.Contains(string(data), `bus.Config{Issuer: \"i\"`) {
+	data, err := json.Marshal(Config{Issuers: []string{"i"}})
+	if err != nil || !strings.Contains(string(data), `bus.Config{Servers: false`) {
 		t.Errorf("%s, %v", data, err)
 	}
 }

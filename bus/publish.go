@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,37 +31,12 @@ const (
 // A Receipt proves that the stream has acknowledged an event.
 type Receipt = revoke.Receipt
 
-// Publish revokes what e names. When it returns nil, the stream has acknowledged
-// the event, and every check that begins more than MaxStaleness later obeys it or
-// answers "cannot know".
-//
-// An acknowledgement counts only with a reading of the stream's settings that was begun at
-// most 2 s before it came, and found the stream safe. So an event acknowledged later than
-// 2 s after somebody has edited the stream to forget is refused, [ErrStreamUnsafe]; what
-// was acknowledged in between is, with all else that this Bus knows, published again as
-// soon as the stream is mended.
-//
-// It fills in what is missing: Issuer, a random ID, At, and Before and Until as
-// [revoke.Event.Complete] does with the stream's horizons: Before is twice the stream's
-// MaxSkew ahead, so that no token survives that was issued until now, whatever clocks
-// within MaxSkew say. What is issued next passes it by the Receipt: hand it to package
-// token's IssueRequest.After; sessions of package refresh pass it by themselves. It refuses events that
-// replicas would ignore or cut back ([revoke.ErrInvalidEvent]), any issuer but the
-// configured one among them. It tries, under one message id, until ctx ends, or for
-// 15 s if ctx has no deadline.
-//
-// Any error means that the revocation must be presumed not to have happened, and
-// that the caller must publish again or tell someone. [ErrNotAcknowledged] leaves
-// open whether it was stored; [ErrFull], [ErrNoStream] and [ErrStreamUnsafe] do not
-// go away by themselves. Where [Config].OutboxFile has the event the error is also
-// [ErrKept], and the Bus goes on trying in the background, also after a restart;
-// publishing again is as harmless as ever.
-func (b *Bus) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
+func (b *core) publishEvent(ctx context.Context, e revoke.Event) (Receipt, error) {
 	r, _, err := b.publish(ctx, e)
 	return r, err
 }
 
-func (b *Bus) publish(ctx context.Context, e revoke.Event) (Receipt, *record, error) {
+func (b *core) publish(ctx context.Context, e revoke.Event) (Receipt, *record, error) {
 	ctx, done, err := b.call(ctx, defaultTimeout)
 	if err != nil {
 		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
@@ -93,15 +69,7 @@ type Result struct {
 	Err     error // nil if and only if the event was acknowledged
 }
 
-// PublishAll publishes many events, several at a time and in no particular order,
-// and returns one Result for each, in the order of events. It refuses the whole
-// batch before anything is sent if one event is invalid. After the first failure
-// it starts no more. Batches may fill the stream to 80 % only, so that single
-// revocations still fit ([ErrFull]).
-//
-// The error is nil if and only if every event was acknowledged; otherwise it wraps
-// the first failure. If ctx has no deadline each event has 15 s.
-func (b *Bus) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
+func (b *core) publishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
 	ctx, done, err := b.call(ctx, 0)
 	if err != nil {
 		return failed(len(events), fmt.Errorf("bus: publish all: %w", err))
@@ -171,21 +139,23 @@ func failed(n int, err error) ([]Result, error) {
 	return results, err
 }
 
-// own fills in the issuer, or refuses another than the configured one. It judges e, once:
+// own fills in the issuer, or refuses one that is not configured. It judges e, once:
 // before anything is waited for.
-func (b *Bus) own(e revoke.Event) (revoke.Valid, error) {
+func (b *core) own(e revoke.Event) (revoke.Valid, error) {
 	if e.Issuer != "" {
 		if err := revoke.CheckIdentifier("issuer", e.Issuer); err != nil {
 			return revoke.Valid{}, err // and not with what it is, as below
 		}
 	}
-	switch {
-	case b.cfg.Issuer == "":
-		return revoke.Valid{}, errors.New("this Bus only follows: it was opened with an empty Config.Issuer")
+	switch issuers := b.cfg.Issuers; {
+	case len(issuers) == 0:
+		return revoke.Valid{}, errors.New("this Member only follows: its Config.Issuers is empty")
+	case e.Issuer == "" && len(issuers) == 1:
+		e.Issuer = issuers[0]
 	case e.Issuer == "":
-		e.Issuer = b.cfg.Issuer
-	case e.Issuer != b.cfg.Issuer:
-		return revoke.Valid{}, fmt.Errorf("%w: issuer %q is not %q, which this Bus was opened for, to the letter", revoke.ErrInvalidEvent, e.Issuer, b.cfg.Issuer)
+		return revoke.Valid{}, fmt.Errorf("%w: it names no issuer, and this Member publishes for %d", revoke.ErrInvalidEvent, len(issuers))
+	case !slices.Contains(issuers, e.Issuer):
+		return revoke.Valid{}, fmt.Errorf("%w: issuer %q is, to the letter, none of %q, which this Member publishes for", revoke.ErrInvalidEvent, e.Issuer, issuers)
 	}
 	if e.ID == "" {
 		e.ID = rand.Text()
@@ -196,9 +166,9 @@ func (b *Bus) own(e revoke.Event) (revoke.Valid, error) {
 	return e.Valid()
 }
 
-// call admits a call and returns its context, which also ends when the Bus is
+// call admits a call and returns its context, which also ends when the Member is
 // closed. A timeout of zero adds none.
-func (b *Bus) call(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
+func (b *core) call(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
 	ctx, cancel := context.WithCancelCause(ctx) // before entering: it panics for nil, and Close would wait for ever
 	leave, err := b.enter()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 // A publisher brings records into the stream and knows what it brought.
 type publisher struct {
-	b      *Bus
+	b      *core
 	gauge  gauge
 	ledger ledger
 	clock  serverClock
@@ -113,7 +113,7 @@ func (p *publisher) prepare(ctx context.Context, valid revoke.Valid, limit int) 
 			return e, nil, err
 		}
 	case p.b.trust != nil:
-		return e, nil, fmt.Errorf("%w: kind %s has to be signed, and this Bus has a Trust and no Signer", revoke.ErrInvalidEvent, e.Kind)
+		return e, nil, fmt.Errorf("%w: kind %s has to be signed, and this Member has a Trust and no Signer", revoke.ErrInvalidEvent, e.Kind)
 	}
 	return e, rec, nil
 }

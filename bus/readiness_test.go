@@ -12,7 +12,7 @@ import (
 func TestReadinessAnswersProbesOnly(t *testing.T) {
 	f, _ := newTestFollower(t)
 	f.dead = make(chan struct{})
-	h := f.Readiness(revoke.InsecureAllow())
+	h := (&Member{follower: f}).Readiness(revoke.InsecureAllow())
 	for method, want := range map[string]int{
 		http.MethodGet: http.StatusServiceUnavailable, http.MethodHead: http.StatusServiceUnavailable,
 		http.MethodPost: http.StatusMethodNotAllowed, http.MethodPut: http.StatusMethodNotAllowed, http.MethodOptions: http.StatusMethodNotAllowed, "": http.StatusMethodNotAllowed,

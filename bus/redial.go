@@ -11,11 +11,11 @@ import (
 )
 
 // A link is one connection of the client library's, which ends for good when the library
-// says so; a Conn of [Dial]'s then gets another. It is immutable.
+// says so; a connection of [Join]'s then gets another. It is immutable.
 type link struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
-	life uint64 // counts the links of a Conn from 0
+	life uint64 // counts the links of a connection from 0
 	made time.Time
 }
 
@@ -27,13 +27,13 @@ func newLink(nc *nats.Conn, life uint64) (*link, error) {
 	return &link{nc: nc, js: js, life: life, made: time.Now()}, nil
 }
 
-func (c *Conn) nc() *nats.Conn         { return c.link.Load().nc }
-func (b *Bus) nc() *nats.Conn          { return b.conn.nc() }
-func (b *Bus) js() jetstream.JetStream { return b.conn.link.Load().js }
+func (c *connection) nc() *nats.Conn    { return c.link.Load().nc }
+func (b *core) nc() *nats.Conn          { return b.conn.nc() }
+func (b *core) js() jetstream.JetStream { return b.conn.link.Load().js }
 
-// over reports whether the Conn has ended for good: it was closed, or it is the caller's
+// over reports whether the connection has ended for good: it was closed, or it is the caller's
 // and that one was.
-func (c *Conn) over() bool {
+func (c *connection) over() bool {
 	if c.owned {
 		return c.ctx.Err() != nil
 	}
@@ -41,7 +41,7 @@ func (c *Conn) over() bool {
 }
 
 // epoch is another number after each reconnect, and on each link.
-func (c *Conn) epoch() uint64 {
+func (c *connection) epoch() uint64 {
 	l := c.link.Load()
 	return l.life<<32 | l.nc.Stats().Reconnects&(1<<32-1)
 }
@@ -62,8 +62,8 @@ const (
 	refusalPatience = 30 * time.Second
 )
 
-// keep replaces links that have ended until the Conn is closed.
-func (c *Conn) keep() {
+// keep replaces links that have ended until the connection is closed.
+func (c *connection) keep() {
 	defer close(c.done)
 	look := time.NewTicker(refusalLook)
 	defer look.Stop()
@@ -99,8 +99,8 @@ func (c *Conn) keep() {
 }
 
 // redial makes the link of that number, after as many that ended soon one after another.
-// It reports false if the Conn was closed meanwhile.
-func (c *Conn) redial(life uint64, ends int) bool {
+// It reports false if the connection was closed meanwhile.
+func (c *connection) redial(life uint64, ends int) bool {
 	limit := maxRedial
 	for attempt := ends; ; attempt++ {
 		timer := time.NewTimer(redialPause(attempt, limit))
@@ -156,15 +156,15 @@ func unreached(err error) bool {
 // A listener hears of changes of the connection's state, whichever link it is on. It
 // belongs to one goroutine.
 type listener struct {
-	c  *Conn
+	c  *connection
 	on *link
 	ch chan nats.Status
 }
 
-func (c *Conn) listen() *listener { return &listener{c: c} }
+func (c *connection) listen() *listener { return &listener{c: c} }
 
 // changes returns a channel with the changes of the present link. After the end of a link
-// the next is to be asked for, see [Conn].renewed.
+// the next is to be asked for, see connection.renewed.
 func (l *listener) changes() <-chan nats.Status {
 	if now := l.c.link.Load(); now != l.on {
 		l.stop()

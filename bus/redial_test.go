@@ -15,10 +15,10 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func dialScripted(t *testing.T, s *scripted, opts ...nats.Option) *Conn {
+func dialScripted(t *testing.T, s *scripted, opts ...nats.Option) *connection {
 	t.Helper()
 	opts = append([]nats.Option{nats.SetCustomDialer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)
-	c, err := Dial(t.Context(), "nats://127.0.0.1:4222", DialConfig{Options: opts})
+	c, err := dialServers(t.Context(), "nats://127.0.0.1:4222", dialConfig{Options: opts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +33,8 @@ func TestDialledAgainForEver(t *testing.T) {
 		s := newStream(t)
 		closed := 0
 		c := dialScripted(t, s, nats.ClosedHandler(func(*nats.Conn) { closed++ }))
-		defer c.Close()
-		if synctest.Wait(); !c.Connected() {
+		defer c.close()
+		if synctest.Wait(); !c.isConnected() {
 			t.Fatal("not connected")
 		}
 		time.Sleep(time.Hour)
@@ -60,7 +60,7 @@ func TestDialledAgainForEver(t *testing.T) {
 		}
 		s.do(func() { s.ending = false })
 		time.Sleep(maxRedial + time.Second)
-		if !c.Connected() {
+		if !c.isConnected() {
 			t.Error("not connected when the server is well again")
 		}
 		// What was a series does not count for ever.
@@ -70,13 +70,13 @@ func TestDialledAgainForEver(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(firstRedial + 100*time.Millisecond)
-		if !c.Connected() {
+		if !c.isConnected() {
 			t.Error("not dialled again at once after a steady while")
 		}
 		if closed != 0 {
 			t.Errorf("the user was told %d times that the connection is closed", closed)
 		}
-		c.Close()
+		c.close()
 		if synctest.Wait(); closed != 1 {
 			t.Errorf("and %d times when it was", closed)
 		}
@@ -96,14 +96,14 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 			defer mu.Unlock()
 			return nats.UserInfo("auth", file)(o)
 		})
-		defer c.Close()
-		if synctest.Wait(); !c.Connected() {
+		defer c.close()
+		if synctest.Wait(); !c.isConnected() {
 			t.Fatal("not connected")
 		}
 		s.do(func() { s.password = "new" })
 		s.cut()
 		time.Sleep(10 * time.Minute)
-		if c.Connected() {
+		if c.isConnected() {
 			t.Fatal("connected with a password that was exchanged")
 		}
 		if err := c.disconnected(); !errors.Is(err, nats.ErrAuthorization) {
@@ -113,7 +113,7 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 		file = "new"
 		mu.Unlock()
 		time.Sleep(maxRedial + time.Second)
-		if !c.Connected() {
+		if !c.isConnected() {
 			t.Error("the new password was not read")
 		}
 		// One that is wrong for some seconds is nothing that has to be made anew.
@@ -123,8 +123,8 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 		time.Sleep(8 * time.Second)
 		s.do(func() { s.password = "new" })
 		time.Sleep(2 * time.Second)
-		if !c.Connected() || c.link.Load().life != life {
-			t.Errorf("connected: %t, over link %d, before %d", c.Connected(), c.link.Load().life, life)
+		if !c.isConnected() || c.link.Load().life != life {
+			t.Errorf("connected: %t, over link %d, before %d", c.isConnected(), c.link.Load().life, life)
 		}
 	})
 }
@@ -138,17 +138,17 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				s := newStream(t)
 				s.poison, s.delay = "poison", 50*time.Millisecond
 				c := dialScripted(t, s)
-				defer c.Close()
+				defer c.close()
 				var logged strings.Builder
-				cfg := Config{Issuer: testIssuer, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
+				cfg := Config{Issuers: []string{testIssuer}, Logger: slog.New(slog.NewTextHandler(&logged, nil))}
 				if outbox {
 					cfg.OutboxFile = t.TempDir() + "/outbox"
 				}
-				b, err := Open(t.Context(), c, cfg)
+				b, err := newCore(t.Context(), c, cfg)
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer b.Close()
+				defer b.close()
 				const innocents = 10
 				var wg sync.WaitGroup
 				errs := make([]error, innocents+1)
@@ -158,7 +158,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 						value = "poison"
 					}
 					wg.Go(func() {
-						_, errs[i] = b.Publish(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: value})
+						_, errs[i] = b.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: value})
 					})
 				}
 				wg.Wait()
@@ -179,7 +179,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				}
 				// It is tried again now and then, and holds up nobody.
 				time.Sleep(time.Minute)
-				if st := b.Stats(); st.Withheld != 1 || st.Pending != 1 {
+				if st := b.publishing(); st.Withheld != 1 || st.Pending != 1 {
 					t.Errorf("%d withheld of %d pending", st.Withheld, st.Pending)
 				}
 				before := s.ends
@@ -189,7 +189,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				}
 				s.do(func() { s.poison = "" })
 				time.Sleep(asideFor + time.Minute)
-				if st := b.Stats(); !s.has("poison") || st.Withheld != 0 || st.Pending != 0 {
+				if st := b.publishing(); !s.has("poison") || st.Withheld != 0 || st.Pending != 0 {
 					t.Errorf("the server is mended: stored %t, %d withheld of %d pending", s.has("poison"), st.Withheld, st.Pending)
 				}
 				if n := strings.Count(logged.String(), "is set aside"); n < 5 || n > 9 {

@@ -16,9 +16,9 @@ import (
 )
 
 // end closes what a bubble holds open before it may end.
-func (b *Bus) end() {
-	b.Close()
-	b.conn.Close()
+func (b *core) end() {
+	b.close()
+	b.conn.close()
 	synctest.Wait()
 }
 
@@ -33,7 +33,7 @@ func TestNormalDayIsQuiet(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.logger()})
 		defer b.end()
 		for i := range 60 {
-			if _, err := b.Publish(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
@@ -46,7 +46,7 @@ func TestNormalDayIsQuiet(t *testing.T) {
 		if log.String() != "" {
 			t.Errorf("logged %s", &log)
 		}
-		st := b.Stats()
+		st := b.publishing()
 		if st.Acknowledged != 60 || st.Losses+st.Contradicted+st.Republished+st.Expired+st.Forgotten+st.OutboxFailures+st.OutboxDamaged != 0 ||
 			st.Pending != 0 || len(st.Unsafe)+len(st.Weak) != 0 || st.ClockAhead.Abs() > time.Second {
 			t.Errorf("%+v", st)
@@ -67,7 +67,7 @@ func TestPublishBacksOff(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := b.Publish(ctx, sessionEvent(1)); !errors.Is(err, ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := b.publishEvent(ctx, sessionEvent(1)); !errors.Is(err, ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v", err)
 		}
 		synctest.Wait()
@@ -102,7 +102,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.logger()})
 		defer b.end()
 		for i := range events {
-			if _, err := b.Publish(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -116,7 +116,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		})
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if st := b.Stats(); st.Losses != 1 || st.Pending != events || st.Republished != 0 {
+		if st := b.publishing(); st.Losses != 1 || st.Pending != events || st.Republished != 0 {
 			t.Errorf("%+v", st)
 		}
 		first := 0
@@ -137,7 +137,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		})
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if st := b.Stats(); st.Pending != 0 || st.Republished != events || st.Losses != 1 {
+		if st := b.publishing(); st.Pending != 0 || st.Republished != events || st.Losses != 1 {
 			t.Errorf("%+v", st)
 		}
 		s.do(func() { attempts = s.events })
@@ -182,7 +182,7 @@ func TestPerhapsStored(t *testing.T) {
 				s, b := newScripted(t, Config{})
 				defer b.end()
 				s.take = func(n int, _ *nats.Msg) string { return c.answers[min(n, len(c.answers))-1] }
-				_, err := b.Publish(t.Context(), sessionEvent(1))
+				_, err := b.publishEvent(t.Context(), sessionEvent(1))
 				if !errors.Is(err, c.as) {
 					t.Fatalf("got %v, want %v", err, c.as)
 				}
@@ -263,7 +263,7 @@ func TestNotSentIsNotPerhapsStored(t *testing.T) {
 }
 
 // A beatingFollower has a heart that beats over a scripted server.
-func beatingFollower(t *testing.T, cfg Config) (*scripted, *Follower) {
+func beatingFollower(t *testing.T, cfg Config) (*scripted, *follower) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	f, _ := newTestFollower(t)
@@ -274,7 +274,7 @@ func beatingFollower(t *testing.T, cfg Config) (*scripted, *Follower) {
 }
 
 // beat lets the heart beat for d, as the follower's goroutine does.
-func (f *Follower) beat(d time.Duration) {
+func (f *follower) beat(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		time.Sleep(max(f.heart.in(revoke.Now()), time.Millisecond))
 	}
@@ -461,28 +461,28 @@ func TestWhatOnCallReads(t *testing.T) {
 			time.Sleep(3 * time.Minute)
 			synctest.Wait()
 		}
-		if _, err := b.Publish(t.Context(), sessionEvent(1)); err != nil {
+		if _, err := b.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
 		config, size := s.info.Config, s.info.State.Bytes
 		for name, c := range map[string]struct {
 			line  string
 			cause func()
-			shown func(Stats) bool
+			shown func(Publishing) bool
 			more  int // lines: what it has forgotten is lost, and cannot be published again yet
 		}{
-			"nearly full":    {"nearly full", func() { s.info.State.Bytes = 85 * uint64(config.MaxBytes) / 100 }, func(s Stats) bool { return s.Fill > 0.84 && s.Fill < 0.86 }, 0},
-			"one replica":    {"an accident could lose", func() { s.info.Config.Replicas = 1 }, func(s Stats) bool { return len(s.Weak) == 1 }, 0},
-			"forgets":        {"the stream is unsafe", func() { s.info.Config.MaxAge = time.Hour }, func(s Stats) bool { return len(s.Unsafe) == 1 }, 2},
-			"is a mirror":    {"the stream is unsafe", func() { s.info.Config.Mirror = &jetstream.StreamSource{Name: "X"} }, func(s Stats) bool { return len(s.Unsafe) == 1 }, 0},
-			"nothing at all": {"", func() {}, func(s Stats) bool { return len(s.Unsafe)+len(s.Weak) == 0 && s.Fill < 0.01 }, 0},
+			"nearly full":    {"nearly full", func() { s.info.State.Bytes = 85 * uint64(config.MaxBytes) / 100 }, func(s Publishing) bool { return s.Fill > 0.84 && s.Fill < 0.86 }, 0},
+			"one replica":    {"an accident could lose", func() { s.info.Config.Replicas = 1 }, func(s Publishing) bool { return len(s.Weak) == 1 }, 0},
+			"forgets":        {"the stream is unsafe", func() { s.info.Config.MaxAge = time.Hour }, func(s Publishing) bool { return len(s.Unsafe) == 1 }, 2},
+			"is a mirror":    {"the stream is unsafe", func() { s.info.Config.Mirror = &jetstream.StreamSource{Name: "X"} }, func(s Publishing) bool { return len(s.Unsafe) == 1 }, 0},
+			"nothing at all": {"", func() {}, func(s Publishing) bool { return len(s.Unsafe)+len(s.Weak) == 0 && s.Fill < 0.01 }, 0},
 		} {
 			before := log.String()
 			for round := range 2 {
 				s.do(c.cause)
 				look()
-				if !c.shown(b.Stats()) {
-					t.Errorf("%s: %+v", name, b.Stats())
+				if !c.shown(b.publishing()) {
+					t.Errorf("%s: %+v", name, b.publishing())
 				}
 				text := strings.TrimPrefix(log.String(), before)
 				if n := strings.Count(text, "\n"); c.line == "" && n > 0 || c.line != "" && (n != (1+c.more)*(round+1) || strings.Count(text, c.line) != round+1) {
@@ -490,7 +490,7 @@ func TestWhatOnCallReads(t *testing.T) {
 				}
 				s.do(func() { s.info.Config, s.info.State.Bytes = config, size })
 				look()
-				if st := b.Stats(); len(st.Unsafe)+len(st.Weak) != 0 || st.Fill > 0.01 {
+				if st := b.publishing(); len(st.Unsafe)+len(st.Weak) != 0 || st.Fill > 0.01 {
 					t.Errorf("%s is mended: %+v", name, st)
 				}
 			}
@@ -506,12 +506,12 @@ func TestUnsafeStreamIsPublishedToAgain(t *testing.T) {
 		config := s.info.Config
 		s.do(func() { s.info.Config.MaxAge = time.Hour })
 		time.Sleep(time.Minute)
-		if _, err := b.Publish(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.events != 0 {
+		if _, err := b.publishEvent(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.events != 0 {
 			t.Fatalf("got %v, %d events", err, s.events)
 		}
 		s.do(func() { s.info.Config = config })
 		time.Sleep(2 * time.Second)
-		if _, err := b.Publish(t.Context(), sessionEvent(1)); err != nil {
+		if _, err := b.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Errorf("mended: %v", err)
 		}
 	})

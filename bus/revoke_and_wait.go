@@ -12,14 +12,14 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// WaitConfig configures one [Bus.RevokeAndWait].
+// WaitConfig configures one [Member.RevokeAndWait].
 type WaitConfig struct {
 	// Replicas is how many must confirm, no matter which. Zero means all that
-	// announce themselves within RollCall, and all that did so to this Bus in the last
+	// announce themselves within RollCall, and all that did so to this Member in the last
 	// ten minutes and were not closed since. One that was killed says no farewell, and
 	// nobody can tell it from one that is frozen and will go on: for ten minutes a wait
 	// for all goes on to its bound and names it. Where processes are killed as a matter
-	// of course, give the number that should be there, or close the Follower before.
+	// of course, give the number that should be there, or close the follower before.
 	Replicas int
 
 	// RollCall is how long to listen for replicas before all of those heard count as
@@ -54,9 +54,9 @@ type WaitReceipt struct {
 	Ignored int
 }
 
-// A Replica is one [Follower] as it announced itself.
+// A Replica is one [Member] as it announced itself.
 type Replica struct {
-	ID      string // random, for the Follower's life
+	ID      string // random, for the follower's life
 	Name    string // its [Config].Name, as it says; unprintable characters are replaced
 	Applied bool   // the event
 
@@ -94,18 +94,7 @@ func (c WaitConfig) withDefaults() (WaitConfig, error) {
 	return c, nil
 }
 
-// RevokeAndWait publishes e as [Bus.Publish] does, and then waits until the replicas
-// confirm that they have applied it: all that announce themselves, or as many as cfg
-// says. It waits until ctx ends, or cfg.MaxStaleness has passed, after which there is
-// little to wait for. Use it where the caller has to show that a revocation has taken effect; Publish
-// is quicker, and the guarantee the same.
-//
-// The error is of Publish's families if the revocation must be presumed not to have
-// happened; the receipt is then zero. It is of the family [ErrUnconfirmed], and of
-// ctx's where that ended the wait, if the event is acknowledged and not all have
-// confirmed it, nobody being there included; the receipt is then filled in and says
-// who did. There is no need to publish again.
-func (b *Bus) RevokeAndWait(ctx context.Context, e revoke.Event, cfg WaitConfig) (WaitReceipt, error) {
+func (b *core) revokeAndWait(ctx context.Context, e revoke.Event, cfg WaitConfig) (WaitReceipt, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return WaitReceipt{}, fmt.Errorf("bus: revoke and wait: %w", err)
@@ -124,7 +113,7 @@ func (b *Bus) RevokeAndWait(ctx context.Context, e revoke.Event, cfg WaitConfig)
 }
 
 // await returns nil when enough replicas have confirmed.
-func (b *Bus) await(ctx context.Context, w *wait, rec *record) error {
+func (b *core) await(ctx context.Context, w *wait, rec *record) error {
 	ctx, done, err := b.call(ctx, 0)
 	if err != nil {
 		return err
@@ -201,7 +190,7 @@ func (p progress) text(cfg WaitConfig) string {
 }
 
 // newInbox returns a subject that replicas answer to.
-func (b *Bus) newInbox() (string, error) {
+func (b *core) newInbox() (string, error) {
 	inbox := b.nc().NewInbox()
 	if !isInbox(inbox) {
 		prefix, _, _ := strings.Cut(inbox, ".")

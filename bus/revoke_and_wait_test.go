@@ -30,14 +30,14 @@ func (s *scripted) questions(t *testing.T) (list []question) {
 	return list
 }
 
-// another returns one more Follower of the Bus.
-func (f *Follower) another(t *testing.T) *Follower {
+// another returns one more Follower of the Member.
+func (f *follower) another(t *testing.T) *follower {
 	t.Helper()
 	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := f.b.Follow(t.Context(), list)
+	other, err := f.b.follow(list)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestRevokeAndWaitForAll(t *testing.T) {
 		other := f.another(t)
 		for _, replicas := range []int{0, 2, 1} {
 			before, began := len(s.questions(t)), time.Now()
-			r, err := f.b.RevokeAndWait(t.Context(), sessionEvent(replicas), WaitConfig{Replicas: replicas})
+			r, err := f.b.revokeAndWait(t.Context(), sessionEvent(replicas), WaitConfig{Replicas: replicas})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,8 +83,8 @@ func TestRevokeAndWaitForAll(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		for _, f := range []*Follower{f, other} {
-			if a := f.Announcement(); !a.Listening || a.Answered < 3 || a.Dropped != 0 || a.Err != nil {
+		for _, f := range []*follower{f, other} {
+			if a := f.rollCall(); !a.Listening || a.Answered < 3 || a.Dropped != 0 || a.Err != nil {
 				t.Errorf("%+v", a)
 			}
 		}
@@ -99,7 +99,7 @@ func TestRevokeAndWaitInVain(t *testing.T) {
 		defer f.b.end()
 		f.another(t)
 		began := time.Now()
-		r, err := f.b.RevokeAndWait(t.Context(), sessionEvent(1), WaitConfig{Replicas: 3})
+		r, err := f.b.revokeAndWait(t.Context(), sessionEvent(1), WaitConfig{Replicas: 3})
 		if !errors.Is(err, ErrUnconfirmed) || !strings.Contains(err.Error(), "2 of 3 replicas confirmed within MaxStaleness") || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
@@ -113,7 +113,7 @@ func TestRevokeAndWaitInVain(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		began = time.Now()
-		r, err = f.b.RevokeAndWait(ctx, sessionEvent(2), WaitConfig{})
+		r, err = f.b.revokeAndWait(ctx, sessionEvent(2), WaitConfig{})
 		if !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `0 of 2 replicas confirmed (missing ["orders" "orders"])`) {
 			t.Errorf("%v", err)
 		}
@@ -122,7 +122,7 @@ func TestRevokeAndWaitInVain(t *testing.T) {
 		}
 		s.do(func() { s.mute = false })
 		f.isFresh(t, 30*time.Second)
-		if _, err := f.b.RevokeAndWait(t.Context(), sessionEvent(3), WaitConfig{}); err != nil {
+		if _, err := f.b.revokeAndWait(t.Context(), sessionEvent(3), WaitConfig{}); err != nil {
 			t.Errorf("mended: %v", err)
 		}
 	})
@@ -134,15 +134,15 @@ func TestRevokeAndWaitForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, f := followScripted(t, Config{}, revoke.Config{})
 		defer f.b.end()
-		if _, err := f.b.RevokeAndWait(t.Context(), sessionEvent(0), WaitConfig{}); err != nil {
+		if _, err := f.b.revokeAndWait(t.Context(), sessionEvent(0), WaitConfig{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Close(); err != nil {
+		if err := f.close(); err != nil {
 			t.Fatal(err)
 		}
 		for _, roll := range []time.Duration{0, 5 * time.Second} {
 			began := time.Now()
-			r, err := f.b.RevokeAndWait(t.Context(), sessionEvent(1), WaitConfig{RollCall: roll})
+			r, err := f.b.revokeAndWait(t.Context(), sessionEvent(1), WaitConfig{RollCall: roll})
 			if !errors.Is(err, ErrUnconfirmed) || !strings.Contains(err.Error(), "no replica announces itself") || r.Sequence == 0 || len(r.Replicas) != 0 {
 				t.Errorf("%v, %+v", err, r)
 			}
@@ -151,20 +151,20 @@ func TestRevokeAndWaitForNobody(t *testing.T) {
 			}
 		}
 		s.do(func() { s.deny = AppliedSubject })
-		if _, err := f.b.RevokeAndWait(t.Context(), sessionEvent(2), WaitConfig{}); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), "replicas may not be asked") {
+		if _, err := f.b.revokeAndWait(t.Context(), sessionEvent(2), WaitConfig{}); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), "replicas may not be asked") {
 			t.Errorf("no right to ask: %v", err)
 		}
-		if _, err := f.b.RevokeAndWait(t.Context(), sessionEvent(3), WaitConfig{Replicas: -1}); err == nil || errors.Is(err, ErrUnconfirmed) {
+		if _, err := f.b.revokeAndWait(t.Context(), sessionEvent(3), WaitConfig{Replicas: -1}); err == nil || errors.Is(err, ErrUnconfirmed) {
 			t.Errorf("%v", err)
 		}
-		f.b.Close()
-		if r, err := f.b.RevokeAndWait(t.Context(), sessionEvent(4), WaitConfig{}); !errors.Is(err, ErrClosed) || r.Sequence != 0 || errors.Is(err, ErrUnconfirmed) {
+		f.b.close()
+		if r, err := f.b.revokeAndWait(t.Context(), sessionEvent(4), WaitConfig{}); !errors.Is(err, ErrClosed) || r.Sequence != 0 || errors.Is(err, ErrUnconfirmed) {
 			t.Errorf("closed: %v", err)
 		}
 	})
 }
 
-// Closing the Bus ends a wait.
+// Closing the Member ends a wait.
 func TestCloseEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, f := followScripted(t, Config{}, revoke.Config{})
@@ -172,11 +172,11 @@ func TestCloseEndsTheWait(t *testing.T) {
 		f.isFresh(t, 5*time.Second)
 		done := make(chan error, 1)
 		go func() {
-			_, err := f.b.RevokeAndWait(t.Context(), sessionEvent(1), WaitConfig{Replicas: 9})
+			_, err := f.b.revokeAndWait(t.Context(), sessionEvent(1), WaitConfig{Replicas: 9})
 			done <- err
 		}()
 		time.Sleep(time.Second)
-		f.b.Close()
+		f.b.close()
 		if err := <-done; !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, ErrClosed) {
 			t.Error(err)
 		}
@@ -195,22 +195,22 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := b.Follow(t.Context(), list)
+		f, err := b.follow(list)
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.isFresh(t, 5*time.Second)
-		if a := f.Announcement(); a.Listening || !errors.Is(a.Err, nats.ErrPermissionViolation) {
+		if a := f.rollCall(); a.Listening || !errors.Is(a.Err, nats.ErrPermissionViolation) {
 			t.Errorf("%+v", a)
 		}
 		f.isFresh(t, 9*time.Minute)
 		s.do(func() { s.denySub = "" })
 		f.isFresh(t, 30*time.Second)
-		if f.Announcement().Listening {
+		if f.rollCall().Listening {
 			t.Error("tries again too soon")
 		}
 		f.isFresh(t, 31*time.Second)
-		if a := f.Announcement(); !a.Listening || a.Err != nil {
+		if a := f.rollCall(); !a.Listening || a.Err != nil {
 			t.Errorf("mended: %+v", a)
 		}
 		if n := log.count("not announced"); n != 1 {
@@ -228,25 +228,25 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		}
 		s.do(func() { s.deny = "_INBOX.victim" })
 		ask("_INBOX.victim.1")
-		a := f.Announcement()
+		a := f.rollCall()
 		if !a.Listening || !errors.Is(a.Err, nats.ErrPermissionViolation) || a.Answered != 1 || log.count("is refused") != 1 {
 			t.Errorf("%+v, logged %s", a, &log)
 		}
 		ask("_INBOX.victim.2")
 		ask("_INBOX.other.1")
-		if a := f.Announcement(); a.Dropped != 1 || a.Answered != 2 || a.Err == nil || log.count("is refused") != 1 {
+		if a := f.rollCall(); a.Dropped != 1 || a.Answered != 2 || a.Err == nil || log.count("is refused") != 1 {
 			t.Errorf("%+v", a)
 		}
 		f.isFresh(t, announceAgain)
-		if a := f.Announcement(); a.Err != nil || !a.Listening {
+		if a := f.rollCall(); a.Err != nil || !a.Listening {
 			t.Errorf("later: %+v", a)
 		}
 		s.do(func() { s.deny = "" })
 		ask("_INBOX.victim.3")
-		if a := f.Announcement(); a.Dropped != 1 || a.Answered != 3 {
+		if a := f.rollCall(); a.Dropped != 1 || a.Answered != 3 {
 			t.Errorf("%+v", a)
 		}
-		f.Close()
+		f.close()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		gone := map[string]int{}
@@ -260,7 +260,7 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		if len(gone) != 2 || gone["_INBOX.other.1"] != 1 || gone["_INBOX.victim.3"] != 1 {
 			t.Errorf("farewells to %v", gone)
 		}
-		if f.Announcement().Listening {
+		if f.rollCall().Listening {
 			t.Error("closed, and listening")
 		}
 	})

@@ -80,23 +80,23 @@ func newStream(t testing.TB) *scripted {
 	return s
 }
 
-// newScripted returns such a server and a Bus that is connected to it.
-func newScripted(t *testing.T, cfg Config) (*scripted, *Bus) {
+// newScripted returns such a server and a Member that is connected to it.
+func newScripted(t *testing.T, cfg Config) (*scripted, *core) {
 	t.Helper()
 	s := newStream(t)
-	conn, err := Dial(t.Context(), "nats://127.0.0.1:4222", DialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
+	conn, err := dialServers(t.Context(), "nats://127.0.0.1:4222", dialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	if cfg.Issuer == "" {
-		cfg.Issuer = testIssuer
+	t.Cleanup(func() { conn.close() })
+	if len(cfg.Issuers) == 0 {
+		cfg.Issuers = []string{testIssuer}
 	}
-	b, err := Open(t.Context(), conn, cfg)
+	b, err := newCore(t.Context(), conn, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { b.Close() })
+	t.Cleanup(func() { b.close() })
 	return s, b
 }
 

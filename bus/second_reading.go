@@ -36,7 +36,7 @@ type second struct {
 }
 
 // doubt begins a second reading if the feed asks for one.
-func (f *Follower) doubt(now revoke.Instant, epoch uint64) {
+func (f *follower) doubt(now revoke.Instant, epoch uint64) {
 	if f.second.cancel != nil || f.second.found != nil {
 		return
 	}
@@ -91,7 +91,7 @@ func (s *second) read(d revoke.Digest, ok bool) {
 
 // settle compares what a second reading has found with what was applied. An error ends
 // the subscription: the log is to be read anew.
-func (f *Follower) settle(now revoke.Instant) error {
+func (f *follower) settle(now revoke.Instant) error {
 	if f.second.found == nil {
 		return nil
 	}
@@ -113,7 +113,7 @@ func (f *Follower) settle(now revoke.Instant) error {
 
 // readSecond reads the log from its start and returns its digest at the first heartbeat
 // from that sequence on.
-func (f *Follower) readSecond(ctx context.Context, epoch, from uint64) (revoke.Digest, error) {
+func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (revoke.Digest, error) {
 	began := revoke.Now()
 	info, _, err := f.b.info(ctx)
 	if err != nil {

@@ -10,12 +10,14 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// FollowerStatus is what a [Follower] knows at one moment. What was applied and
-// refused is counted by [revoke.List.Stats].
-type FollowerStatus struct {
+// Status is what a [Member] knows at one moment: how fresh its List is, how the connection
+// and the subscription fare, and what it has published. What was applied and refused is
+// counted by [revoke.List.Stats]. A Member without a List leaves the rest but Connected,
+// Server, Closed and Publishing at zero.
+type Status struct {
 	revoke.Status
 
-	Connected     bool      // to a server, when the Follower last looked
+	Connected     bool      // to a server, when the Member last looked
 	Server        string    // its URL, without credentials; empty while not connected
 	Sequence      uint64    // place in the stream of the record applied last; 0: none
 	Subscriptions uint64    // begun so far; more than one means that something broke
@@ -27,12 +29,37 @@ type FollowerStatus struct {
 	Beater        string    // name of the member whose heartbeat was applied last, as it says; unprintable characters are replaced
 	BeatAt        time.Time // when that was; zero: none was
 	Err           error     // what ended the last subscription or attempt; nil while records arrive
-	Closed        bool      // for good: the Follower, its Bus, or its connection; the List is never fresh again, and not ready
+	Closed        bool      // for good: the Member, or a connection of the caller; the List is never fresh again, and not ready
 
 	StateFile revoke.StateFileStatus // of the List's state file, if it has one
+
+	Announcement Announcement // how it is heard by who waits for replicas
+	Publishing   Publishing   // what was published, and what is known of the stream
 }
 
-// A report is what the Follower's goroutine last said about its subscription;
+// Status returns the present status. It never waits for the network, whatever state the
+// connection is in.
+func (m *Member) Status() Status {
+	var s Status
+	if m.follower != nil {
+		s = m.follower.Status()
+	} else {
+		s.Server = m.conn.nc().ConnectedUrlRedacted()
+		s.Connected = s.Server != ""
+		s.Closed = m.conn.over() || m.core.ctx.Err() != nil
+	}
+	return m.complete(s)
+}
+
+func (m *Member) complete(s Status) Status {
+	if m.follower != nil {
+		s.Announcement = m.follower.rollCall()
+	}
+	s.Publishing = m.core.publishing()
+	return s
+}
+
+// A report is what the follower's goroutine last said about its subscription;
 // immutable.
 type report struct {
 	connected bool
@@ -44,11 +71,10 @@ type report struct {
 	err       error
 }
 
-// Status returns the present status. It takes no lock and never waits, whatever
-// state the connection is in.
-func (f *Follower) Status() FollowerStatus {
+// Status takes no lock.
+func (f *follower) Status() Status {
 	r := f.report.Load()
-	s := FollowerStatus{
+	s := Status{
 		Status:        f.list.Status(revoke.Now()),
 		Connected:     r.connected,
 		Server:        r.server,
@@ -86,7 +112,7 @@ type level struct {
 	hazards     string
 }
 
-func (s *FollowerStatus) level() level {
+func (s *Status) level() level {
 	l := level{state: s.State, reason: s.Reason, degraded: s.Degraded, connected: s.Connected, closed: s.Closed, server: s.Server, hazards: strings.Join(s.Hazards, "\n")}
 	if s.Err != nil {
 		l.err = s.Err.Error()
@@ -96,12 +122,12 @@ func (s *FollowerStatus) level() level {
 
 // WaitChange waits until the status differs from that one in State, Reason,
 // Degraded, Connected, Closed, Server, Hazards or Err, and returns the present one. Counters
-// and ages do not count. To observe a Follower, call it in a loop, with what it
+// and ages do not count. To observe a Member, call it in a loop, with what it
 // returned last:
 //
-//	for s := (bus.FollowerStatus{}); ; {
+//	for s := (bus.Status{}); ; {
 //		var err error
-//		if s, err = f.WaitChange(ctx, s); err != nil {
+//		if s, err = m.WaitChange(ctx, s); err != nil {
 //			return err
 //		}
 //		gauge.Set(float64(s.State))
@@ -109,8 +135,16 @@ func (s *FollowerStatus) level() level {
 //
 // An observer learns of levels, not of events: a slow one misses what has passed
 // meanwhile, never what is. It holds up nobody. The error is ctx's, or [ErrClosed]
-// when the Follower is closed and nothing has changed since.
-func (f *Follower) WaitChange(ctx context.Context, from FollowerStatus) (FollowerStatus, error) {
+// when the Member is closed and nothing has changed since.
+func (m *Member) WaitChange(ctx context.Context, from Status) (Status, error) {
+	if m.follower == nil {
+		return m.Status(), fmt.Errorf("bus: wait for a change: %w", errNoList)
+	}
+	s, err := m.follower.WaitChange(ctx, from)
+	return m.complete(s), err
+}
+
+func (f *follower) WaitChange(ctx context.Context, from Status) (Status, error) {
 	old := from.level()
 	for {
 		changed := f.changed.wait()
@@ -125,7 +159,7 @@ func (f *Follower) WaitChange(ctx context.Context, from FollowerStatus) (Followe
 			return s, nil
 		}
 		if dead {
-			return s, fmt.Errorf("bus: wait for a change: follower %w", ErrClosed)
+			return s, fmt.Errorf("bus: wait for a change: member %w", ErrClosed)
 		}
 		timer := time.NewTimer(f.agesIn(&s))
 		select {
@@ -142,7 +176,7 @@ func (f *Follower) WaitChange(ctx context.Context, from FollowerStatus) (Followe
 
 // agesIn returns when to look again at a status that nobody changes: when it becomes
 // stale, but after a second at the latest, because timers stand still in suspend.
-func (f *Follower) agesIn(s *FollowerStatus) time.Duration {
+func (f *follower) agesIn(s *Status) time.Duration {
 	if s.State != revoke.StateFresh {
 		return time.Second
 	}

@@ -76,10 +76,16 @@ type StreamConfig struct {
 // The connection needs the rights to read and create streams. In production, run
 // servers with sync_interval: always; a client cannot see whether they do. Servers
 // that are electing are asked again until ctx ends; if it has no deadline, for 15 s.
-func CreateStream(ctx context.Context, conn *Conn, cfg StreamConfig) error {
-	if conn == nil || conn.link.Load() == nil {
-		return errors.New("bus: create stream: no Conn of Dial's or Use's")
+func CreateStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) error {
+	if nc == nil {
+		return errors.New("bus: create stream: the connection is nil")
 	}
+	l, err := newLink(nc, 0)
+	if err != nil {
+		return fmt.Errorf("bus: create stream: %w", err)
+	}
+	conn := &connection{log: logger(nil)}
+	conn.link.Store(l)
 	want, err := cfg.resolve()
 	if err != nil {
 		return fmt.Errorf("bus: create stream: %w", err)
@@ -123,7 +129,7 @@ const streamTimeout = 3 * time.Second
 // askAgain makes a request to subject that may be made twice until it is answered or ctx
 // ends: one that comes while the servers elect is refused, or is never answered at all,
 // and one that comes before there is a connection is not even sent.
-func (c *Conn) askAgain(ctx context.Context, subject string, request func(context.Context, jetstream.JetStream) error) error {
+func (c *connection) askAgain(ctx context.Context, subject string, request func(context.Context, jetstream.JetStream) error) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -240,8 +246,8 @@ type streamState struct {
 	weak     []string  // reasons why an accident could lose what it holds; reported
 }
 
-func (b *Bus) readStream(ctx context.Context) (streamState, error) {
-	if !b.conn.over() && !b.conn.Connected() {
+func (b *core) readStream(ctx context.Context) (streamState, error) {
+	if !b.conn.over() && !b.conn.isConnected() {
 		return streamState{}, fmt.Errorf("bus: read stream %s: %w", b.stream, b.conn.disconnected())
 	}
 	var s jetstream.Stream
@@ -380,7 +386,7 @@ func forgets(c jetstream.StreamConfig) bool {
 
 // warnFill logs once that the stream is getting full, until it is less so. Messages
 // expire by themselves; those of a flood perhaps never do.
-func (b *Bus) warnFill(st streamState) {
+func (b *core) warnFill(st streamState) {
 	switch limit := uint64(max(st.maxBytes, 0)) / 100; {
 	case st.maxBytes <= 0, st.bytes < limit*(warnPercent-5):
 		b.filling.Store(false)
@@ -489,8 +495,8 @@ func isCode(err error, codes ...jetstream.ErrorCode) bool {
 }
 
 // streamError puts an error of the client library into the families of this package. The
-// end of a link is not that of the Conn.
-func (c *Conn) streamError(err error) error {
+// end of a link is not that of the connection.
+func (c *connection) streamError(err error) error {
 	switch {
 	case isCode(err, jetstream.JSErrCodeStreamNotFound):
 		return fmt.Errorf("%w: %w", ErrNoStream, err)

@@ -41,7 +41,7 @@ const (
 // subscription here; they also take a message of the log for a word of the
 // server's if its publisher gave it the right headers.
 type subscription struct {
-	b        *Bus
+	b        *core
 	link     *link
 	gen      uint64
 	epoch    uint64 // reconnects before it began; it lives on one connection
@@ -61,7 +61,7 @@ type subscription struct {
 
 // subscribe creates the consumer where at says and asks for messages. Unless it is
 // nil, the subscription is to be closed, also after an error.
-func (b *Bus) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
+func (b *core) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
 	l := b.conn.link.Load()
 	s := &subscription{
 		b: b, link: l, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
@@ -186,7 +186,7 @@ const maxLeft = 16
 
 // leave closes s and remembers its consumer if the server may not know that it is
 // over: one that was cut off, or whose creation nobody has confirmed.
-func (f *Follower) leave(s *subscription) {
+func (f *follower) leave(s *subscription) {
 	if s == nil || s.close() {
 		return
 	}
@@ -198,7 +198,7 @@ func (f *Follower) leave(s *subscription) {
 
 // tidy asks the server, which answers again, to delete the consumers left behind. It
 // has read that when anything of the subscription made after it arrives.
-func (f *Follower) tidy() {
+func (f *follower) tidy() {
 	for _, name := range f.left {
 		_ = f.b.nc().Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.b.stream+"."+name, nil)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // newTestFollower has no connection, and a subscription that wants nothing more.
-func newTestFollower(t testing.TB) (*Follower, *subscription) {
+func newTestFollower(t testing.TB) (*follower, *subscription) {
 	l, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -23,8 +23,8 @@ func newTestFollower(t testing.TB) (*Follower, *subscription) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &Bus{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
-	f := &Follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }, ctx: b.ctx}
+	b := &core{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
+	f := &follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }, ctx: b.ctx}
 	f.heart.applied = &f.sequence
 	f.ladder = newLadder(l.Config(), time.Second)
 	f.announcer.init(b, l)
@@ -35,8 +35,8 @@ func newTestFollower(t testing.TB) (*Follower, *subscription) {
 
 // delivery is the n-th message that a server delivers for a consumer.
 // connOf returns a Conn that nothing was dialled for.
-func connOf(nc *nats.Conn) *Conn {
-	c := new(Conn)
+func connOf(nc *nats.Conn) *connection {
+	c := new(connection)
 	c.link.Store(&link{nc: nc})
 	return c
 }
@@ -51,7 +51,7 @@ func delivery(stream, consumer string, n int, value string) *nats.Msg {
 }
 
 // What another consumer delivers ends the subscription, however well it fits in:
-// whoever may make consumers could otherwise hand a follower a log of his choice.
+// anyone who may make consumers could otherwise hand a follower a log of his choice.
 func TestDeliveryOfAnotherConsumer(t *testing.T) {
 	for _, c := range []struct{ stream, consumer string }{{DefaultStream, "other"}, {"OTHER", "own"}} {
 		f, s := newTestFollower(t)

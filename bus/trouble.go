@@ -13,7 +13,7 @@ var errDisconnected = errors.New("bus: not connected")
 // disconnected returns errDisconnected and, as far as the client library tells, why: an
 // address that nobody listens at, a certificate, a password. Nobody else says it: the
 // library goes on trying, and calls no handler for what a server refuses.
-func (c *Conn) disconnected() error {
+func (c *connection) disconnected() error {
 	var tried error
 	if failed := c.failed.Load(); failed != nil {
 		tried = *failed
@@ -29,7 +29,7 @@ func (c *Conn) disconnected() error {
 
 // ended returns an error of the family [ErrClosed] for a connection that is over, and what
 // ended it, if that was not its owner.
-func (c *Conn) ended() error {
+func (c *connection) ended() error {
 	if why := c.nc().LastError(); why != nil && !errors.Is(why, nats.ErrConnectionClosed) && !errors.Is(why, nats.ErrPermissionViolation) {
 		return fmt.Errorf("bus: connection %w: %w", ErrClosed, why)
 	}
@@ -38,7 +38,7 @@ func (c *Conn) ended() error {
 
 // refused returns the server's refusal of a message to subject, if one has come since the
 // connection's last error was before.
-func (c *Conn) refused(before error, subject string) error {
+func (c *connection) refused(before error, subject string) error {
 	err := c.nc().LastError()
 	if err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
 		return err

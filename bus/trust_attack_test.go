@@ -125,7 +125,7 @@ func TestOutboxIsNoOracle(t *testing.T) {
 	o.close()
 
 	p := newTestPublisher()
-	p.b.cfg.Issuer = testIssuer
+	p.b.cfg.Issuers = []string{testIssuer}
 	if p.b.signer, err = newSigner(vectorKey()); err != nil {
 		t.Fatal(err)
 	}

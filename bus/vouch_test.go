@@ -19,16 +19,16 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 				s := newStream(t)
 				s.delay = 50 * time.Millisecond
 				c := dialScripted(t, s)
-				defer c.Close()
-				b, err := Open(t.Context(), c, Config{Issuer: testIssuer})
+				defer c.close()
+				b, err := newCore(t.Context(), c, Config{Issuers: []string{testIssuer}})
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer b.Close()
+				defer b.close()
 				n := 0
 				publish := func() error {
 					n++
-					_, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", n)})
+					_, err := b.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", n)})
 					return err
 				}
 				for range 20 {
@@ -81,7 +81,7 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 				if err := publish(); err != nil {
 					t.Error(err)
 				}
-				if st := b.Stats(); st.Losses != 1 || st.Pending != 0 || len(st.Unsafe) != 0 {
+				if st := b.publishing(); st.Losses != 1 || st.Pending != 0 || len(st.Unsafe) != 0 {
 					t.Errorf("%+v", st)
 				}
 			})
@@ -96,14 +96,14 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 		s := newStream(t)
 		s.delay = 50 * time.Millisecond
 		c := dialScripted(t, s)
-		defer c.Close()
-		b, err := Open(t.Context(), c, Config{Issuer: testIssuer})
+		defer c.close()
+		b, err := newCore(t.Context(), c, Config{Issuers: []string{testIssuer}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer b.Close()
+		defer b.close()
 		for i := range 10 {
-			if _, err := b.Publish(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", i)}); err != nil {
+			if _, err := b.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,7 +115,7 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		if st := b.Stats(); st.Losses != 1 {
+		if st := b.publishing(); st.Losses != 1 {
 			t.Errorf("%d losses", st.Losses)
 		}
 	})

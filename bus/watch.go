@@ -37,7 +37,7 @@ type witness struct {
 }
 
 // startWatch begins to look after the stream in the background, until Close.
-func (b *Bus) startWatch() {
+func (b *core) startWatch() {
 	b.watching.Do(func() {
 		leave, err := b.enter()
 		if err != nil {
@@ -52,14 +52,14 @@ func (b *Bus) startWatch() {
 
 // watch looks at the stream every half a minute, and after a reconnect: who
 // publishes nothing would else never learn that the stream has lost his events.
-func (b *Bus) watch() {
+func (b *core) watch() {
 	changes := b.conn.listen()
 	defer changes.stop()
 	for epoch := b.conn.epoch(); ; {
 		timer := time.NewTimer(fillInterval*5/6 + rand.N(fillInterval/3))
 		for due := false; !due; {
 			renewed := b.conn.renewed.wait()
-			if now := b.conn.epoch(); now != epoch && b.conn.Connected() {
+			if now := b.conn.epoch(); now != epoch && b.conn.isConnected() {
 				epoch = now
 				b.publisher.ledger.readable()
 				timer.Reset(rand.N(time.Second)) // not all members at once
@@ -77,7 +77,7 @@ func (b *Bus) watch() {
 		switch {
 		case b.ctx.Err() != nil:
 			return
-		case b.cfg.Issuer != "":
+		case len(b.cfg.Issuers) > 0:
 			if o := b.publisher.outbox; o != nil {
 				o.mend()
 			}
@@ -184,7 +184,7 @@ func decodeStored(data []byte) (storedMessage, error) {
 
 // refused returns the server's word that the connection may not publish on subject,
 // unless it is older than before, the connection's last error when that was tried.
-func (b *Bus) refused(before error, subject string) error {
+func (b *core) refused(before error, subject string) error {
 	return b.conn.refused(before, subject)
 }
 

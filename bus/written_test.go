@@ -94,7 +94,7 @@ func TestOutboxOfTheVersionBefore(t *testing.T) {
 		if name == "outbox-lost" && !bytes.Contains(data, []byte(`"lost"`)) {
 			t.Error("the sample of a loss holds none")
 		}
-		alive, damaged, _, err := readOutbox(bytes.NewReader(data), testIssuer, now)
+		alive, damaged, _, err := readOutbox(bytes.NewReader(data), []string{testIssuer}, now)
 		if err != nil || damaged != 0 {
 			t.Errorf("%s: %d damaged, %v", name, damaged, err)
 		}
@@ -122,7 +122,7 @@ func TestOutboxOfTheVersionBefore(t *testing.T) {
 		}
 
 		// As a crash leaves it, within its last line.
-		if cut, damaged, _, err := readOutbox(bytes.NewReader(data[:len(data)-5]), testIssuer, now); err != nil || damaged != 0 || len(cut) < len(alive)-1 {
+		if cut, damaged, _, err := readOutbox(bytes.NewReader(data[:len(data)-5]), []string{testIssuer}, now); err != nil || damaged != 0 || len(cut) < len(alive)-1 {
 			t.Errorf("%s, cut: %d of %d, %d damaged, %v", name, len(cut), len(alive), damaged, err)
 		}
 		// And what this version writes in its place says the same.

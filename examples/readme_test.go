@@ -31,7 +31,7 @@ var available = map[string]string{
 
 // given are variables of earlier blocks, for those that name them and do not make them.
 var given = []struct{ name, typ string }{
-	{"b", "*bus.Bus"}, {"issuer", "*token.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"}, {"recheck", "func(context.Context) error"},
+	{"member", "*bus.Member"}, {"issuer", "*token.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"}, {"recheck", "func(context.Context) error"},
 }
 
 // TestReadmeCompiles builds every Go block of the documents, as the body of a

@@ -11,10 +11,10 @@ import (
 // maxSessions bounds a subject's list of sessions.
 const maxSessions = 1000
 
-// A Publisher tells every service what is revoked. A [github.com/hybridtoken/hybridtoken/bus.Bus]
+// A Publisher tells every service what is revoked. A [github.com/hybridtoken/hybridtoken/bus.Member]
 // is one. It returns nil only when the event will reach them all. NewManager asks one that
-// has a method Issuer() string, as a Bus has, for which issuer it publishes, and refuses
-// another than its own: no logout would ever be told.
+// has a method Issuers() []string, as a Member has, for which issuers it publishes, and
+// refuses it where its own is none of them: no logout would ever be told.
 type Publisher interface {
 	Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error)
 }

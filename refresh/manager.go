@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,8 +103,8 @@ func newManager(cfg Config) (*Manager, error) {
 	case cfg.Lifetimes.Absolute > list.SessionLifetime:
 		return refuse("Lifetimes.Absolute is %s, more than the SessionLifetime %s of Revocations: sessions would outlive a ban", cfg.Lifetimes.Absolute, list.SessionLifetime)
 	}
-	if p, ok := cfg.Publisher.(interface{ Issuer() string }); ok && p.Issuer() != issuer.Issuer {
-		return refuse("Publisher publishes for issuer %q, and Issuer issues as %q: no logout would be told", p.Issuer(), issuer.Issuer)
+	if p, ok := cfg.Publisher.(interface{ Issuers() []string }); ok && !slices.Contains(p.Issuers(), issuer.Issuer) {
+		return refuse("Publisher publishes for issuers %q, and Issuer issues as %q: no logout would be told", p.Issuers(), issuer.Issuer)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -383,10 +383,10 @@ func TestLoginRefusals(t *testing.T) {
 	}
 }
 
-// publisherFor is a Publisher that says for which issuer it publishes.
+// publisherFor is a Publisher that says for which issuers it publishes.
 type publisherFor string
 
-func (p publisherFor) Issuer() string { return string(p) }
+func (p publisherFor) Issuers() []string { return strings.Fields(string(p)) }
 
 func (p publisherFor) Publish(context.Context, revoke.Event) (revoke.Receipt, error) {
 	return revoke.Receipt{}, nil
@@ -403,19 +403,19 @@ func TestNewManagerRefuses(t *testing.T) {
 	short, _ := revoke.NewList(revoke.Config{Local: true, TokenLifetime: 30 * time.Minute})
 	good := refresh.Config{Issuer: issuer, Store: refresh.NewMemoryStore(), Revocations: local}
 	for field, change := range map[string]func(*refresh.Config){
-		"Issuer":                              func(c *refresh.Config) { c.Issuer = nil },
-		"Store":                               func(c *refresh.Config) { c.Store = nil },
-		"Revocations":                         func(c *refresh.Config) { c.Revocations = nil },
-		"Publisher":                           func(c *refresh.Config) { c.Revocations = fed },
-		"Publisher publishes":                 func(c *refresh.Config) { c.Publisher = publisherFor(issuerName + "/") },
-		"Publisher publishes for issuer \"\"": func(c *refresh.Config) { c.Publisher = publisherFor("") },
-		"TokenLifetime":                       func(c *refresh.Config) { c.Revocations = short },
-		"MaxSessions":                         func(c *refresh.Config) { c.MaxSessions = 1001 },
-		"Lifetimes.Access":                    func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.Access = 16 * time.Minute },
-		"Lifetimes.Idle":                      func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.Idle = 25 * time.Hour },
-		"Lifetimes.Absolute":                  func(c *refresh.Config) { c.Lifetimes = refresh.Consumer; c.Lifetimes.Absolute = 100 * 24 * time.Hour },
-		"Lifetimes.Grace":                     func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.Grace = time.Hour },
-		"Lifetimes.LateEvery":                 func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.LateEvery = time.Minute },
+		"Issuer":                             func(c *refresh.Config) { c.Issuer = nil },
+		"Store":                              func(c *refresh.Config) { c.Store = nil },
+		"Revocations":                        func(c *refresh.Config) { c.Revocations = nil },
+		"Publisher":                          func(c *refresh.Config) { c.Revocations = fed },
+		"Publisher publishes":                func(c *refresh.Config) { c.Publisher = publisherFor(issuerName + "/") },
+		"Publisher publishes for issuers []": func(c *refresh.Config) { c.Publisher = publisherFor("") },
+		"TokenLifetime":                      func(c *refresh.Config) { c.Revocations = short },
+		"MaxSessions":                        func(c *refresh.Config) { c.MaxSessions = 1001 },
+		"Lifetimes.Access":                   func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.Access = 16 * time.Minute },
+		"Lifetimes.Idle":                     func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.Idle = 25 * time.Hour },
+		"Lifetimes.Absolute":                 func(c *refresh.Config) { c.Lifetimes = refresh.Consumer; c.Lifetimes.Absolute = 100 * 24 * time.Hour },
+		"Lifetimes.Grace":                    func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.Grace = time.Hour },
+		"Lifetimes.LateEvery":                func(c *refresh.Config) { c.Lifetimes = refresh.Web; c.Lifetimes.LateEvery = time.Minute },
 	} {
 		c := good
 		change(&c)

@@ -80,7 +80,7 @@ func ExampleKeyring_Remove() {
 	leaked := ring.Active()
 	event := leaked.Revocation()
 	event.Reason = "found in a public repository"
-	// receipt, err := b.Publish(ctx, event), with the *bus.Bus of the service
+	// receipt, err := member.Publish(ctx, event), with the *bus.Member of the service
 	fmt.Println(event.Kind, event.Value == leaked.Thumbprint())
 
 	if err := ring.Remove(ctx, leaked.ID()); err != nil {

@@ -97,9 +97,11 @@ func tell(r report) {
 	_ = json.NewEncoder(os.Stdout).Encode(r) // the driver may be gone
 }
 
-func dial(cfg childConfig, log *slog.Logger) (*bus.Conn, error) {
+func join(cfg childConfig, log *slog.Logger, member bus.Config) (*bus.Member, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	// Each server is reached through a proxy of the driver's, and no other way.
-	return bus.Dial(ctx, cfg.Servers, bus.DialConfig{Name: cfg.Name, Logger: log, Options: []nats.Option{nats.IgnoreDiscoveredServers(), as(cfg.User)}})
+	// Each server is reached through a proxy of the driver, and no other way.
+	member.Servers, member.Name, member.Logger = cfg.Servers, cfg.Name, log
+	member.Options = []nats.Option{nats.IgnoreDiscoveredServers(), as(cfg.User)}
+	return bus.Join(ctx, member)
 }

@@ -198,8 +198,8 @@ func (c *cluster) up(ctx context.Context) error {
 // createStream makes the stream, as soon as the servers can.
 func (c *cluster) createStream(ctx context.Context) error {
 	return c.anyServer(ctx, "create the stream", func(ctx context.Context, i int) error {
-		return c.admin(ctx, i, originUser, func(ctx context.Context, conn *bus.Conn, _ jetstream.JetStream) error {
-			return bus.CreateStream(ctx, conn, bus.StreamConfig{
+		return c.admin(ctx, i, originUser, func(ctx context.Context, nc *nats.Conn, _ jetstream.JetStream) error {
+			return bus.CreateStream(ctx, nc, bus.StreamConfig{
 				MaxBytes: 2 << 30, Horizons: revoke.Horizons{TokenLifetime: lifetime, SessionLifetime: 4 * lifetime},
 			})
 		})
@@ -207,7 +207,7 @@ func (c *cluster) createStream(ctx context.Context) error {
 }
 
 // admin calls f with a connection of that user's to server i alone.
-func (c *cluster) admin(ctx context.Context, i int, user string, f func(context.Context, *bus.Conn, jetstream.JetStream) error) error {
+func (c *cluster) admin(ctx context.Context, i int, user string, f func(context.Context, *nats.Conn, jetstream.JetStream) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	nc, err := nats.Connect(c.serverURL(i), nats.Timeout(time.Second), nats.MaxReconnects(-1), nats.IgnoreDiscoveredServers(), nats.IgnoreAuthErrorAbort(), as(user))
@@ -215,15 +215,11 @@ func (c *cluster) admin(ctx context.Context, i int, user string, f func(context.
 		return err
 	}
 	defer nc.Close()
-	conn, err := bus.Use(nc, bus.UseConfig{})
-	if err != nil {
-		return err
-	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
 	}
-	return f(ctx, conn, js)
+	return f(ctx, nc, js)
 }
 
 var errNoLeader = errors.New("the stream has no leader")
@@ -234,7 +230,7 @@ func (c *cluster) leader(ctx context.Context) (int, error) {
 		var votes [servers]int
 		for i := range servers {
 			var name string
-			_ = c.admin(ctx, i, originUser, func(ctx context.Context, _ *bus.Conn, js jetstream.JetStream) error { // a server that is down has no vote
+			_ = c.admin(ctx, i, originUser, func(ctx context.Context, _ *nats.Conn, js jetstream.JetStream) error { // a server that is down has no vote
 				s, err := js.Stream(ctx, bus.DefaultStream)
 				if err != nil {
 					return err

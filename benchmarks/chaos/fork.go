@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus"
@@ -192,7 +193,7 @@ func (c *cluster) deleteStream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.admin(ctx, i, originUser, func(ctx context.Context, _ *bus.Conn, js jetstream.JetStream) error {
+	return c.admin(ctx, i, originUser, func(ctx context.Context, _ *nats.Conn, js jetstream.JetStream) error {
 		return js.DeleteStream(ctx, bus.DefaultStream)
 	})
 }

@@ -59,7 +59,7 @@ func (c *cluster) remakeMirror(ctx context.Context) error {
 	}
 	return c.anyServer(ctx, "make the mirror", func(ctx context.Context, i int) error {
 		var mirror jetstream.StreamConfig
-		err := c.admin(ctx, i, originUser, func(ctx context.Context, _ *bus.Conn, js jetstream.JetStream) error {
+		err := c.admin(ctx, i, originUser, func(ctx context.Context, _ *nats.Conn, js jetstream.JetStream) error {
 			origin, err := js.Stream(ctx, bus.DefaultStream)
 			if err == nil {
 				mirror = origin.CachedInfo().Config
@@ -75,7 +75,7 @@ func (c *cluster) remakeMirror(ctx context.Context) error {
 			Name:     bus.DefaultStream,
 			External: &jetstream.ExternalStream{APIPrefix: "JS.auth.API", DeliverPrefix: "mirror.verifiers"},
 		}
-		return c.admin(ctx, i, mirrorUser, func(ctx context.Context, _ *bus.Conn, js jetstream.JetStream) error {
+		return c.admin(ctx, i, mirrorUser, func(ctx context.Context, _ *nats.Conn, js jetstream.JetStream) error {
 			if err := js.DeleteStream(ctx, mirrorName); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 				return err
 			}
@@ -88,7 +88,7 @@ func (c *cluster) remakeMirror(ctx context.Context) error {
 // mirrorLast returns the sequence of the mirror's last message.
 func (c *cluster) mirrorLast(ctx context.Context) (last uint64, err error) {
 	err = c.anyServer(ctx, "ask for the mirror", func(ctx context.Context, i int) error {
-		return c.admin(ctx, i, mirrorUser, func(ctx context.Context, _ *bus.Conn, js jetstream.JetStream) error {
+		return c.admin(ctx, i, mirrorUser, func(ctx context.Context, _ *nats.Conn, js jetstream.JetStream) error {
 			s, err := js.Stream(ctx, mirrorName)
 			if err != nil {
 				return err
@@ -107,7 +107,7 @@ func (c *cluster) mirrorLast(ctx context.Context) (last uint64, err error) {
 // raftGroup returns the name under which the servers keep the stream's Raft log.
 func (c *cluster) raftGroup(ctx context.Context) (name string, err error) {
 	err = c.anyServer(ctx, "ask for the stream", func(ctx context.Context, i int) error {
-		return c.admin(ctx, i, originUser, func(ctx context.Context, _ *bus.Conn, js jetstream.JetStream) error {
+		return c.admin(ctx, i, originUser, func(ctx context.Context, _ *nats.Conn, js jetstream.JetStream) error {
 			s, err := js.Stream(ctx, bus.DefaultStream)
 			if err != nil {
 				return err

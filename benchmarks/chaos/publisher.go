@@ -24,7 +24,7 @@ type publisher struct {
 	cfg   childConfig
 	clock clock
 	log   *slog.Logger
-	bus   *bus.Bus
+	bus   *bus.Member
 	out   *recorder
 
 	mu   sync.Mutex
@@ -40,14 +40,9 @@ func runPublisher(cfg childConfig, log *slog.Logger, commands <-chan string) err
 	if p.out, err = newRecorder(fileName(cfg.Dir, "publisher", cfg.Incarnation), 0); err != nil {
 		return err
 	}
-	conn, err := dial(cfg, log)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if p.bus, err = bus.Open(ctx, conn, bus.Config{Issuer: issuerName, Name: cfg.Name, Logger: log}); err != nil {
+	if p.bus, err = join(cfg, log, bus.Config{Issuers: []string{issuerName}}); err != nil {
 		return err
 	}
 	defer p.bus.Close()
@@ -154,7 +149,7 @@ func (p *publisher) watch(ctx context.Context) {
 			return
 		}
 		at := p.clock.now()
-		s := p.bus.Stats()
+		s := p.bus.Status().Publishing
 		if s.Losses != losses {
 			losses, quiet = s.Losses, 0
 			_ = p.note(publication{kind: pubLossy, at: at, losses: uint32(losses)})

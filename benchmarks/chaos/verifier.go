@@ -36,7 +36,7 @@ type verifier struct {
 	cfg      childConfig
 	clock    clock
 	list     *revoke.List
-	follower *bus.Follower
+	member   *bus.Member
 	issuer   *token.Issuer
 	verifier *token.Verifier
 	out      *recorder
@@ -87,21 +87,11 @@ func runVerifier(cfg childConfig, log *slog.Logger, commands <-chan string) erro
 	if v.out, err = newRecorder(fileName(cfg.Dir, "verifier", cfg.Incarnation), 20*time.Millisecond); err != nil {
 		return err
 	}
-	conn, err := dial(cfg, log)
+	v.member, err = join(cfg, log, bus.Config{List: v.list, Stream: cfg.Stream, NoHeartbeats: cfg.Stream == mirrorName})
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	b, err := bus.Open(context.Background(), conn, bus.Config{
-		Name: cfg.Name, Stream: cfg.Stream, NoHeartbeats: cfg.Stream == mirrorName, Logger: log,
-	})
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	if v.follower, err = b.Follow(context.Background(), v.list); err != nil {
-		return err
-	}
+	defer v.member.Close()
 	return v.run(commands)
 }
 
@@ -166,7 +156,7 @@ func (v *verifier) run(commands <-chan string) error {
 		}
 		if now.Sub(reported) >= reportEvery {
 			reported = now
-			s := v.follower.Status()
+			s := v.member.Status()
 			tell(report{At: v.clock.now(), State: s.State.String(), Reason: s.Reason.String(), Proven: v.clock.of(s.Proven),
 				Checks: v.checks, Resubscribed: max(s.Subscriptions, 1) - 1})
 		}

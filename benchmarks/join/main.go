@@ -106,12 +106,7 @@ func run(followers, live, rounds int) error {
 
 // fill publishes the revocations and returns the stream's size.
 func fill(ctx context.Context, url string, live int) (uint64, error) {
-	conn, err := bus.Dial(ctx, url, bus.DialConfig{})
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	b, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com"})
+	b, err := bus.Join(ctx, bus.Config{Servers: url, Issuers: []string{"https://auth.example.com"}})
 	if err != nil {
 		return 0, err
 	}
@@ -221,20 +216,16 @@ var profiling *os.File
 func join(ctx context.Context, url string, n int) (joined, error) {
 	j := joined{reasons: &tally{n: map[string]int{}}}
 	log := slog.New(j.reasons)
-	buses := make([]*bus.Bus, n)
+	conns := make([]*nats.Conn, n)
 	before := heap()
-	for i := range buses {
-		conn, err := bus.Dial(ctx, url, bus.DialConfig{Logger: log})
-		if err != nil {
+	for i := range conns {
+		var err error
+		if conns[i], err = nats.Connect(url, nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(2*time.Second)); err != nil {
 			return j, err
 		}
-		defer conn.Close()
-		if buses[i], err = bus.Open(ctx, conn, bus.Config{Logger: log}); err != nil {
-			return j, err
-		}
-		defer buses[i].Close()
+		defer conns[i].Close()
 	}
-	followers := make([]*bus.Follower, n)
+	followers := make([]*bus.Member, n)
 	lists := make([]*revoke.List, n)
 	errs := make([]error, n)
 	took := make([]time.Duration, n)
@@ -246,11 +237,11 @@ func join(ctx context.Context, url string, n int) (joined, error) {
 	}
 	began, used := time.Now(), measure.Processor()
 	var wg sync.WaitGroup
-	for i, b := range buses {
+	for i, nc := range conns {
 		wg.Go(func() {
 			var err error
 			if lists[i], err = revoke.NewList(revoke.Config{}); err == nil {
-				followers[i], err = b.Follow(ctx, lists[i])
+				followers[i], err = bus.Join(ctx, bus.Config{Conn: nc, List: lists[i], Logger: log})
 			}
 			if err == nil {
 				ctx, cancel := context.WithTimeout(ctx, patience)
@@ -291,9 +282,6 @@ func join(ctx context.Context, url string, n int) (joined, error) {
 	for _, f := range followers {
 		j.beats += f.Status().Sent
 		f.Close()
-	}
-	for _, b := range buses {
-		b.Close()
 	}
 	st, err = state(ctx, url)
 	j.after = st.Consumers

@@ -84,12 +84,12 @@ func startServers(n int, always bool) (urls string, stop func(), err error) {
 
 // createOnCluster makes the stream, for which there may be no leader at first: a request
 // that nobody answers is sent again.
-func createOnCluster(ctx context.Context, conn *bus.Conn) error {
+func createOnCluster(ctx context.Context, nc *nats.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		try, cancel := context.WithTimeout(ctx, 3*time.Second)
-		err := bus.CreateStream(try, conn, bus.StreamConfig{})
+		err := bus.CreateStream(try, nc, bus.StreamConfig{})
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -112,12 +112,12 @@ func (r *run) propagation() error {
 	if err != nil {
 		return err
 	}
-	conn, err := bus.Dial(ctx, urls, bus.DialConfig{})
+	nc, err := nats.Connect(urls)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if err := createOnCluster(ctx, conn); err != nil {
+	defer nc.Close()
+	if err := createOnCluster(ctx, nc); err != nil {
 		return err
 	}
 	rows := [][]string{{"replicas", "bare p50", "applied p50", "×", "bare p99", "applied p99", "bare most", "applied most"}}
@@ -171,34 +171,26 @@ func propagate(ctx context.Context, urls string, n, events int) (bare, ours meas
 			c()
 		}
 	}()
-	open := func() (*bus.Bus, error) {
-		conn, err := bus.Dial(ctx, urls, bus.DialConfig{})
-		if err != nil {
-			return nil, err
-		}
-		closers = append(closers, func() { conn.Close() })
-		b, err := bus.Open(ctx, conn, bus.Config{Issuer: load.Issuer})
+	join := func(cfg bus.Config) (*bus.Member, error) {
+		cfg.Servers = urls
+		m, err := bus.Join(ctx, cfg)
 		if err == nil {
-			closers = append(closers, func() { b.Close() })
+			closers = append(closers, func() { m.Close() })
 		}
-		return b, err
+		return m, err
 	}
 	var lists []*revoke.List
 	replica := func() error {
-		b, err := open()
-		if err != nil {
-			return err
-		}
 		list, err := revoke.NewList(revoke.Config{})
 		if err != nil {
 			return err
 		}
 		lists = append(lists, list)
-		f, err := b.Follow(ctx, list)
+		m, err := join(bus.Config{List: list})
 		if err != nil {
 			return err
 		}
-		return f.WaitFresh(ctx)
+		return m.WaitFresh(ctx)
 	}
 	var mu sync.Mutex
 	arrived := map[uint64][]time.Time{}
@@ -242,7 +234,7 @@ func propagate(ctx context.Context, urls string, n, events int) (bare, ours meas
 			return nil, nil, err
 		}
 	}
-	publisher, err := open()
+	publisher, err := join(bus.Config{Issuers: []string{load.Issuer}})
 	if err != nil {
 		return nil, nil, err
 	}

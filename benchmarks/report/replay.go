@@ -61,15 +61,15 @@ func (r *run) replay() error {
 }
 
 func publishSessions(ctx context.Context, url string, live int) error {
-	conn, err := bus.Dial(ctx, url, bus.DialConfig{})
+	nc, err := nats.Connect(url)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if err := bus.CreateStream(ctx, conn, bus.StreamConfig{Replicas: 1, MaxBytes: max(256<<20, int64(live)*1024)}); err != nil {
+	defer nc.Close()
+	if err := bus.CreateStream(ctx, nc, bus.StreamConfig{Replicas: 1, MaxBytes: max(256<<20, int64(live)*1024)}); err != nil {
 		return err
 	}
-	b, err := bus.Open(ctx, conn, bus.Config{Issuer: load.Issuer})
+	b, err := bus.Join(ctx, bus.Config{Servers: url, Issuers: []string{load.Issuer}})
 	if err != nil {
 		return err
 	}
@@ -122,26 +122,23 @@ func countMessages(ctx context.Context, url string, live int) (time.Duration, er
 }
 
 func followUntilFresh(ctx context.Context, url string, live int) (time.Duration, error) {
-	conn, err := bus.Dial(ctx, url, bus.DialConfig{})
+	// Connected before the clock starts, as the bare consumer is.
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort())
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
-	b, err := bus.Open(ctx, conn, bus.Config{})
-	if err != nil {
-		return 0, err
-	}
-	defer b.Close()
+	defer nc.Close()
 	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	f, err := b.Follow(ctx, list)
+	m, err := bus.Join(ctx, bus.Config{Conn: nc, List: list})
 	if err != nil {
 		return 0, err
 	}
-	if err := f.WaitFresh(ctx); err != nil {
+	defer m.Close()
+	if err := m.WaitFresh(ctx); err != nil {
 		return 0, err
 	}
 	took := time.Since(began)

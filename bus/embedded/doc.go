@@ -3,8 +3,9 @@
 // that runs on a single node.
 //
 //	srv, err := embedded.Start(ctx, embedded.Config{Dir: "/var/lib/auth/bus"})
-//	conn, err := srv.Dial(ctx, bus.DialConfig{})
-//	b, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com"})
+//	member, err := bus.Join(ctx, bus.Config{InProcess: srv, Issuers: []string{"https://auth.example.com"}})
+//
+// What else speaks NATS connects in process, too, with nats.InProcessServer(srv).
 //
 // With a directory every acknowledged event is synced to disk. It is one replica on
 // one disk all the same, and every service is blind while the process is down: a

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -28,7 +29,7 @@ type Config struct {
 	// Listen is a loopback address with a port for TCP connections, such as
 	// "127.0.0.1:4222" or "127.0.0.1:0" for any free port. Any user of this machine
 	// can connect there, revoke, and delete the stream. Empty means none:
-	// connections are made in process, by [Server.Dial].
+	// connections are made in process, see [Server.InProcessConn].
 	Listen string
 
 	// Stream is the stream's name. Empty means [bus.DefaultStream].
@@ -135,11 +136,11 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 			return nil, errors.New("server did not start")
 		}
 	}
-	conn, err := s.Dial(ctx, bus.DialConfig{Name: "embedded"}) // what goes wrong is an error of Start's
+	nc, err := nats.Connect("", nats.InProcessServer(s), nats.Name("embedded"))
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer nc.Close()
 	maxBytes := cfg.MaxBytes
 	if maxBytes == 0 {
 		maxBytes = 256 << 20
@@ -147,7 +148,7 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 			maxBytes = 64 << 20
 		}
 	}
-	err = bus.CreateStream(ctx, conn, bus.StreamConfig{
+	err = bus.CreateStream(ctx, nc, bus.StreamConfig{
 		Name:           cfg.Stream,
 		Replicas:       1,
 		MaxBytes:       maxBytes,
@@ -160,12 +161,9 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	return s, nil
 }
 
-// Dial connects to the server in process, without a socket. The caller closes the
-// connection; cfg is as for [bus.Dial].
-func (s *Server) Dial(ctx context.Context, cfg bus.DialConfig) (*bus.Conn, error) {
-	cfg.InProcess = s.srv
-	return bus.Dial(ctx, "", cfg)
-}
+// InProcessConn makes a connection without a socket: a Server can be a
+// [bus.Config].InProcess, or the argument of [nats.InProcessServer].
+func (s *Server) InProcessConn() (net.Conn, error) { return s.srv.InProcessConn() }
 
 // URL returns the address for TCP connections, or "" if the server does not listen.
 func (s *Server) URL() string {

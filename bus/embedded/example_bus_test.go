@@ -14,17 +14,14 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// serve returns a connection to a server in memory, and what ends both.
-func serve(ctx context.Context) (*bus.Conn, func()) {
-	srv, err := embedded.Start(ctx, embedded.Config{})
+// join makes a member of a server in memory.
+func join(ctx context.Context, srv *embedded.Server, cfg bus.Config) *bus.Member {
+	cfg.InProcess = srv
+	m, err := bus.Join(ctx, cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	conn, err := srv.Dial(ctx, bus.DialConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	return conn, func() { conn.Close(); srv.Close() }
+	return m
 }
 
 // Only the auth service can log a user out everywhere: followers heed events of the
@@ -32,41 +29,32 @@ func serve(ctx context.Context) (*bus.Conn, func()) {
 func ExampleServer_signed() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, stop := serve(ctx)
-	defer stop()
+	srv, err := embedded.Start(ctx, embedded.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Close()
 	public, private, err := ed25519.GenerateKey(rand.Reader) // kept in a KMS, or a file of the auth service
 	if err != nil {
 		log.Fatal(err)
 	}
-	open := func(cfg bus.Config) *bus.Bus {
-		b, err := bus.Open(ctx, conn, cfg)
-		if err != nil {
-			log.Fatal(err)
-		}
-		return b
-	}
-	auth := open(bus.Config{Issuer: "https://auth.example.com", Signer: private})
+	auth := join(ctx, srv, bus.Config{Issuers: []string{"https://auth.example.com"}, Signer: private})
 	defer auth.Close()
-	other := open(bus.Config{Issuer: "https://auth.example.com"})
+	other := join(ctx, srv, bus.Config{Issuers: []string{"https://auth.example.com"}})
 	defer other.Close()
-	orders := open(bus.Config{Trust: []ed25519.PublicKey{public}})
-	defer orders.Close()
 	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	follower, err := orders.Follow(ctx, list)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer follower.Close()
+	orders := join(ctx, srv, bus.Config{List: list, Trust: []ed25519.PublicKey{public}})
+	defer orders.Close()
 
-	for b, user := range map[*bus.Bus]string{auth: "user-1", other: "user-2"} {
+	for b, user := range map[*bus.Member]string{auth: "user-1", other: "user-2"} {
 		if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindSubject, Value: user}); err != nil {
 			log.Fatal(err)
 		}
 	}
-	if err := follower.Barrier(ctx); err != nil {
+	if err := orders.Barrier(ctx); err != nil {
 		log.Fatal(err)
 	}
 	now := time.Now()
@@ -84,20 +72,20 @@ func ExampleServer_signed() {
 func ExampleServer_publishAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, stop := serve(ctx)
-	defer stop()
-	b, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com"})
+	srv, err := embedded.Start(ctx, embedded.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer b.Close()
+	defer srv.Close()
+	auth := join(ctx, srv, bus.Config{Issuers: []string{"https://auth.example.com"}})
+	defer auth.Close()
 
 	var events []revoke.Event
 	for n := range 1000 {
 		events = append(events, revoke.Event{Kind: revoke.KindSubject, Value: fmt.Sprintf("user-%d", n), Reason: "breach"})
 	}
 	for attempt := 1; len(events) > 0 && ctx.Err() == nil; attempt++ {
-		results, err := b.PublishAll(ctx, events)
+		results, err := auth.PublishAll(ctx, events)
 		if errors.Is(err, revoke.ErrInvalidEvent) {
 			log.Fatal(err) // nothing was sent
 		}
@@ -113,29 +101,24 @@ func ExampleServer_publishAll() {
 	// Output: attempt 1 left: 0
 }
 
-// What watches a follower, for a gauge or an alarm: State says whether tokens are
+// What watches a member, for a gauge or an alarm: State says whether tokens are
 // accepted, Reason and Hazards why not, and what could go wrong.
 func ExampleServer_observe() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	conn, stop := serve(ctx)
-	defer stop()
-	b, err := bus.Open(ctx, conn, bus.Config{})
+	srv, err := embedded.Start(ctx, embedded.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer b.Close()
+	defer srv.Close()
 	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	follower, err := b.Follow(ctx, list)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer follower.Close()
-	for s := (bus.FollowerStatus{}); s.State != revoke.StateFresh; { // in a service: for ever
-		if s, err = follower.WaitChange(ctx, s); err != nil {
+	orders := join(ctx, srv, bus.Config{List: list})
+	defer orders.Close()
+	for s := (bus.Status{}); s.State != revoke.StateFresh; { // in a service: for ever
+		if s, err = orders.WaitChange(ctx, s); err != nil {
 			log.Fatal(err)
 		}
 		if s.State == revoke.StateFresh {

@@ -16,8 +16,8 @@ import (
 )
 
 // A publisher and a replica, from the start of the server to a revocation that has
-// taken effect. Against a cluster only the first step differs: bus.Dial instead of
-// Start, and one bus.CreateStream by an operator.
+// taken effect. Against a cluster only the first step differs: Config.Servers instead of
+// InProcess, and one bus.CreateStream by an operator.
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -26,37 +26,27 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer srv.Close()
-	conn, err := srv.Dial(ctx, bus.DialConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer conn.Close()
 
 	// An API service: a list, kept in step. token.VerifierConfig.Revocations takes it.
 	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	orders, err := bus.Open(ctx, conn, bus.Config{Name: "orders"})
+	orders, err := bus.Join(ctx, bus.Config{InProcess: srv, List: list, Name: "orders"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer orders.Close()
-	follower, err := orders.Follow(ctx, list)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer follower.Close()
-	if err := follower.WaitFresh(ctx); err != nil { // or let Readiness tell the load balancer
+	if err := orders.WaitFresh(ctx); err != nil { // or let Readiness tell the load balancer
 		log.Fatal(err)
 	}
 	probe := httptest.NewRecorder()
-	follower.Readiness(revoke.Deny()).ServeHTTP(probe, httptest.NewRequest("GET", "/readyz", nil))
+	orders.Readiness(revoke.Deny()).ServeHTTP(probe, httptest.NewRequest("GET", "/readyz", nil))
 	fmt.Println("ready:", probe.Code)
 
-	// The auth service. It needs one Bus for each issuer whose tokens it revokes, its
-	// own or one that others run; they share the Conn.
-	auth, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com", Name: "auth"})
+	// The auth service names the issuers whose tokens it revokes: its own, and perhaps some
+	// that others run.
+	auth, err := bus.Join(ctx, bus.Config{InProcess: srv, Issuers: []string{"https://auth.example.com"}, Name: "auth"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -66,7 +56,7 @@ func Example() {
 	}
 
 	// Milliseconds later every service refuses; Barrier makes sure that this one does.
-	if err := follower.Barrier(ctx); err != nil {
+	if err := orders.Barrier(ctx); err != nil {
 		log.Fatal(err)
 	}
 	now := time.Now()
@@ -75,7 +65,7 @@ func Example() {
 		fmt.Println(session, "revoked:", errors.Is(list.Check(revoke.Now(), &id, revoke.Deny()), revoke.ErrRevoked))
 	}
 
-	// Who must show that a revocation took effect waits for the replicas.
+	// A caller that must show that a revocation took effect waits for the replicas.
 	receipt, err := auth.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindClient, Value: "stolen-app"}, bus.WaitConfig{Replicas: 1})
 	if err != nil {
 		log.Fatal(err)
@@ -106,31 +96,21 @@ func ExampleStart_stateFile() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	conn, err := srv.Dial(ctx, bus.DialConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	b, err := bus.Open(ctx, conn, bus.Config{Issuer: "https://auth.example.com"})
-	if err != nil {
-		log.Fatal(err)
-	}
 	list, err := revoke.NewList(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
-	follower, err := b.Follow(ctx, list)
+	member, err := bus.Join(ctx, bus.Config{InProcess: srv, Issuers: []string{"https://auth.example.com"}, List: list})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "session-1"}); err != nil {
+	if _, err := member.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "session-1"}); err != nil {
 		log.Fatal(err)
 	}
-	if err := follower.Barrier(ctx); err != nil {
+	if err := member.Barrier(ctx); err != nil {
 		log.Fatal(err)
 	}
-	follower.Close() // writes the file a last time
-	b.Close()
-	conn.Close()
+	member.Close() // writes the file a last time
 	srv.Close()
 
 	list, err = revoke.NewList(cfg) // after the restart, with nobody to follow

@@ -13,7 +13,7 @@ type auth struct {
 	url    string // its address, and its name as an issuer
 	ring   *token.Keyring
 	issuer *token.Issuer
-	bus    *bus.Bus
+	bus    *bus.Member
 }
 
 func startAuth(ctx context.Context, natsURL string, open *closers) (*auth, error) {
@@ -32,17 +32,12 @@ func startAuth(ctx context.Context, natsURL string, open *closers) (*auth, error
 	if err != nil {
 		return nil, err
 	}
-	conn, err := bus.Dial(ctx, natsURL, bus.DialConfig{Name: "auth"})
+	member, err := bus.Join(ctx, bus.Config{Servers: natsURL, Issuers: []string{url}, Name: "auth"})
 	if err != nil {
 		return nil, err
 	}
-	open.add(conn.Close)
-	b, err := bus.Open(ctx, conn, bus.Config{Issuer: url, Name: "auth"})
-	if err != nil {
-		return nil, err
-	}
-	open.add(b.Close)
-	return &auth{url, ring, issuer, b}, nil
+	open.add(member.Close)
+	return &auth{url, ring, issuer, member}, nil
 }
 
 // issue returns an access token. A real service has checked a password before.

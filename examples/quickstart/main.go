@@ -16,9 +16,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	neturl "net/url"
 	"os"
 	"os/signal"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
@@ -124,16 +127,19 @@ func startNATS(ctx context.Context, out io.Writer, url string, open *closers) (s
 		fmt.Fprintf(out, "%-8s %s is embedded and syncs every event to disk\n", "nats", srv.URL())
 		return srv.URL(), nil
 	}
-	conn, err := bus.Dial(ctx, url, bus.DialConfig{Name: "quickstart"})
+	nc, err := nats.Connect(url, nats.Name("quickstart"))
+	if errors.Is(err, nats.ErrNoServers) {
+		return "", errors.New("no server answers at NATS_URL; start one with JetStream (nats-server -js), or unset NATS_URL")
+	}
+	if _, ok := errors.AsType[*neturl.Error](err); ok { // it quotes the URL, which may hold a password
+		return "", errors.New("NATS_URL is not the URL of a server")
+	}
 	if err != nil {
 		return "", fmt.Errorf("NATS_URL: %w", err)
 	}
-	defer conn.Close()
-	if !conn.Connected() {
-		return "", errors.New("no server answers at NATS_URL; start one with JetStream (nats-server -js), or unset NATS_URL")
-	}
+	defer nc.Close()
 	// An operator makes the stream once, on three servers. Here one has to do.
-	err = bus.CreateStream(ctx, conn, bus.StreamConfig{Replicas: 1})
+	err = bus.CreateStream(ctx, nc, bus.StreamConfig{Replicas: 1})
 	if err != nil && !errors.Is(err, bus.ErrStreamExists) { // if it exists in another form, that may do
 		return "", fmt.Errorf("the server at NATS_URL has no stream of revocations, and none can be made (is JetStream enabled? may this connection create streams?): %w", err)
 	}

@@ -21,21 +21,11 @@ func startService(ctx context.Context, name, natsURL, issuer string, tune func(s
 	if err != nil {
 		return nil, err
 	}
-	conn, err := bus.Dial(ctx, natsURL, bus.DialConfig{Name: name})
+	member, err := bus.Join(ctx, bus.Config{Servers: natsURL, List: list, Name: name})
 	if err != nil {
 		return nil, err
 	}
-	open.add(conn.Close)
-	b, err := bus.Open(ctx, conn, bus.Config{Name: name})
-	if err != nil {
-		return nil, err
-	}
-	open.add(b.Close)
-	follower, err := b.Follow(ctx, list)
-	if err != nil {
-		return nil, err
-	}
-	open.add(follower.Close)
+	open.add(member.Close)
 
 	// The issuer's keys, and the verifier over both.
 	keys, err := token.RemoteKeys(ctx, issuer+"/.well-known/jwks.json", token.RemoteKeysConfig{
@@ -75,7 +65,7 @@ func startService(ctx context.Context, name, natsURL, issuer string, tune func(s
 	defer cancel()
 	callers := &http.Client{Transport: &http.Transport{}}
 	open.add(func() error { callers.CloseIdleConnections(); return nil })
-	return &service{name, url, callers}, follower.WaitFresh(wait)
+	return &service{name, url, callers}, member.WaitFresh(wait)
 }
 
 // A service is an API as its callers see it.

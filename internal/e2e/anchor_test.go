@@ -18,7 +18,7 @@ import (
 type anchored struct {
 	*broker
 	list     *revoke.List
-	follower *bus.Follower
+	follower *bus.Member
 	log      journal
 	known    []revoke.Identity // revoked and applied before
 }
@@ -30,7 +30,7 @@ func newAnchored(t *testing.T) *anchored {
 	cfg := quick
 	cfg.Logger = a.log.logger()
 	a.list = newList(t, cfg)
-	a.follower = follow(t, open(t, dial(t, a.url()), bus.Config{Logger: cfg.Logger}), a.list)
+	a.follower = join(t, dial(t, a.url()), bus.Config{Logger: cfg.Logger}, a.list)
 	waitFresh(t, a.follower)
 	return a
 }
@@ -242,9 +242,9 @@ func TestAnchorNeverComes(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	p := newProxy(t, br.url())
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, p.url()), bus.Config{NoHeartbeats: true}), l)
+	f := join(t, dial(t, p.url()), bus.Config{NoHeartbeats: true}, l)
 	a := &anchored{broker: br, list: l, follower: f}
-	beater := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick))
+	beater := join(t, dial(t, br.url()), bus.Config{}, newList(t, quick))
 	waitFresh(t, f)
 	beater.Close() // in a log where nothing happens the server says that it is idle
 	p.lose(func(s string) bool { return strings.HasPrefix(s, "revocations.") })
@@ -260,7 +260,7 @@ func TestAnchorNeverComes(t *testing.T) {
 		t.Errorf("proven by nothing: %+v", s)
 	}
 	p.lose(nil)
-	follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick))
+	join(t, dial(t, br.url()), bus.Config{}, newList(t, quick))
 	if s := a.settle(t); s.AnchorsLost != 0 {
 		t.Errorf("%d anchors lost", s.AnchorsLost)
 	}
@@ -273,10 +273,10 @@ func TestLostInFlight(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	p := newProxy(t, br.url())
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
+	f := join(t, dial(t, p.url()), bus.Config{}, l)
 	a := &anchored{broker: br, list: l, follower: f}
 	waitFresh(t, f)
-	pub := open(t, dial(t, br.url()), bus.Config{})
+	pub := join(t, dial(t, br.url()), bus.Config{}, nil)
 	subject := bus.Subject(issuer, revoke.KindSession)
 	gaps := uint64(0)
 	for i, n := range []int{1, 2, 7} { // messages in a row
@@ -325,7 +325,7 @@ func TestHeartbeatsLostInFlight(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 400 * time.Millisecond
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
+	f := join(t, dial(t, p.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	p.lose(func(s string) bool { return s == bus.HeartbeatSubject })
 	since := revoke.Now()
@@ -346,7 +346,7 @@ func TestSilentSubscription(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
+	f := join(t, dial(t, p.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	before := f.Status().Subscriptions
 	// Answers to requests go to a subject below the inbox.
@@ -368,7 +368,7 @@ func TestHangingConnection(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 400 * time.Millisecond
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, p.url(), nats.PingInterval(200*time.Millisecond)), bus.Config{}), l)
+	f := join(t, dial(t, p.url(), nats.PingInterval(200*time.Millisecond)), bus.Config{}, l)
 	waitFresh(t, f)
 	p.hang()
 	id := revokeSession(t, br.url(), "meanwhile")

@@ -41,11 +41,11 @@ func leastRights(t *testing.T, most int) {
 	})
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})
-	pub := open(t, admin, bus.Config{})
+	pub := join(t, admin, bus.Config{}, nil)
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), l)
+	f := join(t, dial(t, br.url(), as("member")...), bus.Config{}, l)
 	waitFresh(t, f)
-	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 
 	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "first"}, bus.WaitConfig{Replicas: 2, MaxStaleness: 8 * time.Second})
 	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 1 || !r.Replicas[0].Applied {
@@ -54,14 +54,14 @@ func leastRights(t *testing.T, most int) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it waited for longer than MaxStaleness: %v", err)
 	}
-	if a := f.Announcement(); a.Answered < 4 {
+	if a := f.Status().Announcement; a.Answered < 4 {
 		t.Errorf("it was asked %d times: this shows nothing", a.Answered)
 	}
 	r, err = pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "second"}, bus.WaitConfig{Replicas: 1, MaxStaleness: 8 * time.Second})
 	if err != nil || len(r.Replicas) != 1 {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
-	if a := f.Announcement(); !a.Listening || a.Err != nil {
+	if a := f.Status().Announcement; !a.Listening || a.Err != nil {
 		t.Errorf("%+v", a)
 	}
 }
@@ -79,17 +79,17 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 	})
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})
-	pub := open(t, admin, bus.Config{})
+	pub := join(t, admin, bus.Config{}, nil)
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), l)
+	f := join(t, dial(t, br.url(), as("member")...), bus.Config{}, l)
 	waitFresh(t, f)
-	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, bus.WaitConfig{MaxStaleness: time.Second})
 	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 0 {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
 	eventually(t, "it knows that it is not heard", func() bool {
-		a := f.Announcement()
+		a := f.Status().Announcement
 		return errors.Is(a.Err, nats.ErrPermissionViolation)
 	})
 	barrier(t, f)
@@ -112,11 +112,11 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 	})
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})
-	pub := open(t, admin, bus.Config{})
+	pub := join(t, admin, bus.Config{}, nil)
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), l)
+	f := join(t, dial(t, br.url(), as("member")...), bus.Config{}, l)
 	waitFresh(t, f)
-	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 	all := bus.WaitConfig{Replicas: 1}
 	if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "before"}, all); err != nil {
 		t.Fatalf("%v; %+v", err, r)
@@ -131,16 +131,16 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 	}
 	for i := range 3 {
 		inbox := fmt.Sprintf("_INBOX_evil.%d.x", i)
-		before := f.Announcement()
+		before := f.Status().Announcement
 		ask(inbox)
-		eventually(t, "it is answered", func() bool { return f.Announcement().Answered > before.Answered })
+		eventually(t, "it is answered", func() bool { return f.Status().Announcement.Answered > before.Answered })
 		eventually(t, "and refused", func() bool { // told once a second
 			ask(inbox)
-			a := f.Announcement()
+			a := f.Status().Announcement
 			return errors.Is(a.Err, nats.ErrPermissionViolation) && a.Dropped > before.Dropped
 		})
-		if !f.Announcement().Listening {
-			t.Fatalf("muted: %+v", f.Announcement())
+		if !f.Status().Announcement.Listening {
+			t.Fatalf("muted: %+v", f.Status().Announcement)
 		}
 		if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, all); err != nil {
 			t.Errorf("%v; %+v", err, r)
@@ -158,9 +158,9 @@ func TestRevokeAndWaitUntrusted(t *testing.T) {
 	_, public := signingKey(1)
 	strict, lax := newList(t, quick), newList(t, quick)
 	waitFresh(t,
-		follow(t, open(t, conn, bus.Config{Name: "strict", Trust: trustOf(public)}), strict),
-		follow(t, open(t, conn, bus.Config{Name: "lax"}), lax))
-	pub := open(t, conn, bus.Config{})
+		join(t, conn, bus.Config{Name: "strict", Trust: trustOf(public)}, strict),
+		join(t, conn, bus.Config{Name: "lax"}, lax))
+	pub := join(t, conn, bus.Config{}, nil)
 	var r bus.WaitReceipt
 	askUntil(t, "both answer in time", func(ctx context.Context) (err error) {
 		r, err = pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSubject, Value: "u"}, bus.WaitConfig{})
@@ -187,7 +187,7 @@ func TestAnswersAreRationed(t *testing.T) {
 	w := newWaited(t, 1)
 	nc, _ := plain(t, w.br.url())
 	f := w.followers[0]
-	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 	began := time.Now()
 	const batch, batches = 100, 30
 	for n := range batches {
@@ -196,10 +196,10 @@ func TestAnswersAreRationed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "all are looked at", func() bool { a := f.Announcement(); return a.Answered+a.Dropped >= uint64(batch*(n+1)) })
+		eventually(t, "all are looked at", func() bool { a := f.Status().Announcement; return a.Answered+a.Dropped >= uint64(batch*(n+1)) })
 	}
 	most := 500 + 500*time.Since(began).Seconds() // at once, and a second
-	if a := f.Announcement(); float64(a.Answered) > most+1 || a.Answered < 500 {
+	if a := f.Status().Announcement; float64(a.Answered) > most+1 || a.Answered < 500 {
 		t.Errorf("%+v in %s, at most %.0f", a, time.Since(began), most)
 	}
 }
@@ -220,24 +220,23 @@ func TestMayAnswerAndNotAsk(t *testing.T) {
 	})
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})
-	both := open(t, dial(t, br.url(), as("member")...), bus.Config{})
-	f := follow(t, both, newList(t, quick))
-	waitFresh(t, f)
-	eventually(t, "it listens", func() bool { return f.Announcement().Listening })
+	both := join(t, dial(t, br.url(), as("member")...), bus.Config{}, newList(t, quick))
+	waitFresh(t, both)
+	eventually(t, "it listens", func() bool { return both.Status().Announcement.Listening })
 	_, err := both.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, bus.WaitConfig{MaxStaleness: 5 * time.Second})
 	if !errors.Is(err, bus.ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("%v", err)
 	}
 	// The announcer looks at the connection's errors every second: the second wait is after
 	// the first's roll-call.
-	pub := open(t, admin, bus.Config{})
+	pub := join(t, admin, bus.Config{}, nil)
 	for sid := range 2 {
 		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(sid)}, bus.WaitConfig{RollCall: 2500 * time.Millisecond, MaxStaleness: 5 * time.Second})
 		if err != nil || len(r.Replicas) != 1 {
 			t.Errorf("%v; %+v", err, r.Replicas)
 		}
 	}
-	if a := f.Announcement(); a.Err != nil {
+	if a := both.Status().Announcement; a.Err != nil {
 		t.Errorf("%+v", a)
 	}
 }

@@ -119,7 +119,7 @@ func TestExampleBackup(t *testing.T) {
 			t.Parallel()
 			br := withAccounts(t, file)
 			createStream(t, dial(t, br.url(), user("operator")...), bus.StreamConfig{})
-			auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
+			auth := join(t, dial(t, br.url(), user("auth")...), bus.Config{}, nil)
 			var events []revoke.Event
 			for i := range 2000 {
 				events = append(events, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("kept-", i), Reason: fmt.Sprintf("%0200d", i)})
@@ -144,7 +144,7 @@ func TestExampleBackup(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newList(t, quick)
-			waitFresh(t, follow(t, open(t, dial(t, br.url(), user("auth")...), bus.Config{}), l))
+			waitFresh(t, join(t, dial(t, br.url(), user("auth")...), bus.Config{}, l))
 			mustRefuse(t, l, session("kept-0"), session("kept-1999"))
 			mustPass(t, l, session("other"))
 

@@ -96,7 +96,7 @@ func readByVersionBefore(t *testing.T, program string) {
 		createStream(t, dial(t, br.url()), bus.StreamConfig{})
 		path := filepath.Join(dir, "outbox")
 		p := newProxy(t, br.url())
-		b := open(t, dial(t, p.url()), bus.Config{OutboxFile: path})
+		b := join(t, dial(t, p.url()), bus.Config{OutboxFile: path}, nil)
 		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "acknowledged"}); err != nil {
 			t.Fatal(err)
 		}

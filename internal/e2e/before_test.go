@@ -182,7 +182,7 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 	oldMember := startBefore(t, program, as("auth", "-publishes")...)
 	oldVerifier := startBefore(t, program, as("verifier", "-stream", mirrorStream, "-silent")...)
 	var lists []*revoke.List
-	var followers []*bus.Follower
+	var followers []*bus.Member
 	published := 0
 	each := func(what string, publishers map[string]func(sid string)) {
 		t.Helper()
@@ -230,26 +230,25 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 	each("before the upgrade", map[string]func(string){"old": byOld})
 
 	// First those that beat …
-	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "this version"})
-	join := func(b *bus.Bus) *bus.Follower {
+	comes := func(name string, c bus.Config) *bus.Member {
 		l := newList(t, cfg)
-		f := follow(t, b, l)
+		f := join(t, dial(t, br.url(), user(name)...), c, l)
 		waitFresh(t, f)
 		lists, followers = append(lists, l), append(followers, f)
 		return f
 	}
-	member := join(auth)
+	auth := comes("auth", bus.Config{Name: "this version"})
 	byNew := func(sid string) { t.Helper(); publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: sid}) }
 	both := map[string]func(string){"old": byOld, "new": byNew}
 	each("one that beats is new", both)
 
 	// … then verifiers. What was published before they came, they know too.
-	verifier := join(open(t, dial(t, br.url(), user("verifier")...), verifierBus))
+	verifier := comes("verifier", verifierBus)
 	mustRefuse(t, lists[1], session("old-1"))
 	each("a verifier is new", both)
-	was, sent := oldMember.status("both beat"), member.Status().Sent
+	was, sent := oldMember.status("both beat"), auth.Status().Sent
 	eventually(t, "members of both versions beat beside each other", func() bool {
-		return oldMember.status("both beat") > was+5 && member.Status().Sent > sent+2
+		return oldMember.status("both beat") > was+5 && auth.Status().Sent > sent+2
 	})
 
 	// A fork, while a member of the version before beats. Behind the mirror the version

@@ -129,33 +129,56 @@ func (b *broker) elsewhere(f func(url string)) {
 	f(other.url())
 }
 
-// dial connects with short pauses between reconnects.
-func dial(t *testing.T, url string, opts ...nats.Option) *bus.Conn {
+// dial says where a member connects to, with short pauses between reconnects.
+func dial(t *testing.T, url string, opts ...nats.Option) bus.Config {
 	t.Helper()
-	conn, err := bus.Dial(within(t), url, bus.DialConfig{
+	return bus.Config{
+		Servers: url,
 		Options: append([]nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond)}, opts...),
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
 }
 
-func open(t *testing.T, conn *bus.Conn, cfg bus.Config) *bus.Bus {
+// joining is what join makes a member of: where it connects to, what cfg says and, unless
+// it is nil, a List. Its issuer is that of the tests, unless cfg names others.
+func joining(where, cfg bus.Config, l *revoke.List) bus.Config {
+	if len(cfg.Issuers) == 0 {
+		cfg.Issuers = []string{issuer}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = where.Logger
+	}
+	cfg.Servers, cfg.Conn, cfg.InProcess, cfg.Shared = where.Servers, where.Conn, where.InProcess, where.Shared
+	cfg.CredentialsFile, cfg.TLS, cfg.InboxPrefix, cfg.Options = where.CredentialsFile, where.TLS, where.InboxPrefix, where.Options
+	cfg.List = l
+	return cfg
+}
+
+func join(t *testing.T, where, cfg bus.Config, l *revoke.List) *bus.Member {
 	t.Helper()
-	if cfg.Issuer == "" {
-		cfg.Issuer = issuer
-	}
-	b, err := bus.Open(within(t), conn, cfg)
+	m, err := bus.Join(within(t), joining(where, cfg, l))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { b.Close() })
-	return b
+	t.Cleanup(func() { m.Close() })
+	return m
 }
 
-func createStream(t *testing.T, conn *bus.Conn, cfg bus.StreamConfig) {
+// connection makes a plain one to where a member would connect to.
+func connection(t *testing.T, where bus.Config) *nats.Conn {
+	t.Helper()
+	opts := append([]nats.Option{nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.RetryOnFailedConnect(true)}, where.Options...)
+	if where.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(where.InProcess))
+	}
+	nc, err := nats.Connect(where.Servers, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func createStream(t *testing.T, where bus.Config, cfg bus.StreamConfig) {
 	t.Helper()
 	cfg.Replicas = 1
 	if cfg.Horizons.MaxSkew == 0 {
@@ -164,7 +187,9 @@ func createStream(t *testing.T, conn *bus.Conn, cfg bus.StreamConfig) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20
 	}
-	made(t, func(ctx context.Context) error { return bus.CreateStream(ctx, conn, cfg) })
+	nc := connection(t, where)
+	defer nc.Close()
+	made(t, func(ctx context.Context) error { return bus.CreateStream(ctx, nc, cfg) })
 }
 
 // made has something made that may be made twice. A server that has deleted its account's
@@ -200,17 +225,7 @@ func newList(t *testing.T, cfg revoke.Config) *revoke.List {
 	return l
 }
 
-func follow(t *testing.T, b *bus.Bus, l *revoke.List) *bus.Follower {
-	t.Helper()
-	f, err := b.Follow(within(t), l)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
-func waitFresh(t *testing.T, fs ...*bus.Follower) {
+func waitFresh(t *testing.T, fs ...*bus.Member) {
 	t.Helper()
 	for _, f := range fs {
 		if err := f.WaitFresh(within(t)); err != nil {
@@ -219,14 +234,14 @@ func waitFresh(t *testing.T, fs ...*bus.Follower) {
 	}
 }
 
-func barrier(t *testing.T, f *bus.Follower) {
+func barrier(t *testing.T, f *bus.Member) {
 	t.Helper()
 	if err := f.Barrier(within(t)); err != nil {
 		t.Fatalf("%v; status %+v", err, f.Status())
 	}
 }
 
-func publish(t *testing.T, b *bus.Bus, e revoke.Event) bus.Receipt {
+func publish(t *testing.T, b *bus.Member, e revoke.Event) bus.Receipt {
 	t.Helper()
 	r, err := b.Publish(within(t), e)
 	if err != nil {
@@ -239,9 +254,7 @@ func publish(t *testing.T, b *bus.Bus, e revoke.Event) bus.Receipt {
 // nothing of what others published, and returns the token of that session.
 func revokeSession(t *testing.T, url, sid string) revoke.Identity {
 	t.Helper()
-	conn := dial(t, url)
-	defer conn.Close()
-	b := open(t, conn, bus.Config{})
+	b := join(t, dial(t, url), bus.Config{}, nil)
 	defer b.Close()
 	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: sid})
 	return session(sid)

@@ -16,7 +16,7 @@ import (
 )
 
 // askReady asks as a load balancer does.
-func askReady(t *testing.T, f *bus.Follower, p revoke.Policy) (code int, reason string) {
+func askReady(t *testing.T, f *bus.Member, p revoke.Policy) (code int, reason string) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	f.Readiness(p).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/ready", nil))
@@ -45,22 +45,20 @@ var tooLarge = make([]byte, 8<<10)
 func TestReadinessOfTheDead(t *testing.T) {
 	for name, c := range map[string]struct {
 		theirs bool // the connection is the caller's
-		end    func(t *testing.T, br *broker, nc *nats.Conn, conn *bus.Conn, b *bus.Bus, f *bus.Follower)
+		end    func(t *testing.T, br *broker, nc *nats.Conn, m *bus.Member)
 		err    string
 	}{
-		"the follower was closed": {end: func(_ *testing.T, _ *broker, _ *nats.Conn, _ *bus.Conn, _ *bus.Bus, f *bus.Follower) { f.Close() }},
-		"the Bus was closed":      {end: func(_ *testing.T, _ *broker, _ *nats.Conn, _ *bus.Conn, b *bus.Bus, _ *bus.Follower) { b.Close() }},
-		"the Conn was closed":     {end: func(_ *testing.T, _ *broker, _ *nats.Conn, conn *bus.Conn, _ *bus.Bus, _ *bus.Follower) { conn.Close() }, err: "closed"},
-		"the caller's connection was closed": {theirs: true, end: func(_ *testing.T, _ *broker, nc *nats.Conn, _ *bus.Conn, _ *bus.Bus, _ *bus.Follower) {
+		"the Member was closed": {end: func(_ *testing.T, _ *broker, _ *nats.Conn, m *bus.Member) { m.Close() }},
+		"the caller's connection was closed": {theirs: true, end: func(_ *testing.T, _ *broker, nc *nats.Conn, _ *bus.Member) {
 			nc.Close()
 		}, err: "closed"},
-		"the caller's connection was drained": {theirs: true, end: func(t *testing.T, _ *broker, nc *nats.Conn, _ *bus.Conn, _ *bus.Bus, _ *bus.Follower) {
+		"the caller's connection was drained": {theirs: true, end: func(t *testing.T, _ *broker, nc *nats.Conn, _ *bus.Member) {
 			if err := nc.Drain(); err != nil {
 				t.Fatal(err)
 			}
 		}, err: "closed"},
 		// Which no option of the client library prevents.
-		"the server ended the caller's connection": {theirs: true, end: func(t *testing.T, br *broker, nc *nats.Conn, _ *bus.Conn, _ *bus.Bus, _ *bus.Follower) {
+		"the server ended the caller's connection": {theirs: true, end: func(t *testing.T, br *broker, nc *nats.Conn, _ *bus.Member) {
 			br.reload(lowPayload)
 			if err := nc.Publish("elsewhere", tooLarge); err != nil {
 				t.Fatal(err)
@@ -76,19 +74,15 @@ func TestReadinessOfTheDead(t *testing.T) {
 			var nc *nats.Conn
 			if c.theirs {
 				nc = connect(t, br.url(), nats.PingInterval(2*time.Second))
-				var err error
-				if conn, err = bus.Use(nc, bus.UseConfig{}); err != nil {
-					t.Fatal(err)
-				}
+				conn = bus.Config{Conn: nc}
 			}
-			b := open(t, conn, bus.Config{})
 			l := newList(t, quick)
-			f := follow(t, b, l)
+			f := join(t, conn, bus.Config{}, l)
 			waitFresh(t, f)
 			if code, reason := askReady(t, f, revoke.Deny()); code != http.StatusOK || reason != "none" {
 				t.Fatalf("ready? %d, reason %q", code, reason)
 			}
-			c.end(t, br, nc, conn, b, f)
+			c.end(t, br, nc, f)
 			eventually(t, "not ready", func() bool {
 				code, reason := askReady(t, f, revoke.Deny())
 				return code == http.StatusServiceUnavailable && reason == "closed"
@@ -103,11 +97,11 @@ func TestReadinessOfTheDead(t *testing.T) {
 			eventually(t, "the List says so", func() bool { return !l.Ready(revoke.Deny()) })
 			f.Close() // only then is the List free
 
-			// The List lives on with another follower.
-			again := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+			// The List lives on with another Member.
+			again := join(t, dial(t, br.url()), bus.Config{}, l)
 			waitFresh(t, again)
 			if code, _ := askReady(t, again, revoke.Deny()); code != http.StatusOK {
-				t.Errorf("%d of its next follower", code)
+				t.Errorf("%d of its next Member", code)
 			}
 		})
 	}

@@ -217,9 +217,9 @@ func (c *cluster) createStream(cfg bus.StreamConfig) {
 	if cfg.Horizons.MaxSkew == 0 {
 		cfg.Horizons.MaxSkew = quick.MaxSkew
 	}
-	conn := dial(c.t, c.urls())
-	defer conn.Close()
-	if err := bus.CreateStream(within(c.t), conn, cfg); err != nil {
+	nc := connection(c.t, dial(c.t, c.urls()))
+	defer nc.Close()
+	if err := bus.CreateStream(within(c.t), nc, cfg); err != nil {
 		c.t.Fatal(err)
 	}
 	c.settled(cfg.Name)
@@ -319,17 +319,17 @@ func TestClusterHelper(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	c.createStream(bus.StreamConfig{})
 	first := c.leader(bus.DefaultStream)
-	publish(t, open(t, dial(t, c.urls()), bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "a"})
+	publish(t, join(t, dial(t, c.urls()), bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "a"})
 
 	c.isolate(first)
 	second := c.leader(bus.DefaultStream, first)
-	publish(t, open(t, dial(t, c.url(second)), bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "b"})
-	if conn := dial(t, c.url(first)); !conn.Connected() {
+	publish(t, join(t, dial(t, c.url(second)), bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "b"})
+	if nc := connection(t, dial(t, c.url(first))); !nc.IsConnected() {
 		t.Error("the isolated server does not serve clients")
 	}
 	c.heal(first)
 	c.settled(bus.DefaultStream)
 	l := newList(t, quick)
-	waitFresh(t, follow(t, open(t, dial(t, c.url(first)), bus.Config{}), l))
+	waitFresh(t, join(t, dial(t, c.url(first)), bus.Config{}, l))
 	mustRefuse(t, l, session("a"), session("b"))
 }

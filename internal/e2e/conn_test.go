@@ -17,98 +17,109 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func TestUse(t *testing.T) {
+func TestConnOfTheCaller(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	use := func(nc *nats.Conn, log *slog.Logger) (*bus.Member, error) {
+		m, err := bus.Join(within(t), bus.Config{Conn: nc, Issuers: []string{issuer}, Logger: log})
+		if err == nil {
+			t.Cleanup(func() { m.Close() })
+		}
+		return m, err
+	}
 	finite, _ := plain(t, srv.URL())
-	if _, err := bus.Use(finite, bus.UseConfig{}); err == nil || !strings.Contains(err.Error(), "nats.MaxReconnects") || !strings.Contains(err.Error(), "nats.IgnoreAuthErrorAbort") {
+	if _, err := use(finite, nil); err == nil || !strings.Contains(err.Error(), "nats.MaxReconnects") || !strings.Contains(err.Error(), "nats.IgnoreAuthErrorAbort") {
 		t.Errorf("finite MaxReconnects: %v", err)
 	}
 	never, _ := plain(t, srv.URL(), nats.NoReconnect(), nats.MaxReconnects(-1))
-	if _, err := bus.Use(never, bus.UseConfig{}); err == nil {
+	if _, err := use(never, nil); err == nil {
 		t.Error("NoReconnect accepted")
 	}
 	closed, _ := plain(t, srv.URL(), nats.MaxReconnects(-1))
 	closed.Close()
-	if _, err := bus.Use(closed, bus.UseConfig{}); !errors.Is(err, bus.ErrClosed) {
+	if _, err := use(closed, nil); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("closed connection: %v", err)
 	}
-	if _, err := bus.Use(nil, bus.UseConfig{}); err == nil {
+	if _, err := use(nil, nil); err == nil {
 		t.Error("nil accepted")
 	}
 
 	var log bytes.Buffer
 	// Two equal authentication errors would end it for good, with nobody to tell.
 	touchy, _ := plain(t, srv.URL(), nats.MaxReconnects(-1))
-	if _, err := bus.Use(touchy, bus.UseConfig{}); err == nil || !strings.Contains(err.Error(), "nats.IgnoreAuthErrorAbort") || strings.Contains(err.Error(), "MaxReconnects") {
+	if _, err := use(touchy, nil); err == nil || !strings.Contains(err.Error(), "nats.IgnoreAuthErrorAbort") || strings.Contains(err.Error(), "MaxReconnects") {
 		t.Errorf("without IgnoreAuthErrorAbort: %v", err)
 	}
 	slow, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort())
-	if _, err := bus.Use(slow, bus.UseConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}); err != nil || !strings.Contains(log.String(), "PingInterval") {
+	if _, err := use(slow, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "PingInterval") {
 		t.Errorf("two minutes between pings: %v, log %q", err, log.String())
 	}
 	log.Reset()
 	good, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.PingInterval(2*time.Second), nats.IgnoreAuthErrorAbort())
-	conn, err := bus.Use(good, bus.UseConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil || log.Len() > 0 {
+	b, err := use(good, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil || strings.Contains(log.String(), "nats.") {
 		t.Fatalf("%v, log %q", err, log.String())
 	}
-	b := openBus(t, conn)
 	if _, err := b.Publish(within(t), token("x")); err != nil {
 		t.Error(err)
 	}
 	b.Close()
-	conn.Close()
 	if good.IsClosed() {
 		t.Error("the user's connection was closed")
 	}
 }
 
-func TestDialRefusals(t *testing.T) {
+func TestJoinRefusals(t *testing.T) {
 	noLeaks(t)
+	refused := func(ctx context.Context, cfg bus.Config) error {
+		if cfg.List == nil {
+			cfg.Issuers = []string{issuer}
+		}
+		m, err := bus.Join(ctx, cfg)
+		if err == nil {
+			m.Close()
+		}
+		return err
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := bus.Dial(ctx, "nats://"+freeAddress(t), bus.DialConfig{}); !errors.Is(err, context.Canceled) {
+	if err := refused(ctx, bus.Config{Servers: "nats://" + freeAddress(t)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if _, err := bus.Dial(within(t), " , ", bus.DialConfig{}); err == nil {
+	if err := refused(within(t), bus.Config{Servers: " , "}); err == nil {
 		t.Error("no URL accepted")
 	}
-	if _, err := bus.Dial(within(t), "nats://"+freeAddress(t)+",http://user:hunter2@localhost:4222", bus.DialConfig{}); err == nil || !strings.Contains(err.Error(), "server URL 2") || strings.Contains(err.Error(), "hunter2") {
+	if err := refused(within(t), bus.Config{Servers: "nats://" + freeAddress(t) + ",http://user:hunter2@localhost:4222"}); err == nil || !strings.Contains(err.Error(), "server URL 2") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a web server's URL: %v", err)
 	}
-	if _, err := bus.Open(within(t), new(bus.Conn), bus.Config{}); err == nil {
-		t.Error("a Conn of nobody's accepted")
+	if err := bus.CreateStream(within(t), nil, bus.StreamConfig{}); err == nil {
+		t.Error("a stream is made over no connection")
 	}
-	if err := bus.CreateStream(within(t), new(bus.Conn), bus.StreamConfig{}); err == nil {
-		t.Error("a Conn of nobody's accepted")
-	}
-	b := open(t, dial(t, "nats://"+freeAddress(t)), bus.Config{})
-	if _, err := b.Follow(within(t), new(revoke.List)); err == nil {
-		t.Error("a List of nobody's accepted")
+	if err := refused(within(t), bus.Config{Servers: "nats://" + freeAddress(t), List: new(revoke.List)}); err == nil {
+		t.Error("a List that NewList has not made is accepted")
 	}
 	// Invariant 10: a URL may hold a password.
-	if _, err := bus.Dial(within(t), "nats://user:hunter2@[::1", bus.DialConfig{}); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if err := refused(within(t), bus.Config{Servers: "nats://user:hunter2@[::1"}); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := bus.Dial(within(t), "nats://"+freeAddress(t), bus.DialConfig{CredentialsFile: filepath.Join(t.TempDir(), "none")}); err == nil {
+	if err := refused(within(t), bus.Config{Servers: "nats://" + freeAddress(t), CredentialsFile: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("a missing credentials file is found out only later")
 	}
 }
 
 // The settings that safety depends on win over the caller's.
-func TestDialNeverGivesUp(t *testing.T) {
+func TestJoinNeverGivesUp(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	connected := make(chan *nats.Conn, 1)
-	conn, err := bus.Dial(within(t), srv.URL(), bus.DialConfig{Options: []nats.Option{
+	m, err := bus.Join(within(t), bus.Config{Servers: srv.URL(), Issuers: []string{issuer}, Options: []nats.Option{
 		nats.NoReconnect(), nats.MaxReconnects(1), nats.PingInterval(time.Second), nil,
 		nats.ConnectHandler(func(nc *nats.Conn) { connected <- nc }),
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer m.Close()
 	o := (<-connected).Opts
 	if !o.AllowReconnect || o.MaxReconnect >= 0 || o.ReconnectBufSize >= 0 || !o.IgnoreAuthErrorAbort || o.PingInterval != time.Second {
 		t.Errorf("options %+v", o)

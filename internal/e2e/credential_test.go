@@ -14,7 +14,7 @@ import (
 func TestNoTokenGetsIntoTheStream(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
-	b := open(t, dial(t, br.url()), bus.Config{})
+	b := join(t, dial(t, br.url()), bus.Config{}, nil)
 	const jwt = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhIn0.c2lnbmF0dXJl"
 	bad, good := revoke.Event{Kind: revoke.KindToken, Value: jwt}, revoke.Event{Kind: revoke.KindToken, Value: "jti"}
 	_, publish := b.Publish(within(t), bad)

@@ -44,11 +44,10 @@ func TestLyingDigest(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	var log journal
-	b := open(t, dial(t, br.url()), bus.Config{Logger: log.logger()})
 	l := newList(t, quick)
-	f := follow(t, b, l)
+	f := join(t, dial(t, br.url()), bus.Config{Logger: log.logger()}, l)
 	waitFresh(t, f)
-	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "a"}); err != nil {
+	if _, err := f.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	_, js := plain(t, br.url())
@@ -97,13 +96,13 @@ func TestUnsignedDigest(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trusting, NoHeartbeats: true}), l)
-	signing := follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trusting, Signer: key}), newList(t, quick))
+	f := join(t, dial(t, br.url()), bus.Config{Trust: trusting, NoHeartbeats: true}, l)
+	signing := join(t, dial(t, br.url()), bus.Config{Trust: trusting, Signer: key}, newList(t, quick))
 	waitFresh(t, f, signing)
 	eventually(t, "signed digests count", func() bool { return l.Stats(revoke.Now()).Agreed > 0 })
 
 	_, js := plain(t, br.url())
-	unsigned := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick)) // beats without a signature
+	unsigned := join(t, dial(t, br.url()), bus.Config{}, newList(t, quick)) // beats without a signature
 	waitFresh(t, unsigned)
 	sent := unsigned.Status().Sent
 	askUntil(t, "unsigned ones were sent", func(ctx context.Context) error {

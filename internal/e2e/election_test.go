@@ -27,7 +27,7 @@ func TestCreateWhileServersElect(t *testing.T) {
 			behind, _ := plain(t, newBroker(t, nil).url())
 			electing(t, front, behind, refuse)
 
-			if err := bus.CreateStream(within(t), dial(t, front.url()), bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
+			if err := bus.CreateStream(within(t), connection(t, dial(t, front.url())), bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
 				t.Error(err)
 			}
 			if err := natskv.CreateBucket(within(t), connect(t, front.url()), natskv.BucketConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {

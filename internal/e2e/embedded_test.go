@@ -55,11 +55,7 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, err := srv.Dial(within(t), bus.DialConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := openBus(t, conn)
+		b := openBus(t, bus.Config{InProcess: srv})
 		r, err := b.Publish(within(t), token("x"))
 		if err != nil || r.Sequence != want {
 			t.Errorf("start %d: sequence %d, %v", i+1, r.Sequence, err)
@@ -72,7 +68,6 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 			t.Errorf("a second server on the directory: %v", err)
 		}
 		b.Close()
-		conn.Close()
 		if err := srv.Close(); err != nil {
 			t.Error(err)
 		}
@@ -98,7 +93,7 @@ func TestEmbeddedInMemory(t *testing.T) {
 	if _, err := b.Publish(within(t), token("x")); err != nil {
 		t.Fatal(err)
 	}
-	if weak := b.Stats().Weak; !slices.Contains(weak, "kept in memory") {
+	if weak := b.Status().Publishing.Weak; !slices.Contains(weak, "kept in memory") {
 		t.Errorf("weaknesses %q", weak)
 	}
 	b.Close()
@@ -188,7 +183,7 @@ func TestCreateStream(t *testing.T) {
 	}
 
 	same := bus.StreamConfig{Replicas: 1, MaxBytes: 64 << 20, InsecureMemory: true}
-	if err := bus.CreateStream(within(t), conn, same); err != nil {
+	if err := bus.CreateStream(within(t), connection(t, conn), same); err != nil {
 		t.Errorf("the same again: %v", err)
 	}
 	for name, change := range map[string]func(*bus.StreamConfig){
@@ -199,7 +194,7 @@ func TestCreateStream(t *testing.T) {
 	} {
 		other := same
 		change(&other)
-		if err := bus.CreateStream(within(t), conn, other); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), name) {
+		if err := bus.CreateStream(within(t), connection(t, conn), other); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -212,13 +207,13 @@ func TestCreateStream(t *testing.T) {
 	if _, err := js.UpdateStream(within(t), c); err != nil {
 		t.Fatal(err)
 	}
-	if err := bus.CreateStream(within(t), conn, same); err != nil {
+	if err := bus.CreateStream(within(t), connection(t, conn), same); err != nil {
 		t.Errorf("with another description: %v", err)
 	}
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
-	if err := bus.CreateStream(within(t), conn, bus.StreamConfig{MaxBytes: 16 << 20}); err == nil || !strings.Contains(err.Error(), "Replicas: 1") {
+	if err := bus.CreateStream(within(t), connection(t, conn), bus.StreamConfig{MaxBytes: 16 << 20}); err == nil || !strings.Contains(err.Error(), "Replicas: 1") {
 		t.Errorf("three replicas on a single server: %v", err)
 	}
 }

@@ -23,14 +23,14 @@ func TestExampleOneAccount(t *testing.T) {
 	br := withAccounts(t, "one-account.conf")
 	createStream(t, dial(t, br.url(), user("operator")...), bus.StreamConfig{})
 	verifier := newList(t, quick)
-	follower := follow(t, open(t, dial(t, br.url(), user("verifier")...), bus.Config{Name: "verifier"}), verifier)
+	follower := join(t, dial(t, br.url(), user("verifier")...), bus.Config{Name: "verifier"}, verifier)
 	waitFresh(t, follower) // by its own heartbeats: nobody else is there
 	member := newList(t, quick)
-	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "auth"})
-	waitFresh(t, follow(t, auth, member))
-	narrow := open(t, dial(t, br.url(), user("publisher")...), bus.Config{Name: "publisher"})
+	auth := join(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "auth"}, member)
+	waitFresh(t, auth)
+	narrow := join(t, dial(t, br.url(), user("publisher")...), bus.Config{Name: "publisher"}, nil)
 
-	for name, b := range map[string]*bus.Bus{"auth": auth, "publisher": narrow} {
+	for name, b := range map[string]*bus.Member{"auth": auth, "publisher": narrow} {
 		// Both replicas can be asked and answer, time and again.
 		for i := range 4 {
 			id := session(fmt.Sprint(name, i))
@@ -42,7 +42,7 @@ func TestExampleOneAccount(t *testing.T) {
 			mustRefuse(t, member, id)
 		}
 	}
-	if a := follower.Announcement(); !a.Listening || a.Err != nil {
+	if a := follower.Status().Announcement; !a.Listening || a.Err != nil {
 		t.Errorf("announcement %+v", a)
 	}
 	if _, err := narrow.Publish(within(t), revoke.Event{Kind: revoke.KindSubject, Value: "user"}); !errors.Is(err, nats.ErrPermissionViolation) {
@@ -76,16 +76,15 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	t.Parallel()
 	br := behindMirror(t)
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
+	f := join(t, dial(t, br.url(), user("verifier")...), verifierBus, l)
 	eventually(t, "nothing proves the mirror current while nobody beats", func() bool {
 		s := f.Status()
 		return s.Subscriptions > 0 && s.State == revoke.StateSyncing
 	})
 
-	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "auth"})
 	own := newList(t, quick)
-	member := follow(t, auth, own)
-	waitFresh(t, member, f)
+	auth := join(t, dial(t, br.url(), user("auth")...), bus.Config{Name: "auth"}, own)
+	waitFresh(t, auth, f)
 	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "published"})
 	barrier(t, f)
 	mustRefuse(t, l, session("published"))
@@ -94,15 +93,15 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	// A follower that comes later reads it all.
 	late, another := newList(t, quick), verifierBus
 	another.Name = "another"
-	waitFresh(t, follow(t, open(t, dial(t, br.url(), user("verifier")...), another), late))
+	waitFresh(t, join(t, dial(t, br.url(), user("verifier")...), another, late))
 	mustRefuse(t, late, session("published"))
 
 	// RevokeAndWait across accounts, by exactly these rights: the member beside the
 	// stream and both verifiers behind the mirror answer, time and again.
-	for name, b := range map[string]*bus.Bus{
+	for name, b := range map[string]*bus.Member{
 		"auth":      auth,
-		"publisher": open(t, dial(t, br.url(), user("publisher")...), bus.Config{}),
-		"operator":  open(t, dial(t, br.url(), user("operator")...), bus.Config{}),
+		"publisher": join(t, dial(t, br.url(), user("publisher")...), bus.Config{}, nil),
+		"operator":  join(t, dial(t, br.url(), user("operator")...), bus.Config{}, nil),
 	} {
 		for i := range 4 {
 			id := session(fmt.Sprint(name, i))
@@ -115,7 +114,7 @@ func TestExampleMirrorFollowed(t *testing.T) {
 			mustRefuse(t, late, id)
 		}
 	}
-	if a := f.Announcement(); !a.Listening || a.Err != nil || a.Answered == 0 {
+	if a := f.Status().Announcement; !a.Listening || a.Err != nil || a.Answered == 0 {
 		t.Errorf("announcement %+v", a)
 	}
 	if s := f.Status(); s.Sent != 0 || s.Subscriptions != 1 {
@@ -126,9 +125,9 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
 	short := newList(t, cfg)
-	g := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), short)
+	g := join(t, dial(t, br.url(), user("verifier")...), verifierBus, short)
 	waitFresh(t, g)
-	member.Close()
+	auth.Close()
 	eventually(t, "stale without heartbeats", func() bool { return g.Status().State == revoke.StateStale })
 	mustRefuse(t, short, session("published"))
 }
@@ -139,12 +138,11 @@ func TestExampleMirrorFollowed(t *testing.T) {
 func TestExampleMirrorAttacked(t *testing.T) {
 	t.Parallel()
 	br := behindMirror(t)
-	auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
-	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
 	beside := newList(t, quick)
-	member := follow(t, auth, beside)
-	waitFresh(t, f, member)
+	auth := join(t, dial(t, br.url(), user("auth")...), bus.Config{}, beside)
+	l := newList(t, quick)
+	f := join(t, dial(t, br.url(), user("verifier")...), verifierBus, l)
+	waitFresh(t, f, auth)
 	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "known"})
 	barrier(t, f)
 
@@ -154,7 +152,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 		right{"verifier", "$JS.API.CONSUMER.CREATE.REVOCATIONS.x", false}, right{"verifier", "$JS.API.STREAM.INFO.REVOCATIONS", false},
 		right{"publisher", bus.AppliedSubject, true}, right{"auth", bus.AppliedSubject, true}))
 	// Those rights that were there to try have left their mark; from here on nothing may.
-	barrier(t, member)
+	barrier(t, auth)
 	faults := len(beside.Stats(revoke.Now()).Faults)
 
 	_, operator := plain(t, br.url(), user("operator")...)
@@ -239,7 +237,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	id := session("after")
 	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: id.Session})
 	barrier(t, f)
-	barrier(t, member)
+	barrier(t, auth)
 	mustRefuse(t, l, id, session("known"))
 	mustPass(t, l, session("other"))
 	session := bus.Subject(issuer, revoke.KindSession)
@@ -277,14 +275,13 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 	t.Run("mirror", func(t *testing.T) {
 		t.Parallel()
 		br := behindMirror(t)
-		auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
+		beside := newList(t, quick)
+		auth := join(t, dial(t, br.url(), user("auth")...), bus.Config{}, beside)
 		cfg := quick
 		cfg.MaxStaleness = 500 * time.Millisecond
 		l := newList(t, cfg)
-		f := follow(t, open(t, dial(t, br.url(), user("verifier")...), verifierBus), l)
-		beside := newList(t, quick)
-		member := follow(t, auth, beside)
-		waitFresh(t, f, member)
+		f := join(t, dial(t, br.url(), user("verifier")...), verifierBus, l)
+		waitFresh(t, f, auth)
 		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 		barrier(t, f)
 
@@ -301,7 +298,7 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		})
 		mustRefuse(t, l, session("before"))
 		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "meanwhile"}) // the origin is there
-		barrier(t, member)
+		barrier(t, auth)
 		mustRefuse(t, beside, session("meanwhile"))
 
 		made(t, func(ctx context.Context) error { _, err := js.CreateStream(ctx, exampleMirror(t, 1)); return err })
@@ -314,9 +311,9 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		br := withAccounts(t, "one-account.conf")
 		operator := dial(t, br.url(), user("operator")...)
 		createStream(t, operator, bus.StreamConfig{})
-		auth := open(t, dial(t, br.url(), user("auth")...), bus.Config{})
 		l := newList(t, quick)
-		f := follow(t, auth, l)
+		auth := join(t, dial(t, br.url(), user("auth")...), bus.Config{}, l)
+		f := auth
 		waitFresh(t, f)
 		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "before"})
 		barrier(t, f)
@@ -333,7 +330,7 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		createStream(t, operator, bus.StreamConfig{})
 		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "after"})
 		late := newList(t, quick)
-		g := follow(t, open(t, dial(t, br.url(), user("verifier")...), bus.Config{}), late)
+		g := join(t, dial(t, br.url(), user("verifier")...), bus.Config{}, late)
 		waitFresh(t, g)
 		eventually(t, "the new stream has it all", func() bool { return refused(late, session("before")) && refused(late, session("after")) })
 	})

@@ -50,14 +50,14 @@ func TestExampleCluster(t *testing.T) {
 		parsed.NoSigs, parsed.NoLog = true, true
 		*o = *parsed
 	})
-	connect := func(name string) *bus.Conn { return dial(t, c.urls(), append(user(name), nats.Secure(ca))...) }
+	connect := func(name string) bus.Config { return dial(t, c.urls(), append(user(name), nats.Secure(ca))...) }
 	if nc, err := nats.Connect(c.urls(), user("auth")...); err == nil {
 		nc.Close()
 		t.Error("a client that does not know the CA is connected")
 	}
 
 	operator := connect("operator")
-	if err := bus.CreateStream(within(t), operator, bus.StreamConfig{}); err != nil { // as in production
+	if err := bus.CreateStream(within(t), connection(t, operator), bus.StreamConfig{}); err != nil { // as in production
 		t.Fatal(err)
 	}
 	_, js := plain(t, c.urls(), append(user("mirror"), nats.Secure(ca))...)
@@ -66,13 +66,13 @@ func TestExampleCluster(t *testing.T) {
 		_, err := js.CreateStream(ctx, exampleMirror(t, 3))
 		return err
 	})
-	auth := open(t, connect("auth"), bus.Config{Name: "auth"})
 	usual := revoke.Config{MaxSkew: revoke.DefaultHorizons().MaxSkew}
 	own, l := newList(t, usual), newList(t, usual)
-	waitFresh(t, follow(t, auth, own))
-	f := follow(t, open(t, connect("verifier"), verifierBus), l)
+	auth := join(t, connect("auth"), bus.Config{Name: "auth"}, own)
+	waitFresh(t, auth)
+	f := join(t, connect("verifier"), verifierBus, l)
 	waitFresh(t, f)
-	if s := auth.Stats(); len(s.Unsafe) != 0 || len(s.Weak) != 0 {
+	if s := auth.Status().Publishing; len(s.Unsafe) != 0 || len(s.Weak) != 0 {
 		t.Errorf("the stream is unsafe %v or weak %v", s.Unsafe, s.Weak)
 	}
 	confirm := func(sid string) {
@@ -97,7 +97,7 @@ func TestExampleCluster(t *testing.T) {
 
 // sessionsOn runs sessions and a sealed keyring by the rights of user sessions, in the bucket
 // that sessions_operator makes, published as auth: what a logout ends is refused behind the mirror.
-func sessionsOn(t *testing.T, urls string, ca *tls.Config, auth *bus.Bus, own, behind *revoke.List) {
+func sessionsOn(t *testing.T, urls string, ca *tls.Config, auth *bus.Member, own, behind *revoke.List) {
 	t.Helper()
 	connected := func(name string) *nats.Conn { return connect(t, urls, append(user(name), nats.Secure(ca))...) }
 	made(t, func(ctx context.Context) error {

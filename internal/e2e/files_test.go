@@ -25,19 +25,18 @@ func TestStateFileIsNoOutbox(t *testing.T) {
 	if err := os.Symlink(dir, other); err != nil {
 		t.Fatal(err)
 	}
-	b := open(t, dial(t, br.url()), bus.Config{OutboxFile: outbox})
+	b := join(t, dial(t, br.url()), bus.Config{OutboxFile: outbox}, nil)
 	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "kept"})
 	soft, hard := filepath.Join(t.TempDir(), "soft"), filepath.Join(dir, "hard")
 	if err := errors.Join(os.Symlink(outbox, soft), os.Link(outbox, hard)); err != nil {
 		t.Fatal(err)
 	}
 	cfg := quick
-	refuse := func(b *bus.Bus, names ...string) {
+	refuse := func(names ...string) {
 		t.Helper()
 		for _, name := range names {
 			cfg.StateFile = name
-			l := newList(t, cfg)
-			if f, err := b.Follow(within(t), l); !errors.Is(err, revoke.ErrStateFile) || !strings.Contains(err.Error(), "outbox") {
+			if f, err := bus.Join(within(t), joining(dial(t, br.url()), bus.Config{OutboxFile: outbox}, newList(t, cfg))); !errors.Is(err, revoke.ErrStateFile) || !strings.Contains(err.Error(), "outbox") {
 				t.Errorf("%s: %v", name, err)
 				if err == nil {
 					f.Close()
@@ -45,13 +44,12 @@ func TestStateFileIsNoOutbox(t *testing.T) {
 			}
 		}
 	}
-	refuse(b, outbox, dir+"/./outbox", filepath.Join(other, "outbox"), soft, hard, outbox+".tmp", outbox+".lock")
-	// A Bus that knows nothing of that outbox follows, and leaves it alone.
-	innocent := open(t, dial(t, br.url()), bus.Config{})
+	refuse(outbox, dir+"/./outbox", filepath.Join(other, "outbox"), soft, hard, outbox+".tmp", outbox+".lock")
+	// A Member that knows nothing of that outbox follows, and leaves it alone.
 	for _, name := range []string{outbox, filepath.Join(other, "outbox")} {
 		cfg.StateFile = name
 		l := newList(t, cfg)
-		f := follow(t, innocent, l)
+		f := join(t, dial(t, br.url()), bus.Config{}, l)
 		waitFresh(t, f)
 		f.Close()
 		if err := l.StateFile().Err; !errors.Is(err, revoke.ErrStateFile) || !strings.Contains(err.Error(), "outbox") {
@@ -63,12 +61,13 @@ func TestStateFileIsNoOutbox(t *testing.T) {
 		t.Errorf("the outbox: %q, %v", after, err)
 	}
 	// Good twins: beside it, and two Lists with a file each.
-	for _, name := range []string{"state", "outbox.state"} {
+	b.Close()
+	for name, box := range map[string]string{"state": outbox, "outbox.state": filepath.Join(dir, "another")} {
 		cfg.StateFile = filepath.Join(dir, name)
-		waitFresh(t, follow(t, b, newList(t, cfg)))
+		waitFresh(t, join(t, dial(t, br.url()), bus.Config{OutboxFile: box}, newList(t, cfg)))
 	}
-	// And the other way about: no Bus takes a followed List's file for its outbox.
-	if b, err := bus.Open(within(t), dial(t, br.url()), bus.Config{Issuer: issuer, OutboxFile: cfg.StateFile}); !errors.Is(err, bus.ErrOutbox) {
+	// And the other way about: no Member takes a followed List's file for its outbox.
+	if b, err := bus.Join(within(t), joining(dial(t, br.url()), bus.Config{OutboxFile: cfg.StateFile}, nil)); !errors.Is(err, bus.ErrOutbox) {
 		t.Errorf("an outbox where a List keeps its state: %v", err)
 		if err == nil {
 			b.Close()
@@ -82,12 +81,11 @@ func TestStateFileIsNoOutbox(t *testing.T) {
 func TestTwoFollowersOneStateFile(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
-	b := open(t, dial(t, br.url()), bus.Config{})
 	cfg := quick
 	cfg.StateFile = filepath.Join(t.TempDir(), "state")
-	f := follow(t, b, newList(t, cfg))
+	f := join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg))
 	next := newList(t, cfg)
-	second := follow(t, b, next)
+	second := join(t, dial(t, br.url()), bus.Config{}, next)
 	waitFresh(t, second)
 	waitFresh(t, f)
 	if s := next.StateFile(); !errors.Is(s.Err, revoke.ErrStateFile) || !s.Saved.IsZero() {

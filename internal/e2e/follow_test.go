@@ -24,14 +24,14 @@ func TestEveryFollowerRefuses(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	pub := open(t, conn, bus.Config{})
+	pub := join(t, conn, bus.Config{}, nil)
 
 	var lists []*revoke.List
-	var followers []*bus.Follower
+	var followers []*bus.Member
 	for range 4 {
 		l := newList(t, quick)
 		lists = append(lists, l)
-		followers = append(followers, follow(t, open(t, dial(t, br.url()), bus.Config{}), l))
+		followers = append(followers, join(t, dial(t, br.url()), bus.Config{}, l))
 	}
 	waitFresh(t, followers...)
 	for i := range 20 {
@@ -67,9 +67,9 @@ func TestBarriersTogether(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	pub := open(t, conn, bus.Config{})
+	pub := join(t, conn, bus.Config{}, nil)
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	before := f.Status().Sent
 
@@ -103,7 +103,7 @@ func TestBarriersTogether(t *testing.T) {
 func TestBarrierBeatsAtOnce(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, revoke.Config{HeartbeatInterval: time.Hour, MaxStaleness: 4 * time.Hour}))
+	f := join(t, dial(t, br.url()), bus.Config{}, newList(t, revoke.Config{HeartbeatInterval: time.Hour, MaxStaleness: 4 * time.Hour}))
 	for range 10 {
 		barrier(t, f)
 	}
@@ -115,7 +115,7 @@ func TestBarrierBeatsAtOnce(t *testing.T) {
 
 func TestWaitFreshAndBarrierTellWhy(t *testing.T) {
 	br := newBroker(t, nil)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick)) // no stream
+	f := join(t, dial(t, br.url()), bus.Config{}, newList(t, quick)) // no stream
 	eventually(t, "the reason is known", func() bool { return f.Status().Reason == revoke.ReasonNoStream })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -145,7 +145,7 @@ func TestStreamAppearsLater(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	if s := f.Status(); s.State != revoke.StateSyncing {
 		t.Fatalf("at the start: %v", s.State)
 	}
@@ -165,7 +165,7 @@ func TestFollowerBeforeServer(t *testing.T) {
 	br.stop()
 
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	if s := f.Status(); s.State != revoke.StateSyncing || s.Reason != revoke.ReasonConnecting || s.Connected {
 		t.Fatalf("before the server: %+v", s)
 	}
@@ -185,7 +185,7 @@ func TestServerAwayTooLong(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), l)
+	f := join(t, dial(t, br.url()), bus.Config{Logger: log.logger()}, l)
 	waitFresh(t, f)
 	br.stop()
 	eventually(t, "stale", func() bool { return errors.Is(check(l, session("other")), revoke.ErrStale) })
@@ -207,7 +207,7 @@ func TestServerAwayTooLong(t *testing.T) {
 func TestHeartbeatsExpire(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick))
+	f := join(t, dial(t, br.url()), bus.Config{}, newList(t, quick))
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
 	m, err := theStream(t, js).GetLastMsgForSubject(within(t), bus.HeartbeatSubject)
@@ -226,9 +226,9 @@ func TestHeartbeatsAreShared(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	cfg := quick
 	cfg.HeartbeatInterval = 100 * time.Millisecond
-	var fs []*bus.Follower
+	var fs []*bus.Member
 	for range 8 {
-		fs = append(fs, follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg)))
+		fs = append(fs, join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg)))
 	}
 	waitFresh(t, fs...)
 	total := func() (n uint64) {
@@ -254,35 +254,38 @@ func TestHeartbeatsAreShared(t *testing.T) {
 func TestCloseInAnyOrder(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
-	for name, order := range map[string]func(*bus.Follower, *bus.Bus, *bus.Conn){
-		"follower first": func(f *bus.Follower, b *bus.Bus, c *bus.Conn) { f.Close(); b.Close(); c.Close() },
-		"bus first":      func(f *bus.Follower, b *bus.Bus, c *bus.Conn) { b.Close(); c.Close(); f.Close() },
-		"conn first":     func(f *bus.Follower, b *bus.Bus, c *bus.Conn) { c.Close(); f.Close(); b.Close() },
+	for name, order := range map[string]func(*bus.Member, *nats.Conn){
+		"the member first":     func(m *bus.Member, nc *nats.Conn) { m.Close(); nc.Close() },
+		"the connection first": func(m *bus.Member, nc *nats.Conn) { nc.Close(); m.Close() },
+		"the member alone":     func(m *bus.Member, _ *nats.Conn) { m.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := dial(t, br.url())
-			b := open(t, conn, bus.Config{})
+			nc := connect(t, br.url(), nats.PingInterval(2*time.Second))
 			l := newList(t, quick)
-			f := follow(t, b, l)
+			f := join(t, bus.Config{Conn: nc}, bus.Config{}, l)
 			waitFresh(t, f)
-			if _, err := b.Follow(within(t), l); !errors.Is(err, revoke.ErrFollowed) {
-				t.Errorf("a second follower of one list: %v", err)
+			if _, err := bus.Join(within(t), joining(dial(t, br.url()), bus.Config{}, l)); !errors.Is(err, revoke.ErrFollowed) {
+				t.Errorf("a second member of one list: %v", err)
 			}
-			order(f, b, conn)
-			order(f, b, conn)
+			order(f, nc)
+			order(f, nc)
 			s := f.Status()
-			if s.Reason != revoke.ReasonNone && s.Reason != revoke.ReasonClosed || s.Connected {
+			if s.Reason != revoke.ReasonNone && s.Reason != revoke.ReasonClosed || s.Connected || !s.Closed {
 				t.Errorf("after: %+v", s)
 			}
 			proven := s.Proven
 			if again := f.Status().Proven; again != proven {
 				t.Error("the proven instant moved after Close")
 			}
-			if _, err := b.Follow(within(t), l); !errors.Is(err, bus.ErrClosed) {
-				t.Errorf("Follow on a closed Bus: %v", err)
+			if name != "the member alone" {
+				if _, err := bus.Join(within(t), joining(bus.Config{Conn: nc}, bus.Config{}, l)); !errors.Is(err, bus.ErrClosed) {
+					t.Errorf("Join over a closed connection: %v", err)
+				}
+			} else if nc.IsClosed() {
+				t.Error("the connection of the caller was closed")
 			}
 			// The list can be fed again.
-			f = follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+			f = join(t, dial(t, br.url()), bus.Config{}, l)
 			barrier(t, f)
 		})
 	}
@@ -292,17 +295,17 @@ func TestCloseInAnyOrder(t *testing.T) {
 	eventually(t, "at most one consumer is left", func() bool { return consumers(t, js) <= 1 })
 }
 
-// A connection that is closed for good is terminal, and said aloud.
+// A connection that is closed for good is terminal, and logged as an error.
 func TestConnectionClosedForGood(t *testing.T) {
 	br := newBroker(t, nil)
-	conn := dial(t, br.url())
-	createStream(t, conn, bus.StreamConfig{})
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	var log journal
 	cfg := quick
 	cfg.MaxStaleness = 300 * time.Millisecond
-	f := follow(t, open(t, conn, bus.Config{Logger: log.logger()}), newList(t, cfg))
+	nc := connect(t, br.url(), nats.PingInterval(2*time.Second))
+	f := join(t, bus.Config{Conn: nc}, bus.Config{Logger: log.logger()}, newList(t, cfg))
 	waitFresh(t, f)
-	conn.Close()
+	nc.Close()
 	eventually(t, "closed", func() bool { s := f.Status(); return s.State == revoke.StateStale && s.Reason == revoke.ReasonClosed })
 	if err := f.WaitFresh(within(t)); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("WaitFresh: %v", err)
@@ -321,8 +324,8 @@ func TestReconnectsDoNotPileUp(t *testing.T) {
 	p := newProxy(t, br.url())
 	l := newList(t, quick)
 	var log journal
-	f := follow(t, open(t, dial(t, p.url()), bus.Config{Logger: log.logger()}), l)
-	pub := open(t, dial(t, br.url()), bus.Config{})
+	f := join(t, dial(t, p.url()), bus.Config{Logger: log.logger()}, l)
+	pub := join(t, dial(t, br.url()), bus.Config{}, nil)
 	waitFresh(t, f)
 	const n = 12
 	for i := range n {
@@ -359,7 +362,7 @@ func TestPullRequestsAreRenewed(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond // makes the requests expire after 3 s
 	var log journal
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), newList(t, cfg))
+	f := join(t, dial(t, br.url()), bus.Config{Logger: log.logger()}, newList(t, cfg))
 	waitFresh(t, f)
 	eventually(t, "a subscription that outlives its requests", func() bool {
 		silence := func() int { return log.count("not following", `reason="no heartbeat"`) }
@@ -403,7 +406,7 @@ func TestReplay(t *testing.T) {
 		t.Fatal("publishing takes too long")
 	}
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	s := l.Stats(revoke.Now())
 	if s.Applied[revoke.KindSession] != events || s.Faults[revoke.FaultMalformed] != large || s.Gaps != 0 || f.Status().Subscriptions != 1 {

@@ -54,8 +54,8 @@ type forked struct {
 	br       *broker
 	operator jetstream.JetStream // of the origin's account
 	mirror   jetstream.JetStream // of the mirror's
-	auth     *bus.Bus
-	member   *bus.Follower
+	auth     *bus.Member
+	member   *bus.Member
 	beside   *revoke.List
 	last     uint64 // sequence of the mirror shortly before the origin was lost
 	done     []acknowledged
@@ -78,7 +78,7 @@ func (t *forked) run() {
 		t.Fatal(err)
 	}
 	l := newList(t.T, forkConfig)
-	f := follow(t.T, open(t.T, dial(t.T, t.br.url(), user("verifier")...), verifierBus), l)
+	f := join(t.T, dial(t.T, t.br.url(), user("verifier")...), verifierBus, l)
 	t.join()
 	waitFresh(t.T, f, t.member)
 
@@ -101,7 +101,7 @@ func (t *forked) run() {
 		}
 	}
 	// By somebody who is gone when they are lost, and makes up for none of it.
-	gone := open(t.T, dial(t.T, t.br.url(), user("auth")...), bus.Config{})
+	gone := join(t.T, dial(t.T, t.br.url(), user("auth")...), bus.Config{}, nil)
 	t.publish(gone, "lost", 400)
 	gone.Close()
 	barrier(t.T, f)
@@ -154,8 +154,8 @@ func (t *forked) run() {
 	other := verifierBus
 	other.Name = "late"
 	later := newList(t.T, forkConfig)
-	late := follow(t.T, open(t.T, dial(t.T, t.br.url(), user("verifier")...), other), later)
-	lists := map[*bus.Follower]*revoke.List{f: l, late: later}
+	late := join(t.T, dial(t.T, t.br.url(), user("verifier")...), other, later)
+	lists := map[*bus.Member]*revoke.List{f: l, late: later}
 	askUntil(t.T, "reason fork, behind a mirror that has gone on", func(ctx context.Context) error {
 		for f, l := range lists {
 			t.mustNotAccept(f, l, t.done[old:])
@@ -191,7 +191,7 @@ func (t *forked) run() {
 }
 
 // mustNotAccept fails if a token is accepted for longer than a replica may take.
-func (t *forked) mustNotAccept(f *bus.Follower, l *revoke.List, list []acknowledged) {
+func (t *forked) mustNotAccept(f *bus.Member, l *revoke.List, list []acknowledged) {
 	t.Helper()
 	for _, a := range list {
 		late := time.Since(a.at) - forkConfig.MaxStaleness
@@ -210,18 +210,17 @@ func (t *forked) mustNotAccept(f *bus.Follower, l *revoke.List, list []acknowled
 // join begins a publisher with a replica beside the stream, which beats.
 func (t *forked) join() {
 	t.Helper()
-	t.auth = open(t.T, dial(t.T, t.br.url(), user("auth")...), bus.Config{Name: "auth"})
 	t.beside = newList(t.T, forkConfig)
-	t.member = follow(t.T, t.auth, t.beside)
+	t.auth = join(t.T, dial(t.T, t.br.url(), user("auth")...), bus.Config{Name: "auth"}, t.beside)
+	t.member = t.auth
 	waitFresh(t.T, t.member)
 }
 
 func (t *forked) leave() {
-	t.member.Close()
 	t.auth.Close()
 }
 
-func (t *forked) publish(b *bus.Bus, name string, n int) []acknowledged {
+func (t *forked) publish(b *bus.Member, name string, n int) []acknowledged {
 	t.Helper()
 	var list []revoke.Event
 	for i := range n {

@@ -24,7 +24,7 @@ func TestHostileMessages(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, quick)
 	var log journal
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), l)
+	f := join(t, dial(t, br.url()), bus.Config{Logger: log.logger()}, l)
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
 	send := func(m *nats.Msg) {
@@ -155,7 +155,7 @@ func TestHostileInbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
+	f := join(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}, l)
 	request := <-asked
 	_, consumer, _ := strings.Cut(request.Subject, bus.DefaultStream+".")
 	for i, c := range []struct {
@@ -191,7 +191,7 @@ func TestHostileInbox(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, s)
 		}
 	}
-	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, quick)), f)
+	waitFresh(t, join(t, dial(t, br.url()), bus.Config{}, newList(t, quick)), f)
 }
 
 // Heartbeats of clocks that are off prove nothing and silence nobody; a flood of
@@ -202,7 +202,7 @@ func TestHostileHeartbeats(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
+	f := join(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}, l)
 	_, js := plain(t, br.url())
 	beat := func(ctx context.Context, off time.Duration) error {
 		data := fmt.Appendf(nil, `{"v":1,"nonce":"%032x","ts":%d}`, time.Now().UnixNano(), time.Now().Add(off).UnixMilli())
@@ -233,7 +233,7 @@ func TestHostileHeartbeats(t *testing.T) {
 	}
 	beats("good twin", 0, func() bool { return f.Status().State == revoke.StateFresh })
 	// A member whose own clock is fine is not silenced by them.
-	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	own := join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg))
 	waitFresh(t, own)
 	sent := own.Status().Sent
 	beats("it goes on beating", -time.Hour, func() bool { return own.Status().Sent >= sent+3 })
@@ -245,7 +245,7 @@ func TestCriticalEvent(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
 	for _, data := range []string{
@@ -274,7 +274,7 @@ func TestCriticalEventOfAnotherIssuer(t *testing.T) {
 	l := newList(t, quick)
 	l.ExpectIssuer("https://first.example.com")
 	l.ExpectIssuer(issuer)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
 	send := func(subject, data string) {
@@ -311,7 +311,7 @@ func TestHazardousStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log journal
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), good)
+	f := join(t, dial(t, br.url()), bus.Config{Logger: log.logger()}, good)
 	eventually(t, "the hazards are known", func() bool { return len(f.Status().Hazards) > 0 })
 	// Without readable horizons nothing is fresh, but the proof goes on.
 	barrier(t, f)
@@ -331,11 +331,11 @@ func TestHorizonTooShort(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: 10 * time.Minute}})
 	cfg := quick
-	long := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	long := join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg))
 	barrier(t, long)
 	if s := long.Status(); s.State == revoke.StateFresh || s.Reason != revoke.ReasonHorizon {
 		t.Errorf("tokens of an hour: %v, %v", s.State, s.Reason)
 	}
 	cfg.TokenLifetime = 10 * time.Minute
-	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg)))
+	waitFresh(t, join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg)))
 }

@@ -26,17 +26,16 @@ func TestSlowReplayGoesOn(t *testing.T) {
 	for i := range events {
 		events[i] = revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("s", i)}
 	}
-	if _, err := open(t, conn, bus.Config{}).PublishAll(within(t), events); err != nil {
+	if _, err := join(t, conn, bus.Config{}, nil).PublishAll(within(t), events); err != nil {
 		t.Fatal(err)
 	}
 
 	p := newProxy(t, br.url())
-	far := open(t, dial(t, p.url()), bus.Config{})
 	cfg := quick
 	cfg.MaxStaleness = time.Second // the server says that it is there each 0.2 s, and is given up after three
 	l := newList(t, cfg)
 	p.throttle(384<<10, 700*time.Millisecond)
-	f := follow(t, far, l)
+	f := join(t, dial(t, p.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	if s := l.Stats(revoke.Now()); s.Replays != 1 || s.Gaps != 0 || s.AnchorsLost != 0 {
 		t.Errorf("%+v", s)
@@ -56,7 +55,7 @@ func TestManyJoinAtOnce(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	pub := open(t, conn, bus.Config{})
+	pub := join(t, conn, bus.Config{}, nil)
 	events := make([]revoke.Event, live)
 	for i := range events {
 		events[i] = revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("s", i)}
@@ -67,18 +66,16 @@ func TestManyJoinAtOnce(t *testing.T) {
 	_, js := plain(t, br.url())
 
 	lists := make([]*revoke.List, many)
-	followers := make([]*bus.Follower, many)
-	buses := make([]*bus.Bus, many)
+	followers := make([]*bus.Member, many)
 	var log journal
 	for i := range lists {
 		lists[i] = newList(t, revoke.Config{})
-		buses[i] = open(t, dial(t, br.url()), bus.Config{Logger: log.logger()})
 	}
 	joined := time.Now()
 	var wg sync.WaitGroup
-	for i, b := range buses {
+	for i := range lists {
 		wg.Go(func() {
-			f, err := b.Follow(within(t), lists[i])
+			f, err := bus.Join(within(t), joining(dial(t, br.url()), bus.Config{Logger: log.logger()}, lists[i]))
 			if err != nil {
 				t.Error(err)
 				return

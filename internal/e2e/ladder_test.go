@@ -14,7 +14,7 @@ import (
 )
 
 // atNode connects to node i of the cluster, and knows the others.
-func atNode(t *testing.T, c *cluster, i int, opts ...nats.Option) *bus.Conn {
+func atNode(t *testing.T, c *cluster, i int, opts ...nats.Option) bus.Config {
 	t.Helper()
 	urls := c.url(i)
 	for j := range c.nodes {
@@ -25,9 +25,9 @@ func atNode(t *testing.T, c *cluster, i int, opts ...nats.Option) *bus.Conn {
 	return dial(t, urls, append(opts, nats.DontRandomize())...)
 }
 
-// use wraps a connection to node i that the caller owns. It knows that node by two
+// use makes a connection to node i that the caller owns. It knows that node by two
 // names, so that the first move leads nowhere.
-func use(t *testing.T, c *cluster, i int, cfg bus.UseConfig) *bus.Conn {
+func use(t *testing.T, c *cluster, i int, shared bool) bus.Config {
 	t.Helper()
 	nc, err := nats.Connect(c.url(i)+","+c.urls(), nats.DontRandomize(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.PingInterval(2*time.Second), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond))
@@ -35,11 +35,7 @@ func use(t *testing.T, c *cluster, i int, cfg bus.UseConfig) *bus.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	conn, err := bus.Use(nc, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn
+	return bus.Config{Conn: nc, Shared: shared}
 }
 
 // A server that is cut off from its peers looks idle and healthy to its clients, and
@@ -71,12 +67,12 @@ func leavesIsolated(t *testing.T, leads bool) {
 		}
 	}()
 	cfg := revoke.Config{HeartbeatInterval: 200 * time.Millisecond, MaxSkew: quick.MaxSkew, MaxStaleness: 4 * time.Second}
-	conns := []*bus.Conn{atNode(t, c, sick), atNode(t, c, sick), use(t, c, sick, bus.UseConfig{}), use(t, c, sick, bus.UseConfig{Shared: true})}
+	conns := []bus.Config{atNode(t, c, sick), atNode(t, c, sick), use(t, c, sick, false), use(t, c, sick, true)}
 	var lists []*revoke.List
-	var fs []*bus.Follower
+	var fs []*bus.Member
 	for i, conn := range conns {
 		lists = append(lists, newList(t, cfg))
-		fs = append(fs, follow(t, open(t, conn, bus.Config{Logger: log.logger(), NoHeartbeats: i == 1}), lists[i]))
+		fs = append(fs, join(t, conn, bus.Config{Logger: log.logger(), NoHeartbeats: i == 1}, lists[i]))
 	}
 	waitFresh(t, fs...)
 	was := fs[0].Status().Server
@@ -130,8 +126,8 @@ func TestConsumersNeverPileUp(t *testing.T) {
 	p := newProxy(t, br.url())
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
-	f := follow(t, open(t, dial(t, p.url(), nats.PingInterval(100*time.Millisecond)), bus.Config{}), newList(t, cfg))
-	pub := open(t, dial(t, br.url()), bus.Config{})
+	f := join(t, dial(t, p.url(), nats.PingInterval(100*time.Millisecond)), bus.Config{}, newList(t, cfg))
+	pub := join(t, dial(t, br.url()), bus.Config{}, nil)
 	waitFresh(t, f)
 
 	replies := func(s string) bool { return strings.HasPrefix(s, "_INBOX.") && strings.Count(s, ".") > 1 }
@@ -197,7 +193,7 @@ func TestLadderNobodyBeats(t *testing.T) {
 	cfg.MaxStaleness = 400 * time.Millisecond
 	var log journal
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true, Logger: log.logger()}), l)
+	f := join(t, dial(t, br.url()), bus.Config{NoHeartbeats: true, Logger: log.logger()}, l)
 	eventually(t, "the third step", func() bool { return log.count("subscribing anew", "no other server is known") >= 2 })
 	if n := l.Stats(revoke.Now()).Replays; n != 2 || log.count("from its start") != 1 {
 		t.Errorf("read from the start %d times:\n%s", n, &log)
@@ -206,7 +202,7 @@ func TestLadderNobodyBeats(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	mustRefuse(t, l, id)
-	follow(t, open(t, dial(t, br.url()), bus.Config{Name: "the-beacon\x1b"}), newList(t, quick))
+	join(t, dial(t, br.url()), bus.Config{Name: "the-beacon\x1b"}, newList(t, quick))
 	waitFresh(t, f)
 	if s := f.Status(); s.Beater != "the-beacon?" || time.Since(s.BeatAt) > time.Minute {
 		t.Errorf("who beats: %q at %s", s.Beater, s.BeatAt)

@@ -34,10 +34,10 @@ func TestLeafLineStalls(t *testing.T) {
 			cfg := bus.Config{Name: "at the leaf"}
 			if c.domain != "" {
 				cfg.Stream = mirrorAt(t, hub, leaf)
-				follow(t, open(t, dial(t, hub.url()), bus.Config{Name: "at the hub"}), newList(t, brief())) // whose digests prove the mirror
+				join(t, dial(t, hub.url()), bus.Config{Name: "at the hub"}, newList(t, brief())) // whose digests prove the mirror
 			}
 			l := newList(t, brief())
-			f := follow(t, open(t, dial(t, leaf.url()), cfg), l)
+			f := join(t, dial(t, leaf.url()), cfg, l)
 			waitFresh(t, f)
 			before := revokeSession(t, hub.url(), "before")
 			barrier(t, f)

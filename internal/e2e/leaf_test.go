@@ -73,7 +73,7 @@ func TestLeafWithoutJetStream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hub, leaf := newLeaf(t, c.domain, "", c.defaults)
 			if !c.works {
-				f := follow(t, open(t, dial(t, leaf.url()), bus.Config{}), newList(t, brief()))
+				f := join(t, dial(t, leaf.url()), bus.Config{}, newList(t, brief()))
 				eventually(t, "what is wrong is told", func() bool { return errors.Is(f.Status().Err, nats.ErrNoResponders) })
 				if s := f.Status(); s.State != revoke.StateSyncing || s.Subscriptions != 0 {
 					t.Errorf("%+v", s)
@@ -81,10 +81,10 @@ func TestLeafWithoutJetStream(t *testing.T) {
 				return
 			}
 			l := newList(t, brief())
-			f := follow(t, open(t, dial(t, leaf.url()), bus.Config{Name: "at the leaf"}), l)
+			f := join(t, dial(t, leaf.url()), bus.Config{Name: "at the leaf"}, l)
 			waitFresh(t, f)
-			publish(t, open(t, dial(t, leaf.url()), bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "from the leaf"})
-			r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
+			publish(t, join(t, dial(t, leaf.url()), bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "from the leaf"})
+			r, err := join(t, dial(t, hub.url()), bus.Config{}, nil).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
 			if err != nil || len(r.Replicas) != 1 || !r.Replicas[0].Applied || r.Replicas[0].Name != "at the leaf" {
 				t.Errorf("%+v: %v", r, err)
 			}
@@ -97,7 +97,7 @@ func TestLeafWithoutJetStream(t *testing.T) {
 }
 
 // cutOff stops the hub, and finds the follower stale meanwhile and healed afterwards.
-func cutOff(t *testing.T, hub *broker, f *bus.Follower, l *revoke.List) {
+func cutOff(t *testing.T, hub *broker, f *bus.Member, l *revoke.List) {
 	t.Helper()
 	hub.stop()
 	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
@@ -143,9 +143,9 @@ func TestLeafWithDomain(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	hub, leaf := newLeaf(t, "hub", "edge", nil)
 	l := newList(t, brief())
-	lost := follow(t, open(t, dial(t, leaf.url()), bus.Config{}), newList(t, quick))
+	lost := join(t, dial(t, leaf.url()), bus.Config{}, newList(t, quick))
 	eventually(t, "no stream", func() bool { return lost.Status().Reason == revoke.ReasonNoStream })
-	if _, err := open(t, dial(t, leaf.url()), bus.Config{}).Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "lost"}); !errors.Is(err, bus.ErrNoStream) {
+	if _, err := join(t, dial(t, leaf.url()), bus.Config{}, nil).Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "lost"}); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("publishing at the leaf: %v", err)
 	}
 	if n := lastSequence(t, hub.url()); n != 0 {
@@ -154,10 +154,10 @@ func TestLeafWithDomain(t *testing.T) {
 	lost.Close()
 
 	there := bus.Config{Stream: mirrorAt(t, hub, leaf), Name: "at the leaf"}
-	follow(t, open(t, dial(t, hub.url()), bus.Config{Name: "at the hub"}), newList(t, brief())) // whose digests prove the mirror
-	f := follow(t, open(t, dial(t, leaf.url()), there), l)
+	join(t, dial(t, hub.url()), bus.Config{Name: "at the hub"}, newList(t, brief())) // whose digests prove the mirror
+	f := join(t, dial(t, leaf.url()), there, l)
 	waitFresh(t, f)
-	r, err := open(t, dial(t, hub.url()), bus.Config{}).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 2})
+	r, err := join(t, dial(t, hub.url()), bus.Config{}, nil).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 2})
 	if err != nil || len(r.Replicas) != 2 {
 		t.Errorf("%+v: %v", r, err)
 	}
@@ -171,7 +171,7 @@ func TestLeafWithDomain(t *testing.T) {
 	barrier(t, f) // an own heartbeat went to the hub and came back
 	mustRefuse(t, l, session("from the hub"))
 	mustPass(t, l, session("another"))
-	if _, err := open(t, dial(t, leaf.url()), there).Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "lost"}); !errors.Is(err, bus.ErrStreamUnsafe) {
+	if _, err := join(t, dial(t, leaf.url()), there, nil).Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "lost"}); !errors.Is(err, bus.ErrStreamUnsafe) {
 		t.Errorf("publishing to a mirror: %v", err)
 	}
 	cutOff(t, hub, f, l)

@@ -47,10 +47,9 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 			conn := dial(t, br.url())
 			createStream(t, conn, bus.StreamConfig{})
 			var log journal
-			b := open(t, conn, bus.Config{Logger: log.logger()})
-			f := follow(t, b, newList(t, quick))
+			f := join(t, conn, bus.Config{Logger: log.logger()}, newList(t, quick))
 			waitFresh(t, f)
-			publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "one"})
+			publish(t, f, revoke.Event{Kind: revoke.KindSession, Value: "one"})
 			barrier(t, f)
 			const line = "own heartbeats do not come back"
 			if n := log.count(line); n != 0 {

@@ -11,9 +11,9 @@ import (
 	tokens "github.com/hybridtoken/hybridtoken/token"
 )
 
-// A Bus for another issuer, to the letter, or for none, is refused when the Manager is made:
+// A Member for other issuers, to the letter, or for none, is refused when the Manager is made:
 // logins would succeed, and no logout would ever be told.
-func TestManagerRefusesTheBusOfAnotherIssuer(t *testing.T) {
+func TestManagerRefusesTheMemberOfAnotherIssuer(t *testing.T) {
 	conn := dial(t, newBroker(t, nil).url())
 	createStream(t, conn, bus.StreamConfig{Replicas: 1})
 	ring, err := tokens.NewEphemeralKeyring(tokens.KeyringConfig{})
@@ -24,14 +24,16 @@ func TestManagerRefusesTheBusOfAnotherIssuer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for of, good := range map[string]bool{issuer: true, issuer + "/": false, "": false} {
-		b, err := bus.Open(within(t), conn, bus.Config{Issuer: of})
+	for of, good := range map[string]bool{issuer: true, issuer + "/": false, "": false, issuer + " https://partner.example.com": true} {
+		where := conn
+		where.Issuers, where.List = strings.Fields(of), newList(t, quick)
+		b, err := bus.Join(within(t), where)
 		if err != nil {
 			t.Fatal(err)
 		}
 		m, err := refresh.NewManager(refresh.Config{Issuer: iss, Store: refresh.NewMemoryStore(), Publisher: b, Revocations: newList(t, revoke.Config{MaxSkew: 2 * time.Second}), Lifetimes: refresh.Web})
-		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), "Publisher publishes for issuer") {
-			t.Errorf("a Bus of %q: %v", of, err)
+		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), "Publisher publishes for issuers") {
+			t.Errorf("a Member of %q: %v", of, err)
 		}
 		if m != nil {
 			m.Close()

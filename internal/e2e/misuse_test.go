@@ -16,11 +16,6 @@ import (
 func TestNoContext(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{})
-	conn, err := srv.Dial(within(t), bus.DialConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	var none context.Context
 	panics := func(name string, call func()) {
 		t.Helper()
@@ -32,24 +27,20 @@ func TestNoContext(t *testing.T) {
 		call()
 	}
 	file := filepath.Join(t.TempDir(), "outbox")
-	cfg := bus.Config{Issuer: iss, OutboxFile: file}
+	cfg := bus.Config{InProcess: srv, Issuers: []string{iss}, OutboxFile: file}
 	for i := range 2 { // of an outbox that is empty, and of one that is not
-		panics("Open", func() { _, _ = bus.Open(none, conn, cfg) })
-		b, err := bus.Open(within(t), conn, cfg)
-		if err != nil {
-			t.Fatalf("the good twin: %v", err)
-		}
-		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "one"}); err != nil {
-			t.Error(i, err)
-		}
 		l, err := revoke.NewList(revoke.Config{StateFile: filepath.Join(t.TempDir(), "state")})
 		if err != nil {
 			t.Fatal(err)
 		}
-		panics("Follow", func() { _, _ = b.Follow(none, l) })
-		f, err := b.Follow(within(t), l)
+		cfg.List = l
+		panics("Join", func() { _, _ = bus.Join(none, cfg) })
+		f, err := bus.Join(within(t), cfg)
 		if err != nil {
 			t.Fatalf("the good twin: %v", err)
+		}
+		if _, err := f.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "one"}); err != nil {
+			t.Error(i, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		if err := f.WaitFresh(ctx); err != nil {
@@ -58,7 +49,7 @@ func TestNoContext(t *testing.T) {
 		cancel()
 		panics("Barrier", func() { _ = f.Barrier(none) })
 		panics("WaitChange", func() { _, _ = f.WaitChange(none, f.Status()) })
-		if err := b.Close(); err != nil {
+		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
 	}

@@ -23,22 +23,14 @@ func TestRevokeAndWaitWithoutEcho(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	use := func() *bus.Conn {
-		t.Helper()
-		conn, err := bus.Use(nc, bus.UseConfig{Shared: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return conn
-	}
-	one, two := use(), use()
-	pub := open(t, one, bus.Config{Name: "own"})
+	shared := bus.Config{Conn: nc, Shared: true}
 	own := newList(t, quick)
-	fs := []*bus.Follower{follow(t, pub, own), follow(t, open(t, one, bus.Config{Name: "sister"}), newList(t, quick)),
-		follow(t, open(t, two, bus.Config{Name: "wrapped again"}), newList(t, quick)), follow(t, open(t, dial(t, br.url()), bus.Config{Name: "elsewhere"}), newList(t, quick))}
+	pub := join(t, shared, bus.Config{Name: "own"}, own)
+	fs := []*bus.Member{pub, join(t, shared, bus.Config{Name: "sister"}, newList(t, quick)),
+		join(t, shared, bus.Config{Name: "wrapped again"}, newList(t, quick)), join(t, dial(t, br.url()), bus.Config{Name: "elsewhere"}, newList(t, quick))}
 	waitFresh(t, fs...)
 	for _, f := range fs {
-		eventually(t, "announced", func() bool { return f.Announcement().Listening })
+		eventually(t, "announced", func() bool { return f.Status().Announcement.Listening })
 	}
 	wait := func(sid string, cfg bus.WaitConfig) bus.WaitReceipt {
 		t.Helper()
@@ -69,10 +61,11 @@ func TestRevokeAndWaitWithoutEcho(t *testing.T) {
 		return len(r.Replicas) == 1 && r.Replicas[0].Name == "own"
 	})
 	// And what nobody hears is not heard here either.
-	if err := fs[0].Close(); err != nil {
+	if err := pub.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "nobody"}, bus.WaitConfig{})
+	alone := join(t, shared, bus.Config{Name: "alone"}, nil)
+	r, err := alone.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "nobody"}, bus.WaitConfig{})
 	if !errors.Is(err, bus.ErrUnconfirmed) || len(applied(r)) != 0 {
 		t.Errorf("%v, %+v", err, r.Replicas)
 	}

@@ -89,13 +89,13 @@ func TestNormalDayClusterMaintenance(t *testing.T) {
 	c.createStream(bus.StreamConfig{})
 	var log journal
 	var lists []*revoke.List
-	var fs []*bus.Follower
+	var fs []*bus.Member
 	for i := range 3 {
 		l := newList(t, revoke.Config{Logger: log.logger()})
 		lists = append(lists, l)
-		fs = append(fs, follow(t, open(t, atNode(t, c, i), bus.Config{Name: fmt.Sprint("service-", i)}), l))
+		fs = append(fs, join(t, atNode(t, c, i), bus.Config{Name: fmt.Sprint("service-", i)}, l))
 	}
-	pub := open(t, dial(t, c.urls()), bus.Config{Name: "auth"})
+	pub := join(t, dial(t, c.urls()), bus.Config{Name: "auth"}, nil)
 	waitFresh(t, fs...)
 	watch := survey(t, lists...)
 	n := 0

@@ -24,16 +24,8 @@ const suspendedEnv = "HYBRIDTOKEN_E2E_SUSPENDED"
 func suspended() {
 	ctx := context.Background()
 	list, err := revoke.NewList(revoke.Config{MaxSkew: quick.MaxSkew})
-	var conn *bus.Conn
 	if err == nil {
-		conn, err = bus.Dial(ctx, os.Getenv(suspendedEnv), bus.DialConfig{})
-	}
-	var b *bus.Bus
-	if err == nil {
-		b, err = bus.Open(ctx, conn, bus.Config{Name: "suspended"})
-	}
-	if err == nil {
-		_, err = b.Follow(ctx, list)
+		_, err = bus.Join(ctx, bus.Config{Servers: os.Getenv(suspendedEnv), List: list, Name: "suspended"})
 	}
 	if err != nil {
 		fmt.Println("error", err)
@@ -126,7 +118,7 @@ func TestNormalDayWallClockJumps(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, revoke.Config{})
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	id := session("any")
 	slept := revoke.Now()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -43,23 +44,19 @@ func TestNormalDayAuthServiceDown(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
-	conn := dial(t, br.url())
-	auth := open(t, conn, bus.Config{Name: "auth"})
-	authList := newList(t, revoke.Config{})
-	authFollower := follow(t, auth, authList)
+	auth := join(t, dial(t, br.url()), bus.Config{Name: "auth"}, newList(t, revoke.Config{}))
 	var log journal
 	cfg := revoke.Config{Logger: log.logger()}
 	var lists []*revoke.List
 	for i := range 3 {
 		l := newList(t, cfg)
-		waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Name: fmt.Sprint("service-", i)}), l))
+		waitFresh(t, join(t, dial(t, br.url()), bus.Config{Name: fmt.Sprint("service-", i)}, l))
 		lists = append(lists, l)
 	}
-	waitFresh(t, authFollower)
+	waitFresh(t, auth)
 	id := session("before")
 	publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: id.Session})
 	auth.Close()
-	conn.Close()
 	for _, l := range lists[:1] {
 		moves(t, l, l.Config().MaxStaleness+time.Second)
 	}
@@ -80,7 +77,7 @@ func TestNormalDayMembersClockOff(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	_, js := plain(t, br.url())
 	verifier := newList(t, revoke.Config{}) // sends none itself
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), verifier)
+	f := join(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}, verifier)
 	n := 0
 	beat := func(ctx context.Context) error {
 		for _, off := range []time.Duration{-time.Hour, time.Hour} {
@@ -117,7 +114,7 @@ func TestNormalDayMembersClockOff(t *testing.T) {
 	if s := f.Status(); s.State != revoke.StateSyncing || s.Beater != "skewed" {
 		t.Errorf("proven by clocks that are off: %+v", s)
 	}
-	own := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, revoke.Config{}))
+	own := join(t, dial(t, br.url()), bus.Config{}, newList(t, revoke.Config{}))
 	waitFresh(t, own, f)
 	sent := own.Status().Sent
 	beats("the honest member goes on beating", func() bool { return own.Status().Sent >= sent+3 })
@@ -134,8 +131,8 @@ func TestNormalDayBrokersClockOff(t *testing.T) {
 			p := newProxy(t, br.url())
 			p.change(func(line []byte) { shiftTimestamp(line, off) })
 			l := newList(t, revoke.Config{})
-			f := follow(t, open(t, dial(t, p.url()), bus.Config{}), l)
-			pub := open(t, dial(t, br.url()), bus.Config{})
+			f := join(t, dial(t, p.url()), bus.Config{}, l)
+			pub := join(t, dial(t, br.url()), bus.Config{}, nil)
 			waitFresh(t, f)
 
 			iat := time.Now().Add(-time.Second)
@@ -208,17 +205,17 @@ func TestNormalDayTwoHundredServices(t *testing.T) {
 	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false })
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	id := revokeSession(t, br.url(), "before")
-	var buses []*bus.Bus
+	var shared []bus.Config
 	for range 10 {
-		buses = append(buses, open(t, dial(t, br.url()), bus.Config{}))
+		shared = append(shared, bus.Config{Conn: connect(t, br.url(), nats.PingInterval(2*time.Second)), Shared: true})
 	}
 	joined := time.Now()
 	var lists []*revoke.List
-	var fs []*bus.Follower
+	var fs []*bus.Member
 	for i := range services {
 		l := newList(t, revoke.Config{})
 		lists = append(lists, l)
-		fs = append(fs, follow(t, buses[i%len(buses)], l))
+		fs = append(fs, join(t, shared[i%len(shared)], bus.Config{}, l))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*deadline) // 200 services share this machine
 	defer cancel()
@@ -260,7 +257,7 @@ func TestNormalDayServiceFirst(t *testing.T) {
 	br := newBroker(t, nil)
 	br.stop()
 	l := newList(t, revoke.Config{})
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	auth := tokentest.New(t, func(cfg *tokens.VerifierConfig) { cfg.Revocations = l })
 	service := auth.Verifier.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))
 	ask := func() *httptest.ResponseRecorder {
@@ -299,7 +296,7 @@ func TestNormalDayVersionAhead(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	var log journal
 	l := newList(t, revoke.Config{Logger: log.logger()})
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
 	device := strings.TrimSuffix(bus.Subject(issuer, revoke.KindToken), "token") + "device"
@@ -331,8 +328,8 @@ func TestNormalDayStreamFull(t *testing.T) {
 	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false }) // not about its disk
 	createStream(t, dial(t, br.url()), bus.StreamConfig{MaxBytes: 16 << 20})
 	l := newList(t, revoke.Config{})
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
-	pub := open(t, dial(t, br.url()), bus.Config{})
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
+	pub := join(t, dial(t, br.url()), bus.Config{}, nil)
 	waitFresh(t, f)
 	known := session("known")
 	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: known.Session})
@@ -365,7 +362,7 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	type instance struct {
 		ring   *tokens.Keyring
 		issuer *tokens.Issuer
-		bus    *bus.Bus
+		bus    *bus.Member
 		close  func()
 	}
 	start := func() instance {
@@ -383,8 +380,8 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn := dial(t, br.url())
-		b := open(t, conn, bus.Config{})
-		return instance{ring, iss, b, func() { b.Close(); conn.Close(); ring.Close() }}
+		b := join(t, conn, bus.Config{}, nil)
+		return instance{ring, iss, b, func() { b.Close(); ring.Close() }}
 	}
 	a, b := start(), start()
 	defer func() { a.close(); b.close() }()
@@ -396,7 +393,7 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	}
 	defer keys.Close()
 	l := newList(t, revoke.Config{})
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	verifier, err := tokens.NewVerifier(tokens.VerifierConfig{
 		Issuer: issuer, Audiences: []string{"orders"}, Algorithms: []tokens.Algorithm{tokens.EdDSA}, Keys: keys, OwnIssuer: true, Revocations: l,

@@ -47,10 +47,10 @@ func TestPublishServerDown(t *testing.T) {
 	noLeaks(t)
 	address := freeAddress(t)
 	conn := dialURL(t, "nats://"+address)
-	if conn.Connected() {
+	b := openBus(t, conn)
+	if b.Status().Connected {
 		t.Fatal("connected to nobody")
 	}
-	b := openBus(t, conn)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := b.Publish(ctx, token("lost")); !errors.Is(err, bus.ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
@@ -92,7 +92,7 @@ func TestPublishServerDown(t *testing.T) {
 	if got, want := values(t, js), []string{"early", "late"}; !slices.Equal(got, want) {
 		t.Errorf("stored %q, want %q: what failed must not be sent behind the caller's back", got, want)
 	}
-	if s := b.Stats(); s.Losses != 0 {
+	if s := b.Status().Publishing; s.Losses != 0 {
 		t.Errorf("a plain restart is no loss: %+v", s)
 	}
 }
@@ -126,7 +126,7 @@ func TestPublishRecreatedStream(t *testing.T) {
 		t.Errorf("the receipt points elsewhere: %v", err)
 	}
 	requireStored(t, b, srv.URL(), want)
-	if s := b.Stats(); s.Losses != 1 || s.Republished != 4 || s.Acknowledged != 5 {
+	if s := b.Status().Publishing; s.Losses != 1 || s.Republished != 4 || s.Acknowledged != 5 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -157,7 +157,7 @@ func TestPublishRecreatedAndGrown(t *testing.T) {
 		if _, err := b.Publish(ctx, e); err != nil {
 			return err
 		}
-		if s := b.Stats(); s.Losses != 1 {
+		if s := b.Status().Publishing; s.Losses != 1 {
 			return fmt.Errorf("%+v", s)
 		}
 		return nil
@@ -172,11 +172,7 @@ func TestPublishBufferingConnection(t *testing.T) {
 	cfg := embedded.Config{Listen: freeAddress(t), Dir: filepath.Join(t.TempDir(), "bus")}
 	srv := startServer(t, cfg)
 	nc, _ := plain(t, srv.URL(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(8<<20))
-	conn, err := bus.Use(nc, bus.UseConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := openBus(t, conn)
+	b := openBus(t, bus.Config{Conn: nc})
 	if _, err := b.Publish(within(t), token("a")); err != nil {
 		t.Fatal(err)
 	}
@@ -199,9 +195,9 @@ func TestPublishBufferingConnection(t *testing.T) {
 }
 
 // requireStored waits until the republishing ends, and wants each value stored.
-func requireStored(t *testing.T, b *bus.Bus, url string, want []string) {
+func requireStored(t *testing.T, b *bus.Member, url string, want []string) {
 	t.Helper()
-	eventually(t, "republished", func() bool { return b.Stats().Pending == 0 && b.Stats().Republished > 0 })
+	eventually(t, "republished", func() bool { return b.Status().Publishing.Pending == 0 && b.Status().Publishing.Republished > 0 })
 	_, js := plain(t, url)
 	got := values(t, js)
 	slices.Sort(got)
@@ -215,7 +211,7 @@ func TestPublishRolledBackStream(t *testing.T) {
 	noLeaks(t)
 	address, dir, backup := freeAddress(t), filepath.Join(t.TempDir(), "bus"), filepath.Join(t.TempDir(), "bus")
 	var want []string
-	publish := func(b *bus.Bus, v string) {
+	publish := func(b *bus.Member, v string) {
 		t.Helper()
 		ctx := within(t)
 		if _, err := b.Publish(ctx, token(v)); err != nil {
@@ -237,7 +233,7 @@ func TestPublishRolledBackStream(t *testing.T) {
 	srv = startServer(t, embedded.Config{Listen: address, Dir: backup})
 	publish(b, "d")
 	requireStored(t, b, srv.URL(), want)
-	if s := b.Stats(); s.Losses != 1 {
+	if s := b.Status().Publishing; s.Losses != 1 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -266,7 +262,7 @@ func TestPublishLostAcknowledgement(t *testing.T) {
 	if got := values(t, js); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("stored %q", got)
 	}
-	if s := b.Stats(); s.Losses != 0 || s.Acknowledged != 2 {
+	if s := b.Status().Publishing; s.Losses != 0 || s.Acknowledged != 2 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -279,7 +275,7 @@ func TestPublishAsksAgainAfterLostConnection(t *testing.T) {
 	srv := startServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	p := newProxy(t, srv.URL())
 	conn := dial(t, p.url())
-	b := openBus(t, conn)
+	b, nc := openBus(t, conn), connection(t, conn)
 	n := 0
 	for name, call := range map[string]func(context.Context) error{
 		"Publish": func(ctx context.Context) error {
@@ -288,7 +284,7 @@ func TestPublishAsksAgainAfterLostConnection(t *testing.T) {
 			return err
 		},
 		"CreateStream": func(ctx context.Context) error {
-			return bus.CreateStream(ctx, conn, bus.StreamConfig{Replicas: 1, MaxBytes: 64 << 20, InsecureMemory: true})
+			return bus.CreateStream(ctx, nc, bus.StreamConfig{Replicas: 1, MaxBytes: 64 << 20, InsecureMemory: true})
 		},
 	} {
 		if err := call(within(t)); err != nil {
@@ -314,7 +310,7 @@ func TestPublishAsksAgainAfterLostConnection(t *testing.T) {
 	if slices.Sort(got); len(slices.Compact(slices.Clone(got))) != len(got) {
 		t.Errorf("stored twice: %q", got)
 	}
-	if s := b.Stats(); s.Losses != 0 {
+	if s := b.Status().Publishing; s.Losses != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -360,11 +356,11 @@ func TestCloseBusInAnyOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, err := srv.Dial(within(t), bus.DialConfig{})
+		nc, err := nats.Connect("", nats.InProcessServer(srv), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(2*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := bus.Open(within(t), conn, bus.Config{Issuer: iss})
+		b, err := bus.Join(within(t), bus.Config{Conn: nc, Issuers: []string{iss}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +373,7 @@ func TestCloseBusInAnyOrder(t *testing.T) {
 				case 'b':
 					b.Close()
 				case 'c':
-					conn.Close()
+					nc.Close()
 				case 's':
 					srv.Close()
 				}
@@ -386,18 +382,18 @@ func TestCloseBusInAnyOrder(t *testing.T) {
 		if _, err := b.Publish(within(t), token("x")); !errors.Is(err, bus.ErrClosed) {
 			t.Errorf("%s: %v", order, err)
 		}
-		if _, err := bus.Open(within(t), conn, bus.Config{}); !errors.Is(err, bus.ErrClosed) {
-			t.Errorf("%s: open on a closed connection: %v", order, err)
+		if _, err := bus.Join(within(t), bus.Config{Conn: nc, Issuers: []string{iss}}); !errors.Is(err, bus.ErrClosed) {
+			t.Errorf("%s: join over a closed connection: %v", order, err)
 		}
 	}
-	// A closed connection under an open Bus.
+	// A closed connection under an open Member.
 	srv := startServer(t, embedded.Config{})
-	conn, err := srv.Dial(within(t), bus.DialConfig{})
+	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(2*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := openBus(t, conn)
-	conn.Close()
+	b := openBus(t, bus.Config{Conn: nc})
+	nc.Close()
 	if _, err := b.Publish(within(t), token("x")); !errors.Is(err, bus.ErrClosed) {
 		t.Errorf("connection closed: %v", err)
 	}
@@ -430,7 +426,7 @@ func TestPublishForgedAcknowledgement(t *testing.T) {
 	if err != nil || r.Sequence != 15 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if s := b.Stats(); s.Losses != 0 || s.Republished != 0 || s.Contradicted != 3 || s.Acknowledged != 12 {
+	if s := b.Status().Publishing; s.Losses != 0 || s.Republished != 0 || s.Contradicted != 3 || s.Acknowledged != 12 {
 		t.Errorf("%+v", s)
 	}
 	_, js := plain(t, srv.URL())
@@ -469,8 +465,8 @@ func TestPublishForgedAcknowledgementConfirmed(t *testing.T) {
 	if _, err := b.Publish(within(t), token("next")); err != nil {
 		t.Error(err)
 	}
-	if s := b.Stats(); s.Losses != 1 || s.Contradicted != 0 {
+	if s := b.Status().Publishing; s.Losses != 1 || s.Contradicted != 0 {
 		t.Fatalf("%+v", s)
 	}
-	eventually(t, "everything is published again", func() bool { s := b.Stats(); return s.Republished == 11 && s.Pending == 0 })
+	eventually(t, "everything is published again", func() bool { s := b.Status().Publishing; return s.Republished == 11 && s.Pending == 0 })
 }

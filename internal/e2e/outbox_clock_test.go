@@ -24,10 +24,10 @@ func TestOutboxInTheWrongYear(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			br := newBroker(t, nil)
 			createStream(t, dial(t, br.url()), bus.StreamConfig{})
-			cfg := bus.Config{Issuer: issuer, OutboxFile: filepath.Join(t.TempDir(), "outbox")}
+			cfg := bus.Config{Issuers: []string{issuer}, OutboxFile: filepath.Join(t.TempDir(), "outbox")}
 			br.stop()
 			conn := dial(t, br.url())
-			b, err := bus.Open(within(t), conn, cfg)
+			b, err := bus.Join(within(t), joining(conn, cfg, nil))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -36,7 +36,7 @@ func TestOutboxInTheWrongYear(t *testing.T) {
 			if _, err := b.Publish(ctx, revoke.Event{Kind: revoke.KindToken, Value: "waits", Until: then.Add(48 * time.Hour)}); !errors.Is(err, bus.ErrKept) {
 				t.Fatal(err)
 			}
-			if err := errors.Join(b.Close(), conn.Close()); err != nil {
+			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}
 			br.start()
@@ -51,13 +51,13 @@ func TestOutboxInTheWrongYear(t *testing.T) {
 			}
 			var log journal
 			cfg.Logger = log.logger()
-			b, err = bus.Open(within(t), dial(t, p.url()), cfg)
+			b, err = bus.Join(within(t), joining(dial(t, p.url()), cfg, nil))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			eventually(t, "decided", func() bool { s := b.Stats(); return s.Acknowledged == 1 || s.Expired == 1 })
-			s, events := b.Stats(), storedEvents(t, br.url())
+			eventually(t, "decided", func() bool { s := b.Status().Publishing; return s.Acknowledged == 1 || s.Expired == 1 })
+			s, events := b.Status().Publishing, storedEvents(t, br.url())
 			e, there := events["waits"]
 			switch {
 			case wrong && (!there || e.ttl < 24*time.Hour || e.ttl > 49*time.Hour):
@@ -74,8 +74,8 @@ func TestOutboxInTheWrongYear(t *testing.T) {
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}
-			next := open(t, dial(t, br.url()), bus.Config{OutboxFile: cfg.OutboxFile})
-			if s := next.Stats(); s.Pending != 0 || s.Expired != 0 || s.OutboxDamaged != 0 {
+			next := join(t, dial(t, br.url()), bus.Config{OutboxFile: cfg.OutboxFile}, nil)
+			if s := next.Status().Publishing; s.Pending != 0 || s.Expired != 0 || s.OutboxDamaged != 0 {
 				t.Errorf("the next process: %+v", s)
 			}
 		})

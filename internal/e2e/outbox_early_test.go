@@ -58,8 +58,8 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	createStream(t, conn, bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: time.Hour}})
 	file := filepath.Join(t.TempDir(), "outbox")
 	key, public := signingKey(1)
-	cfg := bus.Config{Issuer: issuer, OutboxFile: file, Signer: key}
-	b, err := bus.Open(within(t), conn, cfg)
+	cfg := bus.Config{Issuers: []string{issuer}, OutboxFile: file, Signer: key}
+	b, err := bus.Join(within(t), joining(conn, cfg, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,6 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	}
 	longer := revoke.Horizons{TokenLifetime: 2 * time.Hour, SessionLifetime: 10 * 24 * time.Hour}
 	createStream(t, conn, bus.StreamConfig{Horizons: longer})
-	conn.Close()
 	br.stop()
 
 	begun := map[string]time.Time{} // when it was published
@@ -88,7 +87,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 		},
 	} {
 		conn := dial(t, br.url())
-		b, err := bus.Open(within(t), conn, cfg)
+		b, err := bus.Join(within(t), joining(conn, cfg, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,19 +102,19 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 		if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession}); !errors.Is(err, revoke.ErrInvalidEvent) {
 			t.Errorf("no event: %v", err)
 		}
-		if err := errors.Join(b.Close(), conn.Close()); err != nil {
+		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Without an outbox nothing can be kept, and it is said.
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := open(t, dial(t, br.url()), bus.Config{}).Publish(ctx, revoke.Event{Kind: revoke.KindToken, Value: "lost"}); !errors.Is(err, bus.ErrNotAcknowledged) || errors.Is(err, bus.ErrKept) {
+	if _, err := join(t, dial(t, br.url()), bus.Config{}, nil).Publish(ctx, revoke.Event{Kind: revoke.KindToken, Value: "lost"}); !errors.Is(err, bus.ErrNotAcknowledged) || errors.Is(err, bus.ErrKept) {
 		t.Errorf("without an outbox: %v", err)
 	}
 
 	early := dial(t, br.url())
-	last, err := bus.Open(within(t), early, cfg)
+	last, err := bus.Join(within(t), joining(early, cfg, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +127,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 		t.Errorf("the receipt's until is %s, want %s", r.Event.Until, want)
 	}
 	l := newList(t, quick)
-	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trustOf(public)}), l))
+	waitFresh(t, join(t, dial(t, br.url()), bus.Config{Trust: trustOf(public)}, l))
 	old := session("x")
 	old.IssuedAt = time.Now().Add(-time.Minute)
 	bySubject, byClient, byToken, bySecond := old, old, old, old
@@ -140,7 +139,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 		eventually(t, name, func() bool { return refused(l, id) })
 	}
 	mustPass(t, l, session("other"))
-	eventually(t, "nothing pending", func() bool { return last.Stats().Pending == 0 })
+	eventually(t, "nothing pending", func() bool { return last.Status().Publishing.Pending == 0 })
 	events := storedEvents(t, br.url())
 	for value, want := range map[string]time.Duration{
 		"token": longer.TokenLifetime, "second": longer.TokenLifetime,
@@ -162,15 +161,15 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	if _, there := events["lost"]; there {
 		t.Error("what was refused was stored")
 	}
-	if s := last.Stats(); s.OutboxDamaged != 0 || s.OutboxErr != nil || s.Losses > 1 {
+	if s := last.Status().Publishing; s.OutboxDamaged != 0 || s.OutboxErr != nil || s.Losses > 1 {
 		t.Errorf("%+v", s)
 	}
 	// And in the file, for whoever is next, nothing awaits its end.
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
 	}
-	next := open(t, dial(t, br.url()), bus.Config{OutboxFile: file})
-	if s := next.Stats(); s.Pending != 0 {
+	next := join(t, dial(t, br.url()), bus.Config{OutboxFile: file}, nil)
+	if s := next.Status().Publishing; s.Pending != 0 {
 		t.Errorf("%+v", s)
 	}
 }

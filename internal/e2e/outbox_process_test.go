@@ -32,11 +32,10 @@ const authorEnv = "HYBRIDTOKEN_E2E_AUTHOR"
 func author() {
 	words := strings.Fields(os.Getenv(authorEnv))
 	url, file, name := words[0], words[1], words[2]
-	conn, err := bus.Dial(context.Background(), url, bus.DialConfig{Options: []nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(time.Millisecond, time.Millisecond)}})
-	var b *bus.Bus
-	if err == nil {
-		b, err = bus.Open(context.Background(), conn, bus.Config{Issuer: issuer, OutboxFile: file})
-	}
+	b, err := bus.Join(context.Background(), bus.Config{
+		Servers: url, Options: []nats.Option{nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(time.Millisecond, time.Millisecond)},
+		Issuers: []string{issuer}, OutboxFile: file,
+	})
 	if err != nil {
 		fmt.Println("failed", err)
 		return
@@ -99,7 +98,7 @@ func TestOutboxKilled(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	file := filepath.Join(t.TempDir(), "outbox")
 
@@ -181,8 +180,8 @@ func TestOutboxKilled(t *testing.T) {
 			waiting++
 		}
 	}
-	last := open(t, dial(t, br.url()), bus.Config{OutboxFile: file})
-	eventually(t, "all that was kept is published", func() bool { return last.Stats().Pending == 0 })
+	last := join(t, dial(t, br.url()), bus.Config{OutboxFile: file}, nil)
+	eventually(t, "all that was kept is published", func() bool { return last.Status().Publishing.Pending == 0 })
 	waitFresh(t, f)
 	barrier(t, f)
 	for _, p := range promises {
@@ -190,7 +189,7 @@ func TestOutboxKilled(t *testing.T) {
 		mustRefuse(t, l, id)
 		mustPass(t, l, other)
 	}
-	s, stats := l.Stats(revoke.Now()), last.Stats()
+	s, stats := l.Stats(revoke.Now()), last.Status().Publishing
 	t.Logf("%d rounds: %d acknowledged, %d kept, %d of them not applied at the last kill; %d sessions and %d cutoffs applied, %d of them again",
 		rounds, acked, kept, waiting, s.Applied[revoke.KindSession], s.Applied[revoke.KindSubject], int(s.Applied[revoke.KindSession]+s.Applied[revoke.KindSubject])-len(promises))
 	if acked < rounds/3 || kept == 0 || stats.OutboxDamaged > 0 || s.Replays != 1 {

@@ -23,7 +23,7 @@ func TestOutboxUnacknowledged(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	file := filepath.Join(t.TempDir(), "outbox")
 	conn := dial(t, br.url())
-	b, err := bus.Open(within(t), conn, bus.Config{Issuer: issuer, OutboxFile: file})
+	b, err := bus.Join(within(t), joining(conn, bus.Config{Issuers: []string{issuer}, OutboxFile: file}, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,32 +38,32 @@ func TestOutboxUnacknowledged(t *testing.T) {
 		}
 	}
 	failing("while down")
-	if s := b.Stats(); s.Pending != 1 || s.Acknowledged != 1 {
+	if s := b.Status().Publishing; s.Pending != 1 || s.Acknowledged != 1 {
 		t.Errorf("stats %+v", s)
 	}
 	br.start()
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	eventually(t, "published by the same process", func() bool { return refused(l, session("while down")) })
-	eventually(t, "nothing pending", func() bool { return b.Stats().Pending == 0 })
+	eventually(t, "nothing pending", func() bool { return b.Status().Publishing.Pending == 0 })
 
 	br.stop()
 	failing("at the end")
-	if _, err := bus.Open(within(t), conn, bus.Config{Issuer: issuer, OutboxFile: file}); !errors.Is(err, bus.ErrOutbox) {
+	if _, err := bus.Join(within(t), joining(conn, bus.Config{Issuers: []string{issuer}, OutboxFile: file}, nil)); !errors.Is(err, bus.ErrOutbox) {
 		t.Errorf("two have it open: %v", err)
 	}
 	// With the connection, which might bring it when the server is back.
-	if err := errors.Join(b.Close(), conn.Close()); err != nil {
+	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
 	br.start()
 	waitFresh(t, f)
 	mustPass(t, l, session("at the end"))
-	next := open(t, dial(t, br.url()), bus.Config{OutboxFile: file})
+	next := join(t, dial(t, br.url()), bus.Config{OutboxFile: file}, nil)
 	eventually(t, "published by the next process", func() bool { return refused(l, session("at the end")) })
 	// What the last process published, some of it with another time, is found where it was.
-	eventually(t, "the stream was looked at", func() bool { return !next.Stats().Checked.IsZero() })
-	if s := next.Stats(); s.Losses != 0 {
+	eventually(t, "the stream was looked at", func() bool { return !next.Status().Publishing.Checked.IsZero() })
+	if s := next.Status().Publishing; s.Losses != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -76,8 +76,8 @@ func TestOutboxRecreated(t *testing.T) {
 	createStream(t, conn, bus.StreamConfig{})
 	file := filepath.Join(t.TempDir(), "outbox")
 	key, public := signingKey(1)
-	cfg := bus.Config{Issuer: issuer, OutboxFile: file, Signer: key}
-	b, err := bus.Open(within(t), conn, cfg)
+	cfg := bus.Config{Issuers: []string{issuer}, OutboxFile: file, Signer: key}
+	b, err := bus.Join(within(t), joining(conn, cfg, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,11 +93,11 @@ func TestOutboxRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	createStream(t, conn, bus.StreamConfig{})
-	b = open(t, conn, cfg)
+	b = join(t, conn, cfg, nil)
 	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "next"})
-	eventually(t, "republished", func() bool { s := b.Stats(); return s.Losses == 1 && s.Republished >= 4 && s.Pending == 0 })
+	eventually(t, "republished", func() bool { s := b.Status().Publishing; return s.Losses == 1 && s.Republished >= 4 && s.Pending == 0 })
 	l := newList(t, quick)
-	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trustOf(public)}), l))
+	waitFresh(t, join(t, dial(t, br.url()), bus.Config{Trust: trustOf(public)}, l))
 	id := session("other")
 	id.Client, id.IssuedAt = "app", time.Now().Add(-time.Minute)
 	mustRefuse(t, l, id, session("one"), session("two"), session("three"), session("next"))
@@ -112,8 +112,8 @@ func TestOutboxEndsWhileRepublishing(t *testing.T) {
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
 	file := filepath.Join(t.TempDir(), "outbox")
-	cfg := bus.Config{Issuer: issuer, OutboxFile: file}
-	b, err := bus.Open(within(t), conn, cfg)
+	cfg := bus.Config{Issuers: []string{issuer}, OutboxFile: file}
+	b, err := bus.Join(within(t), joining(conn, cfg, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestOutboxEndsWhileRepublishing(t *testing.T) {
 	for i := range 10 { // beyond where the large one was
 		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("next ", i)})
 	}
-	eventually(t, "all but one republished", func() bool { s := b.Stats(); return s.Losses == 1 && s.Pending == 1 })
+	eventually(t, "all but one republished", func() bool { s := b.Status().Publishing; return s.Losses == 1 && s.Pending == 1 })
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,12 +147,12 @@ func TestOutboxEndsWhileRepublishing(t *testing.T) {
 	if _, err := js.UpdateStream(within(t), sc); err != nil {
 		t.Fatal(err)
 	}
-	b = open(t, conn, cfg)
+	b = join(t, conn, cfg, nil)
 	l := newList(t, quick)
-	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), l))
+	waitFresh(t, join(t, dial(t, br.url()), bus.Config{}, l))
 	eventually(t, "the last one republished", func() bool { return refused(l, banned) })
 	mustRefuse(t, l, session("0"), session("next 0"))
-	eventually(t, "nothing pending", func() bool { return b.Stats().Pending == 0 })
+	eventually(t, "nothing pending", func() bool { return b.Status().Publishing.Pending == 0 })
 }
 
 // Invariant 9: a service whose outbox was damaged while it was down, beyond its first line
@@ -162,8 +162,8 @@ func TestOutboxDamagedWhileDown(t *testing.T) {
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
 	file := filepath.Join(t.TempDir(), "outbox")
-	cfg := bus.Config{Issuer: issuer, OutboxFile: file}
-	b, err := bus.Open(within(t), conn, cfg)
+	cfg := bus.Config{Issuers: []string{issuer}, OutboxFile: file}
+	b, err := bus.Join(within(t), joining(conn, cfg, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,12 +190,12 @@ func TestOutboxDamagedWhileDown(t *testing.T) {
 	createStream(t, conn, bus.StreamConfig{})
 	var log journal
 	cfg.Logger = log.logger()
-	b = open(t, conn, cfg)
 	l := newList(t, quick)
-	waitFresh(t, follow(t, b, l))
+	b = join(t, conn, cfg, l)
+	waitFresh(t, b)
 	eventually(t, "published again", func() bool { return refused(l, session("one")) && refused(l, session("three")) })
 	mustPass(t, l, session("two"))
-	s := b.Stats()
+	s := b.Status().Publishing
 	if kept, err := os.ReadFile(s.OutboxSetAside); err != nil || !bytes.Equal(kept, damaged) || s.OutboxDamaged == 0 || s.OutboxErr != nil {
 		t.Errorf("stats %+v, %v", s, err)
 	}

@@ -49,22 +49,22 @@ func TestVerifierOnly(t *testing.T) {
 	br := newBroker(t, guarded)
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})
-	pub := open(t, admin, bus.Config{})
+	pub := join(t, admin, bus.Config{}, nil)
 	cfg := quick
 	cfg.MaxStaleness = 4 * time.Second // half of which they wait before they subscribe anew
 
 	var log journal
 	knows := newList(t, cfg)
-	silent := follow(t, open(t, dial(t, br.url(), as("verifier")...), bus.Config{NoHeartbeats: true}), knows)
+	silent := join(t, dial(t, br.url(), as("verifier")...), bus.Config{NoHeartbeats: true}, knows)
 	tries := newList(t, cfg)
-	denied := follow(t, open(t, dial(t, br.url(), as("verifier")...), bus.Config{Logger: log.logger()}), tries)
+	denied := join(t, dial(t, br.url(), as("verifier")...), bus.Config{Logger: log.logger()}, tries)
 
 	began := time.Now()
 	// Alone they follow, and are not fresh.
 	eventually(t, "the missing heartbeats are reported", func() bool {
 		return log.count("own heartbeats do not come back", bus.HeartbeatSubject) == 1
 	})
-	for name, f := range map[string]*bus.Follower{"silent": silent, "denied": denied} {
+	for name, f := range map[string]*bus.Member{"silent": silent, "denied": denied} {
 		if s := f.Status(); s.State != revoke.StateSyncing || s.Returned != 0 || s.Subscriptions != 1 {
 			t.Errorf("%s, alone: %+v", name, s)
 		}
@@ -77,7 +77,7 @@ func TestVerifierOnly(t *testing.T) {
 		t.Errorf("%d more heartbeats that are not permitted", more)
 	}
 
-	member := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{}), newList(t, cfg))
+	member := join(t, dial(t, br.url(), as("member")...), bus.Config{}, newList(t, cfg))
 	waitFresh(t, member, silent, denied)
 	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "s"})
 	barrier(t, silent) // by the member's heartbeats, somewhat later
@@ -86,7 +86,7 @@ func TestVerifierOnly(t *testing.T) {
 	mustRefuse(t, tries, session("s"))
 
 	member.Close()
-	for _, f := range []*bus.Follower{silent, denied} {
+	for _, f := range []*bus.Member{silent, denied} {
 		eventually(t, "stale without the member", func() bool {
 			s := f.Status()
 			return s.State == revoke.StateStale && s.Reason == revoke.ReasonNoHeartbeat
@@ -108,7 +108,7 @@ func TestNotPermitted(t *testing.T) {
 		}
 	})
 	createStream(t, dial(t, br.url(), as("admin")...), bus.StreamConfig{})
-	f := follow(t, open(t, dial(t, br.url(), as("stranger")...), bus.Config{}), newList(t, quick))
+	f := join(t, dial(t, br.url(), as("stranger")...), bus.Config{}, newList(t, quick))
 	eventually(t, "not permitted", func() bool { return f.Status().Reason == revoke.ReasonNotPermitted })
 	br.stop()
 	allowed = true

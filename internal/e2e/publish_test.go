@@ -37,9 +37,9 @@ func startServer(t *testing.T, cfg embedded.Config) *embedded.Server {
 	return srv
 }
 
-func openBus(t *testing.T, conn *bus.Conn) *bus.Bus {
+func openBus(t *testing.T, conn bus.Config) *bus.Member {
 	t.Helper()
-	b, err := bus.Open(within(t), conn, bus.Config{Issuer: iss})
+	b, err := bus.Join(within(t), joining(conn, bus.Config{Issuers: []string{iss}}, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,16 +47,11 @@ func openBus(t *testing.T, conn *bus.Conn) *bus.Bus {
 	return b
 }
 
-// publishing starts a server and a Bus on it.
-func publishing(t *testing.T, cfg embedded.Config) (*embedded.Server, *bus.Bus) {
+// publishing starts a server and a Member that publishes to it.
+func publishing(t *testing.T, cfg embedded.Config) (*embedded.Server, *bus.Member) {
 	t.Helper()
 	srv := startServer(t, cfg)
-	conn, err := srv.Dial(within(t), bus.DialConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return srv, openBus(t, conn)
+	return srv, openBus(t, bus.Config{InProcess: srv})
 }
 
 // values returns the value members of the events in the stream, in its order.
@@ -125,7 +120,7 @@ func TestPublish(t *testing.T) {
 	if id := msg.Header.Get("Nats-Msg-Id"); len(id) != 64 || strings.Contains(id, r.ID) {
 		t.Errorf("message id %q", id)
 	}
-	if s := b.Stats(); s.Acknowledged != 1 || s.Losses != 0 || len(s.Unsafe) != 0 || len(s.Weak) != 2 {
+	if s := b.Status().Publishing; s.Acknowledged != 1 || s.Losses != 0 || len(s.Unsafe) != 0 || len(s.Weak) != 2 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -174,31 +169,21 @@ func TestPublishRefusals(t *testing.T) {
 		}
 	}
 
-	conn, err := srv.Dial(within(t), bus.DialConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	follower, err := bus.Open(within(t), conn, bus.Config{})
+	follower, err := bus.Join(within(t), bus.Config{InProcess: srv, List: newList(t, revoke.Config{})})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer follower.Close()
 	if _, err := follower.Publish(within(t), token("x")); err == nil {
-		t.Error("a Bus without an issuer publishes")
+		t.Error("a Member without an issuer publishes")
 	}
 }
 
 func TestPublishLargestEvent(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, embedded.Config{})
-	conn, err := srv.Dial(within(t), bus.DialConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	worst := strings.Repeat("x", revoke.MaxValueBytes)
-	b, err := bus.Open(within(t), conn, bus.Config{Issuer: worst})
+	b, err := bus.Join(within(t), bus.Config{InProcess: srv, Issuers: []string{worst}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +243,7 @@ func TestPublishAllConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if s := b.Stats(); s.Acknowledged != 2*callers*each || s.Losses != 0 {
+	if s := b.Status().Publishing; s.Acknowledged != 2*callers*each || s.Losses != 0 {
 		t.Errorf("stats %+v", s)
 	}
 	for seq, want := range seen {
@@ -292,7 +277,7 @@ func TestPublishUnsafeStream(t *testing.T) {
 	if !errors.Is(err, bus.ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || !strings.Contains(err.Error(), "discard") {
 		t.Errorf("error %v", err)
 	}
-	if s := b2.Stats(); len(s.Unsafe) != 2 {
+	if s := b2.Status().Publishing; len(s.Unsafe) != 2 {
 		t.Errorf("stats %+v", s)
 	}
 	if _, err := js.UpdateStream(within(t), good); err != nil {
@@ -317,14 +302,9 @@ func TestPublishUnsafeStream(t *testing.T) {
 	}
 }
 
-func dialURL(t *testing.T, url string) *bus.Conn {
+func dialURL(t *testing.T, url string) bus.Config {
 	t.Helper()
-	conn, err := bus.Dial(within(t), url, bus.DialConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
+	return bus.Config{Servers: url}
 }
 
 // The limits are graded, and heartbeats always fit.
@@ -360,7 +340,7 @@ func TestPublishFull(t *testing.T) {
 			stored++
 		}
 	}
-	if s := b.Stats(); uint64(stored) != s.Acknowledged {
+	if s := b.Status().Publishing; uint64(stored) != s.Acknowledged {
 		t.Errorf("%d results without an error, %d acknowledged", stored, s.Acknowledged)
 	}
 
@@ -382,7 +362,7 @@ func TestPublishFull(t *testing.T) {
 	if _, err := js.Publish(within(t), bus.HeartbeatSubject, []byte(`{"v":1}`)); err != nil {
 		t.Errorf("a heartbeat no longer fits: %v", err)
 	}
-	if s := b.Stats(); s.Fill < 0.95 || s.Fill > 1 {
+	if s := b.Status().Publishing; s.Fill < 0.95 || s.Fill > 1 {
 		t.Errorf("stats %+v", s)
 	}
 	// Nothing was dropped to make room.
@@ -427,7 +407,7 @@ func TestPublishNoStream(t *testing.T) {
 	if _, err := b.PublishAll(within(t), []revoke.Event{token("x")}); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("error %v", err)
 	}
-	if err := bus.CreateStream(within(t), conn, bus.StreamConfig{Replicas: 1}); err != nil {
+	if err := bus.CreateStream(within(t), connection(t, conn), bus.StreamConfig{Replicas: 1}); err != nil {
 		t.Fatal(err)
 	}
 	askUntil(t, "the new stream is found", func(ctx context.Context) error {
@@ -473,7 +453,7 @@ func TestPublishNotPermitted(t *testing.T) {
 	noLeaks(t)
 	url := serverWithUsers(t)
 	admin := dialURL(t, strings.Replace(url, "//", "//admin:a@", 1))
-	if err := bus.CreateStream(within(t), admin, bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
+	if err := bus.CreateStream(within(t), connection(t, admin), bus.StreamConfig{Replicas: 1, MaxBytes: 16 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	b := openBus(t, dialURL(t, strings.Replace(url, "//", "//sessions:s@", 1)))

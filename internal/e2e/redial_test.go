@@ -31,10 +31,10 @@ func large(value string) revoke.Event {
 
 // alive asserts that everything which hangs on a connection works: publishing, following,
 // beating, asking replicas and answering.
-func alive(t *testing.T, name string, b *bus.Bus, f *bus.Follower, l *revoke.List) {
+func alive(t *testing.T, name string, b *bus.Member, l *revoke.List) {
 	t.Helper()
-	waitFresh(t, f)
-	barrier(t, f)
+	waitFresh(t, b)
+	barrier(t, b)
 	sid := "alive-" + name
 	askUntil(t, name+": a replica confirms", func(ctx context.Context) error {
 		_, err := b.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}, bus.WaitConfig{Replicas: 1})
@@ -51,11 +51,10 @@ func TestPayloadLowered(t *testing.T) {
 	br := newBroker(t, nil)
 	var links atomic.Int32
 	conn := dial(t, br.url(), nats.ConnectHandler(func(*nats.Conn) { links.Add(1) }))
-	createStream(t, conn, bus.StreamConfig{})
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, quick)
-	b := open(t, conn, bus.Config{OutboxFile: filepath.Join(t.TempDir(), "outbox")})
-	f := follow(t, b, l)
-	alive(t, "before", b, f, l)
+	b := join(t, conn, bus.Config{OutboxFile: filepath.Join(t.TempDir(), "outbox")}, l)
+	alive(t, "before", b, l)
 	publish(t, b, large("fits"))
 
 	br.reload(lowPayload)
@@ -63,13 +62,13 @@ func TestPayloadLowered(t *testing.T) {
 	if err == nil || errors.Is(err, bus.ErrClosed) || !strings.Contains(err.Error(), "larger than the server takes") {
 		t.Errorf("the event that no longer fits: %v", err)
 	}
-	alive(t, "after", b, f, l)
+	alive(t, "after", b, l)
 	eventually(t, "the library's second connection", func() bool { return links.Load() == 2 })
-	if s := f.Status(); s.Closed || !s.Connected || s.Returned == 0 {
+	if s := b.Status(); s.Closed || !s.Connected || s.Returned == 0 {
 		t.Errorf("status %+v", s)
 	}
 	other := newList(t, quick)
-	waitFresh(t, follow(t, open(t, conn, bus.Config{}), other))
+	waitFresh(t, join(t, conn, bus.Config{}, other))
 	mustRefuse(t, other, session("alive-before"), session("alive-after"))
 }
 
@@ -80,17 +79,11 @@ func TestEndedAgainAndAgain(t *testing.T) {
 	br := newBroker(t, nil)
 	var log journal
 	nc := make(chan *nats.Conn, 16)
-	conn, err := bus.Dial(within(t), br.url(), bus.DialConfig{Logger: log.logger(), Options: []nats.Option{nats.ConnectHandler(func(c *nats.Conn) { nc <- c })}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	createStream(t, conn, bus.StreamConfig{})
+	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	l := newList(t, quick)
-	b := open(t, conn, bus.Config{})
-	f := follow(t, b, l)
+	b := join(t, bus.Config{Servers: br.url(), Logger: log.logger(), Options: []nats.Option{nats.ConnectHandler(func(c *nats.Conn) { nc <- c })}}, bus.Config{}, l)
 	for round := range 3 {
-		alive(t, fmt.Sprint(round), b, f, l)
+		alive(t, fmt.Sprint(round), b, l)
 		c := <-nc
 		br.reload(lowPayload)
 		if err := c.Publish("elsewhere", tooLarge); err != nil {
@@ -99,7 +92,7 @@ func TestEndedAgainAndAgain(t *testing.T) {
 		eventually(t, "the client library has given the connection up", c.IsClosed)
 		br.reload(func(o *server.Options) {})
 	}
-	alive(t, "last", b, f, l)
+	alive(t, "last", b, l)
 	if n := log.count("level=WARN", "was ended for good; dialling again", "Maximum Payload"); n != 3 {
 		t.Errorf("told %d times, want 3\n%s", n, &log)
 	}
@@ -119,14 +112,13 @@ func TestPasswordWrongForAWhile(t *testing.T) {
 	conn := dial(t, br.url(), as)
 	createStream(t, conn, bus.StreamConfig{})
 	l := newList(t, quick)
-	b := open(t, conn, bus.Config{})
-	f := follow(t, b, l)
+	b := join(t, conn, bus.Config{}, l)
 
 	nc := connect(t, br.url(), as)
 	createBucket(t, nc, natskv.BucketConfig{})
 	w := newTwin(t, func() refresh.Store { return openStore(t, nc) })
 	g := w.login(t, "user-1")
-	alive(t, "before", b, f, l)
+	alive(t, "before", b, l)
 
 	touchy, _ := plain(t, br.url(), as, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
@@ -134,7 +126,7 @@ func TestPasswordWrongForAWhile(t *testing.T) {
 	br.reload(func(*server.Options) {})
 	eventually(t, "who lacks the option is given up", touchy.IsClosed)
 	eventually(t, "the reason shows", func() bool {
-		err := f.Status().Err
+		err := b.Status().Err
 		return errors.Is(err, nats.ErrAuthorization)
 	})
 	time.Sleep(8 * time.Second) // what the outage is to last; nothing is awaited
@@ -143,7 +135,7 @@ func TestPasswordWrongForAWhile(t *testing.T) {
 	}
 	password = "right"
 	br.reload(func(*server.Options) {})
-	alive(t, "after", b, f, l)
+	alive(t, "after", b, l)
 	askUntil(t, "sessions are refreshed again", func(ctx context.Context) error {
 		_, err := w.managers[1].Refresh(ctx, refresh.Request{Token: g.RefreshToken(), Client: "web"})
 		return err
@@ -173,13 +165,12 @@ func TestCredentialsExchanged(t *testing.T) {
 	})
 	createStream(t, conn, bus.StreamConfig{})
 	l := newList(t, quick)
-	b := open(t, conn, bus.Config{})
-	f := follow(t, b, l)
-	alive(t, "before", b, f, l)
+	b := join(t, conn, bus.Config{}, l)
+	alive(t, "before", b, l)
 
 	password = "new"
 	br.reload(func(*server.Options) {})
-	eventually(t, "refused", func() bool { return errors.Is(f.Status().Err, nats.ErrAuthorization) })
+	eventually(t, "refused", func() bool { return errors.Is(b.Status().Err, nats.ErrAuthorization) })
 	write("new")
-	alive(t, "after", b, f, l)
+	alive(t, "after", b, l)
 }

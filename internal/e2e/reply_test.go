@@ -26,9 +26,9 @@ func TestFollowersCanWriteThroughReplies(t *testing.T) {
 	br := newBroker(t, guarded)
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{MaxBytes: 16 << 20})
-	pub := open(t, admin, bus.Config{})
 	l := newList(t, quick)
-	f := follow(t, pub, l)
+	pub := join(t, admin, bus.Config{}, l)
+	f := pub
 	waitFresh(t, f)
 	_, js := plain(t, br.url(), as("admin")...)
 	subjects := bus.Subject(issuer, revoke.KindSubject)
@@ -90,12 +90,12 @@ func TestHeartbeatRightCanFillTheStream(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{MaxBytes: 16 << 20})
-	pub := open(t, conn, bus.Config{})
-	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "known"})
 	cfg := quick
 	cfg.MaxStaleness = 500 * time.Millisecond
 	l := newList(t, cfg)
-	f := follow(t, pub, l)
+	pub := join(t, conn, bus.Config{}, l)
+	f := pub
+	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "known"})
 	waitFresh(t, f)
 	_, js := plain(t, br.url())
 	for size := 63 << 10; size > 0; {

@@ -34,13 +34,13 @@ func TestMendedMetadataHeals(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = 5 * time.Second // patience enough for a busy machine: nobody looks for another server
 	var log journal
-	before := follow(t, open(t, dial(t, br.url()), bus.Config{Logger: log.logger()}), newList(t, cfg))
+	before := join(t, dial(t, br.url()), bus.Config{Logger: log.logger()}, newList(t, cfg))
 	waitFresh(t, before)
 
 	good := theStream(t, js).CachedInfo().Config.Metadata
 	edit(t, js, func(c *jetstream.StreamConfig) { c.Metadata = map[string]string{"x": "y"} })
-	after := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, revoke.Config{}))
-	for name, f := range map[string]*bus.Follower{"followed before": before, "subscribed after": after} {
+	after := join(t, dial(t, br.url()), bus.Config{}, newList(t, revoke.Config{}))
+	for name, f := range map[string]*bus.Member{"followed before": before, "subscribed after": after} {
 		eventually(t, name+": bad stream", func() bool {
 			s := f.Status()
 			return s.Reason == revoke.ReasonBadStream && s.State != revoke.StateFresh && len(s.Hazards) == 1 && strings.Contains(s.Hazards[0], "hybridtoken.schema")
@@ -48,7 +48,7 @@ func TestMendedMetadataHeals(t *testing.T) {
 	}
 	edit(t, js, func(c *jetstream.StreamConfig) { c.Metadata = good })
 	waitFresh(t, before, after)
-	for name, f := range map[string]*bus.Follower{"followed before": before, "subscribed after": after} {
+	for name, f := range map[string]*bus.Member{"followed before": before, "subscribed after": after} {
 		if s := f.Status(); s.Subscriptions != 1 || len(s.Hazards) != 0 {
 			t.Errorf("%s: %d subscriptions, hazards %q", name, s.Subscriptions, s.Hazards)
 		}
@@ -67,7 +67,7 @@ func TestHazardsAreReadAgain(t *testing.T) {
 	_, js := plain(t, br.url())
 	cfg := quick
 	cfg.MaxStaleness = time.Second
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	f := join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg))
 	waitFresh(t, f)
 	good := theStream(t, js).CachedInfo().Config
 	s := f.Status()
@@ -109,7 +109,7 @@ func TestEditedToForget(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	_, js := plain(t, br.url())
-	b := open(t, dial(t, br.url()), bus.Config{})
+	b := join(t, dial(t, br.url()), bus.Config{}, nil)
 	var acknowledged []revoke.Identity
 	publishNext := func() error {
 		sid := fmt.Sprint("sid-", len(acknowledged))
@@ -135,7 +135,7 @@ func TestEditedToForget(t *testing.T) {
 	})
 	eventually(t, "forgotten", func() bool { return theStream(t, js).CachedInfo().State.Msgs == 0 })
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+	f := join(t, dial(t, br.url()), bus.Config{}, l)
 	waitFresh(t, f)
 	if s := f.Status(); len(s.Hazards) == 0 {
 		t.Error("the follower shows no hazard")
@@ -150,7 +150,7 @@ func TestEditedToForget(t *testing.T) {
 		return true
 	})
 	eventually(t, "accepted", func() bool { return publishNext() == nil })
-	if s := b.Stats(); s.Losses == 0 || s.Republished < uint64(len(acknowledged)-1) || len(s.Unsafe) != 0 {
+	if s := b.Status().Publishing; s.Losses == 0 || s.Republished < uint64(len(acknowledged)-1) || len(s.Unsafe) != 0 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -35,9 +35,9 @@ func TestRestartWithoutBus(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	cfg := quick
 	cfg.StateFile = filepath.Join(t.TempDir(), "revocations.state")
-	begin := func() (*revoke.List, *bus.Follower) {
+	begin := func() (*revoke.List, *bus.Member) {
 		l := newList(t, cfg)
-		return l, follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+		return l, join(t, dial(t, br.url()), bus.Config{}, l)
 	}
 	_, first := begin()
 	if code, body := probe(t, first.Readiness(revoke.InsecureAllow())); code != http.StatusServiceUnavailable && body["state"] != "fresh" {
@@ -94,7 +94,7 @@ func TestReadyWhileStale(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	cfg := quick
 	cfg.MaxStaleness = 300 * time.Millisecond
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	f := join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg))
 	waitFresh(t, f)
 	br.stop()
 	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
@@ -112,7 +112,7 @@ func TestStateFileSavedWhileRunning(t *testing.T) {
 	known := revokeSession(t, br.url(), "known")
 	cfg := quick
 	cfg.StateFile = filepath.Join(t.TempDir(), "state")
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{}), newList(t, cfg))
+	f := join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg))
 	waitFresh(t, f)
 	eventually(t, "saved", func() bool { return !f.Status().StateFile.Saved.IsZero() })
 	data, err := os.ReadFile(cfg.StateFile)
@@ -135,8 +135,8 @@ func TestWaitChange(t *testing.T) {
 	p := newProxy(t, br.url())
 	cfg := quick
 	cfg.MaxStaleness = 300 * time.Millisecond
-	f := follow(t, open(t, dial(t, p.url()), bus.Config{Name: "me"}), newList(t, cfg))
-	var s bus.FollowerStatus
+	f := join(t, dial(t, p.url()), bus.Config{Name: "me"}, newList(t, cfg))
+	var s bus.Status
 	until := func(what string, ok func() bool) {
 		t.Helper()
 		for !ok() {
@@ -166,7 +166,7 @@ func TestWaitChange(t *testing.T) {
 	br.start()
 	waitFresh(t, f)
 	f.Close()
-	for s = (bus.FollowerStatus{}); ; {
+	for s = (bus.Status{}); ; {
 		var err error
 		if s, err = f.WaitChange(within(t), s); err != nil {
 			break

@@ -17,11 +17,11 @@ func TestFillAfterMaxBytesLowered(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	pub := open(t, conn, bus.Config{})
+	pub := join(t, conn, bus.Config{}, nil)
 	for i := range 20 {
 		publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)})
 	}
-	if f := pub.Stats().Fill; f > 0.01 {
+	if f := pub.Status().Publishing.Fill; f > 0.01 {
 		t.Fatalf("fill %v", f)
 	}
 	_, js := plain(t, br.url())
@@ -41,7 +41,7 @@ func TestFillAfterMaxBytesLowered(t *testing.T) {
 	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "full"}); !errors.Is(err, bus.ErrFull) {
 		t.Fatalf("got %v", err)
 	}
-	if s := pub.Stats(); s.Fill < 1 {
+	if s := pub.Status().Publishing; s.Fill < 1 {
 		t.Errorf("Publish says that the stream is full, and its fill is %v", s.Fill)
 	}
 	limit(64 << 20)
@@ -49,7 +49,7 @@ func TestFillAfterMaxBytesLowered(t *testing.T) {
 		_, err := pub.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "again"})
 		return err
 	})
-	if s := pub.Stats(); s.Fill > 0.01 {
+	if s := pub.Status().Publishing; s.Fill > 0.01 {
 		t.Errorf("Publish finds room, and the fill is %v", s.Fill)
 	}
 	info, err := s.Info(within(t))
@@ -68,8 +68,8 @@ func TestOneRecreationCountsOnce(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	pub := open(t, conn, bus.Config{})
-	f := follow(t, pub, newList(t, quick))
+	pub := join(t, conn, bus.Config{}, newList(t, quick))
+	f := pub
 	waitFresh(t, f)
 	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "thief"})
 	barrier(t, f)
@@ -78,10 +78,10 @@ func TestOneRecreationCountsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	createStream(t, conn, bus.StreamConfig{})
-	eventually(t, "noticed and mended", func() bool { s := pub.Stats(); return s.Losses > 0 && s.Republished > 0 })
+	eventually(t, "noticed and mended", func() bool { s := pub.Status().Publishing; return s.Losses > 0 && s.Republished > 0 })
 	mended := time.Now()
-	eventually(t, "the watch has looked", func() bool { return pub.Stats().Checked.After(mended) })
-	if s := pub.Stats(); s.Losses != 1 || s.Republished != 1 {
+	eventually(t, "the watch has looked", func() bool { return pub.Status().Publishing.Checked.After(mended) })
+	if s := pub.Status().Publishing; s.Losses != 1 || s.Republished != 1 {
 		t.Errorf("stats %+v", s)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // storedBytes returns what an event takes of the MaxBytes of a stream on a file, headers
 // included, as the server counts it.
-func storedBytes(t *testing.T, b *bus.Bus, s func() uint64, e revoke.Event) int {
+func storedBytes(t *testing.T, b *bus.Member, s func() uint64, e revoke.Event) int {
 	t.Helper()
 	before := s()
 	publish(t, b, e)
@@ -37,9 +37,9 @@ func TestStoredBytes(t *testing.T) {
 	key, _ := signingKey(1)
 	largest := map[bool]int{}
 	for _, c := range []struct {
-		b      *bus.Bus
+		b      *bus.Member
 		signed bool
-	}{{open(t, conn, bus.Config{}), false}, {open(t, conn, bus.Config{Signer: key}), true}} {
+	}{{join(t, conn, bus.Config{}, nil), false}, {join(t, conn, bus.Config{Signer: key}, nil), true}} {
 		for kind := revoke.KindToken; kind <= revoke.KindIssuer; kind++ {
 			e := revoke.Event{Kind: kind, Value: uuid, Reason: "password_change", Actor: "admin-1"}
 			switch kind {
@@ -67,7 +67,7 @@ func TestStoredBytes(t *testing.T) {
 	if n := largest[true]; n > signed || n < signed*9/10 {
 		t.Errorf("up to %d bytes are stored for a signed event", n)
 	}
-	n := storedBytes(t, open(t, conn, bus.Config{}), bytes, revoke.Event{Kind: revoke.KindSession, Value: "01936f5e8b7a7c3d9e4f5a6b7c8d9e0f", Reason: "logout"})
+	n := storedBytes(t, join(t, conn, bus.Config{}, nil), bytes, revoke.Event{Kind: revoke.KindSession, Value: "01936f5e8b7a7c3d9e4f5a6b7c8d9e0f", Reason: "logout"})
 	if n < sessions-10 || n > sessions+10 {
 		t.Errorf("%d bytes for a session event, not about %d", n, sessions)
 	}

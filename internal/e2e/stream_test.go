@@ -24,20 +24,20 @@ func TestMirror(t *testing.T) {
 	if _, err := js.CreateStream(within(t), c); err != nil {
 		t.Fatal(err)
 	}
-	if err := bus.CreateStream(within(t), conn, bus.StreamConfig{Name: "COPY", Replicas: 1, MaxBytes: origin.MaxBytes}); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), "mirror") {
+	if err := bus.CreateStream(within(t), connection(t, conn), bus.StreamConfig{Name: "COPY", Replicas: 1, MaxBytes: origin.MaxBytes}); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), "mirror") {
 		t.Errorf("CreateStream: %v", err)
 	}
-	b := open(t, conn, bus.Config{Stream: "COPY"})
+	l := newList(t, quick)
+	b := join(t, conn, bus.Config{Stream: "COPY"}, l)
 	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}); !errors.Is(err, bus.ErrStreamUnsafe) || !strings.Contains(err.Error(), "mirror") {
 		t.Errorf("Publish: %v", err)
 	}
-	l := newList(t, quick)
-	f := follow(t, b, l)
+	f := b
 	waitFresh(t, f)
 	if s := f.Status(); len(s.Hazards) != 0 {
 		t.Errorf("hazards %q", s.Hazards)
 	}
-	publish(t, open(t, conn, bus.Config{}), revoke.Event{Kind: revoke.KindSession, Value: "y"})
+	publish(t, join(t, conn, bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "y"})
 	barrier(t, f)
 	mustRefuse(t, l, session("y"))
 }
@@ -62,15 +62,17 @@ func TestFillIsReported(t *testing.T) {
 	}{{78, 0}, {81, 1}} {
 		fill(c.percent)
 		var publisher, follower journal
-		b := open(t, dial(t, br.url()), bus.Config{Logger: publisher.logger()})
+		b := join(t, dial(t, br.url()), bus.Config{Logger: publisher.logger()}, nil)
 		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "x"})
 		publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "y"})
-		only, err := bus.Open(within(t), dial(t, br.url()), bus.Config{Logger: follower.logger()})
+		where := dial(t, br.url())
+		where.List, where.Logger = newList(t, quick), follower.logger()
+		only, err := bus.Join(within(t), where)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { only.Close() })
-		waitFresh(t, follow(t, only, newList(t, quick)))
+		waitFresh(t, only)
 		for who, log := range map[string]*journal{"publisher": &publisher, "follower": &follower} {
 			if n := log.count("level=WARN", "nearly full"); n != c.want {
 				t.Errorf("%s, at %d %%: reported %d times\n%s", who, c.percent, n, log)

@@ -33,7 +33,7 @@ func TestTrust(t *testing.T) {
 	trusting := []ed25519.PublicKey{public}
 	l := newList(t, quick)
 	l.ExpectIssuer(issuer) // so that critical marks could count
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{Trust: trusting}), l)
+	f := join(t, dial(t, br.url()), bus.Config{Trust: trusting}, l)
 	waitFresh(t, f)
 
 	user := func(sub string, issued time.Duration) revoke.Identity {
@@ -42,11 +42,11 @@ func TestTrust(t *testing.T) {
 		return id
 	}
 	// The good twin, and the same by a publisher without the key.
-	good := open(t, dial(t, br.url()), bus.Config{Signer: key, Trust: trusting})
+	good := join(t, dial(t, br.url()), bus.Config{Signer: key, Trust: trusting}, nil)
 	r := publish(t, good, revoke.Event{Kind: revoke.KindSubject, Value: "banned"})
-	forger := open(t, dial(t, br.url()), bus.Config{Signer: other})
+	forger := join(t, dial(t, br.url()), bus.Config{Signer: other}, nil)
 	publish(t, forger, revoke.Event{Kind: revoke.KindSubject, Value: "victim"})
-	naive := open(t, dial(t, br.url()), bus.Config{})
+	naive := join(t, dial(t, br.url()), bus.Config{}, nil)
 	publish(t, naive, revoke.Event{Kind: revoke.KindSubject, Value: "victim"})
 	publish(t, naive, revoke.Event{Kind: revoke.KindSession, Value: "logged-out"})
 	barrier(t, f)
@@ -56,7 +56,7 @@ func TestTrust(t *testing.T) {
 		t.Errorf("%d unsigned events counted, want 2", n)
 	}
 	// It would be ignored everywhere, so it is refused here.
-	follower := open(t, dial(t, br.url()), bus.Config{Trust: trusting})
+	follower := join(t, dial(t, br.url()), bus.Config{Trust: trusting}, nil)
 	if _, err := follower.Publish(within(t), revoke.Event{Kind: revoke.KindSubject, Value: "x"}); !errors.Is(err, revoke.ErrInvalidEvent) {
 		t.Errorf("unsigned and published: %v", err)
 	}
@@ -136,8 +136,8 @@ func TestTrustRotation(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	oldKey, oldPublic := signingKey(1)
 	newKey, newPublic := signingKey(2)
-	publish(t, open(t, dial(t, br.url()), bus.Config{Signer: oldKey}), revoke.Event{Kind: revoke.KindClient, Value: "one"})
-	publish(t, open(t, dial(t, br.url()), bus.Config{Signer: newKey}), revoke.Event{Kind: revoke.KindClient, Value: "two"})
+	publish(t, join(t, dial(t, br.url()), bus.Config{Signer: oldKey}, nil), revoke.Event{Kind: revoke.KindClient, Value: "one"})
+	publish(t, join(t, dial(t, br.url()), bus.Config{Signer: newKey}, nil), revoke.Event{Kind: revoke.KindClient, Value: "two"})
 	app := func(name string) revoke.Identity {
 		id := session("s-" + name)
 		id.Client, id.IssuedAt = name, time.Now().Add(-time.Minute)
@@ -154,7 +154,7 @@ func TestTrustRotation(t *testing.T) {
 		{nil, []string{"one", "two"}, nil},
 	} {
 		l := newList(t, quick)
-		f := follow(t, open(t, dial(t, br.url()), bus.Config{Trust: c.trust}), l)
+		f := join(t, dial(t, br.url()), bus.Config{Trust: c.trust}, l)
 		waitFresh(t, f)
 		for _, name := range c.dead {
 			mustRefuse(t, l, app(name))
@@ -175,7 +175,7 @@ func TestTrustRepublished(t *testing.T) {
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
 	key, public := signingKey(1)
-	b := open(t, dial(t, br.url()), bus.Config{Signer: key, Trust: []ed25519.PublicKey{public}})
+	b := join(t, dial(t, br.url()), bus.Config{Signer: key, Trust: []ed25519.PublicKey{public}}, nil)
 	results, err := b.PublishAll(within(t), []revoke.Event{{Kind: revoke.KindTenant, Value: "acme"}, {Kind: revoke.KindSession, Value: "s"}})
 	if err != nil || len(results) != 2 {
 		t.Fatal(results, err)
@@ -186,9 +186,9 @@ func TestTrustRepublished(t *testing.T) {
 	}
 	createStream(t, conn, bus.StreamConfig{})
 	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "next"})
-	eventually(t, "republished", func() bool { s := b.Stats(); return s.Republished >= 2 && s.Pending == 0 })
+	eventually(t, "republished", func() bool { s := b.Status().Publishing; return s.Republished >= 2 && s.Pending == 0 })
 	l := newList(t, quick)
-	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{Trust: []ed25519.PublicKey{public}}), l))
+	waitFresh(t, join(t, dial(t, br.url()), bus.Config{Trust: []ed25519.PublicKey{public}}, l))
 	id := session("other")
 	id.Tenant, id.IssuedAt = "acme", time.Now().Add(-time.Minute)
 	mustRefuse(t, l, id, session("s"))

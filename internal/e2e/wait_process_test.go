@@ -31,16 +31,8 @@ func pod() {
 	cfg := quick
 	cfg.MaxStaleness = podStaleness
 	list, err := revoke.NewList(cfg)
-	var conn *bus.Conn
 	if err == nil {
-		conn, err = bus.Dial(context.Background(), url, bus.DialConfig{})
-	}
-	var b *bus.Bus
-	if err == nil {
-		b, err = bus.Open(context.Background(), conn, bus.Config{Name: name})
-	}
-	if err == nil {
-		_, err = b.Follow(context.Background(), list)
+		_, err = bus.Join(context.Background(), bus.Config{Servers: url, List: list, Name: name})
 	}
 	if err != nil {
 		fmt.Println(0, err)
@@ -139,7 +131,7 @@ func TestRevokeAndWaitFrozen(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	pub := open(t, conn, bus.Config{})
+	pub := join(t, conn, bus.Config{}, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*deadline)
 	defer cancel()
 	steady := startPod(ctx, t, br.url(), "steady")

@@ -20,9 +20,9 @@ import (
 // A waited is a publisher and some replicas that announce themselves.
 type waited struct {
 	br        *broker
-	pub       *bus.Bus
+	pub       *bus.Member
 	lists     []*revoke.List
-	followers []*bus.Follower
+	followers []*bus.Member
 	staleness time.Duration // of its lists; zero: as in production
 }
 
@@ -34,7 +34,7 @@ func newWaited(t *testing.T, replicas int, staleness ...time.Duration) *waited {
 	}
 	conn := dial(t, w.br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	w.pub = open(t, conn, bus.Config{})
+	w.pub = join(t, conn, bus.Config{}, nil)
 	for i := range replicas {
 		w.add(t, w.br.url(), fmt.Sprint("replica-", i))
 	}
@@ -42,12 +42,12 @@ func newWaited(t *testing.T, replicas int, staleness ...time.Duration) *waited {
 	return w
 }
 
-func (w *waited) add(t *testing.T, url, name string) (*bus.Follower, *revoke.List) {
+func (w *waited) add(t *testing.T, url, name string) (*bus.Member, *revoke.List) {
 	t.Helper()
 	cfg := quick
 	cfg.MaxStaleness = w.staleness
 	l := newList(t, cfg)
-	f := follow(t, open(t, dial(t, url), bus.Config{Name: name}), l)
+	f := join(t, dial(t, url), bus.Config{Name: name}, l)
 	w.lists, w.followers = append(w.lists, l), append(w.followers, f)
 	return f, l
 }
@@ -62,13 +62,13 @@ func (w *waited) revokeUntil(t *testing.T, sid string, cfg bus.WaitConfig, ok fu
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	before := w.pub.Stats().Acknowledged
+	before := w.pub.Status().Publishing.Acknowledged
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		r, err = w.revoke(ctx, sid, cfg)
 	}()
-	eventually(t, "it is acknowledged", func() bool { return w.pub.Stats().Acknowledged > before && ok() })
+	eventually(t, "it is acknowledged", func() bool { return w.pub.Status().Publishing.Acknowledged > before && ok() })
 	cancel()
 	<-done
 	return r, err
@@ -121,7 +121,7 @@ func mustBeUnconfirmed(t *testing.T, r bus.WaitReceipt, err, cause error) {
 func TestRevokeAndWait(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 12)
-	quiet := follow(t, open(t, dial(t, w.br.url()), bus.Config{Name: "quiet", NoAnnouncements: true}), newList(t, quick))
+	quiet := join(t, dial(t, w.br.url()), bus.Config{Name: "quiet", NoAnnouncements: true}, newList(t, quick))
 	waitFresh(t, quiet)
 	for i := range 10 {
 		id := session(fmt.Sprint("s", i))
@@ -140,17 +140,17 @@ func TestRevokeAndWait(t *testing.T) {
 			last = rep.Delay
 		}
 	}
-	if a := quiet.Announcement(); a != (bus.Announcement{}) {
+	if a := quiet.Status().Announcement; a != (bus.Announcement{}) {
 		t.Errorf("answers though it was told not to: %+v", a)
 	}
-	if a := w.followers[0].Announcement(); !a.Listening || a.Answered == 0 || a.Err != nil {
+	if a := w.followers[0].Status().Announcement; !a.Listening || a.Answered == 0 || a.Err != nil {
 		t.Errorf("announcement %+v", a)
 	}
 
 	// A larger MaxStaleness counts, whether it is announced or given.
 	cfg := quick
 	cfg.MaxStaleness = time.Minute
-	waitFresh(t, follow(t, open(t, dial(t, w.br.url()), bus.Config{Name: "slow"}), newList(t, cfg)))
+	waitFresh(t, join(t, dial(t, w.br.url()), bus.Config{Name: "slow"}, newList(t, cfg)))
 	if r := w.mustConfirm(t, "larger", 13, bus.WaitConfig{}); r.EffectiveBy.Sub(r.Time) != time.Minute {
 		t.Errorf("effective after %s, want the announced minute", r.EffectiveBy.Sub(r.Time))
 	}
@@ -190,7 +190,7 @@ func TestRevokeAndWaitPartitioned(t *testing.T) {
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "far")
 	waitFresh(t, far)
-	w.mustConfirm(t, "before", 4, bus.WaitConfig{}) // all are known from here on
+	w.mustConfirm(t, "before", 4, bus.WaitConfig{Replicas: 4}) // all are known from here on
 
 	p.hang()
 	id := session("cut")
@@ -231,11 +231,11 @@ func TestRevokeAndWaitBlind(t *testing.T) {
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "blind")
 	waitFresh(t, far)
-	w.mustConfirm(t, "before", 3, bus.WaitConfig{})
+	w.mustConfirm(t, "before", 3, bus.WaitConfig{Replicas: 3})
 	p.lose(func(subject string) bool { return subject != bus.AppliedSubject })
 	eventually(t, "it answers that it has not", func() bool { // an answer may be under way when the wait ends
-		before := far.Announcement().Answered
-		r, err := w.revokeUntil(t, "unseen", bus.WaitConfig{}, func() bool { return far.Announcement().Answered > before })
+		before := far.Status().Announcement.Answered
+		r, err := w.revokeUntil(t, "unseen", bus.WaitConfig{}, func() bool { return far.Status().Announcement.Answered > before })
 		mustBeUnconfirmed(t, r, err, context.Canceled)
 		rep := replica(t, r, "blind")
 		if rep.Applied || rep.Problem != "not applied yet" && rep.Problem != "no answer" {
@@ -249,12 +249,12 @@ func TestRevokeAndWaitBlind(t *testing.T) {
 	}
 	done := make(chan result, 1)
 	ctx := within(t)
-	answered := far.Announcement().Answered
+	answered := far.Status().Announcement.Answered
 	go func() {
 		r, err := w.revoke(ctx, "late", bus.WaitConfig{})
 		done <- result{r, err}
 	}()
-	eventually(t, "it is asked", func() bool { return far.Announcement().Answered > answered })
+	eventually(t, "it is asked", func() bool { return far.Status().Announcement.Answered > answered })
 	select {
 	case res := <-done:
 		t.Fatalf("did not wait: %v %+v", res.err, res.r)
@@ -288,7 +288,7 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 		done <- result{r, err}
 	}()
 	last := lastSequence(t, w.br.url())
-	eventually(t, "it is stored", func() bool { return w.pub.Stats().Acknowledged == 2 })
+	eventually(t, "it is stored", func() bool { return w.pub.Status().Publishing.Acknowledged == 2 })
 	_, js := plain(t, w.br.url())
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
@@ -302,8 +302,8 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 	p.cut()
 	waitFresh(t, far)
 	barrier(t, far)
-	answered := far.Announcement().Answered
-	eventually(t, "it is asked on the other log", func() bool { return far.Announcement().Answered > answered+1 })
+	answered := far.Status().Announcement.Answered
+	eventually(t, "it is asked on the other log", func() bool { return far.Status().Announcement.Answered > answered+1 })
 	select {
 	case res := <-done:
 		t.Fatalf("confirmed by sequence: %v %+v", res.err, res.r)
@@ -311,7 +311,7 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 	}
 	mustPass(t, list, session("lost"))
 	// The next acknowledgement shows the loss.
-	for i := 0; w.pub.Stats().Losses == 0; i++ {
+	for i := 0; w.pub.Status().Publishing.Losses == 0; i++ {
 		if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +338,7 @@ func TestRevokeAndWaitFailures(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 0)
 	l := newList(t, quick)
-	waitFresh(t, follow(t, open(t, dial(t, w.br.url()), bus.Config{NoAnnouncements: true}), l))
+	waitFresh(t, join(t, dial(t, w.br.url()), bus.Config{NoAnnouncements: true}, l))
 	r, err := w.revoke(within(t), "nobody", bus.WaitConfig{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if len(r.Replicas) != 0 || !strings.Contains(err.Error(), "no replica announces itself") {
@@ -375,7 +375,7 @@ func TestRevokeAndWaitFailures(t *testing.T) {
 // A connection whose inboxes look like no inbox is told so, after the event is stored.
 func TestRevokeAndWaitForeignInbox(t *testing.T) {
 	w := newWaited(t, 1)
-	b := open(t, dial(t, w.br.url(), nats.CustomInboxPrefix("replies")), bus.Config{})
+	b := join(t, dial(t, w.br.url(), nats.CustomInboxPrefix("replies")), bus.Config{}, nil)
 	r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}, bus.WaitConfig{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if !strings.Contains(err.Error(), "_INBOX") {
@@ -383,7 +383,7 @@ func TestRevokeAndWaitForeignInbox(t *testing.T) {
 	}
 	barrier(t, w.followers[0])
 	mustRefuse(t, w.lists[0], session("x"))
-	own := open(t, dial(t, w.br.url(), nats.CustomInboxPrefix("_INBOX_auth")), bus.Config{})
+	own := join(t, dial(t, w.br.url(), nats.CustomInboxPrefix("_INBOX_auth")), bus.Config{}, nil)
 	if r, err := own.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "y"}, bus.WaitConfig{}); err != nil || len(applied(r)) != 1 {
 		t.Errorf("a prefix of its own: %v %+v", err, r)
 	}
@@ -393,13 +393,13 @@ func TestRevokeAndWaitForeignInbox(t *testing.T) {
 func TestRevokeAndWaitFarewell(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 3)
-	w.mustConfirm(t, "a", 3, bus.WaitConfig{})
+	w.mustConfirm(t, "a", 3, bus.WaitConfig{Replicas: 3}) // however long the first answers take
 	w.followers[0].Close()
 	w.mustConfirm(t, "b", 2, bus.WaitConfig{})
 	// A new one is found by itself.
 	f, _ := w.add(t, w.br.url(), "new")
 	waitFresh(t, f)
-	w.mustConfirm(t, "c", 3, bus.WaitConfig{})
+	w.mustConfirm(t, "c", 3, bus.WaitConfig{RollCall: 3 * time.Second})
 }
 
 // Answers are information: a lie about one's own state is believed, yet it neither
@@ -474,7 +474,7 @@ func TestRevokeAndWaitQuestionFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "some are dropped", func() bool { return f.Announcement().Dropped > 0 })
+	eventually(t, "some are dropped", func() bool { return f.Status().Announcement.Dropped > 0 })
 	barrier(t, f)
 	w.mustConfirm(t, "after", 1, bus.WaitConfig{})
 }
@@ -495,9 +495,9 @@ func TestAnswersStayOutOfTheStream(t *testing.T) {
 	if w.br.behaviour().refusesAPIReplies { // that one is not even delivered
 		want--
 	}
-	eventually(t, "all are refused", func() bool { return f.Announcement().Dropped >= want })
+	eventually(t, "all are refused", func() bool { return f.Status().Announcement.Dropped >= want })
 	w.mustConfirm(t, "after them", 1, bus.WaitConfig{}) // whatever was asked before has been looked at
-	if a := f.Announcement(); a.Dropped != want || a.Answered == 0 {
+	if a := f.Status().Announcement; a.Dropped != want || a.Answered == 0 {
 		t.Errorf("nats-server %s: %+v, want %d questions dropped", w.br.version, a, want)
 	}
 	if n := stored(t, js, subject); n != 1 { // the event itself
@@ -530,16 +530,16 @@ func TestAnnouncingNotPermitted(t *testing.T) {
 	br := newBroker(t, guarded)
 	admin := dial(t, br.url(), as("admin")...)
 	createStream(t, admin, bus.StreamConfig{})
-	pub := open(t, admin, bus.Config{})
+	pub := join(t, admin, bus.Config{}, nil)
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url(), as("member")...), bus.Config{Name: "mute"}), l)
+	f := join(t, dial(t, br.url(), as("member")...), bus.Config{Name: "mute"}, l)
 	waitFresh(t, f)
 	eventually(t, "it is known", func() bool {
-		a := f.Announcement()
+		a := f.Status().Announcement
 		return a.Err != nil && !a.Listening && errors.Is(a.Err, nats.ErrPermissionViolation)
 	})
 	heard := newList(t, quick)
-	waitFresh(t, follow(t, open(t, admin, bus.Config{Name: "heard"}), heard))
+	waitFresh(t, join(t, admin, bus.Config{Name: "heard"}, heard))
 	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}, bus.WaitConfig{})
 	if err != nil || len(r.Replicas) != 1 || r.Replicas[0].Name != "heard" {
 		t.Errorf("%v; %+v", err, r.Replicas)

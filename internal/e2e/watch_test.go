@@ -19,7 +19,7 @@ func TestIdlePublisherRecreated(t *testing.T) {
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
-	pub := open(t, conn, bus.Config{})
+	pub := join(t, conn, bus.Config{}, nil)
 	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "thief"})
 	_, js := plain(t, br.url())
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
@@ -27,11 +27,11 @@ func TestIdlePublisherRecreated(t *testing.T) {
 	}
 	createStream(t, conn, bus.StreamConfig{})
 	late := newList(t, quick)
-	waitFresh(t, follow(t, open(t, dial(t, br.url()), bus.Config{}), late))
-	eventually(t, "the publisher looks", func() bool { return pub.Stats().Losses > 0 })
+	waitFresh(t, join(t, dial(t, br.url()), bus.Config{}, late))
+	eventually(t, "the publisher looks", func() bool { return pub.Status().Publishing.Losses > 0 })
 	eventually(t, "republished", func() bool { return refused(late, session("thief")) })
-	eventually(t, "it has heard so", func() bool { return pub.Stats().Pending == 0 })
-	if s := pub.Stats(); s.Losses != 1 || s.Republished != 1 {
+	eventually(t, "it has heard so", func() bool { return pub.Status().Publishing.Pending == 0 })
+	if s := pub.Status().Publishing; s.Losses != 1 || s.Republished != 1 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -67,19 +67,21 @@ func TestIdlePublisherRolledBack(t *testing.T) {
 				}
 			})
 			createStream(t, dial(t, br.url(), as("admin")...), bus.StreamConfig{})
-			pub := open(t, dial(t, br.url(), as(c.user)...), bus.Config{})
-			publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "before"})
-			var own *bus.Follower
+			var own *revoke.List
 			if c.follower {
-				own = follow(t, pub, newList(t, quick))
-				waitFresh(t, own)
+				own = newList(t, quick)
+			}
+			pub := join(t, dial(t, br.url(), as(c.user)...), bus.Config{}, own)
+			publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "before"})
+			if c.follower {
+				waitFresh(t, pub)
 			}
 			br.stop()
 			saved := br.copyDisk()
 			br.start()
 			publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "thief"})
 			if own != nil {
-				barrier(t, own)
+				barrier(t, pub)
 			}
 			br.stop()
 			if c.lost {
@@ -101,22 +103,22 @@ func TestIdlePublisherRolledBack(t *testing.T) {
 				publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "other"})
 			}
 			eventually(t, "looked at", func() bool {
-				return pub.Stats().Losses > 0 || !c.lost && pub.Stats().Checked.After(began)
+				return pub.Status().Publishing.Losses > 0 || !c.lost && pub.Status().Publishing.Checked.After(began)
 			})
-			eventually(t, "mended", func() bool { s := pub.Stats(); return s.Pending == 0 && (!c.lost || s.Republished >= 2) })
+			eventually(t, "mended", func() bool { s := pub.Status().Publishing; return s.Pending == 0 && (!c.lost || s.Republished >= 2) })
 			late := newList(t, quick)
-			f := follow(t, open(t, dial(t, br.url(), as("admin")...), bus.Config{}), late)
+			f := join(t, dial(t, br.url(), as("admin")...), bus.Config{}, late)
 			waitFresh(t, f)
 			barrier(t, f)
 			mustRefuse(t, late, session("before"), session("thief"))
 			if n := late.Stats(revoke.Now()).BrokerClock; n != 0 && c.lost && !c.publishing {
 				t.Errorf("%d republished events make the broker's clock look wrong", n)
 			}
-			s := pub.Stats()
+			s := pub.Status().Publishing
 			if want := map[bool]uint64{true: 1}[c.lost]; s.Losses != want {
 				t.Errorf("stats %+v, want %d losses", s, want)
 			}
-			weak := func() bool { return strings.Contains(strings.Join(pub.Stats().Weak, ";"), "read back") }
+			weak := func() bool { return strings.Contains(strings.Join(pub.Status().Publishing.Weak, ";"), "read back") }
 			if c.user == "reader" && weak() {
 				t.Errorf("weaknesses %q", s.Weak)
 			}

@@ -23,7 +23,7 @@ func TestWireHeaders(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	nc, js := plain(t, br.url())
 	l := newList(t, quick)
-	f := follow(t, open(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}), l)
+	f := join(t, dial(t, br.url()), bus.Config{NoHeartbeats: true}, l)
 	event := func(sid string, header nats.Header) *nats.Msg {
 		return &nats.Msg{Subject: bus.Subject(issuer, revoke.KindSession), Header: header, Data: fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q,"at":%d}`, issuer, sid, time.Now().UnixMilli())}
 	}

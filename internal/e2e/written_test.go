@@ -89,7 +89,7 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 	for name, cfg := range map[string]bus.Config{"": {}, "with trust": {Trust: []ed25519.PublicKey{public}}} {
 		conn := dial(t, br.url())
 		l := newList(t, ofOlderStream())
-		f := follow(t, open(t, conn, cfg), l)
+		f := join(t, conn, cfg, l)
 		waitFresh(t, f)
 		if s := f.Status(); s.State != revoke.StateFresh || s.Degraded {
 			t.Errorf("%s: %+v", name, s)
@@ -130,9 +130,9 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 		}
 	}
 	// And the stream goes on being used.
-	b := open(t, dial(t, br.url()), bus.Config{})
 	l := newList(t, ofOlderStream())
-	f := follow(t, b, l)
+	b := join(t, dial(t, br.url()), bus.Config{}, l)
+	f := b
 	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "by this version"})
 	waitFresh(t, f)
 	barrier(t, f)
@@ -141,7 +141,7 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 	if err := json.Unmarshal(writtenBefore(t, "bus", "stream-config.json"), &c); err != nil {
 		t.Fatal(err)
 	}
-	if err := bus.CreateStream(within(t), dial(t, br.url()), bus.StreamConfig{
+	if err := bus.CreateStream(within(t), connection(t, dial(t, br.url())), bus.StreamConfig{
 		Replicas: 1, MaxBytes: c.MaxBytes, Horizons: revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: 3652 * 24 * time.Hour},
 	}); err != nil {
 		t.Errorf("an operator's tool that makes the stream at each start: %v", err)
@@ -172,15 +172,15 @@ func TestOutboxOfTheVersionBefore(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newList(t, ofOlderStream())
-			f := follow(t, open(t, dial(t, br.url()), bus.Config{}), l)
+			f := join(t, dial(t, br.url()), bus.Config{}, l)
 			waitFresh(t, f)
 			mustPass(t, l, want.pending...)
-			b := open(t, dial(t, br.url()), bus.Config{OutboxFile: file})
+			b := join(t, dial(t, br.url()), bus.Config{OutboxFile: file}, nil)
 			eventually(t, "the stream was looked at, and nothing is left to publish", func() bool {
-				s := b.Stats()
+				s := b.Status().Publishing
 				return (s.Losses > 0 || !want.losses && !s.Checked.IsZero()) && s.Pending == 0
 			})
-			s := b.Stats()
+			s := b.Status().Publishing
 			if !want.losses && (s.Losses != 0 || s.Republished != 0) || s.OutboxFailures != 0 {
 				t.Errorf("stats %+v", s)
 			}

@@ -5,8 +5,10 @@ import (
 	"time"
 )
 
-// Stats tells what a Bus has published and what it knows of its stream.
-type Stats struct {
+// Publishing is what a [Member] has published and what it knows of its stream. One that has
+// not published knows nothing of it; one that has looks every 25 to 35 s, and after each
+// reconnect, whether the stream still holds what it acknowledged.
+type Publishing struct {
 	Acknowledged   uint64    // events
 	Losses         uint64    // times the stream seemed to have lost acknowledged messages
 	Contradicted   uint64    // acknowledgements that told of a loss which the stream itself did not know of: forged
@@ -35,10 +37,7 @@ type Stats struct {
 	Weak   []string // why an accident could lose what the stream holds: one replica, in memory …
 }
 
-// Stats returns a snapshot. A Bus that has not published knows nothing of its
-// stream. One that has looks every 25 to 35 s, and after each reconnect, whether the
-// stream still holds what it acknowledged.
-func (b *Bus) Stats() Stats {
+func (b *core) publishing() Publishing {
 	l, g := &b.publisher.ledger, &b.publisher.gauge
 	l.mu.Lock()
 	s := l.stats
