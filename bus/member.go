@@ -71,7 +71,7 @@ func join(ctx context.Context, cfg Config) (_ *Member, err error) {
 	case cfg.List == nil && len(cfg.Issuers) == 0:
 		return nil, errors.New("neither List nor Issuers is set: this Member would neither follow nor publish")
 	case cfg.List != nil && cfg.List.Config().TokenLifetime == 0:
-		return nil, errors.New("List was not made by revoke.NewList")
+		return nil, errors.New("field List was not made by revoke.NewList")
 	}
 	if cfg.List != nil { // before the outbox is opened, which writes it anew
 		if state := cfg.List.Config().StateFile; collide(state, cfg.OutboxFile) {
