@@ -103,3 +103,22 @@ func TestLogoutTokenFails(t *testing.T) {
 	}
 	s.dead(t, g)
 }
+
+// A token of a session that the store does not know is none of ours; nor is one of a session
+// that is over in another spelling.
+func TestLogoutTokenOfNoSession(t *testing.T) {
+	s, elsewhere := newSystem(t), newSystem(t)
+	if err := s.LogoutToken(t.Context(), elsewhere.login(t).RefreshToken(), "web"); err != nil {
+		t.Errorf("another store's: %v", err)
+	}
+	g := s.login(t)
+	if err := s.Logout(t.Context(), g.SessionID); err != nil {
+		t.Fatal(err)
+	}
+	events := len(s.events)
+	raw := rawToken(t, g.RefreshToken())
+	raw[20]++
+	if err := s.LogoutToken(t.Context(), spellRaw(raw), "web"); err != nil || len(s.events) != events {
+		t.Errorf("another spelling: %v, %d events", err, len(s.events)-events)
+	}
+}

@@ -483,3 +483,50 @@ func TestSecretsStaySecret(t *testing.T) {
 		}
 	}
 }
+
+// As many sessions as an event can keep are kept.
+func TestKeepAsManyAsAnEventTakes(t *testing.T) {
+	s := newSystem(t, func(c *refresh.Config) { c.MaxSessions = revoke.MaxKeep + 1 })
+	var keep []string
+	var last *refresh.Grant
+	for range revoke.MaxKeep {
+		last = s.login(t)
+		keep = append(keep, last.SessionID)
+	}
+	lost := s.login(t)
+	if g, err := s.LogoutAll(t.Context(), "user-1", refresh.Keep(keep...)); err != nil || g == nil {
+		t.Fatal(g, err)
+	}
+	s.dead(t, lost)
+	s.accepted(t, last)
+	s.refresh(t, last)
+}
+
+// A call without a context is the caller's mistake, and no panic.
+func TestNilContext(t *testing.T) {
+	s := newSystem(t)
+	g := s.login(t)
+	var none context.Context
+	for name, call := range map[string]func() error{
+		"Login": func() error { _, err := s.Login(none, loginOf("user-1", time.Now())); return err },
+		"Refresh": func() error {
+			_, err := s.Refresh(none, request(g.RefreshToken()))
+			return err
+		},
+		"Reauthenticate": func() error {
+			_, err := s.Reauthenticate(none, g.SessionID, refresh.Login{AuthTime: time.Now()})
+			return err
+		},
+		"Sessions":       func() error { _, err := s.Sessions(none, "user-1"); return err },
+		"Logout":         func() error { return s.Logout(none, g.SessionID) },
+		"LogoutToken":    func() error { return s.LogoutToken(none, g.RefreshToken(), "web") },
+		"LogoutAll":      func() error { _, err := s.LogoutAll(none, "user-1"); return err },
+		"DeleteSubject":  func() error { return s.DeleteSubject(none, "user-1") },
+		"DeclareRestore": func() error { return s.DeclareRestore(none, time.Time{}) },
+	} {
+		if err := call(); err == nil || !strings.Contains(err.Error(), "nil context") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.refresh(t, g)
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -390,4 +391,64 @@ func TestEpochRecords(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A restore that the store does not write down is not declared.
+func TestDeclaredRestoreThatIsNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &readonly{Store: newBackedUp()}
+		s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+		g := s.login(t)
+		store.on.Store(true)
+		if err := s.DeclareRestore(t.Context(), time.Time{}); !errors.Is(err, errReadOnly) || !errors.Is(err, refresh.ErrStore) {
+			t.Errorf("declared: %v", err)
+		}
+		store.on.Store(false)
+		g = s.refresh(t, g)
+		if err := s.DeclareRestore(t.Context(), time.Time{}); err != nil {
+			t.Error(err)
+		}
+		s.refused(t, g, refresh.ErrEnded)
+	})
+}
+
+// A store that works is asked whether it fell once in a while, and one that has failed before
+// anything is minted.
+func TestStoreIsAskedWhetherItFell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := newBackedUp()
+		store := &asked{Store: memory}
+		all := instances(t, store, 2)
+		a, b := all[0], all[1]
+		g := a.login(t)
+		asked := store.asked.Load()
+		for range 5 {
+			g = a.refresh(t, g)
+		}
+		if n := store.asked.Load() - asked; n != 0 {
+			t.Errorf("asked %d times for 5 refreshes in the same moment", n)
+		}
+		taken := memory.backup()
+		time.Sleep(time.Minute)
+		g = b.refresh(t, g)
+		a.login(t)
+		memory.fail = errors.New("the stream is gone")
+		a.refused(t, g, refresh.ErrStore)
+		memory.fail = nil
+		memory.restore(taken)
+		a.refused(t, g, refresh.ErrStore)
+	})
+}
+
+// An asked store counts who asks for its own record.
+type asked struct {
+	refresh.Store
+	asked atomic.Int64
+}
+
+func (s *asked) Load(ctx context.Context, key string) (refresh.Record, error) {
+	if strings.HasPrefix(key, "r.") {
+		s.asked.Add(1)
+	}
+	return s.Store.Load(ctx, key)
 }

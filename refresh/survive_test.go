@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,6 +140,25 @@ func TestIdleSessionsTakeNoPlace(t *testing.T) {
 					s.refused(t, phone, refresh.ErrEnded)
 					s.refresh(t, script)
 				}
+			})
+		})
+	}
+}
+
+// A session that was idle for too long is buried in silence, and one that is refused only a
+// millisecond later ends as any other that makes room: the services are told.
+func TestBuriedAtTheLimit(t *testing.T) {
+	for over, told := range map[time.Duration]int{-1: 1, 0: 1, 1: 0} {
+		t.Run(fmt.Sprintf("%d ms after it", over), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSystem(t, func(c *refresh.Config) { c.MaxSessions = 1 })
+				g := s.login(t)
+				time.Sleep(refresh.Web.Idle + s.list.Config().MaxSkew + over*time.Millisecond)
+				s.accepted(t, s.login(t))
+				if n := len(s.published(revoke.KindSession)); n != told {
+					t.Errorf("%d events, want %d", n, told)
+				}
+				s.refused(t, g, refresh.ErrLoginAgain)
 			})
 		})
 	}

@@ -130,3 +130,17 @@ func TestEndedBeforeTheAnswer(t *testing.T) {
 		})
 	}
 }
+
+// A rotation that was written and not answered is given out, also where a retry would not be.
+func TestUnansweredRotationIsGivenOut(t *testing.T) {
+	store := &unanswered{Store: refresh.NewMemoryStore()}
+	s := newSystem(t, func(c *refresh.Config) { c.Store, c.Lifetimes = store, refresh.HighSecurity })
+	g := s.login(t)
+	store.next = func() {}
+	next := s.refresh(t, g)
+	if store.next != nil {
+		t.Fatal("the store has answered")
+	}
+	s.accepted(t, next)
+	s.refresh(t, next)
+}
