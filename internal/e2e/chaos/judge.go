@@ -154,7 +154,7 @@ func (j *judge) check(w *witness, c checked) error {
 	w.gaps.see(c)
 
 	id := c.event.identity(c.role, c.iat)
-	end := c.begin + instant(c.took) + instant(slack)
+	end := c.begin + instant(c.took) + instant(apart)
 	possible, only := 0, ref{}
 	owed, own := false, false
 	for _, r := range c.event.siblings() {
@@ -175,16 +175,16 @@ func (j *judge) check(w *witness, c checked) error {
 		from, had, excused := f.acked, false, false
 		for i, e := range j.episodes {
 			if from > e.from && from <= e.to {
-				had = had || w.before(i) >= from+instant(slack)
+				had = had || w.before(i) >= from+instant(apart)
 				from, excused = t.republished(r.number, e), true
 			}
 		}
-		proven := c.proven > 0 && c.proven >= f.acked+instant(slack)
-		late := c.begin.sub(f.acked) > j.maxStaleness+slack
+		proven := c.proven > 0 && c.proven >= f.acked+instant(apart)
+		late := c.begin.sub(f.acked) > j.maxStaleness+apart
 		if excused && !had {
 			before := proven || late
-			proven = proven && from != 0 && c.proven >= from+instant(slack)
-			late = late && from != 0 && c.begin.sub(from) > j.maxStaleness+slack
+			proven = proven && from != 0 && c.proven >= from+instant(apart)
+			late = late && from != 0 && c.begin.sub(from) > j.maxStaleness+apart
 			switch {
 			case proven:
 				j.sum.Again++

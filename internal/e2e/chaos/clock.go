@@ -21,7 +21,7 @@ type clock struct {
 // newClock pairs the two clocks' readings: of several attempts that with the least
 // time around it, a microsecond at most where nobody interrupts all of them. The
 // shared reading comes first, hence errs to the early side by that much, for every
-// reading of the process alike; see slack.
+// reading of the process alike; see apart.
 func newClock() clock {
 	var c clock
 	best := time.Hour
@@ -36,8 +36,8 @@ func newClock() clock {
 	return c
 }
 
-// slack is how far two processes' readings of one moment may differ.
-const slack = 20 * time.Microsecond
+// apart is how far two processes' readings of one moment may differ.
+const apart = 20 * time.Microsecond
 
 func (c clock) of(i revoke.Instant) instant {
 	if i.IsZero() {

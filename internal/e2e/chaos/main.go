@@ -1,7 +1,7 @@
 // Command chaos shows on a real cluster that invariant 1 of the design holds while
 // everything around it fails.
 //
-//	go run ./benchmarks/chaos -minutes 10
+//	go run ./internal/e2e/chaos -minutes 10
 //
 // It runs itself again as three NATS servers (one stream of three replicas on disk, sync
 // always, and a mirror of it in an account of its own), two publishers and six verifiers,

@@ -172,7 +172,7 @@ func (a *account) markdown() string {
 	seconds := a.ended.sub(a.began).Seconds()
 	all, calm := a.perSecond()
 
-	p("# Account of a run of benchmarks/chaos\n")
+	p("# Account of a run of internal/e2e/chaos\n")
 	p("Three servers (one stream and a mirror of it in another account, three replicas each on file, sync always), %d publishing and %d verifying processes, of which %d follow the mirror, on one machine with %d shared cores (%s). "+
 		"Seed %d, %.0f s, MaxStaleness %s, policy %s. Instants are of %s.\n",
 		publishers, a.cfg.verifiers, a.cfg.mirrored, runtime.NumCPU(), runtime.GOOS, a.cfg.seed, seconds, a.cfg.maxStaleness, policy, clockName)
