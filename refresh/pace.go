@@ -7,14 +7,15 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A pace bounds how often something happens for each session, by a bucket of tokens. It
+// A pace bounds how often something happens for each session, by a bucket of tokens. It goes
+// by the monotonic clock: a wall clock that is set back must hold nobody up. It
 // remembers a bounded number of sessions: those it forgets begin anew.
 type pace struct {
 	every time.Duration // between two, in the long run
 	burst int           // at once
 
 	mu   sync.Mutex
-	next map[string]revoke.Instant // when the session's bucket is full again
+	next map[string]int64 // when the session's bucket is full again, by the monotonic clock
 }
 
 // maxPaces bounds the sessions that a pace remembers.
@@ -24,26 +25,26 @@ func (p *pace) allow(sid string, now revoke.Instant) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	full, ok := p.next[sid]
-	if !ok || full.Since(now) < 0 {
-		full = now
+	if !ok || full < now.Mono {
+		full = now.Mono
 	}
-	if full.Since(now) > time.Duration(p.burst-1)*p.every {
+	if full-now.Mono > int64(p.every)*int64(p.burst-1) {
 		return false
 	}
 	if !ok && len(p.next) >= maxPaces {
 		p.forget(now)
 	}
 	if p.next == nil {
-		p.next = make(map[string]revoke.Instant)
+		p.next = make(map[string]int64)
 	}
-	p.next[sid] = full.Add(p.every)
+	p.next[sid] = full + int64(p.every)
 	return true
 }
 
 // forget makes room: for whom nothing is counted any more, else for anybody.
 func (p *pace) forget(now revoke.Instant) {
 	for sid, full := range p.next {
-		if full.Since(now) <= 0 {
+		if full <= now.Mono {
 			delete(p.next, sid)
 		}
 	}

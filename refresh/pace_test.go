@@ -57,3 +57,24 @@ func TestPaceIsBounded(t *testing.T) {
 		t.Error("the latest is forgotten")
 	}
 }
+
+// A wall clock that was ahead by hours for a moment, and is right again, holds nobody up: who
+// asks for a session that the store does not show could otherwise not log it out until the
+// clock has come to where it was (nor one whose store is down).
+func TestPaceOfAWallClockThatIsSetBack(t *testing.T) {
+	p := pace{every: time.Second, burst: 3}
+	now := revoke.Now()
+	ahead := now
+	ahead.Wall += int64(3 * time.Hour)
+	for range 3 {
+		if !p.allow("a", ahead) {
+			t.Fatal("refused at once")
+		}
+	}
+	if p.allow("a", now) {
+		t.Error("a fourth at the same moment, since the clock was set back")
+	}
+	if now = now.Add(3 * time.Second); !p.allow("a", now) {
+		t.Error("refused three seconds later")
+	}
+}
