@@ -25,12 +25,12 @@ func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
 		}
 	}
 	if m.cfg.Publisher != nil {
-		r, err := m.cfg.Publisher.Publish(ctx, e)
+		r, err := m.publishOnce(ctx, e)
 		if errors.Is(err, revoke.ErrInvalidEvent) && !errors.Is(err, revoke.ErrCredential) && !e.Until.IsZero() {
 			// A stream whose tokens live longer than our List knows, as before it has
 			// followed it: rather kept for too long than not said.
 			e.Until = time.Time{}
-			r, err = m.cfg.Publisher.Publish(ctx, e)
+			r, err = m.publishOnce(ctx, e)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrPending, e.Kind, err)
@@ -45,6 +45,14 @@ func (m *Manager) publish(ctx context.Context, e revoke.Event) error {
 		m.log.Debug("refresh: published event not applied here at once", "kind", e.Kind.String(), "error", err)
 	}
 	return nil
+}
+
+func (m *Manager) publishOnce(ctx context.Context, e revoke.Event) (r revoke.Receipt, err error) {
+	err = guarded("publisher", func() (err error) {
+		r, err = m.cfg.Publisher.Publish(ctx, e)
+		return err
+	})
+	return r, err
 }
 
 // sessionEvent revokes all tokens of a session, the last of which was issued at issued, in

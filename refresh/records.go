@@ -83,7 +83,11 @@ func loadOr[R record](ctx context.Context, m *Manager, key, name string, empty R
 
 func (m *Manager) load(ctx context.Context, key string) (Record, error) {
 	began := m.millis()
-	r, err := m.cfg.Store.Load(ctx, key)
+	var r Record
+	err := guarded("store", func() (err error) {
+		r, err = m.cfg.Store.Load(ctx, key)
+		return err
+	})
 	m.noted(ctx, began, err)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return r, fmt.Errorf("%w: %w", ErrStore, err)
@@ -121,7 +125,11 @@ func (m *Manager) save(ctx context.Context, r record) error {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	at, began := r.where(), m.millis()
-	next, err := m.cfg.Store.Save(ctx, at.key, b, at.revision, time.UnixMilli(r.expires(m)).Add(keepRecord))
+	var next uint64
+	err = guarded("store", func() (err error) {
+		next, err = m.cfg.Store.Save(ctx, at.key, b, at.revision, time.UnixMilli(r.expires(m)).Add(keepRecord))
+		return err
+	})
 	if err == nil || at.revision != 0 { // a store that has no room for new records serves those that there are
 		m.noted(ctx, began, err)
 	}
@@ -132,6 +140,18 @@ func (m *Manager) save(ctx context.Context, r record) error {
 		err = fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	return err
+}
+
+// guarded turns a panic of the caller's store, publisher or hook into an error: in a goroutine
+// of ours nobody else could, and the process would end. What it panicked with is not told, as
+// it may be a record.
+func guarded(what string, call func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = fmt.Errorf("the %s panicked", what)
+		}
+	}()
+	return call()
 }
 
 // noted takes down how an access to the store went that began then. That a caller was gone

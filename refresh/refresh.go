@@ -319,7 +319,14 @@ func (m *Manager) replayed(ctx context.Context, s *session) {
 		l.replayed = append(l.replayed, m.describe(s))
 		return
 	}
-	m.cfg.OnReplay(ctx, m.describe(s))
+	m.onReplay(ctx, m.describe(s))
+}
+
+// onReplay calls the application's hook, also where a goroutine of ours has found the replay.
+func (m *Manager) onReplay(ctx context.Context, s Session) {
+	if err := guarded("hook", func() error { m.cfg.OnReplay(ctx, s); return nil }); err != nil {
+		m.log.Error("refresh: Config.OnReplay panicked", "sid", s.ID)
+	}
 }
 
 // withoutFamily keeps an error that says "log in again" from saying "try again" as

@@ -127,7 +127,7 @@ func (m *Manager) tellLater(ctx context.Context) (under context.Context, tell fu
 		found := l.replayed
 		l.mu.Unlock()
 		for _, s := range found {
-			m.cfg.OnReplay(ctx, s)
+			m.onReplay(ctx, s)
 		}
 	}
 }
