@@ -201,6 +201,21 @@ func TestFloodOfReads(t *testing.T) {
 	})
 }
 
+// Strangers can ask for sessions that there are not, and have confirmed that there are none.
+// The records of subjects, pending work, outages of the store and the store itself do not wait
+// in that line: without the record of outages nobody can be told from a thief.
+func TestKindsHaveLanesOfTheirOwn(t *testing.T) {
+	s := &Store{prefix: subjectPrefix("sessions")}
+	taken := map[int]string{}
+	for _, key := range []string{"s.x", "u.x", "p.x", "o.x", "r.x"} {
+		lane := s.lane(s.prefix + key)
+		if other, ok := taken[lane]; ok {
+			t.Errorf("keys like %q wait for those like %q", key, other)
+		}
+		taken[lane] = key
+	}
+}
+
 // A Store that would send anything panics here, since it has no connection.
 func TestNothingIsSent(t *testing.T) {
 	s := &Store{}

@@ -29,12 +29,13 @@ const (
 // is no such record" confirmed, at a time in a lane, because strangers can ask for records
 // that do not exist. Others wait, but no keys of one kind for those of another: users who
 // log in for the first time not for refresh tokens that somebody made up. A key's kind is
-// what it begins with. With more reads at once than a server answers within attemptTimeout
+// what it begins with; the number of lanes gives each kind that package refresh has one of its
+// own. With more reads at once than a server answers within attemptTimeout
 // all of them would be asked again, and it would answer none in time ever after.
 const (
 	maxReads         = 128
 	maxConfirmations = 8
-	lanes            = 4
+	lanes            = 7
 )
 
 // Config configures [New].
