@@ -78,6 +78,9 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 			}
 		}
 		all.issuers[v.cfg.Issuer] = v
+		if v.tenants != nil {
+			all.byTenant = append(all.byTenant, v)
+		}
 		all.cfg.MaxTokenBytes = max(all.cfg.MaxTokenBytes, v.cfg.MaxTokenBytes)
 		all.cfg.CacheBytes += min(v.cfg.CacheBytes, math.MaxInt-all.cfg.CacheBytes)
 		return nil
@@ -109,16 +112,15 @@ func keysAtHand(set KeySet) []*Key {
 	return nil
 }
 
-// of returns the Verifier of iss, nil if there is none.
+// of returns the Verifier of iss, nil if there is none. Anybody can ask for an issuer that
+// there is not: what that costs does not grow with the issuers that there are.
 func (v *Verifier) of(iss string) *Verifier {
 	if one := v.issuers[iss]; one != nil {
 		return one
 	}
-	for _, one := range v.issuers {
-		if one.tenants != nil {
-			if _, ok := one.tenants.of(iss); ok {
-				return one
-			}
+	for _, one := range v.byTenant {
+		if _, ok := one.tenants.of(iss); ok {
+			return one
 		}
 	}
 	return nil

@@ -22,7 +22,8 @@ type Verifier struct {
 	profile  *Profile             // nil if tokens are those of RFC 9068
 	reading  reading              // how their claims are read
 	tenants  *tenants             // nil if cfg.Issuer is the one issuer
-	issuers  map[string]*Verifier // of OneOf; the rest is then unused but cfg's MaxTokenBytes, Audiences and Logger
+	issuers  map[string]*Verifier // of OneOf; the rest is then unused but byTenant and cfg's MaxTokenBytes, Audiences and Logger
+	byTenant []*Verifier          // those of issuers that have tenants
 	leeway   int64                // in milliseconds
 	ahead    int64                // how far iat may lie in the future, in milliseconds
 	minted   int64                // how far hyt_at may
