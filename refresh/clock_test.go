@@ -1,113 +1,103 @@
 package refresh
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/revoke/revoketest"
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// instances makes Managers that share a store and a replica, and whose clocks are off by
-// so much.
-func instances(t *testing.T, lives Lifetimes, off ...time.Duration) (list []*Manager) {
+// busPublisher publishes on a bus in memory.
+type busPublisher struct{ bus *revoketest.Bus }
+
+func (p busPublisher) Publish(_ context.Context, e revoke.Event) (revoke.Receipt, error) {
+	e, err := p.bus.Publish(e)
+	return revoke.Receipt{ID: e.ID, Event: e}, err
+}
+
+// onBus makes a Manager whose replica and clock are a member's of bus.
+func onBus(t *testing.T, bus *revoketest.Bus, change ...func(*Config)) (*Manager, *revoketest.Member) {
 	t.Helper()
+	member, err := bus.Join(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: simRing(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	known, err := revoke.NewList(revoke.Config{Local: true})
+	cfg := Config{Issuer: issuer, Store: NewMemoryStore(), Revocations: member.List(), Publisher: busPublisher{bus}, Lifetimes: Web}
+	for _, c := range change {
+		c(&cfg)
+	}
+	m, err := newManager(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := NewMemoryStore()
-	for _, d := range off {
-		m, err := newManager(Config{Issuer: issuer, Store: store, Revocations: known, Lifetimes: lives})
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.now = func() revoke.Instant { return revoke.Now().Add(d) }
-		m.mint = func(_ context.Context, r token.IssueRequest) (minted, error) {
-			return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil // the Issuer's clock is this machine's
-		}
-		list = append(list, m)
+	m.now = member.Now
+	m.mint = func(_ context.Context, r token.IssueRequest) (minted, error) {
+		return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil // the Issuer's clock is this machine's
 	}
-	return list
+	return m, member
 }
 
-func (m *Manager) mustLogin(t *testing.T) *Grant {
-	t.Helper()
-	g, err := m.Login(t.Context(), Login{
-		Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: m.now().Time(),
-		Recheck: func(context.Context) error { return nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
-
-// An instance whose clock is an hour ahead, or was until it was set, leaves windows that
-// end in an hour. In them no theft would be found, and an honest client would be refused
-// once there are sixteen; the next refresh by another cuts them (invariant 8).
-func TestWindowsOfAClockThatIsAhead(t *testing.T) {
-	for name, off := range map[string]time.Duration{"an hour ahead": time.Hour, "right": 0} {
+// A Manager whose clock is off by more than clocks may differ takes no session for expired
+// and mints nothing until the clock is set: its users try again, perhaps at an instance
+// whose clock is right, and are not told to log in.
+func TestClockIsOff(t *testing.T) {
+	for name, c := range map[string]struct {
+		off  time.Duration
+		want error
+	}{
+		"61 minutes ahead":  {61 * time.Minute, ErrClock},
+		"61 minutes behind": {-61 * time.Minute, ErrClock},
+		"3 s ahead":         {3 * time.Second, ErrClock},
+		"as far as allowed": {2 * time.Second, nil},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				two := instances(t, Consumer, off, 0)
-				ahead, right := two[0], two[1]
-				g := right.mustLogin(t)
-				last := g
-				refresh := func(m *Manager) {
-					t.Helper()
-					next, err := m.Refresh(t.Context(), Request{Token: g.RefreshToken(), Client: "web"})
-					if err != nil {
-						t.Fatal(err)
+				var log bytes.Buffer
+				bus := revoketest.NewBus(revoketest.Config{})
+				m, member := onBus(t, bus, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+				bus.Advance(10 * time.Second)
+				g := m.mustLogin(t)
+				keep := m.mustLogin(t)
+				member.SetSkew(c.off)
+				bus.Advance(10 * time.Second)
+				_, err := m.Refresh(t.Context(), Request{Token: g.RefreshToken(), Client: "web"})
+				_, loginErr := m.Login(t.Context(), Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: m.now().Time()})
+				_, againErr := m.Reauthenticate(t.Context(), keep.SessionID, Login{AuthTime: m.now().Time()})
+				for call, err := range map[string]error{"Refresh": err, "Login": loginErr, "Reauthenticate": againErr} {
+					if !errors.Is(err, c.want) || err == nil != (c.want == nil) || errors.Is(err, ErrLoginAgain) || err != nil && !errors.Is(err, ErrTryAgain) {
+						t.Errorf("%s: %v, want %v", call, err, c.want)
 					}
-					g = next
 				}
-				for range maxSteps {
-					last = g
-					refresh(ahead)
-					time.Sleep(500 * time.Millisecond)
+				if off := m.Status().ClockAhead; (off == 0) != (c.want == nil) || (c.off-off).Abs() > 2*time.Second && off != 0 {
+					t.Errorf("Status tells of %s", off)
 				}
-				for range 3 {
-					time.Sleep(20 * time.Second)
-					refresh(right)
+				if n := strings.Count(log.String(), "clock is off"); (n == 1) != (c.want != nil) {
+					t.Errorf("logged %d times: %s", n, &log)
 				}
-				if _, err := right.Refresh(t.Context(), Request{Token: last.RefreshToken(), Client: "web"}); !errors.Is(err, ErrReplayed) {
-					t.Errorf("a replay: %v", err)
+				if c.want == nil {
+					return
+				}
+				if err := m.Logout(t.Context(), keep.SessionID); err != nil { // which needs no clock
+					t.Error(err)
+				}
+				member.SetSkew(0)
+				bus.Advance(10 * time.Second)
+				if _, err := m.Refresh(t.Context(), Request{Token: g.RefreshToken(), Client: "web"}); err != nil {
+					t.Errorf("once the clock is set: %v", err)
 				}
 			})
 		})
 	}
-}
-
-// A cutoff that lies in the future, by an instance whose clock is ahead, refuses logins
-// until it has come; logging in again, as ErrSuperseded says, is useless.
-func TestCutoffInTheFuture(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		two := instances(t, Web, time.Hour, 0)
-		ahead, right := two[0], two[1]
-		right.mustLogin(t)
-		if _, err := ahead.LogoutAll(t.Context(), "user-1"); err != nil {
-			t.Fatal(err)
-		}
-		login := Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()}
-		for range 2 {
-			if _, err := right.Login(t.Context(), login); !errors.Is(err, ErrBusy) || errors.Is(err, ErrLoginAgain) {
-				t.Errorf("before: %v", err)
-			}
-			time.Sleep(time.Minute)
-			login.AuthTime = time.Now()
-		}
-		time.Sleep(time.Hour)
-		if _, err := right.Login(t.Context(), login); !errors.Is(err, ErrSuperseded) {
-			t.Errorf("authenticated before it: %v", err)
-		}
-		right.mustLogin(t)
-	})
 }

@@ -68,7 +68,7 @@ func takeOver(one *system, store refresh.Store) func(*refresh.Config) {
 	}
 }
 
-// Cases N82 and N83: a crash at any step leaves a retry that works, or an honest "log in
+// A crash at any step leaves a retry that works, or an honest "log in
 // again"; never two successors, and nothing half dead for ever.
 func TestCrashAtEveryStep(t *testing.T) {
 	crashes := 0

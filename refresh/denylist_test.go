@@ -243,3 +243,31 @@ func TestBanReachesBackInTrouble(t *testing.T) {
 		})
 	}
 }
+
+// A session that the denylist has stopped once does not come back when the event, which
+// others published for a short time, is forgotten.
+func TestRevokedForGood(t *testing.T) {
+	for name, presented := range map[string]bool{"presented meanwhile": true, "not presented": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSystem(t, func(c *refresh.Config) { c.Lifetimes = refresh.Consumer })
+				g := s.login(t)
+				event := revoke.Event{Issuer: issuerName, Kind: revoke.KindSession, Value: g.SessionID, Until: time.Now().Add(s.list.Config().TokenLifetime)}
+				if err := s.list.Apply(revoke.Now(), event); err != nil {
+					t.Fatal(err)
+				}
+				if presented {
+					s.refused(t, g, refresh.ErrEnded)
+				}
+				for range 2 {
+					time.Sleep(2 * time.Hour)
+					if presented {
+						s.refused(t, g, refresh.ErrLoginAgain)
+					} else {
+						g = s.refresh(t, g)
+					}
+				}
+			})
+		})
+	}
+}

@@ -14,7 +14,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// Cases N88 to N90, rows K06, K10 and K14, R10.
+// A logout ends the session here and at the services at once, may be repeated, and spares all others.
 func TestLogout(t *testing.T) {
 	s := newSystem(t)
 	a, b := s.login(t), s.login(t)
@@ -95,7 +95,7 @@ func (c cancelling) Save(ctx context.Context, key string, value []byte, revision
 	return c.Store.Save(ctx, key, value, revision, expires)
 }
 
-// Row R10, invariant 5: a password change ends all but what is kept, which gets new
+// Invariant 5: a password change ends all but what is kept, which gets new
 // secrets; the next login passes.
 func TestLogoutAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -373,4 +373,111 @@ func (f *finished) Save(ctx context.Context, key string, value []byte, revision 
 		op()
 	}
 	return n, err
+}
+
+// Who was authenticated in the very millisecond of a logout everywhere is logged out with
+// the rest, whatever a check after it says.
+func TestAuthenticatedAtTheCutoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		s.login(t)
+		if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil {
+			t.Fatal(err)
+		}
+		l := refresh.Login{
+			Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now(),
+			Recheck: func(context.Context) error { return nil },
+		}
+		if _, err := s.Login(t.Context(), l); !errors.Is(err, refresh.ErrSuperseded) {
+			t.Errorf("at the cutoff: %v", err)
+		}
+		time.Sleep(time.Millisecond)
+		l.AuthTime = time.Now()
+		if _, err := s.Login(t.Context(), l); err != nil {
+			t.Errorf("a millisecond later: %v", err)
+		}
+	})
+}
+
+// A logout everywhere that comes between a login's check and its writing has it check
+// again: the password may be another now.
+func TestRecheckAfterEachLogout(t *testing.T) {
+	s := newSystem(t)
+	everywhere := func() {
+		if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil {
+			t.Error(err)
+		}
+	}
+	everywhere()
+	checks := 0
+	good := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now().Add(time.Second)}
+	good.Recheck = func(context.Context) error {
+		if checks++; checks == 2 {
+			return errors.New("another password")
+		}
+		everywhere()
+		return nil
+	}
+	if _, err := s.Login(t.Context(), good); !errors.Is(err, refresh.ErrSuperseded) || checks != 2 {
+		t.Errorf("%v after %d checks", err, checks)
+	}
+	checks = 0
+	good.AuthTime = time.Now().Add(time.Second)
+	good.Recheck = func(context.Context) error { checks++; return nil }
+	if _, err := s.Login(t.Context(), good); err != nil || checks != 1 {
+		t.Errorf("the good twin: %v after %d checks", err, checks)
+	}
+}
+
+// Who is to be logged out is the caller's word; what cannot be is the caller's mistake, of
+// neither family that a client is told of.
+func TestLogoutsThatCannotBe(t *testing.T) {
+	s := newSystem(t)
+	many := make([]string, revoke.MaxKeep+1)
+	for name, call := range map[string]func() error{
+		"Logout":              func() error { return s.Logout(t.Context(), "zzz") },
+		"Revoke":              func() error { return s.Revoke(t.Context(), "", "reason", "") },
+		"LogoutAll":           func() error { _, err := s.LogoutAll(t.Context(), ""); return err },
+		"LogoutAll, too many": func() error { _, err := s.LogoutAll(t.Context(), "user-1", refresh.Keep(many...)); return err },
+		"DeleteSubject":       func() error { return s.DeleteSubject(t.Context(), "") },
+	} {
+		if err := call(); !errors.Is(err, refresh.ErrRequest) || errors.Is(err, refresh.ErrTryAgain) || errors.Is(err, refresh.ErrLoginAgain) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if st := s.Status(); st.Logout.Mistakes["request"] != 1 || st.DeleteSubject.Mistakes["request"] != 1 || len(s.events) != 0 {
+		t.Errorf("counted %v and %v, published %v", st.Logout, st.DeleteSubject, s.events)
+	}
+}
+
+// A logout is no replay.
+func TestLogoutsAreNoReplays(t *testing.T) {
+	replays := 0
+	s := newSystem(t, func(c *refresh.Config) { c.OnReplay = func(context.Context, refresh.Session) { replays++ } })
+	kept, gone := s.login(t), s.login(t)
+	if err := s.Logout(t.Context(), s.login(t).SessionID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Revoke(t.Context(), s.login(t).SessionID, "stolen laptop", "operator"); err != nil {
+		t.Fatal(err)
+	}
+	pending := s.login(t).SessionID
+	s.fail = errors.New("bus down")
+	if err := s.Logout(t.Context(), pending); !errors.Is(err, refresh.ErrPending) {
+		t.Fatal(err)
+	}
+	s.fail = nil
+	if err := s.Logout(t.Context(), pending); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.LogoutAll(t.Context(), gone.Subject, refresh.Keep(kept.SessionID)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteSubject(t.Context(), gone.Subject); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(t, gone, refresh.ErrEnded)
+	if replays != 0 {
+		t.Errorf("OnReplay was called %d times", replays)
+	}
 }

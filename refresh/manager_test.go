@@ -17,38 +17,6 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// The application is asked at each refresh.
-func TestAsk(t *testing.T) {
-	var answer refresh.Answer
-	var failure error
-	var asked []refresh.Session
-	s := newSystem(t, func(c *refresh.Config) {
-		c.Ask = func(_ context.Context, x refresh.Session) (refresh.Answer, error) {
-			asked = append(asked, x)
-			return answer, failure
-		}
-	})
-	g := s.login(t, func(l *refresh.Login) {
-		l.Claims = map[string]any{"role": "admin"}
-		l.Device = refresh.Device{Label: "phone"}
-	})
-	answer.Claims = map[string]any{"role": "guest"}
-	g = s.refresh(t, g)
-	if role, _ := s.accepted(t, g).Claim("role"); string(role) != `"guest"` {
-		t.Errorf("role %s", role)
-	}
-	failure = errors.New("no database")
-	s.refused(t, g, refresh.ErrAsk)
-	failure, answer = nil, refresh.Answer{}
-	g = s.refresh(t, g)
-	answer = refresh.Answer{End: true, Reason: "disabled"}
-	s.refused(t, g, refresh.ErrEnded)
-	s.dead(t, g)
-	if len(asked) != 4 || asked[0].ID != g.SessionID || asked[0].Device.Label != "phone" || asked[0].Subject != "user-1" {
-		t.Errorf("asked about %v", asked)
-	}
-}
-
 // A replica that cannot know is no reason to log anybody out; nor is a store.
 func TestTryAgain(t *testing.T) {
 	s := newSystem(t)
@@ -73,36 +41,6 @@ func TestTryAgain(t *testing.T) {
 	}
 }
 
-func TestReauthenticate(t *testing.T) {
-	s := newSystem(t)
-	old := s.login(t, func(l *refresh.Login) {
-		l.Claims, l.ACR, l.Device = map[string]any{"role": "admin"}, "bronze", refresh.Device{Label: "phone"}
-	})
-	g, err := s.Reauthenticate(t.Context(), old.SessionID, refresh.Login{AuthTime: time.Now(), ACR: "gold"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := s.accepted(t, g)
-	if role, _ := c.Claim("role"); g.SessionID == old.SessionID || c.ACR() != "gold" || c.Subject() != "user-1" || string(role) != `"admin"` || !c.HasScope("write") {
-		t.Errorf("reauthenticated as %v", c)
-	}
-	s.dead(t, old)
-	s.refused(t, old, refresh.ErrEnded)
-	for want, l := range map[error]refresh.Login{
-		refresh.ErrLogin: {Subject: "user-2", AuthTime: time.Now()},
-		refresh.ErrEnded: {AuthTime: time.Now(), Client: "web"},
-	} {
-		sid := g.SessionID
-		if want == refresh.ErrEnded {
-			sid = old.SessionID
-		}
-		if _, err := s.Reauthenticate(t.Context(), sid, l); !errors.Is(err, want) {
-			t.Errorf("%v, want %v", err, want)
-		}
-	}
-	s.accepted(t, g)
-}
-
 // endedMeanwhile ends a session when it is first read.
 type endedMeanwhile struct {
 	refresh.Store
@@ -119,110 +57,6 @@ func (s *endedMeanwhile) Load(ctx context.Context, key string) (refresh.Record, 
 		end()
 	}
 	return r, err
-}
-
-// A session that an operator ends while its user is authenticated again has no heir.
-func TestReauthenticateAnEndedOne(t *testing.T) {
-	store := &endedMeanwhile{}
-	s := newSystem(t, func(c *refresh.Config) { store.Store, c.Store = c.Store, store })
-	g := s.login(t)
-	store.end = func() {
-		if err := s.Revoke(t.Context(), g.SessionID, "stolen laptop", "operator"); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := s.Reauthenticate(t.Context(), g.SessionID, refresh.Login{AuthTime: time.Now()}); !errors.Is(err, refresh.ErrEnded) {
-		t.Errorf("%v, want ErrEnded", err)
-	}
-	if left, err := s.Sessions(t.Context(), "user-1"); err != nil || len(left) != 0 {
-		t.Errorf("sessions left: %v, %v", left, err)
-	}
-}
-
-// Nor has one that somebody revoked on the bus.
-func TestReauthenticateARevokedOne(t *testing.T) {
-	s := newSystem(t)
-	g := s.login(t)
-	if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: revoke.KindSession, Value: g.SessionID}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Reauthenticate(t.Context(), g.SessionID, refresh.Login{AuthTime: time.Now()}); !errors.Is(err, refresh.ErrEnded) {
-		t.Errorf("%v, want ErrEnded", err)
-	}
-}
-
-// Who is to be logged out is the caller's word; what cannot be is the caller's mistake, of
-// neither family that a client is told of.
-func TestLogoutsThatCannotBe(t *testing.T) {
-	s := newSystem(t)
-	many := make([]string, revoke.MaxKeep+1)
-	for name, call := range map[string]func() error{
-		"Logout":              func() error { return s.Logout(t.Context(), "zzz") },
-		"Revoke":              func() error { return s.Revoke(t.Context(), "", "reason", "") },
-		"LogoutAll":           func() error { _, err := s.LogoutAll(t.Context(), ""); return err },
-		"LogoutAll, too many": func() error { _, err := s.LogoutAll(t.Context(), "user-1", refresh.Keep(many...)); return err },
-		"DeleteSubject":       func() error { return s.DeleteSubject(t.Context(), "") },
-	} {
-		if err := call(); !errors.Is(err, refresh.ErrRequest) || errors.Is(err, refresh.ErrTryAgain) || errors.Is(err, refresh.ErrLoginAgain) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if st := s.Status(); st.Logout.Mistakes["request"] != 1 || st.DeleteSubject.Mistakes["request"] != 1 || len(s.events) != 0 {
-		t.Errorf("counted %v and %v, published %v", st.Logout, st.DeleteSubject, s.events)
-	}
-}
-
-// A session ends with its last access token at the latest: the exp that is signed, not only
-// the one in the Grant.
-func TestNoTokenOutlivesItsSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t, func(c *refresh.Config) {
-			c.Lifetimes.Absolute, c.Lifetimes.Idle, c.Lifetimes.Access = 20*time.Minute, 20*time.Minute, 15*time.Minute
-		})
-		g := s.login(t)
-		for range 3 {
-			if exp := s.accepted(t, g).ExpiresAt(); exp.After(g.SessionExpires) || !exp.Equal(g.AccessExpires) {
-				t.Errorf("exp %s, the session ends %s, the grant says %s", exp, g.SessionExpires, g.AccessExpires)
-			}
-			time.Sleep(6 * time.Minute)
-			g = s.refresh(t, g)
-		}
-		if left := time.Until(s.accepted(t, g).ExpiresAt()); left > 2*time.Minute {
-			t.Errorf("the last token lives for %s, the session for two minutes", left)
-		}
-	})
-}
-
-// A logout is no replay.
-func TestLogoutsAreNoReplays(t *testing.T) {
-	replays := 0
-	s := newSystem(t, func(c *refresh.Config) { c.OnReplay = func(context.Context, refresh.Session) { replays++ } })
-	kept, gone := s.login(t), s.login(t)
-	if err := s.Logout(t.Context(), s.login(t).SessionID); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Revoke(t.Context(), s.login(t).SessionID, "stolen laptop", "operator"); err != nil {
-		t.Fatal(err)
-	}
-	pending := s.login(t).SessionID
-	s.fail = errors.New("bus down")
-	if err := s.Logout(t.Context(), pending); !errors.Is(err, refresh.ErrPending) {
-		t.Fatal(err)
-	}
-	s.fail = nil
-	if err := s.Logout(t.Context(), pending); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.LogoutAll(t.Context(), gone.Subject, refresh.Keep(kept.SessionID)); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.DeleteSubject(t.Context(), gone.Subject); err != nil {
-		t.Fatal(err)
-	}
-	s.refused(t, gone, refresh.ErrEnded)
-	if replays != 0 {
-		t.Errorf("OnReplay was called %d times", replays)
-	}
 }
 
 // failsFor is a store that fails for one kind of record alone.
@@ -306,83 +140,6 @@ func TestStoreFailsForOneKindOfRecord(t *testing.T) {
 	}
 }
 
-// Row K10: the devices page, and the limit of sessions.
-func TestSessions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t, func(c *refresh.Config) { c.MaxSessions = 3 })
-		var grants []*refresh.Grant
-		for i := range 5 {
-			grants = append(grants, s.login(t, func(l *refresh.Login) {
-				l.Device = refresh.Device{Label: fmt.Sprint("device ", i), Address: "192.0.2.1"}
-			}))
-			time.Sleep(time.Second)
-		}
-		s.dead(t, grants[0])
-		s.dead(t, grants[1])
-		s.accepted(t, grants[2])
-		s.refresh(t, grants[3], func(r *refresh.Request) { r.Device = refresh.Device{Label: "moved"} })
-		list, err := s.Sessions(t.Context(), "user-1")
-		if err != nil || len(list) != 3 || list[0].ID != grants[4].SessionID || list[1].Device.Label != "moved" || list[2].Device.Address != "192.0.2.1" ||
-			!list[1].LastUsed.After(list[1].Created) || list[0].Client != "web" {
-			t.Fatalf("%+v, %v", list, err)
-		}
-		if list, err := s.Sessions(t.Context(), "nobody"); err != nil || len(list) != 0 {
-			t.Errorf("%v, %v", list, err)
-		}
-		time.Sleep(2 * time.Hour)
-		if list, err := s.Sessions(t.Context(), "user-1"); err != nil || len(list) != 0 {
-			t.Errorf("expired ones are shown: %v, %v", list, err)
-		}
-	})
-}
-
-func TestLoginRefusals(t *testing.T) {
-	s := newSystem(t)
-	good := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()}
-	for field, change := range map[string]func(*refresh.Login){
-		"Subject":     func(l *refresh.Login) { l.Subject = "" },
-		"Client":      func(l *refresh.Login) { l.Client = "" },
-		"Audience":    func(l *refresh.Login) { l.Audience = nil },
-		"AuthTime":    func(l *refresh.Login) { l.AuthTime = time.Time{} },
-		"future":      func(l *refresh.Login) { l.AuthTime = time.Now().Add(time.Minute) },
-		"longer":      func(l *refresh.Login) { l.AuthTime = time.Now().Add(-25 * time.Hour) },
-		"Subject has": func(l *refresh.Login) { l.Subject = strings.Repeat("x", 513) },
-		"Client is":   func(l *refresh.Login) { l.Client = "caf\xe9" },
-		"Tenant has":  func(l *refresh.Login) { l.Tenant = strings.Repeat("x", 513) },
-		"Claims":      func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 17<<10)} },
-		// What no token can say: trying again, as ErrMint says, is useless.
-		"Audience holds": func(l *refresh.Login) { l.Audience = []string{""} },
-		"Scope holds":    func(l *refresh.Login) { l.Scope = []string{"read write"} },
-		"Binding":        func(l *refresh.Login) { l.Binding = token.Binding{KeyThumbprint: "x"} },
-		"claim iss":      func(l *refresh.Login) { l.Claims = map[string]any{"iss": "x"} },
-		"MaxTokenBytes":  func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 15<<10)} },
-	} {
-		l := good
-		change(&l)
-		refused := func(err error) bool {
-			return errors.Is(err, refresh.ErrLogin) && strings.Contains(err.Error(), field) &&
-				!errors.Is(err, refresh.ErrTryAgain) && !errors.Is(err, refresh.ErrLoginAgain)
-		}
-		if _, err := s.Login(t.Context(), l); !refused(err) {
-			t.Errorf("%s: %v", field, err)
-		}
-		// No session is lost by it.
-		g := s.login(t)
-		if _, err := s.Reauthenticate(t.Context(), g.SessionID, l); !refused(err) && l.Subject == good.Subject && l.Client == good.Client && l.Audience != nil {
-			t.Errorf("%s, in authenticating again: %v", field, err)
-		} else if err != nil {
-			s.refresh(t, g)
-		}
-	}
-	if _, err := s.Login(t.Context(), good); err != nil {
-		t.Error(err)
-	}
-	good.Subject, good.Client, good.Tenant = strings.Repeat("s", 512), strings.Repeat("c", 512), strings.Repeat("t", 512)
-	if _, err := s.Login(t.Context(), good); err != nil {
-		t.Error(err)
-	}
-}
-
 // publisherFor is a Publisher that says for which issuers it publishes.
 type publisherFor string
 
@@ -435,7 +192,7 @@ func TestNewManagerRefuses(t *testing.T) {
 	}
 }
 
-// Rows K05 and N96, invariant 10: no refresh token, access token or secret of one in
+// Invariant 10: no refresh token, access token or secret of one in
 // the store, a log, an error or a printed grant.
 func TestSecretsStaySecret(t *testing.T) {
 	var log bytes.Buffer

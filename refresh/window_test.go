@@ -8,7 +8,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
-// Row R03, invariant 8: the window is Grace and MaxSkew, to the millisecond.
+// Invariant 8: the window is Grace and MaxSkew, to the millisecond.
 func TestWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		window := refresh.Web.Grace + 2*time.Second

@@ -14,61 +14,6 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// Invariant 9: a reason that no event may have is refused before anything is done. Were
-// it recorded, the session would be over in the store and no service would ever be told,
-// and the subject could never again be logged out everywhere.
-func TestReasonsThatNoEventTakes(t *testing.T) {
-	long := strings.Repeat("x", revoke.MaxReasonBytes+1)
-	for name, text := range map[string]string{"long": long, "no UTF-8": "caf\xe9"} {
-		t.Run(name, func(t *testing.T) {
-			s := newSystem(t)
-			g, keep := s.login(t), s.login(t)
-			everywhere := func(o ...refresh.LogoutAllOption) error {
-				_, err := s.LogoutAll(t.Context(), "user-1", append(o, refresh.Keep(keep.SessionID))...)
-				return err
-			}
-			for call, err := range map[string]error{
-				"Revoke, reason":     s.Revoke(t.Context(), g.SessionID, text, ""),
-				"Revoke, actor":      s.Revoke(t.Context(), g.SessionID, "", text),
-				"LogoutAll, reason":  everywhere(refresh.Because(text)),
-				"LogoutAll, actor":   everywhere(refresh.By(text)),
-				"LogoutAll, subject": func() error { _, err := s.LogoutAll(t.Context(), strings.Repeat(text, 8)); return err }(),
-			} {
-				if !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, refresh.ErrTryAgain) || errors.Is(err, refresh.ErrLoginAgain) {
-					t.Errorf("%s: %v", call, err)
-				}
-			}
-			g = s.refresh(t, g) // nothing was done
-			if err := everywhere(refresh.Because(long[1:]), refresh.By(long[1:])); err != nil {
-				t.Fatal(err)
-			}
-			s.dead(t, g)
-			s.accepted(t, keep)
-			if err := s.Revoke(t.Context(), keep.SessionID, long[1:], long[1:]); err != nil {
-				t.Fatal(err)
-			}
-			s.dead(t, keep)
-		})
-	}
-}
-
-// The application's word ends a session whatever it gives for a reason.
-func TestAskWithReasonThatNoEventTakes(t *testing.T) {
-	for _, reason := range []string{strings.Repeat("x", revoke.MaxReasonBytes+1), "caf\xe9", "disabled"} {
-		s := newSystem(t, func(c *refresh.Config) {
-			c.Ask = func(context.Context, refresh.Session) (refresh.Answer, error) {
-				return refresh.Answer{End: true, Reason: reason}, nil
-			}
-		})
-		g := s.login(t)
-		s.refused(t, g, refresh.ErrEnded)
-		s.dead(t, g)
-		if told := s.events[0].Reason; (told == reason) != (reason == "disabled") {
-			t.Errorf("the services were told %q", told)
-		}
-	}
-}
-
 // A hiding store does not show the sessions that it has.
 type hiding struct {
 	refresh.Store
@@ -162,4 +107,60 @@ func TestBuriedAtTheLimit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The login that is one too many ends the session that was not used for the longest
+// time, never the device in somebody's hand, even where that was logged in first.
+func TestOneTooManyEndsTheIdlest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *refresh.Config) { c.MaxSessions, c.Lifetimes = 250, refresh.Consumer })
+		inUse := s.login(t)
+		var others []*refresh.Grant
+		for range 249 {
+			time.Sleep(time.Minute)
+			others = append(others, s.login(t))
+		}
+		inUse = s.refresh(t, inUse)
+		others[0] = s.refresh(t, others[0])
+		s.accepted(t, s.login(t))
+		s.refused(t, others[1], refresh.ErrEnded)
+		s.accepted(t, s.login(t))
+		s.refused(t, others[2], refresh.ErrEnded)
+		s.refresh(t, inUse)
+		s.refresh(t, others[0])
+		s.refresh(t, others[3])
+	})
+}
+
+// A record of one session that nobody can read refuses no login, and keeps its place.
+func TestOneTooManyBesideAnUnreadableOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &edited{Store: refresh.NewMemoryStore()}
+		s := newSystem(t, func(c *refresh.Config) { c.MaxSessions, c.Store = 2, store })
+		first := s.login(t)
+		time.Sleep(time.Second)
+		second := s.login(t)
+		time.Sleep(time.Second)
+		store.edit = func(key string, value []byte) []byte {
+			if strings.Contains(string(value), `"sid":"`+first.SessionID) {
+				return []byte(`{"v":9}`)
+			}
+			return value
+		}
+		third := s.login(t)
+		store.edit = nil
+		s.refresh(t, first)
+		s.refused(t, second, refresh.ErrEnded)
+		s.refresh(t, third)
+		store.edit = func(key string, value []byte) []byte {
+			if key[0] == 's' {
+				return []byte(`{"v":9}`)
+			}
+			return value
+		}
+		l := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()}
+		if _, err := s.Login(t.Context(), l); !errors.Is(err, refresh.ErrTryAgain) {
+			t.Errorf("where none can be read: %v", err)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,44 @@ func TestUntilSuitsTheStream(t *testing.T) {
 			if err := s.list.Check(revoke.Now(), &id, revoke.InsecureAllow()); !errors.Is(err, revoke.ErrRevoked) {
 				t.Errorf("not revoked here at once: %v", err)
 			}
+		})
+	}
+}
+
+// Invariant 9: a reason that no event may have is refused before anything is done. Were
+// it recorded, the session would be over in the store and no service would ever be told,
+// and the subject could never again be logged out everywhere.
+func TestReasonsThatNoEventTakes(t *testing.T) {
+	long := strings.Repeat("x", revoke.MaxReasonBytes+1)
+	for name, text := range map[string]string{"long": long, "no UTF-8": "caf\xe9"} {
+		t.Run(name, func(t *testing.T) {
+			s := newSystem(t)
+			g, keep := s.login(t), s.login(t)
+			everywhere := func(o ...refresh.LogoutAllOption) error {
+				_, err := s.LogoutAll(t.Context(), "user-1", append(o, refresh.Keep(keep.SessionID))...)
+				return err
+			}
+			for call, err := range map[string]error{
+				"Revoke, reason":     s.Revoke(t.Context(), g.SessionID, text, ""),
+				"Revoke, actor":      s.Revoke(t.Context(), g.SessionID, "", text),
+				"LogoutAll, reason":  everywhere(refresh.Because(text)),
+				"LogoutAll, actor":   everywhere(refresh.By(text)),
+				"LogoutAll, subject": func() error { _, err := s.LogoutAll(t.Context(), strings.Repeat(text, 8)); return err }(),
+			} {
+				if !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, refresh.ErrTryAgain) || errors.Is(err, refresh.ErrLoginAgain) {
+					t.Errorf("%s: %v", call, err)
+				}
+			}
+			g = s.refresh(t, g) // nothing was done
+			if err := everywhere(refresh.Because(long[1:]), refresh.By(long[1:])); err != nil {
+				t.Fatal(err)
+			}
+			s.dead(t, g)
+			s.accepted(t, keep)
+			if err := s.Revoke(t.Context(), keep.SessionID, long[1:], long[1:]); err != nil {
+				t.Fatal(err)
+			}
+			s.dead(t, keep)
 		})
 	}
 }

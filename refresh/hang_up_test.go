@@ -2,7 +2,6 @@ package refresh_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -63,61 +62,5 @@ func TestHangUpAfterTheDecision(t *testing.T) {
 			s.dead(t, g)
 			s.refused(t, g, refresh.ErrEnded)
 		})
-	}
-}
-
-// A logout everywhere that comes between a login's check and its writing has it check
-// again: the password may be another now.
-func TestRecheckAfterEachLogout(t *testing.T) {
-	s := newSystem(t)
-	everywhere := func() {
-		if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil {
-			t.Error(err)
-		}
-	}
-	everywhere()
-	checks := 0
-	good := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now().Add(time.Second)}
-	good.Recheck = func(context.Context) error {
-		if checks++; checks == 2 {
-			return errors.New("another password")
-		}
-		everywhere()
-		return nil
-	}
-	if _, err := s.Login(t.Context(), good); !errors.Is(err, refresh.ErrSuperseded) || checks != 2 {
-		t.Errorf("%v after %d checks", err, checks)
-	}
-	checks = 0
-	good.AuthTime = time.Now().Add(time.Second)
-	good.Recheck = func(context.Context) error { checks++; return nil }
-	if _, err := s.Login(t.Context(), good); err != nil || checks != 1 {
-		t.Errorf("the good twin: %v after %d checks", err, checks)
-	}
-}
-
-// A subject's record outlives its sessions, which no logout everywhere would find, and
-// what a logout everywhere has still to do.
-func TestSubjectOutlivesItsSessions(t *testing.T) {
-	store := newLedger()
-	s := newSystem(t, func(c *refresh.Config) { c.Store = store })
-	until := func() (at time.Time) {
-		for key, x := range store.expires {
-			if strings.HasPrefix(key, "u.") {
-				at = x
-			}
-		}
-		return at
-	}
-	g := s.login(t)
-	if at := until(); at.Before(g.SessionExpires) {
-		t.Errorf("until %s, a session until %s", at, g.SessionExpires)
-	}
-	s.fail = errors.New("bus down")
-	if _, err := s.LogoutAll(t.Context(), g.Subject); !errors.Is(err, refresh.ErrPending) {
-		t.Fatal(err)
-	}
-	if at, least := until(), time.Now().Add(s.list.Config().SessionLifetime-time.Minute); at.Before(least) {
-		t.Errorf("pending, until %s, want %s", at, least)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// Rows R01 and R05, case K06: a login makes a session, and refreshing rotates it.
+// A login makes a session, and refreshing rotates it.
 func TestLoginAndRefresh(t *testing.T) {
 	s := newSystem(t)
 	before := time.Now().Add(-time.Minute)
@@ -42,7 +42,7 @@ func TestLoginAndRefresh(t *testing.T) {
 	}
 }
 
-// Rows R02 and R03, case N74, invariant 8: a use after the window ends the session here
+// Invariant 8: a use after the window ends the session here
 // and at every service; within it a retry is answered.
 func TestReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestHighSecurityHasNoGrace(t *testing.T) {
 	s.dead(t, next)
 }
 
-// Row R04, case N75, invariant 8: of many concurrent uses one rotates, and none of the
+// Invariant 8: of many concurrent uses one rotates, and none of the
 // others is taken for theft.
 func TestOneSuccess(t *testing.T) {
 	for _, lifetimes := range []refresh.Lifetimes{refresh.HighSecurity, refresh.Web} {
@@ -182,7 +182,7 @@ func TestOneSuccess(t *testing.T) {
 	}
 }
 
-// Cases N76 and N77, rows R05 and R06.
+// A refresh narrows the scope and never widens it, and is the session's client's and key's alone.
 func TestClientScopeAndBinding(t *testing.T) {
 	s := newSystem(t)
 	g := s.login(t)
@@ -215,7 +215,7 @@ func TestClientScopeAndBinding(t *testing.T) {
 	s.refresh(t, bound, boundTo(key))
 }
 
-// Cases N78 and N79, rows R07, R08 and K07: idle and absolute limits, by the store's data.
+// Idle and absolute limits, by the store's data.
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSystem(t)
@@ -240,7 +240,7 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// Row R09: the draft's timeline.
+// The timeline of the OAuth draft on the expiration of refresh tokens.
 func TestTimeline(t *testing.T) {
 	const file = "../../shared/vectors/refresh-token-expiration/timeline.json"
 	data, err := os.ReadFile(file)
@@ -282,7 +282,7 @@ func TestTimeline(t *testing.T) {
 	})
 }
 
-// Cases N80, N81 and N87, row R11: what is no refresh token, or not quite, changes
+// What is no refresh token, or not quite, changes
 // nothing, and is always told the same, so that whoever counts unknown tokens counts all.
 // A client chooses no session id.
 func TestUnknownTokens(t *testing.T) {
@@ -389,5 +389,22 @@ func TestLaggingStoreExpiresNoSession(t *testing.T) {
 		}
 		time.Sleep(time.Hour + 2*time.Second)
 		s.refused(t, g, refresh.ErrExpired)
+	})
+}
+
+// Sixteen rotations within a window are all that a record holds. The seventeenth is told
+// to try again, and is answered when they have passed.
+func TestRotationsWithinAWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g := s.login(t)
+		for range 16 {
+			g = s.refresh(t, g)
+		}
+		for range 3 {
+			s.refused(t, g, refresh.ErrBusy)
+		}
+		time.Sleep(13 * time.Second)
+		s.refresh(t, s.refresh(t, g))
 	})
 }

@@ -4,72 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
-
-// The login that is one too many ends the session that was not used for the longest
-// time, never the device in somebody's hand, even where that was logged in first.
-func TestOneTooManyEndsTheIdlest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSystem(t, func(c *refresh.Config) { c.MaxSessions, c.Lifetimes = 250, refresh.Consumer })
-		inUse := s.login(t)
-		var others []*refresh.Grant
-		for range 249 {
-			time.Sleep(time.Minute)
-			others = append(others, s.login(t))
-		}
-		inUse = s.refresh(t, inUse)
-		others[0] = s.refresh(t, others[0])
-		s.accepted(t, s.login(t))
-		s.refused(t, others[1], refresh.ErrEnded)
-		s.accepted(t, s.login(t))
-		s.refused(t, others[2], refresh.ErrEnded)
-		s.refresh(t, inUse)
-		s.refresh(t, others[0])
-		s.refresh(t, others[3])
-	})
-}
-
-// A record of one session that nobody can read refuses no login, and keeps its place.
-func TestOneTooManyBesideAnUnreadableOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &edited{Store: refresh.NewMemoryStore()}
-		s := newSystem(t, func(c *refresh.Config) { c.MaxSessions, c.Store = 2, store })
-		first := s.login(t)
-		time.Sleep(time.Second)
-		second := s.login(t)
-		time.Sleep(time.Second)
-		store.edit = func(key string, value []byte) []byte {
-			if strings.Contains(string(value), `"sid":"`+first.SessionID) {
-				return []byte(`{"v":9}`)
-			}
-			return value
-		}
-		third := s.login(t)
-		store.edit = nil
-		s.refresh(t, first)
-		s.refused(t, second, refresh.ErrEnded)
-		s.refresh(t, third)
-		store.edit = func(key string, value []byte) []byte {
-			if key[0] == 's' {
-				return []byte(`{"v":9}`)
-			}
-			return value
-		}
-		l := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()}
-		if _, err := s.Login(t.Context(), l); !errors.Is(err, refresh.ErrTryAgain) {
-			t.Errorf("where none can be read: %v", err)
-		}
-	})
-}
 
 // A busyStore takes a while for each call, as one over a network does, so that calls
 // meet; it counts them.
@@ -202,34 +144,4 @@ func (s *stuckSubject) Save(ctx context.Context, key string, value []byte, revis
 		return 0, ctx.Err()
 	}
 	return s.Store.Save(ctx, key, value, revision, expires)
-}
-
-// What a device says of itself comes from strangers: it is cut, at the border of a
-// character, and refuses no login and no refresh.
-func TestLongDevicesAreCut(t *testing.T) {
-	for name, text := range map[string]string{
-		"ascii": strings.Repeat("x", 257), "at the limit": strings.Repeat("x", 256), "two bytes": strings.Repeat("é", 200), "three": strings.Repeat("€", 100), "four": "x" + strings.Repeat("😀", 64),
-		"not UTF-8": strings.Repeat("\xff", 300), "cut in half": strings.Repeat("x", 255) + "\xe2\x82", "a megabyte": strings.Repeat("é", 1<<19), "mixed": strings.Repeat("a\xff", 200),
-	} {
-		s := newSystem(t)
-		g := s.login(t, func(l *refresh.Login) { l.Device = refresh.Device{Label: text, Address: text} })
-		check := func() {
-			t.Helper()
-			list, err := s.Sessions(t.Context(), "user-1")
-			if err != nil || len(list) != 1 {
-				t.Fatalf("%s: %v, %v", name, list, err)
-			}
-			for _, kept := range []string{list[0].Device.Label, list[0].Device.Address} {
-				if !utf8.ValidString(kept) || len(kept) > 256 || kept == "" {
-					t.Errorf("%s: kept %q", name, kept)
-				}
-				if utf8.ValidString(text) && (!strings.HasPrefix(text, kept) || len(kept) < min(len(text), 253)) {
-					t.Errorf("%s: kept %q", name, kept)
-				}
-			}
-		}
-		check()
-		s.refresh(t, g, func(r *refresh.Request) { r.Device = refresh.Device{Label: text + text, Address: text} })
-		check()
-	}
 }

@@ -1,7 +1,6 @@
 package refresh_test
 
 import (
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,19 +43,6 @@ func TestRotationLeavesWindows(t *testing.T) {
 		s.refresh(t, next)
 		s.refresh(t, g)
 	})
-}
-
-// What is over is on no page of devices, also while the services do not know it.
-func TestPendingIsNotListed(t *testing.T) {
-	s := newSystem(t)
-	stays, g := s.login(t), s.login(t)
-	s.fail = errors.New("bus down")
-	if err := s.Logout(t.Context(), g.SessionID); !errors.Is(err, refresh.ErrPending) {
-		t.Fatal(err)
-	}
-	if list, err := s.Sessions(t.Context(), g.Subject); err != nil || len(list) != 1 || list[0].ID != stays.SessionID {
-		t.Errorf("%v, %v", list, err)
-	}
 }
 
 // A sealed successor stays for as long as a window is open because of an outage that another

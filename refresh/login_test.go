@@ -1,0 +1,80 @@
+package refresh_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/token"
+)
+
+// A session ends with its last access token at the latest: the exp that is signed, not only
+// the one in the Grant.
+func TestNoTokenOutlivesItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, func(c *refresh.Config) {
+			c.Lifetimes.Absolute, c.Lifetimes.Idle, c.Lifetimes.Access = 20*time.Minute, 20*time.Minute, 15*time.Minute
+		})
+		g := s.login(t)
+		for range 3 {
+			if exp := s.accepted(t, g).ExpiresAt(); exp.After(g.SessionExpires) || !exp.Equal(g.AccessExpires) {
+				t.Errorf("exp %s, the session ends %s, the grant says %s", exp, g.SessionExpires, g.AccessExpires)
+			}
+			time.Sleep(6 * time.Minute)
+			g = s.refresh(t, g)
+		}
+		if left := time.Until(s.accepted(t, g).ExpiresAt()); left > 2*time.Minute {
+			t.Errorf("the last token lives for %s, the session for two minutes", left)
+		}
+	})
+}
+
+func TestLoginRefusals(t *testing.T) {
+	s := newSystem(t)
+	good := refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now()}
+	for field, change := range map[string]func(*refresh.Login){
+		"Subject":     func(l *refresh.Login) { l.Subject = "" },
+		"Client":      func(l *refresh.Login) { l.Client = "" },
+		"Audience":    func(l *refresh.Login) { l.Audience = nil },
+		"AuthTime":    func(l *refresh.Login) { l.AuthTime = time.Time{} },
+		"future":      func(l *refresh.Login) { l.AuthTime = time.Now().Add(time.Minute) },
+		"longer":      func(l *refresh.Login) { l.AuthTime = time.Now().Add(-25 * time.Hour) },
+		"Subject has": func(l *refresh.Login) { l.Subject = strings.Repeat("x", 513) },
+		"Client is":   func(l *refresh.Login) { l.Client = "caf\xe9" },
+		"Tenant has":  func(l *refresh.Login) { l.Tenant = strings.Repeat("x", 513) },
+		"Claims":      func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 17<<10)} },
+		// What no token can say: trying again, as ErrMint says, is useless.
+		"Audience holds": func(l *refresh.Login) { l.Audience = []string{""} },
+		"Scope holds":    func(l *refresh.Login) { l.Scope = []string{"read write"} },
+		"Binding":        func(l *refresh.Login) { l.Binding = token.Binding{KeyThumbprint: "x"} },
+		"claim iss":      func(l *refresh.Login) { l.Claims = map[string]any{"iss": "x"} },
+		"MaxTokenBytes":  func(l *refresh.Login) { l.Claims = map[string]any{"x": strings.Repeat("x", 15<<10)} },
+	} {
+		l := good
+		change(&l)
+		refused := func(err error) bool {
+			return errors.Is(err, refresh.ErrLogin) && strings.Contains(err.Error(), field) &&
+				!errors.Is(err, refresh.ErrTryAgain) && !errors.Is(err, refresh.ErrLoginAgain)
+		}
+		if _, err := s.Login(t.Context(), l); !refused(err) {
+			t.Errorf("%s: %v", field, err)
+		}
+		// No session is lost by it.
+		g := s.login(t)
+		if _, err := s.Reauthenticate(t.Context(), g.SessionID, l); !refused(err) && l.Subject == good.Subject && l.Client == good.Client && l.Audience != nil {
+			t.Errorf("%s, in authenticating again: %v", field, err)
+		} else if err != nil {
+			s.refresh(t, g)
+		}
+	}
+	if _, err := s.Login(t.Context(), good); err != nil {
+		t.Error(err)
+	}
+	good.Subject, good.Client, good.Tenant = strings.Repeat("s", 512), strings.Repeat("c", 512), strings.Repeat("t", 512)
+	if _, err := s.Login(t.Context(), good); err != nil {
+		t.Error(err)
+	}
+}
