@@ -244,3 +244,28 @@ func TestCloseWhileTheBusHangs(t *testing.T) {
 		}
 	})
 }
+
+// Looking for work writes each list once, so that there is a record to ask for, and an idle
+// Manager writes nothing more.
+func TestIdleListsAreNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		writes := func() (n int) {
+			s.store.mu.Lock()
+			defer s.store.mu.Unlock()
+			for _, x := range s.store.saved {
+				if strings.HasPrefix(string(x), "p.") {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(2 * time.Minute)
+		first := writes()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := writes() - first; first == 0 || n != 0 {
+			t.Errorf("%d writes of lists at first, and %d more", first, n)
+		}
+	})
+}

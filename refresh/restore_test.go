@@ -452,3 +452,29 @@ func (s *asked) Load(ctx context.Context, key string) (refresh.Record, error) {
 	}
 	return s.Store.Load(ctx, key)
 }
+
+// That the store fell is said once a minute.
+func TestFallenStoreIsLoggedOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		store := newBackedUp()
+		all := instances(t, store, 2, func(c *refresh.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		g := all[0].login(t)
+		taken := store.backup()
+		time.Sleep(time.Minute)
+		g = all[1].refresh(t, g)
+		all[0].login(t)
+		store.restore(taken)
+		time.Sleep(10 * time.Second)
+		for i, x := range []struct {
+			after time.Duration
+			said  int
+		}{{0, 1}, {0, 1}, {time.Minute, 1}, {time.Nanosecond, 2}, {time.Minute, 2}, {time.Nanosecond, 3}} {
+			time.Sleep(x.after)
+			all[0].refused(t, g, refresh.ErrStore)
+			if n := strings.Count(log.String(), "has lost what it had acknowledged"); n != x.said {
+				t.Errorf("step %d: said %d times, want %d", i, n, x.said)
+			}
+		}
+	})
+}
