@@ -478,3 +478,44 @@ func TestFallenStoreIsLoggedOnceAMinute(t *testing.T) {
 		}
 	})
 }
+
+// A mute store does not write its own record while it is on.
+type mute struct {
+	refresh.Store
+	on atomic.Bool
+}
+
+func (m *mute) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	if m.on.Load() && strings.HasPrefix(key, "r.") {
+		return 0, errDown
+	}
+	return m.Store.Save(ctx, key, value, revision, expires)
+}
+
+// A store that only fails to write that it still stands is good enough for once; one that fails
+// to write that it fell mints nothing.
+func TestOwnRecordIsNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := newBackedUp()
+		store := &mute{Store: memory}
+		all := instances(t, store, 2)
+		g := all[0].login(t)
+		taken := memory.backup()
+		time.Sleep(time.Hour)
+		g = all[1].refresh(t, g)
+		time.Sleep(time.Minute)
+		g = all[0].refresh(t, g)
+		time.Sleep(time.Minute)
+		store.on.Store(true)
+		g = all[0].refresh(t, g)
+		memory.restore(taken)
+		time.Sleep(10 * time.Second)
+		for range 2 {
+			all[0].refused(t, g, refresh.ErrStore)
+		}
+		store.on.Store(false)
+		for _, s := range all {
+			s.refused(t, g, refresh.ErrStore)
+		}
+	})
+}

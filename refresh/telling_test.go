@@ -416,3 +416,41 @@ func TestRefreshedAfterItsEndWasTold(t *testing.T) {
 		s.dead(t, last)
 	})
 }
+
+// A logout everywhere finds a bus that is down once for all of its sessions, not for each of
+// those that have an event of their own.
+func TestLogoutAllTriesABusThatIsDownOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const sessions = 200
+		var s *system
+		bus := &slowToFail{}
+		s = newSystem(t, func(c *refresh.Config) { c.Publisher, c.MaxSessions = bus, sessions })
+		var grants []*refresh.Grant
+		for range sessions {
+			grants = append(grants, s.login(t))
+		}
+		for _, g := range grants {
+			if err := s.Logout(t.Context(), g.SessionID); !errors.Is(err, refresh.ErrPending) {
+				t.Fatal(err)
+			}
+		}
+		bus.calls.Store(0)
+		bus.takes.Store(int64(time.Second))
+		began := time.Now()
+		if _, err := s.LogoutAll(t.Context(), "user-1"); !errors.Is(err, refresh.ErrPending) {
+			t.Error(err)
+		}
+		if n, took := bus.calls.Load(), time.Since(began); n > sessions/2 || took > 5*time.Second {
+			t.Errorf("the bus was called %d times in %s", n, took)
+		}
+	})
+}
+
+// A slowToFail bus takes its time to fail.
+type slowToFail struct{ calls, takes atomic.Int64 }
+
+func (b *slowToFail) Publish(context.Context, revoke.Event) (revoke.Receipt, error) {
+	b.calls.Add(1)
+	time.Sleep(time.Duration(b.takes.Load()))
+	return revoke.Receipt{}, errDown
+}
