@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/diskfile"
 )
 
 // An outbox keeps on disk what a publisher must not forget with its process: events that
@@ -31,7 +33,7 @@ type outbox struct {
 	issuers []string
 
 	mu      sync.Mutex
-	lock    *os.File           // guarded by mu: nil until it is had
+	lock    *diskfile.Lock     // guarded by mu: nil until it is had
 	file    *os.File           // guarded by mu: nil while it cannot be written
 	loaded  bool               // guarded by mu: what was in the file is known
 	closed  bool               // guarded by mu
@@ -56,12 +58,11 @@ type outbox struct {
 	unsynced int64 // guarded by syncing: the turn up to which it may lack some
 	syncErr  error // guarded by syncing: because of this
 
-	syncFile   func(*os.File) error
-	syncFolder func(name string) error
-	now        func() time.Time   // by which events have expired
-	stands     func(*record) bool // the acknowledgement, in the era that has begun; nil: always
-	keep       func() []*record   // what is alive beside open; nil: nothing
-	found      func([]*record)    // is told what was in the file, when it could not be read at first
+	syncFile func(*os.File) error
+	now      func() time.Time   // by which events have expired
+	stands   func(*record) bool // the acknowledgement, in the era that has begun; nil: always
+	keep     func() []*record   // what is alive beside open; nil: nothing
+	found    func([]*record)    // is told what was in the file, when it could not be read at first
 }
 
 const (
@@ -83,7 +84,7 @@ const reopenPause = time.Second
 // openOutbox opens the outbox and returns what is alive in it. Its errors are of the
 // family [ErrOutbox]; what else goes wrong is reported by status, and tried again.
 func openOutbox(path string, issuers ...string) (o *outbox, alive []*record, damaged int, err error) {
-	o = &outbox{path: path, issuers: issuers, open: map[string]*record{}, syncFile: (*os.File).Sync, syncFolder: syncFolder, now: time.Now}
+	o = &outbox{path: path, issuers: issuers, open: map[string]*record{}, syncFile: (*os.File).Sync, now: time.Now}
 	alive, err = o.begin()
 	if errors.Is(err, ErrOutbox) {
 		return nil, nil, 0, err
@@ -101,13 +102,13 @@ func (o *outbox) begin() (found []*record, err error) {
 			o.failed++
 		}
 		if errors.Is(err, ErrOutbox) && o.lock != nil {
-			unlockOutbox(o.lock)
+			o.lock.Unlock()
 			o.lock = nil
 		}
 	}()
 	if o.lock == nil {
-		if o.lock, err = lockOutbox(o.path + ".lock"); err != nil {
-			return nil, err
+		if o.lock, err = diskfile.TryLock(o.path+".lock", diskfile.OthersMayRead); err != nil {
+			return nil, notUsable(err)
 		}
 	}
 	var alive []*record
@@ -119,8 +120,8 @@ func (o *outbox) begin() (found []*record, err error) {
 		}
 		alive = found
 	}
-	if err = o.rewrite(alive); err == nil {
-		return found, nil
+	if err = o.rewrite(alive); err == nil || o.file != nil {
+		return found, err
 	}
 	// What is there stays, and what comes is written behind it, as soon as that can be.
 	file, opening := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND, 0)
@@ -134,15 +135,26 @@ func (o *outbox) begin() (found []*record, err error) {
 	return found, err
 }
 
+// notUsable has what is another's in the family of [ErrOutbox].
+func notUsable(err error) error {
+	switch {
+	case errors.Is(err, diskfile.ErrLocked):
+		return fmt.Errorf("%w: another Member has it open, or a List keeps its state there: %w", ErrOutbox, err)
+	case errors.Is(err, diskfile.ErrUnsafe):
+		return fmt.Errorf("%w: %w", ErrOutbox, err)
+	}
+	return err
+}
+
 // load reads the file. The caller holds mu or has the outbox to itself.
 func (o *outbox) load() (found []*record, err error) {
-	file, err := openPrivate(o.path)
+	file, err := diskfile.Open(o.path, diskfile.OthersMayRead)
 	if errors.Is(err, fs.ErrNotExist) {
 		o.loaded = true
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, notUsable(err)
 	}
 	defer file.Close()
 	alive, damaged, why, err := readOutbox(file, o.issuers, time.Now())
@@ -207,7 +219,7 @@ func (o *outbox) setAside() (err error) {
 		}
 		if err == nil || errors.Is(err, fs.ErrExist) {
 			o.aside = name
-			err = o.syncFolder(filepath.Dir(name))
+			err = diskfile.SyncFolder(filepath.Dir(name), o.syncFile)
 		}
 		break
 	}
@@ -224,20 +236,10 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer source.Close()
-	file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	_, err = diskfile.Create(to, (*os.File).Sync, func(w io.Writer) error {
+		_, err := io.Copy(w, source)
 		return err
-	}
-	_, err = io.Copy(file, source)
-	if err == nil {
-		err = file.Sync()
-	}
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
-		os.Remove(to)
-	}
+	})
 	return err
 }
 
@@ -249,57 +251,35 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 			return err
 		}
 	}
-	name := o.path + ".tmp"
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	renamed := false
-	defer func() {
-		if err != nil && !renamed {
-			file.Close()
-			os.Remove(name)
-		}
-	}()
-	head, err := outboxHead(o.issuers)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(file)
-	n, err := w.Write(outboxLine(head))
-	if err != nil {
-		return err
-	}
-	total := int64(n)
-	for _, rec := range alive {
-		line, err := encodeOutboxEntry(entryOf(rec))
+	info, err := diskfile.Replace(o.path, o.syncFile, func(file io.Writer) error {
+		head, err := outboxHead(o.issuers)
 		if err != nil {
 			return err
 		}
-		if n, err = w.Write(line); err != nil {
-			return err
+		w := bufio.NewWriter(file)
+		w.Write(outboxLine(head))
+		for _, rec := range alive {
+			line, err := encodeOutboxEntry(entryOf(rec))
+			if err != nil {
+				return err
+			}
+			w.Write(line)
 		}
-		total += int64(n)
-	}
-	if err := w.Flush(); err != nil {
+		return w.Flush() // which has the error of any write
+	})
+	if info == nil {
 		return err
 	}
-	if err := o.syncFile(file); err != nil {
-		return err
-	}
-	if err := os.Rename(name, o.path); err != nil {
-		return err
-	}
-	renamed = true // the old file has no name any more: whatever comes, this is the one
 	if o.file != nil {
-		o.file.Close()
+		o.file.Close() // it has no name any more: whatever comes, the new one is the one
 	}
-	o.file, o.written, o.torn = file, total, false
-	o.compactAt = max(compactAfter, 2*total)
-	return o.syncFolder(filepath.Dir(o.path))
+	file, opening := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND, 0)
+	if o.file = file; opening != nil {
+		return opening
+	}
+	o.written, o.torn = info.Size(), false
+	o.compactAt = max(compactAfter, 2*o.written)
+	return err
 }
 
 // isEmpty reports whether there is nothing in the file to be kept.
@@ -531,7 +511,7 @@ func (o *outbox) close() {
 		o.file = nil
 	}
 	if o.lock != nil {
-		unlockOutbox(o.lock)
+		o.lock.Unlock()
 		o.lock = nil
 	}
 }

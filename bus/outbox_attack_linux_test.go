@@ -93,11 +93,7 @@ func TestOutboxRewriteDiskFull(t *testing.T) {
 // had open for a moment. The next Bus need not wait for that.
 func TestOutboxClosedWhileForking(t *testing.T) {
 	o, path := openTestOutbox(t)
-	child, err := syscall.Dup(int(o.lock.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Close(child)
+	defer syscall.Close(dupOpen(t, path+".lock"))
 	if _, _, _, err := openOutbox(path, testIssuer); !errors.Is(err, ErrOutbox) {
 		t.Fatalf("the good twin: two have it open: %v", err)
 	}
@@ -107,6 +103,27 @@ func TestOutboxClosedWhileForking(t *testing.T) {
 		t.Fatal(err)
 	}
 	next.close()
+}
+
+// dupOpen does to a file that is open what starting a process does.
+func dupOpen(t *testing.T, path string) (fd int) {
+	t.Helper()
+	var want syscall.Stat_t
+	if err := syscall.Stat(path, &want); err != nil {
+		t.Fatal(err)
+	}
+	for fd := range 1024 {
+		var st syscall.Stat_t
+		if syscall.Fstat(fd, &st) == nil && st.Ino == want.Ino && st.Dev == want.Dev {
+			child, err := syscall.Dup(fd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return child
+		}
+	}
+	t.Fatal("it is not open:", path)
+	return -1
 }
 
 // What is no file of ours alone is refused, and nobody waits for the other end of a pipe.
@@ -160,6 +177,19 @@ func TestOutboxOfOthers(t *testing.T) {
 	}
 	refused("a pipe", pipe)
 	refused("a directory", t.TempDir())
+	for what, make := range map[string]func(lock string) error{
+		"a pipe for a lock":        func(lock string) error { return syscall.Mkfifo(lock, 0o600) },
+		"another's file by a link": func(lock string) error { return os.Symlink(path, lock) },
+	} {
+		path := path + ".locked"
+		if err := make(path + ".lock"); err != nil {
+			t.Fatal(err)
+		}
+		refused(what, path)
+		if err := os.Remove(path + ".lock"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	o, _, _, err := openOutbox(path, testIssuer)
 	if err != nil {
 		t.Fatalf("the good twin: %v", err)

@@ -116,7 +116,12 @@ func TestOutboxFolderNotSynced(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.mu.Lock()
-	o.syncFolder = func(string) error { return errors.New("too many open files") }
+	o.syncFile = func(f *os.File) error {
+		if info, err := f.Stat(); err != nil || info.IsDir() {
+			return errors.New("too many open files")
+		}
+		return f.Sync()
+	}
 	alive := nothing()
 	for _, rec := range o.open {
 		alive = append(alive, rec)

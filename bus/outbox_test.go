@@ -28,7 +28,7 @@ func outboxRecord(t testing.TB, value string) *record {
 func nothing() []*record { return nil }
 
 // crash ends an outbox as the process's end does: nothing is written any more.
-func (o *outbox) crash() { o.lock.Close() }
+func (o *outbox) crash() { o.lock.Unlock() }
 
 // What was put is there after a crash, whatever was written of the next line; what was
 // acknowledged is there with its place; what was dropped, or has expired after it was

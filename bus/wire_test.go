@@ -17,7 +17,7 @@ const (
 	testIssuer  = "https://auth.example.com"
 	thumbprint  = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 	testNonce   = "000102030405060708090a0b0c0d0e0f"
-	testMillis  = 1767225600000
+	testMillis  = int64(1767225600000)
 	testSubject = "revocations.v1.1ce18487e0b9bfefc8259d779bfe9874.subject"
 )
 

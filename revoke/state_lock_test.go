@@ -110,6 +110,32 @@ func TestStateFileLeftWhileForking(t *testing.T) {
 	}
 }
 
+// A lock that is no file of ours may be another's to hold: the file is left alone.
+func TestStateFileLockOfOthers(t *testing.T) {
+	for name, make := range map[string]func(lock string) error{
+		"good":     func(lock string) error { return os.WriteFile(lock, nil, 0o600) },
+		"a pipe":   func(lock string) error { return syscall.Mkfifo(lock, 0o600) },
+		"a link":   func(lock string) error { return os.Symlink(lock+".elsewhere", lock) },
+		"writable": func(lock string) error { return errors.Join(os.WriteFile(lock, nil, 0o600), os.Chmod(lock, 0o602)) },
+	} {
+		path := filepath.Join(t.TempDir(), "state")
+		if err := make(path + ".lock"); err != nil {
+			t.Fatal(err)
+		}
+		l, _ := stateful(t, path)
+		freshen(t, l)
+		secretive(t, l)
+		for _, err := range []error{l.StateFile().Err, l.SaveState(revoke.Now())} {
+			if (err == nil) != (name == "good") || err != nil && !errors.Is(err, revoke.ErrStateFile) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := os.Stat(path); (err == nil) != (name == "good") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A Local List has no Feed, and its file is all that it will know after a restart: it does
 // not write over what another has written there since it read it.
 func TestStateFileOfTwoLocalLists(t *testing.T) {

@@ -3,12 +3,14 @@ package revoke
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/diskfile"
 )
 
 // A StateFileStatus tells what became of a List's state file.
@@ -29,9 +31,9 @@ type stateFile struct {
 	mu    sync.Mutex // held while writing; readers and Apply never take it
 	saved uint64     // guarded by mu: events applied before the file was last written
 
-	fed  bool        // guarded by mu: a Feed is open, and lock, once it is had, held for as long
-	lock *os.File    // guarded by mu: nil while it is not held, and where none is to be had
-	seen fs.FileInfo // guarded by mu: of the file as it was read or last written; nil: there was none
+	fed  bool           // guarded by mu: a Feed is open, and lock, once it is had, held for as long
+	lock *diskfile.Lock // guarded by mu: nil while it is not held, and where none is to be had
+	seen fs.FileInfo    // guarded by mu: of the file as it was read or last written; nil: there was none
 }
 
 // takeState locks the file for a Feed. One that another List has is a misfortune of the
@@ -53,14 +55,19 @@ func (l *List) takeState() {
 	}
 }
 
-// hold locks the file, unless it is held already. The caller holds mu.
+// hold locks the file, unless it is held already. It fails only if another has the lock, or
+// could: where no lock is to be had, for want of a directory, say, the file cannot be written
+// either, and that is reported. The caller holds mu.
 func (f *stateFile) hold(path string) error {
 	if f.lock != nil {
 		return nil
 	}
-	lock, err := lockState(path + ".lock")
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	lock, err := diskfile.TryLock(path+".lock", diskfile.OthersMayRead)
+	switch {
+	case errors.Is(err, diskfile.ErrLocked):
+		return fmt.Errorf("%s: %w", path, badState("another List keeps its state there, or a Member its outbox"))
+	case errors.Is(err, diskfile.ErrUnsafe):
+		return fmt.Errorf("%s.lock: %w", path, badState("%v", err))
 	}
 	f.lock = lock
 	return nil
@@ -68,8 +75,10 @@ func (f *stateFile) hold(path string) error {
 
 // release gives the file up. The caller holds mu.
 func (f *stateFile) release() {
-	unlockState(f.lock)
-	f.lock = nil
+	if f.lock != nil {
+		f.lock.Unlock()
+		f.lock = nil
+	}
 }
 
 const forgetful = "revocation replica: what is known will be forgotten by a restart without a bus"
@@ -91,12 +100,14 @@ func (l *List) loadState() {
 	if info, err := os.Lstat(l.cfg.StateFile); err == nil {
 		l.stateFile.seen = info
 	}
-	file, err := openState(l.cfg.StateFile)
+	file, err := diskfile.Open(l.cfg.StateFile, diskfile.OthersMayRead)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return
 	case err == nil:
-		s, err = readState(file, time.Now())
+		if err = checkStateSize(file); err == nil {
+			s, err = readState(file, time.Now())
+		}
 		file.Close()
 	}
 	if err != nil {
@@ -113,15 +124,13 @@ func (l *List) loadState() {
 	l.cfg.Logger.Info("revocation replica: state file read", "entries", len(s.entries), "written", s.written.UTC())
 }
 
-// checkState refuses an open file that is not ours to believe.
-func checkState(info fs.FileInfo) error {
-	switch {
-	case !info.Mode().IsRegular():
-		return badState("not a regular file")
-	case info.Size() > maxStateBytes:
-		return badState("%d bytes, more than %d", info.Size(), maxStateBytes)
+// checkStateSize spares the reading of a file that is too large.
+func checkStateSize(file *os.File) error {
+	info, err := file.Stat()
+	if err == nil && info.Size() > maxStateBytes {
+		err = badState("%d bytes, more than %d", info.Size(), maxStateBytes)
 	}
-	return nil
+	return err
 }
 
 // SaveState writes the state file, if Config names one and something was applied since
@@ -202,35 +211,14 @@ func (l *List) saveState(now Instant) (n int64, err error) {
 	if info, err := os.Lstat(path); err == nil && l.cfg.Local && !sameState(info, f.seen) {
 		return 0, fmt.Errorf("%s: %w", path, badState("another List, or somebody else, has written it since this one did"))
 	}
-	name := path + ".tmp"
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // left over
-		return 0, err
+	info, err := diskfile.Replace(path, (*os.File).Sync, func(file io.Writer) error {
+		v, newest := l.snapshot()
+		return writeState(file, *l.hasher, l.written(now), *l.horizons.Load(), clampSeconds(l.effective(now)), v, newest)
+	})
+	if info != nil {
+		f.seen, n = info, info.Size()
 	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	v, newest := l.snapshot()
-	err = writeState(file, *l.hasher, l.written(now), *l.horizons.Load(), clampSeconds(l.effective(now)), v, newest)
-	if err == nil {
-		err = file.Sync()
-	}
-	info, failed := file.Stat()
-	if failed == nil {
-		n = info.Size()
-	}
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err == nil {
-		err = os.Rename(name, path)
-	}
-	if err != nil {
-		os.Remove(name)
-		return 0, err
-	}
-	f.seen = info
-	return n, syncDirectory(filepath.Dir(path))
+	return n, err
 }
 
 // written is the time of writing that a state file names, from which a Local List that

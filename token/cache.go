@@ -117,5 +117,5 @@ func (v *verified) bytes() uint32 {
 	if strings.IndexByte(v.claims.payload, '\\') >= 0 { // or beside it, unescaped
 		n += len(v.claims.payload)
 	}
-	return uint32(min(n+n/8, math.MaxUint32))
+	return uint32(min(int64(n)+int64(n/8), math.MaxUint32))
 }

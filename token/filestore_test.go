@@ -88,8 +88,6 @@ func TestFileStoreFile(t *testing.T) {
 	}
 }
 
-func later() time.Time { return time.Now().Add(time.Hour) }
-
 // A file that was damaged is refused, before a key of it is used; TestDecodeFileDamaged has
 // every bit of it.
 func TestFileStoreDamaged(t *testing.T) {
@@ -154,7 +152,7 @@ func TestFileStoreRefuses(t *testing.T) {
 		if err := make(path); err != nil {
 			t.Fatal(err)
 		}
-		ring, err := token.OpenKeyring(t.Context(), fileStore(t, path), token.KeyringConfig{})
+		ring, err := openWithin(t, fileStore(t, path))
 		if name == "good" || name == "read-only" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -169,6 +167,45 @@ func TestFileStoreRefuses(t *testing.T) {
 		corrupt := name == "empty" || name == "cut short" || name == "huge"
 		if errors.Is(err, token.ErrKeyStoreCorrupt) != corrupt {
 			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// openWithin opens a ring, and fails where that waits, as for the other end of a pipe.
+func openWithin(t *testing.T, s *token.FileStore) (ring *token.Keyring, err error) {
+	t.Helper()
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		ring, err = token.OpenKeyring(t.Context(), s, token.KeyringConfig{})
+	}()
+	select {
+	case <-done:
+		return ring, err
+	case <-time.After(time.Minute):
+		t.Fatal("it waits")
+		return nil, nil
+	}
+}
+
+// A lock that is no file of the owner's alone is refused: another could hold it for ever.
+func TestFileStoreLockOfOthers(t *testing.T) {
+	for name, make := range map[string]func(lock string) error{
+		"good":            func(lock string) error { return os.WriteFile(lock, nil, 0o600) },
+		"others can read": func(lock string) error { return errors.Join(os.WriteFile(lock, nil, 0o600), os.Chmod(lock, 0o604)) },
+		"symbolic link":   func(lock string) error { return os.Symlink(lock+".elsewhere", lock) },
+		"pipe":            func(lock string) error { return syscall.Mkfifo(lock, 0o600) },
+	} {
+		path := filepath.Join(privateDir(t), "ring.json")
+		if err := make(path + ".lock"); err != nil {
+			t.Fatal(err)
+		}
+		ring, err := openWithin(t, fileStore(t, path))
+		if (err == nil) != (name == "good") || err != nil && !errors.Is(err, token.ErrKeyStore) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if ring != nil {
+			ring.Close()
 		}
 	}
 }
@@ -210,6 +247,62 @@ func TestFileStoreLock(t *testing.T) {
 	}
 	if _, err := os.Stat(path + ".tmp"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("left over: %v", err)
+	}
+}
+
+// A child process that is being started while something is saved holds what its parent had
+// open for a moment. The next Save need not wait for that.
+func TestFileStoreSavedWhileForking(t *testing.T) {
+	path := filepath.Join(privateDir(t), "ring.json")
+	s := fileStore(t, path)
+	n, err := s.Save(t.Context(), "k", []byte("a"), 0, later())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lock syscall.Stat_t
+	if err := syscall.Stat(path+".lock", &lock); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	held := make(chan int, 1)
+	go func() {
+		defer close(held)
+		for ctx.Err() == nil {
+			for fd := range 64 {
+				var st syscall.Stat_t
+				if syscall.Fstat(fd, &st) != nil || st.Ino != lock.Ino || st.Dev != lock.Dev {
+					continue
+				}
+				child, err := syscall.Dup(fd)
+				if err != nil {
+					continue // it was closed meanwhile
+				}
+				if syscall.Fstat(child, &st) == nil && st.Ino == lock.Ino {
+					held <- child
+					return
+				}
+				syscall.Close(child)
+			}
+		}
+	}()
+	child := -1
+	for child < 0 {
+		if n, err = s.Save(ctx, "k", []byte("b"), n, later()); err != nil {
+			t.Fatal(err) // also where it waits for the child
+		}
+		select {
+		case fd, ok := <-held:
+			if !ok {
+				t.Fatal("the lock was never seen open")
+			}
+			child = fd
+		default:
+		}
+	}
+	defer syscall.Close(child)
+	if _, err := s.Save(ctx, "k", []byte("c"), n, later()); err != nil {
+		t.Error(err)
 	}
 }
 

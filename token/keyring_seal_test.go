@@ -230,3 +230,5 @@ func TestKeyringCopyFrom(t *testing.T) {
 		}
 	})
 }
+
+func later() time.Time { return time.Now().Add(time.Hour) }

@@ -76,3 +76,46 @@ func TestDirectoryOfOthers(t *testing.T) {
 		t.Error("a file is no directory")
 	}
 }
+
+// A child process that is being started while the server is closed holds what its parent
+// had open for a moment. The next server need not wait for that.
+func TestClosedWhileForking(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Start(t.Context(), Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	var lock syscall.Stat_t
+	if err := syscall.Stat(filepath.Join(dir, "lock"), &lock); err != nil {
+		t.Fatal(err)
+	}
+	child := -1
+	for fd := range 1024 {
+		var st syscall.Stat_t
+		if syscall.Fstat(fd, &st) == nil && st.Ino == lock.Ino && st.Dev == lock.Dev {
+			if child, err = syscall.Dup(fd); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if child < 0 {
+		t.Fatal("the lock is not open")
+	}
+	defer syscall.Close(child)
+	if two, err := Start(t.Context(), Config{Dir: dir}); err == nil {
+		two.Close()
+		t.Fatal("the good twin: two have it")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := Start(t.Context(), Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Close(); err != nil {
+		t.Error(err)
+	}
+}

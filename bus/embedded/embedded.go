@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/internal/diskfile"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -50,7 +51,7 @@ type Config struct {
 // A Server is a NATS server in this process. It is safe for concurrent use.
 type Server struct {
 	srv  *server.Server
-	lock *dirLock
+	lock *diskfile.Lock
 	temp string // directory to remove, if any
 
 	closing sync.Once
@@ -186,7 +187,7 @@ func (s *Server) Close() error {
 			err = os.RemoveAll(s.temp)
 		}
 		if s.lock != nil {
-			err = errors.Join(err, s.lock.unlock())
+			s.lock.Unlock()
 		}
 	})
 	return err

@@ -25,6 +25,7 @@ func TestArrowsPointDown(t *testing.T) {
 		natsconn   = module + "/internal/natsconn"
 		records    = module + "/internal/recordstore"
 		refusals   = module + "/internal/refusals"
+		diskfile   = module + "/internal/diskfile"
 	)
 	for _, c := range []struct {
 		pkg      string
@@ -32,14 +33,14 @@ func TestArrowsPointDown(t *testing.T) {
 		forbids  []string // prefixes that must not
 		onlyOurs []string // the packages of this module that it may depend on, itself aside
 	}{
-		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, nil},
-		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke"}},
-		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn}},
-		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals}},
-		{"./refresh", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals}},
-		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, natsconn, records, refusals}},
-		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals}},
-		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson, records, refusals}},
+		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, []string{diskfile}},
+		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", diskfile}},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, diskfile}},
+		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
+		{"./refresh", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
+		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, natsconn, records, refusals, diskfile}},
+		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
+		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
 	} {
 		t.Run(strings.TrimPrefix(c.pkg, "./"), func(t *testing.T) {
 			deps := strings.Fields(goList(t, "-deps", c.pkg))

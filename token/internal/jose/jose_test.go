@@ -206,6 +206,7 @@ func TestCheckPublicRSA(t *testing.T) {
 	with := func(n *big.Int, e int) *rsa.PublicKey { return &rsa.PublicKey{N: n, E: e} }
 	short := new(big.Int).SetBit(new(big.Int).Rsh(good.N, 1), 0, 1)
 	long := new(big.Int).SetBit(new(big.Int).Lsh(good.N, 8192), 0, 1)
+	beyond := int64(1<<31 + 1) // negative where an int has 32 bits
 	for _, x := range []struct {
 		name string
 		key  *rsa.PublicKey
@@ -222,7 +223,7 @@ func TestCheckPublicRSA(t *testing.T) {
 		{"e = 3", with(good.N, 3), jose.ErrWeak},
 		{"even e", with(good.N, 65538), jose.ErrWeak},
 		{"negative e", with(good.N, -65537), jose.ErrWeak},
-		{"e beyond 31 bits", with(good.N, 1<<31+1), jose.ErrWeak},
+		{"e beyond 31 bits", with(good.N, int(beyond)), jose.ErrWeak},
 		{"another odd e", with(good.N, 65539), nil},
 		{"ROCA", with(rocaModulus(), 65537), jose.ErrWeak},
 	} {
