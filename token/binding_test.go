@@ -120,7 +120,7 @@ func newCertificate(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// B05, N43: over TLS, the token works with the certificate that it is bound to and
+// Over TLS, the token works with the certificate that it is bound to and
 // with no other; refusals look like any bad token's.
 func TestMutualTLS(t *testing.T) {
 	a := newAPI(t, nil)

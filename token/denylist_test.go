@@ -135,7 +135,7 @@ func TestVerifyFollowsFreshness(t *testing.T) {
 	})
 }
 
-// N46, V09, CVE-2025-53826, CVE-2026-30224, CVE-2026-35594: every kind of event refuses the token that it names and spares its neighbour.
+// CVE-2025-53826, CVE-2026-30224, CVE-2026-35594: every kind of event refuses the token that it names and spares its neighbour.
 func TestVerifyObeysTheDenylist(t *testing.T) {
 	forgeKeys()
 	synctest.Test(t, func(t *testing.T) {
@@ -223,7 +223,7 @@ func TestVerifyTenantClaim(t *testing.T) {
 	}
 }
 
-// Invariant 6 (T18, N21, N22): no other spelling of a revoked token is valid. The ECDSA
+// Invariant 6: no other spelling of a revoked token is valid. The ECDSA
 // twin is a good signature, so only the jti stops it.
 func TestRevokedInEverySpelling(t *testing.T) {
 	ec := ecSigner(t, "ec")

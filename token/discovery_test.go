@@ -255,7 +255,7 @@ func TestDiscoverSendsNoETagElsewhere(t *testing.T) {
 	})
 }
 
-// A key that names another issuer is not this one's (C03), as Entra publishes them.
+// A key that names another issuer is not this one's, as Entra publishes them.
 func TestDiscoverSkipsOtherIssuersKeys(t *testing.T) {
 	const issuer = "https://login.example.com/0000/v2.0"
 	key := jwk(t, forgeKeys().ed.Public()).with("kid", `"k"`)

@@ -18,7 +18,7 @@ func (b *boundAPI) proveNonce(nonce string) string {
 	return b.p.forge(b.p.header(), b.p.claims(b.raw).with("nonce", strconv.Quote(nonce)))
 }
 
-// B01 check 10 and RFC 9449 sections 8, 9: the client is sent a nonce, and the proof
+// RFC 9449 section 4.3, check 10, and sections 8, 9: the client is sent a nonce, and the proof
 // with it passes; forged, foreign, old and missing ones do not.
 func TestDPoPNonce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

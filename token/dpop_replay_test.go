@@ -13,7 +13,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// N42, B03, CVE-2020-15222, CVE-2020-5300: of N concurrent presentations of one proof exactly one succeeds.
+// CVE-2020-15222, CVE-2020-5300: of N concurrent presentations of one proof exactly one succeeds.
 func TestReplayConcurrently(t *testing.T) {
 	b := newBoundAPI(t, nil)
 	v := forgedVerifier(t, func(c *token.VerifierConfig) {

@@ -32,7 +32,7 @@ func TestDPoPAccepts(t *testing.T) {
 	}
 }
 
-// B01 check 5: what is not allowed is refused, even if the key and the signature fit.
+// RFC 9449 section 4.3, check 5: what is not allowed is refused, even if the key and the signature fit.
 func TestDPoPAlgorithms(t *testing.T) {
 	provers := []prover{edProver(t), ecProver(t), rsaProver(t, "PS256"), rsaProver(t, "RS256")}
 	for allowed, cfg := range map[string][]token.Algorithm{
@@ -49,7 +49,7 @@ func TestDPoPAlgorithms(t *testing.T) {
 	}
 }
 
-// B01, N42: the twelve checks of RFC 9449 section 4.3, one by one, each with the good
+// The twelve checks of RFC 9449 section 4.3, one by one, each with the good
 // proof beside it. All bad proofs are answered with the same bytes, and nothing of
 // a proof is logged (invariant 10).
 func TestDPoPTwelveChecks(t *testing.T) {
@@ -96,11 +96,11 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			{"2: critical extension", head("crit", `["x"]`), proof},
 			{"3: jti empty", with("jti", `""`), proof},
 			{"3: jti a number", with("jti", `1`), proof},
-			{"3: jti too long (B03)", with("jti", `"`+strings.Repeat("j", 257)+`"`), proof},
+			{"3: jti too long", with("jti", `"`+strings.Repeat("j", 257)+`"`), proof},
 			{"3: htm null", with("htm", `null`), proof},
 			{"3: iat a string", with("iat", strconv.Quote(at(0))), proof},
 			{"4: typ JWT", head("typ", `"JWT"`), proof},
-			{"4: typ of an access token (C10)", head("typ", `"at+jwt"`), proof},
+			{"4: typ of an access token", head("typ", `"at+jwt"`), proof},
 			{"4: no typ", one(header.without("typ"), claims()), proof},
 			{"5: none", head("alg", `"none"`), proof},
 			{"5: an algorithm that is not allowed", head("alg", `"ES512"`), proof},
@@ -192,7 +192,7 @@ func TestDPoPTwelveChecks(t *testing.T) {
 	})
 }
 
-// B02, N42: schemes and bindings must agree (RFC 9449 sections 7.1, 7.2).
+// Schemes and bindings must agree (RFC 9449 sections 7.1, 7.2).
 func TestDPoPSchemes(t *testing.T) {
 	b := newBoundAPI(t, nil)
 	plain := issue(t, b.issuer, request()).Token()
@@ -221,7 +221,7 @@ func TestDPoPSchemes(t *testing.T) {
 	}
 }
 
-// N44: two schemes at once.
+// Two schemes at once.
 func TestTwoSchemesAtOnce(t *testing.T) {
 	b := newBoundAPI(t, nil)
 	plain := issue(t, b.issuer, request()).Token()
@@ -274,7 +274,7 @@ func TestDPoPTokenComesFirst(t *testing.T) {
 	})
 }
 
-// B06: nothing but bound tokens, where that is asked for.
+// Nothing but bound tokens, where that is asked for.
 func TestRequireBinding(t *testing.T) {
 	b := &boundAPI{p: edProver(t)}
 	b.api = newAPI(t, func(c *token.VerifierConfig) { c.DPoP, c.RequireBinding = newDPoP(t, nil), true })
@@ -287,7 +287,7 @@ func TestRequireBinding(t *testing.T) {
 	}
 }
 
-// B02, CVE-2026-42602: the zero VerifierConfig refuses bound tokens and does not speak DPoP.
+// CVE-2026-42602: the zero VerifierConfig refuses bound tokens and does not speak DPoP.
 func TestBoundTokenWithoutDPoP(t *testing.T) {
 	b := &boundAPI{p: edProver(t)}
 	b.api = newAPI(t, nil)

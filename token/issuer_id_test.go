@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// C07 of the requirements: a jti has 128 random bits or more, and none comes twice.
+// A jti has 128 random bits or more, and none comes twice.
 func TestIDsAreUnique(t *testing.T) {
 	n := 1_000_000
 	if testing.Short() {

@@ -66,7 +66,7 @@ func payloadOf(t testing.TB, raw string) string {
 	return string(payload)
 }
 
-// C08: every claim that goes in comes out of a verifier, under every algorithm.
+// Every claim that goes in comes out of a verifier, under every algorithm.
 func TestIssueRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(1234567 * time.Microsecond)
@@ -139,7 +139,7 @@ func TestIssuePayload(t *testing.T) {
 	})
 }
 
-// N40, GHSA-4cf7-xm37-g63h: the caller's own claims neither overwrite nor forge.
+// GHSA-4cf7-xm37-g63h: the caller's own claims neither overwrite nor forge.
 func TestIssueRefusesForgedClaims(t *testing.T) {
 	ring := newRing(t, token.KeyringConfig{})
 	i := newIssuer(t, ring, nil)
@@ -179,7 +179,7 @@ type marshaler string
 
 func (m marshaler) MarshalJSON() ([]byte, error) { return []byte(m), nil }
 
-// C13 and the form of everything else that a caller may ask for.
+// The form of everything that a caller may ask for.
 func TestIssueRefuses(t *testing.T) {
 	i := newIssuer(t, newRing(t, token.KeyringConfig{}), func(c *token.IssuerConfig) { c.TenantClaim = "org" })
 	long := strings.Repeat("x", revoke.MaxValueBytes)
@@ -284,7 +284,7 @@ func TestNewIssuerRefuses(t *testing.T) {
 	}
 }
 
-// V10, CVE-2020-26892: a login after "log out everywhere" asks for an iat past the cutoff (invariant 5),
+// CVE-2020-26892: a login after "log out everywhere" asks for an iat past the cutoff (invariant 5),
 // and a refresh for one that a cutoff not yet seen still covers (invariant 1).
 func TestIssuedAtAgainstCutoffs(t *testing.T) {
 	ring := newRing(t, token.KeyringConfig{})

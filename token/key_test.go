@@ -83,8 +83,8 @@ func TestNewKeyRefuses(t *testing.T) {
 		{"a longer kid", strings.Repeat("k", 513), token.EdDSA, k.ed.Public(), token.ErrKey},
 		{"kid of bad UTF-8", "\xff", token.EdDSA, k.ed.Public(), token.ErrKey},
 		{"alg none", "a", "none", k.ed.Public(), token.ErrKey},
-		{"alg in another case", "a", "eddsa", k.ed.Public(), token.ErrKey}, // N02
-		{"no alg", "a", "", k.ed.Public(), token.ErrKey},                   // N06
+		{"alg in another case", "a", "eddsa", k.ed.Public(), token.ErrKey},
+		{"no alg", "a", "", k.ed.Public(), token.ErrKey},
 		{"alg of secrets", "a", token.HS256, k.ed.Public(), token.ErrKey},
 		{"private Ed25519", "a", token.EdDSA, k.ed, token.ErrKey},
 		{"private EC", "a", token.ES256, k.ec, token.ErrKey},
@@ -153,7 +153,7 @@ func TestNewSecretKeyRefusesPublicKeys(t *testing.T) {
 			t.Errorf("a secret without kid: error %v", err)
 		}
 	}
-	for alg, size := range map[token.Algorithm]int{token.HS256: 32, token.HS384: 48, token.HS512: 64} { // T07, N25, N41
+	for alg, size := range map[token.Algorithm]int{token.HS256: 32, token.HS384: 48, token.HS512: 64} {
 		if _, err := token.NewSecretKey("a", alg, random[:size-1]); !errors.Is(err, token.ErrWeakKey) {
 			t.Errorf("%s with %d bytes: error %v", alg, size-1, err)
 		}

@@ -113,7 +113,7 @@ func between(t testing.TB, what string, start, got time.Time, d time.Duration) {
 	}
 }
 
-// The whole life of a key by the schedule alone, with the defaults: T16.
+// The whole life of a key by the schedule alone, with the defaults.
 func TestKeyringSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ring := openRing(t, new(token.MemoryStore), token.KeyringConfig{})

@@ -21,7 +21,7 @@ import (
 // This file simulates a service of several instances that share a ring, and
 // verifiers that keep what the instances serve: with clocks that differ, a store
 // that fails in all the ways a store can, and crashes. What must hold at each
-// instant (T16, CVE-2025-22149):
+// instant (CVE-2025-22149):
 //
 //   - no token is signed with a key that some verifier does not know, though it keeps
 //     what it was served for no longer than it may;

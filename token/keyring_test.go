@@ -86,7 +86,7 @@ func TestKeyringHTTP(t *testing.T) {
 	}
 }
 
-// N11: the new key signs, the old one verifies until it is removed, and then it is
+// The new key signs, the old one verifies until it is removed, and then it is
 // really gone.
 func TestKeyringRotation(t *testing.T) {
 	ring := newRing(t, token.KeyringConfig{})

@@ -86,8 +86,8 @@ func TestStaticKeySet(t *testing.T) {
 		{"", token.RS256, nil}, // two
 		{"", token.RS384, nil}, // none
 		{"", "", nil},
-		{"rs", token.PS256, nil}, // a key has one algorithm (N05)
-		{"ed", token.HS256, nil}, // N04
+		{"rs", token.PS256, nil}, // a key has one algorithm
+		{"ed", token.HS256, nil},
 		{"ED", token.EdDSA, nil},
 		{"no", token.EdDSA, nil},
 	} {
@@ -114,7 +114,7 @@ func mustKey(t testing.TB, kid string, alg token.Algorithm, public crypto.Public
 	return k
 }
 
-// T15, N26, N27: what a published set may hold, and what becomes of it.
+// What a published set may hold, and what becomes of it.
 func TestParseKeySet(t *testing.T) {
 	k := forgeKeys()
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -145,7 +145,7 @@ func TestParseKeySet(t *testing.T) {
 		{"key_ops another string", jwks(ed, ec.with("key_ops", `"wrapKey"`)), nil, 1, 1, nil},
 		{"malformed, but not of this kty", jwks(ed.with("n", `1`).with("y", `[]`), ec.with("e", `65537`), alg(rs, "RS256").with("x", `1`).with("crv", `{}`)), nil, 3, 0, nil},
 
-		// A key without alg (N06, CVE-2026-22817, CVE-2026-44699).
+		// A key without alg (CVE-2026-22817, CVE-2026-44699).
 		{"EC without alg", jwks(ec), nil, 1, 0, nil},
 		{"Ed25519 without alg", jwks(ed.without("alg")), nil, 1, 0, nil},
 		{"RSA without alg", jwks(ed, rs), nil, 1, 1, nil},
@@ -155,7 +155,7 @@ func TestParseKeySet(t *testing.T) {
 		{"RSA without alg, two asked for", jwks(ed, rs), []token.Algorithm{token.EdDSA, token.RS256, token.PS256}, 1, 1, nil},
 		{"EC without alg, none asked for", jwks(ed, ec), []token.Algorithm{token.EdDSA}, 1, 1, nil},
 
-		// Not for us (N26, CVE-2026-42576).
+		// Not for us (CVE-2026-42576).
 		{"use enc", jwks(ed, alg(rs, "RS256").with("use", `"enc"`)), nil, 1, 1, nil},
 		{"weak, but not for us", jwks(ed, small.with("use", `"enc"`)), nil, 1, 1, nil},
 		{"key_ops without verify", jwks(ed, ec.with("key_ops", `["encrypt","wrapKey"]`)), nil, 1, 1, nil},
@@ -185,7 +185,7 @@ func TestParseKeySet(t *testing.T) {
 		{"x of another length", jwks(jwk(t, p384.Public()).with("crv", `"P-256"`)), nil, 0, 0, token.ErrKey},
 		{"alg of another kty", jwks(alg(ec, "RS256")), nil, 0, 0, token.ErrKey},
 		{"alg of another curve", jwks(alg(ec, "ES384")), nil, 0, 0, token.ErrKey},
-		{"alg of secrets", jwks(alg(rs, "HS256")), nil, 0, 0, token.ErrKey}, // N04
+		{"alg of secrets", jwks(alg(rs, "HS256")), nil, 0, 0, token.ErrKey},
 		{"x missing", jwks(ed.without("x")), nil, 0, 0, token.ErrKey},
 		{"x padded", jwks(ed.with("x", `"AAAA="`)), nil, 0, 0, token.ErrKey},
 		{"no kty alone", jwks(ed.without("kty")), nil, 0, 0, token.ErrKey},
@@ -309,7 +309,7 @@ func TestParseKeySetZeroX(t *testing.T) {
 	}
 }
 
-// The same kid at two issuers (N10, CVE-2026-49998): each verifier has its own set,
+// The same kid at two issuers (CVE-2026-49998): each verifier has its own set,
 // and neither takes a token of the other's key, whomever that names as its issuer.
 func TestSameKidAtTwoIssuers(t *testing.T) {
 	_, private, _ := ed25519.GenerateKey(rand.Reader)

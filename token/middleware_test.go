@@ -73,7 +73,7 @@ func TestMiddlewareAccepts(t *testing.T) {
 	}
 }
 
-// C11: RFC 6750 section 3.1 as a golden table. N44, CVE-2026-34969: one way to send a token, once.
+// RFC 6750 section 3.1 as a golden table. CVE-2026-34969: one way to send a token, once.
 func TestMiddlewareChallenges(t *testing.T) {
 	a := newAPI(t, nil)
 	raw := issue(t, a.issuer, request()).Token()
@@ -117,7 +117,7 @@ func TestMiddlewareChallenges(t *testing.T) {
 			t.Errorf("%s: %v", x.name, r.Header)
 		}
 		if leak := leaks(a.logged.String(), raw); leak != "" {
-			t.Fatalf("%s: the log holds %q (N96, invariant 10)", x.name, leak)
+			t.Fatalf("%s: the log holds %q (invariant 10)", x.name, leak)
 		}
 	}
 	if a.passed != 0 {
@@ -129,7 +129,7 @@ func TestMiddlewareChallenges(t *testing.T) {
 }
 
 // All classes of refusal look alike from outside; the log tells them apart and
-// holds no token (N96, CVE-2026-44883, CVE-2026-40945, invariant 10).
+// holds no token (CVE-2026-44883, CVE-2026-40945, invariant 10).
 func TestMiddlewareTellsNoReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		list := localList(t, revoke.Config{})

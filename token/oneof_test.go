@@ -41,7 +41,7 @@ func one(t testing.TB, verifiers ...*token.Verifier) *token.Verifier {
 	return v
 }
 
-// N10, C03, CVE-2026-49998: two issuers with the same kid. Each one's key vouches for
+// CVE-2026-49998: two issuers with the same kid. Each one's key vouches for
 // its own issuer alone, and a token is judged by the rules of the issuer it names.
 func TestOneOf(t *testing.T) {
 	const issuerA, issuerB = "https://a.example.com", "https://b.example.com"
@@ -90,7 +90,7 @@ func TestOneOf(t *testing.T) {
 			t.Errorf("%s: claims %v, error %v, want %v", x.name, c, err, x.want)
 		}
 	}
-	// N48: A's denylist is A's.
+	// A's denylist is A's.
 	apply(t, listA, revoke.Event{Issuer: issuerA, Kind: revoke.KindSubject, Value: "sub-secret-0001"})
 	if _, err := v.Verify(t.Context(), a.forge(a.header(), claimsA)); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("A's, revoked: error %v", err)

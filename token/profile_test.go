@@ -42,7 +42,7 @@ func TestProfile(t *testing.T) {
 	}{
 		{"as RFC 9068", profile{ClientClaim: "azp"}, same, same, nil, nil},
 
-		// C01, N28.
+		// The type.
 		{"typ JWT", profile{Types: []string{"JWT"}}, typ(`"JWT"`), same, token.ErrType, nil},
 		{"typ jwt", profile{Types: []string{"JWT"}}, typ(`"jwt"`), same, token.ErrType, nil},
 		{"typ application/jwt", profile{Types: []string{"JWT"}}, typ(`"application/jwt"`), same, token.ErrType, nil},
@@ -56,7 +56,7 @@ func TestProfile(t *testing.T) {
 		{"typ null is not none", profile{Types: []string{""}}, typ(`null`), same, token.ErrType, token.ErrType},
 		{"typ logout+jwt", profile{Types: []string{"JWT", ""}}, typ(`"logout+jwt"`), same, token.ErrType, token.ErrType},
 
-		// C02, N30: what may be missing, and that one thing must be revocable.
+		// What may be missing, and that one thing must be revocable.
 		{"no client_id", profile{Optional: []string{"client_id"}}, same, with("client_id", ""), token.ErrClaims, nil},
 		{"no jti", profile{Optional: []string{"jti"}}, same, with("jti", ""), token.ErrClaims, nil},
 		{"no sub", profile{Optional: []string{"sub"}}, same, with("sub", ""), token.ErrClaims, nil},
@@ -70,7 +70,7 @@ func TestProfile(t *testing.T) {
 		{"no exp", profile{Optional: []string{"jti", "sub", "client_id"}}, same, with("exp", ""), token.ErrClaims, token.ErrClaims},
 		{"no iat", profile{Optional: []string{"jti", "sub", "client_id"}}, same, with("iat", ""), token.ErrClaims, token.ErrClaims},
 
-		// C04, N35: aud.
+		// aud.
 		{"no aud", profile{ClientClaim: "azp"}, same, with("aud", ""), token.ErrClaims, token.ErrClaims},
 		{"client_id for aud", profile{AudienceClaim: "client_id"}, same, with("aud", "", "client_id", `"orders"`), token.ErrClaims, nil},
 		{"client_id for aud, another's", profile{AudienceClaim: "client_id"}, same, with("aud", "", "client_id", `"other"`), token.ErrClaims, token.ErrAudience},
@@ -100,7 +100,7 @@ func TestProfile(t *testing.T) {
 		{"scope an array of sentences", profile{ScopeClaim: "scope"}, same, with("scope", `["orders:read orders:write"]`), nil, token.ErrClaims},
 		{"scp an array of numbers", profile{ScopeClaim: "scp"}, same, with("scope", "", "scp", `[1]`), nil, token.ErrClaims},
 
-		// C10: what tells kinds apart.
+		// What tells kinds apart.
 		{"required", profile{Require: map[string][]string{"token_use": {"access", "a"}}}, same, with("token_use", `"access"`), nil, nil},
 		{"required, missing", profile{Require: map[string][]string{"token_use": {"access"}}}, same, same, nil, token.ErrClaims},
 		{"required, another", profile{Require: map[string][]string{"token_use": {"access"}}}, same, with("token_use", `"id"`), nil, token.ErrClaims},
@@ -248,7 +248,7 @@ func TestProfileRefused(t *testing.T) {
 	}
 }
 
-// C10: no kind of token passes for an access token, neither at a strict verifier nor
+// No kind of token passes for an access token, neither at a strict verifier nor
 // at one that takes JWT, no typ and at+jwt alike.
 func TestOtherKindsAtLooseVerifiers(t *testing.T) {
 	ed := edSigner(t, "ed", forgeKeys().ed)
@@ -274,7 +274,7 @@ func TestOtherKindsAtLooseVerifiers(t *testing.T) {
 	}
 }
 
-// T09, N08, N09: nothing in a header makes us fetch from anywhere but the issuer's, and
+// Nothing in a header makes us fetch from anywhere but the issuer's, and
 // a kid is a name to look up and nothing else.
 func TestHeaderNeverChoosesKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// T10, N45: where a redirect may lead when the connection itself is checked.
+// Where a redirect may lead when the connection itself is checked.
 func TestGuardRedirect(t *testing.T) {
 	to := func(raw string) *http.Request {
 		u, err := url.Parse(raw)

@@ -45,7 +45,7 @@ func keysAt(t testing.TB, kid string) http.Handler {
 	return jsonHandler(jwks(jwk(t, forgeKeys().ed.Public()).with("kid", strconv.Quote(kid))))
 }
 
-// T10, N45, CVE-2026-32301, CVE-2026-41413, CVE-2026-49478: neither a redirect nor a
+// CVE-2026-32301, CVE-2026-41413, CVE-2026-49478: neither a redirect nor a
 // jwks_uri of a public host makes us connect to an address that is not public.
 // Here "public" is what the test says, of servers that are all on this machine.
 func TestRemoteKeysConnectsToNoPrivateAddress(t *testing.T) {

@@ -130,7 +130,7 @@ func TestRemoteKeysFetchesOnDemand(t *testing.T) {
 	})
 }
 
-// N11, CVE-2025-22149: a key that the issuer has withdrawn stops verifying, in a
+// CVE-2025-22149: a key that the issuer has withdrawn stops verifying, in a
 // busy service and in one that nobody has called for a while.
 func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 	for name, idle := range map[string]time.Duration{"busy": time.Minute, "twice due": 10 * time.Minute, "idle": 50 * time.Minute} {

@@ -18,7 +18,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// C11, C14: RFC 6750 section 3.1 and RFC 9470 section 3.
+// RFC 6750 section 3.1 and RFC 9470 section 3.
 func TestRequirements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		synctestTable(t)
@@ -271,7 +271,7 @@ func TestNestedMiddleware(t *testing.T) {
 	}
 }
 
-// N44, C12: a token in a form is none, and where the form was read already it is told.
+// A token in a form is none, and where the form was read already it is told.
 func TestTokenInForm(t *testing.T) {
 	a := newAPI(t, nil)
 	raw := issue(t, a.issuer, request()).Token()

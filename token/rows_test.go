@@ -10,7 +10,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// T07, N41, CVE-2021-41106: long is not strong. The good twins are random secrets of
+// CVE-2021-41106: long is not strong. The good twins are random secrets of
 // the same length, in the encodings that people store them in.
 func TestWeakSecretsAreRefused(t *testing.T) {
 	for name, x := range map[string]struct {
@@ -53,7 +53,7 @@ func counting(first, step int) []byte {
 	return b
 }
 
-// C09: a client and a user of the same name are two. What revokes one spares the
+// A client and a user of the same name are two. What revokes one spares the
 // other, so that nobody gains by choosing a name.
 func TestClientsAreNoSubjects(t *testing.T) {
 	ed := edSigner(t, "ed", forgeKeys().ed)

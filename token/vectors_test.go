@@ -276,7 +276,7 @@ func TestRFCExamples(t *testing.T) {
 	}
 }
 
-// C10: well-signed JWTs of other kinds are no access tokens.
+// Well-signed JWTs of other kinds are no access tokens.
 func TestOtherKindsOfJWT(t *testing.T) {
 	var proofs struct {
 		Proofs []struct {

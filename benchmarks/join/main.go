@@ -1,5 +1,5 @@
 // Command join has many followers join a stream at once, beside as many bare consumers
-// that only count its messages, in rounds that alternate (budget B7 of the design):
+// that only count its messages, in rounds that alternate (budget B7 of REPORT.md):
 //
 //	go run ./benchmarks/join -followers 64 -live 100000
 //

@@ -79,7 +79,7 @@ func (w *surveillance) stop() {
 	w.mu.Lock()
 }
 
-// Row "NATS rolling upgrade, unclean leader loss → inside 15 s": every server of
+// "NATS rolling upgrade, unclean leader loss → inside 15 s": every server of
 // three restarts in turn, then the stream's leader dies without a word. Whatever time
 // that takes on this machine, no replica accepts what was revoked more than
 // MaxStaleness ago, none takes the log for another, and all are fresh at the end.

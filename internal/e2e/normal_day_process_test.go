@@ -54,7 +54,7 @@ func suspended() {
 	}
 }
 
-// Rows "laptop sleep, VM resume → stale until the next heartbeat" and "GC pause or
+// "laptop sleep, VM resume → stale until the next heartbeat" and "GC pause or
 // throttling → age stays honest": a process that is stopped for longer than
 // MaxStaleness refuses with its very first check, and heals by itself. What a clock
 // that stands still in suspend would say, TestNormalDayWallClockJumps asks.
@@ -112,7 +112,7 @@ func TestNormalDaySuspended(t *testing.T) {
 	}
 }
 
-// Row "laptop sleep, VM resume", the other half: the monotonic clock stood still, the
+// "laptop sleep, VM resume", the other half: the monotonic clock stood still, the
 // wall clock has gone on. The check takes its instant as an argument.
 func TestNormalDayWallClockJumps(t *testing.T) {
 	br := newBroker(t, nil)

@@ -22,9 +22,9 @@ import (
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
-// The rows of "A normal day", section 6 of the design, on real servers and with the
-// settings that one gets by setting none. Each test cites its row. Rows that other
-// tests hold as well name them. Those that take a cluster are in
+// A normal day: what happens to everybody sooner or later, on real servers and with the
+// settings that one gets by setting none. Each test begins with what happens → what is
+// promised, and names other tests that hold it as well. Those that take a cluster are in
 // normal_day_cluster_test.go, those that take a process in normal_day_process_test.go.
 
 // moves waits until the proof of l has moved forward by d.
@@ -38,7 +38,7 @@ func moves(t *testing.T, l *revoke.List, d time.Duration) {
 	}
 }
 
-// Row "auth service down for a minute → nothing": the services keep each other
+// "auth service down for a minute → nothing": the services keep each other
 // fresh. Had the last proof been the auth service's, it would be too old by the end.
 func TestNormalDayAuthServiceDown(t *testing.T) {
 	t.Parallel() // it waits, mostly
@@ -69,7 +69,7 @@ func TestNormalDayAuthServiceDown(t *testing.T) {
 	}
 }
 
-// Row "one member's clock an hour off, either way → its heartbeats prove nothing and
+// "one member's clock an hour off, either way → its heartbeats prove nothing and
 // silence nobody". TestHostileHeartbeats has more clocks.
 func TestNormalDayMembersClockOff(t *testing.T) {
 	t.Parallel() // it waits, mostly
@@ -120,7 +120,7 @@ func TestNormalDayMembersClockOff(t *testing.T) {
 	beats("the honest member goes on beating", func() bool { return own.Status().Sent >= sent+3 })
 }
 
-// Row "the broker's clock an hour off → shown, nothing revived", either way.
+// "the broker's clock an hour off → shown, nothing revived", either way.
 func TestNormalDayBrokersClockOff(t *testing.T) {
 	t.Parallel()
 	for _, off := range []time.Duration{-time.Hour, time.Hour} {
@@ -195,7 +195,7 @@ func shiftTimestamp(line []byte, by time.Duration) {
 	copy(digits, strconv.FormatInt(ns+int64(by), 10)) // of 19 digits until 2286
 }
 
-// Row "200 services starting at once → jitter, all fresh", with one consumer each,
+// "200 services starting at once → jitter, all fresh", with one consumer each,
 // and silence afterwards: of all members about one beats for each interval.
 func TestNormalDayTwoHundredServices(t *testing.T) {
 	services := 200
@@ -251,7 +251,7 @@ func TestNormalDayTwoHundredServices(t *testing.T) {
 	}
 }
 
-// Row "service before bus or stream → syncing, 503, heals". TestFollowerBeforeServer
+// "service before bus or stream → syncing, 503, heals". TestFollowerBeforeServer
 // and TestStreamAppearsLater have the reasons.
 func TestNormalDayServiceFirst(t *testing.T) {
 	br := newBroker(t, nil)
@@ -290,7 +290,7 @@ func TestNormalDayServiceFirst(t *testing.T) {
 	}
 }
 
-// Row "an SDK version ahead publishes a new kind → degraded alarm, not an outage".
+// "an SDK version ahead publishes a new kind → degraded alarm, not an outage".
 func TestNormalDayVersionAhead(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
@@ -321,7 +321,7 @@ func TestNormalDayVersionAhead(t *testing.T) {
 	}
 }
 
-// Row "stream full → publishing refused, heartbeats pass". TestPublishFull has the
+// "stream full → publishing refused, heartbeats pass". TestPublishFull has the
 // limits.
 func TestNormalDayStreamFull(t *testing.T) {
 	t.Parallel()
@@ -354,7 +354,7 @@ func TestNormalDayStreamFull(t *testing.T) {
 	mustPass(t, l, session("x"))
 }
 
-// Row "two auth instances, one restarts → shared key store, nobody notices".
+// "two auth instances, one restarts → shared key store, nobody notices".
 func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})

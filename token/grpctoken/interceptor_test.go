@@ -143,7 +143,7 @@ func newCertificate(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// B05, N43 over gRPC.
+// Over gRPC with TLS, a bound token works with the certificate that it is bound to and no other.
 func TestMutualTLS(t *testing.T) {
 	auth := tokentest.New(t)
 	host, mine, other := newCertificate(t), newCertificate(t), newCertificate(t)

@@ -1,4 +1,4 @@
-// Command chaos shows on a real cluster that invariant 1 of the design holds while
+// Command chaos shows on a real cluster that invariant 1 of CONTRIBUTING.md holds while
 // everything around it fails.
 //
 //	go run ./internal/e2e/chaos -minutes 10

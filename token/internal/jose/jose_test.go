@@ -153,7 +153,7 @@ func TestECDSADegenerate(t *testing.T) {
 	}
 }
 
-// N24: jwx accepts PS256 with any salt length; RFC 7518 section 3.5 has one.
+// jwx accepts PS256 with any salt length; RFC 7518 section 3.5 has one.
 func TestPSSSaltLength(t *testing.T) {
 	for alg, hash := range map[string]crypto.Hash{"PS256": crypto.SHA256, "PS384": crypto.SHA384, "PS512": crypto.SHA512} {
 		v := newVerifier(t, alg, rsaKey().Public())
@@ -174,7 +174,7 @@ func TestPSSSaltLength(t *testing.T) {
 func TestHMAC(t *testing.T) {
 	secret := []byte("sixty-four bytes, for the longest hash; as random as prose can be")
 	for alg, size := range map[string]int{"HS256": 32, "HS384": 48, "HS512": 64} {
-		if err := jose.CheckSecret(alg, secret[:size-1]); !errors.Is(err, jose.ErrWeak) { // N25, N41
+		if err := jose.CheckSecret(alg, secret[:size-1]); !errors.Is(err, jose.ErrWeak) {
 			t.Errorf("%s: %d bytes: error %v", alg, size-1, err)
 		}
 		if err := jose.CheckSecret(alg, slices.Repeat([]byte{7}, size)); !errors.Is(err, jose.ErrWeak) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// T17, GO-2020-0023, CVE-2016-7036: MACs are compared in constant time. A clock cannot
+// GO-2020-0023, CVE-2016-7036: MACs are compared in constant time. A clock cannot
 // tell on a shared machine, so this reads the code.
 func TestMACsAreComparedInConstantTime(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "verify.go", nil, 0)
