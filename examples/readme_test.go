@@ -27,11 +27,12 @@ var available = map[string]string{
 	"revoke":   "github.com/hybridtoken/hybridtoken/revoke",
 	"time":     "time",
 	"token":    "github.com/hybridtoken/hybridtoken/token",
+	"issue":    "github.com/hybridtoken/hybridtoken/token/issue",
 }
 
 // given are variables of earlier blocks, for those that name them and do not make them.
 var given = []struct{ name, typ string }{
-	{"member", "*bus.Member"}, {"issuer", "*token.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"}, {"recheck", "func(context.Context) error"},
+	{"member", "*bus.Member"}, {"issuer", "*issue.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"}, {"recheck", "func(context.Context) error"},
 }
 
 // TestReadmeCompiles builds every Go block of the documents, as the body of a
@@ -89,11 +90,11 @@ func compile(t *testing.T, block, doc string, line int) ([]byte, error) {
 	src.WriteString("package snippet\n\n")
 	for name, path := range available {
 		// What the function's parameters need, and what the block names.
-		if name == "context" || name == "http" || name == "token" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block+params) {
+		if name == "context" || name == "http" || name == "issue" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block+params) {
 			fmt.Fprintf(&src, "import %s %q\n", name, path)
 		}
 	}
-	fmt.Fprintf(&src, "\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw, sid string, login token.IssueRequest%s) error {\n", params)
+	fmt.Fprintf(&src, "\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw, sid string, login issue.Request%s) error {\n", params)
 	fmt.Fprintf(&src, "//line %s:%d\n%s\nreturn nil\n}\n", filepath.Base(doc), line, block)
 	here, err := os.Getwd()
 	if err != nil {

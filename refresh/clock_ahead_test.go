@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
-	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // instances makes Managers that share a store and a replica, and whose clocks are off by
 // so much.
 func instances(t *testing.T, lives Lifetimes, off ...time.Duration) (list []*Manager) {
 	t.Helper()
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: simRing(t)})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: simRing(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func instances(t *testing.T, lives Lifetimes, off ...time.Duration) (list []*Man
 			t.Fatal(err)
 		}
 		m.now = func() revoke.Instant { return revoke.Now().Add(d) }
-		m.mint = func(_ context.Context, r token.IssueRequest) (minted, error) {
+		m.mint = func(_ context.Context, r issue.Request) (minted, error) {
 			return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil // the Issuer's clock is this machine's
 		}
 		list = append(list, m)

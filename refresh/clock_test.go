@@ -12,7 +12,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/revoke/revoketest"
-	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // busPublisher publishes on a bus in memory.
@@ -30,7 +30,7 @@ func onBus(t *testing.T, bus *revoketest.Bus, change ...func(*Config)) (*Manager
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: simRing(t)})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: simRing(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func onBus(t *testing.T, bus *revoketest.Bus, change ...func(*Config)) (*Manager
 		t.Fatal(err)
 	}
 	m.now = member.Now
-	m.mint = func(_ context.Context, r token.IssueRequest) (minted, error) {
+	m.mint = func(_ context.Context, r issue.Request) (minted, error) {
 		return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil // the Issuer's clock is this machine's
 	}
 	return m, member

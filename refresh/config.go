@@ -5,7 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
-	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // maxSessions bounds a subject's list of sessions.
@@ -22,7 +22,7 @@ type Publisher interface {
 // Config configures a [Manager].
 type Config struct {
 	// Issuer issues the access tokens. Required.
-	Issuer *token.Issuer
+	Issuer *issue.Issuer
 
 	// Store keeps the sessions. Required; all instances of the service share it.
 	Store Store
@@ -78,6 +78,6 @@ type Answer struct {
 	Reason string
 
 	// Claims replace the custom claims of the session's tokens, see
-	// [token.IssueRequest].Claims. Nil leaves them as they are.
+	// [issue.Request].Claims. Nil leaves them as they are.
 	Claims map[string]any
 }

@@ -9,16 +9,17 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Each exported field of Config and Lifetimes has rows of values that cannot be meant,
 // which are refused with its name; or every value of it can. A new field needs either.
 func TestConfigFieldsAreLookedAt(t *testing.T) {
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

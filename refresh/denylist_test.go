@@ -11,6 +11,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A ban that others publish 300 ms after the password was checked ends the login, whichever
@@ -147,11 +148,11 @@ func TestSessionsThatAreCutOffAreNotListed(t *testing.T) {
 // With a key that the replica holds as revoked nothing is minted, and no refresh token used
 // up; once another key signs, all goes on.
 func TestRevokedKeyMintsNothing(t *testing.T) {
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A Login says who was authenticated, by which client, and what the session is for.
@@ -35,7 +36,7 @@ type Login struct {
 	// cutoff was made, or in the same millisecond, is refused without asking.
 	Recheck func(ctx context.Context) error
 
-	Tenant  string   // see [token.IssueRequest]
+	Tenant  string   // see [issue.Request]
 	Scope   []string // granted; a refresh may narrow it for one token, nothing widens it
 	ACR     string
 	AMR     []string
@@ -175,7 +176,7 @@ func (m *Manager) begun(l *Login, claims json.RawMessage, sid string, start int6
 // mistake, and trying again is useless.
 func (m *Manager) firstToken(ctx context.Context, s *session) (minted, error) {
 	t, err := m.token(ctx, s, s.Scope, s.Start)
-	if errors.Is(err, token.ErrRequest) {
+	if errors.Is(err, issue.ErrRequest) {
 		return minted{}, fmt.Errorf("%w: %v", ErrLogin, err)
 	}
 	return t, err
@@ -417,7 +418,7 @@ func (m *Manager) token(ctx context.Context, s *session, scope []string, issued 
 	if life < time.Second {
 		return minted{}, ErrExpired
 	}
-	r := token.IssueRequest{
+	r := issue.Request{
 		Subject: s.Subject, Client: s.Client, Session: s.SID, Tenant: s.Tenant, Audience: s.Audience, Scope: scope,
 		AuthTime: time.UnixMilli(s.AuthTime), ACR: s.ACR, AMR: s.AMR, Binding: s.binding(),
 		IssuedAt: time.UnixMilli(issued), Lifetime: life,

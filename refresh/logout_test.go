@@ -12,6 +12,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A logout ends the session here and at the services at once, may be repeated, and spares all others.
@@ -254,12 +255,12 @@ func TestLoginAgainstTheReplicasCutoffs(t *testing.T) {
 
 // The Issuer and the List must mean one MaxSkew.
 func TestManagerRefusesAnotherMaxSkew(t *testing.T) {
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, skew := range []time.Duration{0, time.Second, 2 * time.Second} {
-		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring, MaxSkew: skew})
+		issuer, err := issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring, MaxSkew: skew})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,11 +283,11 @@ func TestManagerRefusesAnotherMaxSkew(t *testing.T) {
 func TestWholeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(300 * time.Millisecond) // into a second
-		ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+		ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
 		if err != nil {
 			t.Fatal(err)
 		}
-		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
+		issuer, err := issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring})
 		if err != nil {
 			t.Fatal(err)
 		}

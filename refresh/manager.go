@@ -11,21 +11,21 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
-	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A Manager keeps sessions. Its methods may be called concurrently, and any number of
 // Managers may share a [Store].
 type Manager struct {
 	cfg    Config
-	issuer token.IssuerConfig
+	issuer issue.Config
 	skew   int64 // milliseconds
 	slack  int64 // of cutoffs, milliseconds
 	log    *slog.Logger
 
 	// Tests exchange these.
 	now  func() revoke.Instant
-	mint func(context.Context, token.IssueRequest) (minted, error)
+	mint func(context.Context, issue.Request) (minted, error)
 	wait func(context.Context, time.Duration) error
 	take func(ctx context.Context, key string) (release func(), waited bool, err error)
 	// backOff is what a call does before it tries again after a conflict.
@@ -137,7 +137,7 @@ func (m *Manager) Close() error {
 
 // issue signs a token and looks whether it may be given out: which key has signed is not
 // known before, and what was published meanwhile counts.
-func (m *Manager) issue(ctx context.Context, r token.IssueRequest) (minted, error) {
+func (m *Manager) issue(ctx context.Context, r issue.Request) (minted, error) {
 	t, err := m.cfg.Issuer.Issue(ctx, r)
 	if err != nil {
 		return minted{}, err
@@ -149,7 +149,7 @@ func (m *Manager) issue(ctx context.Context, r token.IssueRequest) (minted, erro
 		}
 		return minted{}, fmt.Errorf("%w: %w", ErrConflict, err)
 	}
-	return minted{t.Token(), t.Claims().ExpiresAt()}, nil
+	return minted{t.Raw(), t.Claims().ExpiresAt()}, nil
 }
 
 // begin refuses calls that cannot go on.

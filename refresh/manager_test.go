@@ -15,6 +15,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A replica that cannot know is no reason to log anybody out; nor is a store.
@@ -150,8 +151,8 @@ func (p publisherFor) Publish(context.Context, revoke.Event) (revoke.Receipt, er
 }
 
 func TestNewManagerRefuses(t *testing.T) {
-	ring, _ := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring})
+	ring, _ := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
-	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A part of the caller's that panics in a goroutine of the Manager's, where nobody could
@@ -48,7 +48,7 @@ func TestPanicsOfTheCallersParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		store, publisher := &panicking{Store: NewMemoryStore()}, new(panickingPublisher)
-		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: simRing(t)})
+		issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: simRing(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func TestPanicsOfTheCallersParts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.mint = func(_ context.Context, r token.IssueRequest) (minted, error) {
+		m.mint = func(_ context.Context, r issue.Request) (minted, error) {
 			return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil // the Issuer's clock is this machine's
 		}
 		g := m.mustLogin(t)

@@ -243,7 +243,7 @@ func (m *Manager) bringDown(ctx context.Context, r *session) error {
 //
 // One call on one instance does, after the Store serves; it returns when every other
 // instance obeys, some seconds later. It may be called again, with the same or another
-// backup. The [token.Keyring] of Config.Issuer is read anew, and those of other instances
+// backup. The [issue.Keyring] of Config.Issuer is read anew, and those of other instances
 // read theirs within their RefreshInterval.
 //
 // A Manager that was running before the restore notices it by itself, unless the backup is

@@ -15,6 +15,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/revoke/revoketest"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // The simulation: a few instances of an auth service, whose clocks differ and whose
@@ -119,7 +120,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.bus = revoketest.NewBus(revoketest.Config{Seed: seed | 1<<63})
 	s.store = &simStore{s: s, records: map[string]Record{}, older: map[string]Record{}}
 	ring := simRing(t)
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 			s.pause()
 			return nil
 		}
-		in.mint = func(ctx context.Context, r token.IssueRequest) (minted, error) {
+		in.mint = func(ctx context.Context, r issue.Request) (minted, error) {
 			s.pause()
 			name := fmt.Sprintf("token-%d", len(s.minted))
 			s.minted[name] = simToken{sid: r.Session, expires: r.IssuedAt.Add(r.Lifetime), identity: revoke.Identity{
@@ -171,12 +172,12 @@ func newSim(t *testing.T, seed uint64) *sim {
 	return s
 }
 
-var ringForSim *token.Keyring
+var ringForSim *issue.Keyring
 
-func simRing(t *testing.T) *token.Keyring {
+func simRing(t *testing.T) *issue.Keyring {
 	if ringForSim == nil {
 		var err error
-		if ringForSim, err = token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA}); err != nil {
+		if ringForSim, err = issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA}); err != nil {
 			t.Fatal(err)
 		}
 	}

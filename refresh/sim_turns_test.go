@@ -17,6 +17,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // The simulation of single sessions over weeks: tabs that ask at once, answers that are
@@ -132,7 +133,7 @@ func newTurnWorld(t *testing.T, table *turnsTable, p *turnsProfile, planted stri
 func (w *turnWorld) begin() {
 	w.began = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	w.clock, w.records, w.inst = w.began, map[string]Record{}, nil
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: simRing(w.t)})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: simRing(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func (w *turnWorld) begin() {
 			return revoke.Instant{Wall: at, Mono: at}
 		}
 		in.wait = func(_ context.Context, d time.Duration) error { w.pass(d); return nil }
-		in.mint = func(_ context.Context, r token.IssueRequest) (minted, error) {
+		in.mint = func(_ context.Context, r issue.Request) (minted, error) {
 			return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil
 		}
 		in.sub = in.feed.Begin(in.now(), revoke.LogInfo{Horizons: list.Horizons(), Time: w.clock})

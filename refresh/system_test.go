@@ -10,6 +10,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A system is one Manager with its parts: a Local replica, so that what it publishes is
@@ -18,7 +19,7 @@ type system struct {
 	*refresh.Manager
 	store    *recorder
 	list     *revoke.List
-	issuer   *token.Issuer
+	issuer   *issue.Issuer
 	verifier *token.Verifier
 	events   []revoke.Event
 	fail     error // of the next publishing
@@ -72,11 +73,11 @@ func newSystem(t *testing.T, change ...func(*refresh.Config)) *system {
 
 func newSystemOf(t *testing.T, replica revoke.Config, change ...func(*refresh.Config)) *system {
 	t.Helper()
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring, MaxSkew: replica.MaxSkew})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring, MaxSkew: replica.MaxSkew})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,12 +38,7 @@ const (
 )
 
 // one returns the name of a under which everything here compares, keeps and writes it.
-func (a Algorithm) one() Algorithm {
-	if a == Ed25519 {
-		return EdDSA
-	}
-	return a
-}
+func (a Algorithm) one() Algorithm { return jose.One(a) }
 
 // ones returns a copy of all with the names of [Algorithm.one], each once.
 func ones(all []Algorithm) []Algorithm {

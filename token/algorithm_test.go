@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // RFC 9864: EdDSA with a key on Ed25519 and Ed25519 are one algorithm, whichever name
 // the configuration, the key and the token have for it.
 func TestEd25519IsEdDSA(t *testing.T) {
-	private := forgeKeys().ed
-	published := jwk(t, private.Public()).with("kid", `"k"`)
+	private := forge.Keys().Ed
+	published := forge.JWK(t, private.Public()).With("kid", `"k"`)
 	names := []token.Algorithm{token.EdDSA, token.Ed25519}
 	sets := map[string]token.KeySet{}
 	for _, alg := range names {
@@ -29,16 +31,16 @@ func TestEd25519IsEdDSA(t *testing.T) {
 			t.Fatal(err)
 		}
 		sets["a key for "+string(alg)] = set
-		signing, err := token.NewSigningKey("k", alg, private)
+		signing, err := issue.NewSigningKey("k", alg, private)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if sets["a ring for "+string(alg)], err = token.NewKeyring(token.KeyringConfig{}, signing); err != nil {
+		if sets["a ring for "+string(alg)], err = issue.NewKeyring(issue.KeyringConfig{}, signing); err != nil {
 			t.Fatal(err)
 		}
-		private := published.with("alg", strconv.Quote(string(alg))).with("d", strconv.Quote(base64.RawURLEncoding.EncodeToString(private.Seed())))
+		private := published.With("alg", strconv.Quote(string(alg))).With("d", strconv.Quote(base64.RawURLEncoding.EncodeToString(private.Seed())))
 		for _, told := range append(names, "") {
-			signing, err := token.ParseSigningKey("", told, []byte(private.String()))
+			signing, err := issue.ParseSigningKey("", told, []byte(private.String()))
 			if err != nil {
 				t.Fatalf("a private JWK for %s, told %q: %v", alg, told, err)
 			}
@@ -46,9 +48,9 @@ func TestEd25519IsEdDSA(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		site := newSite(t, jsonHandler(jwks(published.with("alg", strconv.Quote(string(alg))))))
+		site := newSite(t, forge.JSON(forge.JWKS(published.With("alg", strconv.Quote(string(alg))))))
 		for _, asked := range [][]token.Algorithm{nil, {token.EdDSA}, {token.Ed25519}, names} {
-			set, err := token.ParseKeySet([]byte(jwks(published.with("alg", strconv.Quote(string(alg))))), asked...)
+			set, err := token.ParseKeySet([]byte(forge.JWKS(published.With("alg", strconv.Quote(string(alg))))), asked...)
 			if err != nil {
 				t.Fatalf("a set with %s, asked for %s: %v", alg, asked, err)
 			}
@@ -61,19 +63,19 @@ func TestEd25519IsEdDSA(t *testing.T) {
 			sets["a remote set with "+string(alg)+" of "+strconv.Itoa(len(asked))] = remote
 		}
 	}
-	set, err := token.ParseKeySet([]byte(jwks(published)), names...) // one algorithm fits, by two names
+	set, err := token.ParseKeySet([]byte(forge.JWKS(published)), names...) // one algorithm fits, by two names
 	if err != nil {
 		t.Fatal(err)
 	}
 	sets["a set without alg"] = set
-	ed := edSigner(t, "k", private)
+	ed := forge.Ed(t, "k", private)
 	for name, keys := range sets {
 		for _, allowed := range [][]token.Algorithm{{token.EdDSA}, {token.Ed25519}, {token.ES256, token.Ed25519, token.EdDSA}} {
-			v := forgedVerifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = keys, allowed })
+			v := forge.Verifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = keys, allowed })
 			for _, alg := range names {
-				header := ed.header().with("alg", strconv.Quote(string(alg)))
-				for _, header := range []object{header, header.without("kid")} {
-					if _, err := v.Verify(t.Context(), ed.forge(header, goodClaims(time.Now()))); err != nil {
+				header := ed.Header().With("alg", strconv.Quote(string(alg)))
+				for _, header := range []forge.Object{header, header.Without("kid")} {
+					if _, err := v.Verify(t.Context(), ed.Forge(header, forge.Claims(time.Now()))); err != nil {
 						t.Errorf("%s, %s allowed, %s in the token: %v", name, allowed, alg, err)
 					}
 				}
@@ -90,16 +92,16 @@ func TestEd25519IsEdDSA(t *testing.T) {
 		if _, err := token.NewKey("k", token.Algorithm(alg), private.Public()); err == nil {
 			t.Errorf("a key for %q", alg)
 		}
-		v := forgedVerifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = staticKeys(t, ed), names })
-		if _, err := v.Verify(t.Context(), ed.forge(ed.header().with("alg", strconv.Quote(alg)), goodClaims(time.Now()))); err == nil {
+		v := forge.Verifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = forge.StaticKeys(t, ed), names })
+		if _, err := v.Verify(t.Context(), ed.Forge(ed.Header().With("alg", strconv.Quote(alg)), forge.Claims(time.Now()))); err == nil {
 			t.Errorf("a token with %q", alg)
 		}
 	}
-	es := ecSigner(t, "k")
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Keys, c.Algorithms = staticKeys(t, es), []token.Algorithm{token.ES256, token.Ed25519}
+	es := forge.EC(t, "k")
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Keys, c.Algorithms = forge.StaticKeys(t, es), []token.Algorithm{token.ES256, token.Ed25519}
 	})
-	if _, err := v.Verify(t.Context(), es.forge(es.header().with("alg", `"Ed25519"`), goodClaims(time.Now()))); err == nil {
+	if _, err := v.Verify(t.Context(), es.Forge(es.Header().With("alg", `"Ed25519"`), forge.Claims(time.Now()))); err == nil {
 		t.Error("a P-256 key for Ed25519")
 	}
 }
@@ -113,9 +115,9 @@ func TestEd25519InProofs(t *testing.T) {
 			for _, of := range []string{"EdDSA", "Ed25519", ""} {
 				key := b.p.jwk
 				if of != "" {
-					key = key.with("alg", strconv.Quote(of))
+					key = key.With("alg", strconv.Quote(of))
 				}
-				header := b.p.header().with("alg", strconv.Quote(alg)).with("jwk", key.String())
+				header := b.p.header().With("alg", strconv.Quote(alg)).With("jwk", key.String())
 				if r := b.send("DPoP", b.raw, b.p.forge(header, b.p.claims(b.raw))); r.StatusCode != 200 {
 					t.Errorf("%s allowed, proof for %s, jwk for %q: %d; logged %q", allowed, alg, of, r.StatusCode, &b.logged)
 				}
@@ -132,18 +134,18 @@ func TestEd25519InProofs(t *testing.T) {
 // more verifiers know, and which those that know both want to see in both or neither.
 func TestEd25519IsWrittenAsEdDSA(t *testing.T) {
 	for _, alg := range []token.Algorithm{"", token.EdDSA, token.Ed25519} {
-		ring := newRing(t, token.KeyringConfig{Algorithm: alg})
+		ring := forge.Ring(t, issue.KeyringConfig{Algorithm: alg})
 		w := httptest.NewRecorder()
 		ring.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 		var set struct{ Keys []struct{ Alg, Crv string } }
 		if err := json.Unmarshal(w.Body.Bytes(), &set); err != nil || len(set.Keys) != 1 || set.Keys[0].Alg != "EdDSA" || set.Keys[0].Crv != "Ed25519" {
 			t.Errorf("%q: published %s", alg, w.Body)
 		}
-		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: forgedIssuer, Keys: ring})
+		issuer, err := issue.NewIssuer(issue.Config{Issuer: forge.Issuer, Keys: ring})
 		if err != nil {
 			t.Fatal(err)
 		}
-		head, _, _ := strings.Cut(issue(t, issuer, request()).Token(), ".")
+		head, _, _ := strings.Cut(forge.Issue(t, issuer, forge.Request()).Raw(), ".")
 		if header, _ := base64.RawURLEncoding.DecodeString(head); !strings.Contains(string(header), `"alg":"EdDSA"`) {
 			t.Errorf("%q: header %s", alg, header)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // bareAllocations are those of the standard library for one check of a signature.
@@ -26,14 +27,14 @@ func bareAllocations(t *testing.T, alg token.Algorithm) float64 {
 	var check func() bool
 	switch alg {
 	case token.ES256:
-		private := forgeKeys().ec
+		private := forge.Keys().Ec
 		signature, err := ecdsa.SignASN1(rand.Reader, private, digest[:])
 		if err != nil {
 			t.Fatal(err)
 		}
 		check = func() bool { return ecdsa.VerifyASN1(&private.PublicKey, digest[:], signature) }
 	case token.RS256:
-		private := forgeKeys().rsa
+		private := forge.Keys().Rsa
 		signature, err := rsa.SignPKCS1v15(nil, private, crypto.SHA256, digest[:])
 		if err != nil {
 			t.Fatal(err)
@@ -49,20 +50,20 @@ func bareAllocations(t *testing.T, alg token.Algorithm) float64 {
 
 // Verify allocates nothing for a remembered token, and little for a new one.
 func TestVerifyAllocations(t *testing.T) {
-	list := localList(t, revoke.Config{})
+	list := forge.LocalList(t, revoke.Config{})
 	now := time.Now()
 	for _, x := range []struct {
-		signer
+		forge.Signer
 		most float64 // of an unknown token; crypto/ecdsa and crypto/rsa take theirs
-	}{{edSigner(t, "ed", forgeKeys().ed), 4}, {ecSigner(t, "ec"), 4 + bareAllocations(t, token.ES256)}, {rsSigner(t, "rs"), 4 + bareAllocations(t, token.RS256)}} {
-		s := x.signer
+	}{{forge.Ed(t, "ed", forge.Keys().Ed), 4}, {forge.EC(t, "ec"), 4 + bareAllocations(t, token.ES256)}, {forge.RS(t, "rs"), 4 + bareAllocations(t, token.RS256)}} {
+		s := x.Signer
 		raws := make([]string, 64)
 		for i := range raws {
-			raws[i] = s.forge(s.header(), goodClaims(now).with("jti", strconv.Quote(fmt.Sprint("jti-", i))))
+			raws[i] = s.Forge(s.Header(), forge.Claims(now).With("jti", strconv.Quote(fmt.Sprint("jti-", i))))
 		}
 		for _, cached := range []bool{false, true} {
-			v := forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys, c.NoCache = []token.Algorithm{s.alg}, staticKeys(t, s), !cached
+			v := forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.NoCache = []token.Algorithm{s.Alg}, forge.StaticKeys(t, s), !cached
 				c.Revocations, c.InsecureNoRevocations = list, false
 			})
 			most := x.most
@@ -81,7 +82,7 @@ func TestVerifyAllocations(t *testing.T) {
 				}
 			})
 			if n > most && (cached || !raceEnabled) { // under the race detector sync.Pool forgets
-				t.Errorf("%s, remembered %t: %v allocations, want at most %v", s.alg, cached, n, most)
+				t.Errorf("%s, remembered %t: %v allocations, want at most %v", s.Alg, cached, n, most)
 			}
 		}
 	}
@@ -91,13 +92,13 @@ func TestVerifyAllocations(t *testing.T) {
 // allocates what any middleware does that verifies and hands on the claims, and for the
 // context and the call's options three allocations more.
 func TestMiddlewareAllocations(t *testing.T) {
-	list := localList(t, revoke.Config{})
-	s := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{s.alg}, staticKeys(t, s)
+	list := forge.LocalList(t, revoke.Config{})
+	s := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{s.Alg}, forge.StaticKeys(t, s)
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	raw := s.forge(s.header(), goodClaims(time.Now()).with("jti", `"one"`))
+	raw := s.Forge(s.Header(), forge.Claims(time.Now()).With("jti", `"one"`))
 	remembered(t, v, raw)
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Authorization", "Bearer "+raw)

@@ -8,20 +8,21 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // A claim that nothing configured asks for refuses no token, whatever it holds, and its
 // accessor returns what it returns of a token without it. Where something asks for it,
 // the token is refused.
 func TestAskedClaims(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	long := `"` + strings.Repeat("x", revoke.MaxValueBytes+1) + `"`
 	texts := []string{`17`, `0`, `-1.5`, `true`, `false`, `["a"]`, `[]`, `{}`, `{"a":1}`} // in place of a string
 	identifiers := append([]string{`""`, long, `" x"`, `"x\u0000"`}, texts...)
 	times := []string{`"946684900"`, `"2000-01-01T00:00:00Z"`, `""`, `true`, `[]`, `{}`, `[946684900]`, `1e400`, `946684900000`}
 	type config = token.VerifierConfig
 	denylist := func(c *config) {
-		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{}), false
+		c.Revocations, c.InsecureNoRevocations = forge.LocalList(t, revoke.Config{}), false
 	}
 	plain := func(*config) {}
 	for _, x := range []struct {
@@ -52,13 +53,13 @@ func TestAskedClaims(t *testing.T) {
 		{"amr", false, []string{`"pwd"`, `17`, `true`, `{}`, `["pwd",1]`, `[["pwd"]]`}, func(c *token.Claims) bool { return c.AMR() == nil }, nil, nil, nil},
 	} {
 		v := func(change func(*config)) *token.Verifier {
-			return forgedVerifier(t, func(c *config) {
-				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			return forge.Verifier(t, func(c *config) {
+				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 				change(c)
 			})
 		}
 		for _, form := range append(x.forms, "null") {
-			raw := ed.forge(ed.header(), goodClaims(time.Now()).with(x.claim, form))
+			raw := ed.Forge(ed.Header(), forge.Claims(time.Now()).With(x.claim, form))
 			c, err := v(plain).Verify(t.Context(), raw)
 			if err != nil || !x.absent(c) {
 				t.Errorf("%s %.20s, which nothing asks for: %v, error %v", x.claim, form, c, err)
@@ -73,14 +74,14 @@ func TestAskedClaims(t *testing.T) {
 					want = nil
 				}
 				c, err := v(change).Verify(t.Context(), raw, x.opts...)
-				if !errors.Is(err, want) || (c == nil) == (err == nil) || err != nil && (!strings.Contains(err.Error(), x.claim) || leaks(err.Error(), raw) != "") {
+				if !errors.Is(err, want) || (c == nil) == (err == nil) || err != nil && (!strings.Contains(err.Error(), x.claim) || forge.Leaks(err.Error(), raw) != "") {
 					t.Errorf("%s %.20s, which %s asks for: %v, error %v, want %v", x.claim, form, who, c, err, want)
 				}
 			}
 		}
 		// The good twins: what is in order is read, and good enough.
-		good := goodClaims(time.Now()).with("scope", `"a b"`).with("acr", `"a"`).with("amr", `["pwd"]`).with("auth_time", number(time.Now().Unix()))
-		raw := ed.forge(ed.header(), good)
+		good := forge.Claims(time.Now()).With("scope", `"a b"`).With("acr", `"a"`).With("amr", `["pwd"]`).With("auth_time", forge.Number(time.Now().Unix()))
+		raw := ed.Forge(ed.Header(), good)
 		if c, err := v(plain).Verify(t.Context(), raw); err != nil || x.absent(c) {
 			t.Errorf("%s: the good twin: %v", x.claim, err)
 		}
@@ -94,11 +95,11 @@ func TestAskedClaims(t *testing.T) {
 
 // What an unusable claim asked for is judged each time that a remembered token comes.
 func TestAskedClaimsOfARememberedToken(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 	})
-	raw := ed.forge(ed.header(), goodClaims(time.Now()).with("auth_time", `"now"`).with("scope", `["a"]`))
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()).With("auth_time", `"now"`).With("scope", `["a"]`))
 	for range 3 {
 		c, err := v.Verify(t.Context(), raw)
 		if err != nil {
@@ -116,9 +117,9 @@ func TestAskedClaimsOfARememberedToken(t *testing.T) {
 // What restricts a token is never passed over, whatever its form; and no option is
 // needed for a claim that is required.
 func TestRestrictionsAreAlwaysAskedFor(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 	})
 	for _, x := range []struct {
 		claim, form string
@@ -128,7 +129,7 @@ func TestRestrictionsAreAlwaysAskedFor(t *testing.T) {
 		{"cnf", `null`, token.ErrBinding}, {"cnf", `[]`, token.ErrBinding}, {"cnf", `{"jkt":null}`, token.ErrBinding},
 		{"sub", `null`, token.ErrClaims}, {"jti", `null`, token.ErrClaims}, {"client_id", `null`, token.ErrClaims}, {"aud", `null`, token.ErrClaims},
 	} {
-		if _, err := v.Verify(t.Context(), ed.forge(ed.header(), goodClaims(time.Now()).with(x.claim, x.form))); !errors.Is(err, x.want) {
+		if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), forge.Claims(time.Now()).With(x.claim, x.form))); !errors.Is(err, x.want) {
 			t.Errorf("%s %s: error %v, want %v", x.claim, x.form, err, x.want)
 		}
 	}

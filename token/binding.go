@@ -5,13 +5,13 @@ import (
 	"crypto/subtle"
 	"crypto/x509"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // A Binding says whose token it is (cnf, RFC 7800 section 3.1): the sender that presents it
@@ -82,12 +82,12 @@ func binding(v strictjson.Value) (b Binding, err error) {
 		switch name {
 		case "jkt":
 			b.KeyThumbprint, _ = v.Text()
-			if !isDigest(b.KeyThumbprint) {
+			if !shape.IsDigest(b.KeyThumbprint) {
 				return unbound("cnf.jkt is not a SHA-256 digest in base64url")
 			}
 		case "x5t#S256":
 			b.CertificateThumbprint, _ = v.Text()
-			if !isDigest(b.CertificateThumbprint) {
+			if !shape.IsDigest(b.CertificateThumbprint) {
 				return unbound("cnf.x5t#S256 is not a SHA-256 digest in base64url")
 			}
 		}
@@ -100,44 +100,6 @@ func binding(v strictjson.Value) (b Binding, err error) {
 }
 
 func unbound(why string) error { return fmt.Errorf("token: %w: %s", ErrBinding, why) }
-
-// isDigest reports whether s is the canonical base64url of 32 bytes.
-func isDigest(s string) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	return err == nil && len(b) == sha256.Size && len(s) == base64.RawURLEncoding.EncodedLen(sha256.Size)
-}
-
-// check refuses what [IssueRequest].Binding cannot be. Its errors follow a name.
-func (b Binding) check() error {
-	switch {
-	case b.KeyThumbprint != "" && !isDigest(b.KeyThumbprint):
-		return errors.New("has a KeyThumbprint that is not a SHA-256 digest in base64url")
-	case b.CertificateThumbprint != "" && !isDigest(b.CertificateThumbprint):
-		return errors.New("has a CertificateThumbprint that is not a SHA-256 digest in base64url")
-	}
-	return nil
-}
-
-// binding writes cnf. What it writes needs no escaping.
-func (w *payloadWriter) binding(b Binding) {
-	if b.IsZero() {
-		return
-	}
-	if err := b.check(); err != nil {
-		w.fail("Binding", err)
-		return
-	}
-	w.name("cnf")
-	open := byte('{')
-	for _, m := range []struct{ name, value string }{{"jkt", b.KeyThumbprint}, {"x5t#S256", b.CertificateThumbprint}} {
-		if m.value != "" {
-			w.buf = append(w.buf, open)
-			w.buf = fmt.Appendf(w.buf, `"%s":"%s"`, m.name, m.value)
-			open = ','
-		}
-	}
-	w.buf = append(w.buf, '}')
-}
 
 // possession checks that call proves what c is bound to. The use of a proof that it
 // returns, nil for a token without one, is yet to be recorded.

@@ -19,13 +19,15 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 const someDigest = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 
 func TestIssueBinding(t *testing.T) {
-	ring := newRing(t, token.KeyringConfig{})
-	i := newIssuer(t, ring, nil)
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	i := forge.NewIssuer(t, ring, nil)
 	other := strings.Repeat("A", 43)
 	for want, b := range map[string]token.Binding{
 		"":                             {},
@@ -33,26 +35,26 @@ func TestIssueBinding(t *testing.T) {
 		`{"x5t#S256":"` + other + `"}`: {CertificateThumbprint: other},
 		`{"jkt":"` + someDigest + `","x5t#S256":"` + other + `"}`: {KeyThumbprint: someDigest, CertificateThumbprint: other},
 	} {
-		r := request()
+		r := forge.Request()
 		r.Binding = b
-		issued := issue(t, i, r)
+		issued := forge.Issue(t, i, r)
 		raw, _ := issued.Claims().Claim("cnf")
 		if string(raw) != want || issued.Claims().Binding() != b {
 			t.Errorf("%+v: cnf %s, read as %+v", b, raw, issued.Claims().Binding())
 		}
-		if !json.Valid([]byte(payloadOf(t, issued.Token()))) {
-			t.Errorf("%+v: %s", b, payloadOf(t, issued.Token()))
+		if !json.Valid([]byte(forge.PayloadOf(t, issued.Raw()))) {
+			t.Errorf("%+v: %s", b, forge.PayloadOf(t, issued.Raw()))
 		}
-		_, err := ringVerifier(t, ring, token.EdDSA).Verify(t.Context(), issued.Token())
+		_, err := forge.RingVerifier(t, ring, token.EdDSA).Verify(t.Context(), issued.Raw())
 		if b.IsZero() != (err == nil) || err != nil && !errors.Is(err, token.ErrBinding) {
 			t.Errorf("%+v as a bearer token: error %v", b, err)
 		}
 	}
 	for _, bad := range []string{"x", someDigest + "A", someDigest[:42], someDigest[:42] + "J", someDigest[:41] + `","`, someDigest + "=", someDigest[:20] + "\n" + someDigest[20:], " " + someDigest[1:]} {
 		for _, b := range []token.Binding{{KeyThumbprint: bad}, {CertificateThumbprint: bad}} {
-			r := request()
+			r := forge.Request()
 			r.Binding = b
-			if issued, err := i.Issue(t.Context(), r); !errors.Is(err, token.ErrIssue) || issued != nil || !strings.Contains(err.Error(), "Binding") {
+			if issued, err := i.Issue(t.Context(), r); !errors.Is(err, issue.ErrIssue) || issued != nil || !strings.Contains(err.Error(), "Binding") {
 				t.Errorf("%+v: error %v", b, err)
 			}
 		}
@@ -61,13 +63,13 @@ func TestIssueBinding(t *testing.T) {
 
 // cnf as others write it.
 func TestConfirmationForms(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	p := edProver(t)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), newDPoP(t, nil)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), newDPoP(t, nil)
 	})
 	verify := func(cnf string, sender bool) error {
-		raw := ed.forge(ed.header(), goodClaims(time.Now()).with("cnf", cnf))
+		raw := ed.Forge(ed.Header(), forge.Claims(time.Now()).With("cnf", cnf))
 		var s token.Sender
 		if sender {
 			s = token.Sender{Proof: p.prove(raw), Method: "GET", URL: proofURL}
@@ -125,9 +127,9 @@ func newCertificate(t testing.TB) tls.Certificate {
 func TestMutualTLS(t *testing.T) {
 	a := newAPI(t, nil)
 	mine, other := newCertificate(t), newCertificate(t)
-	bound, plain := request(), request()
+	bound, plain := forge.Request(), forge.Request()
 	bound.Binding.CertificateThumbprint = token.CertificateThumbprint(mine.Leaf)
-	raw, bearer := issue(t, a.issuer, bound).Token(), issue(t, a.issuer, plain).Token()
+	raw, bearer := forge.Issue(t, a.issuer, bound).Raw(), forge.Issue(t, a.issuer, plain).Raw()
 	srv := httptest.NewUnstartedServer(a.h)
 	srv.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	srv.StartTLS()
@@ -182,9 +184,9 @@ func TestClientCertificateFunc(t *testing.T) {
 			return cert
 		}
 	})
-	r := request()
+	r := forge.Request()
 	r.Binding.CertificateThumbprint = token.CertificateThumbprint(mine.Leaf)
-	raw := issue(t, a.issuer, r).Token()
+	raw := forge.Issue(t, a.issuer, r).Raw()
 	if code := a.get("/", "Bearer "+raw).StatusCode; code != 401 {
 		t.Errorf("no certificate: %d", code)
 	}
@@ -202,10 +204,10 @@ func TestClientCertificateFunc(t *testing.T) {
 func TestBoundTwice(t *testing.T) {
 	b := newBoundAPI(t, nil)
 	cert := newCertificate(t).Leaf
-	r := request()
+	r := forge.Request()
 	r.Binding = token.Binding{KeyThumbprint: b.p.jkt, CertificateThumbprint: token.CertificateThumbprint(cert)}
-	raw := issue(t, b.issuer, r).Token()
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	raw := forge.Issue(t, b.issuer, r).Raw()
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, b.ring, newDPoP(t, nil)
 	})
 	for _, x := range []struct{ cert, proof bool }{{false, false}, {true, false}, {false, true}, {true, true}} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // TestCacheStorm: many goroutines verify a few hundred tokens, most of them remembered,
@@ -19,19 +20,19 @@ import (
 // was revoked before a Verify began is refused by it, and nothing else is; while the
 // key is gone nothing is accepted. The cache is so small that it evicts all the time.
 func TestCacheStorm(t *testing.T) {
-	hs, keep := hmacSigner(t, "hs"), edSigner(t, "ed", forgeKeys().ed)
+	hs, keep := forge.HMAC(t, "hs"), forge.Ed(t, "ed", forge.Keys().Ed)
 	var keys swappedKeys
-	with, without := staticKeys(t, hs), staticKeys(t, keep)
+	with, without := forge.StaticKeys(t, hs), forge.StaticKeys(t, keep)
 	keys.Store(with)
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	list := forge.LocalList(t, revoke.Config{})
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, &keys, 192<<10
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
 	const tokens = 300
 	raws := make([]string, tokens)
 	for i := range raws {
-		raws[i] = hs.forge(hs.header(), goodClaims(time.Now()).with("jti", strconv.Quote(fmt.Sprint("jti-", i))).with("sid", strconv.Quote(fmt.Sprint("sid-", i))).with("sub", strconv.Quote(fmt.Sprint("sub-", i))))
+		raws[i] = hs.Forge(hs.Header(), forge.Claims(time.Now()).With("jti", strconv.Quote(fmt.Sprint("jti-", i))).With("sid", strconv.Quote(fmt.Sprint("sid-", i))).With("sub", strconv.Quote(fmt.Sprint("sub-", i))))
 	}
 	var begun, done [tokens]atomic.Bool // revoking it
 	var epoch atomic.Int64              // odd while the key is gone; changed right after and right before it is
@@ -88,7 +89,7 @@ func TestCacheStorm(t *testing.T) {
 				kind, name = revoke.KindSubject, "sub-"
 			}
 			begun[i].Store(true)
-			apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: kind, Value: fmt.Sprint(name, i)})
+			forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: kind, Value: fmt.Sprint(name, i)})
 			done[i].Store(true)
 		}
 		if round%10 == 0 {

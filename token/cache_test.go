@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // verify fails unless Verify answers want; the claims it returned tell whether the
@@ -53,7 +54,7 @@ func (s *swappedKeys) Lookup(ctx context.Context, kid string, alg token.Algorith
 // A remembered token is judged anew each time: expiry, nbf, age of the log, and what
 // the log says (invariant 1).
 func TestCachedTokenIsJudgedEachTime(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	for name, change := range map[string]struct {
 		until time.Duration
 		event *revoke.Event
@@ -71,14 +72,14 @@ func TestCachedTokenIsJudgedEachTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ed := edSigner(t, "ed", forgeKeys().ed)
+				ed := forge.Ed(t, "ed", forge.Keys().Ed)
 				list := newFedList(t)
-				v := forgedVerifier(t, func(c *token.VerifierConfig) {
-					c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+				v := forge.Verifier(t, func(c *token.VerifierConfig) {
+					c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 					c.Revocations, c.InsecureNoRevocations = list.List, false
 				})
 				list.beat()
-				raw := ed.forge(ed.header(), goodClaims(time.Now()))
+				raw := ed.Forge(ed.Header(), forge.Claims(time.Now()))
 				claims := remembered(t, v, raw)
 				for range change.until / (10 * time.Second) {
 					time.Sleep(10 * time.Second)
@@ -87,7 +88,7 @@ func TestCachedTokenIsJudgedEachTime(t *testing.T) {
 				time.Sleep(change.until % (10 * time.Second))
 				if change.event != nil {
 					e := *change.event
-					e.Issuer = forgedIssuer
+					e.Issuer = forge.Issuer
 					if e.Kind.Cutoff() {
 						e.Before = time.Now().Add(time.Second)
 					}
@@ -105,16 +106,16 @@ func TestCachedTokenIsJudgedEachTime(t *testing.T) {
 }
 
 func TestCachedTokenOfAStaleReplica(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
 		list := newFedList(t)
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 			c.Revocations, c.InsecureNoRevocations = list.List, false
 		})
 		list.beat()
-		raw := ed.forge(ed.header(), goodClaims(time.Now()))
+		raw := ed.Forge(ed.Header(), forge.Claims(time.Now()))
 		remembered(t, v, raw)
 		time.Sleep(list.Config().MaxStaleness)
 		verify(t, v, "at MaxStaleness", raw, nil)
@@ -127,47 +128,47 @@ func TestCachedTokenOfAStaleReplica(t *testing.T) {
 }
 
 func TestCachedTokenNeedsItsKey(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	same := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	same := forge.Ed(t, "ed", forge.Keys().Ed)
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := edSigner(t, "ed", private)
+	other := forge.Ed(t, "ed", private)
 	var keys swappedKeys
-	keys.Store(staticKeys(t, ed))
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	keys.Store(forge.StaticKeys(t, ed))
+	list := forge.LocalList(t, revoke.Config{})
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, &keys
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()))
 	claims := remembered(t, v, raw)
-	keys.Store(staticKeys(t, same))
+	keys.Store(forge.StaticKeys(t, same))
 	if verify(t, v, "the set was read again", raw, nil) != claims {
 		t.Error("the same key read again is taken for another")
 	}
-	keys.Store(staticKeys(t, ecSigner(t, "ec")))
+	keys.Store(forge.StaticKeys(t, forge.EC(t, "ec")))
 	verify(t, v, "the key is gone", raw, token.ErrUnknownKey)
-	keys.Store(staticKeys(t, other))
+	keys.Store(forge.StaticKeys(t, other))
 	verify(t, v, "another key took its name", raw, token.ErrSignature)
 	keys.Store(nil)
 	verify(t, v, "nobody knows", raw, token.ErrKeysUnavailable)
-	keys.Store(staticKeys(t, ed))
+	keys.Store(forge.StaticKeys(t, ed))
 	verify(t, v, "the key is back", raw, nil)
-	e := ed.key.Revocation()
-	e.Issuer = forgedIssuer
-	apply(t, list, e)
+	e := ed.Key.Revocation()
+	e.Issuer = forge.Issuer
+	forge.Apply(t, list, e)
 	verify(t, v, "the key is revoked", raw, revoke.ErrRevoked)
 }
 
 // No byte of a remembered token can be changed, and none added or left out.
 func TestCacheTellsTokensApart(t *testing.T) {
-	for _, s := range []signer{edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec"), hmacSigner(t, "hs")} {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{s.alg}, staticKeys(t, s)
+	for _, s := range []forge.Signer{forge.Ed(t, "ed", forge.Keys().Ed), forge.EC(t, "ec"), forge.HMAC(t, "hs")} {
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{s.Alg}, forge.StaticKeys(t, s)
 		})
-		raw := s.forge(s.header(), goodClaims(time.Now()))
+		raw := s.Forge(s.Header(), forge.Claims(time.Now()))
 		claims := remembered(t, v, raw)
 		for i := range raw {
 			for _, c := range []byte{'A', raw[i] ^ 1, '.', '\n'} {
@@ -175,7 +176,7 @@ func TestCacheTellsTokensApart(t *testing.T) {
 					continue
 				}
 				if c, err := v.Verify(t.Context(), raw[:i]+string(c)+raw[i+1:]); err == nil {
-					t.Fatalf("%s: a change at byte %d is accepted: %v", s.alg, i, c)
+					t.Fatalf("%s: a change at byte %d is accepted: %v", s.Alg, i, c)
 				}
 			}
 			verify(t, v, "cut short", raw[:i], token.ErrInvalidToken)
@@ -186,8 +187,8 @@ func TestCacheTellsTokensApart(t *testing.T) {
 		if verify(t, v, "in the end", raw, nil) != claims {
 			t.Error("no longer remembered")
 		}
-		if s.alg == token.ES256 { // the twin is another token, with the same identity
-			if verify(t, v, "twin", ecTwin(t, raw), nil) == claims {
+		if s.Alg == token.ES256 { // the twin is another token, with the same identity
+			if verify(t, v, "twin", forge.Twin(t, raw), nil) == claims {
 				t.Error("the twin shares the entry")
 			}
 		}
@@ -196,29 +197,29 @@ func TestCacheTellsTokensApart(t *testing.T) {
 
 // Tokens that were refused for any reason are not remembered.
 func TestCacheTakesAcceptedTokensOnly(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	list := forge.LocalList(t, revoke.Config{})
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "revoked"})
-	good := goodClaims(time.Now())
+	forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindToken, Value: "revoked"})
+	good := forge.Claims(time.Now())
 	for range 3 {
-		for name, payload := range map[string]object{
-			"revoked": good.with("jti", `"revoked"`), "expired": good.with("exp", "1").with("iat", "0"), "aud": good.with("aud", `"x"`),
-			"bound": good.with("cnf", `{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`), "claims": good.without("sub"),
+		for name, payload := range map[string]forge.Object{
+			"revoked": good.With("jti", `"revoked"`), "expired": good.With("exp", "1").With("iat", "0"), "aud": good.With("aud", `"x"`),
+			"bound": good.With("cnf", `{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`), "claims": good.Without("sub"),
 		} {
-			verify(t, v, name, ed.forge(ed.header(), payload), token.ErrInvalidToken)
+			verify(t, v, name, ed.Forge(ed.Header(), payload), token.ErrInvalidToken)
 		}
-		raw := ed.forge(ed.header(), good)
+		raw := ed.Forge(ed.Header(), good)
 		verify(t, v, "bad signature", raw[:len(raw)-8]+"AAAAAAAA", token.ErrInvalidToken)
 	}
 	if n, _ := v.CacheUse(); n != 0 {
 		t.Errorf("%d refused tokens are remembered", n)
 	}
 	// One that is only not good enough for the call was accepted.
-	raw := ed.forge(ed.header(), good)
+	raw := ed.Forge(ed.Header(), good)
 	verify(t, v, "scope", raw, token.ErrInsufficientScope, token.RequireScope("admin"))
 	if n, _ := v.CacheUse(); n != 1 {
 		t.Errorf("%d tokens are remembered, want 1", n)
@@ -229,12 +230,12 @@ func TestCacheTakesAcceptedTokensOnly(t *testing.T) {
 
 // A certificate is asked for at each hit.
 func TestCachedTokenNeedsPossession(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 	})
 	mine, other := newCertificate(t).Leaf, newCertificate(t).Leaf
-	raw := ed.forge(ed.header(), goodClaims(time.Now()).with("cnf", fmt.Sprintf(`{"x5t#S256":%q}`, token.CertificateThumbprint(mine))))
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()).With("cnf", fmt.Sprintf(`{"x5t#S256":%q}`, token.CertificateThumbprint(mine))))
 	remembered(t, v, raw, token.WithSender(token.Sender{Certificate: mine}))
 	verify(t, v, "without a certificate", raw, token.ErrBinding)
 	verify(t, v, "with another", raw, token.ErrBinding, token.WithSender(token.Sender{Certificate: other}))
@@ -244,13 +245,13 @@ func TestCachedTokenNeedsPossession(t *testing.T) {
 // A flood of bad tokens leaves no trace; one of good tokens evicts and stays within
 // the bound.
 func TestCacheIsBounded(t *testing.T) {
-	hs := hmacSigner(t, "hs")
+	hs := forge.HMAC(t, "hs")
 	const limit = 256 << 10
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, staticKeys(t, hs), limit
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, forge.StaticKeys(t, hs), limit
 	})
-	good := goodClaims(time.Now())
-	kept := hs.forge(hs.header(), good)
+	good := forge.Claims(time.Now())
+	kept := hs.Forge(hs.Header(), good)
 	claims := remembered(t, v, kept)
 	for i := range 20_000 {
 		raw := kept[:len(kept)-12] + fmt.Sprintf("%012d", i)
@@ -266,7 +267,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	most := 0
 	for i := range 5_000 {
-		verify(t, v, "good", hs.forge(hs.header(), good.with("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
+		verify(t, v, "good", hs.Forge(hs.Header(), good.With("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
 		if _, bytes := v.CacheUse(); bytes > most {
 			most = bytes
 		}
@@ -284,8 +285,8 @@ func TestCacheIsBounded(t *testing.T) {
 // What the cache believes that its tokens take is what they take, roughly, and rather
 // too much than too little, whatever is in them.
 func TestCacheWeighsWhatItHolds(t *testing.T) {
-	hs := hmacSigner(t, "hs")
-	list := localList(t, revoke.Config{})
+	hs := forge.HMAC(t, "hs")
+	list := forge.LocalList(t, revoke.Config{})
 	heap := func() int {
 		var m runtime.MemStats
 		for range 3 {
@@ -294,34 +295,34 @@ func TestCacheWeighsWhatItHolds(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int(m.HeapAlloc)
 	}
-	array := func(n int, of string) string { return "[" + strings.Repeat(of+",", n) + `"` + forgedAudience + `"]` }
-	good := goodClaims(time.Now())
+	array := func(n int, of string) string { return "[" + strings.Repeat(of+",", n) + `"` + forge.Audience + `"]` }
+	good := forge.Claims(time.Now())
 	for _, x := range []struct {
 		name           string
 		tokens         int
-		header, claims object
+		header, claims forge.Object
 	}{
-		{"of the usual kind", 5_000, hs.header(), good},
-		{"with a scope of blanks", 300, hs.header(), good.with("scope", `"a`+strings.Repeat(" ", 5_000)+`b"`)},
-		{"with a scope of letters", 300, hs.header(), good.with("scope", `"`+strings.Repeat("a ", 2_500)+`"`)},
-		{"with a scope of escaped letters", 300, hs.header(), good.with("scope", `"`+strings.Repeat(`\u0061 `, 700)+`"`)},
-		{"with a scope of escaped quotes", 300, hs.header(), good.with("scope", `"`+strings.Repeat(`\"`, 2_550)+`"`)},
-		{"with a hundred audiences", 300, hs.header(), good.with("aud", array(1_030, `"a"`))},
-		{"with escaped audiences", 300, hs.header(), good.with("aud", array(300, `"\u0061\u0062"`))},
-		{"with amr of empty texts", 300, hs.header(), good.with("amr", array(1_030, `""`))},
-		{"with a large header", 300, hs.header().with("x", `"`+strings.Repeat("x", 3_800)+`"`), good},
+		{"of the usual kind", 5_000, hs.Header(), good},
+		{"with a scope of blanks", 300, hs.Header(), good.With("scope", `"a`+strings.Repeat(" ", 5_000)+`b"`)},
+		{"with a scope of letters", 300, hs.Header(), good.With("scope", `"`+strings.Repeat("a ", 2_500)+`"`)},
+		{"with a scope of escaped letters", 300, hs.Header(), good.With("scope", `"`+strings.Repeat(`\u0061 `, 700)+`"`)},
+		{"with a scope of escaped quotes", 300, hs.Header(), good.With("scope", `"`+strings.Repeat(`\"`, 2_550)+`"`)},
+		{"with a hundred audiences", 300, hs.Header(), good.With("aud", array(1_030, `"a"`))},
+		{"with escaped audiences", 300, hs.Header(), good.With("aud", array(300, `"\u0061\u0062"`))},
+		{"with amr of empty texts", 300, hs.Header(), good.With("amr", array(1_030, `""`))},
+		{"with a large header", 300, hs.Header().With("x", `"`+strings.Repeat("x", 3_800)+`"`), good},
 	} {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, staticKeys(t, hs), 256<<20
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.CacheBytes = []token.Algorithm{token.HS256}, forge.StaticKeys(t, hs), 256<<20
 			c.Revocations, c.InsecureNoRevocations = list, false
 		})
 		before := heap()
 		for i := range x.tokens {
 			header := x.header
 			if x.tokens < 1_000 { // each its own, as strangers have it
-				header = header.with("n", strconv.Itoa(i))
+				header = header.With("n", strconv.Itoa(i))
 			}
-			verify(t, v, x.name, hs.forge(header, x.claims.with("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
+			verify(t, v, x.name, hs.Forge(header, x.claims.With("jti", strconv.Quote(fmt.Sprint("jti-", i)))), nil)
 		}
 		n, weight := v.CacheUse()
 		held := heap() - before
@@ -335,11 +336,11 @@ func TestCacheWeighsWhatItHolds(t *testing.T) {
 
 // Nobody can use what lies in memory of a token that was verified: its signature does not.
 func TestCacheKeepsNoSignature(t *testing.T) {
-	hs := hmacSigner(t, "hs")
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.HS256}, staticKeys(t, hs)
+	hs := forge.HMAC(t, "hs")
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.HS256}, forge.StaticKeys(t, hs)
 	})
-	raw := strings.Clone(hs.forge(hs.header(), goodClaims(time.Now())))
+	raw := strings.Clone(hs.Forge(hs.Header(), forge.Claims(time.Now())))
 	remembered(t, v, raw)
 	if n, _ := v.CacheUse(); n != 1 {
 		t.Fatalf("%d tokens are remembered", n)
@@ -355,51 +356,51 @@ func TestCacheKeepsNoSignature(t *testing.T) {
 
 // OneOf remembers for all, and its Verifiers judge.
 func TestOneOfRemembers(t *testing.T) {
-	ed, ec := edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec")
+	ed, ec := forge.Ed(t, "ed", forge.Keys().Ed), forge.EC(t, "ec")
 	const second = "https://second.example.com"
-	list := localList(t, revoke.Config{})
-	a := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	list := forge.LocalList(t, revoke.Config{})
+	a := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	b := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Issuer, c.Algorithms, c.Keys, c.NoCache = second, []token.Algorithm{token.ES256}, staticKeys(t, ec), true
+	b := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Issuer, c.Algorithms, c.Keys, c.NoCache = second, []token.Algorithm{token.ES256}, forge.StaticKeys(t, ec), true
 	})
 	both, err := token.OneOf(a, b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rawA := ed.forge(ed.header(), goodClaims(time.Now()))
-	rawB := ec.forge(ec.header(), goodClaims(time.Now()).with("iss", strconv.Quote(second)))
+	rawA := ed.Forge(ed.Header(), forge.Claims(time.Now()))
+	rawB := ec.Forge(ec.Header(), forge.Claims(time.Now()).With("iss", strconv.Quote(second)))
 	remembered(t, both, rawA)
 	if verify(t, both, "second", rawB, nil) == verify(t, both, "second again", rawB, nil) {
 		t.Error("a token is remembered whose Verifier has NoCache")
 	}
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "sub-secret-0001"})
+	forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindSubject, Value: "sub-secret-0001"})
 	verify(t, both, "revoked", rawA, revoke.ErrRevoked)
 	verify(t, both, "the other issuer's", rawB, nil)
 }
 
 func TestNoCacheRemembersNothing(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.NoCache = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), true
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.NoCache = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), true
 	})
-	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()))
 	if verify(t, v, "at first", raw, nil) == verify(t, v, "again", raw, nil) {
 		t.Error("remembered")
 	}
 }
 
 func TestCacheConfig(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	for _, x := range []struct {
 		bytes int
 		off   bool
 		field string // that is refused
 	}{{0, false, ""}, {0, true, ""}, {64 << 10, false, ""}, {-1, false, "CacheBytes"}, {1000, false, "CacheBytes"}, {1 << 20, true, "NoCache"}} {
 		_, err := token.NewVerifier(token.VerifierConfig{
-			Issuer: forgedIssuer, Audiences: []string{forgedAudience}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: staticKeys(t, ed),
+			Issuer: forge.Issuer, Audiences: []string{forge.Audience}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: forge.StaticKeys(t, ed),
 			InsecureNoRevocations: true, CacheBytes: x.bytes, NoCache: x.off,
 		})
 		if (err == nil) != (x.field == "") || err != nil && !strings.Contains(err.Error(), "VerifierConfig."+x.field) {

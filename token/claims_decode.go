@@ -9,13 +9,10 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
-// mintedClaim is the one claim of our own: when the token was issued, in unix
-// milliseconds, or just after the cutoff that it has passed if that is later.
-const mintedClaim = "hyt_at"
-
-// decodeClaims reads the claims of a payload that an [Issuer] signed: their form, and
+// decodeClaims reads the claims of a payload that an issue.Issuer signed: their form, and
 // that those which RFC 9068 section 2.2 requires are there. What they say is judged by
 // [Verifier.judge].
 func decodeClaims(payload []byte, tenantClaim string) (*Claims, error) {
@@ -105,7 +102,7 @@ func (r *reading) decode(payload []byte) (*Claims, error) {
 			c.expires, err = numericDate(name, v)
 		case "iat":
 			c.issued, err = numericDate(name, v)
-		case mintedClaim:
+		case shape.Minted:
 			// Others may have it too, and let whom they like write it.
 			if c.unheeded = !r.ours; r.ours {
 				c.minted, err = milliseconds(name, v)
@@ -170,13 +167,6 @@ func (r *reading) decode(payload []byte) (*Claims, error) {
 		return nil, claim("jti, sid and sub", "are all missing: nothing that names the token could be revoked")
 	}
 	return c, nil
-}
-
-// registered are the claims that decodeClaims reads under their own name.
-var registered = map[string]bool{
-	"iss": true, "aud": true, "sub": true, "jti": true, "client_id": true, "sid": true, "exp": true,
-	"iat": true, "nbf": true, "auth_time": true, "scope": true, "acr": true, "amr": true, "cnf": true,
-	mintedClaim: true,
 }
 
 func text(name string, v strictjson.Value) (string, error) {
@@ -301,7 +291,7 @@ func numericDate(name string, v strictjson.Value) (date, error) {
 // an exponent two readers could make two numbers.
 func milliseconds(name string, v strictjson.Value) (date, error) {
 	ms, ok := v.Int()
-	if !ok || ms < revoke.MinMillis || ms > maxSeconds*1000 {
+	if !ok || ms < revoke.MinMillis || ms > shape.MaxSeconds*1000 {
 		return date{}, claim(name, "is no integer of milliseconds since 1970")
 	}
 	return date{ms: ms, set: true}, nil

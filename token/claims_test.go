@@ -14,15 +14,16 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // claimForgeries are rightly signed tokens whose claims must be refused.
 func (s *forgeSet) claimForgeries() []forgery {
-	sign := func(claims fmt.Stringer) string { return s.ed.forge(s.ed.header(), claims) }
+	sign := func(claims fmt.Stringer) string { return s.ed.Forge(s.ed.Header(), claims) }
 	base := s.claims()
 	good := sign(base)
-	set := func(name, raw string) string { return sign(base.with(name, raw)) }
-	without := func(name string) string { return sign(base.without(name)) }
+	set := func(name, raw string) string { return sign(base.With(name, raw)) }
+	without := func(name string) string { return sign(base.Without(name)) }
 	at := func(d time.Duration) string {
 		ms := s.now.Add(d).UnixMilli()
 		return fmt.Sprintf("%d.%03d", ms/1000, ms%1000)
@@ -32,24 +33,24 @@ func (s *forgeSet) claimForgeries() []forgery {
 	malformed, claims := token.ErrMalformed, token.ErrClaims
 	all := []forgery{
 		// Form.
-		{"sub twice", sign(base.plus("sub", `"admin"`)), good, malformed},
-		{"sub twice, the same", sign(base.plus("sub", `"sub-secret-0001"`)), good, malformed},
-		{"sub twice, once escaped", sign(text(strings.TrimSuffix(base.String(), "}") + `,"\u0073ub":"admin"}`)), good, malformed},
-		{"custom claim twice", sign(base.plus("x", "1").plus("x", "2")), set("x", "1"), malformed},
+		{"sub twice", sign(base.Plus("sub", `"admin"`)), good, malformed},
+		{"sub twice, the same", sign(base.Plus("sub", `"sub-secret-0001"`)), good, malformed},
+		{"sub twice, once escaped", sign(forge.Text(strings.TrimSuffix(base.String(), "}") + `,"\u0073ub":"admin"}`)), good, malformed},
+		{"custom claim twice", sign(base.Plus("x", "1").Plus("x", "2")), set("x", "1"), malformed},
 		{"duplicate deep inside", set("x", `[{"a":{"b":1,"b":1}}]`), set("x", `[{"a":{"b":1}},{"a":{"b":1}}]`), malformed},
-		{"JSON after the claims", sign(text(base.String() + `{"sub":"admin"}`)), good, malformed},
-		{"a comma after the claims", sign(text(base.String() + ",")), good, malformed},
-		{"not UTF-8 in a value", sign(base.with("x", "\"\xff\"")), set("x", `"ÿ"`), malformed},
-		{"not UTF-8 in a name", sign(text(strings.TrimSuffix(base.String(), "}") + ",\"\xff\":1}")), good, malformed},
-		{"overlong UTF-8", sign(base.with("x", "\"\xc0\xaf\"")), good, malformed},
+		{"JSON after the claims", sign(forge.Text(base.String() + `{"sub":"admin"}`)), good, malformed},
+		{"a comma after the claims", sign(forge.Text(base.String() + ",")), good, malformed},
+		{"not UTF-8 in a value", sign(base.With("x", "\"\xff\"")), set("x", `"ÿ"`), malformed},
+		{"not UTF-8 in a name", sign(forge.Text(strings.TrimSuffix(base.String(), "}") + ",\"\xff\":1}")), good, malformed},
+		{"overlong UTF-8", sign(base.With("x", "\"\xc0\xaf\"")), good, malformed},
 		{"half a surrogate", set("x", `"\ud800"`), set("x", `"\ud83d\ude00"`), malformed},
-		{"byte order mark", sign(text("\ufeff" + base.String())), good, malformed},
-		{"array", sign(text("[" + base.String() + "]")), good, malformed},
-		{"string", sign(text(`"sub"`)), good, malformed},
-		{"null", sign(text("null")), good, malformed},
-		{"not JSON", sign(text("Example of Ed25519 signing")), good, malformed},
-		{"ends early", sign(text(strings.TrimSuffix(base.String(), "}"))), good, malformed},
-		{"comment", sign(text(base.String() + "//")), good, malformed},
+		{"byte order mark", sign(forge.Text("\ufeff" + base.String())), good, malformed},
+		{"array", sign(forge.Text("[" + base.String() + "]")), good, malformed},
+		{"string", sign(forge.Text(`"sub"`)), good, malformed},
+		{"null", sign(forge.Text("null")), good, malformed},
+		{"not JSON", sign(forge.Text("Example of Ed25519 signing")), good, malformed},
+		{"ends early", sign(forge.Text(strings.TrimSuffix(base.String(), "}"))), good, malformed},
+		{"comment", sign(forge.Text(base.String() + "//")), good, malformed},
 		{"NaN", set("x", "NaN"), set("x", "null"), malformed},
 		{"leading zero", set("exp", "01"), good, malformed},
 		{"plus sign", set("exp", "+1"), good, malformed},
@@ -67,7 +68,7 @@ func (s *forgeSet) claimForgeries() []forgery {
 		{"iss null", set("iss", `null`), good, token.ErrIssuer},
 		{"iss an array", set("iss", `["https://auth.example.com"]`), good, token.ErrIssuer},
 		{"iss a number", set("iss", `1`), good, token.ErrIssuer},
-		{"iss Iss", sign(base.without("iss").with("Iss", strconv.Quote(forgedIssuer))), good, claims},
+		{"iss Iss", sign(base.Without("iss").With("Iss", strconv.Quote(forge.Issuer))), good, claims},
 
 		// Audience (CVE-2020-26160, CVE-2024-5798).
 		{"aud another's (CVE-2026-30223, CVE-2026-55669)", set("aud", `"payments"`), good, token.ErrAudience},
@@ -90,15 +91,15 @@ func (s *forgeSet) claimForgeries() []forgery {
 		{"exp zero", set("exp", "0"), good, token.ErrExpired},
 		{"exp minus one", set("exp", "-1"), good, token.ErrExpired},
 		{"exp -0", set("exp", "-0"), good, token.ErrExpired},
-		{"exp a minute ago", sign(base.with("iat", at(-time.Hour/2)).with("exp", at(-time.Minute))), sign(base.with("iat", at(-time.Hour/2)).with("exp", at(-time.Minute+time.Millisecond))), token.ErrExpired},
-		{"exp rounded down to a minute ago", sign(base.with("iat", at(-time.Hour/2)).with("exp", at(-time.Minute)+"9")), sign(base.with("iat", at(-time.Hour/2)).with("exp", at(-time.Minute+time.Millisecond)+"9")), token.ErrExpired},
+		{"exp a minute ago", sign(base.With("iat", at(-time.Hour/2)).With("exp", at(-time.Minute))), sign(base.With("iat", at(-time.Hour/2)).With("exp", at(-time.Minute+time.Millisecond))), token.ErrExpired},
+		{"exp rounded down to a minute ago", sign(base.With("iat", at(-time.Hour/2)).With("exp", at(-time.Minute)+"9")), sign(base.With("iat", at(-time.Hour/2)).With("exp", at(-time.Minute+time.Millisecond)+"9")), token.ErrExpired},
 		{"nbf beyond the leeway", set("nbf", at(time.Minute+time.Millisecond)), set("nbf", at(time.Minute)), token.ErrNotYetValid},
 		{"nbf 61 s ahead", set("nbf", at(61*time.Second)), set("nbf", at(60*time.Second)), token.ErrNotYetValid},
 		{"iat beyond the leeway", set("iat", at(time.Minute+time.Millisecond)), set("iat", at(time.Minute)), token.ErrNotYetValid},
-		{"iat and nbf in the future", sign(base.with("iat", at(time.Hour)).with("nbf", at(time.Hour)).with("exp", at(2*time.Hour))), good, token.ErrNotYetValid},
-		{"exp = iat", sign(base.with("iat", at(0)).with("exp", at(0))), sign(base.with("iat", at(0)).with("exp", at(time.Millisecond))), claims},
-		{"exp before iat", sign(base.with("iat", at(30*time.Second)).with("exp", at(10*time.Second))), good, claims},
-		{"lives a millisecond too long", sign(base.with("iat", at(0)).with("exp", at(time.Hour+time.Millisecond))), sign(base.with("iat", at(0)).with("exp", at(time.Hour))), token.ErrLifetime},
+		{"iat and nbf in the future", sign(base.With("iat", at(time.Hour)).With("nbf", at(time.Hour)).With("exp", at(2*time.Hour))), good, token.ErrNotYetValid},
+		{"exp = iat", sign(base.With("iat", at(0)).With("exp", at(0))), sign(base.With("iat", at(0)).With("exp", at(time.Millisecond))), claims},
+		{"exp before iat", sign(base.With("iat", at(30*time.Second)).With("exp", at(10*time.Second))), good, claims},
+		{"lives a millisecond too long", sign(base.With("iat", at(0)).With("exp", at(time.Hour+time.Millisecond))), sign(base.With("iat", at(0)).With("exp", at(time.Hour))), token.ErrLifetime},
 		{"lives for ever", set("exp", "253402300799"), good, token.ErrLifetime},
 		{"exp with an exponent, past", set("exp", "1e1"), set("exp", strconv.FormatInt(s.now.Unix()+600, 10)+"0e-1"), token.ErrExpired},
 
@@ -126,7 +127,7 @@ func (s *forgeSet) claimForgeries() []forgery {
 
 // Invariants 7 and 10. Boundaries are exact: time stands still in the bubble.
 func TestClaimsRefuse(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
 		s := newForgeSet(t)
 		time.Sleep(123 * time.Millisecond) // the fake clock's: off the whole second
@@ -138,12 +139,12 @@ func TestClaimsRefuse(t *testing.T) {
 }
 
 func TestDeepNesting(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.MaxTokenBytes = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), 64<<10
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.MaxTokenBytes = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), 64<<10
 	})
 	nested := func(n int) string {
-		return ed.forge(ed.header(), goodClaims(time.Now()).with("x", strings.Repeat("[", n)+strings.Repeat("]", n)))
+		return ed.Forge(ed.Header(), forge.Claims(time.Now()).With("x", strings.Repeat("[", n)+strings.Repeat("]", n)))
 	}
 	if _, err := v.Verify(t.Context(), nested(63)); err != nil {
 		t.Errorf("64 levels refused: %v", err)
@@ -155,18 +156,18 @@ func TestDeepNesting(t *testing.T) {
 	}
 }
 
-func verifiedClaims(t *testing.T, change func(object) object) (*token.Claims, string) {
+func verifiedClaims(t *testing.T, change func(forge.Object) forge.Object) (*token.Claims, string) {
 	t.Helper()
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 	})
-	raw := ed.forge(ed.header(), change(goodClaims(time.Now())))
+	raw := ed.Forge(ed.Header(), change(forge.Claims(time.Now())))
 	claims, err := v.Verify(t.Context(), raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := ed.key.Thumbprint(); claims.Identity().Key != want {
+	if want := ed.Key.Thumbprint(); claims.Identity().Key != want {
 		t.Errorf("Identity().Key = %q, want %q", claims.Identity().Key, want)
 	}
 	return claims, raw
@@ -175,18 +176,18 @@ func verifiedClaims(t *testing.T, change func(object) object) (*token.Claims, st
 func TestClaimsAccessors(t *testing.T) {
 	now := time.Now().Truncate(time.Millisecond)
 	seconds := func(t time.Time) string { return fmt.Sprintf("%d.%03d", t.Unix(), t.UnixMilli()%1000) }
-	c, _ := verifiedClaims(t, func(o object) object {
-		return o.with("aud", `["payments","orders"]`).
-			with("iat", seconds(now)).with("nbf", seconds(now)).with("exp", seconds(now.Add(time.Minute))).
-			with("auth_time", "1700000000.1239").with("acr", `"urn:mfa"`).with("amr", `["pwd","otp"]`).
-			with("scope", `" orders:read  orders:write "`).
-			with("sub", `"na\u00efve\/\ud83d\ude00"`)
+	c, _ := verifiedClaims(t, func(o forge.Object) forge.Object {
+		return o.With("aud", `["payments","orders"]`).
+			With("iat", seconds(now)).With("nbf", seconds(now)).With("exp", seconds(now.Add(time.Minute))).
+			With("auth_time", "1700000000.1239").With("acr", `"urn:mfa"`).With("amr", `["pwd","otp"]`).
+			With("scope", `" orders:read  orders:write "`).
+			With("sub", `"na\u00efve\/\ud83d\ude00"`)
 	})
 	for _, x := range []struct {
 		name      string
 		got, want any
 	}{
-		{"Issuer", c.Issuer(), forgedIssuer},
+		{"Issuer", c.Issuer(), forge.Issuer},
 		{"Subject", c.Subject(), "naïve/😀"},
 		{"Audience", c.Audience(), []string{"payments", "orders"}},
 		{"ID", c.ID(), "jti-secret-0003"},
@@ -204,7 +205,7 @@ func TestClaimsAccessors(t *testing.T) {
 		{"HasScope of a prefix", c.HasScope("orders"), false},
 		{"HasScope of nothing", c.HasScope(""), false},
 		{"Identity", c.Identity(), revoke.Identity{
-			Issuer: forgedIssuer, Token: "jti-secret-0003", Session: "sid-secret-0004", Subject: "naïve/😀", Client: "client-secret-0002",
+			Issuer: forge.Issuer, Token: "jti-secret-0003", Session: "sid-secret-0004", Subject: "naïve/😀", Client: "client-secret-0002",
 			Tenant: "tenant-secret-0005", Key: c.Identity().Key, IssuedAt: c.IssuedAt(), ExpiresAt: c.ExpiresAt()}},
 	} {
 		if !reflect.DeepEqual(x.got, x.want) {
@@ -214,8 +215,8 @@ func TestClaimsAccessors(t *testing.T) {
 }
 
 func TestClaimsOptionalAbsent(t *testing.T) {
-	c, _ := verifiedClaims(t, func(o object) object {
-		return o.without("sid").without("tenant").without("nbf").without("scope")
+	c, _ := verifiedClaims(t, func(o forge.Object) forge.Object {
+		return o.Without("sid").Without("tenant").Without("nbf").Without("scope")
 	})
 	if c.SessionID() != "" || c.Tenant() != "" || !c.NotBefore().IsZero() || !c.AuthTime().IsZero() || c.Scopes() != nil || c.AMR() != nil || c.ACR() != "" {
 		t.Errorf("absent claims are not zero: %+v", c.Identity())
@@ -223,7 +224,7 @@ func TestClaimsOptionalAbsent(t *testing.T) {
 }
 
 func TestClaimsAreImmutable(t *testing.T) {
-	c, _ := verifiedClaims(t, func(o object) object { return o.with("amr", `["pwd"]`).with("x", `"abc"`) })
+	c, _ := verifiedClaims(t, func(o forge.Object) forge.Object { return o.With("amr", `["pwd"]`).With("x", `"abc"`) })
 	c.Audience()[0], c.Scopes()[0], c.AMR()[0] = "evil", "evil", "evil"
 	raw, _ := c.Claim("x")
 	copy(raw, `"evi"`)
@@ -236,8 +237,8 @@ func TestClaimsAreImmutable(t *testing.T) {
 }
 
 func TestClaimAndDecode(t *testing.T) {
-	c, _ := verifiedClaims(t, func(o object) object {
-		return o.with("roles", `["a","b"]`).with("Role", `1`).with("null", `null`).with(`quo"te`, `{"deep":[1]}`)
+	c, _ := verifiedClaims(t, func(o forge.Object) forge.Object {
+		return o.With("roles", `["a","b"]`).With("Role", `1`).With("null", `null`).With(`quo"te`, `{"deep":[1]}`)
 	})
 	for name, want := range map[string]string{"roles": `["a","b"]`, "null": "null", `quo"te`: `{"deep":[1]}`, "jti": `"jti-secret-0003"`} {
 		if raw, ok := c.Claim(name); !ok || string(raw) != want {
@@ -266,7 +267,7 @@ func TestClaimAndDecode(t *testing.T) {
 	var small struct {
 		N int8 `json:"n"`
 	}
-	c, _ = verifiedClaims(t, func(o object) object { return o.with("n", "31415926") })
+	c, _ = verifiedClaims(t, func(o forge.Object) forge.Object { return o.With("n", "31415926") })
 	if err := c.Decode(&small); err == nil || strings.Contains(err.Error(), "31415926") {
 		t.Errorf("Decode into a small number: %v", err)
 	}
@@ -290,7 +291,7 @@ func TestClaimAndDecode(t *testing.T) {
 
 // Invariant 10.
 func TestClaimsPrintNoToken(t *testing.T) {
-	c, raw := verifiedClaims(t, func(o object) object { return o })
+	c, raw := verifiedClaims(t, func(o forge.Object) forge.Object { return o })
 	var logged strings.Builder
 	slog.New(slog.NewJSONHandler(&logged, nil)).Info("seen", "claims", c)
 	for _, s := range []string{c.String(), c.GoString(), fmt.Sprintf("%v %+v %#v %s %q", c, c, c, c, c), logged.String()} {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A row is one field of a configuration: values that cannot be meant, which are refused
@@ -26,18 +28,18 @@ type row struct {
 
 // Every field of every configuration has a row: a new one without fails.
 func TestEveryFieldOfEveryConfig(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	ring := newRing(t, token.KeyringConfig{})
-	hour := localList(t, revoke.Config{TokenLifetime: time.Hour})
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	hour := forge.LocalList(t, revoke.Config{TokenLifetime: time.Hour})
 	fromProxy := token.FromAddresses()
-	published := new(web)
-	published.set(jwksURL, keysAt(t, "k"))
-	published.set("http://auth.example.com/keys", keysAt(t, "k"))
+	published := new(forge.Web)
+	published.Set(jwksURL, forge.KeysAt(t, "k"))
+	published.Set("http://auth.example.com/keys", forge.KeysAt(t, "k"))
 	type (
 		v = token.VerifierConfig
 		d = token.DPoPConfig
-		i = token.IssuerConfig
-		k = token.KeyringConfig
+		i = issue.Config
+		k = issue.KeyringConfig
 		r = token.RemoteKeysConfig
 		f = token.ForwardAuthConfig
 	)
@@ -50,21 +52,21 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 		rows map[string]row
 	}{
 		{"token.VerifierConfig", func(log *slog.Logger) any {
-			return &v{Issuer: forgedIssuer, Audiences: []string{"orders"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: staticKeys(t, ed), Revocations: hour, Logger: log}
+			return &v{Issuer: forge.Issuer, Audiences: []string{"orders"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: forge.StaticKeys(t, ed), Revocations: hour, Logger: log}
 		}, func(cfg any) error { _, err := token.NewVerifier(*cfg.(*v)); return err }, map[string]row{
 			"Issuer":    {bad: []any{"", strings.Repeat("i", 513), " https://auth.example.com", "https://auth.example.com\n", "\xff", "https://login.microsoftonline.com/{tenantid}/v2.0"}, good: "https://auth.example.com/"},
 			"OwnIssuer": {any: "both are meant; one that is another's is refused with a MaxSkew below a second", good: true},
 			"Audiences": {bad: []any{[]string(nil), []string{}, []string{""}, []string{"a", ""}, []string{" a"}, []string{"a\n"}, []string{"*"}}, good: []string{"a", "b"}},
 			"Algorithms": {bad: []any{[]token.Algorithm(nil), []token.Algorithm{}, []token.Algorithm{""}, []token.Algorithm{"none"}, []token.Algorithm{"rs256"}, []token.Algorithm{token.RS256, token.HS256}},
 				good: []token.Algorithm{token.EdDSA, token.ES256}},
-			"Keys":                  {bad: []any{nil, (*token.StaticKeySet)(nil), (*token.Keyring)(nil), (*token.RemoteKeySet)(nil), new(token.StaticKeySet), new(token.Keyring), new(token.RemoteKeySet)}, good: ring},
+			"Keys":                  {bad: []any{nil, (*token.StaticKeySet)(nil), (*issue.Keyring)(nil), (*token.RemoteKeySet)(nil), new(token.StaticKeySet), new(issue.Keyring), new(token.RemoteKeySet)}, good: ring},
 			"Revocations":           {bad: []any{(*revoke.List)(nil), new(revoke.List)}, good: hour},
 			"InsecureNoRevocations": {bad: []any{true}, weak: []any{func(c *v) { c.Revocations, c.InsecureNoRevocations = nil, true }}},
 			"WhenStale":             {bad: []any{revoke.AllowYounger(0), revoke.AllowYounger(-1), revoke.AllowYounger(time.Hour)}, weak: []any{revoke.InsecureAllow(), revoke.AllowYounger(time.Minute)}},
 			"Leeway":                {bad: durations(time.Duration(30), revoke.MaxLeeway+1), weak: []any{2 * time.Minute, revoke.MaxLeeway}, good: time.Minute},
 			"MaxLifetime": {bad: durations(time.Duration(900), time.Hour+1), good: 15 * time.Minute, weak: []any{
 				func(c *v) { c.Revocations, c.InsecureNoRevocations, c.MaxLifetime = nil, true, 25*time.Hour },
-				func(c *v) { c.Revocations = localList(t, revoke.Config{TokenLifetime: 48 * time.Hour}) },
+				func(c *v) { c.Revocations = forge.LocalList(t, revoke.Config{TokenLifetime: 48 * time.Hour}) },
 			}},
 			"DPoP":              {bad: []any{new(token.DPoP)}, good: newDPoP(t, nil)},
 			"ClientCertificate": {any: "only the caller knows where his proxy writes it"},
@@ -77,7 +79,7 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 			"Logger":            {any: "nil is silent"},
 		}},
 		{"token.Profile", func(log *slog.Logger) any {
-			return &v{Issuer: forgedIssuer, Audiences: []string{"orders"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: staticKeys(t, ed), Revocations: hour, Logger: log}
+			return &v{Issuer: forge.Issuer, Audiences: []string{"orders"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: forge.StaticKeys(t, ed), Revocations: hour, Logger: log}
 		}, func(cfg any) error { _, err := token.NewVerifier(*cfg.(*v)); return err }, map[string]row{
 			"Types":         {bad: []any{[]string{}, []string{"logout+jwt"}, []string{"application/secevent+jwt"}}, weak: []any{[]string{"JWT"}, []string{""}}, good: []string{"at+jwt"}},
 			"Optional":      {bad: []any{[]string{"exp"}, []string{""}, []string{"iat"}, []string{"SUB"}}, weak: []any{[]string{"sub"}, []string{"jti", "client_id"}}},
@@ -102,9 +104,9 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 				good: func(c *d) { c.RequireNonce, c.NonceKeys = true, []*[32]byte{{1, 2}} }},
 			"MaxProofs": {bad: []any{-1, 10, 1<<24 + 1}, good: 1 << 10},
 		}},
-		{"token.IssuerConfig", func(*slog.Logger) any { return &i{Issuer: forgedIssuer, Keys: ring} }, func(cfg any) error { _, err := token.NewIssuer(*cfg.(*i)); return err }, map[string]row{
+		{"issue.Config", func(*slog.Logger) any { return &i{Issuer: forge.Issuer, Keys: ring} }, func(cfg any) error { _, err := issue.NewIssuer(*cfg.(*i)); return err }, map[string]row{
 			"Issuer":        {bad: []any{"", strings.Repeat("i", 513), " https://auth.example.com", "\xff"}, good: "https://auth.example.com/"},
-			"Keys":          {bad: []any{(*token.Keyring)(nil), new(token.Keyring)}, good: ring},
+			"Keys":          {bad: []any{(*issue.Keyring)(nil), new(issue.Keyring)}, good: ring},
 			"Lifetime":      {bad: durations(time.Duration(900), 2*time.Hour), good: 5 * time.Minute},
 			"TokenLifetime": {bad: durations(time.Duration(900)), good: 2 * time.Hour},
 			"MaxSkew":       {bad: durations(time.Duration(2), revoke.MaxSkewLimit+time.Millisecond), good: time.Second},
@@ -112,8 +114,8 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 			"TenantClaim":   {bad: []any{"sub", "\xff", "hyt_at"}, good: "org"},
 			"MaxTokenBytes": {bad: []any{-1, 8, 64<<10 + 1}, good: 16 << 10},
 		}},
-		{"token.KeyringConfig", func(log *slog.Logger) any { return &k{Logger: log} }, func(cfg any) error { _, err := token.NewEphemeralKeyring(*cfg.(*k)); return err }, map[string]row{
-			"Issuer":            {bad: []any{strings.Repeat("i", 513), " x", "\xff"}, good: forgedIssuer},
+		{"issue.KeyringConfig", func(log *slog.Logger) any { return &k{Logger: log} }, func(cfg any) error { _, err := issue.NewEphemeralKeyring(*cfg.(*k)); return err }, map[string]row{
+			"Issuer":            {bad: []any{strings.Repeat("i", 513), " x", "\xff"}, good: forge.Issuer},
 			"Algorithm":         {bad: []any{token.Algorithm("none"), token.HS256}, good: token.ES256},
 			"MaxAge":            {bad: durations(time.Duration(300)), good: time.Minute},
 			"RotateEvery":       {bad: durations(), good: 7 * 24 * time.Hour},
@@ -206,7 +208,7 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 				if inner != "" {
 					owner = "token.VerifierConfig"
 				}
-				if !errors.As(err, &bad) || bad.Config != owner || bad.Field != inner+field.Name || bad.Reason == "" || !strings.Contains(err.Error(), strings.TrimPrefix(owner, "token.")+"."+bad.Field+" ") {
+				if !errors.As(err, &bad) || bad.Config != owner || bad.Field != inner+field.Name || bad.Reason == "" || !strings.Contains(err.Error(), owner[strings.IndexByte(owner, '.')+1:]+"."+bad.Field+" ") {
 					t.Errorf("%s.%s = %.60v: error %v", c.name, field.Name, value, err)
 				}
 			}

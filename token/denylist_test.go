@@ -11,29 +11,8 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
-
-func localList(t testing.TB, cfg revoke.Config) *revoke.List {
-	t.Helper()
-	cfg.Local = true
-	return newList(t, cfg)
-}
-
-func newList(t testing.TB, cfg revoke.Config) *revoke.List {
-	t.Helper()
-	list, err := revoke.NewList(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
-
-func apply(t testing.TB, list *revoke.List, e revoke.Event) {
-	t.Helper()
-	if err := list.Apply(revoke.Now(), e); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // A fedList is a List that one fake log feeds.
 type fedList struct {
@@ -46,7 +25,7 @@ type fedList struct {
 
 func newFedList(t testing.TB) *fedList {
 	t.Helper()
-	list := newList(t, revoke.Config{})
+	list := forge.NewList(t, revoke.Config{})
 	feed, err := list.NewFeed()
 	if err != nil {
 		t.Fatal(err)
@@ -87,11 +66,11 @@ func (l *fedList) event(e revoke.Event) {
 // misspelt one are noticed.
 func TestVerifierNamesItsIssuer(t *testing.T) {
 	list := newFedList(t)
-	forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, edSigner(t, "ed", forgeKeys().ed))
+	forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, forge.Ed(t, "ed", forge.Keys().Ed))
 		c.Revocations, c.InsecureNoRevocations = list.List, false
 	})
-	for i, iss := range []string{forgedIssuer, forgedIssuer + "/"} {
+	for i, iss := range []string{forge.Issuer, forge.Issuer + "/"} {
 		list.event(revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "a"})
 		if n := list.Stats(revoke.Now()).ForeignIssuer; n != uint64(i) {
 			t.Errorf("after an event for %s: %d for foreign issuers, want %d", iss, n, i)
@@ -102,16 +81,16 @@ func TestVerifierNamesItsIssuer(t *testing.T) {
 // Invariant 1 as a verifier shows it: fresh accepts, silence beyond MaxStaleness
 // is "cannot know", and what the log delivered is refused in every state.
 func TestVerifyFollowsFreshness(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
 		list := newFedList(t)
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 			c.Revocations, c.InsecureNoRevocations = list.List, false
 		})
-		good := goodClaims(time.Now())
-		raw, twin := ed.forge(ed.header(), good), ed.forge(ed.header(), good.with("jti", `"other"`))
+		good := forge.Claims(time.Now())
+		raw, twin := ed.Forge(ed.Header(), good), ed.Forge(ed.Header(), good.With("jti", `"other"`))
 		expect := func(when, raw string, want error) {
 			t.Helper()
 			if claims, err := v.Verify(t.Context(), raw); !errors.Is(err, want) || (claims != nil) != (want == nil) {
@@ -126,7 +105,7 @@ func TestVerifyFollowsFreshness(t *testing.T) {
 		expect("at MaxStaleness", raw, nil)
 		time.Sleep(time.Millisecond)
 		expect("beyond MaxStaleness", raw, revoke.ErrStale)
-		list.event(revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "jti-secret-0003"})
+		list.event(revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindToken, Value: "jti-secret-0003"})
 		expect("revoked while stale", raw, revoke.ErrRevoked)
 		expect("the neighbour while stale", twin, revoke.ErrStale)
 		list.beat()
@@ -137,34 +116,34 @@ func TestVerifyFollowsFreshness(t *testing.T) {
 
 // CVE-2025-53826, CVE-2026-30224, CVE-2026-35594: every kind of event refuses the token that it names and spares its neighbour.
 func TestVerifyObeysTheDenylist(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
-		claims := goodClaims(time.Now())
-		raw := ed.forge(ed.header(), claims)
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
+		claims := forge.Claims(time.Now())
+		raw := ed.Forge(ed.Header(), claims)
 		later := time.Now().Add(6 * time.Second) // past the cutoff, in whole seconds
 		for _, x := range []struct {
 			event  revoke.Event
 			spared string // a token that the event does not name
 		}{
-			{revoke.Event{Kind: revoke.KindToken, Value: "jti-secret-0003"}, ed.forge(ed.header(), claims.with("jti", `"other"`))},
-			{revoke.Event{Kind: revoke.KindSession, Value: "sid-secret-0004"}, ed.forge(ed.header(), claims.with("sid", `"other"`))},
-			{revoke.Event{Kind: revoke.KindSubject, Value: "sub-secret-0001"}, ed.forge(ed.header(), claims.with("sub", `"other"`))},
-			{revoke.Event{Kind: revoke.KindSubject, Value: "sub-secret-0001", Keep: []string{"kept"}}, ed.forge(ed.header(), claims.with("sid", `"kept"`))},
-			{revoke.Event{Kind: revoke.KindClient, Value: "client-secret-0002"}, ed.forge(ed.header(), claims.with("client_id", `"other"`))},
-			{revoke.Event{Kind: revoke.KindTenant, Value: "tenant-secret-0005"}, ed.forge(ed.header(), claims.without("tenant"))},
-			{revoke.Event{Kind: revoke.KindIssuer}, ed.forge(ed.header(), goodClaims(later))}, // invariant 5: issued after it
+			{revoke.Event{Kind: revoke.KindToken, Value: "jti-secret-0003"}, ed.Forge(ed.Header(), claims.With("jti", `"other"`))},
+			{revoke.Event{Kind: revoke.KindSession, Value: "sid-secret-0004"}, ed.Forge(ed.Header(), claims.With("sid", `"other"`))},
+			{revoke.Event{Kind: revoke.KindSubject, Value: "sub-secret-0001"}, ed.Forge(ed.Header(), claims.With("sub", `"other"`))},
+			{revoke.Event{Kind: revoke.KindSubject, Value: "sub-secret-0001", Keep: []string{"kept"}}, ed.Forge(ed.Header(), claims.With("sid", `"kept"`))},
+			{revoke.Event{Kind: revoke.KindClient, Value: "client-secret-0002"}, ed.Forge(ed.Header(), claims.With("client_id", `"other"`))},
+			{revoke.Event{Kind: revoke.KindTenant, Value: "tenant-secret-0005"}, ed.Forge(ed.Header(), claims.Without("tenant"))},
+			{revoke.Event{Kind: revoke.KindIssuer}, ed.Forge(ed.Header(), forge.Claims(later))}, // invariant 5: issued after it
 		} {
-			list := localList(t, revoke.Config{})
-			v := forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			list := forge.LocalList(t, revoke.Config{})
+			v := forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 				c.Revocations, c.InsecureNoRevocations = list, false
 			})
 			if _, err := v.Verify(t.Context(), raw); err != nil {
 				t.Fatalf("%s: refused before: %v", x.event.Kind, err)
 			}
-			x.event.Issuer = forgedIssuer
-			apply(t, list, x.event)
+			x.event.Issuer = forge.Issuer
+			forge.Apply(t, list, x.event)
 			claims, err := v.Verify(t.Context(), raw)
 			var revoked *revoke.RevokedError
 			switch {
@@ -172,7 +151,7 @@ func TestVerifyObeysTheDenylist(t *testing.T) {
 				t.Errorf("%s: claims %v, error %v", x.event.Kind, claims, err)
 			case !errors.As(err, &revoked) || revoked.Kind != x.event.Kind:
 				t.Errorf("%s: error %v names another kind", x.event.Kind, err)
-			case leaks(err.Error(), raw) != "":
+			case forge.Leaks(err.Error(), raw) != "":
 				t.Errorf("%s: error %q repeats the token (invariant 10)", x.event.Kind, err)
 			}
 			if x.event.Kind == revoke.KindIssuer {
@@ -187,38 +166,38 @@ func TestVerifyObeysTheDenylist(t *testing.T) {
 
 // The key that verified the token counts, by thumbprint; what its header says does not.
 func TestVerifyRevokedKey(t *testing.T) {
-	ed, ec := edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec")
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA, token.ES256}, staticKeys(t, ed, ec)
+	ed, ec := forge.Ed(t, "ed", forge.Keys().Ed), forge.EC(t, "ec")
+	list := forge.LocalList(t, revoke.Config{})
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA, token.ES256}, forge.StaticKeys(t, ed, ec)
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindKey, Value: ed.key.Thumbprint()})
-	claims := goodClaims(time.Now())
-	for name, header := range map[string]object{"with kid": ed.header(), "without kid": ed.header().without("kid")} {
-		if _, err := v.Verify(t.Context(), ed.forge(header, claims)); !errors.Is(err, revoke.ErrRevoked) {
+	forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindKey, Value: ed.Key.Thumbprint()})
+	claims := forge.Claims(time.Now())
+	for name, header := range map[string]forge.Object{"with kid": ed.Header(), "without kid": ed.Header().Without("kid")} {
+		if _, err := v.Verify(t.Context(), ed.Forge(header, claims)); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
-	if _, err := v.Verify(t.Context(), ec.forge(ec.header(), claims)); err != nil {
+	if _, err := v.Verify(t.Context(), ec.Forge(ec.Header(), claims)); err != nil {
 		t.Errorf("the other key's token is refused: %v", err)
 	}
 }
 
 // A tenant is revoked by the claim that the configuration names.
 func TestVerifyTenantClaim(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), "org"
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	list := forge.LocalList(t, revoke.Config{})
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), "org"
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindTenant, Value: "acme"})
-	claims := goodClaims(time.Now()).with("tenant", `7`)
-	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("org", `"acme"`))); !errors.Is(err, revoke.ErrRevoked) {
+	forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindTenant, Value: "acme"})
+	claims := forge.Claims(time.Now()).With("tenant", `7`)
+	if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), claims.With("org", `"acme"`))); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("org", `"other"`))); err != nil {
+	if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), claims.With("org", `"other"`))); err != nil {
 		t.Errorf("another tenant's token is refused: %v", err)
 	}
 }
@@ -226,14 +205,14 @@ func TestVerifyTenantClaim(t *testing.T) {
 // Invariant 6: no other spelling of a revoked token is valid. The ECDSA
 // twin is a good signature, so only the jti stops it.
 func TestRevokedInEverySpelling(t *testing.T) {
-	ec := ecSigner(t, "ec")
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.ES256}, staticKeys(t, ec)
+	ec := forge.EC(t, "ec")
+	list := forge.LocalList(t, revoke.Config{})
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.ES256}, forge.StaticKeys(t, ec)
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
-	raw := ec.forge(ec.header(), goodClaims(time.Now()))
-	twin := ecTwin(t, raw)
+	raw := ec.Forge(ec.Header(), forge.Claims(time.Now()))
+	twin := forge.Twin(t, raw)
 	claims, err := v.Verify(t.Context(), raw)
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +224,7 @@ func TestRevokedInEverySpelling(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply(t, list, event)
+	forge.Apply(t, list, event)
 
 	for _, spelling := range []string{raw, twin} {
 		if claims, err := v.Verify(t.Context(), spelling); claims != nil || !errors.Is(err, revoke.ErrRevoked) {
@@ -284,16 +263,16 @@ func TestRevokedInEverySpelling(t *testing.T) {
 // Invariant 3 at the verifier's side: a revocation holds as long as the largest
 // leeway lets its token be accepted.
 func TestRevokedUntilTheEndOfTheLeeway(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
-		list := localList(t, revoke.Config{})
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), revoke.MaxLeeway
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
+		list := forge.LocalList(t, revoke.Config{})
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), revoke.MaxLeeway
 			c.Revocations, c.InsecureNoRevocations = list, false
 		})
-		good := goodClaims(time.Now())
-		raw, twin := ed.forge(ed.header(), good), ed.forge(ed.header(), good.with("jti", `"other"`))
+		good := forge.Claims(time.Now())
+		raw, twin := ed.Forge(ed.Header(), good), ed.Forge(ed.Header(), good.With("jti", `"other"`))
 		claims, err := v.Verify(t.Context(), raw)
 		if err != nil {
 			t.Fatal(err)
@@ -302,7 +281,7 @@ func TestRevokedUntilTheEndOfTheLeeway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		apply(t, list, event)
+		forge.Apply(t, list, event)
 		time.Sleep(time.Until(claims.ExpiresAt().Add(revoke.MaxLeeway - time.Millisecond)))
 		if _, err := v.Verify(t.Context(), twin); err != nil {
 			t.Fatalf("the neighbour's leeway has ended: %v", err)
@@ -318,20 +297,20 @@ func TestRevokedUntilTheEndOfTheLeeway(t *testing.T) {
 }
 
 func TestStalePolicy(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
-		list := newList(t, revoke.Config{}) // never fed: it can vouch for nothing
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
+		list := forge.NewList(t, revoke.Config{}) // never fed: it can vouch for nothing
 		verifier := func(p revoke.Policy) *token.Verifier {
-			return forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys, c.WhenStale = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), p
+			return forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.WhenStale = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), p
 				c.Revocations, c.InsecureNoRevocations = list, false
 			})
 		}
-		good := goodClaims(time.Now())
-		raw := ed.forge(ed.header(), good)
-		bad := ed.forge(ed.header(), good.with("jti", `"revoked"`))
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "revoked"})
+		good := forge.Claims(time.Now())
+		raw := ed.Forge(ed.Header(), good)
+		bad := ed.Forge(ed.Header(), good.With("jti", `"revoked"`))
+		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindToken, Value: "revoked"})
 		time.Sleep(2 * time.Minute) // the token's age
 
 		deny, allow := verifier(revoke.Deny()), verifier(revoke.InsecureAllow())
@@ -360,7 +339,7 @@ func TestStalePolicy(t *testing.T) {
 				t.Errorf("%s: error %v, want %v", x.name, err, x.want)
 			case err != nil && (!errors.Is(err, token.ErrUnavailable) || errors.Is(err, token.ErrInvalidToken)):
 				t.Errorf("%s: error %v is not of the family ErrUnavailable alone", x.name, err)
-			case err != nil && leaks(err.Error(), raw) != "":
+			case err != nil && forge.Leaks(err.Error(), raw) != "":
 				t.Errorf("%s: error %q repeats the token (invariant 10)", x.name, err)
 			}
 			// A known revocation is refused under every policy.
@@ -375,12 +354,12 @@ func TestStalePolicy(t *testing.T) {
 
 // A policy that could never take effect is heard at once, not first in an outage.
 func TestStalePolicyOfACallIsValidated(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
-		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{TokenLifetime: time.Hour}), false
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
+		c.Revocations, c.InsecureNoRevocations = forge.LocalList(t, revoke.Config{TokenLifetime: time.Hour}), false
 	})
-	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()))
 	for p, want := range map[revoke.Policy]error{
 		revoke.AllowYounger(time.Hour):   token.ErrUnavailable,
 		revoke.MaxStaleness(-1):          token.ErrUnavailable,
@@ -395,10 +374,10 @@ func TestStalePolicyOfACallIsValidated(t *testing.T) {
 // Invariant 5's other side: a token from further ahead than two clocks may differ
 // would outrun the cutoffs published before its iat (M1 of a review).
 func TestIssuedAheadOfTheClock(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
-		list := localList(t, revoke.Config{MaxSkew: time.Second})
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
+		list := forge.LocalList(t, revoke.Config{MaxSkew: time.Second})
 		for _, x := range []struct {
 			leeway, ahead time.Duration
 			want          error
@@ -409,11 +388,11 @@ func TestIssuedAheadOfTheClock(t *testing.T) {
 			{500 * time.Millisecond, 500 * time.Millisecond, nil},
 			{500 * time.Millisecond, 501 * time.Millisecond, token.ErrNotYetValid},
 		} {
-			v := forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), x.leeway
+			v := forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), x.leeway
 				c.Revocations, c.InsecureNoRevocations = list, false
 			})
-			raw := ed.forge(ed.header(), goodClaims(time.Now()).without("nbf").with("iat", fmt.Sprintf("%.3f", float64(time.Now().Add(x.ahead).UnixMilli())/1000)))
+			raw := ed.Forge(ed.Header(), forge.Claims(time.Now()).Without("nbf").With("iat", fmt.Sprintf("%.3f", float64(time.Now().Add(x.ahead).UnixMilli())/1000)))
 			if _, err := v.Verify(t.Context(), raw); !errors.Is(err, x.want) {
 				t.Errorf("leeway %s, iat %s ahead: error %v, want %v", x.leeway, x.ahead, err, x.want)
 			}
@@ -422,7 +401,7 @@ func TestIssuedAheadOfTheClock(t *testing.T) {
 			if x.want != nil {
 				want = token.IssuedAhead{Refused: 1, Furthest: x.ahead}
 			}
-			if got := v.IssuedAhead(); len(got) != 1 || got[forgedIssuer] != want {
+			if got := v.IssuedAhead(); len(got) != 1 || got[forge.Issuer] != want {
 				t.Errorf("leeway %s, iat %s ahead: counted %+v", x.leeway, x.ahead, got)
 			}
 		}

@@ -7,79 +7,25 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
-
-// A web answers by URL, without sockets. What it does not know is not found.
-type web struct {
-	mu    sync.Mutex
-	pages map[string]http.Handler
-	calls []string
-}
-
-func (w *web) set(url string, h http.Handler) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.pages == nil {
-		w.pages = make(map[string]http.Handler)
-	}
-	w.pages[url] = h
-}
-
-// asked returns the URLs asked for since the last call.
-func (w *web) asked() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	calls := w.calls
-	w.calls = nil
-	return calls
-}
-
-func (w *web) RoundTrip(r *http.Request) (*http.Response, error) {
-	w.mu.Lock()
-	h := w.pages[r.URL.String()]
-	w.calls = append(w.calls, r.URL.String())
-	w.mu.Unlock()
-	if h == nil {
-		h = http.NotFoundHandler()
-	}
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, r)
-	resp := rec.Result()
-	resp.Request = r
-	return resp, nil
-}
 
 const (
 	oidcPath  = "/.well-known/openid-configuration"
 	oauthPath = "/.well-known/oauth-authorization-server"
 )
 
-func metadata(issuer, jwksURI string) object {
-	return object{"issuer", strconv.Quote(issuer), "authorization_endpoint", `"https://a.example/auth"`, "jwks_uri", strconv.Quote(jwksURI), "id_token_signing_alg_values_supported", `["RS256","none"]`}
-}
-
-func discover(t *testing.T, w *web, issuer string) *token.RemoteKeySet {
-	t.Helper()
-	keys, err := token.Discover(t.Context(), issuer, token.RemoteKeysConfig{Transport: w})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { keys.Close() })
-	return keys
-}
-
 // OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3: where metadata is, and
 // that the issuer in it is the one asked for, byte for byte.
 func TestDiscover(t *testing.T) {
 	const issuer, keysAtURL = "https://sso.example.com", "https://keys.example.net/jwks"
-	good := metadata(issuer, keysAtURL)
-	page := func(o object) http.Handler { return jsonHandler(o.String()) }
+	good := forge.Metadata(issuer, keysAtURL)
+	page := func(o forge.Object) http.Handler { return forge.JSON(o.String()) }
 	for _, x := range []struct {
 		name, issuer, url string
 		page              http.Handler
@@ -87,69 +33,69 @@ func TestDiscover(t *testing.T) {
 	}{
 		{"OpenID", issuer, issuer + oidcPath, page(good), ""},
 		{"OAuth", issuer, issuer + oauthPath, page(good), ""},
-		{"OpenID with a path", issuer + "/realms/a", issuer + "/realms/a" + oidcPath, page(metadata(issuer+"/realms/a", keysAtURL)), ""},
-		{"OAuth with a path", issuer + "/realms/a", issuer + oauthPath + "/realms/a", page(metadata(issuer+"/realms/a", keysAtURL)), ""},
-		{"a slash at the end", issuer + "/", issuer + oidcPath, page(metadata(issuer+"/", keysAtURL)), ""},
-		{"keys at the issuer's", issuer, issuer + oidcPath, page(metadata(issuer, issuer+"/keys")), ""},
+		{"OpenID with a path", issuer + "/realms/a", issuer + "/realms/a" + oidcPath, page(forge.Metadata(issuer+"/realms/a", keysAtURL)), ""},
+		{"OAuth with a path", issuer + "/realms/a", issuer + oauthPath + "/realms/a", page(forge.Metadata(issuer+"/realms/a", keysAtURL)), ""},
+		{"a slash at the end", issuer + "/", issuer + oidcPath, page(forge.Metadata(issuer+"/", keysAtURL)), ""},
+		{"keys at the issuer's", issuer, issuer + oidcPath, page(forge.Metadata(issuer, issuer+"/keys")), ""},
 
-		{"a slash too many", issuer, issuer + oidcPath, page(metadata(issuer+"/", keysAtURL)), `calls itself "https://sso.example.com/"`},
-		{"a slash too few", issuer + "/", issuer + oidcPath, page(metadata(issuer, keysAtURL)), "calls itself"},
-		{"another issuer", issuer, issuer + oidcPath, page(metadata("https://evil.example.com", keysAtURL)), "calls itself"},
-		{"another case", issuer, issuer + oidcPath, page(metadata("https://SSO.example.com", keysAtURL)), "calls itself"},
-		{"a template", issuer, issuer + oidcPath, page(metadata("https://sso.example.com/{tenantid}/v2.0", keysAtURL)), "calls itself"},
-		{"no issuer", issuer, issuer + oidcPath, page(good.without("issuer")), "no issuer"},
-		{"issuer null", issuer, issuer + oidcPath, page(good.with("issuer", "null")), "no issuer"},
-		{"issuer twice", issuer, issuer + oidcPath, page(good.plus("issuer", strconv.Quote(issuer))), "JSON"},
-		{"no jwks_uri", issuer, issuer + oidcPath, page(good.without("jwks_uri")), "no jwks_uri"},
-		{"jwks_uri no string", issuer, issuer + oidcPath, page(good.with("jwks_uri", `["https://a.example"]`)), "no jwks_uri"},
-		{"jwks_uri http", issuer, issuer + oidcPath, page(metadata(issuer, "http://keys.example.net/jwks")), "http"},
-		{"jwks_uri file", issuer, issuer + oidcPath, page(metadata(issuer, "file:///etc/passwd")), "not https"},
-		{"jwks_uri relative", issuer, issuer + oidcPath, page(metadata(issuer, "/jwks")), "not https"},
-		{"jwks_uri with credentials", issuer, issuer + oidcPath, page(metadata(issuer, "https://u:secret@keys.example.net/jwks")), "credentials"},
-		{"jwks_uri on loopback", issuer, issuer + oidcPath, page(metadata(issuer, "https://127.0.0.1/jwks")), "not a public address"},
-		{"jwks_uri on loopback, IPv6", issuer, issuer + oidcPath, page(metadata(issuer, "https://[::1]/jwks")), "not a public address"},
-		{"jwks_uri on localhost", issuer, issuer + oidcPath, page(metadata(issuer, "https://LOCALHOST/jwks")), "not a public address"},
-		{"jwks_uri on localhost.", issuer, issuer + oidcPath, page(metadata(issuer, "https://localhost./jwks")), "not a public address"},
-		{"jwks_uri on x.localhost.", issuer, issuer + oidcPath, page(metadata(issuer, "https://x.localhost./jwks")), "not a public address"},
-		{"jwks_uri on localhost.localdomain", issuer, issuer + oidcPath, page(metadata(issuer, "https://localhost.localdomain/jwks")), "not a public address"},
-		{"jwks_uri on ip6-localhost", issuer, issuer + oidcPath, page(metadata(issuer, "https://ip6-localhost/jwks")), "not a public address"},
-		{"jwks_uri on 127.1", issuer, issuer + oidcPath, page(metadata(issuer, "https://127.1/jwks")), "not a public address"},
-		{"jwks_uri on 127.0.0.1.", issuer, issuer + oidcPath, page(metadata(issuer, "https://127.0.0.1./jwks")), "not a public address"},
-		{"jwks_uri on 2130706433", issuer, issuer + oidcPath, page(metadata(issuer, "https://2130706433/jwks")), "not a public address"},
-		{"jwks_uri on 0", issuer, issuer + oidcPath, page(metadata(issuer, "https://0/jwks")), "not a public address"},
-		{"jwks_uri on 0x7f.1", issuer, issuer + oidcPath, page(metadata(issuer, "https://0x7f.1/jwks")), "not a public address"},
-		{"jwks_uri on 0X7F000001", issuer, issuer + oidcPath, page(metadata(issuer, "https://0X7F000001/jwks")), "not a public address"},
-		{"jwks_uri on 0177.0.0.01", issuer, issuer + oidcPath, page(metadata(issuer, "https://0177.0.0.01/jwks")), "not a public address"},
-		{"jwks_uri on a.0x7f000001.", issuer, issuer + oidcPath, page(metadata(issuer, "https://a.0x7f000001./jwks")), "not a public address"},
-		{"jwks_uri on loopback, in IPv6", issuer, issuer + oidcPath, page(metadata(issuer, "https://[::ffff:127.0.0.1]/jwks")), "not a public address"},
-		{"jwks_uri on digits that are mapped to others", issuer, issuer + oidcPath, page(metadata(issuer, "https://１２７.0.0.1/jwks")), "ASCII"},
-		{"jwks_uri with a full stop that is mapped to another", issuer, issuer + oidcPath, page(metadata(issuer, "https://localhost。/jwks")), "ASCII"},
-		{"jwks_uri percent-encoded", issuer, issuer + oidcPath, page(metadata(issuer, "https://%E2%93%9Bocalhost/jwks")), "ASCII"},
-		{"jwks_uri of one label", issuer, issuer + oidcPath, page(metadata(issuer, "https://redis/jwks")), "not a public address"},
-		{"jwks_uri inside a cloud", issuer, issuer + oidcPath, page(metadata(issuer, "https://metadata.google.internal/jwks")), "not a public address"},
-		{"jwks_uri on a link", issuer, issuer + oidcPath, page(metadata(issuer, "https://printer.local./jwks")), "not a public address"},
-		{"inside, named from inside", "https://sso.corp.internal", "https://sso.corp.internal" + oidcPath, page(metadata("https://sso.corp.internal", "https://keys.corp.internal/jwks")), ""},
-		{"a name with a dot at its end", issuer, issuer + oidcPath, page(metadata(issuer, "https://keys.example.net./jwks")), ""},
-		{"a public address", issuer, issuer + oidcPath, page(metadata(issuer, "https://93.184.216.34/jwks")), ""},
-		{"jwks_uri at the metadata service", issuer, issuer + oidcPath, page(metadata(issuer, "https://169.254.169.254/latest")), "not a public address"},
-		{"jwks_uri too long", issuer, issuer + oidcPath, page(metadata(issuer, keysAtURL+"?"+strings.Repeat("a", 2048))), "too long"},
-		{"not JSON", issuer, issuer + oidcPath, jsonHandler("<html>"), "JSON"},
-		{"an array", issuer, issuer + oidcPath, jsonHandler("[" + good.String() + "]"), "JSON"},
-		{"called text", issuer, issuer + oidcPath, jsonHandler(good.String(), "Content-Type", "text/plain"), ""},
-		{"HTML", issuer, issuer + oidcPath, jsonHandler("<html>", "Content-Type", "text/html; charset=utf-8"), `Content-Type "text/html"`},
-		{"too large", issuer, issuer + oidcPath, jsonHandler(good.String() + strings.Repeat(" ", 256<<10)), "more than"},
+		{"a slash too many", issuer, issuer + oidcPath, page(forge.Metadata(issuer+"/", keysAtURL)), `calls itself "https://sso.example.com/"`},
+		{"a slash too few", issuer + "/", issuer + oidcPath, page(forge.Metadata(issuer, keysAtURL)), "calls itself"},
+		{"another issuer", issuer, issuer + oidcPath, page(forge.Metadata("https://evil.example.com", keysAtURL)), "calls itself"},
+		{"another case", issuer, issuer + oidcPath, page(forge.Metadata("https://SSO.example.com", keysAtURL)), "calls itself"},
+		{"a template", issuer, issuer + oidcPath, page(forge.Metadata("https://sso.example.com/{tenantid}/v2.0", keysAtURL)), "calls itself"},
+		{"no issuer", issuer, issuer + oidcPath, page(good.Without("issuer")), "no issuer"},
+		{"issuer null", issuer, issuer + oidcPath, page(good.With("issuer", "null")), "no issuer"},
+		{"issuer twice", issuer, issuer + oidcPath, page(good.Plus("issuer", strconv.Quote(issuer))), "JSON"},
+		{"no jwks_uri", issuer, issuer + oidcPath, page(good.Without("jwks_uri")), "no jwks_uri"},
+		{"jwks_uri no string", issuer, issuer + oidcPath, page(good.With("jwks_uri", `["https://a.example"]`)), "no jwks_uri"},
+		{"jwks_uri http", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "http://keys.example.net/jwks")), "http"},
+		{"jwks_uri file", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "file:///etc/passwd")), "not https"},
+		{"jwks_uri relative", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "/jwks")), "not https"},
+		{"jwks_uri with credentials", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://u:secret@keys.example.net/jwks")), "credentials"},
+		{"jwks_uri on loopback", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://127.0.0.1/jwks")), "not a public address"},
+		{"jwks_uri on loopback, IPv6", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://[::1]/jwks")), "not a public address"},
+		{"jwks_uri on localhost", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://LOCALHOST/jwks")), "not a public address"},
+		{"jwks_uri on localhost.", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://localhost./jwks")), "not a public address"},
+		{"jwks_uri on x.localhost.", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://x.localhost./jwks")), "not a public address"},
+		{"jwks_uri on localhost.localdomain", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://localhost.localdomain/jwks")), "not a public address"},
+		{"jwks_uri on ip6-localhost", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://ip6-localhost/jwks")), "not a public address"},
+		{"jwks_uri on 127.1", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://127.1/jwks")), "not a public address"},
+		{"jwks_uri on 127.0.0.1.", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://127.0.0.1./jwks")), "not a public address"},
+		{"jwks_uri on 2130706433", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://2130706433/jwks")), "not a public address"},
+		{"jwks_uri on 0", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://0/jwks")), "not a public address"},
+		{"jwks_uri on 0x7f.1", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://0x7f.1/jwks")), "not a public address"},
+		{"jwks_uri on 0X7F000001", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://0X7F000001/jwks")), "not a public address"},
+		{"jwks_uri on 0177.0.0.01", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://0177.0.0.01/jwks")), "not a public address"},
+		{"jwks_uri on a.0x7f000001.", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://a.0x7f000001./jwks")), "not a public address"},
+		{"jwks_uri on loopback, in IPv6", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://[::ffff:127.0.0.1]/jwks")), "not a public address"},
+		{"jwks_uri on digits that are mapped to others", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://１２７.0.0.1/jwks")), "ASCII"},
+		{"jwks_uri with a full stop that is mapped to another", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://localhost。/jwks")), "ASCII"},
+		{"jwks_uri percent-encoded", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://%E2%93%9Bocalhost/jwks")), "ASCII"},
+		{"jwks_uri of one label", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://redis/jwks")), "not a public address"},
+		{"jwks_uri inside a cloud", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://metadata.google.internal/jwks")), "not a public address"},
+		{"jwks_uri on a link", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://printer.local./jwks")), "not a public address"},
+		{"inside, named from inside", "https://sso.corp.internal", "https://sso.corp.internal" + oidcPath, page(forge.Metadata("https://sso.corp.internal", "https://keys.corp.internal/jwks")), ""},
+		{"a name with a dot at its end", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://keys.example.net./jwks")), ""},
+		{"a public address", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://93.184.216.34/jwks")), ""},
+		{"jwks_uri at the metadata service", issuer, issuer + oidcPath, page(forge.Metadata(issuer, "https://169.254.169.254/latest")), "not a public address"},
+		{"jwks_uri too long", issuer, issuer + oidcPath, page(forge.Metadata(issuer, keysAtURL+"?"+strings.Repeat("a", 2048))), "too long"},
+		{"not JSON", issuer, issuer + oidcPath, forge.JSON("<html>"), "JSON"},
+		{"an array", issuer, issuer + oidcPath, forge.JSON("[" + good.String() + "]"), "JSON"},
+		{"called text", issuer, issuer + oidcPath, forge.JSON(good.String(), "Content-Type", "text/plain"), ""},
+		{"HTML", issuer, issuer + oidcPath, forge.JSON("<html>", "Content-Type", "text/html; charset=utf-8"), `Content-Type "text/html"`},
+		{"too large", issuer, issuer + oidcPath, forge.JSON(good.String() + strings.Repeat(" ", 256<<10)), "more than"},
 		{"500", issuer, issuer + oidcPath, status(500), "status 500"},
 		{"304", issuer, issuer + oidcPath, status(304), "304"},
 		{"elsewhere", issuer, issuer + oidcPath, http.RedirectHandler("https://evil.example.com/", http.StatusFound), "another origin"},
 		{"nowhere", issuer, "https://x.example", status(500), "status 404"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			w := new(web)
-			w.set(x.url, x.page)
+			w := new(forge.Web)
+			w.Set(x.url, x.page)
 			for _, u := range []string{keysAtURL, issuer + "/keys", "http://keys.example.net/jwks", "https://127.0.0.1/jwks", "https://LOCALHOST/jwks", "https://keys.corp.internal/jwks", "https://93.184.216.34/jwks", "https://keys.example.net./jwks"} {
-				w.set(u, keysAt(t, "k"))
+				w.Set(u, forge.KeysAt(t, "k"))
 			}
-			keys := discover(t, w, x.issuer)
+			keys := forge.Discover(t, w, x.issuer)
 			_, err := keys.Lookup(t.Context(), "k", token.EdDSA)
 			switch {
 			case x.want == "" && err != nil:
@@ -167,7 +113,7 @@ func TestDiscover(t *testing.T) {
 
 func TestDiscoverRefuses(t *testing.T) {
 	for _, issuer := range []string{"", "sso.example.com", "http://sso.example.com", "https://sso.example.com?a", "https://sso.example.com?", "https://sso.example.com#a", "https://u:secret@sso.example.com", "https:///a", "https://a/%zz"} {
-		keys, err := token.Discover(t.Context(), issuer, token.RemoteKeysConfig{Transport: new(web)})
+		keys, err := token.Discover(t.Context(), issuer, token.RemoteKeysConfig{Transport: new(forge.Web)})
 		if keys != nil || err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: error %v", issuer, err)
 		}
@@ -182,39 +128,39 @@ func TestDiscoverRefuses(t *testing.T) {
 func TestDiscoverHeals(t *testing.T) {
 	const issuer = "https://sso.example.com"
 	synctest.Test(t, func(t *testing.T) {
-		w := new(web)
-		keys := discover(t, w, issuer)
+		w := new(forge.Web)
+		keys := forge.Discover(t, w, issuer)
 		defer keys.Close()
-		find(t, keys, "k", token.ErrKeysUnavailable)
+		forge.Find(t, keys, "k", token.ErrKeysUnavailable)
 
-		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/1").String()))
-		w.set(issuer+"/1", keysAt(t, "k"))
+		w.Set(issuer+oidcPath, forge.JSON(forge.Metadata(issuer, issuer+"/1").String()))
+		w.Set(issuer+"/1", forge.KeysAt(t, "k"))
 		time.Sleep(10 * time.Second)
-		find(t, keys, "k", nil)
+		forge.Find(t, keys, "k", nil)
 
 		// They move. The old place is gone, and found to be at the next fetch.
-		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/2").String()))
-		w.set(issuer+"/1", nil)
-		w.set(issuer+"/2", keysAt(t, "k2"))
+		w.Set(issuer+oidcPath, forge.JSON(forge.Metadata(issuer, issuer+"/2").String()))
+		w.Set(issuer+"/1", nil)
+		w.Set(issuer+"/2", forge.KeysAt(t, "k2"))
 		for range 10 {
 			time.Sleep(time.Minute)
 			keys.Lookup(t.Context(), "k2", token.EdDSA)
 			synctest.Wait()
 		}
-		find(t, keys, "k2", nil)
+		forge.Find(t, keys, "k2", nil)
 		if st := keys.Status(); st.URL != issuer+"/2" {
 			t.Errorf("status %+v", st)
 		}
 
 		// The metadata are read once a day, and their loss changes nothing.
-		w.set(issuer+oidcPath, jsonHandler(metadata("https://evil.example.com", "https://evil.example.com/keys").String()))
-		w.asked()
+		w.Set(issuer+oidcPath, forge.JSON(forge.Metadata("https://evil.example.com", "https://evil.example.com/keys").String()))
+		w.Asked()
 		count := make(map[string]int)
 		for range 30 * 60 {
 			time.Sleep(time.Minute)
-			find(t, keys, "k2", nil)
+			forge.Find(t, keys, "k2", nil)
 			synctest.Wait()
-			for _, u := range w.asked() {
+			for _, u := range w.Asked() {
 				count[u]++
 			}
 		}
@@ -237,28 +183,28 @@ func TestDiscoverSendsNoETagElsewhere(t *testing.T) {
 				w.WriteHeader(http.StatusNotModified)
 				return
 			}
-			keysAt(t, kid).ServeHTTP(w, r)
+			forge.KeysAt(t, kid).ServeHTTP(w, r)
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		w := new(web)
-		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/1").String()))
-		w.set(issuer+"/1", tagged("k1"))
-		keys := discover(t, w, issuer)
+		w := new(forge.Web)
+		w.Set(issuer+oidcPath, forge.JSON(forge.Metadata(issuer, issuer+"/1").String()))
+		w.Set(issuer+"/1", tagged("k1"))
+		keys := forge.Discover(t, w, issuer)
 		defer keys.Close()
-		find(t, keys, "k1", nil)
-		w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/2").String()))
-		w.set(issuer+"/2", tagged("k2"))
+		forge.Find(t, keys, "k1", nil)
+		w.Set(issuer+oidcPath, forge.JSON(forge.Metadata(issuer, issuer+"/2").String()))
+		w.Set(issuer+"/2", tagged("k2"))
 		time.Sleep(25 * time.Hour)
-		find(t, keys, "k2", nil)
-		find(t, keys, "k1", token.ErrUnknownKey)
+		forge.Find(t, keys, "k2", nil)
+		forge.Find(t, keys, "k1", token.ErrUnknownKey)
 	})
 }
 
 // A key that names another issuer is not this one's, as Entra publishes them.
 func TestDiscoverSkipsOtherIssuersKeys(t *testing.T) {
 	const issuer = "https://login.example.com/0000/v2.0"
-	key := jwk(t, forgeKeys().ed.Public()).with("kid", `"k"`)
+	key := forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"k"`)
 	for named, want := range map[string]error{
 		"":                                      nil,
 		`"https://login.example.com/0000/v2.0"`: nil,
@@ -271,14 +217,14 @@ func TestDiscoverSkipsOtherIssuersKeys(t *testing.T) {
 		`7`:                                           token.ErrKeysUnavailable,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			w := new(web)
-			w.set(issuer+oidcPath, jsonHandler(metadata(issuer, issuer+"/keys").String()))
+			w := new(forge.Web)
+			w.Set(issuer+oidcPath, forge.JSON(forge.Metadata(issuer, issuer+"/keys").String()))
 			k := key
 			if named != "" {
-				k = k.with("issuer", named)
+				k = k.With("issuer", named)
 			}
-			w.set(issuer+"/keys", jsonHandler(jwks(k)))
-			keys := discover(t, w, issuer)
+			w.Set(issuer+"/keys", forge.JSON(forge.JWKS(k)))
+			keys := forge.Discover(t, w, issuer)
 			defer keys.Close()
 			if _, err := keys.Lookup(t.Context(), "k", token.EdDSA); !errors.Is(err, want) {
 				t.Errorf("issuer %s: error %v", named, err)
@@ -291,8 +237,8 @@ func ExampleDiscover() {
 	mux := http.NewServeMux()
 	server := httptest.NewTLSServer(mux) // https://sso.example.com
 	defer server.Close()
-	mux.Handle(oidcPath, jsonHandler(`{"issuer":"`+server.URL+`","jwks_uri":"`+server.URL+`/keys"}`))
-	mux.Handle("/keys", jsonHandler(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+	mux.Handle(oidcPath, forge.JSON(`{"issuer":"`+server.URL+`","jwks_uri":"`+server.URL+`/keys"}`))
+	mux.Handle("/keys", forge.JSON(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
 
 	ctx, cancel := background()
 	defer cancel()

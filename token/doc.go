@@ -1,21 +1,19 @@
-// Package token issues JWT access tokens (RFC 9068) and verifies them locally, the
-// denylist of package revoke included.
+// Package token verifies JWT access tokens (RFC 9068) locally, the denylist of package
+// revoke included. Package issue issues them.
 //
 // # Which door
 //
 // A service that accepts tokens makes one [Verifier] with [NewVerifier] and wraps
 // its handlers in the Verifier's Middleware; where there is no HTTP, it calls
-// [Verifier.Verify]. A service that issues them makes a [Keyring] and an [Issuer],
-// and serves the Keyring as its JWK Set: [OpenKeyring] shares one between its
-// instances and rotates it, [NewKeyring] takes keys that are managed elsewhere, from
-// PEM, JWK or a KMS. [RemoteKeys] fetches such a set,
-// [NewStaticKeySet] holds keys that are known beforehand, and a [KeySet] of one's
-// own may come from anywhere: what it returns is checked.
+// [Verifier.Verify]. [RemoteKeys] fetches the issuer's keys, [NewStaticKeySet] holds keys
+// that are known beforehand, and a [KeySet] of one's own may come from anywhere: what it
+// returns is checked. A service that issues tokens too gives the Verifier its own ring
+// ([github.com/hybridtoken/hybridtoken/token/issue]).
 //
-// Tokens of somebody else's issuer: [Keycloak], [Auth0], [Cognito], [Entra] and
-// [Google] start the configuration, a [Profile] describes others, [Discover] finds
-// the keys, and [OneOf] makes one Verifier of several, each with its own issuer, keys
-// and rules.
+// Tokens of somebody else's issuer: [github.com/hybridtoken/hybridtoken/token/idp] starts
+// the configuration for the providers that many use, a [Profile] describes others,
+// [Discover] finds the keys, and [OneOf] makes one Verifier of several, each with its own
+// issuer, keys and rules.
 //
 // Do not build on less. A token whose signature is good may still be meant for
 // somebody else, be of another kind, or be revoked; nothing here verifies a part.
@@ -65,11 +63,9 @@
 //   - To verify without a denylist, unless it is asked for by name:
 //     InsecureNoRevocations.
 //
-// Times compare in milliseconds. An [Issuer] writes whole seconds into iat, exp and nbf,
-// none of them in the future, so that every verifier reads its tokens, and beside them
-// the instant that cutoffs compare with, hyt_at, in milliseconds: a login right after a
-// cutoff passes ([IssueRequest].After). Verifiers of such tokens set
-// [VerifierConfig].OwnIssuer; for others' tokens iat is that instant, with its fraction if it
-// has one. None is let in whose iat is further ahead than MaxSkew, which
-// [Verifier.IssuedAhead] counts: it would outrun cutoffs.
+// Times compare in milliseconds. Beside whole seconds in iat and exp an issuer of this
+// library writes the instant that cutoffs compare with, hyt_at, in milliseconds. Verifiers
+// of such tokens set [VerifierConfig].OwnIssuer; for others' tokens iat is that instant,
+// with its fraction if it has one. None is let in whose iat is further ahead than MaxSkew,
+// which [Verifier.IssuedAhead] counts: it would outrun cutoffs.
 package token

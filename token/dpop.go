@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/token/internal/placeholder"
 )
 
 // A DPoP checks proofs of possession (RFC 9449): that a request was made by the
@@ -164,7 +166,7 @@ func (c *DPoPConfig) validate() error {
 		if k == nil || *k == [32]byte{} {
 			return refuse("NonceKeys", "holds an empty key: anybody could make nonces")
 		}
-		if what := standsFor(k[:]); what != "" {
+		if what := placeholder.StandsFor(k[:]); what != "" {
 			return refuse("NonceKeys", "holds a key that is "+what)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // This file forges DPoP proofs, good and bad, with crypto/* alone.
@@ -32,7 +33,7 @@ const (
 // A prover signs DPoP proofs with one key.
 type prover struct {
 	alg  string
-	jwk  object
+	jwk  forge.Object
 	jkt  string
 	sign func(input []byte) []byte
 }
@@ -44,7 +45,7 @@ func edProver(t testing.TB) prover {
 		t.Fatal(err)
 	}
 	x := base64.RawURLEncoding.EncodeToString(public)
-	return prover{"EdDSA", object{"kty", `"OKP"`, "crv", `"Ed25519"`, "x", strconv.Quote(x)},
+	return prover{"EdDSA", forge.Object{"kty", `"OKP"`, "crv", `"Ed25519"`, "x", strconv.Quote(x)},
 		digest(`{"crv":"Ed25519","kty":"OKP","x":"` + x + `"}`),
 		func(in []byte) []byte { return ed25519.Sign(private, in) }}
 }
@@ -60,7 +61,7 @@ func ecProver(t testing.TB) prover {
 		t.Fatal(err)
 	}
 	x, y := base64.RawURLEncoding.EncodeToString(point[1:33]), base64.RawURLEncoding.EncodeToString(point[33:])
-	return prover{"ES256", object{"kty", `"EC"`, "crv", `"P-256"`, "x", strconv.Quote(x), "y", strconv.Quote(y)},
+	return prover{"ES256", forge.Object{"kty", `"EC"`, "crv", `"P-256"`, "x", strconv.Quote(x), "y", strconv.Quote(y)},
 		digest(`{"crv":"P-256","kty":"EC","x":"` + x + `","y":"` + y + `"}`),
 		func(in []byte) []byte {
 			sum := sha256.Sum256(in)
@@ -74,10 +75,10 @@ func ecProver(t testing.TB) prover {
 
 func rsaProver(t testing.TB, alg string) prover {
 	t.Helper()
-	private := forgeKeys().rsa
+	private := forge.Keys().Rsa
 	n := base64.RawURLEncoding.EncodeToString(private.N.Bytes())
 	e := base64.RawURLEncoding.EncodeToString(big.NewInt(int64(private.E)).Bytes())
-	return prover{alg, object{"kty", `"RSA"`, "n", strconv.Quote(n), "e", strconv.Quote(e)},
+	return prover{alg, forge.Object{"kty", `"RSA"`, "n", strconv.Quote(n), "e", strconv.Quote(e)},
 		digest(`{"e":"` + e + `","kty":"RSA","n":"` + n + `"}`),
 		func(in []byte) []byte {
 			sum := sha256.Sum256(in)
@@ -100,20 +101,20 @@ func digest(s string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func (p prover) header() object {
-	return object{"typ", `"dpop+jwt"`, "alg", strconv.Quote(p.alg), "jwk", p.jwk.String()}
+func (p prover) header() forge.Object {
+	return forge.Object{"typ", `"dpop+jwt"`, "alg", strconv.Quote(p.alg), "jwk", p.jwk.String()}
 }
 
 // claims are those of a good proof for GET proofURL with the access token raw.
-func (p prover) claims(raw string) object {
-	return object{
+func (p prover) claims(raw string) forge.Object {
+	return forge.Object{
 		"jti", strconv.Quote(rand.Text()), "htm", `"GET"`, "htu", strconv.Quote(proofURL),
 		"iat", strconv.FormatInt(time.Now().Unix(), 10), "ath", strconv.Quote(digest(raw)),
 	}
 }
 
 func (p prover) forge(header, claims fmt.Stringer) string {
-	input := b64(header.String()) + "." + b64(claims.String())
+	input := forge.Base64(header.String()) + "." + forge.Base64(claims.String())
 	return input + "." + base64.RawURLEncoding.EncodeToString(p.sign([]byte(input)))
 }
 
@@ -149,9 +150,9 @@ func newBoundAPI(t testing.TB, change func(*token.DPoPConfig), opts ...token.Ver
 
 func (b *boundAPI) issueTo(t testing.TB, jkt string) string {
 	t.Helper()
-	r := request()
+	r := forge.Request()
 	r.Binding.KeyThumbprint = jkt
-	return issue(t, b.issuer, r).Token()
+	return forge.Issue(t, b.issuer, r).Raw()
 }
 
 // send sends raw under a scheme with those DPoP headers.

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 func withNonces(c *token.DPoPConfig) { c.RequireNonce = true }
 
 func (b *boundAPI) proveNonce(nonce string) string {
-	return b.p.forge(b.p.header(), b.p.claims(b.raw).with("nonce", strconv.Quote(nonce)))
+	return b.p.forge(b.p.header(), b.p.claims(b.raw).With("nonce", strconv.Quote(nonce)))
 }
 
 // RFC 9449 section 4.3, check 10, and sections 8, 9: the client is sent a nonce, and the proof
@@ -25,7 +26,7 @@ func TestDPoPNonce(t *testing.T) {
 		b := newBoundAPI(t, withNonces)
 		r := b.send("DPoP", b.raw, b.p.prove(b.raw))
 		nonce := r.Header.Get("DPoP-Nonce")
-		if r.StatusCode != 401 || dpopError(r) != "use_dpop_nonce" || nonce == "" || !bodyFits(body(t, r), `error="use_dpop_nonce"`) {
+		if r.StatusCode != 401 || dpopError(r) != "use_dpop_nonce" || nonce == "" || !bodyFits(forge.Body(t, r), `error="use_dpop_nonce"`) {
 			t.Fatalf("%d %v", r.StatusCode, r.Header)
 		}
 		if r := b.send("DPoP", b.raw, b.proveNonce(nonce)); r.StatusCode != 200 || r.Header.Get("DPoP-Nonce") != nonce {
@@ -38,19 +39,19 @@ func TestDPoPNonce(t *testing.T) {
 			"empty": "", "changed": string(flipped), "cut": nonce[:31], "longer": nonce + "A", "padded": nonce + "=", "of another service": stranger.Nonce(),
 			"time changed": "B" + nonce[1:], "line feed": nonce[:31] + `\n`,
 		} {
-			claims := b.p.claims(b.raw).with("nonce", `"`+bad+`"`)
+			claims := b.p.claims(b.raw).With("nonce", `"`+bad+`"`)
 			if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), claims)); dpopError(r) != "use_dpop_nonce" || r.Header.Get("DPoP-Nonce") != nonce {
 				t.Errorf("%s: %d %v", name, r.StatusCode, r.Header)
 			}
 		}
-		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).without("iat").with("nonce", strconv.Quote(nonce)))); dpopError(r) != "invalid_dpop_proof" {
+		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).Without("iat").With("nonce", strconv.Quote(nonce)))); dpopError(r) != "invalid_dpop_proof" {
 			t.Errorf("no iat: %v", r.Header)
 		}
-		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).with("nonce", "1"))); dpopError(r) != "invalid_dpop_proof" {
+		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).With("nonce", "1"))); dpopError(r) != "invalid_dpop_proof" {
 			t.Errorf("a number: %v", r.Header)
 		}
 		// A proof that is bad otherwise is told so first: a nonce would not help it.
-		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).with("htm", `"PUT"`))); dpopError(r) != "invalid_dpop_proof" {
+		if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).With("htm", `"PUT"`))); dpopError(r) != "invalid_dpop_proof" {
 			t.Errorf("another method: %v", r.Header)
 		}
 
@@ -72,7 +73,7 @@ func TestDPoPNonceForClientsWithoutClock(t *testing.T) {
 		b := newBoundAPI(t, withNonces)
 		nonce := b.send("DPoP", b.raw, b.p.prove(b.raw)).Header.Get("DPoP-Nonce")
 		for _, iat := range []string{"0", "253402300799"} {
-			proof := b.p.forge(b.p.header(), b.p.claims(b.raw).with("iat", iat).with("nonce", strconv.Quote(nonce)))
+			proof := b.p.forge(b.p.header(), b.p.claims(b.raw).With("iat", iat).With("nonce", strconv.Quote(nonce)))
 			if r := b.send("DPoP", b.raw, proof); r.StatusCode != 200 {
 				t.Errorf("iat %s: %d, logged %q", iat, r.StatusCode, &b.logged)
 			}
@@ -98,7 +99,7 @@ func TestDPoPNonceKeys(t *testing.T) {
 	p := ecProver(t)
 	accepts := func(d *token.DPoP, nonce string) error {
 		r := httptest.NewRequest("GET", "/orders", nil)
-		r.Header.Set("DPoP", p.forge(p.header(), p.claims("").with("nonce", strconv.Quote(nonce))))
+		r.Header.Set("DPoP", p.forge(p.header(), p.claims("").With("nonce", strconv.Quote(nonce))))
 		_, err := d.Thumbprint(r)
 		return err
 	}

@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // CVE-2020-15222, CVE-2020-5300: of N concurrent presentations of one proof exactly one succeeds.
 func TestReplayConcurrently(t *testing.T) {
 	b := newBoundAPI(t, nil)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, b.ring, newDPoP(t, nil)
 	})
 	for range 20 {
@@ -53,17 +55,17 @@ func TestReplayEverySpelling(t *testing.T) {
 		raw := b.issueTo(t, p.jkt)
 		// From its future end, a proof is good for two windows.
 		iat := strconv.FormatInt(time.Now().Add(time.Minute).Unix(), 10)
-		claims := p.claims(raw).with("iat", iat)
+		claims := p.claims(raw).With("iat", iat)
 		proof := p.forge(p.header(), claims)
 		if r := b.send("DPoP", raw, proof); r.StatusCode != 200 {
 			t.Fatalf("%d, logged %q", r.StatusCode, &b.logged)
 		}
 		same := map[string]string{
 			"the same":              proof,
-			"its twin (r, n−s)":     ecTwin(t, proof),
+			"its twin (r, n−s)":     forge.Twin(t, proof),
 			"signed anew":           p.forge(p.header(), claims),
-			"htu in another form":   p.forge(p.header(), claims.with("htu", `"https://API.example.com:443/orders?x"`)),
-			"another iat, same jti": p.forge(p.header(), claims.with("iat", strconv.FormatInt(time.Now().Unix(), 10))),
+			"htu in another form":   p.forge(p.header(), claims.With("htu", `"https://API.example.com:443/orders?x"`)),
+			"another iat, same jti": p.forge(p.header(), claims.With("iat", strconv.FormatInt(time.Now().Unix(), 10))),
 		}
 		for i := range 25 {
 			for name, proof := range same {
@@ -76,7 +78,7 @@ func TestReplayEverySpelling(t *testing.T) {
 		other := edProver(t)
 		theirs := b.issueTo(t, other.jkt)
 		jti := claims[1]
-		if r := b.send("DPoP", theirs, other.forge(other.header(), other.claims(theirs).with("jti", jti))); r.StatusCode != 200 {
+		if r := b.send("DPoP", theirs, other.forge(other.header(), other.claims(theirs).With("jti", jti))); r.StatusCode != 200 {
 			t.Errorf("another sender with the same jti: %d, logged %q", r.StatusCode, &b.logged)
 		}
 	})
@@ -139,7 +141,7 @@ func TestReplayCacheAndSendersClocks(t *testing.T) {
 				b.raw = b.issueTo(t, b.p.jkt)
 			}
 			for _, iat := range []string{at(time.Minute), at(-time.Minute)} {
-				if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).with("iat", iat))); r.StatusCode != 200 {
+				if r := b.send("DPoP", b.raw, b.p.forge(b.p.header(), b.p.claims(b.raw).With("iat", iat))); r.StatusCode != 200 {
 					t.Fatalf("after %d s: %d, logged %q", n*3, r.StatusCode, &b.logged)
 				}
 			}
@@ -151,16 +153,16 @@ func TestReplayCacheAndSendersClocks(t *testing.T) {
 func BenchmarkVerifyDPoP(b *testing.B) {
 	for _, p := range []prover{edProver(b), ecProver(b)} {
 		b.Run(p.alg, func(b *testing.B) {
-			ring := newRing(b, token.KeyringConfig{})
-			r := request()
+			ring := forge.Ring(b, issue.KeyringConfig{})
+			r := forge.Request()
 			r.Binding.KeyThumbprint = p.jkt
-			raw := issue(b, newIssuer(b, ring, nil), r).Token()
-			v := forgedVerifier(b, func(c *token.VerifierConfig) {
+			raw := forge.Issue(b, forge.NewIssuer(b, ring, nil), r).Raw()
+			v := forge.Verifier(b, func(c *token.VerifierConfig) {
 				c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, ring, newDPoP(b, func(c *token.DPoPConfig) { c.MaxProofs = 1 << 24 })
 			})
 			proofs := make([]string, b.N)
 			for i := range proofs {
-				proofs[i] = p.forge(p.header(), p.claims(raw).with("jti", fmt.Sprintf(`"%d"`, i)))
+				proofs[i] = p.forge(p.header(), p.claims(raw).With("jti", fmt.Sprintf(`"%d"`, i)))
 			}
 			b.ReportAllocs()
 			b.ResetTimer()

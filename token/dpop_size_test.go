@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // Strangers choose the keys of proofs: what would take long to verify is not tried.
@@ -19,7 +21,7 @@ func TestDPoPKeySizeIsBounded(t *testing.T) {
 		}
 		n.SetBit(n.SetBit(n, bits-1, 1), 0, 1)
 		modulus := base64.RawURLEncoding.EncodeToString(n.Bytes())
-		p := prover{"PS256", object{"kty", `"RSA"`, "n", strconv.Quote(modulus), "e", `"AQAB"`},
+		p := prover{"PS256", forge.Object{"kty", `"RSA"`, "n", strconv.Quote(modulus), "e", `"AQAB"`},
 			digest(`{"e":"AQAB","kty":"RSA","n":"` + modulus + `"}`), func([]byte) []byte { return make([]byte, (bits+7)/8) }}
 		raw := b.issueTo(t, p.jkt)
 		b.logged.Reset()

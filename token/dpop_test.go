@@ -13,6 +13,8 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 func TestDPoPAccepts(t *testing.T) {
@@ -56,13 +58,13 @@ func TestDPoPTwelveChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoundAPI(t, nil)
 		p, raw := b.p, b.raw
-		header, claims := p.header(), func() object { return p.claims(raw) }
-		ec, hs := ecProver(t), hmacSigner(t, "hs")
+		header, claims := p.header(), func() forge.Object { return p.claims(raw) }
+		ec, hs := ecProver(t), forge.HMAC(t, "hs")
 		one := func(header, claims fmt.Stringer) []string { return []string{p.forge(header, claims)} }
-		with := func(name, value string) []string { return one(header, claims().with(name, value)) }
-		head := func(name, value string) []string { return one(header.with(name, value), claims()) }
+		with := func(name, value string) []string { return one(header, claims().With(name, value)) }
+		head := func(name, value string) []string { return one(header.With(name, value), claims()) }
 		key := func(name, value string) []string {
-			return one(header.with("jwk", p.jwk.with(name, value).String()), claims())
+			return one(header.With("jwk", p.jwk.With(name, value).String()), claims())
 		}
 		at := func(d time.Duration) string {
 			ms := time.Now().Add(d).UnixMilli()
@@ -86,13 +88,13 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			{"2: padding", []string{good + "="}, proof},
 			{"2: four parts", []string{good + ".AAAA"}, proof},
 			{"2: no signature", []string{good[:strings.LastIndexByte(good, '.')+1]}, proof},
-			{"2: too large", one(header, claims().with("pad", `"`+strings.Repeat("a", 9000)+`"`)), proof},
-			{"2: header no object", one(text(`[]`), claims()), proof},
-			{"2: claims no object", one(header, text(`[]`)), proof},
-			{"2: a claim twice", one(header, claims().plus("htm", `"GET"`)), proof},
-			{"2: alg twice", one(header.plus("alg", `"EdDSA"`), claims()), proof},
-			{"2: jwk twice", one(header.plus("jwk", p.jwk.String()), claims()), proof},
-			{"2: JSON after the claims", one(header, text(claims().String()+"{}")), proof},
+			{"2: too large", one(header, claims().With("pad", `"`+strings.Repeat("a", 9000)+`"`)), proof},
+			{"2: header no object", one(forge.Text(`[]`), claims()), proof},
+			{"2: claims no object", one(header, forge.Text(`[]`)), proof},
+			{"2: a claim twice", one(header, claims().Plus("htm", `"GET"`)), proof},
+			{"2: alg twice", one(header.Plus("alg", `"EdDSA"`), claims()), proof},
+			{"2: jwk twice", one(header.Plus("jwk", p.jwk.String()), claims()), proof},
+			{"2: JSON after the claims", one(header, forge.Text(claims().String()+"{}")), proof},
 			{"2: critical extension", head("crit", `["x"]`), proof},
 			{"3: jti empty", with("jti", `""`), proof},
 			{"3: jti a number", with("jti", `1`), proof},
@@ -101,19 +103,19 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			{"3: iat a string", with("iat", strconv.Quote(at(0))), proof},
 			{"4: typ JWT", head("typ", `"JWT"`), proof},
 			{"4: typ of an access token", head("typ", `"at+jwt"`), proof},
-			{"4: no typ", one(header.without("typ"), claims()), proof},
+			{"4: no typ", one(header.Without("typ"), claims()), proof},
 			{"5: none", head("alg", `"none"`), proof},
 			{"5: an algorithm that is not allowed", head("alg", `"ES512"`), proof},
 			{"5: an algorithm that does not fit the key", head("alg", `"ES256"`), proof},
-			{"5: HS256 with a secret in jwk", []string{prover{"HS256", nil, "", hs.sign}.forge(
-				object{"typ", `"dpop+jwt"`, "alg", `"HS256"`, "jwk", `{"kty":"oct","k":"` + b64(string(forgeSecret)) + `"}`}, claims())}, proof},
-			{"5: HS256 over a public jwk", []string{prover{"HS256", nil, "", hs.sign}.forge(header.with("alg", `"HS256"`), claims())}, proof},
+			{"5: HS256 with a secret in jwk", []string{prover{"HS256", nil, "", hs.Sign}.forge(
+				forge.Object{"typ", `"dpop+jwt"`, "alg", `"HS256"`, "jwk", `{"kty":"oct","k":"` + forge.Base64(string(forge.Secret)) + `"}`}, claims())}, proof},
+			{"5: HS256 over a public jwk", []string{prover{"HS256", nil, "", hs.Sign}.forge(header.With("alg", `"HS256"`), claims())}, proof},
 			{"6: signature of another key", []string{prover{sign: edProver(t).sign}.forge(header, claims())}, proof},
 			{"6: claims changed", []string{good[:strings.IndexByte(good, '.')+1] + strings.Split(p.prove(raw), ".")[1] + good[strings.LastIndexByte(good, '.'):]}, proof},
 			{"7: private d", key("d", `"AAAA"`), proof},
 			{"7: private d, empty", key("d", `""`), proof},
 			{"7: secret k", key("k", `"AAAA"`), proof},
-			{"7: no jwk", one(header.without("jwk"), claims()), proof},
+			{"7: no jwk", one(header.Without("jwk"), claims()), proof},
 			{"7: jwk a string", head("jwk", strconv.Quote(p.jkt)), proof},
 			{"7: jwk of another kty", key("kty", `"EC"`), proof},
 			{"7: jwk for another algorithm", key("alg", `"ES256"`), proof},
@@ -136,7 +138,7 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			{"11: iat zero", with("iat", "0"), proof},
 			{"11: exp passed", with("exp", at(-2*time.Minute)), proof},
 			{"11: nbf in the future", with("nbf", at(2*time.Minute)), proof},
-			{"12: no ath", one(header, claims().without("ath")), proof},
+			{"12: no ath", one(header, claims().Without("ath")), proof},
 			{"12: ath of another token", with("ath", strconv.Quote(digest(raw+"x"))), proof},
 			{"12: ath a number", with("ath", `1`), proof},
 			{"12: ath empty", with("ath", `""`), proof},
@@ -144,7 +146,7 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			{"12: another key, in order otherwise", []string{ec.prove(raw)}, invalid},
 		}
 		for _, name := range []string{"jti", "htm", "htu", "iat"} {
-			all = append(all, bad{"3: no " + name, one(header, claims().without(name)), proof})
+			all = append(all, bad{"3: no " + name, one(header, claims().Without(name)), proof})
 		}
 		answers := map[string]string{}
 		for _, x := range all {
@@ -153,14 +155,14 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			if r.StatusCode != 401 || dpopError(r) != x.code {
 				t.Errorf("%s: %d %v", x.name, r.StatusCode, r.Header)
 			}
-			got := fmt.Sprint(r.Status, r.Header, body(t, r))
+			got := fmt.Sprint(r.Status, r.Header, forge.Body(t, r))
 			if first, ok := answers[x.code]; ok && got != first {
 				t.Errorf("%s is answered %s, others %s", x.name, got, first)
 			}
 			answers[x.code] = got
 			for _, secret := range append(x.proofs, raw) {
-				if len(secret) > 20 && leaks(b.logged.String(), secret) != "" {
-					t.Errorf("%s: the log holds %q: %s (invariant 10)", x.name, leaks(b.logged.String(), secret), &b.logged)
+				if len(secret) > 20 && forge.Leaks(b.logged.String(), secret) != "" {
+					t.Errorf("%s: the log holds %q: %s (invariant 10)", x.name, forge.Leaks(b.logged.String(), secret), &b.logged)
 				}
 			}
 			if !strings.Contains(b.logged.String(), "DPoP") {
@@ -195,7 +197,7 @@ func TestDPoPTwelveChecks(t *testing.T) {
 // Schemes and bindings must agree (RFC 9449 sections 7.1, 7.2).
 func TestDPoPSchemes(t *testing.T) {
 	b := newBoundAPI(t, nil)
-	plain := issue(t, b.issuer, request()).Token()
+	plain := forge.Issue(t, b.issuer, forge.Request()).Raw()
 	for _, x := range []struct {
 		name        string
 		scheme, raw string
@@ -224,7 +226,7 @@ func TestDPoPSchemes(t *testing.T) {
 // Two schemes at once.
 func TestTwoSchemesAtOnce(t *testing.T) {
 	b := newBoundAPI(t, nil)
-	plain := issue(t, b.issuer, request()).Token()
+	plain := forge.Issue(t, b.issuer, forge.Request()).Raw()
 	r := httptest.NewRequest("GET", "/orders", nil)
 	r.Header["Authorization"] = []string{"Bearer " + plain, "DPoP " + b.raw}
 	r.Header.Set("DPoP", b.p.prove(b.raw))
@@ -244,7 +246,7 @@ func TestTwoSchemesAtOnce(t *testing.T) {
 // neither it nor a stale denylist uses the proof up.
 func TestDPoPTokenComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		list := localList(t, revoke.Config{})
+		list := forge.LocalList(t, revoke.Config{})
 		d := newDPoP(t, nil)
 		b := &boundAPI{p: edProver(t)}
 		b.api = newAPI(t, func(c *token.VerifierConfig) { c.DPoP, c.Revocations, c.InsecureNoRevocations = d, list, false })
@@ -256,7 +258,7 @@ func TestDPoPTokenComesFirst(t *testing.T) {
 		raw := b.issueTo(t, b.p.jkt)
 		proof := b.p.prove(raw)
 		stale := newAPI(t, func(c *token.VerifierConfig) {
-			c.DPoP, c.Keys, c.Revocations, c.InsecureNoRevocations = d, b.ring, newList(t, revoke.Config{}), false
+			c.DPoP, c.Keys, c.Revocations, c.InsecureNoRevocations = d, b.ring, forge.NewList(t, revoke.Config{}), false
 		})
 		if r := (&boundAPI{api: stale}).send("DPoP", raw, proof); r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
 			t.Errorf("stale: %d", r.StatusCode)
@@ -267,7 +269,7 @@ func TestDPoPTokenComesFirst(t *testing.T) {
 		if r := b.send("DPoP", raw, proof); dpopError(r) != "invalid_dpop_proof" {
 			t.Errorf("replayed: %v", r.Header)
 		}
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "user-1", Before: time.Now()})
+		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindSubject, Value: "user-1", Before: time.Now()})
 		if r := b.send("DPoP", raw, b.p.prove(raw)); dpopError(r) != "invalid_token" || !strings.Contains(b.logged.String(), "revoked") {
 			t.Errorf("revoked: %v, logged %q", r.Header, &b.logged)
 		}
@@ -278,7 +280,7 @@ func TestDPoPTokenComesFirst(t *testing.T) {
 func TestRequireBinding(t *testing.T) {
 	b := &boundAPI{p: edProver(t)}
 	b.api = newAPI(t, func(c *token.VerifierConfig) { c.DPoP, c.RequireBinding = newDPoP(t, nil), true })
-	plain, bound := issue(t, b.issuer, request()).Token(), b.issueTo(t, b.p.jkt)
+	plain, bound := forge.Issue(t, b.issuer, forge.Request()).Raw(), b.issueTo(t, b.p.jkt)
 	if r := b.send("Bearer", plain); r.StatusCode != 401 {
 		t.Errorf("a bearer token: %d", r.StatusCode)
 	}
@@ -296,7 +298,7 @@ func TestBoundTokenWithoutDPoP(t *testing.T) {
 	if got := r.Header.Values("WWW-Authenticate"); r.StatusCode != 401 || fmt.Sprint(got) != `[Bearer realm="orders"]` {
 		t.Errorf("%d %q", r.StatusCode, got)
 	}
-	v := ringVerifier(t, b.ring, token.EdDSA)
+	v := forge.RingVerifier(t, b.ring, token.EdDSA)
 	_, err := v.Verify(t.Context(), raw, token.WithSender(token.Sender{Proof: b.p.prove(raw), Method: "GET", URL: proofURL}))
 	if !errors.Is(err, token.ErrBinding) || errors.Is(err, token.ErrProof) {
 		t.Errorf("error %v", err)
@@ -306,7 +308,7 @@ func TestBoundTokenWithoutDPoP(t *testing.T) {
 // Where there is no net/http, Verify takes what the sender showed.
 func TestWithSender(t *testing.T) {
 	b := newBoundAPI(t, nil)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, b.ring, newDPoP(t, nil)
 	})
 	proof := b.p.prove(b.raw)
@@ -364,7 +366,7 @@ func TestDPoPURL(t *testing.T) {
 		b := newBoundAPI(t, x.change)
 		r := httptest.NewRequest("GET", "/orders?page=2", nil)
 		r.Header.Set("Authorization", "DPoP "+b.raw)
-		r.Header.Set("DPoP", b.p.forge(b.p.header(), b.p.claims(b.raw).with("htu", strconv.Quote(x.htu))))
+		r.Header.Set("DPoP", b.p.forge(b.p.header(), b.p.claims(b.raw).With("htu", strconv.Quote(x.htu))))
 		if x.rig != nil {
 			x.rig(r)
 		}
@@ -386,7 +388,7 @@ func TestDPoPThumbprint(t *testing.T) {
 		}
 		return d.Thumbprint(r)
 	}
-	claims := p.claims("").without("ath").with("htm", `"POST"`).with("htu", `"https://auth.example.com/token"`)
+	claims := p.claims("").Without("ath").With("htm", `"POST"`).With("htu", `"https://auth.example.com/token"`)
 	good := p.forge(p.header(), claims)
 	if jkt, err := post(good); err != nil || jkt != p.jkt {
 		t.Errorf("%q, error %v", jkt, err)
@@ -432,8 +434,8 @@ func TestNewDPoPRefuses(t *testing.T) {
 	if err != nil || d.Nonce() != "" || d.String() != "token.DPoP{algs: ES256 Ed25519 EdDSA PS256}" {
 		t.Errorf("the good twin: %v, error %v", d, err)
 	}
-	_, err = token.NewVerifier(token.VerifierConfig{Issuer: forgedIssuer, Audiences: []string{"a"}, Algorithms: []token.Algorithm{token.EdDSA},
-		Keys: newRing(t, token.KeyringConfig{}), InsecureNoRevocations: true, DPoP: &token.DPoP{}})
+	_, err = token.NewVerifier(token.VerifierConfig{Issuer: forge.Issuer, Audiences: []string{"a"}, Algorithms: []token.Algorithm{token.EdDSA},
+		Keys: forge.Ring(t, issue.KeyringConfig{}), InsecureNoRevocations: true, DPoP: &token.DPoP{}})
 	if err == nil || !strings.Contains(err.Error(), "VerifierConfig.DPoP") {
 		t.Errorf("a DPoP that NewDPoP did not make: error %v", err)
 	}

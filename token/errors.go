@@ -86,28 +86,13 @@ var ErrReplayCacheFull error = &member{ErrUnavailable, "memory of used DPoP proo
 // whether the key exists. It is of the family [ErrUnavailable].
 var ErrKeysUnavailable error = &member{ErrUnavailable, "keys unavailable"}
 
-// Errors of the store of a shared [Keyring].
-var (
-	// ErrKeyStore is the family of errors of reading and writing a ring in its [Store],
-	// and of a [FileStore].
-	ErrKeyStore = errors.New("key store failed")
-	// ErrKeyStoreCorrupt: the store holds what is no ring, was damaged or tampered with,
-	// is another issuer's, or is not sealed by any of our keys. Nothing of it is used.
-	ErrKeyStoreCorrupt error = &member{ErrKeyStore, "key store: not a ring of ours"}
-)
-
-// Errors of loading keys and of issuing tokens.
+// Errors of loading keys.
 var (
 	// ErrKey is the family of keys and key sets refused when they are loaded.
 	ErrKey = errors.New("key refused")
 	// ErrWeakKey: too short, on another curve, or otherwise unfit for its
 	// algorithm. It is of the family [ErrKey].
 	ErrWeakKey error = &member{ErrKey, "weak key"}
-	// ErrIssue: the claims asked for cannot be issued; nothing was signed.
-	ErrIssue = errors.New("token not issued")
-	// ErrRequest: an [IssueRequest] that cannot be met; asking again is useless. It is
-	// of the family [ErrIssue].
-	ErrRequest error = &member{ErrIssue, "token not issued as asked"}
 )
 
 // A member is a sentinel that matches itself and its family.

@@ -11,17 +11,18 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
 // A token that only its client can use: the auth service binds it to the key that the
 // client proves possession of, and the API asks for that proof with each request.
 func ExampleDPoP() {
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: ring})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -34,14 +35,14 @@ func ExampleDPoP() {
 		if err != nil {
 			return "", err // 400 invalid_dpop_proof
 		}
-		issued, err := issuer.Issue(r.Context(), token.IssueRequest{
+		issued, err := issuer.Issue(r.Context(), issue.Request{
 			Subject: "user-1", Client: "app", Audience: []string{"orders"},
 			Binding: token.Binding{KeyThumbprint: thumbprint},
 		})
 		if err != nil {
 			return "", err
 		}
-		return issued.Token(), nil
+		return issued.Raw(), nil
 	}
 
 	atOrders, err := token.NewDPoP(token.DPoPConfig{BaseURL: "https://orders.example.com"})

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/idp"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // background is what main has.
@@ -28,11 +30,11 @@ func ExampleOneOf_discover() {
 	defer server.Close()
 	transport := server.Client().Transport // in production leave RemoteKeysConfig.Transport nil
 	ownURL, realmURL := server.URL, server.URL+"/realms/acme"
-	ownRing, err := token.NewEphemeralKeyring(token.KeyringConfig{})
+	ownRing, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	realmRing, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.RS256})
+	realmRing, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.RS256})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -59,7 +61,7 @@ func ExampleOneOf_discover() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg := token.Keycloak(realmURL)
+	cfg := idp.Keycloak(realmURL)
 	realmKeys, err := token.Discover(ctx, cfg.Issuer, token.RemoteKeysConfig{Algorithms: cfg.Algorithms, Transport: transport})
 	if err != nil {
 		log.Fatal(err)
@@ -86,8 +88,8 @@ func ExampleOneOf_discover() {
 		api.ServeHTTP(w, r)
 		fmt.Println(w.Code, w.Body)
 	}
-	issue := func(issuer string, ring *token.Keyring, r token.IssueRequest) string {
-		i, err := token.NewIssuer(token.IssuerConfig{Issuer: issuer, Keys: ring})
+	sign := func(issuer string, ring *issue.Keyring, r issue.Request) string {
+		i, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring})
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -95,10 +97,10 @@ func ExampleOneOf_discover() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		return issued.Token()
+		return issued.Raw()
 	}
-	get(issue(ownURL, ownRing, token.IssueRequest{Subject: "user-1", Client: "web", Audience: []string{"orders"}}))
-	jo := issue(realmURL, realmRing, token.IssueRequest{
+	get(sign(ownURL, ownRing, issue.Request{Subject: "user-1", Client: "web", Audience: []string{"orders"}}))
+	jo := sign(realmURL, realmRing, issue.Request{
 		Subject: "jo", Client: "web", Audience: []string{"orders"}, Claims: map[string]any{"typ": "Bearer"}, // as Keycloak marks access tokens
 	})
 	get(jo)

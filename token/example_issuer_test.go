@@ -7,41 +7,16 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
-
-// The service that issues tokens also serves the keys that verify them.
-func ExampleNewIssuer() {
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{}) // EdDSA
-	if err != nil {
-		log.Fatal(err)
-	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring, Lifetime: 15 * time.Minute})
-	if err != nil {
-		log.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/.well-known/jwks.json", ring)
-
-	issued, err := issuer.Issue(context.Background(), token.IssueRequest{
-		Subject: "user-1", Client: "web", Session: "session-1", Audience: []string{"orders"}, Scope: []string{"orders:read"},
-		Claims: map[string]any{"roles": []string{"customer"}},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	// issued.Token() goes to the client. The value itself shows no token:
-	fmt.Println(issued.Claims().Subject(), issued.Claims().ExpiresAt().Sub(issued.Claims().IssuedAt()))
-	// Output: user-1 15m0s
-}
 
 // Every service that accepts tokens fetches the keys and wraps its handlers.
 func ExampleVerifier_Middleware() {
-	ring, _ := token.NewEphemeralKeyring(token.KeyringConfig{})
-	issuer, _ := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	ring, _ := issue.NewEphemeralKeyring(issue.KeyringConfig{})
+	issuer, _ := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: ring})
 
 	list, err := revoke.NewList(revoke.Config{Local: true}) // one process; package bus keeps the lists of many in step
 	if err != nil {
@@ -59,10 +34,10 @@ func ExampleVerifier_Middleware() {
 		io.WriteString(w, "hello "+claims.Subject())
 	}))
 
-	issued, _ := issuer.Issue(context.Background(), token.IssueRequest{Subject: "user-1", Client: "web", Audience: []string{"orders"}})
+	issued, _ := issuer.Issue(context.Background(), issue.Request{Subject: "user-1", Client: "web", Audience: []string{"orders"}})
 	get := func() {
 		r := httptest.NewRequest("GET", "/orders", nil)
-		r.Header.Set("Authorization", "Bearer "+issued.Token())
+		r.Header.Set("Authorization", "Bearer "+issued.Raw())
 		w := httptest.NewRecorder()
 		orders.ServeHTTP(w, r)
 		fmt.Println(w.Code, w.Body.Len() > 0, w.Header()["Www-Authenticate"])
@@ -80,7 +55,7 @@ func ExampleVerifier_Middleware() {
 
 // A service needs the issuer's key server now and then, not for every request.
 func ExampleRemoteKeys() {
-	ring, _ := token.NewEphemeralKeyring(token.KeyringConfig{})
+	ring, _ := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	server := httptest.NewTLSServer(ring) // the auth service
 
 	keys, err := token.RemoteKeys(context.Background(), server.URL, token.RemoteKeysConfig{

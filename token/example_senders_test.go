@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -89,7 +90,7 @@ func ExampleCertificateThumbprint() {
 	}
 
 	auth := tokentest.New(new(testing.T), func(c *token.VerifierConfig) { c.RequireBinding = true })
-	bound := auth.Token(func(r *token.IssueRequest) { r.Binding.CertificateThumbprint = token.CertificateThumbprint(cert) })
+	bound := auth.Token(func(r *issue.Request) { r.Binding.CertificateThumbprint = token.CertificateThumbprint(cert) })
 
 	server := httptest.NewUnstartedServer(auth.Verifier.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}

@@ -9,17 +9,18 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Everything in one process: an issuer, and a service that accepts its tokens until
 // the user is logged out.
 func ExampleVerifier_Verify() {
 	ctx := context.Background()
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: ring})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -39,13 +40,13 @@ func ExampleVerifier_Verify() {
 		log.Fatal(err)
 	}
 
-	issued, err := issuer.Issue(ctx, token.IssueRequest{
+	issued, err := issuer.Issue(ctx, issue.Request{
 		Subject: "user-1", Client: "web", Session: "s-1", Audience: []string{"orders"}, Scope: []string{"orders:read"},
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	claims, err := verifier.Verify(ctx, issued.Token())
+	claims, err := verifier.Verify(ctx, issued.Raw())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func ExampleVerifier_Verify() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = verifier.Verify(ctx, issued.Token())
+	_, err = verifier.Verify(ctx, issued.Raw())
 	fmt.Println(err)
 
 	// Output:
@@ -89,11 +90,11 @@ func ExampleVerifier_Verify_errors() {
 // the last minute: whatever this replica has not heard of is survived by no more.
 func ExampleWithStalePolicy() {
 	ctx := context.Background()
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: "https://auth.example.com", Keys: ring})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: "https://auth.example.com", Keys: ring})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -111,15 +112,15 @@ func ExampleWithStalePolicy() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	issued, err := issuer.Issue(ctx, token.IssueRequest{Subject: "user-1", Client: "web", Audience: []string{"orders"}})
+	issued, err := issuer.Issue(ctx, issue.Request{Subject: "user-1", Client: "web", Audience: []string{"orders"}})
 	if err != nil {
 		log.Fatal(err)
 	}
 
-	_, err = verifier.Verify(ctx, issued.Token())
+	_, err = verifier.Verify(ctx, issued.Raw())
 	fmt.Println(errors.Is(err, revoke.ErrStale), errors.Is(err, token.ErrUnavailable))
 
-	_, err = verifier.Verify(ctx, issued.Token(), token.WithStalePolicy(revoke.AllowYounger(time.Minute)))
+	_, err = verifier.Verify(ctx, issued.Raw(), token.WithStalePolicy(revoke.AllowYounger(time.Minute)))
 	fmt.Println(err)
 	// Output:
 	// true true

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -83,7 +84,7 @@ func ExampleVerifier_Watch() {
 		}()
 	})))
 
-	connection := receive(server, users.Token(func(r *token.IssueRequest) { r.Session = "session-1" }))
+	connection := receive(server, users.Token(func(r *issue.Request) { r.Session = "session-1" }))
 	connection.Scan()
 	fmt.Println(connection.Text())
 	users.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-1", Reason: "logout"})

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
-	"time"
 	"unsafe"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -35,22 +34,6 @@ func openSeen(ctx context.Context, s *RemoteKeySet, rawURL string, cfg RemoteKey
 
 // IsPublic is isPublic.
 func IsPublic(addr string) bool { return isPublic(netip.AddrPortFrom(netip.MustParseAddr(addr), 443)) }
-
-// RingKey is ringKey.
-func RingKey(issuer string) string { return ringKey(issuer) }
-
-// SetClock replaces the clock of a shared ring.
-func (c *KeyringConfig) SetClock(now func() revoke.Instant) { c.clock = now }
-
-// Alone and RetireFor return the two times that follow from the others, for a
-// configuration without defaults to fill in.
-func (c KeyringConfig) Timing() (alone, ripeAfter, retireFor int64) {
-	c, err := c.withDefaults()
-	if err != nil {
-		panic(err)
-	}
-	return int64(c.alone()), int64(c.ripeAfter()), int64(c.retireFor())
-}
 
 // CacheUse returns how many tokens v remembers, and in how many bytes.
 func (v *Verifier) CacheUse() (tokens, bytes int) {
@@ -96,9 +79,6 @@ func (v *Verifier) CacheKeepsPartOf(raw string) (where string, found bool) {
 	}
 	return where, found
 }
-
-// SetClock has the Issuer read another clock.
-func (i *Issuer) SetClock(now func() time.Time) { i.now = now }
 
 // Watching is how many contexts v watches: those whose grace is not over, the others, and
 // the keys of the others.

@@ -15,14 +15,15 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // What the proxy tells is what is judged; what it does not tell, or a stranger tells, never.
 func TestForwardAuth(t *testing.T) {
-	a := edSigner(t, "a", forgeKeys().ed)
+	a := forge.Ed(t, "a", forge.Keys().Ed)
 	p := edProver(t)
 	cert := newCertificate(t).Leaf
-	v := verifierOf(t, forgedIssuer, a, func(c *token.VerifierConfig) { c.DPoP = newDPoP(t, nil) })
+	v := verifierOf(t, forge.Issuer, a, func(c *token.VerifierConfig) { c.DPoP = newDPoP(t, nil) })
 	var seen *http.Request
 	var logged bytes.Buffer
 	mux := http.NewServeMux()
@@ -42,9 +43,9 @@ func TestForwardAuth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims := goodClaims(time.Now())
-	plain, bound := a.forge(a.header(), claims), a.forge(a.header(), claims.with("cnf", `{"jkt":"`+p.jkt+`"}`))
-	certified := a.forge(a.header(), claims.with("cnf", `{"x5t#S256":`+strconv.Quote(token.CertificateThumbprint(cert))+`}`))
+	claims := forge.Claims(time.Now())
+	plain, bound := a.Forge(a.Header(), claims), a.Forge(a.Header(), claims.With("cnf", `{"jkt":"`+p.jkt+`"}`))
+	certified := a.Forge(a.Header(), claims.With("cnf", `{"x5t#S256":`+strconv.Quote(token.CertificateThumbprint(cert))+`}`))
 	type header = http.Header
 	told := func(method, uri string, more ...string) header {
 		h := header{"X-Original-Method": {method}, "X-Original-Uri": {uri}, "X-Original-Host": {"api.example.com"}}
@@ -55,7 +56,7 @@ func TestForwardAuth(t *testing.T) {
 	}
 	bearer := []string{"Authorization", "Bearer " + plain}
 	dpop := func(method, url string) []string {
-		c := p.claims(bound).with("htm", strconv.Quote(method)).with("htu", strconv.Quote(url))
+		c := p.claims(bound).With("htm", strconv.Quote(method)).With("htu", strconv.Quote(url))
 		return []string{"Authorization", "DPoP " + bound, "DPoP", p.forge(p.header(), c)}
 	}
 	without := func(h header, name string) header { h.Del(name); return h }
@@ -135,7 +136,7 @@ func TestForwardAuth(t *testing.T) {
 			t.Errorf("the log does not say %q:\n%s", want, &logged)
 		}
 	}
-	if leak := leaks(logged.String(), plain); leak != "" {
+	if leak := forge.Leaks(logged.String(), plain); leak != "" {
 		t.Errorf("the log holds %q", leak)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // inFamily fails unless err is a refusal that repeats nothing of the input.
@@ -45,7 +46,7 @@ func FuzzGate(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		p, err := split(raw, defaultTokenBytes)
+		p, err := split(raw, shape.DefaultTokenBytes)
 		if err != nil {
 			inFamily(t, err, raw)
 			return
@@ -176,7 +177,7 @@ func FuzzNumericDate(f *testing.F) {
 		f.Add(n.text)
 	}
 	number := regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?$`)
-	limit := big.NewInt(maxSeconds * 1000)
+	limit := big.NewInt(shape.MaxSeconds * 1000)
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 2000 || !number.MatchString(text) {
 			return

@@ -14,10 +14,8 @@ import (
 
 // Bounds on one token, in bytes.
 const (
-	defaultTokenBytes = 8 << 10
-	maxTokenBytes     = 64 << 10
-	maxKeyIDBytes     = 512
-	maxHeaderBytes    = 4 << 10 // decoded; it is read before any key is asked
+	maxKeyIDBytes  = 512
+	maxHeaderBytes = 4 << 10 // decoded; it is read before any key is asked
 )
 
 // segments are the three segments of a token in compact form, as received.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // plainSplit is split as one would write it without a thought for speed.
@@ -37,8 +39,8 @@ var splitSeeds = []string{
 
 func checkSplit(t *testing.T, m *scratch, raw string) {
 	t.Helper()
-	want, ok := plainSplit(raw, defaultTokenBytes)
-	p, err := split(raw, defaultTokenBytes)
+	want, ok := plainSplit(raw, shape.DefaultTokenBytes)
+	p, err := split(raw, shape.DefaultTokenBytes)
 	if (err == nil) != ok {
 		t.Fatalf("split(%.80q): %v, should be accepted: %t", raw, err, ok)
 	}
@@ -51,7 +53,7 @@ func checkSplit(t *testing.T, m *scratch, raw string) {
 		t.Fatalf("split(%q) = %q, want %q", raw, got, want)
 	}
 	// The same with memory that other tokens were in, and with a header that is known.
-	s, err := cut(raw, defaultTokenBytes)
+	s, err := cut(raw, shape.DefaultTokenBytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func TestSplitSeeds(t *testing.T) {
 	m, good := new(scratch), 0
 	for _, raw := range splitSeeds {
 		checkSplit(t, m, raw)
-		if _, ok := plainSplit(raw, defaultTokenBytes); ok {
+		if _, ok := plainSplit(raw, shape.DefaultTokenBytes); ok {
 			good++
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // A forgery is one bad token beside the good one that differs from it in nothing
@@ -30,55 +31,57 @@ type forgery struct {
 // forgeSet is the verifier that the tables run against: four public keys of three
 // types.
 type forgeSet struct {
-	ed, ec, rs, ps signer
+	ed, ec, rs, ps forge.Signer
 	now            time.Time
-	keys           *countedKeys
+	keys           *forge.CountedKeys
 	verifier       *token.Verifier
 }
 
 func newForgeSet(t testing.TB) *forgeSet {
 	s := &forgeSet{
-		ed:  edSigner(t, "ed", forgeKeys().ed),
-		ec:  ecSigner(t, "ec"),
-		rs:  rsSigner(t, "rs"),
-		ps:  psSigner(t, "ps", 32),
+		ed:  forge.Ed(t, "ed", forge.Keys().Ed),
+		ec:  forge.EC(t, "ec"),
+		rs:  forge.RS(t, "rs"),
+		ps:  forge.PS(t, "ps", 32),
 		now: time.Now(),
 	}
-	s.keys = &countedKeys{KeySet: staticKeys(t, s.ed, s.ec, s.rs, s.ps)}
-	s.verifier = forgedVerifier(t, func(c *token.VerifierConfig) {
+	s.keys = &forge.CountedKeys{KeySet: forge.StaticKeys(t, s.ed, s.ec, s.rs, s.ps)}
+	s.verifier = forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms = []token.Algorithm{token.EdDSA, token.ES256, token.RS256, token.PS256}
 		c.Keys = s.keys
 	})
 	return s
 }
 
-func (s *forgeSet) claims() object { return goodClaims(s.now) }
+func (s *forgeSet) claims() forge.Object { return forge.Claims(s.now) }
 
 // header changes the header of an otherwise good token.
-func (s *forgeSet) header(change func(object) object) string {
-	return s.ed.forge(change(s.ed.header()), s.claims())
+func (s *forgeSet) header(change func(forge.Object) forge.Object) string {
+	return s.ed.Forge(change(s.ed.Header()), s.claims())
 }
 
 // gateForgeries must be refused before a key is looked up.
 func (s *forgeSet) gateForgeries() []forgery {
-	good := s.ed.forge(s.ed.header(), s.claims())
+	good := s.ed.Forge(s.ed.Header(), s.claims())
 	parts := strings.Split(good, ".")
 	join := func(p ...string) string { return strings.Join(p, ".") }
 	h := s.header
-	set := func(name, raw string) string { return h(func(o object) object { return o.with(name, raw) }) }
-	raw := func(header string) string { return s.ed.forge(text(header), s.claims()) }
+	set := func(name, raw string) string {
+		return h(func(o forge.Object) forge.Object { return o.With(name, raw) })
+	}
+	raw := func(header string) string { return s.ed.Forge(forge.Text(header), s.claims()) }
 
 	// Payloads chosen so that the segment's alphabet and length allow each misspelling.
 	var sloppy string
 	for pad := ""; ; pad += "?" { // '?' and '~' encode to '_' and '-'
-		p := b64(s.claims().with("pad", `"~~~?`+pad+`"`).String())
+		p := forge.Base64(s.claims().With("pad", `"~~~?`+pad+`"`).String())
 		if len(p)%4 == 2 && strings.Contains(p, "_") {
 			sloppy = p
 			break
 		}
 	}
-	sloppyGood := s.ed.forgeRaw(parts[0], sloppy)
-	ecGood := s.ec.forge(s.ec.header(), s.claims())
+	sloppyGood := s.ed.ForgeRaw(parts[0], sloppy)
+	ecGood := s.ec.Forge(s.ec.Header(), s.claims())
 	ecParts := strings.Split(ecGood, ".")
 
 	flat, _ := json.Marshal(map[string]string{"protected": parts[0], "payload": parts[1], "signature": parts[2]})
@@ -86,14 +89,14 @@ func (s *forgeSet) gateForgeries() []forgery {
 	bogus := fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":"AAAA"},{"protected":%q,"signature":%q}]}`, parts[1], parts[0], parts[0], parts[2])
 	unprotected := fmt.Sprintf(`{"payload":%q,"header":{"alg":"EdDSA"},"signature":%q}`, parts[1], parts[2])
 
-	b64False := s.ed.header().with("b64", "false").with("crit", `["b64"]`)
-	b64Input := b64(b64False.String()) + "." + s.claims().String()
-	b64Raw := b64Input + "." + base64.RawURLEncoding.EncodeToString(s.ed.sign([]byte(b64Input)))
+	b64False := s.ed.Header().With("b64", "false").With("crit", `["b64"]`)
+	b64Input := forge.Base64(b64False.String()) + "." + s.claims().String()
+	b64Raw := b64Input + "." + base64.RawURLEncoding.EncodeToString(s.ed.Sign([]byte(b64Input)))
 
 	malformed, alg, typ := token.ErrMalformed, token.ErrAlgorithm, token.ErrType
 	all := []forgery{
 		// Size (CVE-2025-30204, CVE-2025-27144).
-		{"a header of 10 MiB", s.header(func(o object) object { return o.with("pad", `"`+strings.Repeat("a", 10<<20)+`"`) }), good, token.ErrTooLarge},
+		{"a header of 10 MiB", s.header(func(o forge.Object) forge.Object { return o.With("pad", `"`+strings.Repeat("a", 10<<20)+`"`) }), good, token.ErrTooLarge},
 		{"a million dots", strings.Repeat(".", 1_000_000), good, token.ErrTooLarge},
 		{"8 KiB of dots", strings.Repeat(".", 8<<10), good, malformed},
 		{"one byte above 8 KiB", good + strings.Repeat("A", 8<<10-len(good)+1), good, token.ErrTooLarge},
@@ -105,16 +108,16 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"empty header", join("", parts[1], parts[2]), good, malformed},
 		{"empty payload (detached content)", join(parts[0], "", parts[2]), good, malformed},
 		{"empty signature", join(parts[0], parts[1], ""), good, malformed},
-		{"alg none and no signature (CVE-2026-28802, CVE-2022-23540)", join(b64(`{"alg":"none","typ":"at+jwt"}`), parts[1], ""), good, malformed},
+		{"alg none and no signature (CVE-2026-28802, CVE-2022-23540)", join(forge.Base64(`{"alg":"none","typ":"at+jwt"}`), parts[1], ""), good, malformed},
 		{"flat JSON serialisation", string(flat), good, malformed},
 		{"a compact token inside of JSON (CVE-2022-39227)", `{"` + parts[0] + `.":"` + parts[1] + `.` + parts[2] + `","x":` + string(flat) + `}`, good, malformed},
 		{"four dots (CVE-2026-34986)", "....", good, malformed},
-		{"a compressed JWE (CVE-2024-28122, CVE-2024-28180, CVE-2025-63811, CVE-2024-33664)", join(b64(`{"alg":"dir","enc":"A256GCM","zip":"DEF"}`), "", parts[1], parts[1], parts[2]), good, malformed},
+		{"a compressed JWE (CVE-2024-28122, CVE-2024-28180, CVE-2025-63811, CVE-2024-33664)", join(forge.Base64(`{"alg":"dir","enc":"A256GCM","zip":"DEF"}`), "", parts[1], parts[1], parts[2]), good, malformed},
 		{"general JSON serialisation", general, good, malformed},
 		{"general JSON serialisation with one bogus signature (CVE-2016-9122)", bogus, good, malformed},
 		{"JSON serialisation with alg unprotected (GHSA-jc38-x7x8-2xc8, CVE-2024-21664)", unprotected, good, malformed},
-		{"JWE of five segments (CVE-2023-51774, CVE-2026-29000)", join(b64(`{"alg":"dir","enc":"A256GCM"}`), parts[1], parts[1], parts[1], parts[2]), good, malformed},
-		{"PBES2 with p2c=2e9 (CVE-2023-49290)", join(b64(`{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":2000000000}`), parts[1], parts[1], parts[1], parts[2]), good, malformed},
+		{"JWE of five segments (CVE-2023-51774, CVE-2026-29000)", join(forge.Base64(`{"alg":"dir","enc":"A256GCM"}`), parts[1], parts[1], parts[1], parts[2]), good, malformed},
+		{"PBES2 with p2c=2e9 (CVE-2023-49290)", join(forge.Base64(`{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":2000000000}`), parts[1], parts[1], parts[1], parts[2]), good, malformed},
 
 		// Spelling: one token has one spelling.
 		{"leading space", " " + good, good, malformed},
@@ -139,23 +142,23 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"header is null", raw(`null`), good, malformed},
 		{"header is not JSON", raw(`alg=EdDSA`), good, malformed},
 		{"header ends early", raw(`{"alg":"EdDSA","typ":"at+jwt"`), good, malformed},
-		{"JSON after the header", raw(s.ed.header().String() + `{}`), good, malformed},
-		{"header with a byte order mark", raw("\ufeff" + s.ed.header().String()), good, malformed},
-		{"header not UTF-8", h(func(o object) object { return o.with("x", "\"\xff\"") }), good, malformed},
-		{"header with half a surrogate", h(func(o object) object { return o.with("x", `"\ud800"`) }), good, malformed},
+		{"JSON after the header", raw(s.ed.Header().String() + `{}`), good, malformed},
+		{"header with a byte order mark", raw("\ufeff" + s.ed.Header().String()), good, malformed},
+		{"header not UTF-8", h(func(o forge.Object) forge.Object { return o.With("x", "\"\xff\"") }), good, malformed},
+		{"header with half a surrogate", h(func(o forge.Object) forge.Object { return o.With("x", `"\ud800"`) }), good, malformed},
 		{"alg twice: none first", raw(`{"alg":"none","alg":"EdDSA","typ":"at+jwt","kid":"ed"}`), good, malformed},
-		{"alg twice, the same", h(func(o object) object { return o.plus("alg", `"EdDSA"`) }), good, malformed},
+		{"alg twice, the same", h(func(o forge.Object) forge.Object { return o.Plus("alg", `"EdDSA"`) }), good, malformed},
 		{"alg twice, once escaped", raw(`{"alg":"EdDSA","\u0061lg":"EdDSA","typ":"at+jwt","kid":"ed"}`), good, malformed},
-		{"unknown member twice", h(func(o object) object { return o.plus("x", "1").plus("x", "1") }), set("x", "1"), malformed},
+		{"unknown member twice", h(func(o forge.Object) forge.Object { return o.Plus("x", "1").Plus("x", "1") }), set("x", "1"), malformed},
 		{"duplicate deep inside", set("x", `{"a":1,"a":2}`), set("x", `{"a":1,"b":2}`), malformed},
 
 		// Critical and encoding members (CVE-2025-59420, CVE-2026-32597).
-		{"crit of an extension that is there", h(func(o object) object { return o.with("crit", `["x-mfa"]`).with("x-mfa", "true") }), set("x-mfa", "true"), malformed},
+		{"crit of an extension that is there", h(func(o forge.Object) forge.Object { return o.With("crit", `["x-mfa"]`).With("x-mfa", "true") }), set("x-mfa", "true"), malformed},
 		{"empty crit", set("crit", `[]`), good, malformed},
 		{"crit naming alg", set("crit", `["alg"]`), good, malformed},
 		{"crit null", set("crit", `null`), good, malformed},
 		{"b64 false, raw payload", b64Raw, good, malformed},
-		{"b64 false, encoded payload", s.ed.forge(b64False, s.claims()), good, malformed},
+		{"b64 false, encoded payload", s.ed.Forge(b64False, s.claims()), good, malformed},
 		{"b64 true", set("b64", "true"), good, malformed},
 		{"zip", set("zip", `"DEF"`), good, malformed},
 		{"enc", set("enc", `"A128GCM"`), good, malformed},
@@ -168,14 +171,14 @@ func (s *forgeSet) gateForgeries() []forgery {
 		{"alg with a space", set("alg", `"EdDSA "`), good, alg},
 		{"alg unknown", set("alg", `"Ed448"`), good, alg},
 		{"alg not in the list", set("alg", `"ES384"`), good, alg},
-		{"alg missing", h(func(o object) object { return o.without("alg") }), good, malformed},
+		{"alg missing", h(func(o forge.Object) forge.Object { return o.Without("alg") }), good, malformed},
 		{"alg Alg", raw(`{"Alg":"EdDSA","typ":"at+jwt","kid":"ed"}`), good, malformed},
 		{"alg null", set("alg", "null"), good, malformed},
 		{"alg a number", set("alg", "256"), good, malformed},
 		{"alg an array", set("alg", `["EdDSA"]`), good, malformed},
 
 		// Type (CVE-2026-41164).
-		{"typ missing", h(func(o object) object { return o.without("typ") }), good, typ},
+		{"typ missing", h(func(o forge.Object) forge.Object { return o.Without("typ") }), good, typ},
 		{"typ JWT", set("typ", `"JWT"`), good, typ},
 		{"typ secevent+jwt", set("typ", `"secevent+jwt"`), good, typ},
 		{"typ logout+jwt", set("typ", `"logout+jwt"`), good, typ},
@@ -199,10 +202,10 @@ func (s *forgeSet) gateForgeries() []forgery {
 	// Algorithm confusion (CVE-2015-9235, CVE-2016-10555, CVE-2016-5431 and
 	// their many children): the
 	// verifier's public key, in every spelling, as an HMAC secret.
-	der, _ := x509.MarshalPKIXPublicKey(forgeKeys().rsa.Public())
+	der, _ := x509.MarshalPKIXPublicKey(forge.Keys().Rsa.Public())
 	pkix := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	pkcs1 := pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&forgeKeys().rsa.PublicKey)})
-	jwk := fmt.Sprintf(`{"e":"AQAB","kty":"RSA","n":%q}`, base64.RawURLEncoding.EncodeToString(forgeKeys().rsa.N.Bytes()))
+	pkcs1 := pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&forge.Keys().Rsa.PublicKey)})
+	jwk := fmt.Sprintf(`{"e":"AQAB","kty":"RSA","n":%q}`, base64.RawURLEncoding.EncodeToString(forge.Keys().Rsa.N.Bytes()))
 	for name, secret := range map[string][]byte{
 		"the PEM of the RSA key":                   pkix,
 		"the PEM without its last newline":         pkix[:len(pkix)-1],
@@ -210,13 +213,13 @@ func (s *forgeSet) gateForgeries() []forgery {
 		"the PKCS #1 PEM (CVE-2017-11424)":         pkcs1,
 		"the DER (CVE-2024-33663)":                 der,
 		"the JWK (CVE-2026-48526)":                 []byte(jwk),
-		"the modulus":                              forgeKeys().rsa.N.Bytes(),
-		"the Ed25519 key":                          forgeKeys().ed.Public().(ed25519.PublicKey),
+		"the modulus":                              forge.Keys().Rsa.N.Bytes(),
+		"the Ed25519 key":                          forge.Keys().Ed.Public().(ed25519.PublicKey),
 		"nothing (CVE-2026-44699)":                 {},
-		"a secret known to both (CVE-2026-33322)":  forgeSecret,
+		"a secret known to both (CVE-2026-33322)":  forge.Secret,
 	} {
-		forger := signer{token.HS256, s.rs.key, mac(secret)}
-		all = append(all, forgery{"HS256 keyed with " + name, forger.forge(forger.header(), s.claims()), s.rs.forge(s.rs.header(), s.claims()), alg})
+		forger := forge.Signer{Alg: token.HS256, Key: s.rs.Key, Sign: forge.MAC(secret)}
+		all = append(all, forgery{"HS256 keyed with " + name, forger.Forge(forger.Header(), s.claims()), s.rs.Forge(s.rs.Header(), s.claims()), alg})
 	}
 	return all
 }
@@ -224,17 +227,19 @@ func (s *forgeSet) gateForgeries() []forgery {
 // signatureForgeries have an acceptable form and must be refused for their key or
 // signature.
 func (s *forgeSet) signatureForgeries(t testing.TB) []forgery {
-	good := s.ed.forge(s.ed.header(), s.claims())
-	ecGood := s.ec.forge(s.ec.header(), s.claims())
-	rsGood := s.rs.forge(s.rs.header(), s.claims())
-	psGood := s.ps.forge(s.ps.header(), s.claims())
+	good := s.ed.Forge(s.ed.Header(), s.claims())
+	ecGood := s.ec.Forge(s.ec.Header(), s.claims())
+	rsGood := s.rs.Forge(s.rs.Header(), s.claims())
+	psGood := s.ps.Forge(s.ps.Header(), s.claims())
 	_, attacker, _ := ed25519.GenerateKey(rand.Reader)
-	other := edSigner(t, "ed", attacker)
+	other := forge.Ed(t, "ed", attacker)
 	x := base64.RawURLEncoding.EncodeToString(attacker.Public().(ed25519.PublicKey))
 	jwk := fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"ed","x":%q}`, x)
 
 	unknown, signature := token.ErrUnknownKey, token.ErrSignature
-	kid := func(raw string) string { return s.header(func(o object) object { return o.with("kid", raw) }) }
+	kid := func(raw string) string {
+		return s.header(func(o forge.Object) forge.Object { return o.With("kid", raw) })
+	}
 	withSignature := func(raw string, change func([]byte) []byte) string {
 		i := strings.LastIndexByte(raw, '.') + 1
 		b, _ := base64.RawURLEncoding.DecodeString(raw[i:])
@@ -249,58 +254,58 @@ func (s *forgeSet) signatureForgeries(t testing.TB) []forgery {
 		}
 	}
 	parts := strings.Split(good, ".")
-	expired := s.claims().with("exp", "1").with("iat", "0")
+	expired := s.claims().With("exp", "1").With("iat", "0")
 
 	all := []forgery{
 		{"unknown kid (CVE-2025-65945)", kid(`"other"`), good, unknown},
-		{"unknown kid and an empty MAC (CVE-2026-44351, CVE-2026-45363)", signer{token.EdDSA, s.ed.key, mac(nil)}.forge(s.ed.header().with("kid", `"other"`), s.claims()), good, unknown},
+		{"unknown kid and an empty MAC (CVE-2026-44351, CVE-2026-45363)", forge.Signer{Alg: token.EdDSA, Key: s.ed.Key, Sign: forge.MAC(nil)}.Forge(s.ed.Header().With("kid", `"other"`), s.claims()), good, unknown},
 		{"kid in another case", kid(`"ED"`), good, unknown},
 		{"kid a path", kid(`"../../etc/passwd"`), good, unknown},
 		{"kid SQL", kid(`"ed' OR '1'='1"`), good, unknown},
 		{"kid with a NUL", kid(`"ed\u0000"`), kid(`"\u0065d"`), unknown},
-		{"no kid, another's signature", s.ec.forge(s.ed.header().without("kid"), s.claims()), s.ed.forge(s.ed.header().without("kid"), s.claims()), signature},
-		{"RS256 key named, alg PS256", s.ps.claiming(signer{token.PS256, s.rs.key, nil}).forge(s.rs.header().with("alg", `"PS256"`), s.claims()), psGood, unknown},
-		{"PS256 key named, alg RS256", s.rs.forge(s.ps.header().with("alg", `"RS256"`), s.claims()), rsGood, unknown},
-		{"Ed25519 key named, alg ES256", s.ec.forge(s.ed.header().with("alg", `"ES256"`), s.claims()), ecGood, unknown},
+		{"no kid, another's signature", s.ec.Forge(s.ed.Header().Without("kid"), s.claims()), s.ed.Forge(s.ed.Header().Without("kid"), s.claims()), signature},
+		{"RS256 key named, alg PS256", s.ps.Claiming(forge.Signer{Alg: token.PS256, Key: s.rs.Key, Sign: nil}).Forge(s.rs.Header().With("alg", `"PS256"`), s.claims()), psGood, unknown},
+		{"PS256 key named, alg RS256", s.rs.Forge(s.ps.Header().With("alg", `"RS256"`), s.claims()), rsGood, unknown},
+		{"Ed25519 key named, alg ES256", s.ec.Forge(s.ed.Header().With("alg", `"ES256"`), s.claims()), ecGood, unknown},
 
-		{"another's key", other.forge(other.header(), s.claims()), good, signature},
-		{"embedded jwk (CVE-2018-0114)", other.forge(other.header().with("jwk", jwk), s.claims()), s.header(func(o object) object { return o.with("jwk", jwk) }), signature},
-		{"jku", other.forge(other.header().with("jku", `"https://attacker.example/jwks.json"`), s.claims()), s.header(func(o object) object { return o.with("jku", `"https://attacker.example/jwks.json"`) }), signature},
-		{"x5u", other.forge(other.header().with("x5u", `"https://attacker.example/x5u"`), s.claims()), s.header(func(o object) object { return o.with("x5u", `"https://attacker.example/x5u"`) }), signature},
-		{"x5c (CVE-2025-24976)", other.forge(other.header().with("x5c", `["AAAA"]`), s.claims()), s.header(func(o object) object { return o.with("x5c", `["AAAA"]`) }), signature},
-		{"payload changed (CVE-2026-23518, CVE-2026-24899, CVE-2026-38651)", strings.Join([]string{parts[0], b64(s.claims().with("sub", `"admin"`).String()), parts[2]}, "."), good, signature},
-		{"header changed", strings.Join([]string{b64(s.ed.header().plus("x", "1").String()), parts[1], parts[2]}, "."), good, signature},
-		{"signature of another token", strings.Join([]string{parts[0], parts[1], strings.Split(s.ed.forge(s.ed.header(), s.claims().with("jti", `"2"`)), ".")[2]}, "."), good, signature},
+		{"another's key", other.Forge(other.Header(), s.claims()), good, signature},
+		{"embedded jwk (CVE-2018-0114)", other.Forge(other.Header().With("jwk", jwk), s.claims()), s.header(func(o forge.Object) forge.Object { return o.With("jwk", jwk) }), signature},
+		{"jku", other.Forge(other.Header().With("jku", `"https://attacker.example/jwks.json"`), s.claims()), s.header(func(o forge.Object) forge.Object { return o.With("jku", `"https://attacker.example/jwks.json"`) }), signature},
+		{"x5u", other.Forge(other.Header().With("x5u", `"https://attacker.example/x5u"`), s.claims()), s.header(func(o forge.Object) forge.Object { return o.With("x5u", `"https://attacker.example/x5u"`) }), signature},
+		{"x5c (CVE-2025-24976)", other.Forge(other.Header().With("x5c", `["AAAA"]`), s.claims()), s.header(func(o forge.Object) forge.Object { return o.With("x5c", `["AAAA"]`) }), signature},
+		{"payload changed (CVE-2026-23518, CVE-2026-24899, CVE-2026-38651)", strings.Join([]string{parts[0], forge.Base64(s.claims().With("sub", `"admin"`).String()), parts[2]}, "."), good, signature},
+		{"header changed", strings.Join([]string{forge.Base64(s.ed.Header().Plus("x", "1").String()), parts[1], parts[2]}, "."), good, signature},
+		{"signature of another token", strings.Join([]string{parts[0], parts[1], strings.Split(s.ed.Forge(s.ed.Header(), s.claims().With("jti", `"2"`)), ".")[2]}, "."), good, signature},
 		{"signature of nothing but zeros", withSignature(good, fill(0)), good, signature},
 		{"ES256 of zeros (CVE-2022-21449)", withSignature(ecGood, fill(0)), ecGood, signature},
 		{"ES256 of ones", withSignature(ecGood, fill(0xff)), ecGood, signature},
 		{"ES256 with s = n (Wycheproof 386-401)", withSignature(ecGood, func(b []byte) []byte {
-			return append(b[:32], forgeKeys().ec.Params().N.Bytes()...)
+			return append(b[:32], forge.Keys().Ec.Params().N.Bytes()...)
 		}), ecGood, signature},
 		{"ES256 in DER", withSignature(ecGood, func(b []byte) []byte {
-			der, _ := forgeKeys().ec.Sign(rand.Reader, make([]byte, 32), crypto.SHA256)
+			der, _ := forge.Keys().Ec.Sign(rand.Reader, make([]byte, 32), crypto.SHA256)
 			return der
 		}), ecGood, signature},
 		{"ES256 with longer coordinates (CVE-2019-14859)", withSignature(ecGood, func(b []byte) []byte {
 			return append(append(append([]byte{0}, b[:32]...), 0), b[32:]...)
 		}), ecGood, signature},
 		{"ES256 with s + n", withSignature(ecGood, func(b []byte) []byte {
-			n := new(big.Int).Add(new(big.Int).SetBytes(b[32:]), forgeKeys().ec.Params().N)
+			n := new(big.Int).Add(new(big.Int).SetBytes(b[32:]), forge.Keys().Ec.Params().N)
 			return append(b[:32], n.Bytes()...)
 		}), ecGood, signature},
 		{"RS256 of zeros", withSignature(rsGood, fill(0)), rsGood, signature},
 		{"RS256 with a leading zero byte", withSignature(rsGood, func(b []byte) []byte { return append([]byte{0}, b...) }), rsGood, signature},
-		{"PS256 signature under RS256", s.ps.claiming(s.rs).forge(s.rs.header(), s.claims()), rsGood, signature},
-		{"RS256 signature under PS256", s.rs.claiming(s.ps).forge(s.ps.header(), s.claims()), psGood, signature},
+		{"PS256 signature under RS256", s.ps.Claiming(s.rs).Forge(s.rs.Header(), s.claims()), rsGood, signature},
+		{"RS256 signature under PS256", s.rs.Claiming(s.ps).Forge(s.ps.Header(), s.claims()), psGood, signature},
 
 		// CVE-2024-51744: a bad signature is never reported as anything else.
-		{"expired and badly signed", other.forge(other.header(), expired), good, signature},
-		{"claims not JSON and badly signed", other.forge(other.header(), text("{")), good, signature},
-		{"another issuer's and badly signed", other.forge(other.header(), s.claims().with("iss", `"https://other.example"`)), good, signature},
+		{"expired and badly signed", other.Forge(other.Header(), expired), good, signature},
+		{"claims not JSON and badly signed", other.Forge(other.Header(), forge.Text("{")), good, signature},
+		{"another issuer's and badly signed", other.Forge(other.Header(), s.claims().With("iss", `"https://other.example"`)), good, signature},
 	}
 	for _, salt := range []int{0, 20, 64} { // Wycheproof 281-286
-		ps := psSigner(t, "ps", salt)
-		all = append(all, forgery{fmt.Sprintf("PS256 with %d bytes of salt", salt), ps.forge(ps.header(), s.claims()), psGood, signature})
+		ps := forge.PS(t, "ps", salt)
+		all = append(all, forgery{fmt.Sprintf("PS256 with %d bytes of salt", salt), ps.Forge(ps.Header(), s.claims()), psGood, signature})
 	}
 	for n := 1; n < 64; n += 9 { // CVE-2020-28042
 		all = append(all, forgery{fmt.Sprintf("signature cut to %d bytes", n), withSignature(good, func(b []byte) []byte { return b[:n] }), good, signature})
@@ -319,13 +324,13 @@ func nextLetter(segment string) string {
 // Invariant 7: size, shape and header are judged before any key is looked for.
 // Invariant 10: no refusal repeats a part of the token.
 func TestGateRefuses(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
 		s := newForgeSet(t)
 		for _, f := range s.gateForgeries() {
-			before := s.keys.lookups.Load()
+			before := s.keys.Lookups.Load()
 			checkForgery(t, s, f)
-			if n := s.keys.lookups.Load() - before; n != 1 { // the good twin's
+			if n := s.keys.Lookups.Load() - before; n != 1 { // the good twin's
 				t.Errorf("%s: %d look-ups for the pair, want 1", f.name, n)
 			}
 		}
@@ -334,7 +339,7 @@ func TestGateRefuses(t *testing.T) {
 
 // Invariant 7: the signature is judged before the claims are looked at.
 func TestSignatureRefuses(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
 		s := newForgeSet(t)
 		for _, f := range s.signatureForgeries(t) {
@@ -351,8 +356,8 @@ func checkForgery(t *testing.T, s *forgeSet, f forgery) {
 		t.Errorf("%s: accepted", f.name)
 	case !errors.Is(err, f.want) || !errors.Is(err, token.ErrInvalidToken):
 		t.Errorf("%s: error %v, want %v", f.name, err, f.want)
-	case leaks(err.Error(), f.bad) != "":
-		t.Errorf("%s: the error %q repeats %q (invariant 10)", f.name, err, leaks(err.Error(), f.bad))
+	case forge.Leaks(err.Error(), f.bad) != "":
+		t.Errorf("%s: the error %q repeats %q (invariant 10)", f.name, err, forge.Leaks(err.Error(), f.bad))
 	}
 	for _, other := range []error{token.ErrTooLarge, token.ErrMalformed, token.ErrAlgorithm, token.ErrType, token.ErrUnknownKey, token.ErrSignature,
 		token.ErrClaims, token.ErrBinding, token.ErrIssuer, token.ErrAudience, token.ErrExpired, token.ErrNotYetValid, token.ErrLifetime, token.ErrUnavailable} {
@@ -366,13 +371,13 @@ func checkForgery(t *testing.T, s *forgeSet, f forgery) {
 }
 
 func TestMaxTokenBytes(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	for _, limit := range []int{1 << 10, 64 << 10} {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys, c.MaxTokenBytes = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), limit
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.MaxTokenBytes = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), limit
 		})
 		sized := func(pad int) string {
-			return ed.forge(ed.header(), goodClaims(time.Now()).with("pad", `"`+strings.Repeat("a", pad)+`"`))
+			return ed.Forge(ed.Header(), forge.Claims(time.Now()).With("pad", `"`+strings.Repeat("a", pad)+`"`))
 		}
 		pad := 0
 		for len(sized(pad+1)) <= limit {
@@ -389,21 +394,21 @@ func TestMaxTokenBytes(t *testing.T) {
 
 // The HMAC side: a MAC that is right does not excuse a header that is not.
 func TestHMACGate(t *testing.T) {
-	hs := hmacSigner(t, "hs")
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.HS256}, staticKeys(t, hs)
+	hs := forge.HMAC(t, "hs")
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.HS256}, forge.StaticKeys(t, hs)
 	})
-	claims := goodClaims(time.Now())
-	if _, err := v.Verify(t.Context(), hs.forge(hs.header(), claims)); err != nil {
+	claims := forge.Claims(time.Now())
+	if _, err := v.Verify(t.Context(), hs.Forge(hs.Header(), claims)); err != nil {
 		t.Fatalf("good token refused: %v", err)
 	}
 	for _, alg := range []string{"hs256", "nOnE", "none", "HS512", "RS256"} {
-		if _, err := v.Verify(t.Context(), hs.forge(hs.header().with("alg", `"`+alg+`"`), claims)); !errors.Is(err, token.ErrAlgorithm) {
+		if _, err := v.Verify(t.Context(), hs.Forge(hs.Header().With("alg", `"`+alg+`"`), claims)); !errors.Is(err, token.ErrAlgorithm) {
 			t.Errorf("alg %s: error %v", alg, err)
 		}
 	}
-	empty := signer{token.HS256, hs.key, mac(nil)}
-	if _, err := v.Verify(t.Context(), empty.forge(empty.header(), claims)); !errors.Is(err, token.ErrSignature) {
+	empty := forge.Signer{Alg: token.HS256, Key: hs.Key, Sign: forge.MAC(nil)}
+	if _, err := v.Verify(t.Context(), empty.Forge(empty.Header(), claims)); !errors.Is(err, token.ErrSignature) {
 		t.Errorf("MAC with the empty key: error %v", err)
 	}
 }

@@ -9,24 +9,26 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Two routes whose options were appended to one slice with room to spare share its
 // memory: the second must not rewrite what the first demands.
 func TestMiddlewareOptionsAreCopied(t *testing.T) {
-	ring := newRing(t, token.KeyringConfig{})
-	v := ringVerifier(t, ring, token.EdDSA)
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	v := forge.RingVerifier(t, ring, token.EdDSA)
 	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	common := make([]token.VerifyOption, 0, 4)
 	common = append(common, token.RequireFresh(time.Hour))
 	admin := v.Middleware(ok, append(common, token.RequireScope("admin"))...)
 	read := v.Middleware(ok, append(common, token.RequireScope("read"))...)
 
-	q := request()
+	q := forge.Request()
 	q.Scope, q.AuthTime = []string{"read"}, time.Now()
-	reader := issue(t, newIssuer(t, ring, nil), q).Token()
+	reader := forge.Issue(t, forge.NewIssuer(t, ring, nil), q).Raw()
 	q.Scope = []string{"admin"}
-	administrator := issue(t, newIssuer(t, ring, nil), q).Token()
+	administrator := forge.Issue(t, forge.NewIssuer(t, ring, nil), q).Raw()
 	for name, x := range map[string]struct {
 		h    http.Handler
 		raw  string
@@ -47,11 +49,11 @@ func TestMiddlewareOptionsAreCopied(t *testing.T) {
 
 // An option holds what it was made with, whatever becomes of the caller's slice.
 func TestRequirementsAreCopied(t *testing.T) {
-	ring := newRing(t, token.KeyringConfig{})
-	v := ringVerifier(t, ring, token.EdDSA)
-	q := request()
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	v := forge.RingVerifier(t, ring, token.EdDSA)
+	q := forge.Request()
 	q.Scope, q.ACR = []string{"read"}, "low"
-	raw := issue(t, newIssuer(t, ring, nil), q).Token()
+	raw := forge.Issue(t, forge.NewIssuer(t, ring, nil), q).Raw()
 	for name, require := range map[string]func(...string) token.VerifyOption{"low": token.RequireACR, "read": token.RequireScope} {
 		wanted := []string{"high"}
 		o := require(wanted...)
@@ -67,11 +69,11 @@ func TestRequirementsAreCopied(t *testing.T) {
 
 // The caches of several verifiers together may be more than an int counts.
 func TestOneOfCacheBytesDoNotOverflow(t *testing.T) {
-	a, b := edSigner(t, "a", newEd(t)), edSigner(t, "b", newEd(t))
+	a, b := forge.Ed(t, "a", forge.NewEd(t)), forge.Ed(t, "b", forge.NewEd(t))
 	for _, n := range []int{1 << 20, math.MaxInt} {
 		huge := func(c *token.VerifierConfig) { c.CacheBytes = n }
 		v := one(t, verifierOf(t, "https://a.example.com", a, huge), verifierOf(t, "https://b.example.com", b, huge))
-		raw := a.forge(a.header(), goodClaims(time.Now()).with("iss", `"https://a.example.com"`))
+		raw := a.Forge(a.Header(), forge.Claims(time.Now()).With("iss", `"https://a.example.com"`))
 		for range 2 {
 			if _, err := v.Verify(t.Context(), raw); err != nil {
 				t.Errorf("%d bytes each: %v", n, err)

@@ -19,12 +19,13 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 func TestNewKey(t *testing.T) {
-	k := forgeKeys()
+	k := forge.Keys()
 	for alg, public := range map[token.Algorithm]crypto.PublicKey{
-		token.EdDSA: k.ed.Public(), token.ES256: k.ec.Public(), token.RS512: k.rsa.Public(), token.PS256: k.rsa.Public(),
+		token.EdDSA: k.Ed.Public(), token.ES256: k.Ec.Public(), token.RS512: k.Rsa.Public(), token.PS256: k.Rsa.Public(),
 	} {
 		key, err := token.NewKey("a", alg, public)
 		if err != nil {
@@ -38,8 +39,8 @@ func TestNewKey(t *testing.T) {
 		}
 	}
 	// RFC 8037 appendix A.3, by hand.
-	sum := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + base64.RawURLEncoding.EncodeToString(k.ed.Public().(ed25519.PublicKey)) + `"}`))
-	key, _ := token.NewKey("", token.EdDSA, k.ed.Public())
+	sum := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + base64.RawURLEncoding.EncodeToString(k.Ed.Public().(ed25519.PublicKey)) + `"}`))
+	key, _ := token.NewKey("", token.EdDSA, k.Ed.Public())
 	if want := base64.RawURLEncoding.EncodeToString(sum[:]); key.Thumbprint() != want {
 		t.Errorf("thumbprint %s, want %s", key.Thumbprint(), want)
 	}
@@ -68,9 +69,9 @@ func TestThumbprintOfCoordinateWithZero(t *testing.T) {
 }
 
 func TestNewKeyRefuses(t *testing.T) {
-	k := forgeKeys()
+	k := forge.Keys()
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	small := &rsa.PublicKey{N: new(big.Int).SetBit(new(big.Int).Rsh(k.rsa.N, 1024), 0, 1), E: 65537}
+	small := &rsa.PublicKey{N: new(big.Int).SetBit(new(big.Int).Rsh(k.Rsa.N, 1024), 0, 1), E: 65537}
 	for _, x := range []struct {
 		name   string
 		kid    string
@@ -78,23 +79,23 @@ func TestNewKeyRefuses(t *testing.T) {
 		public crypto.PublicKey
 		want   error
 	}{
-		{"good", "a", token.EdDSA, k.ed.Public(), nil},
-		{"a long kid", strings.Repeat("k", 512), token.EdDSA, k.ed.Public(), nil},
-		{"a longer kid", strings.Repeat("k", 513), token.EdDSA, k.ed.Public(), token.ErrKey},
-		{"kid of bad UTF-8", "\xff", token.EdDSA, k.ed.Public(), token.ErrKey},
-		{"alg none", "a", "none", k.ed.Public(), token.ErrKey},
-		{"alg in another case", "a", "eddsa", k.ed.Public(), token.ErrKey},
-		{"no alg", "a", "", k.ed.Public(), token.ErrKey},
-		{"alg of secrets", "a", token.HS256, k.ed.Public(), token.ErrKey},
-		{"private Ed25519", "a", token.EdDSA, k.ed, token.ErrKey},
-		{"private EC", "a", token.ES256, k.ec, token.ErrKey},
-		{"private RSA", "a", token.RS256, k.rsa, token.ErrKey},
+		{"good", "a", token.EdDSA, k.Ed.Public(), nil},
+		{"a long kid", strings.Repeat("k", 512), token.EdDSA, k.Ed.Public(), nil},
+		{"a longer kid", strings.Repeat("k", 513), token.EdDSA, k.Ed.Public(), token.ErrKey},
+		{"kid of bad UTF-8", "\xff", token.EdDSA, k.Ed.Public(), token.ErrKey},
+		{"alg none", "a", "none", k.Ed.Public(), token.ErrKey},
+		{"alg in another case", "a", "eddsa", k.Ed.Public(), token.ErrKey},
+		{"no alg", "a", "", k.Ed.Public(), token.ErrKey},
+		{"alg of secrets", "a", token.HS256, k.Ed.Public(), token.ErrKey},
+		{"private Ed25519", "a", token.EdDSA, k.Ed, token.ErrKey},
+		{"private EC", "a", token.ES256, k.Ec, token.ErrKey},
+		{"private RSA", "a", token.RS256, k.Rsa, token.ErrKey},
 		{"wrong curve", "a", token.ES256, p384.Public(), token.ErrKey},
-		{"wrong kind", "a", token.RS256, k.ec.Public(), token.ErrKey},
+		{"wrong kind", "a", token.RS256, k.Ec.Public(), token.ErrKey},
 		{"small RSA", "a", token.RS256, small, token.ErrWeakKey},
-		{"e = 1", "a", token.RS256, &rsa.PublicKey{N: k.rsa.N, E: 1}, token.ErrWeakKey},
+		{"e = 1", "a", token.RS256, &rsa.PublicKey{N: k.Rsa.N, E: 1}, token.ErrWeakKey},
 		{"zero Ed25519", "a", token.EdDSA, ed25519.PublicKey(make([]byte, 32)), token.ErrWeakKey},
-		{"bytes", "a", token.EdDSA, []byte(k.ed.Public().(ed25519.PublicKey)), token.ErrKey},
+		{"bytes", "a", token.EdDSA, []byte(k.Ed.Public().(ed25519.PublicKey)), token.ErrKey},
 		{"nil", "a", token.EdDSA, nil, token.ErrKey},
 	} {
 		key, err := token.NewKey(x.kid, x.alg, x.public)
@@ -107,15 +108,15 @@ func TestNewKeyRefuses(t *testing.T) {
 // A verifier that takes a published key for an HMAC secret accepts tokens from
 // everybody: CVE-2015-9235, 2017-11424, 2022-29217, 2023-48223, 2024-33663, 2026-48526.
 func TestNewSecretKeyRefusesPublicKeys(t *testing.T) {
-	k := forgeKeys()
-	pkix, _ := x509.MarshalPKIXPublicKey(k.rsa.Public())
-	pkcs1 := x509.MarshalPKCS1PublicKey(&k.rsa.PublicKey)
-	edDER, _ := x509.MarshalPKIXPublicKey(k.ed.Public())
+	k := forge.Keys()
+	pkix, _ := x509.MarshalPKIXPublicKey(k.Rsa.Public())
+	pkcs1 := x509.MarshalPKCS1PublicKey(&k.Rsa.PublicKey)
+	edDER, _ := x509.MarshalPKIXPublicKey(k.Ed.Public())
 	block := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	jwk, _ := json.Marshal(map[string]string{"kty": "OKP", "crv": "Ed25519", "x": base64.RawURLEncoding.EncodeToString(k.ed.Public().(ed25519.PublicKey))})
-	blob := "\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20" + string(k.ed.Public().(ed25519.PublicKey))
+	jwk, _ := json.Marshal(map[string]string{"kty": "OKP", "crv": "Ed25519", "x": base64.RawURLEncoding.EncodeToString(k.Ed.Public().(ed25519.PublicKey))})
+	blob := "\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20" + string(k.Ed.Public().(ed25519.PublicKey))
 	for name, secret := range map[string]string{
 		"PEM":                     block("PUBLIC KEY", pkix),
 		"PEM of PKCS 1":           block("RSA PUBLIC KEY", pkcs1),
@@ -138,13 +139,13 @@ func TestNewSecretKeyRefusesPublicKeys(t *testing.T) {
 	} {
 		if key, err := token.NewSecretKey("a", token.HS256, []byte(secret)); key != nil || !errors.Is(err, token.ErrKey) || errors.Is(err, token.ErrWeakKey) {
 			t.Errorf("%s: key %v, error %v", name, key, err)
-		} else if leak := leaks(err.Error(), secret); leak != "" {
+		} else if leak := forge.Leaks(err.Error(), secret); leak != "" {
 			t.Errorf("%s: error %q repeats the secret (invariant 10)", name, err)
 		}
 	}
 	random := make([]byte, 64)
 	rand.Read(random)
-	for _, secret := range [][]byte{random, []byte(base64.StdEncoding.EncodeToString(random)), forgeSecret} {
+	for _, secret := range [][]byte{random, []byte(base64.StdEncoding.EncodeToString(random)), forge.Secret} {
 		if _, err := token.NewSecretKey("a", token.HS256, secret); err != nil {
 			t.Errorf("a good secret is refused: %v", err)
 		}

@@ -19,45 +19,46 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // Keycloak publishes one key under one kid for several algorithms: tokens of each
 // verify, and what is no token of that algorithm does not.
 func TestOneKeyForSeveralAlgorithms(t *testing.T) {
-	rs := jwk(t, forgeKeys().rsa.Public()).with("kid", `"rs"`)
+	rs := forge.JWK(t, forge.Keys().Rsa.Public()).With("kid", `"rs"`)
 	hashes := map[token.Algorithm]crypto.Hash{token.RS256: crypto.SHA256, token.RS384: crypto.SHA384, token.RS512: crypto.SHA512}
-	var published []object
+	var published []forge.Object
 	for alg := range hashes {
-		published = append(published, rs.with("alg", strconv.Quote(string(alg))))
+		published = append(published, rs.With("alg", strconv.Quote(string(alg))))
 	}
-	site := newSite(t, jsonHandler(jwks(published...)))
+	site := newSite(t, forge.JSON(forge.JWKS(published...)))
 	keys, err := token.RemoteKeys(t.Context(), site.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer keys.Close()
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Keys, c.Algorithms = keys, []token.Algorithm{token.RS256, token.RS384, token.RS512, token.PS256}
 	})
 	for alg, hash := range hashes {
-		s := rsSigner(t, "rs")
-		s.alg, s.sign = alg, func(in []byte) []byte {
+		s := forge.RS(t, "rs")
+		s.Alg, s.Sign = alg, func(in []byte) []byte {
 			h := hash.New()
 			h.Write(in)
-			signature, err := rsa.SignPKCS1v15(nil, forgeKeys().rsa, hash, h.Sum(nil))
+			signature, err := rsa.SignPKCS1v15(nil, forge.Keys().Rsa, hash, h.Sum(nil))
 			if err != nil {
 				t.Fatal(err)
 			}
 			return signature
 		}
-		raw := s.forge(s.header(), goodClaims(time.Now()))
+		raw := s.Forge(s.Header(), forge.Claims(time.Now()))
 		for range 2 { // remembered, too
 			if _, err := v.Verify(t.Context(), raw); err != nil {
 				t.Errorf("%s: %v; status %+v", alg, err, keys.Status())
 			}
 		}
 		for other := range hashes {
-			_, err := v.Verify(t.Context(), s.forge(s.header().with("alg", strconv.Quote(string(other))), goodClaims(time.Now())))
+			_, err := v.Verify(t.Context(), s.Forge(s.Header().With("alg", strconv.Quote(string(other))), forge.Claims(time.Now())))
 			if (err == nil) != (other == alg) {
 				t.Errorf("%s named %s: %v", alg, other, err)
 			}
@@ -74,7 +75,7 @@ func TestOneKeyForSeveralAlgorithms(t *testing.T) {
 // What others write otherwise, without leaving a doubt about the key, is the same key:
 // it has the same thumbprint, which is what events name it by.
 func TestKeySpelling(t *testing.T) {
-	k := forgeKeys()
+	k := forge.Keys()
 	var short *ecdsa.PrivateKey // with a coordinate that begins with zeros
 	for short == nil || short.X.BitLen() > 248 && short.Y.BitLen() > 248 {
 		short, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -82,41 +83,41 @@ func TestKeySpelling(t *testing.T) {
 	number := func(n *big.Int) []byte { return n.Bytes() }
 	raw := base64.RawURLEncoding.EncodeToString
 	zeros := func(b []byte, n int) []byte { return append(make([]byte, n), b...) }
-	n, e := number(k.rsa.N), []byte{1, 0, 1}
-	ed := []byte(k.ed.Public().(ed25519.PublicKey))
-	x, y := k.ec.X.FillBytes(make([]byte, 32)), k.ec.Y.FillBytes(make([]byte, 32))
-	rs := jwk(t, k.rsa.Public()).with("alg", `"RS256"`)
-	ec := jwk(t, k.ec.Public())
+	n, e := number(k.Rsa.N), []byte{1, 0, 1}
+	ed := []byte(k.Ed.Public().(ed25519.PublicKey))
+	x, y := k.Ec.X.FillBytes(make([]byte, 32)), k.Ec.Y.FillBytes(make([]byte, 32))
+	rs := forge.JWK(t, k.Rsa.Public()).With("alg", `"RS256"`)
+	ec := forge.JWK(t, k.Ec.Public())
 	wrapped := raw(n[:192]) + "\\r\\n" + raw(n[192:])
 	for name, x := range map[string]struct {
-		plain, other object
+		plain, other forge.Object
 		good         bool
 	}{
-		"n padded":                 {rs, rs.with("n", strconv.Quote(base64.URLEncoding.EncodeToString(n))), true},
-		"e padded":                 {rs, rs.with("e", `"AQAB=="`), true},
-		"n in the other alphabet":  {rs, rs.with("n", strconv.Quote(base64.StdEncoding.EncodeToString(n))), true},
-		"n with a leading zero":    {rs, rs.with("n", strconv.Quote(raw(zeros(n, 1)))), true},
-		"n with many":              {rs, rs.with("n", strconv.Quote(raw(zeros(n, 64)))), true},
-		"n in two lines":           {rs, rs.with("n", `"`+wrapped+`"`), true},
-		"e with a leading zero":    {rs, rs.with("e", strconv.Quote(raw(zeros(e, 1)))), true},
-		"x padded":                 {ec, ec.with("x", strconv.Quote(base64.URLEncoding.EncodeToString(x))), true},
-		"y with a leading zero":    {ec, ec.with("y", strconv.Quote(raw(zeros(y, 1)))), true},
-		"without leading zeros":    {jwk(t, short.Public()), jwk(t, short.Public()).with("x", strconv.Quote(raw(number(short.X)))).with("y", strconv.Quote(raw(number(short.Y)))), true},
-		"Ed25519 padded":           {jwk(t, k.ed.Public()), jwk(t, k.ed.Public()).with("x", strconv.Quote(base64.StdEncoding.EncodeToString(ed))), true},
-		"Ed25519 with a zero":      {jwk(t, k.ed.Public()), jwk(t, k.ed.Public()).with("x", strconv.Quote(raw(zeros(ed, 1)))), false},
-		"n with a space":           {rs, rs.with("n", strconv.Quote(raw(n[:192])+" "+raw(n[192:]))), false},
-		"n of other bytes":         {rs, rs.with("n", `"é`+raw(n)+`"`), false},
-		"e of five bytes":          {rs, rs.with("e", strconv.Quote(raw([]byte{1, 0, 0, 0, 1}))), false},
-		"x of 33 bytes":            {ec, ec.with("x", strconv.Quote(raw(append([]byte{1}, x...)))), false},
-		"padding in the middle":    {ec, ec.with("x", strconv.Quote(raw(x[:15])+"="+raw(x[15:]))), false},
-		"e = 1 with leading zeros": {rs, rs.with("e", `"AAAB"`), false},
-		"a weak n, with zeros":     {rs, rs.with("n", strconv.Quote(raw(zeros(n[:128], 128)))), false},
+		"n padded":                 {rs, rs.With("n", strconv.Quote(base64.URLEncoding.EncodeToString(n))), true},
+		"e padded":                 {rs, rs.With("e", `"AQAB=="`), true},
+		"n in the other alphabet":  {rs, rs.With("n", strconv.Quote(base64.StdEncoding.EncodeToString(n))), true},
+		"n with a leading zero":    {rs, rs.With("n", strconv.Quote(raw(zeros(n, 1)))), true},
+		"n with many":              {rs, rs.With("n", strconv.Quote(raw(zeros(n, 64)))), true},
+		"n in two lines":           {rs, rs.With("n", `"`+wrapped+`"`), true},
+		"e with a leading zero":    {rs, rs.With("e", strconv.Quote(raw(zeros(e, 1)))), true},
+		"x padded":                 {ec, ec.With("x", strconv.Quote(base64.URLEncoding.EncodeToString(x))), true},
+		"y with a leading zero":    {ec, ec.With("y", strconv.Quote(raw(zeros(y, 1)))), true},
+		"without leading zeros":    {forge.JWK(t, short.Public()), forge.JWK(t, short.Public()).With("x", strconv.Quote(raw(number(short.X)))).With("y", strconv.Quote(raw(number(short.Y)))), true},
+		"Ed25519 padded":           {forge.JWK(t, k.Ed.Public()), forge.JWK(t, k.Ed.Public()).With("x", strconv.Quote(base64.StdEncoding.EncodeToString(ed))), true},
+		"Ed25519 with a zero":      {forge.JWK(t, k.Ed.Public()), forge.JWK(t, k.Ed.Public()).With("x", strconv.Quote(raw(zeros(ed, 1)))), false},
+		"n with a space":           {rs, rs.With("n", strconv.Quote(raw(n[:192])+" "+raw(n[192:]))), false},
+		"n of other bytes":         {rs, rs.With("n", `"é`+raw(n)+`"`), false},
+		"e of five bytes":          {rs, rs.With("e", strconv.Quote(raw([]byte{1, 0, 0, 0, 1}))), false},
+		"x of 33 bytes":            {ec, ec.With("x", strconv.Quote(raw(append([]byte{1}, x...)))), false},
+		"padding in the middle":    {ec, ec.With("x", strconv.Quote(raw(x[:15])+"="+raw(x[15:]))), false},
+		"e = 1 with leading zeros": {rs, rs.With("e", `"AAAB"`), false},
+		"a weak n, with zeros":     {rs, rs.With("n", strconv.Quote(raw(zeros(n[:128], 128)))), false},
 	} {
-		want, err := token.ParseKeySet([]byte(jwks(x.plain)))
+		want, err := token.ParseKeySet([]byte(forge.JWKS(x.plain)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := token.ParseKeySet([]byte(jwks(x.other)))
+		got, err := token.ParseKeySet([]byte(forge.JWKS(x.other)))
 		if (err == nil) != x.good || err != nil && !errors.Is(err, token.ErrKey) {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -132,8 +133,8 @@ func TestKeySpelling(t *testing.T) {
 		}
 	}
 	// A private half that is published takes its key along, however either is spelled.
-	keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: &keyServer{h: jsonHandler(jwks(
-		ec.with("kid", `"a"`), ec.with("kid", `"b"`).with("x", strconv.Quote(base64.URLEncoding.EncodeToString(x))).with("d", `"AAAA"`)))}})
+	keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: &keyServer{h: forge.JSON(forge.JWKS(
+		ec.With("kid", `"a"`), ec.With("kid", `"b"`).With("x", strconv.Quote(base64.URLEncoding.EncodeToString(x))).With("d", `"AAAA"`)))}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,11 +147,11 @@ func TestKeySpelling(t *testing.T) {
 // A set is judged by its body. The reason for what is refused is the cause, in the
 // error of a look-up, in the status and in the log.
 func TestRemoteKeysSayWhy(t *testing.T) {
-	ed := jwk(t, forgeKeys().ed.Public()).with("kid", `"k"`)
-	rs := jwk(t, forgeKeys().rsa.Public()).with("kid", `"rs"`)
-	small := rs.with("alg", `"RS256"`).with("n", strconv.Quote(base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 128))))
+	ed := forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"k"`)
+	rs := forge.JWK(t, forge.Keys().Rsa.Public()).With("kid", `"rs"`)
+	small := rs.With("alg", `"RS256"`).With("n", strconv.Quote(base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 128))))
 	for _, contentType := range []string{"text/plain", "text/plain; charset=utf-8", "application/octet-stream", "binary/octet-stream", "text/html", "application/jwk-set+json", "x", ";;", ""} {
-		site := newSite(t, jsonHandler("\ufeff"+jwks(ed), "Content-Type", contentType))
+		site := newSite(t, forge.JSON("\ufeff"+forge.JWKS(ed), "Content-Type", contentType))
 		keys, err := token.RemoteKeys(t.Context(), site.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
 		if err != nil {
 			t.Fatal(err)
@@ -167,32 +168,32 @@ func TestRemoteKeysSayWhy(t *testing.T) {
 		why              string
 	}{
 		"a page":          {"<!DOCTYPE html><title>Sign in</title>", "text/html; charset=utf-8", "k", token.ErrKeysUnavailable, `Content-Type "text/html"`},
-		"weak alone":      {jwks(small), "", "rs", token.ErrKeysUnavailable, "1024 bits"},
-		"weak":            {jwks(ed, small), "", "rs", token.ErrUnknownKey, "key 2: weak key: RSA modulus of 1024 bits"},
-		"no alg alone":    {jwks(rs), "", "rs", token.ErrKeysUnavailable, "no alg, and several fit"},
-		"no alg":          {jwks(ed, rs), "", "rs", token.ErrUnknownKey, "key 2: no alg, and several fit"},
-		"use":             {jwks(ed, rs.with("use", `"enc"`)), "", "rs", token.ErrUnknownKey, "use is not sig"},
-		"private":         {jwks(ed, rs.with("alg", `"RS256"`), rs.with("d", `"AAAA"`).with("kid", `"d"`)), "", "rs", token.ErrUnknownKey, "its private half is published"},
-		"two of one name": {jwks(ed, ed.with("x", `"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`), rs.with("alg", `"RS256"`)), "", "k", token.ErrUnknownKey, "another key has its kid and alg"},
-		"not there":       {jwks(ed), "", "other", token.ErrUnknownKey, ""},
-		"an empty set":    {jwks(), "", "k", token.ErrKeysUnavailable, "it is empty"},
-		"many bad ones":   {jwks(rs, rs, rs, rs, rs, rs), "", "rs", token.ErrKeysUnavailable, "and 2 more"},
+		"weak alone":      {forge.JWKS(small), "", "rs", token.ErrKeysUnavailable, "1024 bits"},
+		"weak":            {forge.JWKS(ed, small), "", "rs", token.ErrUnknownKey, "key 2: weak key: RSA modulus of 1024 bits"},
+		"no alg alone":    {forge.JWKS(rs), "", "rs", token.ErrKeysUnavailable, "no alg, and several fit"},
+		"no alg":          {forge.JWKS(ed, rs), "", "rs", token.ErrUnknownKey, "key 2: no alg, and several fit"},
+		"use":             {forge.JWKS(ed, rs.With("use", `"enc"`)), "", "rs", token.ErrUnknownKey, "use is not sig"},
+		"private":         {forge.JWKS(ed, rs.With("alg", `"RS256"`), rs.With("d", `"AAAA"`).With("kid", `"d"`)), "", "rs", token.ErrUnknownKey, "its private half is published"},
+		"two of one name": {forge.JWKS(ed, ed.With("x", `"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`), rs.With("alg", `"RS256"`)), "", "k", token.ErrUnknownKey, "another key has its kid and alg"},
+		"not there":       {forge.JWKS(ed), "", "other", token.ErrUnknownKey, ""},
+		"an empty set":    {forge.JWKS(), "", "k", token.ErrKeysUnavailable, "it is empty"},
+		"many bad ones":   {forge.JWKS(rs, rs, rs, rs, rs, rs), "", "rs", token.ErrKeysUnavailable, "and 2 more"},
 	} {
 		var logged bytes.Buffer
 		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{
-			Transport: &keyServer{h: jsonHandler(x.set, "Content-Type", x.contentType)}, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+			Transport: &keyServer{h: forge.JSON(x.set, "Content-Type", x.contentType)}, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
 			c.Keys, c.Algorithms = keys, []token.Algorithm{token.RS256, token.EdDSA}
 		})
-		s := edSigner(t, "k", forgeKeys().ed)
+		s := forge.Ed(t, "k", forge.Keys().Ed)
 		if x.kid == "rs" {
-			s = rsSigner(t, "rs")
+			s = forge.RS(t, "rs")
 		}
-		_, err = v.Verify(t.Context(), s.forge(s.header().with("kid", strconv.Quote(x.kid)), goodClaims(time.Now())))
+		_, err = v.Verify(t.Context(), s.Forge(s.Header().With("kid", strconv.Quote(x.kid)), forge.Claims(time.Now())))
 		if !errors.Is(err, x.want) || !strings.Contains(err.Error(), x.why) || strings.Contains(err.Error(), strconv.Quote(x.kid)) {
 			t.Errorf("%s: %v, want %q", name, err, x.why)
 		}
@@ -217,27 +218,27 @@ func errText(err error) string {
 // A set whose every key is spoiled is taken for a mistake as far as it names the keys
 // at hand. One that it does not name is withdrawn.
 func TestRemoteKeysWithdrawnBySpoiledSet(t *testing.T) {
-	ed := jwk(t, forgeKeys().ed.Public()).with("kid", `"a"`)
+	ed := forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"a"`)
 	for name, x := range map[string]struct {
 		set  string
 		want error
 	}{
-		"spoiled":                    {jwks(ed.with("x", `"AA"`)), nil},
-		"spoiled, and without a kid": {jwks(ed.with("x", `"AA"`).without("kid")), nil},
-		"another, spoiled":           {jwks(ed.with("x", `"AA"`).with("kid", `"b"`)), token.ErrKeysUnavailable},
-		"spoiled, and its private half is published": {jwks(ed.with("kid", `"b"`).with("d", `"AA"`), ed.with("x", `"AA"`)), token.ErrKeysUnavailable},
-		"another, for encryption":                    {jwks(ed.with("use", `"enc"`).with("kid", `"b"`)), token.ErrKeysUnavailable},
-		"itself, for encryption":                     {jwks(ed.with("use", `"enc"`)), token.ErrKeysUnavailable},
+		"spoiled":                    {forge.JWKS(ed.With("x", `"AA"`)), nil},
+		"spoiled, and without a kid": {forge.JWKS(ed.With("x", `"AA"`).Without("kid")), nil},
+		"another, spoiled":           {forge.JWKS(ed.With("x", `"AA"`).With("kid", `"b"`)), token.ErrKeysUnavailable},
+		"spoiled, and its private half is published": {forge.JWKS(ed.With("kid", `"b"`).With("d", `"AA"`), ed.With("x", `"AA"`)), token.ErrKeysUnavailable},
+		"another, for encryption":                    {forge.JWKS(ed.With("use", `"enc"`).With("kid", `"b"`)), token.ErrKeysUnavailable},
+		"itself, for encryption":                     {forge.JWKS(ed.With("use", `"enc"`)), token.ErrKeysUnavailable},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &keyServer{h: jsonHandler(jwks(ed))}
+			s := &keyServer{h: forge.JSON(forge.JWKS(ed))}
 			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer keys.Close()
 			start := time.Now()
-			s.answer(jsonHandler(x.set))
+			s.answer(forge.JSON(x.set))
 			for time.Since(start) < 59*time.Minute {
 				time.Sleep(5 * time.Minute)
 				keys.Lookup(t.Context(), "a", token.EdDSA)
@@ -248,10 +249,10 @@ func TestRemoteKeysWithdrawnBySpoiledSet(t *testing.T) {
 					}
 				}
 			}
-			find(t, keys, "a", token.ErrKeysUnavailable) // too old by now
-			s.answer(jsonHandler(jwks(ed)))
+			forge.Find(t, keys, "a", token.ErrKeysUnavailable) // too old by now
+			s.answer(forge.JSON(forge.JWKS(ed)))
 			time.Sleep(time.Minute)
-			find(t, keys, "a", nil)
+			forge.Find(t, keys, "a", nil)
 		})
 	}
 }

@@ -8,13 +8,11 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/token/internal/jose"
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
-// Bounds on one key set.
-const (
-	maxKeySetBytes = 256 << 10
-	maxKeys        = 100
-)
+// maxKeySetBytes bounds one key set.
+const maxKeySetBytes = 256 << 10
 
 // errNoUsableKey: the key set is in order but holds nothing to verify with.
 var errNoUsableKey = errors.New("no usable key in the set")
@@ -89,11 +87,11 @@ func readKeySet(data []byte, algorithms []Algorithm, alone bool, each func(n int
 		}
 		found = true
 		isArray, err := v.Elements(func(v strictjson.Value) error {
-			if n++; n > maxKeys {
+			if n++; n > shape.MaxKeys {
 				if !alone {
-					return fmt.Errorf("more than %d keys", maxKeys)
+					return fmt.Errorf("more than %d keys", shape.MaxKeys)
 				}
-				if n == maxKeys+1 {
+				if n == shape.MaxKeys+1 {
 					return each(n, new(foreignKey), nil, "it and what follows is beyond the hundredth", nil)
 				}
 				return nil

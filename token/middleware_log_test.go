@@ -13,24 +13,26 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Whoever has only a service that answers 401 to everybody, and its log at the usual level,
 // finds the cause there, once a minute, and what to look at. Nothing of a token stands in it.
 func TestConstantRefusalsAreExplained(t *testing.T) {
-	forgeKeys()
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	other := edSigner(t, "other", newEd(t))
-	forger := edSigner(t, "ed", newEd(t))
+	forge.Keys()
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	other := forge.Ed(t, "other", forge.NewEd(t))
+	forger := forge.Ed(t, "ed", forge.NewEd(t))
 	type config = token.VerifierConfig
-	type edit = func(object) object
-	same := func(o object) object { return o }
-	set := func(name, raw string) edit { return func(o object) object { return o.with(name, raw) } }
-	without := func(name string) edit { return func(o object) object { return o.without(name) } }
+	type edit = func(forge.Object) forge.Object
+	same := func(o forge.Object) forge.Object { return o }
+	set := func(name, raw string) edit { return func(o forge.Object) forge.Object { return o.With(name, raw) } }
+	without := func(name string) edit { return func(o forge.Object) forge.Object { return o.Without(name) } }
 	p := edProver(t)
 	for _, x := range []struct {
 		name           string
-		by             signer
+		by             forge.Signer
 		header, claims edit
 		config         func(*config)
 		opts           []token.VerifyOption
@@ -50,11 +52,11 @@ func TestConstantRefusalsAreExplained(t *testing.T) {
 		{name: "numeric sub", claims: set("sub", "17"), level: "WARN", cause: "claims", says: "sub is not a string"},
 		{name: "aud", claims: set("aud", `"billing-secret"`), level: "WARN", cause: "audience", says: "aud holds none of"},
 		{name: "iss", claims: set("iss", `"https://auth.example.com/"`), level: "WARN", cause: "issuer", says: "iss is not"},
-		{name: "exp − iat", claims: set("exp", number(time.Now().Add(300*time.Hour).Unix())), level: "WARN", cause: "lifetime", says: "exp − iat is more than"},
-		{name: "iat ahead", claims: func(o object) object {
-			return o.with("iat", number(time.Now().Unix()+600)).with("exp", number(time.Now().Unix()+900))
+		{name: "exp − iat", claims: set("exp", forge.Number(time.Now().Add(300*time.Hour).Unix())), level: "WARN", cause: "lifetime", says: "exp − iat is more than"},
+		{name: "iat ahead", claims: func(o forge.Object) forge.Object {
+			return o.With("iat", forge.Number(time.Now().Unix()+600)).With("exp", forge.Number(time.Now().Unix()+900))
 		}, level: "WARN", cause: "not_yet_valid", says: "iat"},
-		{name: "nbf ahead", claims: set("nbf", number(time.Now().Add(300*time.Hour).Unix())), level: "WARN", cause: "not_yet_valid", says: "nbf"},
+		{name: "nbf ahead", claims: set("nbf", forge.Number(time.Now().Add(300*time.Hour).Unix())), level: "WARN", cause: "not_yet_valid", says: "nbf"},
 		{name: "a required claim", config: func(c *config) { c.Profile.Require = map[string][]string{"use": {"access"}} }, level: "WARN", cause: "claims", says: "use is missing"},
 		{name: "a DPoP token without DPoP", claims: set("cnf", `{"jkt":"`+p.jkt+`"}`), level: "INFO", cause: "binding", says: "bound to a DPoP key"},
 		{name: "RequireBinding", config: func(c *config) { c.RequireBinding = true }, level: "INFO", cause: "binding", says: "RequireBinding"},
@@ -62,15 +64,15 @@ func TestConstantRefusalsAreExplained(t *testing.T) {
 		{name: "no scope", claims: without("scope"), opts: []token.VerifyOption{token.RequireScope("a")}, status: 403, level: "INFO", cause: "scope", says: "no scope"},
 		{name: "auth_time as text", claims: set("auth_time", `"1"`), opts: []token.VerifyOption{token.RequireFresh(time.Hour)}, level: "INFO", cause: "authentication", says: "auth_time is no number"},
 		{name: "no acr", opts: []token.VerifyOption{token.RequireACR("a")}, level: "INFO", cause: "authentication", says: "no acr"},
-		{name: "our clock is ahead", claims: func(o object) object {
-			return o.with("iat", number(time.Now().Add(-2*time.Hour).Unix())).with("exp", number(time.Now().Add(-time.Hour).Unix()))
+		{name: "our clock is ahead", claims: func(o forge.Object) forge.Object {
+			return o.With("iat", forge.Number(time.Now().Add(-2*time.Hour).Unix())).With("exp", forge.Number(time.Now().Add(-time.Hour).Unix()))
 		}, level: "INFO", cause: "expired", says: "expired"},
 		{name: "DPoP where there is none", scheme: "DPoP", level: "INFO", cause: "scheme", says: "VerifierConfig.DPoP is nil"},
 		{name: "Basic", scheme: "Basic", level: "INFO", cause: "scheme", says: "under another scheme"},
 		{name: "more than the token", scheme: "Bearer token", status: 400, level: "INFO", cause: "request", says: "malformed access token"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			if x.by.sign == nil {
+			if x.by.Sign == nil {
 				x.by = ed
 			}
 			if x.header == nil {
@@ -86,8 +88,8 @@ func TestConstantRefusalsAreExplained(t *testing.T) {
 				x.scheme = "Bearer"
 			}
 			var logged bytes.Buffer
-			v := forgedVerifier(t, func(c *config) {
-				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+			v := forge.Verifier(t, func(c *config) {
+				c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 				if x.config != nil {
 					x.config(c)
 				}
@@ -97,7 +99,7 @@ func TestConstantRefusalsAreExplained(t *testing.T) {
 			h := v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), x.opts...)
 			start := time.Now()
 			for time.Since(start) < 3*time.Minute {
-				raw := x.by.forge(x.header(x.by.header()), x.claims(goodClaims(time.Now())))
+				raw := x.by.Forge(x.header(x.by.Header()), x.claims(forge.Claims(time.Now())))
 				r := httptest.NewRequest("GET", "/", nil)
 				r.Header.Set("Authorization", x.scheme+" "+raw)
 				w := httptest.NewRecorder()
@@ -107,7 +109,7 @@ func TestConstantRefusalsAreExplained(t *testing.T) {
 				if strings.Contains(strings.ToLower(w.Body.String()), "get a new") {
 					t.Errorf("%s: the client is sent for another token of the same kind: %s", x.name, w.Body)
 				}
-				if leak := leaks(strings.ReplaceAll(logged.String(), "issuer="+forgedIssuer, ""), raw); leak != "" {
+				if leak := forge.Leaks(strings.ReplaceAll(logged.String(), "issuer="+forge.Issuer, ""), raw); leak != "" {
 					t.Fatalf("%s: the log holds %q (invariant 10)", x.name, leak)
 				}
 				time.Sleep(5 * time.Second)
@@ -136,11 +138,11 @@ func TestConstantRefusalsAreExplained(t *testing.T) {
 // revoked, are no news.
 func TestEverydayRefusalsAreNoNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		list := localList(t, revoke.Config{})
+		list := forge.LocalList(t, revoke.Config{})
 		var logged bytes.Buffer
-		ring := newRing(t, token.KeyringConfig{})
-		issuer := newIssuer(t, ring, nil)
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		ring := forge.Ring(t, issue.KeyringConfig{})
+		issuer := forge.NewIssuer(t, ring, nil)
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
 			c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
 			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 		})
@@ -152,16 +154,16 @@ func TestEverydayRefusalsAreNoNews(t *testing.T) {
 			h.ServeHTTP(w, r)
 			return w.Code
 		}
-		expired := issue(t, issuer, request()).Token()
+		expired := forge.Issue(t, issuer, forge.Request()).Raw()
 		time.Sleep(20 * time.Minute)
-		revoked := issue(t, issuer, request())
+		revoked := forge.Issue(t, issuer, forge.Request())
 		event, err := revoke.TokenOf(revoked.Claims().Identity())
 		if err != nil {
 			t.Fatal(err)
 		}
-		apply(t, list, event)
+		forge.Apply(t, list, event)
 		for range 120 {
-			if a, b, c := get(issue(t, issuer, request()).Token()), get(expired), get(revoked.Token()); a != 200 || b != 401 || c != 401 {
+			if a, b, c := get(forge.Issue(t, issuer, forge.Request()).Raw()), get(expired), get(revoked.Raw()); a != 200 || b != 401 || c != 401 {
 				t.Fatalf("%d, %d, %d", a, b, c)
 			}
 			time.Sleep(5 * time.Second)
@@ -183,7 +185,7 @@ func TestEverydayRefusalsAreNoNews(t *testing.T) {
 // A claim that the configuration names and that no token has is said once, and counted;
 // where some have it, nothing is said.
 func TestNamedClaimsThatNoTokenHas(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	for _, x := range []struct {
 		name   string
 		config func(*token.VerifierConfig)
@@ -202,29 +204,29 @@ func TestNamedClaimsThatNoTokenHas(t *testing.T) {
 		{"the default", func(c *token.VerifierConfig) {}, false, "tenant", ""},
 	} {
 		var logged bytes.Buffer
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 			x.config(c)
 		})
 		logged.Reset()
-		full := goodClaims(time.Now()).with("tid", `"t"`)
+		full := forge.Claims(time.Now()).With("tid", `"t"`)
 		if x.first {
-			if _, err := v.Verify(t.Context(), ed.forge(ed.header(), full)); err != nil {
+			if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), full)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		bare := goodClaims(time.Now()).without("tenant")
+		bare := forge.Claims(time.Now()).Without("tenant")
 		switch x.kind {
 		case "session":
-			bare = bare.without("sid")
+			bare = bare.Without("sid")
 		case "token":
-			bare = bare.without("jti")
+			bare = bare.Without("jti")
 		case "client":
-			bare = bare.without("client_id")
+			bare = bare.Without("client_id")
 		}
 		for i := range 5 {
-			if _, err := v.Verify(t.Context(), ed.forge(ed.header(), bare.with("n", strconv.Itoa(i)))); err != nil {
+			if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), bare.With("n", strconv.Itoa(i)))); err != nil {
 				t.Fatalf("%s: %v", x.name, err)
 			}
 		}

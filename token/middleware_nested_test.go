@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // Two Middlewares on one way, of whichever Verifiers of one service, take a good DPoP
 // request, and use its proof once: a second request with it is a replay.
 func TestNestedMiddlewareUsesAProofOnce(t *testing.T) {
 	const issuerA, issuerB = "https://a.example.com", "https://b.example.com"
-	a, b := edSigner(t, "a", forgeKeys().ed), ecSigner(t, "b")
+	a, b := forge.Ed(t, "a", forge.Keys().Ed), forge.EC(t, "b")
 	d, other, p := newDPoP(t, nil), newDPoP(t, nil), edProver(t)
 	with := func(d *token.DPoP) func(*token.VerifierConfig) {
 		return func(c *token.VerifierConfig) { c.DPoP = d }
@@ -49,7 +50,7 @@ func TestNestedMiddlewareUsesAProofOnce(t *testing.T) {
 		for i := len(x.ways) - 1; i >= 0; i-- {
 			h = x.ways[i](h)
 		}
-		raw := a.forge(a.header(), goodClaims(time.Now()).with("iss", strconv.Quote(issuerA)).with("cnf", `{"jkt":"`+p.jkt+`"}`))
+		raw := a.Forge(a.Header(), forge.Claims(time.Now()).With("iss", strconv.Quote(issuerA)).With("cnf", `{"jkt":"`+p.jkt+`"}`))
 		proof := p.prove(raw)
 		send := func(proof string) int {
 			r := httptest.NewRequest("GET", "/orders", nil)
@@ -73,11 +74,11 @@ func TestNestedMiddlewareUsesAProofOnce(t *testing.T) {
 
 // A handler between two Middlewares that puts another proof into the request gains nothing.
 func TestNestedMiddlewareChecksTheProofThatIsThere(t *testing.T) {
-	a := edSigner(t, "a", forgeKeys().ed)
+	a := forge.Ed(t, "a", forge.Keys().Ed)
 	d, p := newDPoP(t, nil), edProver(t)
 	with := func(c *token.VerifierConfig) { c.DPoP = d }
 	outer, inner := verifierOf(t, "https://a.example.com", a, with), verifierOf(t, "https://a.example.com", a, with)
-	raw := a.forge(a.header(), goodClaims(time.Now()).with("iss", `"https://a.example.com"`).with("cnf", `{"jkt":"`+p.jkt+`"}`))
+	raw := a.Forge(a.Header(), forge.Claims(time.Now()).With("iss", `"https://a.example.com"`).With("cnf", `{"jkt":"`+p.jkt+`"}`))
 	used := p.prove(raw)
 	r := httptest.NewRequest("GET", "/orders", nil)
 	r.Header.Set("Authorization", "DPoP "+raw)

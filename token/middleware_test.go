@@ -17,13 +17,15 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // An api is a service behind the middleware, and what it answered and logged.
 type api struct {
 	h      http.Handler
-	ring   *token.Keyring
-	issuer *token.Issuer
+	ring   *issue.Keyring
+	issuer *issue.Issuer
 	logged bytes.Buffer
 	passed int
 	claims *token.Claims
@@ -31,9 +33,9 @@ type api struct {
 
 func newAPI(t testing.TB, change func(*token.VerifierConfig), opts ...token.VerifyOption) *api {
 	t.Helper()
-	a := &api{ring: newRing(t, token.KeyringConfig{})}
-	a.issuer = newIssuer(t, a.ring, nil)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	a := &api{ring: forge.Ring(t, issue.KeyringConfig{})}
+	a.issuer = forge.NewIssuer(t, a.ring, nil)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, a.ring
 		c.Logger = slog.New(slog.NewTextHandler(&a.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		if change != nil {
@@ -61,7 +63,7 @@ func (a *api) get(target string, authorization ...string) *http.Response {
 
 func TestMiddlewareAccepts(t *testing.T) {
 	a := newAPI(t, nil)
-	raw := issue(t, a.issuer, request()).Token()
+	raw := forge.Issue(t, a.issuer, forge.Request()).Raw()
 	for _, header := range []string{"Bearer " + raw, "bearer " + raw, "BEARER " + raw, "Bearer   " + raw} {
 		a.claims = nil
 		if r := a.get("/orders?a=b&access=1", header); r.StatusCode != 200 || a.claims == nil || a.claims.Subject() != "user-1" {
@@ -76,7 +78,7 @@ func TestMiddlewareAccepts(t *testing.T) {
 // RFC 6750 section 3.1 as a golden table. CVE-2026-34969: one way to send a token, once.
 func TestMiddlewareChallenges(t *testing.T) {
 	a := newAPI(t, nil)
-	raw := issue(t, a.issuer, request()).Token()
+	raw := forge.Issue(t, a.issuer, forge.Request()).Raw()
 	const realm = `Bearer realm="orders"`
 	for _, x := range []struct {
 		name          string
@@ -113,10 +115,10 @@ func TestMiddlewareChallenges(t *testing.T) {
 		if r.StatusCode != x.status || r.Header.Get("WWW-Authenticate") != x.challenge || len(r.Header["Www-Authenticate"]) != 1 {
 			t.Errorf("%s: %d %q; want %d %q", x.name, r.StatusCode, r.Header["Www-Authenticate"], x.status, x.challenge)
 		}
-		if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Retry-After") != "" || !bodyFits(body(t, r), x.challenge) {
+		if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Retry-After") != "" || !bodyFits(forge.Body(t, r), x.challenge) {
 			t.Errorf("%s: %v", x.name, r.Header)
 		}
-		if leak := leaks(a.logged.String(), raw); leak != "" {
+		if leak := forge.Leaks(a.logged.String(), raw); leak != "" {
 			t.Fatalf("%s: the log holds %q (invariant 10)", x.name, leak)
 		}
 	}
@@ -132,36 +134,36 @@ func TestMiddlewareChallenges(t *testing.T) {
 // holds no token (CVE-2026-44883, CVE-2026-40945, invariant 10).
 func TestMiddlewareTellsNoReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		list := localList(t, revoke.Config{})
+		list := forge.LocalList(t, revoke.Config{})
 		a := newAPI(t, func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = list, false })
-		expired := issue(t, a.issuer, request())
+		expired := forge.Issue(t, a.issuer, forge.Request())
 		time.Sleep(16 * time.Minute)
-		good := issue(t, a.issuer, request())
-		revoked := issue(t, a.issuer, request())
+		good := forge.Issue(t, a.issuer, forge.Request())
+		revoked := forge.Issue(t, a.issuer, forge.Request())
 		event, err := revoke.TokenOf(revoked.Claims().Identity())
 		if err != nil {
 			t.Fatal(err)
 		}
-		apply(t, list, event)
-		audience, future := request(), request()
+		forge.Apply(t, list, event)
+		audience, future := forge.Request(), forge.Request()
 		audience.Audience = []string{"billing"}
 		future.NotBefore = time.Now().Add(2 * time.Minute)
-		foreign := newIssuer(t, a.ring, func(c *token.IssuerConfig) { c.Issuer += "/" })
-		stranger := newIssuer(t, newRing(t, token.KeyringConfig{}), nil)
+		foreign := forge.NewIssuer(t, a.ring, func(c *issue.Config) { c.Issuer += "/" })
+		stranger := forge.NewIssuer(t, forge.Ring(t, issue.KeyringConfig{}), nil)
 		var first string
 		for reason, raw := range map[string]string{
 			"malformed token":        "A.B",
-			"unknown key":            issue(t, stranger, request()).Token(),
-			"bad signature":          good.Token()[:len(good.Token())-4] + "AAAA",
-			"wrong issuer":           issue(t, foreign, request()).Token(),
-			"wrong audience":         issue(t, a.issuer, audience).Token(),
-			"expired":                expired.Token(),
-			"not yet valid":          issue(t, a.issuer, future).Token(),
-			"token revoked by token": revoked.Token(),
+			"unknown key":            forge.Issue(t, stranger, forge.Request()).Raw(),
+			"bad signature":          good.Raw()[:len(good.Raw())-4] + "AAAA",
+			"wrong issuer":           forge.Issue(t, foreign, forge.Request()).Raw(),
+			"wrong audience":         forge.Issue(t, a.issuer, audience).Raw(),
+			"expired":                expired.Raw(),
+			"not yet valid":          forge.Issue(t, a.issuer, future).Raw(),
+			"token revoked by token": revoked.Raw(),
 		} {
 			a.logged.Reset()
 			r := a.get("/", "Bearer "+raw)
-			answer := fmt.Sprint(r.Status, r.Header, body(t, r))
+			answer := fmt.Sprint(r.Status, r.Header, forge.Body(t, r))
 			if r.StatusCode != 401 || !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), `error="invalid_token"`) {
 				t.Errorf("%s: %s", reason, answer)
 			}
@@ -174,11 +176,11 @@ func TestMiddlewareTellsNoReason(t *testing.T) {
 			if !strings.Contains(a.logged.String(), reason) {
 				t.Errorf("%s: logged %q", reason, &a.logged)
 			}
-			if leak := leaks(a.logged.String(), raw); leak != "" {
+			if leak := forge.Leaks(a.logged.String(), raw); leak != "" {
 				t.Errorf("%s: the log holds %q", reason, leak)
 			}
 		}
-		if r := a.get("/", "Bearer "+good.Token()); r.StatusCode != 200 {
+		if r := a.get("/", "Bearer "+good.Raw()); r.StatusCode != 200 {
 			t.Errorf("the good twin: %d", r.StatusCode)
 		}
 	})
@@ -187,7 +189,7 @@ func TestMiddlewareTellsNoReason(t *testing.T) {
 // "Cannot know" is 503 with Retry-After, never 401: clients throw a token away that
 // may be good.
 func TestMiddlewareUnavailable(t *testing.T) {
-	stale := newList(t, revoke.Config{})
+	stale := forge.NewList(t, revoke.Config{})
 	for name, x := range map[string]struct {
 		change func(*token.VerifierConfig)
 		opts   []token.VerifyOption
@@ -204,16 +206,16 @@ func TestMiddlewareUnavailable(t *testing.T) {
 		"everything in order":         {nil, nil, 200},
 	} {
 		a := newAPI(t, x.change, x.opts...)
-		raw := issue(t, a.issuer, request()).Token()
+		raw := forge.Issue(t, a.issuer, forge.Request()).Raw()
 		r := a.get("/", "Bearer "+raw)
 		if r.StatusCode != x.want {
 			t.Errorf("%s: %d, want %d; logged %q", name, r.StatusCode, x.want, &a.logged)
 		}
 		if x.want == 503 {
-			if r.Header.Get("Retry-After") == "" || r.Header["Www-Authenticate"] != nil || r.Header.Get("Cache-Control") != "no-store" || !bodyFits(body(t, r), `, error="temporarily_unavailable"`) {
+			if r.Header.Get("Retry-After") == "" || r.Header["Www-Authenticate"] != nil || r.Header.Get("Cache-Control") != "no-store" || !bodyFits(forge.Body(t, r), `, error="temporarily_unavailable"`) {
 				t.Errorf("%s: %v", name, r.Header)
 			}
-			if !strings.Contains(a.logged.String(), "level=WARN") || leaks(a.logged.String(), raw) != "" {
+			if !strings.Contains(a.logged.String(), "level=WARN") || forge.Leaks(a.logged.String(), raw) != "" {
 				t.Errorf("%s: logged %q", name, &a.logged)
 			}
 		}
@@ -233,7 +235,7 @@ func bodyFits(body, challenge string) bool {
 }
 
 func failingKeys(err error) token.KeySet {
-	return keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) { return nil, err })
+	return forge.KeySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) { return nil, err })
 }
 
 func TestMiddlewareRealm(t *testing.T) {
@@ -260,7 +262,7 @@ func TestFromContext(t *testing.T) {
 	if c, ok := token.FromContext(token.NewContext(t.Context(), nil)); c != nil || ok {
 		t.Errorf("claims %v from nil", c)
 	}
-	claims := issue(t, newIssuer(t, newRing(t, token.KeyringConfig{}), nil), request()).Claims()
+	claims := forge.Issue(t, forge.NewIssuer(t, forge.Ring(t, issue.KeyringConfig{}), nil), forge.Request()).Claims()
 	if c, ok := token.FromContext(token.NewContext(t.Context(), claims)); c != claims || !ok {
 		t.Errorf("claims %v", c)
 	}
@@ -268,7 +270,7 @@ func TestFromContext(t *testing.T) {
 
 // The whole way over sockets: keys served, token sent, claims found.
 func TestMiddlewareEndToEnd(t *testing.T) {
-	ring := newRing(t, token.KeyringConfig{})
+	ring := forge.Ring(t, issue.KeyringConfig{})
 	auth := httptest.NewServer(ring)
 	defer auth.Close()
 	keys, err := token.RemoteKeys(t.Context(), auth.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
@@ -276,7 +278,7 @@ func TestMiddlewareEndToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer keys.Close()
-	service := httptest.NewServer(ringVerifier(t, keys, token.EdDSA).Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	service := httptest.NewServer(forge.RingVerifier(t, keys, token.EdDSA).Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := token.FromContext(r.Context())
 		io.WriteString(w, c.Subject())
 	})))
@@ -289,20 +291,20 @@ func TestMiddlewareEndToEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		return resp.StatusCode, body(t, resp)
+		return resp.StatusCode, forge.Body(t, resp)
 	}
-	i := newIssuer(t, ring, nil)
-	if code, text := get(issue(t, i, request()).Token()); code != 200 || text != "user-1" {
+	i := forge.NewIssuer(t, ring, nil)
+	if code, text := get(forge.Issue(t, i, forge.Request()).Raw()); code != 200 || text != "user-1" {
 		t.Errorf("%d %q", code, text)
 	}
 	if _, err := ring.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if code, _ := get(issue(t, i, request()).Token()); code != 200 { // the new key is fetched
+	if code, _ := get(forge.Issue(t, i, forge.Request()).Raw()); code != 200 { // the new key is fetched
 		t.Errorf("after a rotation: %d", code)
 	}
 	// While a usable set is held a stranger's key is unknown, and no fetch finds out so soon.
-	if code, _ := get(issue(t, newIssuer(t, newRing(t, token.KeyringConfig{}), nil), request()).Token()); code != 401 {
+	if code, _ := get(forge.Issue(t, forge.NewIssuer(t, forge.Ring(t, issue.KeyringConfig{}), nil), forge.Request()).Raw()); code != 401 {
 		t.Errorf("another ring's token: %d", code)
 	}
 }
@@ -327,7 +329,7 @@ func TestMiddlewareWarnsOfStrays(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := newAPI(t, change)
-			raw := issue(t, a.issuer, request()).Token()
+			raw := forge.Issue(t, a.issuer, forge.Request()).Raw()
 			for range 120 {
 				a.get("/", "Bearer "+raw)
 				time.Sleep(time.Second)
@@ -339,7 +341,7 @@ func TestMiddlewareWarnsOfStrays(t *testing.T) {
 		})
 	}
 	a := newAPI(t, nil)
-	a.get("/", "Bearer "+issue(t, a.issuer, request()).Token())
+	a.get("/", "Bearer "+forge.Issue(t, a.issuer, forge.Request()).Raw())
 	if strings.Contains(a.logged.String(), "level=WARN") {
 		t.Errorf("a good token: %s", &a.logged)
 	}
@@ -349,7 +351,7 @@ func TestMiddlewareWarnsOfStrays(t *testing.T) {
 func TestMiddlewareWarnsOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, func(c *token.VerifierConfig) { c.Keys = failingKeys(token.ErrKeysUnavailable) })
-		raw := issue(t, a.issuer, request()).Token()
+		raw := forge.Issue(t, a.issuer, forge.Request()).Raw()
 		for range 1000 {
 			a.get("/", "Bearer "+raw)
 		}

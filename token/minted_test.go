@@ -12,23 +12,25 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // The claim hyt_at counts from issuers of ours alone, where it must be an integer, not
 // before iat and not further ahead than any login may be dated. Whatever stands there in
 // other people's tokens refuses none and spares none.
 func TestMintedAt(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
 		time.Sleep(700 * time.Millisecond)
 		now := time.Now()
 		second := now.Truncate(time.Second)
-		list := localList(t, revoke.Config{})
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSubject, Value: "sub-secret-0001", Before: now})
+		list := forge.LocalList(t, revoke.Config{})
+		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindSubject, Value: "sub-secret-0001", Before: now})
 		verifier := func(own bool, log *bytes.Buffer) *token.Verifier {
-			return forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys, c.OwnIssuer = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), own
+			return forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.OwnIssuer = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), own
 				c.Revocations, c.InsecureNoRevocations = list, false
 				c.Logger = slog.New(slog.NewTextHandler(log, nil))
 			})
@@ -67,11 +69,11 @@ func TestMintedAt(t *testing.T) {
 			{fmt.Sprint(second.Unix() + 1), "true", token.ErrClaims, nil},
 			{fmt.Sprint(second.Unix() + 1), "[" + ms(0) + "]", token.ErrClaims, nil},
 		} {
-			claims := goodClaims(now).without("nbf").with("iat", x.iat)
+			claims := forge.Claims(now).Without("nbf").With("iat", x.iat)
 			if x.hytAt != "" {
-				claims = claims.with("hyt_at", x.hytAt)
+				claims = claims.With("hyt_at", x.hytAt)
 			}
-			raw := ed.forge(ed.header(), claims)
+			raw := ed.Forge(ed.Header(), claims)
 			for own, want := range map[bool]error{true: x.own, false: x.foreign} {
 				var log bytes.Buffer
 				v := verifier(own, &log)
@@ -95,20 +97,20 @@ func TestMintedAt(t *testing.T) {
 // AllowYounger counts from iat: a login that is dated past a cutoff is no younger for it,
 // and a token that a refresh dates by what its replica has seen is older.
 func TestAllowYoungerCountsFromIssuedAt(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
 		list, err := revoke.NewList(revoke.Config{}) // never fresh
 		if err != nil {
 			t.Fatal(err)
 		}
 		now := time.Now()
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys, c.OwnIssuer = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), true
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.OwnIssuer = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), true
 			c.Revocations, c.InsecureNoRevocations, c.WhenStale = list, false, revoke.AllowYounger(time.Minute)
 		})
 		for iat, want := range map[time.Duration]error{-time.Minute: nil, -61 * time.Second: revoke.ErrStale} {
-			raw := ed.forge(ed.header(), goodClaims(now).without("nbf").with("iat", fmt.Sprint(now.Add(iat).Unix())).with("hyt_at", fmt.Sprint(now.Add(3*time.Second).UnixMilli())))
+			raw := ed.Forge(ed.Header(), forge.Claims(now).Without("nbf").With("iat", fmt.Sprint(now.Add(iat).Unix())).With("hyt_at", fmt.Sprint(now.Add(3*time.Second).UnixMilli())))
 			for range 2 {
 				if _, err := v.Verify(t.Context(), raw); !errors.Is(err, want) {
 					t.Errorf("iat %s: %v, want %v", iat, err, want)
@@ -120,12 +122,12 @@ func TestAllowYoungerCountsFromIssuedAt(t *testing.T) {
 
 // Other people's iat is a whole second, rounded as they like.
 func TestForeignIssuersNeedASecond(t *testing.T) {
-	ring := newRing(t, token.KeyringConfig{})
+	ring := forge.Ring(t, issue.KeyringConfig{})
 	for skew, want := range map[time.Duration]bool{time.Second: true, 999 * time.Millisecond: false} {
 		for _, own := range []bool{false, true} {
 			_, err := token.NewVerifier(token.VerifierConfig{
-				Issuer: forgedIssuer, Audiences: []string{forgedAudience}, Algorithms: []token.Algorithm{token.EdDSA}, OwnIssuer: own,
-				Keys: staticKeys(t, edSigner(t, "ed", forgeKeys().ed)), Revocations: localList(t, revoke.Config{MaxSkew: skew}),
+				Issuer: forge.Issuer, Audiences: []string{forge.Audience}, Algorithms: []token.Algorithm{token.EdDSA}, OwnIssuer: own,
+				Keys: forge.StaticKeys(t, forge.Ed(t, "ed", forge.Keys().Ed)), Revocations: forge.LocalList(t, revoke.Config{MaxSkew: skew}),
 			})
 			if (err == nil) != (want || own) || err != nil && !strings.Contains(err.Error(), "VerifierConfig.Revocations has a MaxSkew of 999ms") {
 				t.Errorf("MaxSkew %s, own issuer %v: %v", skew, own, err)
@@ -133,11 +135,11 @@ func TestForeignIssuersNeedASecond(t *testing.T) {
 		}
 	}
 	// A keyring signs for an issuer of ours.
-	if v := ringVerifier(t, ring, token.EdDSA); v == nil {
+	if v := forge.RingVerifier(t, ring, token.EdDSA); v == nil {
 		t.Error("no verifier")
 	}
 	for _, skew := range []time.Duration{-1, 1, 1500 * time.Microsecond, revoke.MaxSkewLimit + time.Millisecond} {
-		if _, err := token.NewIssuer(token.IssuerConfig{Issuer: forgedIssuer, Keys: ring, MaxSkew: skew}); err == nil || !strings.Contains(err.Error(), "IssuerConfig.MaxSkew") {
+		if _, err := issue.NewIssuer(issue.Config{Issuer: forge.Issuer, Keys: ring, MaxSkew: skew}); err == nil || !strings.Contains(err.Error(), "issue: Config.MaxSkew") {
 			t.Errorf("MaxSkew %s: %v", skew, err)
 		}
 	}

@@ -1,7 +1,6 @@
 package token
 
-// maxSeconds bounds a NumericDate either way: the end of the year 9999.
-const maxSeconds = 253402300799
+import "github.com/hybridtoken/hybridtoken/token/internal/shape"
 
 // floorMilli converts a JSON number of seconds to milliseconds, rounding down. It
 // computes in decimal: the nearest float64 to 1700000000.123 lies below it, and a
@@ -31,7 +30,7 @@ func floorMilli[T string | []byte](number T) (ms int64, ok bool) {
 		}
 		if seen < shift {
 			n = n*10 + int64(c-'0')
-			if n > maxSeconds*1000 {
+			if n > shape.MaxSeconds*1000 {
 				return 0, false
 			}
 		} else if c != '0' {
@@ -40,7 +39,7 @@ func floorMilli[T string | []byte](number T) (ms int64, ok bool) {
 		seen++
 	}
 	for ; seen < shift && n != 0; seen++ {
-		if n *= 10; n > maxSeconds*1000 {
+		if n *= 10; n > shape.MaxSeconds*1000 {
 			return 0, false
 		}
 	}
@@ -77,7 +76,7 @@ func scanNumber[T string | []byte](number T) (point, exponent int64, ok bool) {
 		i++
 	}
 	for ; i < len(number); i++ {
-		if exponent = exponent*10 + int64(number[i]-'0'); exponent > maxTokenBytes {
+		if exponent = exponent*10 + int64(number[i]-'0'); exponent > shape.MaxTokenBytes {
 			return 0, 0, false
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // another. A token of another issuer matches [ErrIssuer].
 //
 // Two Verifiers of one issuer are refused, and so are one [KeySet] of ours that
-// serves two issuers, and one key in the [StaticKeySet] or [Keyring] of two: either of
+// serves two issuers, and one key in the [StaticKeySet] or issue.Keyring of two: either of
 // them could speak for the other. What a [RemoteKeySet] holds is the issuers' to say: the
 // tenants of one service may share keys. Those that have a
 // [DPoP] must share it, or nonces and the memory of used proofs would be several. It
@@ -55,8 +55,7 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 			}
 			all.cfg.DPoP = d
 		}
-		switch k := v.cfg.Keys.(type) {
-		case *Keyring, *StaticKeySet, *RemoteKeySet: // which compare
+		if k := v.cfg.Keys; ours(k) { // and compares
 			if other, ok := keys[k]; ok {
 				return fmt.Errorf("token: OneOf: %q and %q have the same key set: each could speak for the other", other, v.cfg.Issuer)
 			}
@@ -103,13 +102,24 @@ func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 
 // keysAtHand returns the keys of a set that nobody but the caller changes.
 func keysAtHand(set KeySet) []*Key {
-	switch set := set.(type) {
-	case *StaticKeySet:
-		return slices.Concat(slices.Collect(maps.Values(set.byID))...)
-	case *Keyring:
-		return keysAtHand(set.state.Load().keys)
+	static, ok := set.(*StaticKeySet)
+	if !ok {
+		static, _ = ringKeys(set)
 	}
-	return nil
+	if static == nil {
+		return nil
+	}
+	return slices.Concat(slices.Collect(maps.Values(static.byID))...)
+}
+
+// ours reports whether set is of a type of this library.
+func ours(set KeySet) bool {
+	switch set.(type) {
+	case *StaticKeySet, *RemoteKeySet:
+		return true
+	}
+	_, ring := ringKeys(set)
+	return ring
 }
 
 // of returns the Verifier of iss, nil if there is none. Anybody can ask for an issuer that

@@ -1,6 +1,8 @@
 package token
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"fmt"
 	"testing"
 )
@@ -11,17 +13,12 @@ import (
 func TestOneOfTriesThoseWithTenantsAlone(t *testing.T) {
 	var all []*Verifier
 	for i := range 3 {
-		ring, err := NewEphemeralKeyring(KeyringConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
 		cfg := VerifierConfig{
-			Issuer: fmt.Sprintf("https://%d.example.com", i), Audiences: []string{"api"}, Algorithms: []Algorithm{EdDSA}, Keys: ring, InsecureNoRevocations: true,
+			Issuer: fmt.Sprintf("https://%d.example.com", i), Audiences: []string{"api"}, Algorithms: []Algorithm{EdDSA}, Keys: keySetOf(t), InsecureNoRevocations: true,
 		}
 		if i == 1 {
 			cfg.Issuer += "/" + tenantMark
 			cfg.TenantClaim, cfg.Profile.Tenants = "tid", func(string) bool { return true }
-			cfg.Keys = keySetOf(t)
 		}
 		v, err := NewVerifier(cfg)
 		if err != nil {
@@ -50,11 +47,15 @@ func TestOneOfTriesThoseWithTenantsAlone(t *testing.T) {
 
 func keySetOf(t *testing.T) *StaticKeySet {
 	t.Helper()
-	key, err := generateSigningKey(EdDSA)
+	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := NewStaticKeySet(key.Key())
+	key, err := NewKey("", EdDSA, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := NewStaticKeySet(key)
 	if err != nil {
 		t.Fatal(err)
 	}

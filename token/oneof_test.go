@@ -20,12 +20,14 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // verifierOf returns a verifier of that issuer's tokens, signed by s.
-func verifierOf(t testing.TB, issuer string, s signer, change func(*token.VerifierConfig)) *token.Verifier {
-	return forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Issuer, c.Algorithms, c.Keys = issuer, []token.Algorithm{s.alg}, staticKeys(t, s)
+func verifierOf(t testing.TB, issuer string, s forge.Signer, change func(*token.VerifierConfig)) *token.Verifier {
+	return forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Issuer, c.Algorithms, c.Keys = issuer, []token.Algorithm{s.Alg}, forge.StaticKeys(t, s)
 		if change != nil {
 			change(c)
 		}
@@ -46,67 +48,67 @@ func one(t testing.TB, verifiers ...*token.Verifier) *token.Verifier {
 func TestOneOf(t *testing.T) {
 	const issuerA, issuerB = "https://a.example.com", "https://b.example.com"
 	_, private, _ := ed25519.GenerateKey(rand.Reader)
-	a, b := edSigner(t, "2026", forgeKeys().ed), edSigner(t, "2026", private)
-	listA := localList(t, revoke.Config{})
+	a, b := forge.Ed(t, "2026", forge.Keys().Ed), forge.Ed(t, "2026", private)
+	listA := forge.LocalList(t, revoke.Config{})
 	v := one(t,
 		verifierOf(t, issuerA, a, func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = listA, false }),
 		verifierOf(t, issuerB, b, func(c *token.VerifierConfig) {
 			c.Audiences, c.Profile, c.MaxTokenBytes = []string{"b-orders"}, token.Profile{Types: []string{"JWT"}, ClientClaim: "azp"}, 2048
 		}),
 	)
-	good := goodClaims(time.Now())
-	claimsA, claimsB := good.with("iss", strconv.Quote(issuerA)), good.with("iss", strconv.Quote(issuerB)).with("aud", `"b-orders"`)
-	jwt := b.header().with("typ", `"JWT"`)
+	good := forge.Claims(time.Now())
+	claimsA, claimsB := good.With("iss", strconv.Quote(issuerA)), good.With("iss", strconv.Quote(issuerB)).With("aud", `"b-orders"`)
+	jwt := b.Header().With("typ", `"JWT"`)
 	pad := strconv.Quote(strings.Repeat("x", 2048))
 	for _, x := range []struct {
 		name string
 		raw  string
 		want error
 	}{
-		{"A's", a.forge(a.header(), claimsA), nil},
-		{"B's", b.forge(jwt, claimsB), nil},
-		{"A's, signed by B", b.forge(a.header(), claimsA), token.ErrSignature},
-		{"B's, signed by A", a.forge(jwt, claimsB), token.ErrSignature},
-		{"A's in B's form", a.forge(jwt, claimsA), token.ErrType},
-		{"B's in A's form", b.forge(a.header(), claimsB), token.ErrType},
-		{"A's for B's audience", a.forge(a.header(), claimsA.with("aud", `"b-orders"`)), token.ErrAudience},
-		{"A's, large", a.forge(a.header(), claimsA.with("pad", pad)), nil},
-		{"B's, too large", b.forge(jwt, claimsB.with("pad", pad)), token.ErrTooLarge},
-		{"too large for all", a.forge(a.header(), claimsA.with("pad", strconv.Quote(strings.Repeat("x", 9<<10)))), token.ErrTooLarge},
-		{"nobody's", a.forge(a.header(), claimsA.with("iss", `"https://c.example.com"`)), token.ErrIssuer},
-		{"a slash too many", a.forge(a.header(), claimsA.with("iss", strconv.Quote(issuerA+"/"))), token.ErrIssuer},
-		{"iss empty", a.forge(a.header(), claimsA.with("iss", `""`)), token.ErrIssuer},
-		{"iss null", a.forge(a.header(), claimsA.with("iss", `null`)), token.ErrIssuer},
-		{"iss an array", a.forge(a.header(), claimsA.with("iss", `["`+issuerA+`"]`)), token.ErrIssuer},
-		{"no iss", a.forge(a.header(), claimsA.without("iss")), token.ErrClaims},
-		{"two iss", a.forge(a.header(), claimsA.plus("iss", strconv.Quote(issuerB))), token.ErrMalformed},
-		{"two iss, one escaped", a.forge(a.header(), text(strings.TrimSuffix(claimsA.String(), "}")+`,"\u0069ss":"`+issuerB+`"}`)), token.ErrMalformed},
+		{"A's", a.Forge(a.Header(), claimsA), nil},
+		{"B's", b.Forge(jwt, claimsB), nil},
+		{"A's, signed by B", b.Forge(a.Header(), claimsA), token.ErrSignature},
+		{"B's, signed by A", a.Forge(jwt, claimsB), token.ErrSignature},
+		{"A's in B's form", a.Forge(jwt, claimsA), token.ErrType},
+		{"B's in A's form", b.Forge(a.Header(), claimsB), token.ErrType},
+		{"A's for B's audience", a.Forge(a.Header(), claimsA.With("aud", `"b-orders"`)), token.ErrAudience},
+		{"A's, large", a.Forge(a.Header(), claimsA.With("pad", pad)), nil},
+		{"B's, too large", b.Forge(jwt, claimsB.With("pad", pad)), token.ErrTooLarge},
+		{"too large for all", a.Forge(a.Header(), claimsA.With("pad", strconv.Quote(strings.Repeat("x", 9<<10)))), token.ErrTooLarge},
+		{"nobody's", a.Forge(a.Header(), claimsA.With("iss", `"https://c.example.com"`)), token.ErrIssuer},
+		{"a slash too many", a.Forge(a.Header(), claimsA.With("iss", strconv.Quote(issuerA+"/"))), token.ErrIssuer},
+		{"iss empty", a.Forge(a.Header(), claimsA.With("iss", `""`)), token.ErrIssuer},
+		{"iss null", a.Forge(a.Header(), claimsA.With("iss", `null`)), token.ErrIssuer},
+		{"iss an array", a.Forge(a.Header(), claimsA.With("iss", `["`+issuerA+`"]`)), token.ErrIssuer},
+		{"no iss", a.Forge(a.Header(), claimsA.Without("iss")), token.ErrClaims},
+		{"two iss", a.Forge(a.Header(), claimsA.Plus("iss", strconv.Quote(issuerB))), token.ErrMalformed},
+		{"two iss, one escaped", a.Forge(a.Header(), forge.Text(strings.TrimSuffix(claimsA.String(), "}")+`,"\u0069ss":"`+issuerB+`"}`)), token.ErrMalformed},
 		{"no JWT", "abc", token.ErrMalformed},
-		{"no JSON", a.forge(a.header(), text("iss")), token.ErrMalformed},
+		{"no JSON", a.Forge(a.Header(), forge.Text("iss")), token.ErrMalformed},
 		{"nothing", "", token.ErrMalformed},
 	} {
 		c, err := v.Verify(t.Context(), x.raw)
-		if !errors.Is(err, x.want) || (c == nil) == (err == nil) || err != nil && (!errors.Is(err, token.ErrInvalidToken) || leaks(err.Error(), x.raw) != "") {
+		if !errors.Is(err, x.want) || (c == nil) == (err == nil) || err != nil && (!errors.Is(err, token.ErrInvalidToken) || forge.Leaks(err.Error(), x.raw) != "") {
 			t.Errorf("%s: claims %v, error %v, want %v", x.name, c, err, x.want)
 		}
 	}
 	// A's denylist is A's.
-	apply(t, listA, revoke.Event{Issuer: issuerA, Kind: revoke.KindSubject, Value: "sub-secret-0001"})
-	if _, err := v.Verify(t.Context(), a.forge(a.header(), claimsA)); !errors.Is(err, revoke.ErrRevoked) {
+	forge.Apply(t, listA, revoke.Event{Issuer: issuerA, Kind: revoke.KindSubject, Value: "sub-secret-0001"})
+	if _, err := v.Verify(t.Context(), a.Forge(a.Header(), claimsA)); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("A's, revoked: error %v", err)
 	}
-	if _, err := v.Verify(t.Context(), b.forge(jwt, claimsB)); err != nil {
+	if _, err := v.Verify(t.Context(), b.Forge(jwt, claimsB)); err != nil {
 		t.Errorf("B's, same sub: %v", err)
 	}
 	var none context.Context
-	if _, err := v.Verify(none, b.forge(jwt, claimsB)); !errors.Is(err, token.ErrUnavailable) {
+	if _, err := v.Verify(none, b.Forge(jwt, claimsB)); !errors.Is(err, token.ErrUnavailable) {
 		t.Errorf("nil context: error %v", err)
 	}
 }
 
 func TestOneOfRefuses(t *testing.T) {
-	a, b := edSigner(t, "a", forgeKeys().ed), ecSigner(t, "b")
-	shared := staticKeys(t, a)
+	a, b := forge.Ed(t, "a", forge.Keys().Ed), forge.EC(t, "b")
+	shared := forge.StaticKeys(t, a)
 	va, vb := verifierOf(t, "https://a.example.com", a, nil), verifierOf(t, "https://b.example.com", b, nil)
 	share := func(issuer string) *token.Verifier {
 		return verifierOf(t, issuer, a, func(c *token.VerifierConfig) { c.Keys = shared })
@@ -128,11 +130,11 @@ func TestOneOfRefuses(t *testing.T) {
 	}
 	// The good twins: one alone, nested ones, and key sets that do not compare.
 	uncomparable := func(issuer string) *token.Verifier {
-		return verifierOf(t, issuer, a, func(c *token.VerifierConfig) { c.Keys = keySetFunc(shared.Lookup) })
+		return verifierOf(t, issuer, a, func(c *token.VerifierConfig) { c.Keys = forge.KeySetFunc(shared.Lookup) })
 	}
 	v := one(t, one(t, va), one(t, vb, uncomparable("https://e.example.com")), uncomparable("https://f.example.com"))
-	for issuer, s := range map[string]signer{"https://a.example.com": a, "https://b.example.com": b, "https://e.example.com": a} {
-		if _, err := v.Verify(t.Context(), s.forge(s.header(), goodClaims(time.Now()).with("iss", strconv.Quote(issuer)))); err != nil {
+	for issuer, s := range map[string]forge.Signer{"https://a.example.com": a, "https://b.example.com": b, "https://e.example.com": a} {
+		if _, err := v.Verify(t.Context(), s.Forge(s.Header(), forge.Claims(time.Now()).With("iss", strconv.Quote(issuer)))); err != nil {
 			t.Errorf("%s: %v", issuer, err)
 		}
 	}
@@ -140,14 +142,14 @@ func TestOneOfRefuses(t *testing.T) {
 
 // The middleware of several issuers answers as that of one.
 func TestOneOfMiddleware(t *testing.T) {
-	a, b := edSigner(t, "a", forgeKeys().ed), ecSigner(t, "b")
+	a, b := forge.Ed(t, "a", forge.Keys().Ed), forge.EC(t, "b")
 	var logged bytes.Buffer
 	v := one(t,
 		verifierOf(t, "https://a.example.com", a, func(c *token.VerifierConfig) {
 			c.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		}),
 		verifierOf(t, "https://b.example.com", b, func(c *token.VerifierConfig) {
-			c.Keys = keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) {
+			c.Keys = forge.KeySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) {
 				return nil, token.ErrKeysUnavailable
 			})
 		}),
@@ -156,15 +158,15 @@ func TestOneOfMiddleware(t *testing.T) {
 		c, _ := token.FromContext(r.Context())
 		io.WriteString(w, c.Issuer())
 	}))
-	claims := goodClaims(time.Now())
+	claims := forge.Claims(time.Now())
 	for _, x := range []struct {
 		name, raw string
 		status    int
 		header    string
 	}{
-		{"A's", a.forge(a.header(), claims.with("iss", `"https://a.example.com"`)), 200, ""},
-		{"B's, whose keys cannot be had", b.forge(b.header(), claims.with("iss", `"https://b.example.com"`)), 503, ""},
-		{"nobody's", a.forge(a.header(), claims), 401, `Bearer realm="orders", error="invalid_token"`},
+		{"A's", a.Forge(a.Header(), claims.With("iss", `"https://a.example.com"`)), 200, ""},
+		{"B's, whose keys cannot be had", b.Forge(b.Header(), claims.With("iss", `"https://b.example.com"`)), 503, ""},
+		{"nobody's", a.Forge(a.Header(), claims), 401, `Bearer realm="orders", error="invalid_token"`},
 		{"none", "", 401, `Bearer realm="orders"`},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -176,7 +178,7 @@ func TestOneOfMiddleware(t *testing.T) {
 		if w.Code != x.status || w.Header().Get("WWW-Authenticate") != x.header {
 			t.Errorf("%s: %d, %v", x.name, w.Code, w.Header())
 		}
-		if x.raw != "" && leaks(logged.String()+w.Body.String(), x.raw) != "" && x.status != 200 {
+		if x.raw != "" && forge.Leaks(logged.String()+w.Body.String(), x.raw) != "" && x.status != 200 {
 			t.Errorf("%s: the token is logged or repeated", x.name)
 		}
 	}
@@ -188,9 +190,9 @@ func TestOneOfMiddleware(t *testing.T) {
 // A policy that cannot take effect for one of the issuers is heard of when the route
 // is built.
 func TestOneOfMiddlewareRefusesABadPolicy(t *testing.T) {
-	a, b := edSigner(t, "a", forgeKeys().ed), ecSigner(t, "b")
+	a, b := forge.Ed(t, "a", forge.Keys().Ed), forge.EC(t, "b")
 	v := one(t, verifierOf(t, "https://a.example.com", a, nil), verifierOf(t, "https://b.example.com", b, func(c *token.VerifierConfig) {
-		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{TokenLifetime: time.Hour}), false
+		c.Revocations, c.InsecureNoRevocations = forge.LocalList(t, revoke.Config{TokenLifetime: time.Hour}), false
 	}))
 	next := http.NotFoundHandler()
 	v.Middleware(next, token.WithStalePolicy(revoke.AllowYounger(time.Minute))) // the good twin
@@ -210,13 +212,13 @@ func ExampleOneOf() {
 		log.Fatal(err)
 	}
 	var verifiers []*token.Verifier
-	var issuers []*token.Issuer
+	var issuers []*issue.Issuer
 	for _, name := range []string{"https://auth.example.com", "https://partner.example.net"} {
-		ring, err := token.NewEphemeralKeyring(token.KeyringConfig{})
+		ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 		if err != nil {
 			log.Fatal(err)
 		}
-		issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: name, Keys: ring})
+		issuer, err := issue.NewIssuer(issue.Config{Issuer: name, Keys: ring})
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -233,11 +235,11 @@ func ExampleOneOf() {
 		log.Fatal(err)
 	}
 	for _, issuer := range issuers {
-		issued, err := issuer.Issue(ctx, token.IssueRequest{Subject: "user-1", Client: "web", Audience: []string{"orders"}})
+		issued, err := issuer.Issue(ctx, issue.Request{Subject: "user-1", Client: "web", Audience: []string{"orders"}})
 		if err != nil {
 			log.Fatal(err)
 		}
-		claims, err := verifier.Verify(ctx, issued.Token())
+		claims, err := verifier.Verify(ctx, issued.Raw())
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -252,10 +254,10 @@ func ExampleOneOf() {
 // own way to the certificate, and Recheck by the issuer that vouched.
 func TestOneOfBinding(t *testing.T) {
 	const issuerA, issuerB = "https://a.example.com", "https://b.example.com"
-	a, b := edSigner(t, "a", forgeKeys().ed), edSigner(t, "b", newEd(t))
+	a, b := forge.Ed(t, "a", forge.Keys().Ed), forge.Ed(t, "b", forge.NewEd(t))
 	cert := newCertificate(t).Leaf
 	d, p := newDPoP(t, nil), edProver(t)
-	listB := localList(t, revoke.Config{})
+	listB := forge.LocalList(t, revoke.Config{})
 	verifierA := verifierOf(t, issuerA, a, func(c *token.VerifierConfig) { c.DPoP = d })
 	verifierB := verifierOf(t, issuerB, b, func(c *token.VerifierConfig) {
 		c.Revocations, c.InsecureNoRevocations = listB, false
@@ -271,9 +273,9 @@ func TestOneOfBinding(t *testing.T) {
 		h.ServeHTTP(w, r)
 		return w.Code
 	}
-	good := goodClaims(time.Now())
-	bound := func(s signer, issuer, cnf string) string {
-		return s.forge(s.header(), good.with("iss", strconv.Quote(issuer)).with("cnf", cnf))
+	good := forge.Claims(time.Now())
+	bound := func(s forge.Signer, issuer, cnf string) string {
+		return s.Forge(s.Header(), good.With("iss", strconv.Quote(issuer)).With("cnf", cnf))
 	}
 	jkt, x5t := `{"jkt":"`+p.jkt+`"}`, `{"x5t#S256":"`+token.CertificateThumbprint(cert)+`"}`
 	rawA := bound(a, issuerA, jkt)
@@ -295,7 +297,7 @@ func TestOneOfBinding(t *testing.T) {
 		}
 	}
 
-	claims, err := v.Verify(t.Context(), b.forge(b.header(), good.with("iss", strconv.Quote(issuerB))))
+	claims, err := v.Verify(t.Context(), b.Forge(b.Header(), good.With("iss", strconv.Quote(issuerB))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +307,7 @@ func TestOneOfBinding(t *testing.T) {
 	if err := one(t, verifierA).Recheck(t.Context(), claims); !errors.Is(err, token.ErrIssuer) {
 		t.Errorf("another's claims: error %v", err)
 	}
-	apply(t, listB, revoke.Event{Issuer: issuerB, Kind: revoke.KindToken, Value: claims.ID()})
+	forge.Apply(t, listB, revoke.Event{Issuer: issuerB, Kind: revoke.KindToken, Value: claims.ID()})
 	if err := v.Recheck(t.Context(), claims); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("revoked: error %v", err)
 	}

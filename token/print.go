@@ -16,20 +16,11 @@ func (s Sender) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 // MarshalJSON says what is there. A Sender is never read from JSON.
 func (s Sender) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
 
-// Format implements [fmt.Formatter]: every verb prints [Issued.String].
-func (t Issued) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
-
 // Format implements [fmt.Formatter]: every verb prints [Claims.String].
 func (c Claims) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
 // Format implements [fmt.Formatter]: every verb prints [Key.String].
 func (k Key) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
-
-// Format implements [fmt.Formatter]: every verb prints [SealKey.String].
-func (k SealKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
-
-// Format implements [fmt.Formatter]: every verb prints [SigningKey.String].
-func (k SigningKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 
 // Format implements [fmt.Formatter]: every verb prints [DPoPConfig.String].
 func (c DPoPConfig) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
@@ -42,9 +33,6 @@ func (d DPoP) Format(f fmt.State, _ rune) {
 	}
 	io.WriteString(f, d.String())
 }
-
-// Format implements [fmt.Formatter]: every verb prints [Keyring.String].
-func (r *Keyring) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
 
 // Format implements [fmt.Formatter]: every verb prints [RemoteKeySet.String].
 func (s *RemoteKeySet) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
@@ -65,14 +53,3 @@ func (v *Verifier) Format(f fmt.State, _ rune) { io.WriteString(f, v.String()) }
 
 // LogValue implements [slog.LogValuer].
 func (v *Verifier) LogValue() slog.Value { return slog.StringValue(v.String()) }
-
-// String names the issuer.
-func (i Issuer) String() string {
-	return fmt.Sprintf("token.Issuer{issuer: %q}", i.cfg.Issuer)
-}
-
-// Format implements [fmt.Formatter]: every verb prints [Issuer.String].
-func (i Issuer) Format(f fmt.State, _ rune) { io.WriteString(f, i.String()) }
-
-// LogValue implements [slog.LogValuer].
-func (i Issuer) LogValue() slog.Value { return slog.StringValue(i.String()) }

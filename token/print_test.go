@@ -1,9 +1,7 @@
 package token_test
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -11,27 +9,16 @@ import (
 	"github.com/hybridtoken/hybridtoken/internal/printtest"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // TestNothingPrintsASecret prints every exported type in every way, while its methods are
 // called, and looks for each secret in every form (invariant 10).
 func TestNothingPrintsASecret(t *testing.T) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sealing, nonce [32]byte
-	rand.Read(sealing[:])
+	var nonce [32]byte
 	rand.Read(nonce[:])
 	shared := []byte("a secret that no way of printing may show")
-	pair, err := token.NewSigningKey("pair", token.EdDSA, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seal, err := token.NewSealKey("seal", sealing[:])
-	if err != nil {
-		t.Fatal(err)
-	}
 	symmetric, err := token.NewSecretKey("symmetric", token.HS256, shared)
 	if err != nil {
 		t.Fatal(err)
@@ -45,36 +32,25 @@ func TestNothingPrintsASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := new(token.MemoryStore)
-	ringConfig := token.KeyringConfig{FirstKey: pair, SealKeys: []*token.SealKey{seal}}
-	ring := openRing(t, store, ringConfig)
-	file := fileStore(t, filepath.Join(privateDir(t), "ring.json")) // whose ring is not sealed
-	openRing(t, file, token.KeyringConfig{FirstKey: pair})
-	record, err := file.Load(t.Context(), token.RingKey(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain := new(token.MemoryStore) // the same in memory
-	put(t, plain, record.Value)
-	issuer := newIssuer(t, ring, nil)
-	issued := issue(t, issuer, request())
-	list := localList(t, revoke.Config{})
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	issuer := forge.NewIssuer(t, ring, nil)
+	issued := forge.Issue(t, issuer, forge.Request())
+	list := forge.LocalList(t, revoke.Config{})
 	verifierConfig := token.VerifierConfig{Issuer: "https://auth.example.com", Audiences: []string{"api"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: ring, Revocations: list, DPoP: dpop}
 	verifier, err := token.NewVerifier(verifierConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender := token.Sender{Proof: issued.Token(), Method: "GET", URL: "https://api.example.com/"}
+	sender := token.Sender{Proof: issued.Raw(), Method: "GET", URL: "https://api.example.com/"}
 
 	table := map[string]any{
-		"Sender": sender, "Issued": issued, "Claims": issued.Claims(), "DPoP": dpop, "DPoPConfig": dpopConfig,
-		"Key": symmetric, "SigningKey": pair, "SealKey": seal, "StaticKeySet": set, "MemoryStore": plain, "Store": token.Store(store),
-		"Keyring": ring, "KeyringConfig": ringConfig, "KeyringStatus": ring.Status(), "Issuer": issuer, "IssuerConfig": issuer.Config(),
-		"IssueRequest": request(), "Verifier": verifier, "VerifierConfig": verifierConfig, "RemoteKeySet": new(token.RemoteKeySet),
-		"KeySet": token.KeySet(ring), "VerifyOption": token.WithSender(sender), "FileStore": file,
+		"Sender": sender, "Claims": issued.Claims(), "DPoP": dpop, "DPoPConfig": dpopConfig,
+		"Key": symmetric, "StaticKeySet": set,
+		"Verifier": verifier, "VerifierConfig": verifierConfig, "RemoteKeySet": new(token.RemoteKeySet),
+		"KeySet": token.KeySet(ring), "VerifyOption": token.WithSender(sender),
 	}
 	// These hold nothing that is secret.
-	public := []string{"Algorithm", "Binding", "ConfigError", "ForwardAuthConfig", "IssuedAhead", "KeyState", "KeyStatus", "Profile", "RemoteKeysConfig", "RemoteKeysStatus", "VerifierStatus"}
+	public := []string{"Algorithm", "Binding", "ConfigError", "ForwardAuthConfig", "IssuedAhead", "Profile", "RemoteKeysConfig", "RemoteKeysStatus", "VerifierStatus"}
 	for _, name := range printtest.Types(t, ".") {
 		if _, ok := table[name]; !ok && !strings.Contains(" "+strings.Join(public, " ")+" ", " "+name+" ") {
 			t.Errorf("%s is not looked at", name)
@@ -90,14 +66,13 @@ func TestNothingPrintsASecret(t *testing.T) {
 				return
 			default:
 			}
-			verifier.Verify(t.Context(), issued.Token())
-			ring.Refresh(t.Context())
+			verifier.Verify(t.Context(), issued.Raw())
 			dpop.Nonce()
 		}
 	})
 	secrets := map[string][]byte{
-		"shared secret": shared, "private key": private.Seed(), "seal key": sealing[:], "nonce key": nonce[:],
-		"token": []byte(issued.Token()[len(issued.Token())-60:]), "payload": []byte(strings.Split(issued.Token(), ".")[1][8:40]),
+		"shared secret": shared, "nonce key": nonce[:],
+		"token": []byte(issued.Raw()[len(issued.Raw())-60:]), "payload": []byte(strings.Split(issued.Raw(), ".")[1][8:40]),
 	}
 	for name, v := range table {
 		out := printtest.Prints(v)

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // A Profile says how the access tokens of an issuer differ from RFC 9068. The zero
-// value is RFC 9068 to the letter. [Keycloak], [Auth0], [Cognito], [Entra] and
-// [Google] fill one in; what no field loosens cannot be loosened.
+// value is RFC 9068 to the letter. idp.Keycloak, idp.Auth0, idp.Cognito, idp.Entra and
+// idp.Google fill one in; what no field loosens cannot be loosened.
 //
 // Whatever loosens Types gives up what tells an access token from the issuer's other
 // tokens, such as ID tokens, which the same keys sign. Something else must tell
@@ -110,7 +112,7 @@ func (p *Profile) validate(c *VerifierConfig) (field, why string) {
 		{"SessionClaim", p.SessionClaim, ""},
 		{"ScopeClaim", p.ScopeClaim, "scope"},
 	} {
-		if registered[s.name] && s.name != s.own {
+		if shape.Registered[s.name] && s.name != s.own {
 			return s.field, "is a claim with another meaning"
 		}
 	}

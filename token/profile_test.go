@@ -12,23 +12,24 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // Each loosener lets through what it names and nothing else. strict is what a
 // verifier without a Profile says of the same token; after it, what one with it does.
 func TestProfile(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	type profile = token.Profile
-	type edit func(object) object
-	same := func(o object) object { return o }
-	typ := func(raw string) edit { return func(o object) object { return o.with("typ", raw) } }
+	type edit func(forge.Object) forge.Object
+	same := func(o forge.Object) forge.Object { return o }
+	typ := func(raw string) edit { return func(o forge.Object) forge.Object { return o.With("typ", raw) } }
 	with := func(pairs ...string) edit {
-		return func(o object) object {
+		return func(o forge.Object) forge.Object {
 			for i := 0; i < len(pairs); i += 2 {
 				if pairs[i+1] == "" {
-					o = o.without(pairs[i])
+					o = o.Without(pairs[i])
 				} else {
-					o = o.with(pairs[i], pairs[i+1])
+					o = o.With(pairs[i], pairs[i+1])
 				}
 			}
 			return o
@@ -111,24 +112,24 @@ func TestProfile(t *testing.T) {
 		{"refused, null", profile{Refuse: []string{"at_hash"}}, same, with("at_hash", `null`), nil, token.ErrClaims},
 
 		// What no Profile loosens.
-		{"duplicate", profile{ClientClaim: "azp"}, same, func(o object) object { return o.without("client_id").plus("azp", `"a"`).plus("azp", `"b"`) }, token.ErrMalformed, token.ErrMalformed},
+		{"duplicate", profile{ClientClaim: "azp"}, same, func(o forge.Object) forge.Object { return o.Without("client_id").Plus("azp", `"a"`).Plus("azp", `"b"`) }, token.ErrMalformed, token.ErrMalformed},
 		{"expired", profile{Types: []string{"at+jwt"}}, same, with("iat", "1", "nbf", "1", "exp", "100"), token.ErrExpired, token.ErrExpired},
 		{"lives too long", profile{Types: []string{"at+jwt"}}, same, with("exp", "4102444800"), token.ErrLifetime, token.ErrLifetime},
 		{"of another issuer", profile{Types: []string{"at+jwt"}}, same, with("iss", `"x"`), token.ErrIssuer, token.ErrIssuer},
 	} {
-		raw := ed.forge(x.header(ed.header()), x.claims(goodClaims(time.Now())))
+		raw := ed.Forge(x.header(ed.Header()), x.claims(forge.Claims(time.Now())))
 		for what, v := range map[string]struct {
 			p    profile
 			want error
 		}{"strict": {profile{}, x.strict}, "loose": {x.p, x.loose}} {
-			verifier := forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys, c.Profile = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), v.p
+			verifier := forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.Profile = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), v.p
 			})
 			claims, err := verifier.Verify(t.Context(), raw)
 			if !errors.Is(err, v.want) || (claims == nil) == (err == nil) {
 				t.Errorf("%s, %s: error %v, want %v", x.name, what, err, v.want)
 			}
-			if err != nil && leaks(err.Error(), raw) != "" {
+			if err != nil && forge.Leaks(err.Error(), raw) != "" {
 				t.Errorf("%s: error %q repeats the token (invariant 10)", x.name, err)
 			}
 		}
@@ -137,19 +138,19 @@ func TestProfile(t *testing.T) {
 
 // What stands in is what the accessors return and what the denylist knows.
 func TestProfileClaims(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	list := localList(t, revoke.Config{})
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), "tid"
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	list := forge.LocalList(t, revoke.Config{})
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), "tid"
 		c.Revocations, c.InsecureNoRevocations = list, false
 		c.Profile = token.Profile{
 			Optional: []string{"jti"}, ClientClaim: "azp", IDClaim: "uti", SessionClaim: "origin_jti", ScopeClaim: "scp", AudienceClaim: "client_id",
 		}
 	})
 	now := time.Now()
-	base := goodClaims(now).without("client_id").without("jti").without("sid").without("scope").without("tenant").
-		with("azp", `"app"`).with("uti", `"u-1"`).with("origin_jti", `"o-1"`).with("scp", `["a","b"]`).with("tid", `"t-1"`)
-	verify := func(o object) (*token.Claims, error) { return v.Verify(t.Context(), ed.forge(ed.header(), o)) }
+	base := forge.Claims(now).Without("client_id").Without("jti").Without("sid").Without("scope").Without("tenant").
+		With("azp", `"app"`).With("uti", `"u-1"`).With("origin_jti", `"o-1"`).With("scp", `["a","b"]`).With("tid", `"t-1"`)
+	verify := func(o forge.Object) (*token.Claims, error) { return v.Verify(t.Context(), ed.Forge(ed.Header(), o)) }
 	c, err := verify(base)
 	if err != nil {
 		t.Fatal(err)
@@ -158,13 +159,13 @@ func TestProfileClaims(t *testing.T) {
 		t.Errorf("claims %+v, scopes %v", c.Identity(), c.Scopes())
 	}
 	// The registered ones win.
-	both, err := verify(base.with("client_id", `"c"`).with("jti", `"j"`).with("sid", `"s"`).with("scope", `"x"`))
+	both, err := verify(base.With("client_id", `"c"`).With("jti", `"j"`).With("sid", `"s"`).With("scope", `"x"`))
 	if err != nil || both.ClientID() != "c" || both.ID() != "j" || both.SessionID() != "s" || !both.HasScope("x") || both.HasScope("a") {
 		t.Errorf("claims %v, error %v", both, err)
 	}
 	// Without any jti the token is accepted, and cannot be revoked alone: but its
 	// session, user and client can.
-	anonymous := base.without("uti")
+	anonymous := base.Without("uti")
 	c, err = verify(anonymous)
 	if err != nil || c.ID() != "" {
 		t.Fatalf("claims %v, error %v", c, err)
@@ -175,18 +176,18 @@ func TestProfileClaims(t *testing.T) {
 	for _, e := range []revoke.Event{
 		{Kind: revoke.KindSession, Value: "o-1"}, {Kind: revoke.KindClient, Value: "app"}, {Kind: revoke.KindTenant, Value: "t-1"}, {Kind: revoke.KindToken, Value: "u-1"},
 	} {
-		list := localList(t, revoke.Config{})
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), "tid"
+		list := forge.LocalList(t, revoke.Config{})
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), "tid"
 			c.Revocations, c.InsecureNoRevocations = list, false
 			c.Profile = token.Profile{Optional: []string{"jti"}, ClientClaim: "azp", IDClaim: "uti", SessionClaim: "origin_jti", ScopeClaim: "scp"}
 		})
-		e.Issuer = forgedIssuer
-		apply(t, list, e)
-		if _, err := v.Verify(t.Context(), ed.forge(ed.header(), base)); !errors.Is(err, revoke.ErrRevoked) {
+		e.Issuer = forge.Issuer
+		forge.Apply(t, list, e)
+		if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), base)); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("%v: error %v", e.Kind, err)
 		}
-		_, err := v.Verify(t.Context(), ed.forge(ed.header(), anonymous))
+		_, err := v.Verify(t.Context(), ed.Forge(ed.Header(), anonymous))
 		if revoked := errors.Is(err, revoke.ErrRevoked); revoked != (e.Kind != revoke.KindToken) {
 			t.Errorf("%v, no jti: error %v", e.Kind, err)
 		}
@@ -195,26 +196,26 @@ func TestProfileClaims(t *testing.T) {
 
 // A token without iat counts as issued in 1970, where that is allowed at all.
 func TestProfileWithoutIssuedAt(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), 0
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), 0
 		c.Profile.Optional = []string{"iat"}
 	})
-	claims := goodClaims(time.Now())
-	c, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.without("iat")))
+	claims := forge.Claims(time.Now())
+	c, err := v.Verify(t.Context(), ed.Forge(ed.Header(), claims.Without("iat")))
 	if err != nil || !c.IssuedAt().IsZero() {
 		t.Errorf("claims %v, error %v", c, err)
 	}
-	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("iat", `null`))); !errors.Is(err, token.ErrClaims) {
+	if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), claims.With("iat", `null`))); !errors.Is(err, token.ErrClaims) {
 		t.Errorf("iat null: error %v", err)
 	}
-	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), claims.with("iat", `4000000000`))); !errors.Is(err, token.ErrNotYetValid) {
+	if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), claims.With("iat", `4000000000`))); !errors.Is(err, token.ErrNotYetValid) {
 		t.Errorf("iat in the future: error %v", err)
 	}
 }
 
 func TestProfileRefused(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	type profile = token.Profile
 	for _, x := range []struct {
 		field     string
@@ -235,8 +236,8 @@ func TestProfileRefused(t *testing.T) {
 		{"Refuse", profile{Require: map[string][]string{"a": {"b"}}, Refuse: []string{"a"}}, profile{Refuse: []string{"a"}}},
 	} {
 		cfg := token.VerifierConfig{
-			Issuer: forgedIssuer, Audiences: []string{"a"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: staticKeys(t, ed),
-			Revocations: localList(t, revoke.Config{}), Profile: x.bad,
+			Issuer: forge.Issuer, Audiences: []string{"a"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: forge.StaticKeys(t, ed),
+			Revocations: forge.LocalList(t, revoke.Config{}), Profile: x.bad,
 		}
 		if v, err := token.NewVerifier(cfg); v != nil || err == nil || !strings.Contains(err.Error(), "Profile."+x.field+" ") {
 			t.Errorf("%s: error %v", x.field, err)
@@ -251,15 +252,15 @@ func TestProfileRefused(t *testing.T) {
 // No kind of token passes for an access token, neither at a strict verifier nor
 // at one that takes JWT, no typ and at+jwt alike.
 func TestOtherKindsAtLooseVerifiers(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	for _, types := range [][]string{nil, {"JWT", "", "at+jwt"}, {"application/JWT"}} {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys, c.Profile.Types = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), types
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Profile.Types = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), types
 		})
 		for _, typ := range []string{
 			"secevent+jwt", "logout+jwt", "dpop+jwt", "statuslist+jwt", "token-introspection+jwt", "refresh+jwt", "rt+jwt", "id+jwt", "jwt+at", "at+jwt ", "JW", "JOSE", "application/", "application/logout+jwt",
 		} {
-			raw := ed.forge(ed.header().with("typ", strconv.Quote(typ)), goodClaims(time.Now()))
+			raw := ed.Forge(ed.Header().With("typ", strconv.Quote(typ)), forge.Claims(time.Now()))
 			if _, err := v.Verify(t.Context(), raw); !errors.Is(err, token.ErrType) {
 				t.Errorf("types %q: typ %q: error %v", types, typ, err)
 			}
@@ -268,7 +269,7 @@ func TestOtherKindsAtLooseVerifiers(t *testing.T) {
 		if len(types) == 1 {
 			good = "JWT"
 		}
-		if _, err := v.Verify(t.Context(), ed.forge(ed.header().with("typ", strconv.Quote(good)), goodClaims(time.Now()))); err != nil {
+		if _, err := v.Verify(t.Context(), ed.Forge(ed.Header().With("typ", strconv.Quote(good)), forge.Claims(time.Now()))); err != nil {
 			t.Errorf("types %q: the good twin: %v", types, err)
 		}
 	}
@@ -279,33 +280,33 @@ func TestOtherKindsAtLooseVerifiers(t *testing.T) {
 func TestHeaderNeverChoosesKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, private, _ := ed25519.GenerateKey(rand.Reader)
-		own, attacker := edSigner(t, "k", forgeKeys().ed), edSigner(t, "k", private)
-		w := new(web)
-		w.set(jwksURL, keysAt(t, "k"))
-		w.set("https://evil.example.com/jwks", jsonHandler(jwks(jwk(t, private.Public()).with("kid", `"k"`))))
+		own, attacker := forge.Ed(t, "k", forge.Keys().Ed), forge.Ed(t, "k", private)
+		w := new(forge.Web)
+		w.Set(jwksURL, forge.KeysAt(t, "k"))
+		w.Set("https://evil.example.com/jwks", forge.JSON(forge.JWKS(forge.JWK(t, private.Public()).With("kid", `"k"`))))
 		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: w})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer keys.Close()
-		v := forgedVerifier(t, func(c *token.VerifierConfig) { c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, keys })
-		claims := goodClaims(time.Now())
+		v := forge.Verifier(t, func(c *token.VerifierConfig) { c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, keys })
+		claims := forge.Claims(time.Now())
 		for _, name := range []string{"jku", "x5u"} {
-			header := own.header().with(name, `"https://evil.example.com/jwks"`)
-			if _, err := v.Verify(t.Context(), attacker.forge(header, claims)); !errors.Is(err, token.ErrSignature) {
+			header := own.Header().With(name, `"https://evil.example.com/jwks"`)
+			if _, err := v.Verify(t.Context(), attacker.Forge(header, claims)); !errors.Is(err, token.ErrSignature) {
 				t.Errorf("%s: error %v", name, err)
 			}
-			if _, err := v.Verify(t.Context(), own.forge(header, claims)); err != nil {
+			if _, err := v.Verify(t.Context(), own.Forge(header, claims)); err != nil {
 				t.Errorf("%s, the good twin: %v", name, err)
 			}
 		}
 		for _, kid := range []string{"../../etc/passwd", "k' OR '1'='1", "https://evil.example.com/jwks", "k\\u0000", "k ", "K", "\\u212a", strings.Repeat("k", 512)} {
-			if _, err := v.Verify(t.Context(), own.forge(own.header().with("kid", `"`+kid+`"`), claims)); !errors.Is(err, token.ErrUnknownKey) {
+			if _, err := v.Verify(t.Context(), own.Forge(own.Header().With("kid", `"`+kid+`"`), claims)); !errors.Is(err, token.ErrUnknownKey) {
 				t.Errorf("kid %s: error %v", kid, err)
 			}
 			time.Sleep(time.Minute)
 		}
-		for _, u := range w.asked() {
+		for _, u := range w.Asked() {
 			if u != jwksURL {
 				t.Errorf("asked for %s", u)
 			}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // prints returns everything that careless code makes of v: all verbs, also those
@@ -47,22 +49,22 @@ func TestSecretsStaySecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring := newRing(t, token.KeyringConfig{})
-	issuer := newIssuer(t, ring, nil)
-	issued := issue(t, issuer, request())
-	if leak := tokenLeak(fmt.Sprint(issued.Token()), issued.Token()); leak == "" {
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	issuer := forge.NewIssuer(t, ring, nil)
+	issued := forge.Issue(t, issuer, forge.Request())
+	if leak := tokenLeak(fmt.Sprint(issued.Raw()), issued.Raw()); leak == "" {
 		t.Fatal("the search finds nothing where the token is")
 	}
 	for name, v := range map[string]any{
 		"*Key": hs, "Key": *hs, "*StaticKeySet": set, "*Keyring": ring, "*Issuer": issuer, "*Issued": issued, "Issued": *issued,
 		"Claims": *issued.Claims(), "*Claims": issued.Claims(),
-		"IssuerConfig": token.IssuerConfig{Issuer: "i", Keys: ring},
-		"embedded":     struct{ token.Issued }{*issued},
-		"hidden":       struct{ i token.Issued }{*issued},
+		"IssuerConfig": issue.Config{Issuer: "i", Keys: ring},
+		"embedded":     struct{ issue.Token }{*issued},
+		"hidden":       struct{ i issue.Token }{*issued},
 		"hidden key":   struct{ k token.Key }{*hs},
 	} {
 		out := prints(v)
-		if leak := tokenLeak(out, issued.Token()); leak != "" {
+		if leak := tokenLeak(out, issued.Raw()); leak != "" {
 			t.Errorf("%s shows %q of the token", name, leak)
 		}
 		for form, s := range map[string]string{

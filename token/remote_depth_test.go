@@ -19,12 +19,14 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A set in use is fetched ahead of time, and nobody ever waits for that, however
 // slow the server is.
 func TestRemoteKeysRefreshesAhead(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(9 * time.Second) // the server's
@@ -32,7 +34,7 @@ func TestRemoteKeysRefreshesAhead(t *testing.T) {
 		}))
 		for range 3600 {
 			at := time.Now()
-			find(t, keys, kid, nil)
+			forge.Find(t, keys, kid, nil)
 			if waited := time.Since(at); waited > 0 {
 				t.Fatalf("a look-up waited %s", waited)
 			}
@@ -50,7 +52,7 @@ func TestRemoteKeysRefreshesAhead(t *testing.T) {
 // Services that started together do not go on fetching together.
 func TestRemoteKeysSpreadsFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ring := newRing(t, token.KeyringConfig{})
+		ring := forge.Ring(t, issue.KeyringConfig{})
 		var mu sync.Mutex
 		at := make(map[time.Time]int)
 		s := &keyServer{h: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +74,7 @@ func TestRemoteKeysSpreadsFetches(t *testing.T) {
 		for range 300 {
 			time.Sleep(time.Second)
 			for _, keys := range sets {
-				find(t, keys, kid, nil)
+				forge.Find(t, keys, kid, nil)
 			}
 			synctest.Wait()
 		}
@@ -87,12 +89,12 @@ func TestRemoteKeysSpreadsFetches(t *testing.T) {
 // A client that goes on using a kid that is gone makes us fetch more rarely, down to
 // once in eight times MinInterval, and a new key is found at once all the same.
 func TestRemoteKeysRemembersUnknownKids(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{RefreshInterval: 30 * time.Minute}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{RefreshInterval: 30 * time.Minute}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.fetches()
 		start, n := time.Now(), 0
 		var after []time.Duration
 		for time.Since(start) < 20*time.Minute {
-			find(t, keys, "gone", token.ErrUnknownKey)
+			forge.Find(t, keys, "gone", token.ErrUnknownKey)
 			if s.fetches() > 0 {
 				n++
 				after = append(after, time.Since(start))
@@ -106,32 +108,32 @@ func TestRemoteKeysRemembersUnknownKids(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		find(t, keys, key.ID(), nil)
+		forge.Find(t, keys, key.ID(), nil)
 	})
 }
 
 // A kid that comes back is found by the next fetch, whatever is remembered of it.
 func TestRemoteKeysFindsWhatWasUnknown(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
-		find(t, keys, "later", token.ErrUnknownKey)
-		s.answer(keysAt(t, "later"))
-		find(t, keys, "later", token.ErrUnknownKey) // within MinInterval
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+		forge.Find(t, keys, "later", token.ErrUnknownKey)
+		s.answer(forge.KeysAt(t, "later"))
+		forge.Find(t, keys, "later", token.ErrUnknownKey) // within MinInterval
 		time.Sleep(10 * time.Second)
-		find(t, keys, "later", nil)
+		forge.Find(t, keys, "later", nil)
 	})
 }
 
 // A flood of invented kids costs a fetch per MinInterval and no memory, and blocks
 // neither known keys nor anybody for long.
 func TestRemoteKeysFlood(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.fetches()
 		for i := range 6000 {
 			for j := range 10 {
 				keys.Lookup(t.Context(), "invented-"+strconv.Itoa(10*i+j), token.EdDSA)
 			}
-			find(t, keys, kid, nil)
+			forge.Find(t, keys, kid, nil)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if n := s.fetches(); n < 55 || n > 61 {
@@ -145,8 +147,8 @@ func TestRemoteKeysFlood(t *testing.T) {
 
 // RFC 9110 section 13.1.2: what has not changed is not sent again, and counts as new.
 func TestRemoteKeysETag(t *testing.T) {
-	set := jwks(jwk(t, forgeKeys().ed.Public()).with("kid", `"a"`))
-	other := jwks(jwk(t, forgeKeys().ec.Public()).with("kid", `"b"`))
+	set := forge.JWKS(forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"a"`))
+	other := forge.JWKS(forge.JWK(t, forge.Keys().Ec.Public()).With("kid", `"b"`))
 	serve := func(set, tag string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", tag)
@@ -154,7 +156,7 @@ func TestRemoteKeysETag(t *testing.T) {
 				w.WriteHeader(http.StatusNotModified)
 				return
 			}
-			jsonHandler(set).ServeHTTP(w, r)
+			forge.JSON(set).ServeHTTP(w, r)
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -165,7 +167,7 @@ func TestRemoteKeysETag(t *testing.T) {
 		}
 		defer keys.Close()
 		for range 120 {
-			find(t, keys, "a", nil)
+			forge.Find(t, keys, "a", nil)
 			time.Sleep(time.Minute)
 		}
 		st := keys.Status()
@@ -174,7 +176,7 @@ func TestRemoteKeysETag(t *testing.T) {
 		}
 		s.answer(serve(other, `W/"2"`))
 		time.Sleep(10 * time.Minute)
-		find(t, keys, "a", token.ErrUnknownKey) // it left
+		forge.Find(t, keys, "a", token.ErrUnknownKey) // it left
 		if _, err := keys.Lookup(t.Context(), "b", token.ES256); err != nil {
 			t.Error(err)
 		}
@@ -182,7 +184,7 @@ func TestRemoteKeysETag(t *testing.T) {
 		long := `"` + strings.Repeat("t", 300) + `"`
 		s.answer(serve(set, long))
 		time.Sleep(10 * time.Minute)
-		find(t, keys, "a", nil)
+		forge.Find(t, keys, "a", nil)
 		s.answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("If-None-Match") != "" {
 				t.Errorf("a tag of %d bytes was sent back", len(r.Header.Get("If-None-Match")))
@@ -190,7 +192,7 @@ func TestRemoteKeysETag(t *testing.T) {
 			w.WriteHeader(http.StatusNotModified)
 		}))
 		time.Sleep(5 * time.Minute)
-		find(t, keys, "a", nil)
+		forge.Find(t, keys, "a", nil)
 		synctest.Wait()
 		if st := keys.Status(); st.Err == nil || !st.Usable {
 			t.Errorf("after an unasked-for 304: status %+v", st)
@@ -200,10 +202,10 @@ func TestRemoteKeysETag(t *testing.T) {
 
 // RFC 9111 section 5.1: what a cache has held already counts.
 func TestRemoteKeysSubtractsAge(t *testing.T) {
-	set := jwks(jwk(t, forgeKeys().ed.Public()).with("kid", `"a"`))
+	set := forge.JWKS(forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"a"`))
 	for age, due := range map[string]time.Duration{"140": 10 * time.Second, "0": 150 * time.Second, "": 150 * time.Second, "x": 150 * time.Second, "999": 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &keyServer{h: jsonHandler(set, "Cache-Control", "max-age=150", "Age", age)}
+			s := &keyServer{h: forge.JSON(set, "Cache-Control", "max-age=150", "Age", age)}
 			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
@@ -211,10 +213,10 @@ func TestRemoteKeysSubtractsAge(t *testing.T) {
 			defer keys.Close()
 			s.fetches()
 			time.Sleep(due * 7 / 10)
-			find(t, keys, "a", nil)
+			forge.Find(t, keys, "a", nil)
 			early := s.fetches()
 			time.Sleep(due * 3 / 10)
-			find(t, keys, "a", nil)
+			forge.Find(t, keys, "a", nil)
 			if n := s.fetches(); early != 0 || n != 1 {
 				t.Errorf("Age %q: %d, then %d fetches", age, early, n)
 			}
@@ -225,48 +227,48 @@ func TestRemoteKeysSubtractsAge(t *testing.T) {
 // One bad key in somebody else's set costs that key alone; the last row of each
 // kind is its good twin.
 func TestRemoteKeysBadKeyCostsItself(t *testing.T) {
-	k := forgeKeys()
+	k := forge.Keys()
 	other, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	good := jwk(t, k.ed.Public()).with("kid", `"good"`)
-	ec := jwk(t, k.ec.Public()).with("kid", `"x"`)
-	rs := jwk(t, k.rsa.Public()).with("kid", `"x"`).with("alg", `"RS256"`)
+	good := forge.JWK(t, k.Ed.Public()).With("kid", `"good"`)
+	ec := forge.JWK(t, k.Ec.Public()).With("kid", `"x"`)
+	rs := forge.JWK(t, k.Rsa.Public()).With("kid", `"x"`).With("alg", `"RS256"`)
 	for _, x := range []struct {
 		name   string
-		keys   []object
+		keys   []forge.Object
 		usable bool // the key with kid x
 	}{
-		{"a good EC key", []object{ec}, true},
-		{"a good RSA key", []object{rs}, true},
-		{"the same key twice", []object{ec, ec}, true},
-		{"private", []object{ec.with("d", `"AAAA"`)}, false},
-		{"private under another kid", []object{ec, ec.with("kid", `"y"`).with("d", `"AAAA"`)}, false},
-		{"private under another kid, before it", []object{ec.with("kid", `"y"`).with("d", `"AAAA"`), ec}, false},
-		{"private, for encryption", []object{rs, rs.with("kid", `"y"`).with("use", `"enc"`).with("d", `"AAAA"`)}, false},
-		{"a secret", []object{{"kty", `"oct"`, "kid", `"x"`, "k", `"AAAA"`}}, false},
-		{"two keys of one name", []object{ec, jwk(t, other.Public()).with("kid", `"x"`)}, false},
-		{"two keys of one kid, each for its algorithm", []object{ec, rs}, true},
-		{"one key for two algorithms", []object{rs, rs.with("alg", `"PS256"`)}, true},
-		{"a member twice", []object{ec.plus("kid", `"y"`)}, false},
-		{"bad UTF-8", []object{ec.with("x5t", "\"\xff\"")}, false},
-		{"weak", []object{rs.with("n", `"AQAB"`)}, false},
-		{"e = 1", []object{rs.with("e", `"AQ"`)}, false},
-		{"off its curve", []object{ec.with("y", ec[5])}, false},
-		{"alg of another kty", []object{ec.with("alg", `"RS256"`)}, false},
-		{"alg of secrets", []object{rs.with("alg", `"HS256"`)}, false},
-		{"a member missing", []object{ec.without("x")}, false},
-		{"no kty", []object{ec.without("kty")}, false},
-		{"kid no string", []object{ec.with("kid", `7`)}, false},
-		{"use enc", []object{ec.with("use", `"enc"`)}, false},
-		{"no object", []object{nil, object{"kty", `1`}}, false},
+		{"a good EC key", []forge.Object{ec}, true},
+		{"a good RSA key", []forge.Object{rs}, true},
+		{"the same key twice", []forge.Object{ec, ec}, true},
+		{"private", []forge.Object{ec.With("d", `"AAAA"`)}, false},
+		{"private under another kid", []forge.Object{ec, ec.With("kid", `"y"`).With("d", `"AAAA"`)}, false},
+		{"private under another kid, before it", []forge.Object{ec.With("kid", `"y"`).With("d", `"AAAA"`), ec}, false},
+		{"private, for encryption", []forge.Object{rs, rs.With("kid", `"y"`).With("use", `"enc"`).With("d", `"AAAA"`)}, false},
+		{"a secret", []forge.Object{{"kty", `"oct"`, "kid", `"x"`, "k", `"AAAA"`}}, false},
+		{"two keys of one name", []forge.Object{ec, forge.JWK(t, other.Public()).With("kid", `"x"`)}, false},
+		{"two keys of one kid, each for its algorithm", []forge.Object{ec, rs}, true},
+		{"one key for two algorithms", []forge.Object{rs, rs.With("alg", `"PS256"`)}, true},
+		{"a member twice", []forge.Object{ec.Plus("kid", `"y"`)}, false},
+		{"bad UTF-8", []forge.Object{ec.With("x5t", "\"\xff\"")}, false},
+		{"weak", []forge.Object{rs.With("n", `"AQAB"`)}, false},
+		{"e = 1", []forge.Object{rs.With("e", `"AQ"`)}, false},
+		{"off its curve", []forge.Object{ec.With("y", ec[5])}, false},
+		{"alg of another kty", []forge.Object{ec.With("alg", `"RS256"`)}, false},
+		{"alg of secrets", []forge.Object{rs.With("alg", `"HS256"`)}, false},
+		{"a member missing", []forge.Object{ec.Without("x")}, false},
+		{"no kty", []forge.Object{ec.Without("kty")}, false},
+		{"kid no string", []forge.Object{ec.With("kid", `7`)}, false},
+		{"use enc", []forge.Object{ec.With("use", `"enc"`)}, false},
+		{"no object", []forge.Object{nil, forge.Object{"kty", `1`}}, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &keyServer{h: jsonHandler(jwks(append([]object{good}, x.keys...)...))}
+			s := &keyServer{h: forge.JSON(forge.JWKS(append([]forge.Object{good}, x.keys...)...))}
 			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer keys.Close()
-			find(t, keys, "good", nil)
+			forge.Find(t, keys, "good", nil)
 			usable := false
 			for _, alg := range []token.Algorithm{token.ES256, token.RS256, token.PS256} {
 				_, err := keys.Lookup(t.Context(), "x", alg)
@@ -283,27 +285,27 @@ func TestRemoteKeysBadKeyCostsItself(t *testing.T) {
 // A set of bad keys alone is a mistake, and the last good one serves; if it is the
 // private half that is published, the key is gone at once.
 func TestRemoteKeysBadKeysAlone(t *testing.T) {
-	ed := jwk(t, forgeKeys().ed.Public()).with("kid", `"a"`)
+	ed := forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"a"`)
 	for name, x := range map[string]struct {
 		set  string
 		want error
 	}{
-		"no kty":  {jwks(ed.without("kty")), nil},
-		"weak":    {jwks(ed.with("x", strconv.Quote(strings.Repeat("A", 43)))), nil},
-		"private": {jwks(ed.with("d", `"AAAA"`)), token.ErrKeysUnavailable},
+		"no kty":  {forge.JWKS(ed.Without("kty")), nil},
+		"weak":    {forge.JWKS(ed.With("x", strconv.Quote(strings.Repeat("A", 43)))), nil},
+		"private": {forge.JWKS(ed.With("d", `"AAAA"`)), token.ErrKeysUnavailable},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &keyServer{h: jsonHandler(jwks(ed))}
+			s := &keyServer{h: forge.JSON(forge.JWKS(ed))}
 			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer keys.Close()
-			s.answer(jsonHandler(x.set))
+			s.answer(forge.JSON(x.set))
 			time.Sleep(5 * time.Minute)
-			find(t, keys, "a", nil)
+			forge.Find(t, keys, "a", nil)
 			synctest.Wait()
-			find(t, keys, "a", x.want)
+			forge.Find(t, keys, "a", x.want)
 			if st := keys.Status(); st.Err == nil {
 				t.Errorf("%s: status %+v", name, st)
 			}
@@ -312,17 +314,17 @@ func TestRemoteKeysBadKeysAlone(t *testing.T) {
 }
 
 func TestRemoteKeysStatus(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		st := keys.Status()
 		if st.URL != jwksURL || !st.Usable || st.Keys != 1 || st.Fetches != 1 || st.Failures != 0 || st.Err != nil || st.Age != 0 || !st.FetchedAt.Equal(time.Now()) {
 			t.Errorf("at first: %+v", st)
 		}
-		find(t, keys, "no", token.ErrUnknownKey)
+		forge.Find(t, keys, "no", token.ErrUnknownKey)
 		s.answer(status(500))
 		start := time.Now()
 		for time.Since(start) < 59*time.Minute {
 			time.Sleep(time.Minute)
-			find(t, keys, ring.Active().ID(), nil)
+			forge.Find(t, keys, ring.Active().ID(), nil)
 			synctest.Wait()
 		}
 		st = keys.Status()
@@ -352,7 +354,7 @@ func TestRemoteKeysStatus(t *testing.T) {
 
 // Over sockets: what a hostile server may send costs bounded memory and time.
 func TestRemoteKeysHostileServer(t *testing.T) {
-	set := jwks(jwk(t, forgeKeys().ed.Public()).with("kid", `"k"`))
+	set := forge.JWKS(forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"k"`))
 	cut := make(chan error, 1)
 	for _, x := range []struct {
 		name    string
@@ -360,7 +362,7 @@ func TestRemoteKeysHostileServer(t *testing.T) {
 		h       http.HandlerFunc
 		want    string // in the error; empty for a good twin
 	}{
-		{"plain", time.Minute, jsonHandler(set).ServeHTTP, ""},
+		{"plain", time.Minute, forge.JSON(set).ServeHTTP, ""},
 		{"gzip", time.Minute, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Encoding", "gzip")
@@ -385,11 +387,11 @@ func TestRemoteKeysHostileServer(t *testing.T) {
 		}, "more than 262144 bytes"},
 		{"header of 16 KiB", time.Minute, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Large", strings.Repeat("x", 16<<10))
-			jsonHandler(set).ServeHTTP(w, r)
+			forge.JSON(set).ServeHTTP(w, r)
 		}, ""},
 		{"header of 1 MiB", time.Minute, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Large", strings.Repeat("x", 1<<20))
-			jsonHandler(set).ServeHTTP(w, r)
+			forge.JSON(set).ServeHTTP(w, r)
 		}, "header"},
 		{"a byte now and then", 300 * time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -432,18 +434,18 @@ func TestRemoteKeysHostileServer(t *testing.T) {
 
 // A caller that gives up does not take the fetch with it (one fetch for all).
 func TestRemoteKeysFetchOutlivesItsCaller(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.fetches()
 		s.answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(5 * time.Second) // the server's
-			keysAt(t, "new").ServeHTTP(w, r)
+			forge.KeysAt(t, "new").ServeHTTP(w, r)
 		}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := keys.Lookup(ctx, "new", token.EdDSA); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, token.ErrUnknownKey) || errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("error %v", err)
 		}
-		find(t, keys, "new", nil)
+		forge.Find(t, keys, "new", nil)
 		if n := s.fetches(); n != 1 {
 			t.Errorf("%d fetches", n)
 		}

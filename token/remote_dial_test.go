@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // A site is a key server on a socket, and how often somebody connected to it.
@@ -41,22 +42,18 @@ func (s *site) named() string { return "http://localhost:" + strconv.Itoa(int(s.
 
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
-func keysAt(t testing.TB, kid string) http.Handler {
-	return jsonHandler(jwks(jwk(t, forgeKeys().ed.Public()).with("kid", strconv.Quote(kid))))
-}
-
 // CVE-2026-32301, CVE-2026-41413, CVE-2026-49478: neither a redirect nor a
 // jwks_uri of a public host makes us connect to an address that is not public.
 // Here "public" is what the test says, of servers that are all on this machine.
 func TestRemoteKeysConnectsToNoPrivateAddress(t *testing.T) {
-	inner := newSite(t, keysAt(t, "k"))
-	other := newSite(t, keysAt(t, "k"))
+	inner := newSite(t, forge.KeysAt(t, "k"))
+	other := newSite(t, forge.KeysAt(t, "k"))
 	var target atomic.Value
 	outer := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, target.Load().(string), http.StatusFound)
 	}))
 	metadata := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		jsonHandler(object{"issuer", strconv.Quote("http://" + r.Host), "jwks_uri", strconv.Quote(target.Load().(string))}.String()).ServeHTTP(w, r)
+		forge.JSON(forge.Object{"issuer", strconv.Quote("http://" + r.Host), "jwks_uri", strconv.Quote(target.Load().(string))}.String()).ServeHTTP(w, r)
 	}))
 	cfg := token.RemoteKeysConfig{InsecureAllowHTTP: true}
 	for _, x := range []struct {
@@ -118,7 +115,7 @@ func TestRemoteKeysConnectsToNoPrivateAddress(t *testing.T) {
 
 // An operator's key server on a private address works without a switch.
 func TestRemoteKeysOnAPrivateAddress(t *testing.T) {
-	s := newSite(t, keysAt(t, "k"))
+	s := newSite(t, forge.KeysAt(t, "k"))
 	for _, u := range []string{s.URL, s.named()} {
 		keys, err := token.RemoteKeys(t.Context(), u, token.RemoteKeysConfig{InsecureAllowHTTP: true})
 		if err != nil {
@@ -136,13 +133,13 @@ func TestRemoteKeysOnAPrivateAddress(t *testing.T) {
 func TestRemoteKeysBehindAProxy(t *testing.T) {
 	const home = "http://keys.example.com/jwks.json"
 	var to atomic.Value
-	inner := newSite(t, keysAt(t, "k"))
+	inner := newSite(t, forge.KeysAt(t, "k"))
 	proxy := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/jwks.json" && to.Load() != "" {
 			http.Redirect(w, r, to.Load().(string), http.StatusFound)
 			return
 		}
-		keysAt(t, "k").ServeHTTP(w, r)
+		forge.KeysAt(t, "k").ServeHTTP(w, r)
 	}))
 	proxyURL, _ := url.Parse(proxy.URL)
 	through := func(*http.Request) (*url.URL, error) { return proxyURL, nil }

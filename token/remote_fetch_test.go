@@ -13,18 +13,20 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Answers that are no key set change nothing: what was known goes on.
 func TestRemoteKeysRefusesAnswers(t *testing.T) {
-	good := jwk(t, forgeKeys().ed.Public()).with("kid", `"b"`)
-	set := jwks(good)
+	good := forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"b"`)
+	set := forge.JWKS(good)
 	redirect := func(to string) http.Handler { // where it leads, a key waits
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.String() == jwksURL {
 				http.Redirect(w, r, to, http.StatusFound)
 			} else {
-				jsonHandler(set).ServeHTTP(w, r)
+				forge.JSON(set).ServeHTTP(w, r)
 			}
 		})
 	}
@@ -33,12 +35,12 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 		"404":              status(404),
 		"204":              status(204),
 		"206":              status(206),
-		"HTML":             jsonHandler("<!DOCTYPE html><title>Maintenance</title>", "Content-Type", "text/html"),
-		"HTML called JSON": jsonHandler("<!DOCTYPE html><title>Maintenance</title>"),
-		"empty":            jsonHandler(""),
-		"keys twice":       jsonHandler(`{"keys":[],"keys":[` + good.String() + `]}`),
-		"garbage":          jsonHandler(set[:40]),
-		"huge":             jsonHandler(set + strings.Repeat(" ", 256<<10)),
+		"HTML":             forge.JSON("<!DOCTYPE html><title>Maintenance</title>", "Content-Type", "text/html"),
+		"HTML called JSON": forge.JSON("<!DOCTYPE html><title>Maintenance</title>"),
+		"empty":            forge.JSON(""),
+		"keys twice":       forge.JSON(`{"keys":[],"keys":[` + good.String() + `]}`),
+		"garbage":          forge.JSON(set[:40]),
+		"huge":             forge.JSON(set + strings.Repeat(" ", 256<<10)),
 		"to another host":  redirect("https://evil.example.com/jwks.json"),
 		"to http":          redirect("http://auth.example.com/jwks.json"),
 		"to loopback":      redirect("https://127.0.0.1/jwks.json"),
@@ -47,29 +49,29 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 		"round and round":  redirect(jwksURL),
 		"to nowhere":       status(http.StatusFound),
 	} {
-		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 			s.answer(h)
 			time.Sleep(5 * time.Minute)
-			find(t, keys, "b", token.ErrUnknownKey)
-			find(t, keys, ring.Active().ID(), nil)
+			forge.Find(t, keys, "b", token.ErrUnknownKey)
+			forge.Find(t, keys, ring.Active().ID(), nil)
 			if n := s.fetches(); n > 5 {
 				t.Errorf("%s: %d requests", name, n)
 			}
-			s.answer(jsonHandler(set)) // the good twin
+			s.answer(forge.JSON(set)) // the good twin
 			time.Sleep(time.Minute)
-			find(t, keys, "b", nil)
+			forge.Find(t, keys, "b", nil)
 		})
 	}
 }
 
 func TestRemoteKeysRedirectWithinOrigin(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		mux := http.NewServeMux()
 		mux.Handle("/.well-known/jwks.json", http.RedirectHandler("/2", http.StatusFound))
 		mux.Handle("/2", http.RedirectHandler("https://auth.example.com/3", http.StatusFound))
-		mux.Handle("/3", jsonHandler(jwks(jwk(t, forgeKeys().ed.Public()).with("kid", `"b"`))))
+		mux.Handle("/3", forge.JSON(forge.JWKS(forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"b"`))))
 		s.answer(mux)
-		find(t, keys, "b", nil)
+		forge.Find(t, keys, "b", nil)
 	})
 }
 
@@ -79,7 +81,7 @@ func TestRemoteKeysOverTLS(t *testing.T) {
 	var mode atomic.Value
 	mode.Store("good")
 	var cookies atomic.Int64
-	set := jwks(jwk(t, forgeKeys().rsa.Public()).with("kid", `"rs"`))
+	set := forge.JWKS(forge.JWK(t, forge.Keys().Rsa.Public()).With("kid", `"rs"`))
 	release := make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cookies.Add(int64(len(r.Cookies())))

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // Invariant 10: the query of a key server's URL, which may hold a key, is shown by
@@ -19,7 +20,7 @@ func TestRemoteKeysKeepTheirQuery(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got := r.Referer() + r.URL.RawQuery
 		referer.Store(&got)
-		keysAt(t, "k").ServeHTTP(w, r)
+		forge.KeysAt(t, "k").ServeHTTP(w, r)
 	}))
 	t.Cleanup(other.Close)
 	var asked atomic.Bool

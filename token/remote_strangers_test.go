@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Whatever strangers invent, while a usable set is at hand they are answered 401, and
@@ -31,17 +33,17 @@ func TestStrangersChooseNo5xx(t *testing.T) {
 			w.WriteHeader(500)
 			return
 		}
-		keysAt(t, "k").ServeHTTP(w, r)
+		forge.KeysAt(t, "k").ServeHTTP(w, r)
 	}))
 	serve := func(keys token.KeySet) *httptest.Server {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = keys, []token.Algorithm{token.EdDSA} })
+		v := forge.Verifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = keys, []token.Algorithm{token.EdDSA} })
 		api := httptest.NewServer(v.Middleware(status(200)))
 		t.Cleanup(api.Close)
 		return api
 	}
-	s := edSigner(t, "k", forgeKeys().ed)
-	good := s.forge(s.header(), goodClaims(time.Now()))
-	payload, bad := b64(goodClaims(time.Now()).String()), "."+b64(strings.Repeat("x", 64))
+	s := forge.Ed(t, "k", forge.Keys().Ed)
+	good := s.Forge(s.Header(), forge.Claims(time.Now()))
+	payload, bad := forge.Base64(forge.Claims(time.Now()).String()), "."+forge.Base64(strings.Repeat("x", 64))
 	ask := func(api *httptest.Server, raw string) (code int, body string) {
 		r, _ := http.NewRequestWithContext(t.Context(), "GET", api.URL, nil)
 		r.Header.Set("Authorization", "Bearer "+raw)
@@ -61,11 +63,11 @@ func TestStrangersChooseNo5xx(t *testing.T) {
 		for g := range 8 {
 			wg.Go(func() {
 				for i := range n / 8 {
-					header := s.header().with("kid", strconv.Quote(fmt.Sprint("invented-", g, "-", i)))
+					header := s.Header().With("kid", strconv.Quote(fmt.Sprint("invented-", g, "-", i)))
 					if i%4 == 0 {
-						header = s.header() // a bad signature under a known name
+						header = s.Header() // a bad signature under a known name
 					}
-					code, body := ask(api, b64(header.String())+"."+payload+bad)
+					code, body := ask(api, forge.Base64(header.String())+"."+payload+bad)
 					if code != want || i%4 != 0 && strings.Contains(strings.ToLower(body), "get a new") {
 						other.Add(1)
 						t.Logf("%d %s", code, body)
@@ -144,14 +146,14 @@ func TestWaitingForKeysIsBounded(t *testing.T) {
 			t.Errorf("without a set: after %v, %v", at, errs)
 		}
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		at, errs := crowd(keys, 2001, invented)
 		if at[10*time.Second] != 256 || at[0] != 2001-256 || errs[token.ErrUnknownKey] != 2001 {
 			t.Errorf("with a set: after %v, %v", at, errs)
 		}
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		time.Sleep(55 * time.Minute) // the key at hand may be withdrawn
 		at, errs := crowd(keys, 2001, func(i int) string {
@@ -164,7 +166,7 @@ func TestWaitingForKeysIsBounded(t *testing.T) {
 			t.Errorf("after a pause: after %v, %v", at, errs)
 		}
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		time.Sleep(55 * time.Minute)
 		if at, errs := crowd(keys, 2001, func(int) string { return ring.Active().ID() }); at[10*time.Second] != 1024 || errs[nil] != 1024 || errs[token.ErrUnknownKey] != 2001-1024 {
@@ -184,7 +186,7 @@ func TestFailingFetchDelaysNobody(t *testing.T) {
 		"more rarely than due": {MinInterval: time.Second, RefreshInterval: 4 * time.Second, MaxAge: 20 * time.Minute},
 	} {
 		for how, h := range map[string]http.Handler{"hanging": nil, "failing": status(500)} {
-			remote(t, cfg, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+			remote(t, cfg, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 				step := 100 * time.Millisecond
 				if name == "more rarely than due" {
 					step = 6 * time.Second
@@ -193,7 +195,7 @@ func TestFailingFetchDelaysNobody(t *testing.T) {
 				late, n := 0, 0
 				for start := time.Now(); time.Since(start) < 15*time.Minute; time.Sleep(step) {
 					at := time.Now()
-					find(t, keys, ring.Active().ID(), nil)
+					forge.Find(t, keys, ring.Active().ID(), nil)
 					if n++; time.Since(at) > 0 {
 						late++
 					}
@@ -211,15 +213,15 @@ func TestFailingFetchDelaysNobody(t *testing.T) {
 
 // A kid that somebody asks for all the time, in vain, is found soon after it is published.
 func TestKidAskedForInVain(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		for range 2 * 3600 {
-			find(t, keys, "to come", token.ErrUnknownKey)
+			forge.Find(t, keys, "to come", token.ErrUnknownKey)
 			time.Sleep(time.Second)
 		}
 		if n := s.fetches(); n < 20 || n > 100 {
 			t.Errorf("%d fetches in two hours", n)
 		}
-		s.answer(keysAt(t, "to come"))
+		s.answer(forge.KeysAt(t, "to come"))
 		published := time.Now()
 		for {
 			_, err := keys.Lookup(t.Context(), "to come", token.EdDSA)
@@ -233,15 +235,15 @@ func TestKidAskedForInVain(t *testing.T) {
 		}
 		t.Logf("found after %s", time.Since(published))
 	})
-	remote(t, token.RemoteKeysConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		for range 3600 {
-			find(t, keys, "to come", token.ErrUnknownKey)
+			forge.Find(t, keys, "to come", token.ErrUnknownKey)
 			time.Sleep(time.Second)
 		}
-		s.answer(keysAt(t, "to come"))
+		s.answer(forge.KeysAt(t, "to come"))
 		time.Sleep(10 * time.Second)
-		find(t, keys, "another", token.ErrUnknownKey) // any fetch brings it
-		find(t, keys, "to come", nil)
+		forge.Find(t, keys, "another", token.ErrUnknownKey) // any fetch brings it
+		forge.Find(t, keys, "to come", nil)
 	})
 }
 
@@ -252,22 +254,22 @@ func TestWithdrawnKeyOfASlowServer(t *testing.T) {
 	slow := func(d time.Duration) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(d)
-			keysAt(t, "new").ServeHTTP(w, r)
+			forge.KeysAt(t, "new").ServeHTTP(w, r)
 		})
 	}
 	for _, takes := range []time.Duration{0, 3 * time.Second, 9 * time.Second} {
 		for _, pause := range []time.Duration{10 * time.Minute, 55 * time.Minute, 59 * time.Minute} {
-			remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+			remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 				s.answer(slow(takes))
 				time.Sleep(pause)
 				var wg sync.WaitGroup
 				for range 300 {
-					wg.Go(func() { find(t, keys, ring.Active().ID(), token.ErrUnknownKey) })
+					wg.Go(func() { forge.Find(t, keys, ring.Active().ID(), token.ErrUnknownKey) })
 				}
 				wg.Wait()
 			})
 		}
-		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 			s.answer(slow(takes))
 			withdrawn := time.Now()
 			for {
@@ -286,27 +288,27 @@ func TestWithdrawnKeyOfASlowServer(t *testing.T) {
 // New material under an old kid is found by a fetch after a bad signature. Strangers
 // cause one per MinInterval by such signatures, from the end of the last.
 func TestNewKeyUnderAnOldKid(t *testing.T) {
-	old := edSigner(t, "k", forgeKeys().ed)
+	old := forge.Ed(t, "k", forge.Keys().Ed)
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, withKid := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			next := edSigner(t, "k", private)
-			s := &keyServer{h: keysAt(t, "k")}
+			next := forge.Ed(t, "k", private)
+			s := &keyServer{h: forge.KeysAt(t, "k")}
 			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer keys.Close()
-			v := forgedVerifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = keys, []token.Algorithm{token.EdDSA} })
-			by := func(x signer) string {
-				header := x.header()
+			v := forge.Verifier(t, func(c *token.VerifierConfig) { c.Keys, c.Algorithms = keys, []token.Algorithm{token.EdDSA} })
+			by := func(x forge.Signer) string {
+				header := x.Header()
 				if !withKid {
-					header = header.without("kid")
+					header = header.Without("kid")
 				}
-				return x.forge(header, goodClaims(time.Now()).with("jti", strconv.Quote(strconv.FormatInt(time.Now().UnixNano(), 36))))
+				return x.Forge(header, forge.Claims(time.Now()).With("jti", strconv.Quote(strconv.FormatInt(time.Now().UnixNano(), 36))))
 			}
 			check := func(raw string, want error) {
 				t.Helper()
@@ -317,7 +319,7 @@ func TestNewKeyUnderAnOldKid(t *testing.T) {
 			cached := by(old)
 			check(cached, nil)
 			s.fetches()
-			s.answer(jsonHandler(jwks(jwk(t, public).with("kid", `"k"`))))
+			s.answer(forge.JSON(forge.JWKS(forge.JWK(t, public).With("kid", `"k"`))))
 			check(by(next), nil) // at the first try
 			check(by(old), token.ErrSignature)
 			check(cached, token.ErrSignature)
@@ -334,10 +336,10 @@ func TestNewKeyUnderAnOldKid(t *testing.T) {
 			if n := s.fetches(); n > 10 {
 				t.Errorf("%d fetches in ten intervals", n)
 			}
-			s.answer(keysAt(t, "k")) // replaced once more: what they did does not matter
+			s.answer(forge.KeysAt(t, "k")) // replaced once more: what they did does not matter
 			time.Sleep(10 * time.Second)
 			check(by(old), nil)
-			s.answer(jsonHandler(jwks(jwk(t, public).with("kid", `"k"`))))
+			s.answer(forge.JSON(forge.JWKS(forge.JWK(t, public).With("kid", `"k"`))))
 			time.Sleep(10 * time.Second)
 			check(by(next), nil)
 			// While the server hangs, a bad signature waits for one fetch at most, and good ones never.

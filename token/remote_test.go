@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 const jwksURL = "https://auth.example.com/.well-known/jwks.json"
@@ -59,24 +60,14 @@ func (s *keyServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func jsonHandler(set string, header ...string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		for i := 0; i < len(header); i += 2 {
-			w.Header().Set(header[i], header[i+1])
-		}
-		io.WriteString(w, set)
-	})
-}
-
 func status(code int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
 }
 
 // remote runs f in a bubble with a set whose server serves ring, and Closes the set.
-func remote(t *testing.T, cfg token.RemoteKeysConfig, f func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet)) {
+func remote(t *testing.T, cfg token.RemoteKeysConfig, f func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet)) {
 	synctest.Test(t, func(t *testing.T) {
-		ring := newRing(t, token.KeyringConfig{})
+		ring := forge.Ring(t, issue.KeyringConfig{})
 		s := &keyServer{h: ring}
 		cfg.Transport = s
 		keys, err := token.RemoteKeys(t.Context(), jwksURL, cfg)
@@ -88,36 +79,25 @@ func remote(t *testing.T, cfg token.RemoteKeysConfig, f func(t *testing.T, s *ke
 	})
 }
 
-func find(t *testing.T, keys token.KeySet, kid string, want error) {
-	t.Helper()
-	key, err := keys.Lookup(t.Context(), kid, token.EdDSA)
-	if !errors.Is(err, want) || (key == nil) == (err == nil) {
-		t.Errorf("look-up of %q: key %v, error %v, want %v", kid, key, err, want)
-	}
-	if err != nil && errors.Is(err, token.ErrUnknownKey) == errors.Is(err, token.ErrUnavailable) {
-		t.Errorf("look-up of %q: error %v is of both families or of none", kid, err)
-	}
-}
-
 func TestRemoteKeysFetchesOnDemand(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		var wg sync.WaitGroup
 		for range 50 {
-			wg.Go(func() { find(t, keys, kid, nil) })
+			wg.Go(func() { forge.Find(t, keys, kid, nil) })
 		}
 		wg.Wait()
 		if n := s.fetches(); n != 1 {
 			t.Errorf("%d fetches at the start", n)
 		}
 		time.Sleep(239 * time.Second)
-		find(t, keys, kid, nil)
+		forge.Find(t, keys, kid, nil)
 		if n := s.fetches(); n != 0 {
 			t.Errorf("%d fetches while fresh", n)
 		}
 		time.Sleep(time.Minute)
 		for range 50 {
-			wg.Go(func() { find(t, keys, kid, nil) })
+			wg.Go(func() { forge.Find(t, keys, kid, nil) })
 		}
 		wg.Wait()
 		if n := s.fetches(); n != 1 {
@@ -135,14 +115,14 @@ func TestRemoteKeysFetchesOnDemand(t *testing.T) {
 func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 	for name, idle := range map[string]time.Duration{"busy": time.Minute, "twice due": 10 * time.Minute, "idle": 50 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
-			remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+			remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 				old := ring.Active().ID()
-				find(t, keys, old, nil)
+				forge.Find(t, keys, old, nil)
 				key, err := ring.Rotate(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
-				find(t, keys, key.ID(), nil)
+				forge.Find(t, keys, key.ID(), nil)
 				if err := ring.Remove(t.Context(), old); err != nil {
 					t.Fatal(err)
 				}
@@ -152,12 +132,12 @@ func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 					keys.Lookup(t.Context(), key.ID(), token.EdDSA)
 					synctest.Wait()
 				}
-				find(t, keys, old, token.ErrUnknownKey)
-				find(t, keys, key.ID(), nil)
+				forge.Find(t, keys, old, token.ErrUnknownKey)
+				forge.Find(t, keys, key.ID(), nil)
 			})
 		})
 	}
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		old := ring.Active().ID()
 		if _, err := ring.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
@@ -166,26 +146,26 @@ func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Minute)
-		find(t, keys, old, token.ErrUnknownKey) // the first look-up after a long time
+		forge.Find(t, keys, old, token.ErrUnknownKey) // the first look-up after a long time
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		old := ring.Active().ID()
 		drop(t, ring, old)
 		time.Sleep(10 * time.Minute)
-		find(t, keys, old, token.ErrUnknownKey) // twice RefreshInterval, by the letter
+		forge.Find(t, keys, old, token.ErrUnknownKey) // twice RefreshInterval, by the letter
 	})
 }
 
 // Strangers with invented kids cannot make us flood the issuer, and a new key is
 // found at once.
 func TestRemoteKeysUnknownKid(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.fetches()
 		key, err := ring.Rotate(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		find(t, keys, key.ID(), nil)
+		forge.Find(t, keys, key.ID(), nil)
 		if n := s.fetches(); n != 1 {
 			t.Errorf("%d fetches for the new key", n)
 		}
@@ -193,13 +173,13 @@ func TestRemoteKeysUnknownKid(t *testing.T) {
 		for n := range rounds {
 			time.Sleep(10 * time.Second)
 			if n == 0 {
-				find(t, keys, "", token.ErrUnknownKey) // two keys would fit
+				forge.Find(t, keys, "", token.ErrUnknownKey) // two keys would fit
 				time.Sleep(10 * time.Second)
 			}
-			find(t, keys, "turn-"+strconv.Itoa(n), token.ErrUnknownKey)
-			find(t, keys, "", token.ErrUnknownKey)
+			forge.Find(t, keys, "turn-"+strconv.Itoa(n), token.ErrUnknownKey)
+			forge.Find(t, keys, "", token.ErrUnknownKey)
 			for i := range 100 {
-				find(t, keys, "invented-"+strconv.Itoa(100*n+i), token.ErrUnknownKey) // the set at hand does not hold it
+				forge.Find(t, keys, "invented-"+strconv.Itoa(100*n+i), token.ErrUnknownKey) // the set at hand does not hold it
 			}
 		}
 		if n := s.fetches(); n != rounds+1 {
@@ -211,7 +191,7 @@ func TestRemoteKeysUnknownKid(t *testing.T) {
 // An unreachable server at the start is no error, and the set heals.
 func TestRemoteKeysHeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ring := newRing(t, token.KeyringConfig{})
+		ring := forge.Ring(t, issue.KeyringConfig{})
 		s := &keyServer{h: status(500)}
 		var logged bytes.Buffer
 		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
@@ -221,14 +201,14 @@ func TestRemoteKeysHeals(t *testing.T) {
 		defer keys.Close()
 		kid := ring.Active().ID()
 		for range 1000 {
-			find(t, keys, kid, token.ErrKeysUnavailable)
+			forge.Find(t, keys, kid, token.ErrKeysUnavailable)
 		}
 		if n := s.fetches(); n != 1 {
 			t.Errorf("%d fetches at once", n)
 		}
 		end := time.Now().Add(10 * time.Minute)
 		for time.Now().Before(end) {
-			find(t, keys, kid, token.ErrKeysUnavailable)
+			forge.Find(t, keys, kid, token.ErrKeysUnavailable)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if n := s.fetches(); n < 15 || n > 40 {
@@ -236,7 +216,7 @@ func TestRemoteKeysHeals(t *testing.T) {
 		}
 		s.answer(ring)
 		time.Sleep(32 * time.Second)
-		find(t, keys, kid, nil)
+		forge.Find(t, keys, kid, nil)
 		if !strings.Contains(logged.String(), "status 500") {
 			t.Errorf("logged %q", &logged)
 		}
@@ -246,26 +226,26 @@ func TestRemoteKeysHeals(t *testing.T) {
 // The last keys carry a service through an outage, but not for ever. A kid that
 // they do not hold is unknown, and "cannot know" once they are too old.
 func TestRemoteKeysOutage(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.answer(nil) // hangs
 		start := time.Now()
 		for time.Since(start) < 59*time.Minute {
 			at := time.Now()
-			find(t, keys, kid, nil)
+			forge.Find(t, keys, kid, nil)
 			if waited := time.Since(at); waited > 0 {
 				t.Fatalf("a known key was waited for, %s, %s after the start", waited, at.Sub(start))
 			}
 			time.Sleep(time.Minute)
 		}
-		find(t, keys, "other", token.ErrUnknownKey)
+		forge.Find(t, keys, "other", token.ErrUnknownKey)
 		time.Sleep(2 * time.Minute)
-		find(t, keys, kid, token.ErrKeysUnavailable)
-		find(t, keys, "other", token.ErrKeysUnavailable)
+		forge.Find(t, keys, kid, token.ErrKeysUnavailable)
+		forge.Find(t, keys, "other", token.ErrKeysUnavailable)
 		s.answer(ring)
 		time.Sleep(time.Minute)
-		find(t, keys, kid, nil)
-		find(t, keys, "other", token.ErrUnknownKey)
+		forge.Find(t, keys, kid, nil)
+		forge.Find(t, keys, "other", token.ErrUnknownKey)
 	})
 }
 
@@ -289,7 +269,7 @@ func TestRemoteKeysBoundsWaiting(t *testing.T) {
 		if n := s.fetches(); n != 1 {
 			t.Errorf("%d fetches", n)
 		}
-		find(t, keys, "a", token.ErrKeysUnavailable) // until the fetch itself gives up
+		forge.Find(t, keys, "a", token.ErrKeysUnavailable) // until the fetch itself gives up
 		if d := time.Since(start); d != 10*time.Second {
 			t.Errorf("after %s", d)
 		}
@@ -312,8 +292,8 @@ func TestRemoteKeysFollowsMaxAge(t *testing.T) {
 		{"max-age=99999999999999999999", 239 * time.Second, 5 * time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			set := jwks(jwk(t, forgeKeys().ed.Public()).with("kid", `"a"`))
-			s := &keyServer{h: jsonHandler(set, "Cache-Control", x.control)}
+			set := forge.JWKS(forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"a"`))
+			s := &keyServer{h: forge.JSON(set, "Cache-Control", x.control)}
 			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
@@ -321,12 +301,12 @@ func TestRemoteKeysFollowsMaxAge(t *testing.T) {
 			defer keys.Close()
 			s.fetches()
 			time.Sleep(x.stays)
-			find(t, keys, "a", nil)
+			forge.Find(t, keys, "a", nil)
 			if n := s.fetches(); n != 0 {
 				t.Errorf("%q: %d fetches after %s", x.control, n, x.stays)
 			}
 			time.Sleep(x.due - x.stays)
-			find(t, keys, "a", nil)
+			forge.Find(t, keys, "a", nil)
 			if n := s.fetches(); n != 1 {
 				t.Errorf("%q: %d fetches after %s", x.control, n, x.due)
 			}
@@ -337,17 +317,17 @@ func TestRemoteKeysFollowsMaxAge(t *testing.T) {
 // An issuer that withdraws all its keys says that none is good, but a server that
 // lost them says the same: nothing verifies, and nobody is told to log in again.
 func TestRemoteKeysEmptied(t *testing.T) {
-	for name, set := range map[string]string{"empty": jwks(), "nothing for us": jwks(jwk(t, forgeKeys().rsa.Public()).with("use", `"enc"`))} {
-		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	for name, set := range map[string]string{"empty": forge.JWKS(), "nothing for us": forge.JWKS(forge.JWK(t, forge.Keys().Rsa.Public()).With("use", `"enc"`))} {
+		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 			kid := ring.Active().ID()
-			s.answer(jsonHandler(set))
+			s.answer(forge.JSON(set))
 			time.Sleep(5 * time.Minute)
-			find(t, keys, kid, nil)
+			forge.Find(t, keys, kid, nil)
 			synctest.Wait()
-			find(t, keys, kid, token.ErrKeysUnavailable)
+			forge.Find(t, keys, kid, token.ErrKeysUnavailable)
 			s.answer(ring)
 			time.Sleep(time.Minute)
-			find(t, keys, kid, nil)
+			forge.Find(t, keys, kid, nil)
 			if t.Failed() {
 				t.Log(name)
 			}
@@ -365,7 +345,7 @@ func TestRemoteKeysClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
-		wg.Go(func() { find(t, keys, "a", token.ErrKeysUnavailable) }) // waits for the fetch that hangs
+		wg.Go(func() { forge.Find(t, keys, "a", token.ErrKeysUnavailable) }) // waits for the fetch that hangs
 		synctest.Wait()
 		start := time.Now()
 		for range 3 {
@@ -379,14 +359,14 @@ func TestRemoteKeysClose(t *testing.T) {
 		if time.Since(start) != 0 {
 			t.Errorf("Close took %s", time.Since(start))
 		}
-		find(t, keys, "a", token.ErrKeysUnavailable)
+		forge.Find(t, keys, "a", token.ErrKeysUnavailable)
 		if n := s.fetches(); n != 1 {
 			t.Errorf("%d fetches", n)
 		}
 	}) // which fails if a goroutine is left
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		keys.Close()
-		find(t, keys, ring.Active().ID(), token.ErrKeysUnavailable)
+		forge.Find(t, keys, ring.Active().ID(), token.ErrKeysUnavailable)
 	})
 }
 

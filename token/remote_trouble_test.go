@@ -16,16 +16,18 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A fetch that failed long ago says nothing of the server now: a key that was
 // withdrawn since stops verifying at the first look-up after a long time.
 func TestRemoteKeysOldFailure(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		old := ring.Active().ID()
 		time.Sleep(5 * time.Minute)
 		s.answer(status(500))
-		find(t, keys, old, nil) // starts a fetch, which fails
+		forge.Find(t, keys, old, nil) // starts a fetch, which fails
 		s.fetches()
 		if _, err := ring.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
@@ -35,15 +37,15 @@ func TestRemoteKeysOldFailure(t *testing.T) {
 		}
 		s.answer(ring)
 		time.Sleep(50 * time.Minute) // within MaxAge
-		find(t, keys, old, token.ErrUnknownKey)
-		find(t, keys, ring.Active().ID(), nil)
+		forge.Find(t, keys, old, token.ErrUnknownKey)
+		forge.Find(t, keys, ring.Active().ID(), nil)
 	})
 }
 
 // When nobody has used a set for long, what it holds may be withdrawn since: a look-up
 // waits until the server has answered, or has failed to. Then the key at hand serves.
 func TestRemoteKeysHangingServer(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *token.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		time.Sleep(30 * time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -52,13 +54,13 @@ func TestRemoteKeysHangingServer(t *testing.T) {
 		if key, err := keys.Lookup(ctx, ring.Active().ID(), token.EdDSA); key != nil || !errors.Is(err, token.ErrKeysUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("with too short a patience: %v, %v", key, err)
 		}
-		find(t, keys, ring.Active().ID(), nil)
+		forge.Find(t, keys, ring.Active().ID(), nil)
 		if d := time.Since(began); d != 10*time.Second {
 			t.Errorf("waited %s", d)
 		}
 		for range 100 { // nor does anybody wait again while it goes on failing
 			at := time.Now()
-			find(t, keys, ring.Active().ID(), nil)
+			forge.Find(t, keys, ring.Active().ID(), nil)
 			if d := time.Since(at); d != 0 {
 				t.Fatalf("%s after it failed, waited %s", at.Sub(began), d)
 			}

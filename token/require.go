@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // RequireScope accepts only tokens whose scope holds all of scopes. Others are
@@ -16,7 +17,7 @@ import (
 func RequireScope(scopes ...string) VerifyOption {
 	scopes = slices.Clone(scopes)
 	return func(c *verifyCall) {
-		if len(scopes) == 0 || slices.ContainsFunc(scopes, isNoScopeToken) {
+		if len(scopes) == 0 || slices.ContainsFunc(scopes, shape.IsNoScopeToken) {
 			c.fail(errors.New("RequireScope without a scope-token, or with what is none"))
 		}
 		c.scopes = append(c.scopes, scopes...)
@@ -46,7 +47,7 @@ func RequireFresh(maxAge time.Duration) VerifyOption {
 func RequireACR(values ...string) VerifyOption {
 	values = slices.Clone(values)
 	return func(c *verifyCall) {
-		if len(values) == 0 || slices.ContainsFunc(values, isNoScopeToken) {
+		if len(values) == 0 || slices.ContainsFunc(values, shape.IsNoScopeToken) {
 			c.fail(errors.New("RequireACR without a value, or with one that acr_values cannot carry"))
 		}
 		c.acr = values
@@ -58,11 +59,6 @@ func RequireACR(values ...string) VerifyOption {
 func (v *Verifier) CheckOptions(opts ...VerifyOption) error {
 	_, err := v.call(context.Background(), opts)
 	return err
-}
-
-// isNoScopeToken reports whether s is not a scope-token (RFC 6749 section 3.3).
-func isNoScopeToken(s string) bool {
-	return s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
 }
 
 // sufficient says whether an acceptable token is good for this call.

@@ -2,8 +2,6 @@ package token_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -16,6 +14,8 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // RFC 6750 section 3.1 and RFC 9470 section 3.
@@ -27,10 +27,10 @@ func TestRequirements(t *testing.T) {
 
 func synctestTable(t *testing.T) {
 	now := time.Now()
-	type change func(*token.IssueRequest)
-	scope := func(s ...string) change { return func(r *token.IssueRequest) { r.Scope = s } }
+	type change func(*issue.Request)
+	scope := func(s ...string) change { return func(r *issue.Request) { r.Scope = s } }
 	login := func(age time.Duration, acr string) change {
-		return func(r *token.IssueRequest) { r.AuthTime, r.ACR = now.Add(-age), acr }
+		return func(r *issue.Request) { r.AuthTime, r.ACR = now.Add(-age), acr }
 	}
 	fresh := token.RequireFresh(5 * time.Minute)
 	const realm = `Bearer realm="orders"`
@@ -59,21 +59,21 @@ func synctestTable(t *testing.T) {
 		{"scope comes before freshness", []token.VerifyOption{fresh, token.RequireScope("a")}, login(time.Hour, ""), 403, realm + `, error="insufficient_scope", scope="a"`},
 	} {
 		a := newAPI(t, nil, x.opts...)
-		q := request()
+		q := forge.Request()
 		q.Scope = nil
 		x.change(&q)
-		raw := issue(t, a.issuer, q).Token()
+		raw := forge.Issue(t, a.issuer, q).Raw()
 		r := a.get("/", "Bearer "+raw)
 		if r.StatusCode != x.status || r.Header.Get("WWW-Authenticate") != x.challenge {
 			t.Errorf("%s: %d %q; want %d %q", x.name, r.StatusCode, r.Header.Get("WWW-Authenticate"), x.status, x.challenge)
 		}
-		if x.challenge != "" && (!bodyFits(body(t, r), x.challenge) || r.Header.Get("Cache-Control") != "no-store") {
+		if x.challenge != "" && (!bodyFits(forge.Body(t, r), x.challenge) || r.Header.Get("Cache-Control") != "no-store") {
 			t.Errorf("%s: %v", x.name, r.Header)
 		}
 		if r := a.get("/", "Bearer "+raw+"x"); !strings.HasSuffix(r.Header.Get("WWW-Authenticate"), `"invalid_token"`) {
 			t.Errorf("%s: a bad token is told %q", x.name, r.Header.Get("WWW-Authenticate"))
 		}
-		if leak := leaks(a.logged.String(), raw); leak != "" {
+		if leak := forge.Leaks(a.logged.String(), raw); leak != "" {
 			t.Errorf("%s: the log holds %q (invariant 10)", x.name, leak)
 		}
 	}
@@ -82,11 +82,11 @@ func synctestTable(t *testing.T) {
 // A demand that cannot be met is heard of when the route is built; Verify accepts
 // nothing under it.
 func TestDemandsThatCannotTakeEffect(t *testing.T) {
-	ring := newRing(t, token.KeyringConfig{})
-	v := ringVerifier(t, ring, token.EdDSA)
-	q := request()
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	v := forge.RingVerifier(t, ring, token.EdDSA)
+	q := forge.Request()
 	q.Scope, q.AuthTime, q.ACR = []string{"a"}, time.Now(), "a b"
-	raw := issue(t, newIssuer(t, ring, nil), q).Token()
+	raw := forge.Issue(t, forge.NewIssuer(t, ring, nil), q).Raw()
 	panics := func(o token.VerifyOption) (panicked bool) {
 		defer func() { panicked = recover() != nil }()
 		v.Middleware(http.NotFoundHandler(), o)
@@ -110,18 +110,18 @@ func TestDemandsThatCannotTakeEffect(t *testing.T) {
 
 // A revoked token is told that it is invalid, not what else it would need.
 func TestRevokedComesBeforeInsufficient(t *testing.T) {
-	list := localList(t, revoke.Config{})
+	list := forge.LocalList(t, revoke.Config{})
 	a := newAPI(t, func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = list, false }, token.RequireScope("admin"))
-	issued := issue(t, a.issuer, request())
-	if r := a.get("/", "Bearer "+issued.Token()); r.StatusCode != 403 {
+	issued := forge.Issue(t, a.issuer, forge.Request())
+	if r := a.get("/", "Bearer "+issued.Raw()); r.StatusCode != 403 {
 		t.Errorf("the good twin: %d", r.StatusCode)
 	}
 	event, err := revoke.TokenOf(issued.Claims().Identity())
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply(t, list, event)
-	if r := a.get("/", "Bearer "+issued.Token()); r.StatusCode != 401 {
+	forge.Apply(t, list, event)
+	if r := a.get("/", "Bearer "+issued.Raw()); r.StatusCode != 401 {
 		t.Errorf("revoked: %d", r.StatusCode)
 	}
 }
@@ -129,18 +129,18 @@ func TestRevokedComesBeforeInsufficient(t *testing.T) {
 // CVE-2026-9097: Recheck finds what changed since Verify.
 func TestRecheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		list := localList(t, revoke.Config{})
-		ring := newRing(t, token.KeyringConfig{})
-		i := newIssuer(t, ring, nil)
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		list := forge.LocalList(t, revoke.Config{})
+		ring := forge.Ring(t, issue.KeyringConfig{})
+		i := forge.NewIssuer(t, ring, nil)
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
 			c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
 		})
-		accepted := func(change func(*token.IssueRequest)) *token.Claims {
-			r := request()
+		accepted := func(change func(*issue.Request)) *token.Claims {
+			r := forge.Request()
 			if change != nil {
 				change(&r)
 			}
-			c, err := v.Verify(t.Context(), issue(t, i, r).Token())
+			c, err := v.Verify(t.Context(), forge.Issue(t, i, r).Raw())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,7 +153,7 @@ func TestRecheck(t *testing.T) {
 		if err := v.Recheck(t.Context(), c, token.RequireScope("admin")); !errors.Is(err, token.ErrInsufficientScope) {
 			t.Errorf("scope: error %v", err)
 		}
-		for name, c := range map[string]*token.Claims{"nil": nil, "zero": {}, "never verified": issue(t, i, request()).Claims()} {
+		for name, c := range map[string]*token.Claims{"nil": nil, "zero": {}, "never verified": forge.Issue(t, i, forge.Request()).Claims()} {
 			if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrInvalidToken) {
 				t.Errorf("%s: error %v", name, err)
 			}
@@ -171,16 +171,16 @@ func TestRecheck(t *testing.T) {
 		if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrUnknownKey) {
 			t.Errorf("after its key was removed: error %v", err)
 		}
-		c = accepted(func(r *token.IssueRequest) { r.Session = "one" })
+		c = accepted(func(r *issue.Request) { r.Session = "one" })
 		time.Sleep(10 * time.Minute)
 		if err := v.Recheck(t.Context(), c); err != nil {
 			t.Error(err)
 		}
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindSession, Value: c.SessionID()})
+		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindSession, Value: c.SessionID()})
 		if err := v.Recheck(t.Context(), c); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("revoked: error %v", err)
 		}
-		c = accepted(func(r *token.IssueRequest) { r.Session = "another" })
+		c = accepted(func(r *issue.Request) { r.Session = "another" })
 		time.Sleep(17 * time.Minute)
 		if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrExpired) {
 			t.Errorf("expired: error %v", err)
@@ -190,13 +190,13 @@ func TestRecheck(t *testing.T) {
 
 // A kid that names another key by now is no key of the token's.
 func TestRecheckReplacedKey(t *testing.T) {
-	one, two := edSigner(t, "k", forgeKeys().ed), edSigner(t, "k", newEd(t))
+	one, two := forge.Ed(t, "k", forge.Keys().Ed), forge.Ed(t, "k", forge.NewEd(t))
 	current := one
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms = []token.Algorithm{token.EdDSA}
-		c.Keys = keySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) { return current.key, nil })
+		c.Keys = forge.KeySetFunc(func(context.Context, string, token.Algorithm) (*token.Key, error) { return current.Key, nil })
 	})
-	c, err := v.Verify(t.Context(), one.forge(one.header(), goodClaims(time.Now())))
+	c, err := v.Verify(t.Context(), one.Forge(one.Header(), forge.Claims(time.Now())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,27 +209,18 @@ func TestRecheckReplacedKey(t *testing.T) {
 	}
 }
 
-func newEd(t testing.TB) ed25519.PrivateKey {
-	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return private
-}
-
 // One Middleware around all, another around a route: a proof is used once, and the
 // route's own demands hold.
 func TestNestedMiddleware(t *testing.T) {
-	list := localList(t, revoke.Config{})
-	ring := newRing(t, token.KeyringConfig{})
-	i := newIssuer(t, ring, nil)
+	list := forge.LocalList(t, revoke.Config{})
+	ring := forge.Ring(t, issue.KeyringConfig{})
+	i := forge.NewIssuer(t, ring, nil)
 	d := newDPoP(t, nil)
 	config := func(c *token.VerifierConfig) {
 		c.Algorithms, c.Keys, c.DPoP = []token.Algorithm{token.EdDSA}, ring, d
 		c.Revocations, c.InsecureNoRevocations = list, false
 	}
-	v, stranger := forgedVerifier(t, config), forgedVerifier(t, func(c *token.VerifierConfig) { config(c); c.Audiences = []string{"billing"} })
+	v, stranger := forge.Verifier(t, config), forge.Verifier(t, func(c *token.VerifierConfig) { config(c); c.Audiences = []string{"billing"} })
 	ok := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := token.FromContext(r.Context())
 		io.WriteString(w, c.Subject())
@@ -239,7 +230,7 @@ func TestNestedMiddleware(t *testing.T) {
 	mux.Handle("/admin", v.Middleware(ok, token.RequireScope("admin")))
 	mux.Handle("/revoking", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := token.FromContext(r.Context())
-		apply(t, list, revoke.Event{Issuer: c.Issuer(), Kind: revoke.KindToken, Value: c.ID()})
+		forge.Apply(t, list, revoke.Event{Issuer: c.Issuer(), Kind: revoke.KindToken, Value: c.ID()})
 		v.Middleware(ok).ServeHTTP(w, r)
 	}))
 	mux.Handle("/billing", stranger.Middleware(ok))
@@ -247,23 +238,23 @@ func TestNestedMiddleware(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer opaque")
 		v.Middleware(ok).ServeHTTP(w, r)
 	}))
-	strict := forgedVerifier(t, func(c *token.VerifierConfig) { config(c); c.RequireBinding = true })
+	strict := forge.Verifier(t, func(c *token.VerifierConfig) { config(c); c.RequireBinding = true })
 	mux.Handle("/strict", strict.Middleware(ok))
 	h := v.Middleware(mux)
 	bearer := httptest.NewRequest("GET", "/strict", nil)
-	bearer.Header.Set("Authorization", "Bearer "+issue(t, i, request()).Token())
+	bearer.Header.Set("Authorization", "Bearer "+forge.Issue(t, i, forge.Request()).Raw())
 	w := httptest.NewRecorder()
 	if h.ServeHTTP(w, bearer); w.Code != 401 {
 		t.Errorf("a verifier that asks for more than the one around it: %d", w.Code)
 	}
 	p := edProver(t)
 	for path, want := range map[string]int{"/orders": 200, "/admin": 403, "/revoking": 401, "/billing": 401, "/other": 401} {
-		q := request()
+		q := forge.Request()
 		q.Scope, q.Binding.KeyThumbprint = []string{"orders:read"}, p.jkt
-		raw := issue(t, i, q).Token()
+		raw := forge.Issue(t, i, q).Raw()
 		r := httptest.NewRequest("GET", path, nil)
 		r.Header.Set("Authorization", "DPoP "+raw)
-		r.Header.Set("DPoP", p.forge(p.header(), p.claims(raw).with("htu", `"`+proofBase+path+`"`)))
+		r.Header.Set("DPoP", p.forge(p.header(), p.claims(raw).With("htu", `"`+proofBase+path+`"`)))
 		w := httptest.NewRecorder()
 		if h.ServeHTTP(w, r); w.Code != want {
 			t.Errorf("%s: %d, want %d: %v", path, w.Code, want, w.Header())
@@ -274,7 +265,7 @@ func TestNestedMiddleware(t *testing.T) {
 // A token in a form is none, and where the form was read already it is told.
 func TestTokenInForm(t *testing.T) {
 	a := newAPI(t, nil)
-	raw := issue(t, a.issuer, request()).Token()
+	raw := forge.Issue(t, a.issuer, forge.Request()).Raw()
 	post := func(parse bool, header string) int {
 		r := httptest.NewRequest("POST", "/", strings.NewReader(url.Values{"access_token": {raw}}.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

@@ -8,6 +8,8 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // CVE-2021-41106: long is not strong. The good twins are random secrets of
@@ -32,12 +34,12 @@ func TestWeakSecretsAreRefused(t *testing.T) {
 		"random, in base64 with paths": {"/etc/QgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=", nil},
 	} {
 		_, err := token.NewSecretKey("k", token.HS256, []byte(x.secret))
-		_, signing := token.NewSigningSecret("k", token.HS256, []byte(x.secret))
+		_, signing := issue.NewSigningSecret("k", token.HS256, []byte(x.secret))
 		for _, err := range []error{err, signing} {
 			if !errors.Is(err, x.want) || x.want != nil && !errors.Is(err, token.ErrKey) {
 				t.Errorf("%s: error %v, want %v", name, err, x.want)
 			}
-			if err != nil && leaks(err.Error(), x.secret) != "" {
+			if err != nil && forge.Leaks(err.Error(), x.secret) != "" {
 				t.Errorf("%s: the error %q repeats the secret (invariant 10)", name, err)
 			}
 		}
@@ -56,20 +58,20 @@ func counting(first, step int) []byte {
 // A client and a user of the same name are two. What revokes one spares the
 // other, so that nobody gains by choosing a name.
 func TestClientsAreNoSubjects(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	claims := goodClaims(time.Now())
-	user := ed.forge(ed.header(), claims.with("sub", `"same"`))
-	client := ed.forge(ed.header(), claims.with("client_id", `"same"`))
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	claims := forge.Claims(time.Now())
+	user := ed.Forge(ed.Header(), claims.With("sub", `"same"`))
+	client := ed.Forge(ed.Header(), claims.With("client_id", `"same"`))
 	for _, x := range []struct {
 		kind            revoke.Kind
 		refused, spared string
 	}{{revoke.KindSubject, user, client}, {revoke.KindClient, client, user}} {
-		list := localList(t, revoke.Config{})
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		list := forge.LocalList(t, revoke.Config{})
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 			c.Revocations, c.InsecureNoRevocations = list, false
 		})
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: x.kind, Value: "same"})
+		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: x.kind, Value: "same"})
 		if _, err := v.Verify(t.Context(), x.refused); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("%s: error %v", x.kind, err)
 		}
@@ -82,14 +84,14 @@ func TestClientsAreNoSubjects(t *testing.T) {
 // CVE-2026-35039: tokens that are alike in all but sub keep their own claims, in
 // whatever order they come and however often.
 func TestTokensAlikeAreNotMixedUp(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 	})
-	claims := goodClaims(time.Now())
+	claims := forge.Claims(time.Now())
 	raw := map[string]string{}
 	for _, sub := range []string{"user-1", "user-2"} {
-		raw[sub] = ed.forge(ed.header(), claims.with("sub", `"`+sub+`"`))
+		raw[sub] = ed.Forge(ed.Header(), claims.With("sub", `"`+sub+`"`))
 	}
 	for _, sub := range []string{"user-1", "user-2", "user-1", "user-1", "user-2"} {
 		c, err := v.Verify(t.Context(), raw[sub])

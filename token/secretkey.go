@@ -10,6 +10,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/token/internal/jose"
+	"github.com/hybridtoken/hybridtoken/token/internal/placeholder"
 )
 
 // NewSecretKey returns the Key that verifies alg, one of [HS256], [HS384] and
@@ -37,7 +38,7 @@ func NewSecretKey(kid string, alg Algorithm, secret []byte) (*Key, error) {
 	if err := jose.CheckSecret(string(alg), secret); err != nil {
 		return nil, keyError(err)
 	}
-	if what := standsFor(secret); what != "" {
+	if what := placeholder.StandsFor(secret); what != "" {
 		return nil, fmt.Errorf("token: %w: the secret is %s", ErrKey, what)
 	}
 	if kind := looksPublic(secret); kind != "" {

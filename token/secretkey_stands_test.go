@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // What a configuration holds in place of a secret is none, however long it is.
@@ -28,17 +30,17 @@ func TestSecretsThatStandForOthers(t *testing.T) {
 	} {
 		for what, err := range map[string]error{
 			"NewSecretKey":     second(token.NewSecretKey("k", token.HS256, []byte(secret))),
-			"NewSigningSecret": second(token.NewSigningSecret("k", token.HS256, []byte(secret+"\n"))),
+			"NewSigningSecret": second(issue.NewSigningSecret("k", token.HS256, []byte(secret+"\n"))),
 		} {
 			if !errors.Is(err, token.ErrKey) {
 				t.Errorf("%s(%q): error %v", what, secret, err)
-			} else if leaks(err.Error(), secret) != "" {
+			} else if forge.Leaks(err.Error(), secret) != "" {
 				t.Errorf("%s(%q): the error repeats it: %v", what, secret, err)
 			}
 		}
 	}
 	for _, key := range []string{"/run/secrets/ring-seal-key-0001", "/run/secrets/ring-seal-key-00001", "RING_SEAL_KEY_FOR_PRODUCTION_USE", "change-me-change-me-please-chang"} {
-		if _, err := token.NewSealKey("s", []byte(key)); len(key) == 32 && !errors.Is(err, token.ErrKey) {
+		if _, err := issue.NewSealKey("s", []byte(key)); len(key) == 32 && !errors.Is(err, token.ErrKey) {
 			t.Errorf("NewSealKey(%q): error %v", key, err)
 		}
 		if len(key) != 32 {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/idp"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 const thirdGUID = "33333333-4444-5555-6666-777777777777"
@@ -21,46 +23,46 @@ func entraIssuer(tenant string) string {
 // Any tenant of Entra: a token is of the tenant that iss, tid and the key agree on, and a
 // revocation of one tenant's concerns no other's.
 func TestEntraTenants(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	const keysURL = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
 	synctest.Test(t, func(t *testing.T) {
-		w := new(web)
-		var published []object
-		publish := func(kid, issuer string) signer {
-			private := newEd(t)
-			o := jwk(t, private.Public()).with("kid", strconv.Quote(kid))
+		w := new(forge.Web)
+		var published []forge.Object
+		publish := func(kid, issuer string) forge.Signer {
+			private := forge.NewEd(t)
+			o := forge.JWK(t, private.Public()).With("kid", strconv.Quote(kid))
 			if issuer != "" {
-				o = o.with("issuer", issuer)
+				o = o.With("issuer", issuer)
 			}
 			published = append(published, o)
-			return edSigner(t, kid, private)
+			return forge.Ed(t, kid, private)
 		}
 		all := publish("all", `"https://login.microsoftonline.com/{tenantid}/v2.0"`)
-		one, other := publish("one", strconv.Quote(entraIssuer(tenantGUID))), publish("other", strconv.Quote(entraIssuer(otherGUID)))
+		one, other := publish("one", strconv.Quote(entraIssuer(forge.TenantGUID))), publish("other", strconv.Quote(entraIssuer(forge.OtherGUID)))
 		nobodys, odd := publish("nobodys", ""), publish("odd", `17`)
-		w.set(keysURL, jsonHandler(jwks(published...)))
+		w.Set(keysURL, forge.JSON(forge.JWKS(published...)))
 		keys, err := token.RemoteKeys(t.Context(), keysURL, token.RemoteKeysConfig{Algorithms: []token.Algorithm{token.EdDSA}, Transport: w})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer keys.Close()
-		customers := map[string]bool{tenantGUID: true, otherGUID: true}
-		list := localList(t, revoke.Config{TokenLifetime: 2 * time.Hour})
-		cfg := token.EntraTenants(func(tenant string) bool { return customers[tenant] })
+		customers := map[string]bool{forge.TenantGUID: true, forge.OtherGUID: true}
+		list := forge.LocalList(t, revoke.Config{TokenLifetime: 2 * time.Hour})
+		cfg := idp.EntraTenants(func(tenant string) bool { return customers[tenant] })
 		cfg.Audiences, cfg.Keys, cfg.Revocations, cfg.Algorithms = []string{"api"}, keys, list, []token.Algorithm{token.EdDSA}
 		v, err := token.NewVerifier(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		claims := func(iss, tid string) object {
+		claims := func(iss, tid string) forge.Object {
 			now := time.Now().Unix()
-			return object{
-				"aud", `"api"`, "iss", strconv.Quote(iss), "iat", number(now), "nbf", number(now), "exp", number(now + 3600), "azp", `"web"`, "sid", `"s-1"`,
+			return forge.Object{
+				"aud", `"api"`, "iss", strconv.Quote(iss), "iat", forge.Number(now), "nbf", forge.Number(now), "exp", forge.Number(now + 3600), "azp", `"web"`, "sid", `"s-1"`,
 				"sub", `"pairwise"`, "tid", strconv.Quote(tid), "uti", `"u-1"`, "ver", `"2.0"`, "scp", `"orders.read"`,
 			}
 		}
-		raw := func(s signer, iss, tid string) string {
-			return s.forge(s.header().with("typ", `"JWT"`), claims(iss, tid))
+		raw := func(s forge.Signer, iss, tid string) string {
+			return s.Forge(s.Header().With("typ", `"JWT"`), claims(iss, tid))
 		}
 		upper := strings.ToUpper("abcdefab-2222-3333-4444-555555555555")
 		customers[upper], customers[strings.ToLower(upper)], customers[""], customers["common"] = true, true, true, true
@@ -69,15 +71,15 @@ func TestEntraTenants(t *testing.T) {
 			raw  string
 			want error
 		}{
-			{"a tenant's", raw(all, entraIssuer(tenantGUID), tenantGUID), nil},
-			{"another tenant's", raw(all, entraIssuer(otherGUID), otherGUID), nil},
-			{"by the tenant's own key", raw(one, entraIssuer(tenantGUID), tenantGUID), nil},
-			{"by another tenant's key", raw(other, entraIssuer(tenantGUID), tenantGUID), token.ErrUnknownKey},
-			{"by another tenant's key, who says so in tid", raw(other, entraIssuer(tenantGUID), otherGUID), token.ErrUnknownKey},
-			{"by another tenant's key, who says so in iss", raw(other, entraIssuer(otherGUID), tenantGUID), token.ErrIssuer},
-			{"by a key that names nobody", raw(nobodys, entraIssuer(tenantGUID), tenantGUID), token.ErrUnknownKey},
-			{"by a key that names what is no issuer", raw(odd, entraIssuer(tenantGUID), tenantGUID), token.ErrUnknownKey},
-			{"iss and tid differ", raw(all, entraIssuer(tenantGUID), otherGUID), token.ErrIssuer},
+			{"a tenant's", raw(all, entraIssuer(forge.TenantGUID), forge.TenantGUID), nil},
+			{"another tenant's", raw(all, entraIssuer(forge.OtherGUID), forge.OtherGUID), nil},
+			{"by the tenant's own key", raw(one, entraIssuer(forge.TenantGUID), forge.TenantGUID), nil},
+			{"by another tenant's key", raw(other, entraIssuer(forge.TenantGUID), forge.TenantGUID), token.ErrUnknownKey},
+			{"by another tenant's key, who says so in tid", raw(other, entraIssuer(forge.TenantGUID), forge.OtherGUID), token.ErrUnknownKey},
+			{"by another tenant's key, who says so in iss", raw(other, entraIssuer(forge.OtherGUID), forge.TenantGUID), token.ErrIssuer},
+			{"by a key that names nobody", raw(nobodys, entraIssuer(forge.TenantGUID), forge.TenantGUID), token.ErrUnknownKey},
+			{"by a key that names what is no issuer", raw(odd, entraIssuer(forge.TenantGUID), forge.TenantGUID), token.ErrUnknownKey},
+			{"iss and tid differ", raw(all, entraIssuer(forge.TenantGUID), forge.OtherGUID), token.ErrIssuer},
 			{"not a customer", raw(all, entraIssuer(thirdGUID), thirdGUID), token.ErrIssuer},
 			{"the template itself", raw(all, entraIssuer("{tenantid}"), "{tenantid}"), token.ErrIssuer},
 			{"common", raw(all, entraIssuer("common"), "common"), token.ErrIssuer},
@@ -85,11 +87,11 @@ func TestEntraTenants(t *testing.T) {
 			{"capital letters", raw(all, entraIssuer(upper), upper), token.ErrIssuer},
 			{"capital letters in tid", raw(all, entraIssuer(strings.ToLower(upper)), upper), token.ErrIssuer},
 			{"a path in the tenant", raw(all, entraIssuer("1111/111-2222-3333-4444-555555555555"), "1111/111-2222-3333-4444-555555555555"), token.ErrUnknownKey},
-			{"a slash too many", raw(all, entraIssuer(tenantGUID)+"/", tenantGUID), token.ErrUnknownKey},
-			{"another host", raw(all, "https://login.evil.example/"+tenantGUID+"/v2.0", tenantGUID), token.ErrUnknownKey},
-			{"no tid", all.forge(all.header().with("typ", `"JWT"`), claims(entraIssuer(tenantGUID), tenantGUID).without("tid")), token.ErrClaims},
-			{"tid null", all.forge(all.header().with("typ", `"JWT"`), claims(entraIssuer(tenantGUID), tenantGUID).with("tid", `null`)), token.ErrClaims},
-			{"for another API", all.forge(all.header().with("typ", `"JWT"`), claims(entraIssuer(tenantGUID), tenantGUID).with("aud", `"graph"`)), token.ErrAudience},
+			{"a slash too many", raw(all, entraIssuer(forge.TenantGUID)+"/", forge.TenantGUID), token.ErrUnknownKey},
+			{"another host", raw(all, "https://login.evil.example/"+forge.TenantGUID+"/v2.0", forge.TenantGUID), token.ErrUnknownKey},
+			{"no tid", all.Forge(all.Header().With("typ", `"JWT"`), claims(entraIssuer(forge.TenantGUID), forge.TenantGUID).Without("tid")), token.ErrClaims},
+			{"tid null", all.Forge(all.Header().With("typ", `"JWT"`), claims(entraIssuer(forge.TenantGUID), forge.TenantGUID).With("tid", `null`)), token.ErrClaims},
+			{"for another API", all.Forge(all.Header().With("typ", `"JWT"`), claims(entraIssuer(forge.TenantGUID), forge.TenantGUID).With("aud", `"graph"`)), token.ErrAudience},
 		} {
 			c, err := v.Verify(t.Context(), x.raw)
 			if !errors.Is(err, x.want) || (c == nil) == (err == nil) {
@@ -101,36 +103,36 @@ func TestEntraTenants(t *testing.T) {
 		}
 
 		// What is remembered is judged anew: a customer who leaves is out at once.
-		left := raw(all, entraIssuer(otherGUID), otherGUID)
+		left := raw(all, entraIssuer(forge.OtherGUID), forge.OtherGUID)
 		c, err := v.Verify(t.Context(), left)
 		if err != nil {
 			t.Fatal(err)
 		}
-		customers[otherGUID] = false
+		customers[forge.OtherGUID] = false
 		if _, err := v.Verify(t.Context(), left); !errors.Is(err, token.ErrIssuer) {
 			t.Errorf("after the customer left: error %v", err)
 		}
 		if err := v.Recheck(t.Context(), c); !errors.Is(err, token.ErrIssuer) {
 			t.Errorf("Recheck after the customer left: error %v", err)
 		}
-		customers[otherGUID] = true
+		customers[forge.OtherGUID] = true
 
 		// Each tenant is an issuer of its own: the same sub, sid and uti at another are another's.
 		for _, kind := range []revoke.Event{
 			{Kind: revoke.KindSubject, Value: "pairwise"}, {Kind: revoke.KindSession, Value: "s-1"}, {Kind: revoke.KindToken, Value: "u-1"},
-			{Kind: revoke.KindClient, Value: "web"}, {Kind: revoke.KindTenant, Value: tenantGUID}, {Kind: revoke.KindIssuer},
+			{Kind: revoke.KindClient, Value: "web"}, {Kind: revoke.KindTenant, Value: forge.TenantGUID}, {Kind: revoke.KindIssuer},
 		} {
-			kind.Issuer = entraIssuer(tenantGUID)
-			list := localList(t, revoke.Config{TokenLifetime: 2 * time.Hour})
+			kind.Issuer = entraIssuer(forge.TenantGUID)
+			list := forge.LocalList(t, revoke.Config{TokenLifetime: 2 * time.Hour})
 			cfg := cfg
 			cfg.Revocations = list
 			v, err := token.NewVerifier(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
-			mine, others := raw(all, entraIssuer(tenantGUID), tenantGUID), raw(all, entraIssuer(otherGUID), otherGUID)
+			mine, others := raw(all, entraIssuer(forge.TenantGUID), forge.TenantGUID), raw(all, entraIssuer(forge.OtherGUID), forge.OtherGUID)
 			for range 2 { // new and remembered
-				apply(t, list, kind)
+				forge.Apply(t, list, kind)
 				if _, err := v.Verify(t.Context(), mine); !errors.Is(err, revoke.ErrRevoked) {
 					t.Errorf("%v: error %v", kind.Kind, err)
 				}
@@ -144,7 +146,7 @@ func TestEntraTenants(t *testing.T) {
 		}
 
 		// Beside other issuers.
-		a := edSigner(t, "a", forgeKeys().ed)
+		a := forge.Ed(t, "a", forge.Keys().Ed)
 		both, err := token.OneOf(v, verifierOf(t, "https://a.example.com", a, nil))
 		if err != nil {
 			t.Fatal(err)
@@ -153,11 +155,11 @@ func TestEntraTenants(t *testing.T) {
 			raw  string
 			want error
 		}{
-			"a tenant's":       {raw(all, entraIssuer(tenantGUID), tenantGUID), nil},
-			"A's":              {a.forge(a.header(), goodClaims(time.Now()).with("iss", `"https://a.example.com"`)), nil},
-			"A's, by Entra":    {raw(all, "https://a.example.com", tenantGUID), token.ErrType},
-			"a tenant's, by A": {raw(a, entraIssuer(tenantGUID), tenantGUID), token.ErrUnknownKey},
-			"the template":     {raw(all, entraIssuer("{tenantid}"), tenantGUID), token.ErrIssuer},
+			"a tenant's":       {raw(all, entraIssuer(forge.TenantGUID), forge.TenantGUID), nil},
+			"A's":              {a.Forge(a.Header(), forge.Claims(time.Now()).With("iss", `"https://a.example.com"`)), nil},
+			"A's, by Entra":    {raw(all, "https://a.example.com", forge.TenantGUID), token.ErrType},
+			"a tenant's, by A": {raw(a, entraIssuer(forge.TenantGUID), forge.TenantGUID), token.ErrUnknownKey},
+			"the template":     {raw(all, entraIssuer("{tenantid}"), forge.TenantGUID), token.ErrIssuer},
 			"common":           {raw(all, entraIssuer("common"), "common"), token.ErrIssuer},
 		} {
 			c, err := both.Verify(t.Context(), x.raw)
@@ -170,7 +172,7 @@ func TestEntraTenants(t *testing.T) {
 				}
 			}
 		}
-		single := verifierOf(t, entraIssuer(tenantGUID), a, nil)
+		single := verifierOf(t, entraIssuer(forge.TenantGUID), a, nil)
 		for _, pair := range [][]*token.Verifier{{v, single}, {single, v}} {
 			if _, err := token.OneOf(pair...); err == nil || !strings.Contains(err.Error(), "tenant's issuer") {
 				t.Errorf("a tenant beside all of them: error %v", err)
@@ -180,13 +182,13 @@ func TestEntraTenants(t *testing.T) {
 }
 
 func TestTenantsRefused(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	anybody := func(string) bool { return true }
-	good := token.EntraTenants(anybody)
-	good.Audiences, good.Keys, good.Revocations = []string{"a"}, staticKeys(t, ed), localList(t, revoke.Config{})
+	good := idp.EntraTenants(anybody)
+	good.Audiences, good.Keys, good.Revocations = []string{"a"}, forge.StaticKeys(t, ed), forge.LocalList(t, revoke.Config{})
 	for want, change := range map[string]func(*token.VerifierConfig){
 		"Issuer holds {tenantid}":          func(c *token.VerifierConfig) { c.Profile.Tenants = nil },
-		"Profile.Tenants is set, and":      func(c *token.VerifierConfig) { c.Issuer = entraIssuer(tenantGUID) },
+		"Profile.Tenants is set, and":      func(c *token.VerifierConfig) { c.Issuer = entraIssuer(forge.TenantGUID) },
 		"Profile.Tenants is set, and Issu": func(c *token.VerifierConfig) { c.Issuer += "/{tenantid}" },
 		"OwnIssuer contradicts":            func(c *token.VerifierConfig) { c.OwnIssuer = true },
 		"TenantClaim is empty":             func(c *token.VerifierConfig) { c.TenantClaim = "" },
@@ -204,19 +206,19 @@ func TestTenantsRefused(t *testing.T) {
 
 // Issuers that write numbers: an event names the digits, and nothing else is a number.
 func TestNumericClaims(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	for _, claim := range []string{"sub", "client_id", "jti", "sid", "tenant", "azp"} {
-		list := localList(t, revoke.Config{})
+		list := forge.LocalList(t, revoke.Config{})
 		with := func(numeric ...string) *token.Verifier {
-			return forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), "tenant"
+			return forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.TenantClaim = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), "tenant"
 				c.Revocations, c.InsecureNoRevocations = list, false
 				c.Profile.ClientClaim, c.Profile.Numeric = "azp", numeric
 			})
 		}
-		claims := goodClaims(time.Now())
+		claims := forge.Claims(time.Now())
 		if claim == "azp" {
-			claims = claims.without("client_id")
+			claims = claims.Without("client_id")
 		}
 		get := func(c *token.Claims) string {
 			return map[string]string{"sub": c.Subject(), "client_id": c.ClientID(), "jti": c.ID(), "sid": c.SessionID(), "tenant": c.Tenant(), "azp": c.ClientID()}[claim]
@@ -225,7 +227,7 @@ func TestNumericClaims(t *testing.T) {
 			"17": "17", "0": "0", "-5": "-5", "9007199254740992": "9007199254740992", `"17"`: "17", `"a"`: "a",
 			"-0": "", "1e3": "", "17.0": "", "1.5": "", "9007199254740993": "", "-9007199254740993": "", "99999999999999999999": "", `""`: "", "true": "", "[17]": "", "{}": "",
 		} {
-			raw := ed.forge(ed.header(), claims.with(claim, form))
+			raw := ed.Forge(ed.Header(), claims.With(claim, form))
 			c, err := with(claim).Verify(t.Context(), raw)
 			if want == "" && !errors.Is(err, token.ErrClaims) || want != "" && (err != nil || get(c) != want) {
 				t.Errorf("%s %s: %v, error %v", claim, form, c, err)
@@ -240,18 +242,18 @@ func TestNumericClaims(t *testing.T) {
 				t.Errorf("%s %s where it is not to be a number: error %v", claim, form, err)
 			}
 		}
-		event := revoke.Event{Issuer: forgedIssuer, Value: "17", Kind: map[string]revoke.Kind{
+		event := revoke.Event{Issuer: forge.Issuer, Value: "17", Kind: map[string]revoke.Kind{
 			"sub": revoke.KindSubject, "client_id": revoke.KindClient, "jti": revoke.KindToken, "sid": revoke.KindSession, "tenant": revoke.KindTenant, "azp": revoke.KindClient}[claim]}
-		apply(t, list, event)
-		if _, err := with(claim).Verify(t.Context(), ed.forge(ed.header(), claims.with(claim, "17"))); !errors.Is(err, revoke.ErrRevoked) {
+		forge.Apply(t, list, event)
+		if _, err := with(claim).Verify(t.Context(), ed.Forge(ed.Header(), claims.With(claim, "17"))); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("%s: an event for its digits: error %v", claim, err)
 		}
-		if _, err := with(claim).Verify(t.Context(), ed.forge(ed.header(), claims.with(claim, "18"))); err != nil {
+		if _, err := with(claim).Verify(t.Context(), ed.Forge(ed.Header(), claims.With(claim, "18"))); err != nil {
 			t.Errorf("%s: another's: %v", claim, err)
 		}
 	}
 	for _, name := range []string{"", "exp", "aud", "email", "azp"} {
-		cfg := token.VerifierConfig{Issuer: forgedIssuer, Audiences: []string{"a"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: staticKeys(t, ed), Revocations: localList(t, revoke.Config{}), Profile: token.Profile{Numeric: []string{name}}}
+		cfg := token.VerifierConfig{Issuer: forge.Issuer, Audiences: []string{"a"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: forge.StaticKeys(t, ed), Revocations: forge.LocalList(t, revoke.Config{}), Profile: token.Profile{Numeric: []string{name}}}
 		if v, err := token.NewVerifier(cfg); v != nil || err == nil || !strings.Contains(err.Error(), "Profile.Numeric ") {
 			t.Errorf("Numeric of %q: error %v", name, err)
 		}

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // Published examples, kept beside the project and not in it: a clone skips these
@@ -104,7 +106,7 @@ func vectorKey(t *testing.T, jwk json.RawMessage, alg Algorithm) *Key {
 // access token.
 func checkSigned(t *testing.T, raw string, key *Key) {
 	t.Helper()
-	p, err := split(raw, defaultTokenBytes)
+	p, err := split(raw, shape.DefaultTokenBytes)
 	if err != nil {
 		t.Fatalf("refused by the gate: %v", err)
 	}
@@ -139,7 +141,7 @@ func checkSigned(t *testing.T, raw string, key *Key) {
 
 func checkRefusedByGate(t *testing.T, what, raw string) {
 	t.Helper()
-	p, err := split(raw, maxTokenBytes)
+	p, err := split(raw, shape.MaxTokenBytes)
 	if err == nil {
 		_, err = parseHeader(p.header)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/internal/refusals"
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // A Verifier accepts or refuses the access tokens of one issuer or, made by [OneOf],
@@ -413,9 +414,9 @@ func (v *Verifier) judge(c *Claims, now int64) error {
 		return fmt.Errorf("token: %w: iat", ErrNotYetValid)
 	case c.minted.set && now+v.minted < c.minted.ms: // the same
 		v.clocks.refused(v, c.minted.ms-now-v.minted+v.ahead)
-		return fmt.Errorf("token: %w: %s", ErrNotYetValid, mintedClaim)
+		return fmt.Errorf("token: %w: %s", ErrNotYetValid, shape.Minted)
 	case c.minted.set && c.minted.ms < c.issued.ms:
-		return claim(mintedClaim, "is before iat")
+		return claim(shape.Minted, "is before iat")
 	case c.expires.ms <= c.issued.ms:
 		return claim("exp", "is not after iat")
 	case c.expires.ms-c.issued.ms > v.lifetime:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // VerifierConfig configures a [Verifier].
@@ -18,13 +19,13 @@ type VerifierConfig struct {
 	// byte. Required; at most [revoke.MaxValueBytes].
 	Issuer string
 
-	// OwnIssuer says that an [Issuer] of this library issues the tokens. Then their claim
+	// OwnIssuer says that an issue.Issuer of this library issues the tokens. Then their claim
 	// hyt_at counts: the instant, in milliseconds, that cutoffs compare with, so that a
 	// login passes at once that was made after one. For any other issuer it must be false:
 	// anybody who can have a claim of that name written into a token outruns every cutoff by it.
 	// False means that it is ignored and cutoffs compare with iat, a whole second as a
 	// rule: a token is then refused that was issued less than three times MaxSkew, and a
-	// second, after a cutoff. Revocations then needs a MaxSkew of at least a second. A [Keyring] as Keys, which signs
+	// second, after a cutoff. Revocations then needs a MaxSkew of at least a second. A issue.Keyring as Keys, which signs
 	// for an Issuer what it verifies, has the effect of true.
 	OwnIssuer bool
 
@@ -112,14 +113,14 @@ func (c VerifierConfig) withDefaults() (VerifierConfig, error) {
 	if c.Leeway == 0 {
 		c.Leeway = 30 * time.Second
 	}
-	if _, ring := c.Keys.(*Keyring); ring {
+	if _, ring := ringKeys(c.Keys); ring {
 		c.OwnIssuer = true
 	}
 	if c.TenantClaim == "" {
 		c.TenantClaim = "tenant"
 	}
 	if c.MaxTokenBytes == 0 {
-		c.MaxTokenBytes = defaultTokenBytes
+		c.MaxTokenBytes = shape.DefaultTokenBytes
 	}
 	if c.MaxLifetime == 0 && c.Revocations != nil {
 		c.MaxLifetime = c.Revocations.Config().TokenLifetime
@@ -143,7 +144,7 @@ func (c *VerifierConfig) validate() error {
 	refuse := func(field, why string) error {
 		return &ConfigError{Config: "token.VerifierConfig", Field: field, Reason: why}
 	}
-	if err := checkValue(c.Issuer); err != nil {
+	if err := shape.CheckValue(c.Issuer); err != nil {
 		return refuse("Issuer", err.Error())
 	}
 	switch {
@@ -179,8 +180,8 @@ func (c *VerifierConfig) validate() error {
 		return refuse("MaxLifetime", "exceeds the TokenLifetime of Revocations: a token would outlive its revocation")
 	case c.MaxTokenBytes > 0 && c.MaxTokenBytes < 256:
 		return refuse("MaxTokenBytes", fmt.Sprintf("is %d: no signed token is as small (a number of kilobytes?)", c.MaxTokenBytes))
-	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes:
-		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", maxTokenBytes))
+	case c.MaxTokenBytes < 0 || c.MaxTokenBytes > shape.MaxTokenBytes:
+		return refuse("MaxTokenBytes", fmt.Sprintf("is not between 0 and %d", shape.MaxTokenBytes))
 	case c.CacheBytes < 0:
 		return refuse("CacheBytes", "is negative")
 	case c.CacheBytes != 0 && c.NoCache:
@@ -190,7 +191,7 @@ func (c *VerifierConfig) validate() error {
 	case c.DPoP != nil && c.DPoP.s == nil:
 		return refuse("DPoP", "was not made by NewDPoP")
 	}
-	if err := checkName(c.TenantClaim); err != nil {
+	if err := shape.CheckName(c.TenantClaim); err != nil {
 		return refuse("TenantClaim", err.Error())
 	}
 	if field, why := c.Profile.validate(c); field != "" {
@@ -250,14 +251,13 @@ func noKeys(k KeySet) bool {
 	switch k := k.(type) {
 	case nil:
 		return true
-	case *Keyring:
-		return k == nil || k.state.Load() == nil
 	case *StaticKeySet:
 		return k == nil || k.Len() == 0
 	case *RemoteKeySet:
 		return k == nil || k.cancel == nil
 	}
-	return false
+	keys, ring := ringKeys(k)
+	return ring && keys == nil
 }
 
 func (c *VerifierConfig) validatePolicy(p revoke.Policy) error {

@@ -9,13 +9,15 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 func TestNewVerifierRefuses(t *testing.T) {
-	keys := staticKeys(t, edSigner(t, "ed", forgeKeys().ed))
-	list := localList(t, revoke.Config{TokenLifetime: time.Hour})
+	keys := forge.StaticKeys(t, forge.Ed(t, "ed", forge.Keys().Ed))
+	list := forge.LocalList(t, revoke.Config{TokenLifetime: time.Hour})
 	good := token.VerifierConfig{
-		Issuer: forgedIssuer, Audiences: []string{forgedAudience}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: keys, Revocations: list,
+		Issuer: forge.Issuer, Audiences: []string{forge.Audience}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: keys, Revocations: list,
 	}
 	type config = token.VerifierConfig
 	for _, x := range []struct {
@@ -40,7 +42,7 @@ func TestNewVerifierRefuses(t *testing.T) {
 		{"Keys", func(c *config) { c.Keys = nil }, nil},
 		{"Keys", func(c *config) { c.Keys = (*token.StaticKeySet)(nil) }, nil},
 		{"Keys", func(c *config) { c.Keys = (*token.RemoteKeySet)(nil) }, nil},
-		{"Keys", func(c *config) { c.Keys = (*token.Keyring)(nil) }, nil},
+		{"Keys", func(c *config) { c.Keys = (*issue.Keyring)(nil) }, nil},
 		{"Revocations", func(c *config) { c.Revocations = nil }, func(c *config) { c.Revocations, c.InsecureNoRevocations = nil, true }},
 		{"Revocations", func(c *config) { c.Revocations = new(revoke.List) }, nil},
 		{"InsecureNoRevocations", func(c *config) { c.InsecureNoRevocations = true }, nil},
@@ -70,28 +72,28 @@ func TestNewVerifierRefuses(t *testing.T) {
 }
 
 func TestNewVerifierCopiesItsConfig(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	audiences, algorithms := []string{forgedAudience}, []token.Algorithm{token.EdDSA}
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Audiences, c.Algorithms, c.Keys = audiences, algorithms, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	audiences, algorithms := []string{forge.Audience}, []token.Algorithm{token.EdDSA}
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Audiences, c.Algorithms, c.Keys = audiences, algorithms, forge.StaticKeys(t, ed)
 	})
 	audiences[0], algorithms[0] = "x", token.RS256
-	if _, err := v.Verify(t.Context(), ed.forge(ed.header(), goodClaims(time.Now()))); err != nil {
+	if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), forge.Claims(time.Now()))); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestNewVerifierWarns(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	for name, change := range map[string]func(*token.VerifierConfig){
 		"without a denylist": func(*token.VerifierConfig) {},
 		"InsecureAllow": func(c *token.VerifierConfig) {
-			c.Revocations, c.InsecureNoRevocations, c.WhenStale = localList(t, revoke.Config{}), false, revoke.InsecureAllow()
+			c.Revocations, c.InsecureNoRevocations, c.WhenStale = forge.LocalList(t, revoke.Config{}), false, revoke.InsecureAllow()
 		},
 	} {
 		var logged bytes.Buffer
-		forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+		forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 			change(c)
 		})

@@ -8,14 +8,16 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // TestForgottenVerifiersNameNoIssuer: a service that makes a Verifier for each customer
 // keeps no customer's issuer in its List longer than that Verifier. One that is used
 // keeps its own.
 func TestForgottenVerifiersNameNoIssuer(t *testing.T) {
-	list := localList(t, revoke.Config{})
-	ring := newRing(t, token.KeyringConfig{})
+	list := forge.LocalList(t, revoke.Config{})
+	ring := forge.Ring(t, issue.KeyringConfig{})
 	verifier := func(iss string) *token.Verifier {
 		v, err := token.NewVerifier(token.VerifierConfig{Issuer: iss, Audiences: []string{"api"}, Algorithms: []token.Algorithm{token.EdDSA}, Keys: ring, Revocations: list})
 		if err != nil {

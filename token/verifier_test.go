@@ -14,27 +14,28 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
 
 // Invariant 7: of several things wrong with a token the earliest check speaks.
 func TestOrderOfChecks(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
 		_, private, _ := ed25519.GenerateKey(rand.Reader)
-		attacker := edSigner(t, "ed", private)
-		list := localList(t, revoke.Config{})
-		keys := &countedKeys{KeySet: staticKeys(t, ed)}
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		attacker := forge.Ed(t, "ed", private)
+		list := forge.LocalList(t, revoke.Config{})
+		keys := &forge.CountedKeys{KeySet: forge.StaticKeys(t, ed)}
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
 			c.Algorithms, c.Keys, c.MaxTokenBytes = []token.Algorithm{token.EdDSA}, keys, 1024
 			c.Revocations, c.InsecureNoRevocations = list, false
 		})
 		now := time.Now()
-		good := goodClaims(now)
-		apply(t, list, revoke.Event{Issuer: forgedIssuer, Kind: revoke.KindToken, Value: "jti-secret-0003"})
+		good := forge.Claims(now)
+		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindToken, Value: "jti-secret-0003"})
 
 		// Each row adds an earlier fault to all those before it.
-		header, claims, sign := ed.header(), good, ed
+		header, claims, sign := ed.Header(), good, ed
 		want := func(what string, err, want error) {
 			t.Helper()
 			if !errors.Is(err, want) {
@@ -42,36 +43,36 @@ func TestOrderOfChecks(t *testing.T) {
 			}
 		}
 		verify := func() error {
-			_, err := v.Verify(t.Context(), sign.forge(header, claims))
+			_, err := v.Verify(t.Context(), sign.Forge(header, claims))
 			return err
 		}
 		want("revoked", verify(), revoke.ErrRevoked)
-		claims = claims.with("exp", "1000000000")
+		claims = claims.With("exp", "1000000000")
 		want("and its life too long", verify(), token.ErrLifetime)
-		claims = claims.with("iat", "1000000000").with("exp", "1000000001")
+		claims = claims.With("iat", "1000000000").With("exp", "1000000001")
 		want("and from the future", verify(), token.ErrNotYetValid)
-		claims = claims.with("exp", "2").with("iat", "1")
+		claims = claims.With("exp", "2").With("iat", "1")
 		want("and expired", verify(), token.ErrExpired)
-		claims = claims.with("aud", `"x"`)
+		claims = claims.With("aud", `"x"`)
 		want("and for others", verify(), token.ErrAudience)
-		claims = claims.with("iss", `"x"`)
+		claims = claims.With("iss", `"x"`)
 		want("and by others", verify(), token.ErrIssuer)
-		claims = claims.without("sub")
+		claims = claims.Without("sub")
 		want("and a claim missing", verify(), token.ErrClaims)
 		sign = attacker
 		want("and badly signed", verify(), token.ErrSignature)
-		header = header.with("kid", `"x"`)
+		header = header.With("kid", `"x"`)
 		want("and by an unknown key", verify(), token.ErrUnknownKey)
-		seen := keys.lookups.Load()
-		header = header.with("typ", `"JWT"`)
+		seen := keys.Lookups.Load()
+		header = header.With("typ", `"JWT"`)
 		want("and of another type", verify(), token.ErrType)
-		header = header.with("alg", `"none"`)
+		header = header.With("alg", `"none"`)
 		want("and of a refused algorithm", verify(), token.ErrAlgorithm)
-		header = header.with("crit", `[]`)
+		header = header.With("crit", `[]`)
 		want("and critical", verify(), token.ErrMalformed)
-		claims = claims.with("pad", `"`+strings.Repeat("a", 1024)+`"`)
+		claims = claims.With("pad", `"`+strings.Repeat("a", 1024)+`"`)
 		want("and too large", verify(), token.ErrTooLarge)
-		if n := keys.lookups.Load(); n != seen {
+		if n := keys.Lookups.Load(); n != seen {
 			t.Errorf("%d look-ups for tokens that the gate refuses", n-seen)
 		}
 	})
@@ -79,14 +80,14 @@ func TestOrderOfChecks(t *testing.T) {
 
 // Without MaxLifetime a token may live as long as the List remembers, and not longer.
 func TestLifetimeIsTheLists(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
 	now := time.Now()
 	lives := func(d time.Duration) string {
-		return ed.forge(ed.header(), goodClaims(now).with("exp", strconv.FormatInt(now.Unix()+int64(d/time.Second), 10)))
+		return ed.Forge(ed.Header(), forge.Claims(now).With("exp", strconv.FormatInt(now.Unix()+int64(d/time.Second), 10)))
 	}
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), 0
-		c.Revocations, c.InsecureNoRevocations = localList(t, revoke.Config{TokenLifetime: 20 * time.Minute}), false
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), 0
+		c.Revocations, c.InsecureNoRevocations = forge.LocalList(t, revoke.Config{TokenLifetime: 20 * time.Minute}), false
 	})
 	if _, err := v.Verify(t.Context(), lives(20*time.Minute)); err != nil {
 		t.Error(err)
@@ -94,8 +95,8 @@ func TestLifetimeIsTheLists(t *testing.T) {
 	if _, err := v.Verify(t.Context(), lives(20*time.Minute+time.Second)); !errors.Is(err, token.ErrLifetime) {
 		t.Errorf("error %v", err)
 	}
-	unlimited := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), 0
+	unlimited := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys, c.MaxLifetime = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), 0
 	})
 	if _, err := unlimited.Verify(t.Context(), lives(1000*time.Hour)); err != nil {
 		t.Error(err)
@@ -104,30 +105,30 @@ func TestLifetimeIsTheLists(t *testing.T) {
 
 // The key set is a user's code: nothing it answers is taken on trust.
 func TestKeySetIsNotTrusted(t *testing.T) {
-	ed, ec := edSigner(t, "ed", forgeKeys().ed), ecSigner(t, "ec")
-	secret := hmacSigner(t, "ed")
-	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	ed, ec := forge.Ed(t, "ed", forge.Keys().Ed), forge.EC(t, "ec")
+	secret := forge.HMAC(t, "ed")
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()))
 	for _, x := range []struct {
 		name string
 		key  *token.Key
 		err  error
 		want error
 	}{
-		{"the key", ed.key, nil, nil},
+		{"the key", ed.Key, nil, nil},
 		{"no key, no error", nil, nil, token.ErrUnknownKey},
-		{"a key of another algorithm", ec.key, nil, token.ErrUnknownKey},
-		{"a secret of that name", secret.key, nil, token.ErrUnknownKey},
-		{"a key of another name", edSigner(t, "other", forgeKeys().ed).key, nil, token.ErrUnknownKey},
-		{"a key beside an error", ed.key, token.ErrUnknownKey, token.ErrUnknownKey},
+		{"a key of another algorithm", ec.Key, nil, token.ErrUnknownKey},
+		{"a secret of that name", secret.Key, nil, token.ErrUnknownKey},
+		{"a key of another name", forge.Ed(t, "other", forge.Keys().Ed).Key, nil, token.ErrUnknownKey},
+		{"a key beside an error", ed.Key, token.ErrUnknownKey, token.ErrUnknownKey},
 		{"unavailable", nil, token.ErrKeysUnavailable, token.ErrKeysUnavailable},
 		{"unknown here, unavailable there", nil, errors.Join(token.ErrUnknownKey, token.ErrKeysUnavailable), token.ErrKeysUnavailable},
 		{"an error of its own", nil, errors.New("disk on fire"), token.ErrKeysUnavailable},
-		{"a key beside an error of its own", ed.key, errors.New("disk on fire"), token.ErrKeysUnavailable},
+		{"a key beside an error of its own", ed.Key, errors.New("disk on fire"), token.ErrKeysUnavailable},
 		{"the context's error", nil, context.Canceled, token.ErrKeysUnavailable},
 	} {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
 			c.Algorithms = []token.Algorithm{token.EdDSA, token.ES256}
-			c.Keys = keySetFunc(func(_ context.Context, kid string, alg token.Algorithm) (*token.Key, error) {
+			c.Keys = forge.KeySetFunc(func(_ context.Context, kid string, alg token.Algorithm) (*token.Key, error) {
 				if kid != "ed" || alg != token.EdDSA {
 					t.Errorf("Lookup(%q, %q)", kid, alg)
 				}
@@ -147,13 +148,13 @@ func TestKeySetIsNotTrusted(t *testing.T) {
 // A token without kid finds a key only if nothing has to be guessed.
 func TestNoKeyID(t *testing.T) {
 	_, private, _ := ed25519.GenerateKey(rand.Reader)
-	one, two := edSigner(t, "one", forgeKeys().ed), edSigner(t, "two", private)
-	raw := one.forge(one.header().without("kid"), goodClaims(time.Now()))
+	one, two := forge.Ed(t, "one", forge.Keys().Ed), forge.Ed(t, "two", private)
+	raw := one.Forge(one.Header().Without("kid"), forge.Claims(time.Now()))
 	for _, x := range []struct {
 		keys *token.StaticKeySet
 		want error
-	}{{staticKeys(t, one), nil}, {staticKeys(t, one, two), token.ErrUnknownKey}} {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
+	}{{forge.StaticKeys(t, one), nil}, {forge.StaticKeys(t, one, two), token.ErrUnknownKey}} {
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
 			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, x.keys
 		})
 		if _, err := v.Verify(t.Context(), raw); !errors.Is(err, x.want) {
@@ -163,11 +164,11 @@ func TestNoKeyID(t *testing.T) {
 }
 
 func TestVerifyContext(t *testing.T) {
-	ed := edSigner(t, "ed", forgeKeys().ed)
-	v := forgedVerifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, staticKeys(t, ed)
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
 	})
-	raw := ed.forge(ed.header(), goodClaims(time.Now()))
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()))
 	var none context.Context
 	if claims, err := v.Verify(none, raw); claims != nil || !errors.Is(err, token.ErrUnavailable) {
 		t.Errorf("nil context: claims %v, error %v", claims, err)
@@ -178,9 +179,9 @@ func TestVerifyContext(t *testing.T) {
 	if _, err := v.Verify(cancelled, raw); err != nil {
 		t.Errorf("cancelled context, local keys: %v", err)
 	}
-	waiting := forgedVerifier(t, func(c *token.VerifierConfig) {
+	waiting := forge.Verifier(t, func(c *token.VerifierConfig) {
 		c.Algorithms = []token.Algorithm{token.EdDSA}
-		c.Keys = keySetFunc(func(ctx context.Context, _ string, _ token.Algorithm) (*token.Key, error) {
+		c.Keys = forge.KeySetFunc(func(ctx context.Context, _ string, _ token.Algorithm) (*token.Key, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
@@ -192,17 +193,17 @@ func TestVerifyContext(t *testing.T) {
 
 // The default leeway is 30 s, and one millisecond is none.
 func TestLeeway(t *testing.T) {
-	forgeKeys()
+	forge.Keys()
 	synctest.Test(t, func(t *testing.T) {
-		ed := edSigner(t, "ed", forgeKeys().ed)
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
 		for _, x := range []struct{ set, effective time.Duration }{
 			{0, 30 * time.Second}, {time.Millisecond, time.Millisecond}, {1500 * time.Microsecond, time.Millisecond}, {time.Minute, time.Minute},
 		} {
-			v := forgedVerifier(t, func(c *token.VerifierConfig) {
-				c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, staticKeys(t, ed), x.set
+			v := forge.Verifier(t, func(c *token.VerifierConfig) {
+				c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), x.set
 			})
-			claims := goodClaims(time.Now())
-			raw := ed.forge(ed.header(), claims)
+			claims := forge.Claims(time.Now())
+			raw := ed.Forge(ed.Header(), claims)
 			time.Sleep(15*time.Minute + x.effective - time.Millisecond)
 			if _, err := v.Verify(t.Context(), raw); err != nil {
 				t.Errorf("leeway %s: a millisecond before the end: %v", x.set, err)
@@ -218,11 +219,11 @@ func TestLeeway(t *testing.T) {
 
 // Every single byte of a token matters: no change of one is accepted.
 func TestEveryByteCounts(t *testing.T) {
-	for _, s := range []signer{edSigner(t, "ed", forgeKeys().ed), hmacSigner(t, "hs")} {
-		v := forgedVerifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{s.alg}, staticKeys(t, s)
+	for _, s := range []forge.Signer{forge.Ed(t, "ed", forge.Keys().Ed), forge.HMAC(t, "hs")} {
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{s.Alg}, forge.StaticKeys(t, s)
 		})
-		raw := s.forge(s.header(), goodClaims(time.Now()))
+		raw := s.Forge(s.Header(), forge.Claims(time.Now()))
 		if _, err := v.Verify(t.Context(), raw); err != nil {
 			t.Fatal(err)
 		}
@@ -230,15 +231,15 @@ func TestEveryByteCounts(t *testing.T) {
 			changed := []byte(raw)
 			changed[i] ^= 1
 			if claims, err := v.Verify(t.Context(), string(changed)); claims != nil || !errors.Is(err, token.ErrInvalidToken) {
-				t.Errorf("%s: byte %d changed: claims %v, error %v", s.alg, i, claims, err)
+				t.Errorf("%s: byte %d changed: claims %v, error %v", s.Alg, i, claims, err)
 			}
 			if claims, err := v.Verify(t.Context(), raw[:i]); claims != nil || !errors.Is(err, token.ErrInvalidToken) {
-				t.Errorf("%s: cut at %d: claims %v, error %v", s.alg, i, claims, err)
+				t.Errorf("%s: cut at %d: claims %v, error %v", s.Alg, i, claims, err)
 			}
 		}
 		signature, _ := base64.RawURLEncoding.DecodeString(raw[strings.LastIndexByte(raw, '.')+1:])
 		if claims, _ := v.Verify(t.Context(), raw[:strings.LastIndexByte(raw, '.')+1]+base64.RawURLEncoding.EncodeToString(append(signature, 0))); claims != nil {
-			t.Errorf("%s: a longer signature is accepted", s.alg)
+			t.Errorf("%s: a longer signature is accepted", s.Alg)
 		}
 	}
 }

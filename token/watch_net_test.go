@@ -19,6 +19,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -102,7 +103,7 @@ func TestConnectionsEndWithTheirTokens(t *testing.T) {
 	defer server.CloseClientConnections() // of handlers that still wait, where the test fails
 	clients := make([]*client, n)
 	for i := range clients {
-		raw := auth.Token(tokentest.Subject(fmt.Sprint("user-", i/4)), func(r *token.IssueRequest) { r.Session = fmt.Sprint("session-", i) })
+		raw := auth.Token(tokentest.Subject(fmt.Sprint("user-", i/4)), func(r *issue.Request) { r.Session = fmt.Sprint("session-", i) })
 		clients[i] = dial(t, server, []string{"/events", "/talk"}[i%2], raw)
 	}
 	deadline := time.Now().Add(time.Minute)

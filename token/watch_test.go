@@ -17,11 +17,13 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
 // verified returns the claims of a good token of auth.
-func verified(t testing.TB, auth *tokentest.Auth, change ...func(*token.IssueRequest)) *token.Claims {
+func verified(t testing.TB, auth *tokentest.Auth, change ...func(*issue.Request)) *token.Claims {
 	t.Helper()
 	c, err := auth.Verifier.Verify(context.Background(), auth.Token(change...))
 	if err != nil {
@@ -178,7 +180,7 @@ func (k goneKeys) Lookup(ctx context.Context, kid string, alg token.Algorithm) (
 func TestWatchRefuses(t *testing.T) {
 	auth, other := tokentest.New(t), tokentest.New(t)
 	good := verified(t, auth)
-	issued, err := auth.Issuer.Issue(t.Context(), token.IssueRequest{Subject: "user-1", Client: "client-1", Audience: []string{tokentest.Audience}})
+	issued, err := auth.Issuer.Issue(t.Context(), issue.Request{Subject: "user-1", Client: "client-1", Audience: []string{tokentest.Audience}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,7 +414,7 @@ func TestWatchErrIsExact(t *testing.T) {
 	auth := tokentest.New(t)
 	for i := range 2000 {
 		session := fmt.Sprint("session-", i)
-		claims := verified(t, auth, func(r *token.IssueRequest) { r.Session = session })
+		claims := verified(t, auth, func(r *issue.Request) { r.Session = session })
 		ctx, stop := auth.Verifier.Watch(t.Context(), claims)
 		if i%2 == 0 {
 			ctx.Done()
@@ -495,14 +497,14 @@ func TestWatchBearsOtherContexts(t *testing.T) {
 		t.Errorf("without cancel: %v", lasting.Err())
 	}
 	// The parent's end is its own.
-	other, stop := auth.Verifier.Watch(parent, verified(t, auth, tokentest.Subject("user-2"), func(r *token.IssueRequest) { r.Session = "s" }))
+	other, stop := auth.Verifier.Watch(parent, verified(t, auth, tokentest.Subject("user-2"), func(r *issue.Request) { r.Session = "s" }))
 	defer stop()
 	other.Done()
 	cancel()
 	if <-other.Done(); other.Err() != context.Canceled || context.Cause(other) != context.Canceled {
 		t.Errorf("the parent's end: %v", context.Cause(other))
 	}
-	late, stop := auth.Verifier.Watch(parent, verified(t, auth, tokentest.Subject("user-2"), func(r *token.IssueRequest) { r.Session = "s" }))
+	late, stop := auth.Verifier.Watch(parent, verified(t, auth, tokentest.Subject("user-2"), func(r *issue.Request) { r.Session = "s" }))
 	defer stop()
 	if late.Err() != context.Canceled {
 		t.Error("a parent that has ended")
@@ -510,7 +512,7 @@ func TestWatchBearsOtherContexts(t *testing.T) {
 	deadline := time.Now().Add(time.Hour)
 	limited, cancel := context.WithDeadline(t.Context(), deadline)
 	defer cancel()
-	with, stop := auth.Verifier.Watch(limited, verified(t, auth, tokentest.Subject("user-2"), func(r *token.IssueRequest) { r.Session = "s" }))
+	with, stop := auth.Verifier.Watch(limited, verified(t, auth, tokentest.Subject("user-2"), func(r *issue.Request) { r.Session = "s" }))
 	defer stop()
 	if d, ok := with.Deadline(); !ok || !d.Equal(deadline) {
 		t.Errorf("deadline %v", d)
@@ -533,7 +535,7 @@ func TestWatchedContextTellsNothing(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", "Bearer "+raw)
 		h.ServeHTTP(httptest.NewRecorder(), r)
-		if !strings.Contains(printed, "WithToken") || leaks(printed, raw) != "" {
+		if !strings.Contains(printed, "WithToken") || forge.Leaks(printed, raw) != "" {
 			t.Errorf("%s", printed)
 		}
 	}

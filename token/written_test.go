@@ -1,11 +1,8 @@
 package token_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,103 +10,17 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 )
-
-func writtenBefore(t *testing.T, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "written-by-601627d", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-// aboutWritten says when the samples were written, by the clock of a bubble as these
-// tests have one, and which keys signed then.
-func aboutWritten(t *testing.T) (at time.Time, active map[string]string) {
-	t.Helper()
-	var about struct {
-		Written int64 `json:"written_ms"`
-		Active  map[string]string
-	}
-	if err := json.Unmarshal(writtenBefore(t, "about.json"), &about); err != nil {
-		t.Fatal(err)
-	}
-	return time.UnixMilli(about.Written), about.Active
-}
-
-// Keyrings that the version before has stored, sealed and not, are opened: the same key
-// signs, the same are published, and what comes after is stored so that it is opened again.
-func TestKeyringOfTheVersionBefore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		at, active := aboutWritten(t)
-		time.Sleep(time.Until(at.Add(time.Second)))
-		seal, err := token.NewSealKey("sample", []byte("thirty-two bytes of no secret 01"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, cfg := range map[string]token.KeyringConfig{"plain": {}, "sealed": {Algorithm: token.ES256, SealKeys: []*token.SealKey{seal}}} {
-			path := filepath.Join(privateDir(t), "ring.json")
-			if err := os.WriteFile(path, writtenBefore(t, "ring-"+name+".json"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			store := fileStore(t, path)
-			ring := openRing(t, store, cfg)
-			var kids []string
-			for _, state := range []token.KeyState{token.KeyRetired, token.KeyActive, token.KeyAnnounced} {
-				list := states(ring, state)
-				if len(list) != 1 {
-					t.Fatalf("%s: %d keys are %s", name, len(list), state)
-				}
-				kids = append(kids, list[0])
-			}
-			if ring.Active().ID() != active[name] || kids[1] != active[name] {
-				t.Errorf("%s: %s signs, %s did", name, ring.Active().ID(), active[name])
-			}
-			var before, now struct{ Keys []map[string]any }
-			if err := errors.Join(json.Unmarshal(writtenBefore(t, "jwks-"+name+".json"), &before), json.Unmarshal([]byte(body(t, serve(t, ring, "GET", nil))), &now)); err != nil {
-				t.Fatal(err)
-			}
-			if x, y := mustJSON(t, before), mustJSON(t, now); !bytes.Equal(x, y) {
-				t.Errorf("%s: published\n%s\nbefore\n%s", name, y, x)
-			}
-			next, err := ring.Rotate(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			again := openRing(t, store, cfg)
-			if next.ID() != kids[2] || len(again.Status().Keys) < len(kids) {
-				t.Errorf("%s: %s comes next, %s was announced; %d keys", name, next.ID(), kids[2], len(again.Status().Keys))
-			}
-			if name == "sealed" {
-				if _, err := token.OpenKeyring(t.Context(), store, token.KeyringConfig{Algorithm: token.ES256}); !errors.Is(err, token.ErrKeyStore) {
-					t.Errorf("opened without the key of its seal: %v", err)
-				}
-			}
-			if err := errors.Join(ring.Close(), again.Close()); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-}
-
-func mustJSON(t *testing.T, v any) []byte {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // Tokens of the version before are accepted, as long as they live and nothing revokes
 // them, and revoked by each kind of event as they always were.
 func TestTokensOfTheVersionBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at, _ := aboutWritten(t)
+		at, _ := forge.AboutWritten(t)
 		time.Sleep(time.Until(at.Add(time.Second)))
 		var raws map[string]string
-		if err := json.Unmarshal(writtenBefore(t, "tokens.json"), &raws); err != nil {
+		if err := json.Unmarshal(forge.Written(t, "tokens.json"), &raws); err != nil {
 			t.Fatal(err)
 		}
 		const issuer = "https://auth.example.com"
@@ -118,7 +29,7 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 			if strings.HasPrefix(name, "es256") {
 				alg, set = token.ES256, "jwks-sealed.json"
 			}
-			keys, err := token.ParseKeySet(writtenBefore(t, set), alg)
+			keys, err := token.ParseKeySet(forge.Written(t, set), alg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +44,7 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 		}
 		ids := map[string]revoke.Identity{}
 		for name, raw := range raws {
-			c, err := verifier(name, localList(t, revoke.Config{})).Verify(t.Context(), raw)
+			c, err := verifier(name, forge.LocalList(t, revoke.Config{})).Verify(t.Context(), raw)
 			if strings.HasPrefix(name, "bound") {
 				if !errors.Is(err, token.ErrBinding) { // no key is proven
 					t.Errorf("%s: %v", name, err)
@@ -174,12 +85,12 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 			{Kind: revoke.KindIssuer, Before: at},
 		} {
 			e.Issuer = issuer
-			list := localList(t, revoke.Config{})
+			list := forge.LocalList(t, revoke.Config{})
 			v := verifier("plain", list)
 			if _, err := v.Verify(t.Context(), raws["plain"]); err != nil {
 				t.Fatal(err)
 			}
-			apply(t, list, e)
+			forge.Apply(t, list, e)
 			for range 2 { // the second time it is remembered
 				if _, err := v.Verify(t.Context(), raws["plain"]); !errors.Is(err, revoke.ErrRevoked) {
 					t.Errorf("%s: %v", e.Kind, err)
@@ -190,8 +101,8 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 			}
 		}
 		// One that was dated past a cutoff is spared by it, and not by the next.
-		list := localList(t, revoke.Config{})
-		apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.KindSubject, Value: "user-1", Before: at.Add(2 * time.Second)})
+		list := forge.LocalList(t, revoke.Config{})
+		forge.Apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.KindSubject, Value: "user-1", Before: at.Add(2 * time.Second)})
 		v := verifier("plain", list)
 		if _, err := v.Verify(t.Context(), raws["post-dated"]); err != nil {
 			t.Errorf("post-dated: %v", err)
@@ -199,14 +110,14 @@ func TestTokensOfTheVersionBefore(t *testing.T) {
 		if _, err := v.Verify(t.Context(), raws["plain"]); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("before that cutoff: %v", err)
 		}
-		apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.KindSubject, Value: "user-1"})
+		forge.Apply(t, list, revoke.Event{Issuer: issuer, Kind: revoke.KindSubject, Value: "user-1"})
 		if _, err := v.Verify(t.Context(), raws["post-dated"]); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("post-dated, after the next cutoff: %v", err)
 		}
 
 		time.Sleep(16 * time.Minute)
 		for name, raw := range raws {
-			if _, err := verifier(name, localList(t, revoke.Config{})).Verify(t.Context(), raw); !errors.Is(err, token.ErrExpired) && !strings.HasPrefix(name, "bound") {
+			if _, err := verifier(name, forge.LocalList(t, revoke.Config{})).Verify(t.Context(), raw); !errors.Is(err, token.ErrExpired) && !strings.HasPrefix(name, "bound") {
 				t.Errorf("%s, when its life is over: %v", name, err)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/token/internal/jose"
+	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
 // A wycheproofFile is Project Wycheproof's json_web_signature_test.json, as far as it
@@ -132,7 +133,7 @@ func wycheproofKeys(public, private json.RawMessage) (*StaticKeySet, error) {
 // signedBy is what Verify does until the claims: gate, key, signature. The examples
 // are no access tokens, so typ is not asked for.
 func signedBy(t *testing.T, set *StaticKeySet, raw string) error {
-	p, err := split(raw, maxTokenBytes)
+	p, err := split(raw, shape.MaxTokenBytes)
 	if err != nil {
 		return err
 	}

@@ -6,19 +6,20 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // An auth issues tokens, publishes its public keys over HTTP, and revokes.
 type auth struct {
 	url    string // its address, and its name as an issuer
-	ring   *token.Keyring
-	issuer *token.Issuer
+	ring   *issue.Keyring
+	issuer *issue.Issuer
 	bus    *bus.Member
 }
 
 func startAuth(ctx context.Context, natsURL string, open *closers) (*auth, error) {
 	// Keys in memory will do for a demonstration.
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +29,7 @@ func startAuth(ctx context.Context, natsURL string, open *closers) (*auth, error
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: url, Keys: ring})
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: url, Keys: ring})
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,6 @@ func startAuth(ctx context.Context, natsURL string, open *closers) (*auth, error
 }
 
 // issue returns an access token. A real service has checked a password before.
-func (a *auth) issue(ctx context.Context, user, session string) (*token.Issued, error) {
-	return a.issuer.Issue(ctx, token.IssueRequest{Subject: user, Client: "quickstart", Session: session, Audience: services})
+func (a *auth) issue(ctx context.Context, user, session string) (*issue.Token, error) {
+	return a.issuer.Issue(ctx, issue.Request{Subject: user, Client: "quickstart", Session: session, Audience: services})
 }

@@ -47,7 +47,7 @@ func (t *trial) login(ctx context.Context, user, device, session string) *grant 
 		return &grant{}
 	}
 	claims := issued.Claims()
-	g := &grant{name: user + "'s " + device, raw: issued.Token(), jti: claims.ID(), expires: claims.ExpiresAt()}
+	g := &grant{name: user + "'s " + device, raw: issued.Raw(), jti: claims.ID(), expires: claims.ExpiresAt()}
 	t.grants = append(t.grants, g)
 	return g
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
-	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // readByVersionBefore tests what the version before makes of files that this one has
@@ -58,11 +58,11 @@ func readByVersionBefore(t *testing.T, program string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store, err := tokens.NewFileStore(path)
+		store, err := issue.NewFileStore(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ring, err := tokens.OpenKeyring(within(t), store, tokens.KeyringConfig{})
+		ring, err := issue.OpenKeyring(within(t), store, issue.KeyringConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func readByVersionBefore(t *testing.T, program string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := reads("ring", path); !strings.HasPrefix(got, "true error: ") { // ErrKeyStoreCorrupt
+		if got := reads("ring", path); !strings.HasPrefix(got, "true error: ") { // issue.ErrStoreCorrupt
 			t.Errorf("changed by this version, then opened by the one before: %s", got)
 		}
 		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, changed) {

@@ -27,6 +27,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Three servers of cluster.conf: synced, TLS on every line, the stream and the mirror
@@ -107,12 +108,12 @@ func sessionsOn(t *testing.T, urls string, ca *tls.Config, auth *bus.Member, own
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := tokens.OpenKeyring(within(t), store, ringConfig(t, own))
+	ring, err := issue.OpenKeyring(within(t), store, ringConfig(t, own))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ring.Close()
-	issuing, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+	issuing, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,20 +19,21 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // An authority is one instance of the auth service. It shares nothing with the others but
 // the bucket and the sealing key.
 type authority struct {
-	ring   *tokens.Keyring
-	issuer *tokens.Issuer
+	ring   *issue.Keyring
+	issuer *issue.Issuer
 	list   *revoke.List
 }
 
-func ringSeal(t *testing.T, id string) *tokens.SealKey {
+func ringSeal(t *testing.T, id string) *issue.SealKey {
 	t.Helper()
 	secret := bytes.Repeat([]byte("seal "+id), 32)[:32]
-	k, err := tokens.NewSealKey(id, secret)
+	k, err := issue.NewSealKey(id, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,19 +49,19 @@ func localOf(t *testing.T) *revoke.List {
 	return l
 }
 
-func ringConfig(t *testing.T, list *revoke.List) tokens.KeyringConfig {
-	return tokens.KeyringConfig{Issuer: issuer, SealKeys: []*tokens.SealKey{ringSeal(t, "a")}, Revocations: list, RefreshInterval: 200 * time.Millisecond}
+func ringConfig(t *testing.T, list *revoke.List) issue.KeyringConfig {
+	return issue.KeyringConfig{Issuer: issuer, SealKeys: []*issue.SealKey{ringSeal(t, "a")}, Revocations: list, RefreshInterval: 200 * time.Millisecond}
 }
 
-func openAuthority(t *testing.T, store tokens.Store) *authority {
+func openAuthority(t *testing.T, store issue.Store) *authority {
 	t.Helper()
 	a := &authority{list: localOf(t)}
 	var err error
-	if a.ring, err = tokens.OpenKeyring(within(t), store, ringConfig(t, a.list)); err != nil {
+	if a.ring, err = issue.OpenKeyring(within(t), store, ringConfig(t, a.list)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.ring.Close() })
-	if a.issuer, err = tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: a.ring}); err != nil {
+	if a.issuer, err = issue.NewIssuer(issue.Config{Issuer: issuer, Keys: a.ring}); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -68,11 +69,11 @@ func openAuthority(t *testing.T, store tokens.Store) *authority {
 
 func (a *authority) issue(t *testing.T) string {
 	t.Helper()
-	issued, err := a.issuer.Issue(within(t), tokens.IssueRequest{Subject: "u", Client: "c", Audience: []string{"orders"}})
+	issued, err := a.issuer.Issue(within(t), issue.Request{Subject: "u", Client: "c", Audience: []string{"orders"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return issued.Token()
+	return issued.Raw()
 }
 
 // verify checks raw with the keys that a serves.
@@ -115,7 +116,7 @@ func agree(t *testing.T, all ...*authority) (kids []string) {
 func (a *authority) announced(t *testing.T) string {
 	t.Helper()
 	for _, k := range a.ring.Status().Keys {
-		if k.State == tokens.KeyAnnounced {
+		if k.State == issue.KeyAnnounced {
 			return k.Key.ID()
 		}
 	}
@@ -215,13 +216,13 @@ func TestKeyringStoreOutage(t *testing.T) {
 	p.lose(func(string) bool { return true }) // what was sent arrives, and no answer comes back
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if err := one.ring.Remove(ctx, leaked); !errors.Is(err, tokens.ErrKeyStore) && !errors.Is(err, context.DeadlineExceeded) {
+	if err := one.ring.Remove(ctx, leaked); !errors.Is(err, issue.ErrStore) && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("removed without an answer: %v", err)
 	}
 	br.stop()
 	p.lose(nil)
 	for i, a := range []*authority{one, two} {
-		eventually(t, "the outage is told", func() bool { return errors.Is(a.ring.Status().Err, tokens.ErrKeyStore) })
+		eventually(t, "the outage is told", func() bool { return errors.Is(a.ring.Status().Err, issue.ErrStore) })
 		if err := a.verify(t, a.issue(t)); err != nil {
 			t.Errorf("instance %d without its store: %v", i, err)
 		}
@@ -302,7 +303,7 @@ func TestKeyringFromBackup(t *testing.T) {
 
 	restore()
 	store := openStore(t, connect(t, br.url()))
-	back, err := tokens.OpenKeyring(within(t), store, ringConfig(t, one.list))
+	back, err := issue.OpenKeyring(within(t), store, ringConfig(t, one.list))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +333,7 @@ func TestKeyringTampered(t *testing.T) {
 	const other = "https://auth.example.org"
 	cfg := ringConfig(t, nil)
 	cfg.Issuer = other
-	theirs, err := tokens.OpenKeyring(within(t), store, cfg) // in the same bucket, with the same sealing key
+	theirs, err := issue.OpenKeyring(within(t), store, cfg) // in the same bucket, with the same sealing key
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,10 +361,10 @@ func TestKeyringTampered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ring, err := tokens.OpenKeyring(within(t), store, ringConfig(t, nil)); !errors.Is(err, tokens.ErrKeyStoreCorrupt) {
+		if ring, err := issue.OpenKeyring(within(t), store, ringConfig(t, nil)); !errors.Is(err, issue.ErrStoreCorrupt) {
 			t.Errorf("%s: opened %v, error %v", name, ring, err)
 		}
-		if err := running.ring.Refresh(within(t)); !errors.Is(err, tokens.ErrKeyStoreCorrupt) {
+		if err := running.ring.Refresh(within(t)); !errors.Is(err, issue.ErrStoreCorrupt) {
 			t.Errorf("%s: read again: %v", name, err)
 		}
 		if err := running.verify(t, running.issue(t)); err != nil {
@@ -377,8 +378,8 @@ func TestKeyringTampered(t *testing.T) {
 		}
 	}
 	cfg = ringConfig(t, nil)
-	cfg.SealKeys = []*tokens.SealKey{ringSeal(t, "b")}
-	if _, err := tokens.OpenKeyring(within(t), store, cfg); !errors.Is(err, tokens.ErrKeyStoreCorrupt) || !strings.Contains(err.Error(), `"b"`) {
+	cfg.SealKeys = []*issue.SealKey{ringSeal(t, "b")}
+	if _, err := issue.OpenKeyring(within(t), store, cfg); !errors.Is(err, issue.ErrStoreCorrupt) || !strings.Contains(err.Error(), `"b"`) {
 		t.Errorf("another sealing key: %v", err)
 	}
 }
@@ -460,7 +461,7 @@ func TestKeyringInFullBucket(t *testing.T) {
 	}
 	cfg := ringConfig(t, nil)
 	cfg.Issuer = "https://auth.example.org"
-	ring, err := tokens.OpenKeyring(within(t), sessions, cfg)
+	ring, err := issue.OpenKeyring(within(t), sessions, cfg)
 	if err != nil {
 		t.Fatalf("a first ring in a full bucket: %v", err)
 	}

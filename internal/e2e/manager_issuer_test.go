@@ -8,7 +8,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
-	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A Member for other issuers, to the letter, or for none, is refused when the Manager is made:
@@ -16,11 +16,11 @@ import (
 func TestManagerRefusesTheMemberOfAnotherIssuer(t *testing.T) {
 	conn := dial(t, newBroker(t, nil).url())
 	createStream(t, conn, bus.StreamConfig{Replicas: 1})
-	ring, err := tokens.NewEphemeralKeyring(tokens.KeyringConfig{})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+	iss, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A bucket that is restored from a backup brings back a session that was logged out since. The
@@ -20,11 +21,11 @@ func TestRestoredBucket(t *testing.T) {
 	br := newBroker(t, nil)
 	admin, js := plain(t, br.url())
 	createBucket(t, connect(t, br.url()), natskv.BucketConfig{})
-	ring, err := tokens.NewEphemeralKeyring(tokens.KeyringConfig{Algorithm: tokens.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: tokens.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuing, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+	issuing, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

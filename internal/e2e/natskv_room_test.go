@@ -16,6 +16,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // In a bucket that logins have filled until they were refused, every session that there is
@@ -43,11 +44,11 @@ func TestSessionsGoOnInAFullBucket(t *testing.T) {
 			nc := connect(t, br.url())
 			createBucket(t, nc, natskv.BucketConfig{MaxBytes: maxBytes})
 			_, js := plain(t, br.url())
-			ring, err := tokens.NewEphemeralKeyring(tokens.KeyringConfig{Algorithm: tokens.EdDSA})
+			ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: tokens.EdDSA})
 			if err != nil {
 				t.Fatal(err)
 			}
-			iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+			iss, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -360,22 +361,22 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
 	path := filepath.Join(t.TempDir(), "keys") // TempDir is private
 	type instance struct {
-		ring   *tokens.Keyring
-		issuer *tokens.Issuer
+		ring   *issue.Keyring
+		issuer *issue.Issuer
 		bus    *bus.Member
 		close  func()
 	}
 	start := func() instance {
 		t.Helper()
-		store, err := tokens.NewFileStore(path)
+		store, err := issue.NewFileStore(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ring, err := tokens.OpenKeyring(within(t), store, tokens.KeyringConfig{})
+		ring, err := issue.OpenKeyring(within(t), store, issue.KeyringConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+		iss, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -401,13 +402,13 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issue := func(by instance, sid string) string {
+	sign := func(by instance, sid string) string {
 		t.Helper()
-		issued, err := by.issuer.Issue(within(t), tokens.IssueRequest{Subject: "u", Client: "c", Session: sid, Audience: []string{"orders"}})
+		issued, err := by.issuer.Issue(within(t), issue.Request{Subject: "u", Client: "c", Session: sid, Audience: []string{"orders"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return issued.Token()
+		return issued.Raw()
 	}
 	mustVerify := func(raw string) {
 		t.Helper()
@@ -415,13 +416,13 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	before, revokedBefore := issue(a, "before"), issue(a, "revoked-before")
+	before, revokedBefore := sign(a, "before"), sign(a, "revoked-before")
 	publish(t, a.bus, revoke.Event{Kind: revoke.KindSession, Value: "revoked-before"})
 	a.close()
-	mustVerify(issue(b, "meanwhile"))
+	mustVerify(sign(b, "meanwhile"))
 	mustVerify(before)
 	a = start()
-	after := issue(a, "after")
+	after := sign(a, "after")
 	mustVerify(after)
 	mustVerify(before)
 	// Either instance revokes what the other has issued, or its predecessor.

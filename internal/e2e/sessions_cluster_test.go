@@ -19,7 +19,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
-	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // With these set TestSessionsOnCluster goes on until there are so many refreshes, and
@@ -148,11 +148,11 @@ func newSessionRun(t *testing.T) *sessionRun {
 // open makes four instances of the service, each with a connection of its own.
 func (r *sessionRun) open(urls string) {
 	r.t.Helper()
-	ring, err := tokens.NewEphemeralKeyring(tokens.KeyringConfig{})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring})
+	iss, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	tokens "github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A recorded store remembers all that was stored through it.
@@ -59,11 +60,11 @@ func (w *twin) fails(err error) {
 func newTwin(t *testing.T, open func() refresh.Store) *twin {
 	t.Helper()
 	w := new(twin)
-	ring, err := tokens.NewEphemeralKeyring(tokens.KeyringConfig{Algorithm: tokens.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: tokens.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}
-	iss, err := tokens.NewIssuer(tokens.IssuerConfig{Issuer: issuer, Keys: ring, MaxSkew: 50 * time.Millisecond})
+	iss, err := issue.NewIssuer(issue.Config{Issuer: issuer, Keys: ring, MaxSkew: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

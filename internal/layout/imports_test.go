@@ -5,6 +5,8 @@ package layout_test
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +17,7 @@ const (
 	root   = "../.."
 )
 
-// The arrows of the house point down only: refresh → token → revoke, bus → revoke.
+// The arrows of the house point down only: refresh → token/issue → token → revoke, bus → revoke.
 // Whoever imports one package must not get the dependencies of another.
 func TestArrowsPointDown(t *testing.T) {
 	const (
@@ -26,7 +28,13 @@ func TestArrowsPointDown(t *testing.T) {
 		records    = module + "/internal/recordstore"
 		refusals   = module + "/internal/refusals"
 		diskfile   = module + "/internal/diskfile"
+		accepts    = module + "/token"
+		issues     = module + "/token/issue"
 	)
+	// What stands behind the two doors; a verifier does not see the second.
+	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, diskfile}
+	issue := append(slices.Clone(accept), accepts, records, module+"/token/issue/internal/privatekey")
+	sessions := append(slices.Clone(issue), issues)
 	for _, c := range []struct {
 		pkg      string
 		wants    []string // prefixes that must be among the dependencies, so that the check sees any
@@ -36,11 +44,13 @@ func TestArrowsPointDown(t *testing.T) {
 		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, []string{diskfile}},
 		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", diskfile}},
 		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, diskfile}},
-		{"./token/tokentest", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
-		{"./refresh", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
-		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, natsconn, records, refusals, diskfile}},
-		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, []string{module + "/refresh", module + "/revoke", module + "/token", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
-		{"./token", []string{jwx}, []string{nats}, []string{module + "/revoke", module + "/token/internal/jose", strictjson, records, refusals, diskfile}},
+		{"./token/tokentest", []string{jwx}, []string{nats}, sessions},
+		{"./refresh", []string{jwx, issues}, []string{nats}, sessions},
+		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn)},
+		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, append(slices.Clone(sessions), module+"/refresh")},
+		{"./token", []string{jwx}, []string{nats, issues}, accept},
+		{"./token/issue", []string{jwx, accepts}, []string{nats, module + "/refresh"}, issue},
+		{"./token/idp", []string{accepts}, []string{nats, issues}, append(slices.Clone(accept), accepts)},
 	} {
 		t.Run(strings.TrimPrefix(c.pkg, "./"), func(t *testing.T) {
 			deps := strings.Fields(goList(t, "-deps", c.pkg))
@@ -63,6 +73,42 @@ func TestArrowsPointDown(t *testing.T) {
 		})
 	}
 }
+
+// A program that only verifies links nothing that reads a private key: neither the door
+// that issues nor what parses PEM, PKCS #8 and private JWKs.
+func TestVerifiersParseNoPrivateKeys(t *testing.T) {
+	parses := func(dir string) bool {
+		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, error %v", dir, len(files), err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(file, "_test.go") && privateKeyParsers.Match(text) {
+				return true
+			}
+		}
+		return false
+	}
+	if !parses("token/issue/internal/privatekey") {
+		t.Error("nothing parses a private key: does this test look at the right thing?")
+	}
+	for _, pkg := range strings.Fields(goList(t, "-deps", "./token", "./token/idp")) {
+		dir, ours := strings.CutPrefix(pkg, module+"/")
+		switch {
+		case !ours:
+		case dir == "token/issue" || strings.HasPrefix(dir, "token/issue/"):
+			t.Errorf("a verifier depends on %s", dir)
+		case parses(dir):
+			t.Errorf("a verifier depends on %s, which parses private keys", dir)
+		}
+	}
+}
+
+var privateKeyParsers = regexp.MustCompile(`x509\.Parse(PKCS8PrivateKey|PKCS1PrivateKey|ECPrivateKey)|\bpem\.Decode\(|"pkcs8"`)
 
 // No jwx type may cross the border of token/internal/jose, so that a later major
 // version is an edit of that package alone. Tests count too.

@@ -11,14 +11,14 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
-	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // All instances of the service open the one bucket, each with a connection of its own.
 func ExampleNew() {
 	var (
 		ctx       = context.Background()
-		issuer    *token.Issuer     // as in package token
+		issuer    *issue.Issuer     // as in package token
 		list      *revoke.List      // that a bus feeds
 		publisher refresh.Publisher // that bus
 	)
@@ -56,12 +56,12 @@ func ExampleNew_keyring() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	seal, err := token.NewSealKey("2026-11", secret)
+	seal, err := issue.NewSealKey("2026-11", secret)
 	if err != nil {
 		log.Fatal(err)
 	}
-	ring, err := token.OpenKeyring(ctx, store, token.KeyringConfig{
-		Issuer: "https://auth.example.com", SealKeys: []*token.SealKey{seal}, Revocations: list,
+	ring, err := issue.OpenKeyring(ctx, store, issue.KeyringConfig{
+		Issuer: "https://auth.example.com", SealKeys: []*issue.SealKey{seal}, Revocations: list,
 	})
 	if err != nil {
 		log.Fatal(err)

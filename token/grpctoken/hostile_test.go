@@ -12,6 +12,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/grpctoken"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -129,11 +130,11 @@ func TestUnaryEndsWithItsToken(t *testing.T) {
 	if out, err := call(chat, revoked); err != nil || out != "done" {
 		t.Errorf("a short call: %v, %v", out, err)
 	}
-	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Session = "session-2" }))
+	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *issue.Request) { r.Session = "session-2" }))
 	if _, err := call(echo, func() { auth.Revoke(revoke.Event{Kind: revoke.KindSession, Value: "session-2"}) }); !is(err, codes.Unauthenticated, "invalid_token") {
 		t.Errorf("revoked: %v", err)
 	}
-	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Session = "session-3" }))
+	ctx = incoming(ctx, "Bearer "+auth.Token(func(r *issue.Request) { r.Session = "session-3" }))
 	if _, err := call(echo, cancel); err != context.Canceled {
 		t.Errorf("the caller's end: %v", err)
 	}

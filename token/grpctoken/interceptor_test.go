@@ -18,6 +18,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/grpctoken"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -75,7 +76,7 @@ func TestDemandsOfMethods(t *testing.T) {
 	r := newRig(t, auth.Verifier, func(c *grpctoken.Config) {
 		c.Methods[echo] = []token.VerifyOption{token.RequireScope("echo"), token.RequireFresh(time.Minute)}
 	})
-	stale := func(r *token.IssueRequest) { r.AuthTime = time.Now().Add(-time.Hour) }
+	stale := func(r *issue.Request) { r.AuthTime = time.Now().Add(-time.Hour) }
 	for name, x := range map[string]struct {
 		raw     string
 		code    codes.Code
@@ -147,7 +148,7 @@ func newCertificate(t testing.TB) tls.Certificate {
 func TestMutualTLS(t *testing.T) {
 	auth := tokentest.New(t)
 	host, mine, other := newCertificate(t), newCertificate(t), newCertificate(t)
-	raw := auth.Token(func(r *token.IssueRequest) { r.Binding.CertificateThumbprint = token.CertificateThumbprint(mine.Leaf) })
+	raw := auth.Token(func(r *issue.Request) { r.Binding.CertificateThumbprint = token.CertificateThumbprint(mine.Leaf) })
 	for name, x := range map[string]struct {
 		certs []tls.Certificate
 		code  codes.Code

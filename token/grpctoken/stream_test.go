@@ -15,6 +15,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/grpctoken"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -109,7 +110,7 @@ func TestIdleStreamEnds(t *testing.T) {
 		auth := tokentest.New(t)
 		r := newRig(t, auth.Verifier, nil)
 		ctx := with(t.Context(), "Bearer "+auth.Token())
-		s, other := r.stream(t, ctx, method), r.stream(t, with(t.Context(), "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Session = "session-2" })), chat)
+		s, other := r.stream(t, ctx, method), r.stream(t, with(t.Context(), "Bearer "+auth.Token(func(r *issue.Request) { r.Session = "session-2" })), chat)
 		say(t, other, "a")
 		if method == chat {
 			say(t, s, "a")
@@ -132,7 +133,7 @@ func TestStreamEndsWhenTokenExpires(t *testing.T) {
 	// On a busy machine a token of one second may be over before its stream is open.
 	var s grpc.ClientStream
 	for life := time.Second; ; life *= 4 {
-		s = r.stream(t, with(t.Context(), "Bearer "+auth.Token(func(r *token.IssueRequest) { r.Lifetime = life })), chat)
+		s = r.stream(t, with(t.Context(), "Bearer "+auth.Token(func(r *issue.Request) { r.Lifetime = life })), chat)
 		err := s.SendMsg(wrapperspb.String("a"))
 		if err == nil {
 			err = s.RecvMsg(new(wrapperspb.StringValue))
@@ -168,7 +169,7 @@ func TestStreamsLeaveNoGoroutines(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var streams []grpc.ClientStream
 	for n := range 60 {
-		s := r.stream(t, with(ctx, "Bearer "+auth.Token(func(r *token.IssueRequest) {
+		s := r.stream(t, with(ctx, "Bearer "+auth.Token(func(r *issue.Request) {
 			if n%2 == 0 {
 				r.Session = "session-2"
 			}

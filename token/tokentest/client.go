@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // A Client holds a key and makes DPoP proofs with it (RFC 9449).
@@ -31,7 +31,7 @@ func NewClient(tb testing.TB) *Client {
 }
 
 // Bind makes a token that of c: only c can use it.
-func (c *Client) Bind(r *token.IssueRequest) {
+func (c *Client) Bind(r *issue.Request) {
 	r.Binding.KeyThumbprint = hash(`{"crv":"Ed25519","kty":"OKP","x":"` + c.x + `"}`)
 }
 

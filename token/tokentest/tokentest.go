@@ -22,6 +22,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // What an [Auth] uses unless its verifier is configured otherwise.
@@ -34,7 +35,7 @@ const (
 // An Auth is an issuer and a service that trusts it. Its fields are what it made; use
 // them freely.
 type Auth struct {
-	Issuer   *token.Issuer
+	Issuer   *issue.Issuer
 	Keys     token.KeySet    // the issuer's
 	List     *revoke.List    // the denylist; nobody else feeds it
 	DPoP     *token.DPoP     // for proofs to BaseURL
@@ -49,7 +50,7 @@ const forgedKeyID = "tokentest"
 
 // keys are those of the ring, and one that can sign anything.
 type keys struct {
-	*token.Keyring
+	*issue.Keyring
 	forge *token.Key
 }
 
@@ -68,10 +69,10 @@ func New(tb testing.TB, change ...func(*token.VerifierConfig)) *Auth {
 	fatal(tb, err)
 	forge, err := token.NewKey(forgedKeyID, token.EdDSA, public)
 	fatal(tb, err)
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	fatal(tb, err)
 	a := &Auth{tb: tb, Keys: keys{ring, forge}, forge: signerOf(private)}
-	a.Issuer, err = token.NewIssuer(token.IssuerConfig{Issuer: Issuer, Keys: ring})
+	a.Issuer, err = issue.NewIssuer(issue.Config{Issuer: Issuer, Keys: ring})
 	fatal(tb, err)
 	a.List, err = revoke.NewList(revoke.Config{Local: true})
 	fatal(tb, err)
@@ -90,8 +91,8 @@ func New(tb testing.TB, change ...func(*token.VerifierConfig)) *Auth {
 }
 
 // request returns what a token claims if nothing else is said.
-func request(change []func(*token.IssueRequest)) token.IssueRequest {
-	r := token.IssueRequest{Subject: "user-1", Client: "client-1", Session: "session-1", Audience: []string{Audience}, AuthTime: time.Now()}
+func request(change []func(*issue.Request)) issue.Request {
+	r := issue.Request{Subject: "user-1", Client: "client-1", Session: "session-1", Audience: []string{Audience}, AuthTime: time.Now()}
 	for _, c := range change {
 		c(&r)
 	}
@@ -100,25 +101,25 @@ func request(change []func(*token.IssueRequest)) token.IssueRequest {
 
 // Token returns a good token of user-1, client-1 and session-1. Each change alters
 // what it claims; see [Scope] and [Subject].
-func (a *Auth) Token(change ...func(*token.IssueRequest)) string {
+func (a *Auth) Token(change ...func(*issue.Request)) string {
 	a.tb.Helper()
 	issued, err := a.Issuer.Issue(context.Background(), request(change))
 	fatal(a.tb, err)
-	return issued.Token()
+	return issued.Raw()
 }
 
 // Scope makes a token claim those scopes.
-func Scope(scopes ...string) func(*token.IssueRequest) {
-	return func(r *token.IssueRequest) { r.Scope = scopes }
+func Scope(scopes ...string) func(*issue.Request) {
+	return func(r *issue.Request) { r.Scope = scopes }
 }
 
 // Subject makes a token that of another user.
-func Subject(sub string) func(*token.IssueRequest) {
-	return func(r *token.IssueRequest) { r.Subject = sub }
+func Subject(sub string) func(*issue.Request) {
+	return func(r *issue.Request) { r.Subject = sub }
 }
 
 // Expired returns a token that was good until an hour ago.
-func (a *Auth) Expired(change ...func(*token.IssueRequest)) string {
+func (a *Auth) Expired(change ...func(*issue.Request)) string {
 	a.tb.Helper()
 	claims := a.claims(change)
 	now := time.Now()
@@ -127,7 +128,7 @@ func (a *Auth) Expired(change ...func(*token.IssueRequest)) string {
 }
 
 // Foreign returns a token that claims what a good one does, signed by somebody else.
-func (a *Auth) Foreign(change ...func(*token.IssueRequest)) string {
+func (a *Auth) Foreign(change ...func(*issue.Request)) string {
 	a.tb.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	fatal(a.tb, err)
@@ -135,14 +136,14 @@ func (a *Auth) Foreign(change ...func(*token.IssueRequest)) string {
 }
 
 // Revoked returns a token that would be good if it were not on the denylist.
-func (a *Auth) Revoked(change ...func(*token.IssueRequest)) string {
+func (a *Auth) Revoked(change ...func(*issue.Request)) string {
 	a.tb.Helper()
 	issued, err := a.Issuer.Issue(context.Background(), request(change))
 	fatal(a.tb, err)
 	event, err := revoke.TokenOf(issued.Claims().Identity())
 	fatal(a.tb, err)
 	a.Revoke(event)
-	return issued.Token()
+	return issued.Raw()
 }
 
 // Revoke puts e on the denylist at once. An empty Issuer stands for that of a.
@@ -164,7 +165,7 @@ func (a *Auth) Sign(claims map[string]any) string {
 }
 
 // claims returns those of a good token, to be changed.
-func (a *Auth) claims(change []func(*token.IssueRequest)) map[string]any {
+func (a *Auth) claims(change []func(*issue.Request)) map[string]any {
 	a.tb.Helper()
 	issued, err := a.Issuer.Issue(context.Background(), request(change))
 	fatal(a.tb, err)
@@ -175,10 +176,10 @@ func (a *Auth) claims(change []func(*token.IssueRequest)) map[string]any {
 
 // Claims returns the verified claims of a token as [Auth.Token] makes it, for code
 // that is given claims.
-func Claims(tb testing.TB, change ...func(*token.IssueRequest)) *token.Claims {
+func Claims(tb testing.TB, change ...func(*issue.Request)) *token.Claims {
 	tb.Helper()
 	a := New(tb)
-	c, err := a.Verifier.Verify(context.Background(), a.Token(append(change[:len(change):len(change)], func(r *token.IssueRequest) {
+	c, err := a.Verifier.Verify(context.Background(), a.Token(append(change[:len(change):len(change)], func(r *issue.Request) {
 		r.Audience = []string{Audience}
 	})...))
 	fatal(tb, err)
@@ -187,7 +188,7 @@ func Claims(tb testing.TB, change ...func(*token.IssueRequest)) *token.Claims {
 
 // Context returns ctx as a handler behind [token.Verifier.Middleware] finds it, with
 // the claims of [Claims].
-func Context(tb testing.TB, ctx context.Context, change ...func(*token.IssueRequest)) context.Context {
+func Context(tb testing.TB, ctx context.Context, change ...func(*issue.Request)) context.Context {
 	tb.Helper()
 	return token.NewContext(ctx, Claims(tb, change...))
 }

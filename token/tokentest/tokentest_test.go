@@ -13,6 +13,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 	"github.com/hybridtoken/hybridtoken/token/tokentest"
 )
 
@@ -29,7 +30,7 @@ func TestTokens(t *testing.T) {
 		"foreign":             {auth.Foreign(), token.ErrSignature},
 		"revoked":             {auth.Revoked(), revoke.ErrRevoked},
 		"another":             {other.Token(), token.ErrUnknownKey},
-		"another audience":    {auth.Token(func(r *token.IssueRequest) { r.Audience = []string{"x"} }), token.ErrAudience},
+		"another audience":    {auth.Token(func(r *issue.Request) { r.Audience = []string{"x"} }), token.ErrAudience},
 		"claims of one's own": {auth.Sign(map[string]any{"iss": tokentest.Issuer}), token.ErrClaims},
 	} {
 		if claims, err := auth.Verifier.Verify(t.Context(), x.raw); !errors.Is(err, x.want) || (claims == nil) != (x.want != nil) {

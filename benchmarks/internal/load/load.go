@@ -22,6 +22,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // Issuer is the iss of all tokens.
@@ -38,8 +39,8 @@ func Must[T any](v T, err error) T {
 // A Party issues tokens of ten claims, and has what verifies them bare.
 type Party struct {
 	Algorithm token.Algorithm
-	Ring      *token.Keyring
-	Issuer    *token.Issuer
+	Ring      *issue.Keyring
+	Issuer    *issue.Issuer
 	Public    crypto.PublicKey
 }
 
@@ -55,8 +56,8 @@ func NewParty(alg token.Algorithm) Party {
 	case token.RS256:
 		private = Must(rsa.GenerateKey(rand.Reader, 2048))
 	}
-	ring := Must(token.NewKeyring(token.KeyringConfig{}, Must(token.NewSigningKey("", alg, private))))
-	return Party{alg, ring, Must(token.NewIssuer(token.IssuerConfig{Issuer: Issuer, Keys: ring})), private.Public()}
+	ring := Must(issue.NewKeyring(issue.KeyringConfig{}, Must(issue.NewSigningKey("", alg, private))))
+	return Party{alg, ring, Must(issue.NewIssuer(issue.Config{Issuer: Issuer, Keys: ring})), private.Public()}
 }
 
 // KeyID is the kid of the tokens.
@@ -66,10 +67,10 @@ func (p Party) KeyID() string { return p.Ring.Active().ID() }
 func (p Party) Tokens(n int) []string {
 	raws := make([]string, n)
 	for i := range raws {
-		raws[i] = Must(p.Issuer.Issue(context.Background(), token.IssueRequest{
+		raws[i] = Must(p.Issuer.Issue(context.Background(), issue.Request{
 			Subject: rand.Text(), Client: "web", Session: rand.Text(), Tenant: "acme", Audience: []string{"orders"},
 			Scope: []string{"orders.read", "orders.write"}, Claims: map[string]any{"role": "clerk"}, Lifetime: 15 * time.Minute,
-		})).Token()
+		})).Raw()
 	}
 	return raws
 }

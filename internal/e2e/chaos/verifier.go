@@ -14,6 +14,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 // policy is what verifiers do while they are not fresh. A test breaks it, to see the
@@ -37,7 +38,7 @@ type verifier struct {
 	clock    clock
 	list     *revoke.List
 	member   *bus.Member
-	issuer   *token.Issuer
+	issuer   *issue.Issuer
 	verifier *token.Verifier
 	out      *recorder
 	skew     time.Duration
@@ -70,11 +71,11 @@ func runVerifier(cfg childConfig, log *slog.Logger, commands <-chan string) erro
 	if v.list, err = revoke.NewList(revoke.Config{MaxStaleness: cfg.MaxStaleness, TokenLifetime: lifetime, Logger: log}); err != nil {
 		return err
 	}
-	ring, err := token.NewEphemeralKeyring(token.KeyringConfig{Algorithm: token.EdDSA})
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
 	if err != nil {
 		return err
 	}
-	if v.issuer, err = token.NewIssuer(token.IssuerConfig{Issuer: issuerName, Keys: ring}); err != nil {
+	if v.issuer, err = issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring}); err != nil {
 		return err
 	}
 	v.verifier, err = token.NewVerifier(token.VerifierConfig{
@@ -278,13 +279,13 @@ func (v *verifier) check(t task) error {
 	id := t.event.identity(t.role, iat)
 	var raw string
 	if kind, value := t.event.value(); kind == revoke.KindSession && t.event.number%block == 8 && t.role == oldToken {
-		issued, err := v.issuer.Issue(context.Background(), token.IssueRequest{
+		issued, err := v.issuer.Issue(context.Background(), issue.Request{
 			Subject: id.Subject, Client: id.Client, Session: value, Audience: []string{"orders"}, Lifetime: 10 * time.Minute,
 		})
 		if err != nil {
 			return err
 		}
-		raw, iat = issued.Token(), issued.Claims().MintedAt().UnixMilli()
+		raw, iat = issued.Raw(), issued.Claims().MintedAt().UnixMilli()
 	}
 	// From here to the answer nothing may come in between: the check begins now.
 	now := revoke.Now()

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
 const (
@@ -94,12 +95,12 @@ func run(ctx context.Context, dir, doc string, runners []string) error {
 type server struct {
 	http    *httptest.Server
 	https   *httptest.Server // the same, for programs that want TLS; they do not check its certificate
-	issuers map[token.Algorithm]*token.Issuer
+	issuers map[token.Algorithm]*issue.Issuer
 	pems    map[token.Algorithm][]byte
 }
 
 func newServer() (*server, error) {
-	s := &server{issuers: map[token.Algorithm]*token.Issuer{}, pems: map[token.Algorithm][]byte{}}
+	s := &server{issuers: map[token.Algorithm]*issue.Issuer{}, pems: map[token.Algorithm][]byte{}}
 	type keySet struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
@@ -115,15 +116,15 @@ func newServer() (*server, error) {
 			return nil, err
 		}
 		s.pems[alg] = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-		key, err := token.NewSigningKey("key-"+string(alg), alg, private)
+		key, err := issue.NewSigningKey("key-"+string(alg), alg, private)
 		if err != nil {
 			return nil, err
 		}
-		ring, err := token.NewKeyring(token.KeyringConfig{Issuer: issuerURL, Algorithm: alg}, key)
+		ring, err := issue.NewKeyring(issue.KeyringConfig{Issuer: issuerURL, Algorithm: alg}, key)
 		if err != nil {
 			return nil, err
 		}
-		if s.issuers[alg], err = token.NewIssuer(token.IssuerConfig{Issuer: issuerURL, Keys: ring}); err != nil {
+		if s.issuers[alg], err = issue.NewIssuer(issue.Config{Issuer: issuerURL, Keys: ring}); err != nil {
 			return nil, err
 		}
 		w := httptest.NewRecorder()
@@ -153,14 +154,14 @@ func newServer() (*server, error) {
 			http.NotFound(w, r)
 			return
 		}
-		issued, err := issuer.Issue(r.Context(), token.IssueRequest{
+		issued, err := issuer.Issue(r.Context(), issue.Request{
 			Subject: "user-1", Client: "web", Session: "session-1", Audience: []string{audience}, Scope: []string{"orders:read"}, AuthTime: time.Now(),
 		})
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		raw := []byte(issued.Token())
+		raw := []byte(issued.Raw())
 		if r.FormValue("forged") != "" { // another character in the midst of the signature
 			i := bytes.LastIndexByte(raw, '.') + 20
 			raw[i] = map[bool]byte{true: 'B', false: 'A'}[raw[i] == 'A']

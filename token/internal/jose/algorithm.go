@@ -41,6 +41,26 @@ var schemes = map[string]scheme{
 	"HS512": {family: hmacFamily, hash: crypto.SHA512},
 }
 
+// One returns the name of alg under which it is compared, kept and written: Ed25519 (RFC
+// 9864) and EdDSA are one algorithm.
+func One[A ~string](alg A) A {
+	if alg == "Ed25519" {
+		return "EdDSA"
+	}
+	return alg
+}
+
+// Sole returns the one algorithm for a public key, and how many there are.
+func Sole(public crypto.PublicKey) (alg string, n int) {
+	for a := range schemes {
+		if _, err := CheckPublic(a, public); err == nil {
+			alg = a
+			n++
+		}
+	}
+	return alg, n
+}
+
 // Known reports whether alg is supported.
 func Known(alg string) bool { return schemes[alg].family != 0 }
 

@@ -19,9 +19,10 @@ var (
 	ErrWeak = errors.New("weak key")
 )
 
+// The sizes of an RSA modulus that are taken.
 const (
-	minRSABits = 2048 // RFC 7518 section 3.3
-	maxRSABits = 8192 // verifying costs the square of it
+	MinRSABits = 2048 // RFC 7518 section 3.3
+	MaxRSABits = 8192 // verifying costs the square of it
 )
 
 // CheckPublic returns its own copy of key if it is a safe public key for alg.
@@ -69,10 +70,10 @@ func wrongType(alg, kind string) error {
 func checkRSA(k *rsa.PublicKey) error {
 	bits := k.N.BitLen()
 	switch {
-	case k.N.Sign() <= 0 || bits < minRSABits:
-		return fmt.Errorf("%w: RSA modulus of %d bits, fewer than %d", ErrWeak, bits, minRSABits)
-	case bits > maxRSABits:
-		return fmt.Errorf("%w: RSA modulus of %d bits, more than %d", ErrKey, bits, maxRSABits)
+	case k.N.Sign() <= 0 || bits < MinRSABits:
+		return fmt.Errorf("%w: RSA modulus of %d bits, fewer than %d", ErrWeak, bits, MinRSABits)
+	case bits > MaxRSABits:
+		return fmt.Errorf("%w: RSA modulus of %d bits, more than %d", ErrKey, bits, MaxRSABits)
 	case k.N.Bit(0) == 0:
 		return fmt.Errorf("%w: even RSA modulus", ErrWeak)
 	case k.E < 1<<16 || k.E > 1<<31-1 || k.E&1 == 0: // FIPS 186-5 section A.1.1

@@ -20,26 +20,26 @@ type JWK struct {
 // base64url, coordinates of full length, numbers without leading zeros. The key is
 // yet to be checked by [CheckPublic].
 func (j JWK) Public() (crypto.PublicKey, error) {
-	var members []member
+	var members []Member
 	switch j.Kty {
 	case "RSA":
-		members = []member{{"n", j.N, 0, maxRSABits / 8}, {"e", j.E, 0, 4}}
+		members = []Member{{"n", j.N, 0, MaxRSABits / 8}, {"e", j.E, 0, 4}}
 	case "EC":
-		size := coordinate(j.Crv)
+		size := Coordinate(j.Crv)
 		if size == 0 {
 			return nil, fmt.Errorf("%w: unknown curve", ErrKey)
 		}
-		members = []member{{"x", j.X, size, size}, {"y", j.Y, size, size}}
+		members = []Member{{"x", j.X, size, size}, {"y", j.Y, size, size}}
 	case "OKP":
 		if j.Crv != "Ed25519" {
 			return nil, fmt.Errorf("%w: unknown curve", ErrKey)
 		}
-		members = []member{{"x", j.X, 32, 32}}
+		members = []Member{{"x", j.X, 32, 32}}
 	default:
 		return nil, fmt.Errorf("%w: unknown kty", ErrKey)
 	}
 	for _, m := range members {
-		if err := m.check(); err != nil {
+		if err := m.Check(); err != nil {
 			return nil, err
 		}
 	}
@@ -54,7 +54,7 @@ func (j JWK) Canonical() JWK {
 	case "RSA":
 		j.N, j.E = canonical(j.N, 1), canonical(j.E, 1)
 	case "EC":
-		size := coordinate(j.Crv)
+		size := Coordinate(j.Crv)
 		j.X, j.Y = canonical(j.X, size), canonical(j.Y, size)
 	case "OKP":
 		j.X = canonical(j.X, -1)
@@ -82,33 +82,36 @@ func canonical(text string, size int) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// A member is a base64url value of size bytes, or if size is 0 a number of at most
-// limit bytes.
-type member struct {
-	name, text  string
-	size, limit int
+// A Member is a base64url value of Size bytes, or if Size is 0 a number of at most
+// Limit bytes.
+type Member struct {
+	Name, Text  string
+	Size, Limit int
 }
 
-func (m member) check() error {
-	if m.text == "" {
-		return fmt.Errorf("%w: member %s is missing", ErrKey, m.name)
+// Check refuses every spelling of the value but one.
+func (m Member) Check() error {
+	if m.Text == "" {
+		return fmt.Errorf("%w: member %s is missing", ErrKey, m.Name)
 	}
-	if len(m.text) > base64.RawURLEncoding.EncodedLen(m.limit) {
-		return fmt.Errorf("%w: member %s is too long", ErrKey, m.name)
+	if len(m.Text) > base64.RawURLEncoding.EncodedLen(m.Limit) {
+		return fmt.Errorf("%w: member %s is too long", ErrKey, m.Name)
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(m.text)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(m.Text)
 	switch {
-	case err != nil, strings.ContainsAny(m.text, "\r\n"): // which the decoder skips
-		return fmt.Errorf("%w: member %s is not canonical base64url", ErrKey, m.name)
-	case len(b) == 0, m.size != 0 && len(b) != m.size:
-		return fmt.Errorf("%w: member %s has %d bytes", ErrKey, m.name, len(b))
-	case m.size == 0 && b[0] == 0:
-		return fmt.Errorf("%w: member %s has leading zeros", ErrKey, m.name)
+	case err != nil, strings.ContainsAny(m.Text, "\r\n"): // which the decoder skips
+		return fmt.Errorf("%w: member %s is not canonical base64url", ErrKey, m.Name)
+	case len(b) == 0, m.Size != 0 && len(b) != m.Size:
+		return fmt.Errorf("%w: member %s has %d bytes", ErrKey, m.Name, len(b))
+	case m.Size == 0 && b[0] == 0:
+		return fmt.Errorf("%w: member %s has leading zeros", ErrKey, m.Name)
 	}
 	return nil
 }
 
-func coordinate(crv string) int {
+// Coordinate returns the bytes of a coordinate on the curve of that name, 0 if it is
+// unknown.
+func Coordinate(crv string) int {
 	for _, s := range schemes {
 		if s.family == ecdsaFamily && s.curve.Params().Name == crv {
 			return s.size
@@ -118,14 +121,14 @@ func coordinate(crv string) int {
 }
 
 // parse gives jwx a JWK of checked members: no byte of it needs escaping.
-func parse(kty, crv string, members []member) (crypto.PublicKey, error) {
+func parse(kty, crv string, members []Member) (crypto.PublicKey, error) {
 	var b strings.Builder
 	b.WriteString(`{"kty":"` + kty + `"`)
 	if crv != "" && kty != "RSA" {
 		b.WriteString(`,"crv":"` + crv + `"`)
 	}
 	for _, m := range members {
-		b.WriteString(`,"` + m.name + `":"` + m.text + `"`)
+		b.WriteString(`,"` + m.Name + `":"` + m.Text + `"`)
 	}
 	b.WriteString(`}`)
 	key, err := jwk.ParseKey([]byte(b.String()))

@@ -1,0 +1,54 @@
+package issue_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/token/internal/forge"
+	"github.com/hybridtoken/hybridtoken/token/issue"
+)
+
+// A call without a context is refused as such, like everywhere in this package, and
+// leaves nothing behind: the ring goes on and can be closed.
+func TestKeyringWithoutContext(t *testing.T) {
+	var none context.Context
+	store := new(issue.MemoryStore)
+	if _, err := issue.OpenKeyring(none, store, kept(issue.KeyringConfig{})); err == nil || !strings.Contains(err.Error(), "nil context") {
+		t.Errorf("OpenKeyring: %v", err)
+	}
+	if _, err := store.Load(t.Context(), issue.RingKey(forge.Issuer)); !errors.Is(err, refresh.ErrNotFound) {
+		t.Error("a key was stored all the same")
+	}
+	shared, err := issue.OpenKeyring(t.Context(), store, kept(issue.KeyringConfig{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ephemeral, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ring := range map[string]*issue.Keyring{"shared": shared, "ephemeral": ephemeral} {
+		active := ring.Active()
+		for what, call := range map[string]func(context.Context) error{
+			"Rotate":  func(ctx context.Context) error { _, err := ring.Rotate(ctx); return err },
+			"Remove":  func(ctx context.Context) error { return ring.Remove(ctx, "x") },
+			"Refresh": ring.Refresh,
+		} {
+			if err := call(none); err == nil || !strings.Contains(err.Error(), "nil context") {
+				t.Errorf("%s.%s: %v", name, what, err)
+			}
+		}
+		if ring.Active() != active {
+			t.Errorf("%s: rotated", name)
+		}
+		if _, err := ring.Rotate(t.Context()); err != nil {
+			t.Errorf("%s: the good twin: %v", name, err)
+		}
+		if err := ring.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
