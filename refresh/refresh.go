@@ -176,8 +176,9 @@ func (m *Manager) stands(ctx context.Context, r *session, p *presented, arrived 
 // stolen.
 func (m *Manager) convict(ctx context.Context, r *session, p *presented, is standing) error {
 	switch {
-	case is == replayed && p.good:
-		// It was good a moment ago: a lost compare-and-set is no replay.
+	case is == replayed && p.good, is == late && p.good && p.stood == current:
+		// It was good a moment ago: a lost compare-and-set is no replay, and no late retry, which
+		// would burn what the other use was given.
 		p.retry = true
 		return fmt.Errorf("%w: used by another at the same time", ErrBusy)
 	case is == replayed:

@@ -182,6 +182,47 @@ func TestOneSuccess(t *testing.T) {
 	}
 }
 
+// The same where there is no window and a late retry is allowed: a call that found the token
+// good and was overtaken is none. It would rotate once more, and burn what the first was given.
+func TestOneSuccessWhereARetryMayBeLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &busyStore{Store: refresh.NewMemoryStore()}
+		late := 0
+		s := newSystem(t, func(c *refresh.Config) {
+			c.Store, c.Lifetimes = store, refresh.HighSecurity
+			c.OnLate = func(context.Context, refresh.Session) { late++ }
+		})
+		bound := token.Binding{KeyThumbprint: strings.Repeat("A", 43)}
+		g := s.login(t, func(l *refresh.Login) { l.Binding = bound })
+		var next *refresh.Grant
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				got, err := s.Refresh(t.Context(), request(g.RefreshToken(), boundTo(bound)))
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil && next != nil:
+					t.Error("two successors of one refresh token")
+				case err == nil:
+					next = got
+				case !errors.Is(err, refresh.ErrTryAgain):
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if next == nil || late != 0 {
+			t.Fatalf("a successor: %t, late retries: %d", next != nil, late)
+		}
+		next = s.refresh(t, next, boundTo(bound))
+		time.Sleep(time.Minute)
+		s.refresh(t, next, boundTo(bound))
+		s.refresh(t, next, boundTo(bound)) // the answer was lost: that is what the ration is for
+	})
+}
+
 // A refresh narrows the scope and never widens it, and is the session's client's and key's alone.
 func TestClientScopeAndBinding(t *testing.T) {
 	s := newSystem(t)
