@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -114,7 +115,7 @@ type mark struct {
 // maxKept bounds what a flood of large messages has all marks keep, to 4 MiB.
 const maxKept = 1 << 10
 
-func markOf(r revoke.Record) mark {
+func markOf(r replica.Record) mark {
 	if len(r.Data) > maxKept || r.Data == nil {
 		return mark{sequence: r.Sequence, digest: recordDigest(r.Subject, r.Data)}
 	}
@@ -154,7 +155,7 @@ func (a *announcer) init(b *core, list *revoke.List) {
 }
 
 // note takes note of a record that is applied, or was ignored. It never blocks.
-func (a *announcer) note(r revoke.Record, applied bool) {
+func (a *announcer) note(r replica.Record, applied bool) {
 	if a.b.cfg.NoAnnouncements {
 		return
 	}

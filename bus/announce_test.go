@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -24,8 +25,8 @@ func newAnnouncer(t *testing.T) *announcer {
 }
 
 // recordOf is a record of one of several logs. Every third is large.
-func recordOf(seq uint64, log byte) revoke.Record {
-	r := revoke.Record{Sequence: seq, Subject: "subject", Data: fmt.Append(nil, seq, log)}
+func recordOf(seq uint64, log byte) replica.Record {
+	r := replica.Record{Sequence: seq, Subject: "subject", Data: fmt.Append(nil, seq, log)}
 	if seq%3 == 0 {
 		r.Data = append(r.Data, make([]byte, maxKept)...)
 	}

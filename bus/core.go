@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 // A core is what the halves of a [Member] share: the connection, the stream and its end.
@@ -48,7 +48,7 @@ func newCore(ctx context.Context, conn *connection, cfg Config) (*core, error) {
 	cfg.Issuers = slices.Clone(cfg.Issuers)
 	slices.Sort(cfg.Issuers)
 	for i, iss := range cfg.Issuers {
-		if err := revoke.CheckIdentifier("Issuers", iss); err != nil {
+		if err := replica.CheckIdentifier("Issuers", iss); err != nil {
 			return nil, err
 		}
 		if i > 0 && iss == cfg.Issuers[i-1] {
@@ -69,7 +69,7 @@ func newCore(ctx context.Context, conn *connection, cfg Config) (*core, error) {
 			cfg.Name = host
 		}
 	}
-	if _, err := encodeHeartbeat(revoke.Heartbeat{Name: cfg.Name}); err != nil {
+	if _, err := encodeHeartbeat(replica.Heartbeat{Name: cfg.Name}); err != nil {
 		return nil, fmt.Errorf("field Name: %w", err)
 	}
 	signer, err := newSigner(cfg.Signer)
@@ -144,10 +144,10 @@ const infoTimeout = 2 * time.Second
 // info asks the server for what a subscription needs to know of the stream. The
 // strings are reasons why the stream could forget events; a follower reports them.
 // The error is of the family [ErrNoStream] if the stream does not exist.
-func (b *core) info(ctx context.Context) (revoke.LogInfo, []string, error) {
+func (b *core) info(ctx context.Context) (replica.LogInfo, []string, error) {
 	s, err := b.readStream(ctx)
 	if err != nil {
-		return revoke.LogInfo{}, nil, err
+		return replica.LogInfo{}, nil, err
 	}
-	return revoke.LogInfo{Horizons: s.horizons, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
+	return replica.LogInfo{Horizons: s.horizons, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
-	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// digestVersion names the way in which [revoke.LogDigest] computes; a digest of another
+// digestVersion names the way in which [replica.LogDigest] computes; a digest of another
 // is passed over.
 const digestVersion = 1
 
@@ -36,7 +36,7 @@ func life(m *nats.Msg) time.Duration {
 }
 
 // appendDigest appends the member of a heartbeat that says what its sender holds.
-func appendDigest(b []byte, d *revoke.Digest) []byte {
+func appendDigest(b []byte, d *replica.Digest) []byte {
 	b = append(b, `,"digest":{"alg":`...)
 	b = strconv.AppendInt(b, digestVersion, 10)
 	if d.Sequence > 0 {
@@ -53,7 +53,7 @@ func appendDigest(b []byte, d *revoke.Digest) []byte {
 
 // decodeDigest returns nil for a digest that cannot be read: it counts for nothing, and
 // the heartbeat that carries it as one without.
-func decodeDigest(v strictjson.Value) *revoke.Digest {
+func decodeDigest(v strictjson.Value) *replica.Digest {
 	if v.Kind() != '{' {
 		return nil
 	}
@@ -77,7 +77,7 @@ func decodeDigest(v strictjson.Value) *revoke.Digest {
 	if n, ok := alg.Int(); !ok || n != digestVersion {
 		return nil
 	}
-	var d revoke.Digest
+	var d replica.Digest
 	if !present(seq) && !present(count) && !present(sum) {
 		return &d
 	}

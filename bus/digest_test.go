@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 func TestLife(t *testing.T) {
@@ -30,8 +30,8 @@ func TestLife(t *testing.T) {
 // TestDigestOnTheWire: a digest travels as it is, and one that cannot be read costs the
 // heartbeat nothing.
 func TestDigestOnTheWire(t *testing.T) {
-	hb := revoke.Heartbeat{Nonce: [16]byte{1}, Time: time.UnixMilli(1_767_225_600_000), Name: "a"}
-	for _, d := range []*revoke.Digest{nil, {}, {Sequence: 1, Count: 0, Sum: [32]byte{31: 1}}, {Sequence: 1 << 52, Count: 1 << 40, Sum: [32]byte{0: 0xff}}} {
+	hb := replica.Heartbeat{Nonce: [16]byte{1}, Time: time.UnixMilli(1_767_225_600_000), Name: "a"}
+	for _, d := range []*replica.Digest{nil, {}, {Sequence: 1, Count: 0, Sum: [32]byte{31: 1}}, {Sequence: 1 << 52, Count: 1 << 40, Sum: [32]byte{0: 0xff}}} {
 		hb.Digest = d
 		data, err := encodeHeartbeat(hb)
 		if err != nil {
@@ -83,9 +83,9 @@ func TestEventsCountAsLongAsTheyAreNeeded(t *testing.T) {
 	for _, need := range needs {
 		for hour := range 48 {
 			at := midnight.Add(time.Duration(hour)*30*time.Minute + 29*time.Second)
-			event := revoke.Record{Sequence: 7, Time: at, Subject: "event", Data: []byte("x"), Life: ttl(need)}
-			beat := revoke.Record{Sequence: 9, Time: at.Add(need - 5*time.Minute), Subject: HeartbeatSubject, Life: 15 * time.Minute}
-			var whole, lacking revoke.LogDigest
+			event := replica.Record{Sequence: 7, Time: at, Subject: "event", Data: []byte("x"), Life: ttl(need)}
+			beat := replica.Record{Sequence: 9, Time: at.Add(need - 5*time.Minute), Subject: HeartbeatSubject, Life: 15 * time.Minute}
+			var whole, lacking replica.LogDigest
 			whole.Add(&event)
 			whole.Add(&beat)
 			lacking.Add(&beat)

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 // TestDigestVectors holds the digest to what a program in another language has computed
@@ -37,7 +37,7 @@ func TestDigestVectors(t *testing.T) {
 	if err := json.Unmarshal(data, &file); err != nil {
 		t.Fatal(err)
 	}
-	var log revoke.LogDigest
+	var log replica.LogDigest
 	digests := file.Digests
 	for _, m := range file.Messages {
 		ns, err := strconv.ParseInt(m.Timestamp, 10, 64)
@@ -48,7 +48,7 @@ func TestDigestVectors(t *testing.T) {
 		if m.TTL != nil {
 			msg.Header.Set(jetstream.MsgTTLHeader, *m.TTL)
 		}
-		r := revoke.Record{Sequence: m.Seq, Time: time.Unix(0, ns), Life: life(msg), Subject: m.Subject, Data: []byte(m.Payload)}
+		r := replica.Record{Sequence: m.Seq, Time: time.Unix(0, ns), Life: life(msg), Subject: m.Subject, Data: []byte(m.Payload)}
 		log.Add(&r)
 		if m.Subject != HeartbeatSubject {
 			continue

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -27,7 +28,7 @@ type follower struct {
 
 	// The goroutine's own.
 	decoder decoder
-	feed    *revoke.Feed
+	feed    *replica.Feed
 	heart   heart
 	changes *listener      // of the connection
 	ever    bool           // connected at least once
@@ -62,7 +63,7 @@ func (b *core) follow(list *revoke.List) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	feed, err := list.NewFeed()
+	feed, err := replica.NewFeed(list)
 	if err != nil {
 		leave()
 		return nil, err

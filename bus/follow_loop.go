@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -99,7 +100,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		f.note(func(r *report) { r.connected, r.server = true, server })
 	}
 	f.heart.denied = false // perhaps no longer
-	var info revoke.LogInfo
+	var info replica.LogInfo
 	var hazards []string
 	err := f.connected(func(ctx context.Context) (err error) {
 		info, hazards, err = f.b.info(ctx)
@@ -188,7 +189,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 				case mono(heard, now) > f.silenceLimit(now):
 					f.silences++
 					return revoke.ReasonNoHeartbeat, errSilence
-				case !anchored && !spoke.IsZero() && mono(spoke, now) > revoke.AnchorTimeout:
+				case !anchored && !spoke.IsZero() && mono(spoke, now) > replica.AnchorTimeout:
 					return revoke.ReasonRebuilding, errNoAnchor
 				case f.ladder.in(now) <= 0 && !f.reading(now):
 					return revoke.ReasonNoHeartbeat, errNoBeats
@@ -401,7 +402,7 @@ func (f *follower) end(reason revoke.Reason, err error, level slog.Level) {
 }
 
 // recovered takes note that records arrive, and of a heartbeat.
-func (f *follower) recovered(hb *revoke.Heartbeat, now revoke.Instant) {
+func (f *follower) recovered(hb *replica.Heartbeat, now revoke.Instant) {
 	f.note(func(r *report) {
 		r.err = nil
 		if hb != nil {

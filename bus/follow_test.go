@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -240,7 +241,7 @@ func TestFollowerAttests(t *testing.T) {
 				other := func(d time.Duration) {
 					for range d / time.Second {
 						time.Sleep(time.Second)
-						data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: [16]byte([]byte(rand.Text())[:16]), Time: time.Now(), Name: "other"})
+						data, err := encodeHeartbeat(replica.Heartbeat{Nonce: [16]byte([]byte(rand.Text())[:16]), Time: time.Now(), Name: "other"})
 						if err != nil {
 							t.Fatal(err)
 						}

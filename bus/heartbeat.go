@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -36,7 +37,7 @@ const (
 // but for the atomic fields.
 type heart struct {
 	b        *core
-	feed     *revoke.Feed
+	feed     *replica.Feed
 	list     *revoke.List
 	interval time.Duration
 	applied  *atomic.Uint64 // place in the stream of the record applied last
@@ -123,7 +124,7 @@ func (h *heart) beat() {
 	h.before = h.b.nc().LastError()
 	h.last = revoke.Now()
 	digest := h.feed.Digest()
-	data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.b.cfg.Name, Digest: &digest})
+	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.b.cfg.Name, Digest: &digest})
 	if err != nil {
 		return // Open has tried it
 	}
@@ -182,7 +183,7 @@ func (h *heart) send(msg *nats.Msg) bool {
 }
 
 // heard takes note of a heartbeat in the log.
-func (h *heart) heard(now revoke.Instant, hb revoke.Heartbeat) {
+func (h *heart) heard(now revoke.Instant, hb replica.Heartbeat) {
 	if hb.Nonce == h.nonce && !h.last.IsZero() {
 		h.round = mono(h.last, now)
 		h.lost, h.reported, h.denied = 0, false, false

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -47,7 +48,7 @@ func TestHeartbeatsHeldBack(t *testing.T) {
 	h.first = began
 	nonce := [16]byte{1}
 	f.feed.Sent(now, nonce)
-	if err := f.feed.Heartbeat(now, revoke.Record{Generation: 1, Delivery: 1, Sequence: 1, Time: now.Time()}, revoke.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
+	if err := f.feed.Heartbeat(now, replica.Record{Generation: 1, Delivery: 1, Sequence: 1, Time: now.Time()}, replica.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
 		t.Fatal(err)
 	}
 	if f.list.Status(now).State != revoke.StateFresh {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -22,7 +23,7 @@ const (
 // A reading is what one look at the stream has shown.
 type reading struct {
 	begun   uint64 // the subscription during which it was taken
-	info    revoke.LogInfo
+	info    replica.LogInfo
 	hazards []string
 }
 

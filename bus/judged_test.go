@@ -6,6 +6,7 @@ import (
 	"time"
 	_ "unsafe" // for the link to revoke's counter
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -60,7 +61,7 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 		}
 		bad := done
 		bad.Value = ""
-		if err := r.feed.Event(r.now, revoke.Record{Generation: r.gen, Delivery: 2, Sequence: 2, Time: r.ts, Data: []byte("x")}, bad); err != nil || r.list.Stats(r.now).Faults[revoke.FaultMalformed] != 1 {
+		if err := r.feed.Event(r.now, replica.Record{Generation: r.gen, Delivery: 2, Sequence: 2, Time: r.ts, Data: []byte("x")}, bad); err != nil || r.list.Stats(r.now).Faults[revoke.FaultMalformed] != 1 {
 			t.Errorf("an event without a value is taken: %v", err)
 		}
 		if _, err := encodeEvent(&bad); err == nil {
@@ -68,11 +69,11 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 		}
 	}
 	// The zero values are no events.
-	if _, err := (revoke.Valid{}).Complete(time.Now(), revoke.DefaultHorizons()); err == nil {
+	if _, err := (replica.Valid{}).Complete(time.Now(), revoke.DefaultHorizons()); err == nil {
 		t.Error("nothing is completed")
 	}
 	r := newReplica(t)
-	if err := r.feed.Received(r.now, revoke.Record{Generation: r.gen, Delivery: 1, Sequence: 1, Time: r.ts}, &revoke.Received{}); err != nil || r.list.Stats(r.now).Faults[revoke.FaultMalformed] != 1 {
+	if err := r.feed.Received(r.now, replica.Record{Generation: r.gen, Delivery: 1, Sequence: 1, Time: r.ts}, &replica.Received{}); err != nil || r.list.Stats(r.now).Faults[revoke.FaultMalformed] != 1 {
 		t.Errorf("nothing is applied: %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 const (
@@ -335,7 +335,7 @@ func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error
 		return nil
 	}
 	head := slices.Clip(payload[:i+len(name)]) // a witness may hold the old one
-	payload = append(strconv.AppendInt(head, revoke.CeilMilli(now).UnixMilli(), 10), '}')
+	payload = append(strconv.AppendInt(head, replica.CeilMilli(now).UnixMilli(), 10), '}')
 	if signature != "" {
 		var err error
 		if signature, err = p.b.signer.sign(ctx, rec.subject, payload); err != nil {

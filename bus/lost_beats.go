@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 // reportLost finds out why own heartbeats do not come back, and logs it. The search takes
@@ -56,7 +56,7 @@ func (h *heart) whyLost(ctx context.Context) error {
 	}
 	var nonce [16]byte
 	rand.Read(nonce[:]) // never fails
-	data, err := encodeHeartbeat(revoke.Heartbeat{Nonce: nonce, Time: time.Now(), Name: h.b.cfg.Name})
+	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: nonce, Time: time.Now(), Name: h.b.cfg.Name})
 	if err != nil {
 		return err // Open has tried it
 	}

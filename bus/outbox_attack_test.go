@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/gate"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -353,7 +354,7 @@ func TestOutboxOfAnotherIssuer(t *testing.T) {
 	if _, fault := decode(large.subject, large.payload); fault != 0 {
 		t.Fatalf("the large one is no event: %s", fault)
 	}
-	beat, err := encodeHeartbeat(revoke.Heartbeat{Time: time.Now()})
+	beat, err := encodeHeartbeat(replica.Heartbeat{Time: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -141,21 +142,21 @@ func failed(n int, err error) ([]Result, error) {
 
 // own fills in the issuer, or refuses one that is not configured. It judges e, once:
 // before anything is waited for.
-func (b *core) own(e revoke.Event) (revoke.Valid, error) {
+func (b *core) own(e revoke.Event) (replica.Valid, error) {
 	if e.Issuer != "" {
-		if err := revoke.CheckIdentifier("issuer", e.Issuer); err != nil {
-			return revoke.Valid{}, err // and not with what it is, as below
+		if err := replica.CheckIdentifier("issuer", e.Issuer); err != nil {
+			return replica.Valid{}, err // and not with what it is, as below
 		}
 	}
 	switch issuers := b.cfg.Issuers; {
 	case len(issuers) == 0:
-		return revoke.Valid{}, errors.New("this Member only follows: its Config.Issuers is empty")
+		return replica.Valid{}, errors.New("this Member only follows: its Config.Issuers is empty")
 	case e.Issuer == "" && len(issuers) == 1:
 		e.Issuer = issuers[0]
 	case e.Issuer == "":
-		return revoke.Valid{}, fmt.Errorf("%w: it names no issuer, and this Member publishes for %d", revoke.ErrInvalidEvent, len(issuers))
+		return replica.Valid{}, fmt.Errorf("%w: it names no issuer, and this Member publishes for %d", revoke.ErrInvalidEvent, len(issuers))
 	case !slices.Contains(issuers, e.Issuer):
-		return revoke.Valid{}, fmt.Errorf("%w: issuer %q is, to the letter, none of %q, which this Member publishes for", revoke.ErrInvalidEvent, e.Issuer, issuers)
+		return replica.Valid{}, fmt.Errorf("%w: issuer %q is, to the letter, none of %q, which this Member publishes for", revoke.ErrInvalidEvent, e.Issuer, issuers)
 	}
 	if e.ID == "" {
 		e.ID = rand.Text()
@@ -163,7 +164,7 @@ func (b *core) own(e revoke.Event) (revoke.Valid, error) {
 	if e.At.IsZero() {
 		e.At = time.Now() // Until counts from here, however long it takes to reach the stream
 	}
-	return e.Valid()
+	return replica.Validate(e)
 }
 
 // call admits a call and returns its context, which also ends when the Member is

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -65,7 +66,7 @@ const (
 // prepare completes e by the stream's horizons, for which it may have to wait. With an
 // outbox it does not wait: an event that is completed before the stream was ever seen, as
 // after a restart without a server, is kept as long as any may live, until limit knows better.
-func (p *publisher) prepare(ctx context.Context, valid revoke.Valid, limit int) (revoke.Event, *record, error) {
+func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int) (revoke.Event, *record, error) {
 	ctx, cancel := withDefaultTimeout(ctx, defaultTimeout)
 	defer cancel()
 	e := valid.Event()
@@ -324,8 +325,8 @@ func messageID(rec *record) string {
 // and by that of the longer life where it counts by another grain for it.
 func ttl(d time.Duration) time.Duration {
 	d = max((d + time.Second - 1).Truncate(time.Second), time.Second)
-	least := revoke.DigestGrain(0)
-	grain := revoke.DigestGrain(d + revoke.DigestGrain(d) - least)
+	least := replica.DigestGrain(0)
+	grain := replica.DigestGrain(d + replica.DigestGrain(d) - least)
 	return d + grain - least
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -308,7 +309,7 @@ func TestHeartbeatsDenied(t *testing.T) {
 		if !f.heart.denied {
 			t.Fatal("not denied")
 		}
-		f.heart.heard(revoke.Now(), revoke.Heartbeat{Nonce: f.heart.nonce})
+		f.heart.heard(revoke.Now(), replica.Heartbeat{Nonce: f.heart.nonce})
 		if f.heart.denied || f.heart.reported || f.heart.lost != 0 {
 			t.Error("one came back, and they count as denied")
 		}
@@ -320,7 +321,7 @@ func TestHeartbeatsDenied(t *testing.T) {
 				t.Errorf("denied after %d: %t", i+1, f.heart.denied)
 			}
 		}
-		f.heart.heard(revoke.Now(), revoke.Heartbeat{Nonce: f.heart.nonce})
+		f.heart.heard(revoke.Now(), replica.Heartbeat{Nonce: f.heart.nonce})
 		s.do(func() { s.deny = "" })
 		before = f.heart.sent.Load()
 		f.beat(time.Minute)
@@ -338,7 +339,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		_, f := beatingFollower(t, Config{Logger: log.logger()})
 		defer f.b.end()
 		h := &f.heart
-		h.heard(revoke.Now(), revoke.Heartbeat{}) // before any was sent
+		h.heard(revoke.Now(), replica.Heartbeat{}) // before any was sent
 		if h.returned.Load() != 0 {
 			t.Fatal("the first of others is taken for one's own")
 		}
@@ -347,13 +348,13 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		time.Sleep(40 * time.Millisecond)
 		h.beat()
 		for _, nonce := range [][16]byte{{1}, first, {}} {
-			h.heard(revoke.Now(), revoke.Heartbeat{Nonce: nonce})
+			h.heard(revoke.Now(), replica.Heartbeat{Nonce: nonce})
 		}
 		if h.returned.Load() != 0 || h.lost != 2 || h.first.IsZero() || h.round != 0 {
 			t.Errorf("%d returned, %d lost, round %s", h.returned.Load(), h.lost, h.round)
 		}
 		time.Sleep(70 * time.Millisecond)
-		h.heard(revoke.Now(), revoke.Heartbeat{Nonce: h.nonce})
+		h.heard(revoke.Now(), replica.Heartbeat{Nonce: h.nonce})
 		if h.returned.Load() != 1 || h.lost != 0 || !h.first.IsZero() || h.round != 70*time.Millisecond || h.sent.Load() != 2 {
 			t.Errorf("%d returned of %d, %d lost, round %s", h.returned.Load(), h.sent.Load(), h.lost, h.round)
 		}
@@ -373,7 +374,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		if log.count("do not come back") != 1 {
 			t.Errorf("logged %s", &log)
 		}
-		h.heard(revoke.Now(), revoke.Heartbeat{Nonce: h.nonce})
+		h.heard(revoke.Now(), replica.Heartbeat{Nonce: h.nonce})
 		for range lostBeats + 1 {
 			h.beat()
 		}

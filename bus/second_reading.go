@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -29,9 +30,9 @@ var errOtherContent = errors.New("bus: the log holds something else than what wa
 // subscription goes on meanwhile, so that a member that lies makes nobody stale. It
 // belongs to the follower's goroutine, but for what runs in its own.
 type second struct {
-	cancel context.CancelFunc // nil: none is under way
-	done   chan revoke.Digest // closed when it ends
-	found  *revoke.Digest     // to be compared once the subscription has come as far
+	cancel context.CancelFunc  // nil: none is under way
+	done   chan replica.Digest // closed when it ends
+	found  *replica.Digest     // to be compared once the subscription has come as far
 	begun  revoke.Instant
 }
 
@@ -45,7 +46,7 @@ func (f *follower) doubt(now revoke.Instant, epoch uint64) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(f.ctx, secondTimeout)
-	done := make(chan revoke.Digest, 1)
+	done := make(chan replica.Digest, 1)
 	f.second = second{cancel: cancel, done: done, begun: now}
 	f.b.log.Info("bus: another member holds another log; reading it a second time", "stream", f.b.stream)
 	spread := secondSpread
@@ -81,7 +82,7 @@ func (s *second) end() {
 }
 
 // read takes what a second reading has found, if anything.
-func (s *second) read(d revoke.Digest, ok bool) {
+func (s *second) read(d replica.Digest, ok bool) {
 	s.cancel()
 	*s = second{begun: s.begun}
 	if ok {
@@ -113,36 +114,36 @@ func (f *follower) settle(now revoke.Instant) error {
 
 // readSecond reads the log from its start and returns its digest at the first heartbeat
 // from that sequence on.
-func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (revoke.Digest, error) {
+func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (replica.Digest, error) {
 	began := revoke.Now()
 	info, _, err := f.b.info(ctx)
 	if err != nil {
-		return revoke.Digest{}, err
+		return replica.Digest{}, err
 	}
-	s, err := f.b.subscribe(ctx, revoke.Subscription{Start: 1}, f.idle, epoch, pullMessages)
+	s, err := f.b.subscribe(ctx, replica.Subscription{Start: 1}, f.idle, epoch, pullMessages)
 	if s != nil {
 		defer s.close()
 	}
 	if err != nil {
-		return revoke.Digest{}, err
+		return replica.Digest{}, err
 	}
-	var digest revoke.LogDigest
+	var digest replica.LogDigest
 	deliveries := uint64(0)
 	for {
 		select {
 		case m := <-s.msgs:
 			if !isRecord(m) {
 				if err := s.status(m); err != nil {
-					return revoke.Digest{}, err
+					return replica.Digest{}, err
 				}
 				continue
 			}
 			r, err := s.record(m)
 			if err != nil {
-				return revoke.Digest{}, err
+				return replica.Digest{}, err
 			}
 			if deliveries++; r.Delivery != deliveries {
-				return revoke.Digest{}, fmt.Errorf("bus: %w", revoke.ErrGap)
+				return replica.Digest{}, fmt.Errorf("bus: %w", replica.ErrGap)
 			}
 			digest.Add(&r)
 			server := info.Time.Add(mono(began, revoke.Now()))
@@ -150,10 +151,10 @@ func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (revoke.D
 				return digest.At(&r), nil
 			}
 		case <-ctx.Done():
-			return revoke.Digest{}, context.Cause(ctx)
+			return replica.Digest{}, context.Cause(ctx)
 		}
 		if f.moved(epoch) {
-			return revoke.Digest{}, errDisconnected
+			return replica.Digest{}, errDisconnected
 		}
 	}
 }

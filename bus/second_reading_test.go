@@ -8,12 +8,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // say has another member send a heartbeat that carries the digest of the last one in the
 // log, changed.
-func (s *scripted) say(t *testing.T, name string, change func(*revoke.Digest)) {
+func (s *scripted) say(t *testing.T, name string, change func(*replica.Digest)) {
 	t.Helper()
 	s.do(func() {
 		for i := len(s.log) - 1; i >= 0; i-- {
@@ -47,7 +48,7 @@ func TestLiarHasTheLogReadOnce(t *testing.T) {
 		if n := s.count("CONSUMER.CREATE"); n != 1 || log.count("WARN") != 0 {
 			t.Fatalf("%d consumers on a normal day: %s", n, &log)
 		}
-		s.say(t, "liar", func(d *revoke.Digest) { d.Sum[0] ^= 1 })
+		s.say(t, "liar", func(d *replica.Digest) { d.Sum[0] ^= 1 })
 		for range 70 {
 			f.isFresh(t, time.Second)
 		}
@@ -59,7 +60,7 @@ func TestLiarHasTheLogReadOnce(t *testing.T) {
 			t.Errorf("%d subscriptions, %d consumers", st.Subscriptions, s.count("CONSUMER.CREATE"))
 		}
 		for range 60 { // however often it lies
-			s.say(t, "liar", func(d *revoke.Digest) { d.Count++ })
+			s.say(t, "liar", func(d *replica.Digest) { d.Count++ })
 			f.isFresh(t, time.Minute)
 		}
 		between(t, "consumers for an hour of lies", s.count("CONSUMER.CREATE")-2, 3, 20)
@@ -92,7 +93,7 @@ func TestForkHasTheLogReadAnew(t *testing.T) {
 			t.Fatal("revoked before it was read")
 		}
 		for i := 0; i < 20 && !isRevoked(); i++ { // others, who have read it so, say so
-			s.say(t, "other", func(d *revoke.Digest) { d.Sum[0] ^= 1 })
+			s.say(t, "other", func(d *replica.Digest) { d.Sum[0] ^= 1 })
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}

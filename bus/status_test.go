@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -16,7 +17,7 @@ func TestWaitChangeByTime(t *testing.T) {
 		f, s := newTestFollower(t)
 		now := revoke.Now()
 		f.feed.Sent(now, [16]byte{1})
-		if err := f.feed.Heartbeat(now, revoke.Record{Generation: s.gen, Delivery: 1, Sequence: 1, Time: now.Time()}, revoke.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
+		if err := f.feed.Heartbeat(now, replica.Record{Generation: s.gen, Delivery: 1, Sequence: 1, Time: now.Time()}, replica.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
 			t.Fatal(err)
 		}
 		fresh := f.Status()

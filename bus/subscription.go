@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 // Two requests for messages are kept in the air, so that one is there while the
@@ -61,7 +61,7 @@ type subscription struct {
 
 // subscribe creates the consumer where at says and asks for messages. Unless it is
 // nil, the subscription is to be closed, also after an error.
-func (b *core) subscribe(ctx context.Context, at revoke.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
+func (b *core) subscribe(ctx context.Context, at replica.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
 	l := b.conn.link.Load()
 	s := &subscription{
 		b: b, link: l, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
@@ -116,18 +116,18 @@ func (s *subscription) pull() error {
 func isRecord(m *nats.Msg) bool { return strings.HasPrefix(m.Reply, "$JS.ACK.") }
 
 // record returns the position of a message of the log and asks for more if need be.
-func (s *subscription) record(m *nats.Msg) (revoke.Record, error) {
+func (s *subscription) record(m *nats.Msg) (replica.Record, error) {
 	md, err := m.Metadata()
 	if err != nil {
-		return revoke.Record{}, fmt.Errorf("bus: delivery: %w", err)
+		return replica.Record{}, fmt.Errorf("bus: delivery: %w", err)
 	}
 	if md.Stream != s.b.stream || md.Consumer != s.consumer {
-		return revoke.Record{}, fmt.Errorf("bus: delivery of another consumer, %q of %q", md.Consumer, md.Stream)
+		return replica.Record{}, fmt.Errorf("bus: delivery of another consumer, %q of %q", md.Consumer, md.Stream)
 	}
 	s.behind = md.NumPending > 0
 	s.wantMessages--
 	s.wantBytes -= m.Size()
-	return revoke.Record{
+	return replica.Record{
 		Generation: s.gen,
 		Delivery:   md.Sequence.Consumer,
 		Sequence:   md.Sequence.Stream,

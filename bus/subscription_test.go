@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -19,7 +20,7 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	feed, err := l.NewFeed()
+	feed, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,7 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 	f.ladder = newLadder(l.Config(), time.Second)
 	f.announcer.init(b, l)
 	f.report.Store(&report{})
-	at := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	at := feed.Begin(revoke.Now(), replica.LogInfo{Horizons: revoke.DefaultHorizons()})
 	return f, &subscription{b: b, gen: at.Generation, consumer: "own", batch: pullMessages, wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -37,8 +38,8 @@ var _ [maxEventBytes - largestPlain]struct{} // the one must fit in the other
 // A message is what a record of the log says: an event, or a heartbeat.
 type message struct {
 	event     revoke.Event
-	received  revoke.Received // the same, as the Feed takes it
-	heartbeat revoke.Heartbeat
+	received  replica.Received // the same, as the Feed takes it
+	heartbeat replica.Heartbeat
 	beat      bool // which of the two
 
 	unusable []string // optional members of the event that it has and that could not be used
@@ -162,7 +163,7 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 	if !d.is(subject, issuer, kindName) {
 		return message{}, revoke.FaultSubject, false
 	}
-	k, ok := revoke.ParseKind(kindName)
+	k, ok := replica.ParseKind(kindName)
 	if !ok {
 		return message{member: "kind"}, revoke.FaultKind, marked
 	}
@@ -188,7 +189,7 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 		e.Keep = nil // and not what was read of it: who else was meant nobody knows
 		drop("keep", true)
 	}
-	received, err := e.Received(msg.unusable...)
+	received, err := replica.Receive(e, msg.unusable...)
 	if err != nil {
 		return malformed("value")
 	}
@@ -196,9 +197,9 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 	return msg, 0, false
 }
 
-func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
+func decodeHeartbeat(data []byte) (replica.Heartbeat, revoke.Fault) {
 	if len(data) > maxHeartbeatBytes {
-		return revoke.Heartbeat{}, revoke.FaultOversized
+		return replica.Heartbeat{}, revoke.FaultOversized
 	}
 	var v, nonce, ts, name, digest strictjson.Value
 	err := strictjson.Object(data, func(member string, value strictjson.Value) error {
@@ -217,26 +218,26 @@ func decodeHeartbeat(data []byte) (revoke.Heartbeat, revoke.Fault) {
 		return nil
 	})
 	if err != nil {
-		return revoke.Heartbeat{}, revoke.FaultMalformed
+		return replica.Heartbeat{}, revoke.FaultMalformed
 	}
 	// Every follower may publish here, so a critical mark counts for nothing: one
 	// bad follower must not make all replicas stale.
 	switch n, ok := v.Int(); {
 	case !ok || n < 1:
-		return revoke.Heartbeat{}, revoke.FaultMalformed
+		return replica.Heartbeat{}, revoke.FaultMalformed
 	case n != wireVersion:
-		return revoke.Heartbeat{}, revoke.FaultVersion
+		return replica.Heartbeat{}, revoke.FaultVersion
 	}
-	var hb revoke.Heartbeat
+	var hb replica.Heartbeat
 	digits, ok := nonce.Text()
 	if !ok || len(digits) != hex.EncodedLen(len(hb.Nonce)) {
-		return revoke.Heartbeat{}, revoke.FaultMalformed
+		return replica.Heartbeat{}, revoke.FaultMalformed
 	}
 	if _, err := hex.Decode(hb.Nonce[:], []byte(digits)); err != nil {
-		return revoke.Heartbeat{}, revoke.FaultMalformed
+		return replica.Heartbeat{}, revoke.FaultMalformed
 	}
 	if !instant(ts, &hb.Time) || hb.Time.UnixMilli() < revoke.MinMillis {
-		return revoke.Heartbeat{}, revoke.FaultMalformed
+		return replica.Heartbeat{}, revoke.FaultMalformed
 	}
 	if s, ok := name.Text(); ok && len(s) <= maxNameBytes { // it is for people
 		hb.Name = s
@@ -331,7 +332,7 @@ func encodeUsable(e *revoke.Event) ([]byte, error) {
 
 // encodeHeartbeat returns the canonical JSON of hb. Its time is rounded down: a
 // heartbeat must not claim to have been sent later than it was.
-func encodeHeartbeat(hb revoke.Heartbeat) ([]byte, error) {
+func encodeHeartbeat(hb replica.Heartbeat) ([]byte, error) {
 	if len(hb.Name) > maxNameBytes {
 		return nil, fmt.Errorf("bus: heartbeat name has %d bytes, more than %d", len(hb.Name), maxNameBytes)
 	}
@@ -365,7 +366,7 @@ func (w *writer) millis(name string, t time.Time) {
 		return
 	}
 	w.name(name)
-	w.buf = strconv.AppendInt(w.buf, revoke.CeilMilli(t).UnixMilli(), 10)
+	w.buf = strconv.AppendInt(w.buf, replica.CeilMilli(t).UnixMilli(), 10)
 }
 
 func (w *writer) name(name string) {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -12,11 +13,11 @@ import (
 // A replay reads little else, and this is several times as fast as to read JSON. What
 // looks otherwise, or is not valid, is not ok and says nothing: anyEvent reads it with
 // all its rules. FuzzDecodeEvent holds the one to the other.
-func plainEvent(data []byte) (received revoke.Received, ok bool) {
+func plainEvent(data []byte) (received replica.Received, ok bool) {
 	var e revoke.Event
 	p := plain{rest: string(data)}
 	if !p.skip(`{"v":1`) {
-		return revoke.Received{}, false
+		return replica.Received{}, false
 	}
 	var kind string
 	p.text(`,"id":"`, &e.ID)
@@ -29,12 +30,12 @@ func plainEvent(data []byte) (received revoke.Received, ok bool) {
 	p.text(`,"actor":"`, &e.Actor)
 	p.millis(`,"at":`, &e.At)
 	if p.bad || p.rest != "}" {
-		return revoke.Received{}, false
+		return replica.Received{}, false
 	}
-	if e.Kind, ok = revoke.ParseKind(kind); !ok {
-		return revoke.Received{}, false
+	if e.Kind, ok = replica.ParseKind(kind); !ok {
+		return replica.Received{}, false
 	}
-	received, err := e.Received()
+	received, err := replica.Receive(e)
 	return received, err == nil && received.AllUsable()
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -64,7 +65,7 @@ func TestEncodeGolden(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
-	hb, err := encodeHeartbeat(revoke.Heartbeat{Nonce: [16]byte{1: 1, 15: 15}, Time: at(testMillis).Add(999 * time.Microsecond), Name: "n"})
+	hb, err := encodeHeartbeat(replica.Heartbeat{Nonce: [16]byte{1: 1, 15: 15}, Time: at(testMillis).Add(999 * time.Microsecond), Name: "n"})
 	if want := `{"v":1,"nonce":"0001000000000000000000000000000f","ts":1767225600000,"name":"n"}`; err != nil || string(hb) != want {
 		t.Errorf("got  %s, %v\nwant %s", hb, err, want)
 	}
@@ -268,7 +269,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		again, fault := decode(subject, once)
 		m.unusable = nil // left out, and hence not written
-		if m.received, err = m.event.Received(); err != nil {
+		if m.received, err = replica.Receive(m.event); err != nil {
 			t.Fatal(err)
 		}
 		if fault != 0 || !reflect.DeepEqual(again, m) {
@@ -326,7 +327,7 @@ func FuzzDecodeHeartbeat(f *testing.F) {
 			t.Fatal("not a heartbeat")
 		}
 		if fault != 0 {
-			if m.heartbeat != (revoke.Heartbeat{}) {
+			if m.heartbeat != (replica.Heartbeat{}) {
 				t.Fatalf("fault %d with a heartbeat", fault)
 			}
 			return

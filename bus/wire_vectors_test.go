@@ -143,7 +143,7 @@ func TestWirePage(t *testing.T) {
 	for _, name := range append([]string{"v", "iss", "kind", "value"}, optional...) {
 		want = append(want, "`"+name+"`")
 	}
-	for _, k := range revoke.Kinds() {
+	for k := revoke.KindToken; k <= revoke.KindIssuer; k++ {
 		want = append(want, "`"+k.String()+"`")
 	}
 	for f := revoke.FaultMalformed; f <= revoke.FaultUnsigned; f++ {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/issue"
@@ -203,7 +204,7 @@ func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
 		if f.value == "" {
 			continue
 		}
-		if err := revoke.CheckIdentifier(f.name, f.value); err != nil { // no token is issued that no event could revoke
+		if err := replica.CheckIdentifier(f.name, f.value); err != nil { // no token is issued that no event could revoke
 			return nil, fmt.Errorf("field %s: %w", f.name, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -44,7 +45,7 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 	err := m.begin(ctx)
 	if err == nil {
 		if _, ok := parseSID(sid); !ok {
-			if err := revoke.CheckIdentifier("session id", sid); errors.Is(err, revoke.ErrCredential) {
+			if err := replica.CheckIdentifier("session id", sid); errors.Is(err, revoke.ErrCredential) {
 				return fmt.Errorf("refresh: logout: %w", err)
 			}
 			return fmt.Errorf("refresh: logout: %w: not a session id", ErrRequest)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -75,7 +76,7 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 		return nil, fmt.Errorf("%w: %d sessions to keep, more than %d", ErrRequest, len(call.keep), revoke.MaxKeep)
 	}
 	for _, sid := range call.keep { // of no live session, it would be passed over, and the session it meant ended
-		if err := revoke.CheckIdentifier("keep", sid); errors.Is(err, revoke.ErrCredential) {
+		if err := replica.CheckIdentifier("keep", sid); errors.Is(err, revoke.ErrCredential) {
 			return nil, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -37,14 +38,14 @@ func TestUntilSuitsTheStream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &suited{horizons: h}
 			s := newSystemOf(t, revoke.Config{}, func(c *refresh.Config) { c.Publisher = p })
-			f, err := s.list.NewFeed()
+			f, err := replica.NewFeed(s.list)
 			if err != nil {
 				t.Fatal(err)
 			}
 			life := h.SessionLifetime
 			if follows {
 				life = h.TokenLifetime
-				f.Begin(revoke.Now(), revoke.LogInfo{Horizons: h})
+				f.Begin(revoke.Now(), replica.LogInfo{Horizons: h})
 			}
 			one := s.login(t)
 			s.login(t)

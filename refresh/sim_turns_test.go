@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/issue"
@@ -115,8 +116,8 @@ type turnWorld struct {
 
 type turnInstance struct {
 	*Manager
-	feed *revoke.Feed
-	sub  revoke.Subscription
+	feed *replica.Feed
+	sub  replica.Subscription
 	seq  uint64
 	off  time.Duration
 }
@@ -143,7 +144,7 @@ func (w *turnWorld) begin() {
 			w.t.Fatal(err)
 		}
 		in := &turnInstance{off: time.Duration(i-1) * time.Duration(w.table.Skew)}
-		if in.feed, err = list.NewFeed(); err != nil {
+		if in.feed, err = replica.NewFeed(list); err != nil {
 			w.t.Fatal(err)
 		}
 		in.Manager, err = newManager(Config{
@@ -171,7 +172,7 @@ func (w *turnWorld) begin() {
 		in.mint = func(_ context.Context, r issue.Request) (minted, error) {
 			return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil
 		}
-		in.sub = in.feed.Begin(in.now(), revoke.LogInfo{Horizons: list.Horizons(), Time: w.clock})
+		in.sub = in.feed.Begin(in.now(), replica.LogInfo{Horizons: list.Horizons(), Time: w.clock})
 		w.inst = append(w.inst, in)
 	}
 }
@@ -182,7 +183,7 @@ func (w *turnWorld) beat(in *turnInstance) {
 	nonce := [16]byte{byte(in.seq), byte(in.seq >> 8), byte(in.seq >> 16), byte(in.seq >> 24)}
 	now := in.now()
 	in.feed.Sent(now, nonce)
-	if err := in.feed.Heartbeat(now, revoke.Record{Generation: in.sub.Generation, Delivery: in.seq, Sequence: in.seq, Time: w.clock}, revoke.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
+	if err := in.feed.Heartbeat(now, replica.Record{Generation: in.sub.Generation, Delivery: in.seq, Sequence: in.seq, Time: w.clock}, replica.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -58,7 +59,7 @@ func TestRolledBackLog(t *testing.T) {
 		t.Fatal("not anchored")
 	}
 	r.beat(l)
-	if err := r.read(l); !errors.Is(err, revoke.ErrAnchor) {
+	if err := r.read(l); !errors.Is(err, replica.ErrAnchor) {
 		t.Fatalf("read: %v, want ErrAnchor", err)
 	}
 	if r.list.Status(r.now).Proven != p {
@@ -94,12 +95,12 @@ func TestRolledBackLog(t *testing.T) {
 
 // TestAnchorIsTheVeryRecord: place, server timestamp and content must all agree.
 func TestAnchorIsTheVeryRecord(t *testing.T) {
-	for what, other := range map[string]func(*revoke.Record){
-		"none":      func(*revoke.Record) {},
-		"sequence":  func(r *revoke.Record) { r.Sequence++ },
-		"timestamp": func(r *revoke.Record) { r.Time = r.Time.Add(time.Nanosecond) },
-		"subject":   func(r *revoke.Record) { r.Subject += "." },
-		"content":   func(r *revoke.Record) { r.Data[len(r.Data)-1] ^= 1 },
+	for what, other := range map[string]func(*replica.Record){
+		"none":      func(*replica.Record) {},
+		"sequence":  func(r *replica.Record) { r.Sequence++ },
+		"timestamp": func(r *replica.Record) { r.Time = r.Time.Add(time.Nanosecond) },
+		"subject":   func(r *replica.Record) { r.Subject += "." },
+		"content":   func(r *replica.Record) { r.Data[len(r.Data)-1] ^= 1 },
 	} {
 		r, l := ready(t)
 		r.feed.Broken(r.now, revoke.ReasonDisconnected)
@@ -108,7 +109,7 @@ func TestAnchorIsTheVeryRecord(t *testing.T) {
 		rec := m.record(r.sub.Generation, 1)
 		other(&rec)
 		err := r.feed.Heartbeat(r.now, rec, *m.beat)
-		if lost := errors.Is(err, revoke.ErrAnchor); lost != (what != "none") {
+		if lost := errors.Is(err, replica.ErrAnchor); lost != (what != "none") {
 			t.Errorf("another %s: error %v", what, err)
 		}
 	}
@@ -168,7 +169,7 @@ func TestGapEndsTheSubscription(t *testing.T) {
 	r.beat(l)
 	n := len(l.messages)
 	p := r.list.Status(r.now).Proven
-	if err := r.deliver(&l.messages[n-2], r.n+2); !errors.Is(err, revoke.ErrGap) {
+	if err := r.deliver(&l.messages[n-2], r.n+2); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("%v, want ErrGap", err)
 	}
 	if r.refuses("after the loss") {
@@ -187,7 +188,7 @@ func TestGapEndsTheSubscription(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	// The same place twice is no order either.
-	if err := r.deliver(&l.messages[n-1], r.n+1); !errors.Is(err, revoke.ErrGap) {
+	if err := r.deliver(&l.messages[n-1], r.n+1); !errors.Is(err, replica.ErrGap) {
 		t.Errorf("a repeated sequence: %v", err)
 	}
 }

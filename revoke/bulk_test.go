@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -12,10 +13,10 @@ import (
 // ended, nothing is left to slow the readers down; and meanwhile no event is missed.
 func TestReplayFoldsRarely(t *testing.T) {
 	const n = 100_000
-	for how, end := range map[string]func(*replica, *tape){
-		"read":       func(*replica, *tape) {},
-		"broken off": func(r *replica, _ *tape) { r.feed.Broken(r.now, revoke.ReasonDisconnected) },
-		"closed":     func(r *replica, _ *tape) { r.feed.Close(r.now) },
+	for how, end := range map[string]func(*reader, *tape){
+		"read":       func(*reader, *tape) {},
+		"broken off": func(r *reader, _ *tape) { r.feed.Broken(r.now, revoke.ReasonDisconnected) },
+		"closed":     func(r *reader, _ *tape) { r.feed.Close(r.now) },
 	} {
 		t.Run(how, func(t *testing.T) {
 			r, l := newReplica(t, revoke.Config{}), new(tape)
@@ -72,7 +73,7 @@ func TestReplayFoldsRarely(t *testing.T) {
 // TestSweepDuringReplay: forgetting goes on while folds are put off.
 func TestSweepDuringReplay(t *testing.T) {
 	r, l := newReplica(t, revoke.Config{}), new(tape)
-	r.sub = r.feed.Begin(r.now, revoke.LogInfo{Horizons: revoke.DefaultHorizons(), LastSequence: 1 << 20})
+	r.sub = r.feed.Begin(r.now, replica.LogInfo{Horizons: revoke.DefaultHorizons(), LastSequence: 1 << 20})
 	r.pos = 0
 	for i := range 4096 {
 		l.revoke(r.now.Time(), strconv.Itoa(i))

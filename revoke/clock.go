@@ -43,7 +43,7 @@ func (l *List) ClockOff(now Instant) time.Duration {
 	return 0
 }
 
-// clockRead takes note of an own heartbeat. Only the Feed's goroutine writes.
+// clockRead takes note of an own heartbeat. Only the feed's goroutine writes.
 func (l *List) clockRead(sent, received Instant, stored time.Time) {
 	c := clockReading{}
 	if old := l.clock.Load(); old != nil {

@@ -51,8 +51,8 @@ type Config struct {
 	// StateFile names a file in which a follower keeps what the List knows, so that
 	// after a restart known revocations are refused before the bus answers. NewList
 	// reads it; [List.SaveState] writes it, mode 0600, replacing it as a whole. Give each
-	// List its own, in a directory where nobody else may write: while a Feed of one List
-	// is open, no other List writes the file, and says so ([List.StateFile]; on Windows
+	// List its own, in a directory where nobody else may write: while one List
+	// is followed, no other List writes the file, and says so ([List.StateFile]; on Windows
 	// nobody notices), for which a file of that name and ".lock" stays there, empty.
 	//
 	// It is a hint: it proves nothing fresh, and one that cannot be used is reported

@@ -8,21 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// ErrCredential is matched by the error for a credential where an identifier or a text
-// for people belongs: a whole token as a jti, a refresh token as a sid, a cookie in a
-// reason. Published it would revoke nothing, and everybody who reads the stream would have
-// it. The error names the field and the form, never the text. What was about to be
-// published in that way has perhaps been logged elsewhere as well: revoke it. It is of the
-// family [ErrInvalidEvent].
-var ErrCredential = fmt.Errorf("%w: a credential", ErrInvalidEvent)
-
-// CheckIdentifier reports what keeps s from being an iss, jti, sid, sub, client_id or
-// tenant that an event names: it is empty, longer than [MaxValueBytes] or not UTF-8, begins
-// or ends with white space, holds a line break, tab, NUL, ESC or DEL, as what was read from
-// a file or a terminal does, or has the form of a credential ([ErrCredential]). Foreign identifiers of whatever form are none of these: e-mail
-// addresses, URLs, "auth0|…", distinguished names, base64. The error, of the family
-// [ErrInvalidEvent], names field and never s.
-func CheckIdentifier(field, s string) error {
+// checkIdentifier reports what keeps s from being an iss, jti, sid, sub, client_id or
+// tenant that an event names. The error, of the family [ErrInvalidEvent], names field and
+// never s.
+func checkIdentifier(field, s string) error {
 	if err := checkCredential(field, s); err != nil {
 		return err
 	}
@@ -88,6 +77,14 @@ func (e *Event) checkForms() error {
 		}
 	}
 	return checkForm("value", e.Value)
+}
+
+// shown returns what of an identifier from the log may be logged.
+func shown(s string) string {
+	if credentialIn(s) != "" {
+		return "(has the form of a credential)"
+	}
+	return s
 }
 
 const (

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -85,7 +86,7 @@ func TestCredentialsAreRefused(t *testing.T) {
 			"issuer": func(e *revoke.Event) { e.Issuer = secret }, "value": func(e *revoke.Event) { e.Value = secret }, "keep": func(e *revoke.Event) { e.Keep = []string{"s", secret} },
 			"id": func(e *revoke.Event) { e.ID = secret }, "reason": func(e *revoke.Event) { e.Reason = secret }, "actor": func(e *revoke.Event) { e.Actor = secret },
 		} {
-			for _, kind := range revoke.Kinds() {
+			for kind := revoke.KindToken; kind <= revoke.KindIssuer; kind++ {
 				e := good
 				if e.Kind = kind; kind != revoke.KindSubject && field == "keep" {
 					continue
@@ -112,7 +113,7 @@ func TestCredentialsAreRefused(t *testing.T) {
 		if _, err := revoke.TokenOf(revoke.Identity{Issuer: iss, Token: secret}); !errors.Is(err, revoke.ErrCredential) {
 			t.Errorf("%s: TokenOf: %v", name, err)
 		}
-		if err := revoke.CheckIdentifier("sid", secret); !errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), "sid") {
+		if err := replica.CheckIdentifier("sid", secret); !errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), "sid") {
 			t.Errorf("%s: CheckIdentifier: %v", name, err)
 		}
 	}
@@ -138,7 +139,7 @@ func leaks(text, secret string) bool {
 
 func TestIdentifiersAndRemarksAreTaken(t *testing.T) {
 	for _, s := range identifiers {
-		if err := revoke.CheckIdentifier("value", s); err != nil {
+		if err := replica.CheckIdentifier("value", s); err != nil {
 			t.Errorf("%q: %v", s, err)
 		}
 		e := revoke.Event{Issuer: s, Kind: revoke.KindSubject, Value: s, Keep: []string{s}}
@@ -160,7 +161,7 @@ func TestIdentifiersAndRemarksAreTaken(t *testing.T) {
 		"control character": {"us\ner", "us\x00er", "us\ter", "\x1b[2Juser", "user\x7f"}, "empty": {""}, "UTF-8": {"\xff"}, "513": {strings.Repeat("x", revoke.MaxValueBytes+1)},
 	} {
 		for _, s := range all {
-			if err := revoke.CheckIdentifier("sub", s); !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "sub") {
+			if err := replica.CheckIdentifier("sub", s); !errors.Is(err, revoke.ErrInvalidEvent) || errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "sub") {
 				t.Errorf("%q: %v, want one that says %q", s, err, want)
 			}
 			e := revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: s}
@@ -185,7 +186,7 @@ func TestReceivedCredentialsAreAppliedCountedAndNotShown(t *testing.T) {
 		}
 		for _, e := range []revoke.Event{{Issuer: iss, Kind: revoke.KindSubject, Value: secret}, {Issuer: secret, Kind: revoke.KindSubject, Value: "u"}} {
 			n++
-			if err := f.Event(now, revoke.Record{Generation: 1, Delivery: n, Sequence: n, Time: now.Time()}, e); err != nil {
+			if err := f.Event(now, replica.Record{Generation: 1, Delivery: n, Sequence: n, Time: now.Time()}, e); err != nil {
 				t.Fatal(err)
 			}
 			id := revoke.Identity{Issuer: e.Issuer, Subject: e.Value, IssuedAt: now.Time()}
@@ -215,12 +216,12 @@ func FuzzCheckIdentifier(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		err := revoke.CheckIdentifier("value", s)
+		err := replica.CheckIdentifier("value", s)
 		if err != nil && !errors.Is(err, revoke.ErrInvalidEvent) {
 			t.Fatal(err)
 		}
 		// A token is found wherever it stands, if what stands before is not of its letters.
-		if around := "x: " + jwt + " " + s; !errors.Is(revoke.CheckIdentifier("value", around), revoke.ErrCredential) {
+		if around := "x: " + jwt + " " + s; !errors.Is(replica.CheckIdentifier("value", around), revoke.ErrCredential) {
 			t.Fatalf("not found in %q", around)
 		}
 		// And what is random letters and digits is none.
@@ -235,23 +236,23 @@ func BenchmarkCheckIdentifier(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_ = revoke.CheckIdentifier("value", s)
+				_ = replica.CheckIdentifier("value", s)
 			}
 		})
 	}
 }
 
 // fed returns a List and a Feed whose subscription has begun, which logs to log.
-func fed(t *testing.T, now revoke.Instant, log *strings.Builder) (*revoke.List, *revoke.Feed) {
+func fed(t *testing.T, now revoke.Instant, log *strings.Builder) (*revoke.List, *replica.Feed) {
 	t.Helper()
 	l, err := revoke.NewList(revoke.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := l.NewFeed()
+	f, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Begin(now, revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	f.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
 	return l, f
 }

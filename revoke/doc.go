@@ -34,8 +34,7 @@
 // the bus answers; it proves nothing fresh.
 //
 // The proven instant comes from the total order of the log: a replica that has applied a
-// heartbeat has applied everything acknowledged before it was sent. [Feed] holds
-// that protocol, without any input or output.
+// heartbeat has applied everything acknowledged before it was sent.
 //
 // # What it refuses to do
 //

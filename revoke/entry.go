@@ -59,7 +59,7 @@ func (x *exceptions) find(sid digest, all int64) int64 {
 func newEntry(h hasher, e *Event) entry {
 	n := entry{id: h.digest(e.Kind, e.Issuer, e.Value), kind: e.Kind, before: forever, until: ceilSeconds(e.Until)}
 	if e.Kind.Cutoff() {
-		n.before = min(max(CeilMilli(e.Before).UnixMilli(), 0), forever-1)
+		n.before = min(max(ceilMilli(e.Before).UnixMilli(), 0), forever-1)
 	}
 	if len(e.Keep) > 0 {
 		x := &exceptions{list: make([]exception, 0, len(e.Keep))}

@@ -18,9 +18,26 @@ var (
 	// within the policy. It is of the family [ErrUnavailable].
 	ErrStale = fmt.Errorf("replica not fresh: %w", ErrUnavailable)
 
+	// ErrFollowed is the error of following with a List that is followed already, or is
+	// Local.
+	ErrFollowed = errors.New("the list takes no feed")
+
 	// ErrInvalidEvent is the family of errors for events that are refused before
 	// they are published or applied.
 	ErrInvalidEvent = errors.New("invalid revocation event")
+
+	// ErrCredential is matched by the error for a credential where an identifier or a text
+	// for people belongs: a whole token as a jti, a refresh token as a sid, a cookie in a
+	// reason. Published it would revoke nothing, and everybody who reads the stream would have
+	// it. The error names the field and the form, never the text. What was about to be
+	// published in that way has perhaps been logged elsewhere as well: revoke it. It is of the
+	// family [ErrInvalidEvent].
+	ErrCredential = fmt.Errorf("%w: a credential", ErrInvalidEvent)
+
+	// ErrStateFile is the family of errors for a state file that is not used: corrupt,
+	// cut short, too large, another program's or of a version to come, another List's, or open
+	// to others.
+	ErrStateFile = errors.New("state file not used")
 )
 
 // A RevokedError tells which kind of event refused a token. It matches [ErrRevoked].
@@ -77,7 +94,7 @@ func (r refusal) As(target any) bool {
 
 // refusals are made once, so that a check makes none.
 var refusals = func() (errs [kinds]error) {
-	for _, k := range Kinds() {
+	for k := KindToken; k <= KindIssuer; k++ {
 		errs[k] = refusal(k)
 	}
 	return errs

@@ -43,7 +43,7 @@ func TokenOf(id Identity) (Event, error) {
 
 // Validate reports, in the family [ErrInvalidEvent], what is wrong with e
 // whatever the time. An empty Issuer is invalid, and so is what has the form of a
-// credential ([ErrCredential]) or cannot be an identifier ([CheckIdentifier]).
+// credential ([ErrCredential]) or cannot be an identifier (white space around it, a control character).
 func (e *Event) Validate() error {
 	if count := judged.Load(); count != nil {
 		count.Add(1)
@@ -134,36 +134,18 @@ func (e *Event) checkKeep() error {
 // That counts from now, from an earlier Before, or from an earlier At, which an event that
 // was published before has.
 func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
-	v, err := e.Valid()
-	if err != nil {
+	if err := e.Validate(); err != nil {
 		return Event{}, err
 	}
-	return v.Complete(now, h)
+	e.Keep = slices.Clone(e.Keep)
+	return e.complete(now, h)
 }
 
 // judged, if a test has set it, counts how often events are judged.
 var judged atomic.Pointer[atomic.Int64]
 
-// A Valid is an event that [Event.Validate] has accepted. A publisher that has to wait
-// before it can complete an event refuses it before, and judges it once. The zero value
-// is no event.
-type Valid struct{ event Event }
-
-// Valid returns e as one that is valid, or the error of [Event.Validate].
-func (e Event) Valid() (Valid, error) {
-	if err := e.Validate(); err != nil {
-		return Valid{}, err
-	}
-	e.Keep = slices.Clone(e.Keep)
-	return Valid{e}, nil
-}
-
-// Event returns the event as it was accepted. Its Keep must not be changed.
-func (v Valid) Event() Event { return v.event }
-
-// Complete is [Event.Complete] of an event that is not judged again.
-func (v Valid) Complete(now time.Time, h Horizons) (Event, error) {
-	e := v.event
+// complete is [Event.Complete] of an event that was judged already.
+func (e Event) complete(now time.Time, h Horizons) (Event, error) {
 	if e.Kind == 0 {
 		return Event{}, invalid("kind is missing")
 	}
@@ -180,7 +162,7 @@ func (v Valid) Complete(now time.Time, h Horizons) (Event, error) {
 		if e.Before.IsZero() {
 			e.Before = now.Add(h.Slack())
 		}
-		e.Before = CeilMilli(e.Before)
+		e.Before = ceilMilli(e.Before)
 		if e.Before.After(now.Add(h.Slack() + time.Millisecond)) {
 			return Event{}, invalid("before lies %s ahead, more than %s: it would lock out logins to come", e.Before.Sub(now).Round(10*time.Millisecond), h.Slack())
 		}
@@ -211,7 +193,7 @@ func (v Valid) Complete(now time.Time, h Horizons) (Event, error) {
 	if limit := now.Add(h.Longest(e.Kind)); e.Until.After(limit) {
 		return Event{}, invalid("until lies %s ahead, more than %s", e.Until.Sub(now).Round(time.Second), limit.Sub(now))
 	}
-	e.Until = CeilMilli(e.Until)
+	e.Until = ceilMilli(e.Until)
 	return e, nil
 }
 
@@ -240,7 +222,7 @@ func (e *Event) clamp(ts time.Time, h Horizons) {
 		if furthest := ts.Add(maxAhead); limit.After(furthest) {
 			limit = furthest
 		}
-		limit = CeilMilli(limit).Add(h.Slack())
+		limit = ceilMilli(limit).Add(h.Slack())
 		if e.Before.IsZero() || e.Before.After(limit) {
 			e.Before = limit
 		}

@@ -101,3 +101,8 @@ func (l *List) WaitTold() {
 		runtime.Gosched()
 	}
 }
+
+// Prepared is what package replica makes of an identity.
+type Prepared = prepared
+
+func (l *List) Prepare(id *Identity) *Prepared { return l.prepare(id) }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -236,7 +237,7 @@ func TestForgettingTakesBothClocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		if fed {
-			if _, err := l.NewFeed(); err != nil {
+			if _, err := replica.NewFeed(l); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -365,7 +366,7 @@ func TestReceivedEventOutlivesTokens(t *testing.T) {
 
 func TestOneFeedAtATime(t *testing.T) {
 	r, l := ready(t)
-	if _, err := r.list.NewFeed(); !errors.Is(err, revoke.ErrFollowed) {
+	if _, err := replica.NewFeed(r.list); !errors.Is(err, revoke.ErrFollowed) {
 		t.Errorf("a second feed: %v", err)
 	}
 	r.feed.Close(r.now)
@@ -377,7 +378,7 @@ func TestOneFeedAtATime(t *testing.T) {
 	if !r.refuses("old0") {
 		t.Error("Close forgets")
 	}
-	f, err := r.list.NewFeed()
+	f, err := replica.NewFeed(r.list)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +389,7 @@ func TestOneFeedAtATime(t *testing.T) {
 	r.beat(l)
 	r.must(r.read(l))
 	r.want(revoke.StateFresh, revoke.ReasonNone)
-	if _, err := localList(t).NewFeed(); !errors.Is(err, revoke.ErrFollowed) {
+	if _, err := replica.NewFeed(localList(t)); !errors.Is(err, revoke.ErrFollowed) {
 		t.Errorf("a Local list was fed: %v", err)
 	}
 }

@@ -10,19 +10,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // digestBeat puts the heartbeat of a member into the log that carries that digest.
-func (r *replica) digestBeat(l *tape, d *revoke.Digest) {
-	hb := revoke.Heartbeat{Time: r.now.Time(), Name: "other", Digest: d}
+func (r *reader) digestBeat(l *tape, d *replica.Digest) {
+	hb := replica.Heartbeat{Time: r.now.Time(), Name: "other", Digest: d}
 	rand.Read(hb.Nonce[:])
 	l.append(r.now.Time(), message{beat: &hb})
 }
 
 // behind returns a replica behind a mirror that has read a log of three events and
 // has not seen a digest yet, and one at the origin, which sends them.
-func behind(t *testing.T) (m, origin *replica, l *tape) {
+func behind(t *testing.T) (m, origin *reader, l *tape) {
 	origin, l = ready(t)
 	m = newReplica(t, revoke.Config{})
 	m.now = origin.now
@@ -31,7 +32,7 @@ func behind(t *testing.T) (m, origin *replica, l *tape) {
 	return m, origin, l
 }
 
-func (r *replica) mirror(l *tape) {
+func (r *reader) mirror(l *tape) {
 	info := l.info()
 	info.Mirror = true
 	r.sub = r.feed.Begin(r.now, info)
@@ -40,9 +41,9 @@ func (r *replica) mirror(l *tape) {
 
 // both lets a second pass and the origin's member send a heartbeat with its digest, and
 // has both read it.
-func both(m, origin *replica, l *tape, says func(revoke.Digest) *revoke.Digest) {
+func both(m, origin *reader, l *tape, says func(replica.Digest) *replica.Digest) {
 	m.t.Helper()
-	for _, r := range []*replica{m, origin} {
+	for _, r := range []*reader{m, origin} {
 		r.pass(time.Second)
 	}
 	d := origin.feed.Digest()
@@ -51,12 +52,12 @@ func both(m, origin *replica, l *tape, says func(revoke.Digest) *revoke.Digest) 
 	origin.must(origin.read(l))
 }
 
-func truth(d revoke.Digest) *revoke.Digest { return &d }
-func nothing(revoke.Digest) *revoke.Digest { return nil }
-func lie(d revoke.Digest) *revoke.Digest   { d.Sum[0]++; return &d }
-func (r *replica) proven() revoke.Instant  { return r.list.Status(r.now).Proven }
-func (r *replica) stats() revoke.Stats     { return r.list.Stats(r.now) }
-func (r *replica) is(s revoke.State, what string) {
+func truth(d replica.Digest) *replica.Digest { return &d }
+func nothing(replica.Digest) *replica.Digest { return nil }
+func lie(d replica.Digest) *replica.Digest   { d.Sum[0]++; return &d }
+func (r *reader) proven() revoke.Instant     { return r.list.Status(r.now).Proven }
+func (r *reader) stats() revoke.Stats        { return r.list.Stats(r.now) }
+func (r *reader) is(s revoke.State, what string) {
 	r.t.Helper()
 	if got := r.list.Status(r.now); got.State != s {
 		r.t.Fatalf("%s: %s (%s), age %s, want %s", what, got.State, got.Reason, got.Age, s)
@@ -230,8 +231,8 @@ func TestDamagedServer(t *testing.T) {
 	if !doubts || from == 0 {
 		t.Fatalf("no doubt: %+v", r.stats())
 	}
-	digest := func(l *tape) revoke.Digest {
-		var d revoke.LogDigest
+	digest := func(l *tape) replica.Digest {
+		var d replica.LogDigest
 		for i := range l.messages {
 			rec := l.messages[i].record(0, 0)
 			d.Add(&rec)
@@ -240,7 +241,7 @@ func TestDamagedServer(t *testing.T) {
 			}
 		}
 		t.Fatal("no heartbeat")
-		return revoke.Digest{}
+		return replica.Digest{}
 	}
 	if same, known := r.feed.Settle(digest(damaged)); !same || !known {
 		t.Errorf("the damaged server's log: same %t, known %t", same, known)
@@ -248,7 +249,7 @@ func TestDamagedServer(t *testing.T) {
 	if same, known := r.feed.Settle(digest(l)); same || !known {
 		t.Errorf("the whole log: same %t, known %t", same, known)
 	}
-	if _, known := r.feed.Settle(revoke.Digest{Sequence: 1 << 40}); known {
+	if _, known := r.feed.Settle(replica.Digest{Sequence: 1 << 40}); known {
 		t.Error("knows what is to come")
 	}
 	r.feed.Rewind()
@@ -265,13 +266,13 @@ func TestWhoSilences(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		attests bool
-		says    func(revoke.Digest) *revoke.Digest
+		says    func(replica.Digest) *replica.Digest
 		silent  bool
 	}{
 		{"agrees", true, truth, true},
 		{"differs", true, lie, false},
 		{"without", true, nothing, false},
-		{"cannot tell", true, func(revoke.Digest) *revoke.Digest { return new(revoke.Digest) }, false},
+		{"cannot tell", true, func(replica.Digest) *replica.Digest { return new(replica.Digest) }, false},
 		{"agrees, for one that does not attest", false, truth, true},
 		{"differs, for one that does not attest", false, lie, false},
 		{"without, for one that does not attest", false, nothing, true},
@@ -285,7 +286,7 @@ func TestWhoSilences(t *testing.T) {
 			for range 100 {
 				r.pass(time.Second)
 				d := r.feed.Digest()
-				if d == (revoke.Digest{}) {
+				if d == (replica.Digest{}) {
 					t.Fatal("no digest")
 				}
 				r.digestBeat(l, c.says(d))
@@ -327,7 +328,7 @@ func TestOldDigestSilencesNobody(t *testing.T) {
 func TestMirrorBeatsLate(t *testing.T) {
 	m, _, _ := behind(t)
 	m.feed.Attest()
-	if d := m.feed.Digest(); d != (revoke.Digest{}) {
+	if d := m.feed.Digest(); d != (replica.Digest{}) {
 		t.Errorf("attests %+v", d)
 	}
 	m.pass(m.feed.BeatIn(m.now)) // perhaps of the reading before
@@ -427,10 +428,10 @@ func TestLogServersClockIsBehind(t *testing.T) {
 		forked.mirror(fork)
 		forked.must(forked.read(fork))
 		const joins = 900
-		var late *replica
+		var late *reader
 		said := 0
 		for i := range joins + 400 {
-			for _, r := range []*replica{origin, m, forked} {
+			for _, r := range []*reader{origin, m, forked} {
 				r.pass(time.Second)
 			}
 			if late != nil {
@@ -448,10 +449,10 @@ func TestLogServersClockIsBehind(t *testing.T) {
 				l.append(m.now.Time().Add(-behind), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "withheld", Until: m.now.Time().Add(time.Hour)}})
 			}
 			d := origin.feed.Digest()
-			if d != (revoke.Digest{}) {
+			if d != (replica.Digest{}) {
 				said++
 			}
-			hb := revoke.Heartbeat{Time: m.now.Time(), Name: "other", Digest: &d}
+			hb := replica.Heartbeat{Time: m.now.Time(), Name: "other", Digest: &d}
 			rand.Read(hb.Nonce[:])
 			from := len(l.messages)
 			l.append(m.now.Time().Add(-behind), message{beat: &hb, life: 15 * time.Minute})
@@ -488,7 +489,7 @@ func TestMirrorWithoutDigestsIsLogged(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		mirror bool
-		says   func(revoke.Digest) *revoke.Digest
+		says   func(replica.Digest) *replica.Digest
 		want   int
 	}{{"a mirror, no digests", true, nothing, 1}, {"a mirror, digests", true, truth, 0}, {"the origin, no digests", false, nothing, 0}} {
 		var logged bytes.Buffer
@@ -538,10 +539,10 @@ func TestPromotedMirror(t *testing.T) {
 }
 
 func ExampleLogDigest() {
-	var d revoke.LogDigest
+	var d replica.LogDigest
 	at := time.Unix(1_800_000_000, 0)
-	d.Add(&revoke.Record{Sequence: 1, Time: at, Subject: "revocations.v1.x.session", Data: []byte("{}"), Life: time.Hour})
-	beat := revoke.Record{Sequence: 2, Time: at, Subject: "revocations.v1.heartbeat", Data: []byte("{}"), Life: 15 * time.Minute}
+	d.Add(&replica.Record{Sequence: 1, Time: at, Subject: "revocations.v1.x.session", Data: []byte("{}"), Life: time.Hour})
+	beat := replica.Record{Sequence: 2, Time: at, Subject: "revocations.v1.heartbeat", Data: []byte("{}"), Life: 15 * time.Minute}
 	d.Add(&beat)
 	digest := d.At(&beat)
 	fmt.Printf("%d messages, %x…\n", digest.Count, digest.Sum[:4])

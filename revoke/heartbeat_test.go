@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -84,7 +85,7 @@ func TestHeartbeatOfAnyYear(t *testing.T) {
 			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{skew: 10 * time.Second}
 			r.now.Mono = int64(uptime)
 			r.begin(l)
-			l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
+			l.append(r.now.Time(), message{beat: &replica.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
 			r.must(r.read(l))
 			s := r.list.Status(r.now)
 			if s.Proven.Mono > r.now.Mono || s.State == revoke.StateFresh {
@@ -174,7 +175,7 @@ func TestHeartbeatsBeforeTheReplayProveNothing(t *testing.T) {
 	r.feed.Broken(r.now, revoke.ReasonDisconnected)
 	p := r.list.Status(r.now).Proven
 	r.begin(l2)
-	if err := r.read(l2); !errors.Is(err, revoke.ErrAnchor) {
+	if err := r.read(l2); !errors.Is(err, replica.ErrAnchor) {
 		t.Fatal(err)
 	}
 	r.begin(l2)
@@ -252,7 +253,7 @@ func TestLateHeartbeatsSilenceInCongestion(t *testing.T) {
 		}
 		before := r.list.Stats(r.now).SkewedHeartbeats
 		r.now = r.now.Add(20 * time.Second) // one is due
-		l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
+		l.append(r.now.Time(), message{beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
 		if err := r.read(l); err != nil {
 			t.Fatal(err)
 		}
@@ -282,7 +283,7 @@ func TestLateHeartbeatsSilenceWhileOwnIsUnderWay(t *testing.T) {
 			}
 		}
 		r.now = r.now.Add(6 * time.Second) // one is due
-		l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
+		l.append(r.now.Time(), message{beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
 		if err := r.read(l); err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +299,7 @@ func TestReplayIsNoClockSkew(t *testing.T) {
 	r := newReplica(t, revoke.Config{})
 	l := &tape{}
 	beat := func(at time.Time) {
-		l.append(at, message{beat: &revoke.Heartbeat{Nonce: [16]byte{byte(l.seq + 1)}, Time: at}})
+		l.append(at, message{beat: &replica.Heartbeat{Nonce: [16]byte{byte(l.seq + 1)}, Time: at}})
 	}
 	for i := range 5 {
 		beat(r.now.Time().Add(time.Duration(i-10) * time.Minute))
@@ -310,7 +311,7 @@ func TestReplayIsNoClockSkew(t *testing.T) {
 	if s := r.list.Status(r.now); s.Reason != revoke.ReasonReplaying {
 		t.Errorf("old heartbeats: %s", s.Reason)
 	}
-	l.append(r.now.Time(), message{beat: &revoke.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Time().Add(-10 * time.Minute)}})
+	l.append(r.now.Time(), message{beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Time().Add(-10 * time.Minute)}})
 	if err := r.read(l); err != nil {
 		t.Fatal(err)
 	}

@@ -49,11 +49,6 @@ func (id *Identity) value(k Kind) string {
 	return ""
 }
 
-// MaxValueBytes is the largest issuer, jti, sid, sub, client_id or tenant that an
-// event can name, in bytes. A verifier refuses tokens with a longer one, which
-// could never be revoked.
-const MaxValueBytes = 512
-
 // A digest is a keyed identity of (kind, issuer, value), of 112 bits: 64 in hi,
 // never zero, and 48 in lo, whose bits 32 to 47 are zero because a table slot has
 // no room for them. With 10 million entries and seven look-ups a check, a wrong
@@ -105,7 +100,7 @@ type scopes struct {
 
 func newScopes(h hasher, issuer string) scopes {
 	s := scopes{issuer: issuer}
-	for _, k := range Kinds() {
+	for k := KindToken; k <= KindIssuer; k++ {
 		s.kind[k] = h.scope(k, issuer)
 	}
 	s.whole = s.kind[KindIssuer].of("")

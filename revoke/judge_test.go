@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -20,13 +21,13 @@ func TestHorizonsAreJudgedAgain(t *testing.T) {
 		{"unreadable", revoke.Horizons{}, revoke.ReasonBadStream},
 		{"shorter than tokens live", revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: good.SessionLifetime}, revoke.ReasonHorizon},
 	} {
-		r.feed.Judge(r.now, revoke.LogInfo{Horizons: c.h})
+		r.feed.Judge(r.now, replica.LogInfo{Horizons: c.h})
 		r.want(revoke.StateStale, c.want)
-		r.feed.Judge(r.now, revoke.LogInfo{Horizons: good})
+		r.feed.Judge(r.now, replica.LogInfo{Horizons: good})
 		r.want(revoke.StateFresh, revoke.ReasonNone)
 	}
 	r.feed.Close(r.now)
-	r.feed.Judge(r.now, revoke.LogInfo{}) // too late to say anything
+	r.feed.Judge(r.now, replica.LogInfo{}) // too late to say anything
 	if s := r.list.Status(r.now); s.State != revoke.StateFresh {
 		t.Errorf("judged after Close: %+v", s)
 	}
@@ -46,8 +47,8 @@ func TestShrunkHorizonsForgetNothing(t *testing.T) {
 			l.revoke(r.now.Time(), "before")
 			r.feed.Broken(r.now, revoke.ReasonDisconnected)
 			r.begin(l)
-			r.feed.Judge(r.now, revoke.LogInfo{Horizons: info.Horizons})
-			r.feed.Judge(r.now, revoke.LogInfo{Horizons: shrunk})
+			r.feed.Judge(r.now, replica.LogInfo{Horizons: info.Horizons})
+			r.feed.Judge(r.now, replica.LogInfo{Horizons: shrunk})
 			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "long", Until: r.now.Time().Add(300 * 24 * time.Hour)}})
 			r.must(r.read(l))
 			r.pass(200 * 24 * time.Hour)

@@ -28,11 +28,6 @@ var kindNames = [kinds]string{
 // valueNames are the claims that a Value is compared with.
 var valueNames = [kinds]string{KindToken: "jti", KindSession: "sid", KindSubject: "sub", KindClient: "client_id", KindTenant: "tenant"}
 
-// Kinds returns the seven kinds, in their numeric order.
-func Kinds() []Kind {
-	return []Kind{KindToken, KindSession, KindSubject, KindClient, KindTenant, KindKey, KindIssuer}
-}
-
 // String returns the wire name of k, such as "session".
 func (k Kind) String() string {
 	if k.valid() {
@@ -41,8 +36,8 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// ParseKind returns the kind with that wire name.
-func ParseKind(name string) (Kind, bool) {
+// parseKind returns the kind with that wire name.
+func parseKind(name string) (Kind, bool) {
 	for k := KindToken; k <= KindIssuer; k++ {
 		if kindNames[k] == name {
 			return k, true

@@ -34,15 +34,18 @@ const (
 
 	defaultSkew = 2 * time.Second
 
-	maxAhead   = 24 * time.Hour // how far before a publisher's clock may lead the stream's
-	defaultKey = 365 * 24 * time.Hour
-)
-
-// Limits on one event. They are constants of the protocol: replicas of different
-// versions must agree on them.
-const (
+	// MaxKeep and those that follow bound one event. They are constants of the protocol:
+	// replicas of different versions must agree on them.
 	MaxKeep        = 64  // sids in Keep
 	MaxReasonBytes = 256 // Reason and Actor, each
+
+	// MaxValueBytes is the largest issuer, jti, sid, sub, client_id or tenant that an
+	// event can name, in bytes. A verifier refuses tokens with a longer one, which
+	// could never be revoked.
+	MaxValueBytes = 512
+
+	maxAhead   = 24 * time.Hour // how far before a publisher's clock may lead the stream's
+	defaultKey = 365 * 24 * time.Hour
 )
 
 var minTime = time.UnixMilli(MinMillis)
@@ -88,9 +91,9 @@ func (h Horizons) Longest(k Kind) time.Duration {
 	return max(h.TokenLifetime, h.SessionLifetime) + 24*time.Hour
 }
 
-// CeilMilli rounds t up to whole milliseconds, the unit of the protocol: an event
+// ceilMilli rounds t up to whole milliseconds, the unit of the protocol: an event
 // revokes no less for having been written down.
-func CeilMilli(t time.Time) time.Time {
+func ceilMilli(t time.Time) time.Time {
 	if f := t.Truncate(time.Millisecond); !f.Equal(t) {
 		return f.Add(time.Millisecond)
 	}

@@ -34,12 +34,12 @@ type replica struct {
 	// glances spare a check values that no entry can have. The writer adds an entry's
 	// value before the entry is in view.
 	glances [kinds]glances
-	// proof is what the Feed has proven. It is stored after the events it speaks of
+	// proof is what the feed has proven. It is stored after the events it speaks of
 	// are in view, and a check loads it before it loads view: invariant 1.
 	proof atomic.Pointer[proof]
 	// streamOffset is the newest stream timestamp less the monotonic clock at its
 	// receipt, in nanoseconds; math.MinInt64 until a message came, and math.MaxInt64
-	// while there has been no Feed: then the local clocks decide alone.
+	// while there has been no feed: then the local clocks decide alone.
 	streamOffset atomic.Int64
 	// localOffset is the least that the wall clock was seen ahead of the monotonic one, in
 	// nanoseconds, but for a second; math.MaxInt64 until one was seen. restoredOffset is
@@ -60,11 +60,11 @@ type replica struct {
 	stateFile stateFile
 	counters  counters
 
-	mu      sync.Mutex // the writer's: guards folding, bulk, feed, generation and the content of the last recent
+	mu      sync.Mutex // the writer's: guards folding, bulk, fed, generation and the content of the last recent
 	folding bool
 	bulk    bool      // a log is being read: folds are put off
 	folded  sync.Cond // on mu: a fold ended
-	feed    *Feed
+	fed     bool      // a feed is open
 	gen     uint64
 }
 

@@ -26,7 +26,7 @@ func TestEachKindRevokesWhatItNamesAndNothingElse(t *testing.T) {
 		Issuer: iss, Token: "t1", Session: "s1", Subject: "u1", Client: "c1", Tenant: "x1",
 		Key: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", IssuedAt: iat,
 	}
-	for _, k := range revoke.Kinds() {
+	for k := revoke.KindToken; k <= revoke.KindIssuer; k++ {
 		t.Run(k.String(), func(t *testing.T) {
 			l := localList(t)
 			if err := l.Check(now, &id, revoke.Deny()); err != nil {

@@ -102,7 +102,7 @@ func (u *universe) moment(spread time.Duration) time.Time {
 }
 
 func (u *universe) event() revoke.Event {
-	e := revoke.Event{Issuer: u.issuer(), Kind: revoke.Kinds()[u.rng.IntN(7)], Value: u.pick()}
+	e := revoke.Event{Issuer: u.issuer(), Kind: revoke.Kind(1 + u.rng.IntN(7)), Value: u.pick()}
 	switch e.Kind {
 	case revoke.KindKey:
 		e.Value = u.thumbprint()

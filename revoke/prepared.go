@@ -3,13 +3,14 @@ package revoke
 import (
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
-// A Prepared is an [Identity] made ready to be checked many times against one
+// A prepared is an [Identity] made ready to be checked many times against one
 // [List], for callers that keep verified tokens: its values are hashed already, and
 // while no event arrives that could concern it, it is not looked up again. Its answers
 // are those of [List.Check]. Its methods may be called concurrently.
-type Prepared struct {
+type prepared struct {
 	// What a check needs that does not look fits a cache line.
 	list     *List
 	issuedAt time.Time
@@ -23,10 +24,12 @@ type Prepared struct {
 	ids [kinds]digest // never positions: those change with the sizes of filter and tables
 }
 
-// Prepare returns id prepared for l. It does not keep id or its strings.
-func (l *List) Prepare(id *Identity) *Prepared {
+const preparedBytes = int(unsafe.Sizeof(prepared{}))
+
+// prepare returns id prepared for l. It does not keep id or its strings.
+func (l *List) prepare(id *Identity) *prepared {
 	hash := l.digests(id.Issuer)
-	p := &Prepared{list: l, issuedAt: id.IssuedAt, iat: id.cutoffMillis()}
+	p := &prepared{list: l, issuedAt: id.IssuedAt, iat: id.cutoffMillis()}
 	for k := KindToken; k <= KindIssuer; k++ {
 		if v := id.value(k); v != "" || k == KindIssuer {
 			p.ids[k], p.has[k] = hash.of(k, v), true
@@ -39,7 +42,7 @@ func (l *List) Prepare(id *Identity) *Prepared {
 
 // Check is [List.Check] for what p was prepared from. Freshness is judged each time.
 // It takes no lock and allocates nothing unless it refuses as stale.
-func (p *Prepared) Check(now Instant, policy Policy) error {
+func (p *prepared) Check(now Instant, policy Policy) error {
 	r := p.list.replica
 	proven := r.proof.Load() // before the look-up: see replica.proof
 	if k := p.lookup(r, now); k != 0 {
@@ -52,7 +55,7 @@ func (p *Prepared) Check(now Instant, policy Policy) error {
 }
 
 // lookup returns the kind of a live event that revokes the token, or 0.
-func (p *Prepared) lookup(l *replica, now Instant) Kind {
+func (p *prepared) lookup(l *replica, now Instant) Kind {
 	eff := l.effective(now)
 	if eff >= l.sweepAt.Load() {
 		l.sweep(now)
@@ -126,7 +129,7 @@ func counterOf(id digest) uint16 { return uint16(id.hi % versionCount) }
 func (v *versions) raise(id digest) { v[counterOf(id)].Add(1) }
 
 // sum is never 0.
-func (v *versions) sum(p *Prepared) uint64 {
+func (v *versions) sum(p *prepared) uint64 {
 	sum := uint64(1)
 	for _, i := range p.counters[:p.keys] {
 		sum += v[i%versionCount].Load()

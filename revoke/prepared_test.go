@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -122,14 +123,14 @@ func TestPreparedJudgesFreshness(t *testing.T) {
 	if err := p.Check(now, revoke.InsecureAllow()); err != nil {
 		t.Errorf("InsecureAllow: %v", err)
 	}
-	feed, err := l.NewFeed()
+	feed, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := feed.Begin(now, revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
-	hb := revoke.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}
+	sub := feed.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	hb := replica.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}
 	feed.Sent(now, hb.Nonce)
-	if err := feed.Heartbeat(now.Add(time.Millisecond), revoke.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, hb); err != nil {
+	if err := feed.Heartbeat(now.Add(time.Millisecond), replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, hb); err != nil {
 		t.Fatal(err)
 	}
 	most := l.Config().MaxStaleness
@@ -247,9 +248,9 @@ func TestPreparedCheckDoesNotAllocate(t *testing.T) {
 func BenchmarkPreparedCheck(b *testing.B) {
 	uuid := valueShapes["uuid"]
 	l, now := filled(b, revoke.Config{}, 1_000_000, uuid)
-	all := make([]*revoke.Prepared, 4096)
+	all := make([]replica.Prepared, 4096) // as package token holds them
 	for i := range all {
-		all[i] = l.Prepare(&revoke.Identity{Issuer: iss, Token: uuid(1<<24 + i), Session: uuid(2<<24 + i), Subject: uuid(3<<24 + i), Client: "web", Tenant: "acme", Key: thumbprint, IssuedAt: now.Time()})
+		all[i] = replica.Prepare(l, &revoke.Identity{Issuer: iss, Token: uuid(1<<24 + i), Session: uuid(2<<24 + i), Subject: uuid(3<<24 + i), Client: "web", Tenant: "acme", Key: thumbprint, IssuedAt: now.Time()})
 	}
 	for _, disturbed := range []bool{false, true} {
 		b.Run(map[bool]string{false: "skip", true: "look"}[disturbed], func(b *testing.B) {
@@ -257,7 +258,7 @@ func BenchmarkPreparedCheck(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				p := all[i%len(all)]
 				if disturbed {
-					p.Forget()
+					p.(*revoke.Prepared).Forget()
 				}
 				if err := p.Check(now, revoke.Deny()); err != nil {
 					b.Fatal(err)

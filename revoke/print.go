@@ -33,32 +33,15 @@ func (l List) Format(f fmt.State, _ rune) { io.WriteString(f, l.String()) }
 func (l List) LogValue() slog.Value { return slog.StringValue(l.String()) }
 
 // String tells how many claims p may be revoked by. It names none.
-func (p *Prepared) String() string {
+func (p *prepared) String() string {
 	if p == nil {
-		return "revoke.Prepared(nil)"
+		return "replica.Prepared(nil)"
 	}
-	return fmt.Sprintf("revoke.Prepared{%d keys}", p.keys)
+	return fmt.Sprintf("replica.Prepared{%d keys}", p.keys)
 }
 
-// Format implements [fmt.Formatter]: every verb prints [Prepared.String].
-func (p *Prepared) Format(f fmt.State, _ rune) { io.WriteString(f, p.String()) }
+// Format implements [fmt.Formatter]: every verb prints [prepared.String].
+func (p *prepared) Format(f fmt.State, _ rune) { io.WriteString(f, p.String()) }
 
 // LogValue implements [slog.LogValuer].
-func (p *Prepared) LogValue() slog.Value { return slog.StringValue(p.String()) }
-
-// String names the List that f feeds. It may be called by anyone.
-func (f *Feed) String() string {
-	if f == nil {
-		return "revoke.Feed(nil)"
-	}
-	if f.list == nil {
-		return "revoke.Feed{}"
-	}
-	return "revoke.Feed{" + f.list.String() + "}"
-}
-
-// Format implements [fmt.Formatter]: every verb prints [Feed.String].
-func (f *Feed) Format(s fmt.State, _ rune) { io.WriteString(s, f.String()) }
-
-// LogValue implements [slog.LogValuer].
-func (f *Feed) LogValue() slog.Value { return slog.StringValue(f.String()) }
+func (p *prepared) LogValue() slog.Value { return slog.StringValue(p.String()) }

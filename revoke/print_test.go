@@ -3,7 +3,6 @@ package revoke_test
 import (
 	"errors"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/printtest"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -22,7 +22,7 @@ func TestPrintingIsHarmless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	feed, err := l.NewFeed()
+	feed, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,14 +62,14 @@ func TestPrintingIsHarmless(t *testing.T) {
 	table := map[string]any{
 		"List": l, "Prepared": prepared, "Feed": feed, "Config": l.Config(), "Status": l.Status(now), "Stats": l.Stats(now), "StateFileStatus": l.StateFile(),
 		"Event": event, "Identity": id, "Horizons": revoke.DefaultHorizons(), "Instant": now, "Policy": revoke.AllowYounger(time.Minute),
-		"RevokedError": revoked, "StaleError": stale, "Receipt": revoke.Receipt{Event: event}, "Record": revoke.Record{Data: []byte("{}")},
-		"Heartbeat": revoke.Heartbeat{}, "LogInfo": revoke.LogInfo{}, "Subscription": revoke.Subscription{}, "Kind": revoke.KindSubject,
+		"RevokedError": revoked, "StaleError": stale, "Receipt": revoke.Receipt{Event: event}, "Record": replica.Record{Data: []byte("{}")},
+		"Heartbeat": replica.Heartbeat{}, "LogInfo": replica.LogInfo{}, "Subscription": replica.Subscription{}, "Kind": revoke.KindSubject,
 		"State": revoke.StateFresh, "Reason": revoke.ReasonHorizon, "Fault": revoke.FaultKind,
-		"Digest": revoke.Digest{}, "LogDigest": new(revoke.LogDigest),
-		"Valid": must(event.Valid()), "Received": must(event.Received()),
+		"Digest": replica.Digest{}, "LogDigest": new(replica.LogDigest),
+		"Valid": must(replica.Validate(event)), "Received": must(replica.Receive(event)),
 		"refusal": refused,
 	}
-	for _, name := range printtest.Types(t, ".") {
+	for _, name := range append(printtest.Types(t, "."), printtest.Types(t, "../internal/replica")...) {
 		if _, ok := table[name]; !ok {
 			t.Errorf("%s is not looked at", name)
 		}
@@ -99,7 +99,7 @@ func TestPrintingIsHarmless(t *testing.T) {
 		}
 	}
 
-	for _, v := range []any{l, prepared, feed, new(revoke.List), (*revoke.Feed)(nil), (*revoke.Prepared)(nil), new(revoke.Feed), new(revoke.Prepared)} {
+	for _, v := range []any{l, prepared, feed, new(revoke.List), (*replica.Feed)(nil), (*revoke.Prepared)(nil), new(replica.Feed), new(revoke.Prepared)} {
 		if out := printtest.Prints(v); strings.Contains(out, "PANIC") {
 			t.Errorf("printing %T panics: %.300s", v, out)
 		}
@@ -148,9 +148,6 @@ func TestRefusalsCannotBeChanged(t *testing.T) {
 				t.Error("a refusal is a StaleError")
 			}
 		}
-	}
-	if !slices.Contains(revoke.Kinds(), revoke.KindIssuer) {
-		t.Error("kinds")
 	}
 }
 

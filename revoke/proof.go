@@ -2,7 +2,7 @@ package revoke
 
 import "time"
 
-// A proof is what a Feed has established about the replica: immutable, replaced as
+// A proof is what a feed has established about the replica: immutable, replaced as
 // a whole. Ages are computed when asked, from stored instants, never by a ticker,
 // so that a stopped process cannot look fresh.
 type proof struct {

@@ -42,7 +42,7 @@ func usableTime(t time.Time) bool { return !t.Before(minTime) && !t.After(maxTim
 
 // DropUnusable makes of e what a replica takes it for: what [Event.Validate] would
 // refuse and cannot void a revocation is left out, and its names, as on the wire, are
-// returned, to be handed to [Feed.Event]. The error, of the family [ErrInvalidEvent],
+// returned. The error, of the family [ErrInvalidEvent],
 // is for what can: Issuer, Kind and Value.
 func (e *Event) DropUnusable() (members []string, err error) {
 	if count := judged.Load(); count != nil {
@@ -78,36 +78,6 @@ func (e *Event) DropUnusable() (members []string, err error) {
 	}
 	return members, nil
 }
-
-// A Received is what a message says, judged once: an event of which all is usable, and
-// the names of the members that were not. The zero value is no event.
-type Received struct {
-	event    Event
-	unusable []string
-}
-
-// Received returns e without what [Event.DropUnusable] leaves out of it. unusable names
-// members, as on the wire, that the message had and that are missing from e because
-// they could not be used.
-func (e Event) Received(unusable ...string) (Received, error) {
-	dropped, err := e.DropUnusable()
-	if err != nil {
-		return Received{}, err
-	}
-	if len(dropped) > 0 {
-		unusable = append(slices.Clone(unusable), dropped...)
-	}
-	return Received{e, unusable}, nil
-}
-
-// Event returns what is usable. Its Keep must not be changed.
-func (r *Received) Event() Event { return r.event }
-
-// AllUsable reports whether there was nothing that could not be used.
-func (r *Received) AllUsable() bool { return len(r.unusable) == 0 }
-
-// Unusable names the members that the message had and that could not be used.
-func (r *Received) Unusable() []string { return slices.Clone(r.unusable) }
 
 // assume gives the members that could not be used the reading that revokes most, within
 // what clamp, which comes after it, allows. The stream's timestamp is ts.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -61,13 +62,13 @@ func TestFeedTakesTheReadingThatRevokesMost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := l.NewFeed()
+	f, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := f.Begin(now, revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := f.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
 	e := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Keep: []string{"s", ""}, Before: time.UnixMilli(1), Reason: strings.Repeat("x", 1000)}
-	if err := f.Event(now, revoke.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, e, "at", "nonsense"); err != nil {
+	if err := f.Event(now, replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, e, "at", "nonsense"); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Check(now, &revoke.Identity{Issuer: iss, Subject: "u", Session: "s", IssuedAt: now.Time()}, revoke.InsecureAllow()); !errors.Is(err, revoke.ErrRevoked) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -35,21 +36,21 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	path := filepath.Join(t.TempDir(), "state")
 	l, _ := stateful(t, path)
-	f, err := l.NewFeed()
+	f, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := revoke.Now()
 	horizons := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: year}
-	sub := f.Begin(now, revoke.LogInfo{Horizons: horizons})
-	record := func(n uint64, at revoke.Instant) revoke.Record {
-		return revoke.Record{Generation: sub.Generation, Delivery: n, Sequence: n, Time: at.Time(), Data: []byte{byte(n)}}
+	sub := f.Begin(now, replica.LogInfo{Horizons: horizons})
+	record := func(n uint64, at revoke.Instant) replica.Record {
+		return replica.Record{Generation: sub.Generation, Delivery: n, Sequence: n, Time: at.Time(), Data: []byte{byte(n)}}
 	}
 	if err := f.Event(now, record(1, now), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "long", Until: now.Time().Add(300 * 24 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	f.Sent(now, [16]byte{1})
-	if err := f.Heartbeat(now, record(2, now), revoke.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
+	if err := f.Heartbeat(now, record(2, now), replica.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.SaveState(now); err != nil {
@@ -67,14 +68,14 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if f, err = l.NewFeed(); err != nil {
+	if f, err = replica.NewFeed(l); err != nil {
 		t.Fatal(err)
 	}
 	id := revoke.Identity{Issuer: iss, Session: "long"}
 	for i, want := range []bool{true, false} {
 		days := 200 + 101*i
 		later := now.Add(time.Duration(days) * 24 * time.Hour)
-		sub = f.Begin(later, revoke.LogInfo{Horizons: horizons})
+		sub = f.Begin(later, replica.LogInfo{Horizons: horizons})
 		if err := f.Event(later, record(1, later), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "x", Until: later.Time().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}

@@ -13,11 +13,6 @@ import (
 	"time"
 )
 
-// ErrStateFile is the family of errors for a state file that is not used: corrupt,
-// cut short, too large, another program's or of a version to come, another List's, or open
-// to others.
-var ErrStateFile = errors.New("state file not used")
-
 // The format of a state file, all numbers little-endian:
 //
 //	magic, 8 bytes; version, 8 bytes

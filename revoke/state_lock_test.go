@@ -10,12 +10,13 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func mustFeed(t *testing.T, l *revoke.List) *revoke.Feed {
+func mustFeed(t *testing.T, l *revoke.List) *replica.Feed {
 	t.Helper()
-	f, err := l.NewFeed()
+	f, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestStateFileOfTwoLists(t *testing.T) {
 	for _, spelling := range []string{path, dir + "/./state", filepath.Join(link, "state")} {
 		second, _ := stateful(t, spelling)
 		busy(t, second)
-		if _, err := first.NewFeed(); !errors.Is(err, revoke.ErrFollowed) {
+		if _, err := replica.NewFeed(first); !errors.Is(err, revoke.ErrFollowed) {
 			t.Errorf("its own: %v", err)
 		}
 	}

@@ -31,13 +31,13 @@ type stateFile struct {
 	mu    sync.Mutex // held while writing; readers and Apply never take it
 	saved uint64     // guarded by mu: events applied before the file was last written
 
-	fed  bool           // guarded by mu: a Feed is open, and lock, once it is had, held for as long
+	fed  bool           // guarded by mu: a feed is open, and lock, once it is had, held for as long
 	lock *diskfile.Lock // guarded by mu: nil while it is not held, and where none is to be had
 	seen fs.FileInfo    // guarded by mu: of the file as it was read or last written; nil: there was none
 }
 
-// takeState locks the file for a Feed. One that another List has is a misfortune of the
-// next restart, not of today: the Feed does without, and SaveState tries again.
+// takeState locks the file for a feed. One that another List has is a misfortune of the
+// next restart, not of today: the feed does without, and SaveState tries again.
 func (l *List) takeState() {
 	f := &l.stateFile
 	f.mu.Lock()
@@ -138,7 +138,7 @@ func checkStateSize(file *os.File) error {
 // uses a Local List calls it himself. The file is replaced as a whole, once the new
 // one is on disk. A List that has neither been fresh nor read a state file knows too
 // little: it leaves alone what is there. So does one whose file another List keeps its
-// state in ([ErrStateFile]): has a Feed for it, or, if this one is Local, has written it
+// state in ([ErrStateFile]): is followed, or, if this one is Local, has written it
 // since this one read it.
 //
 // It is slow, for a large List, and does not hold up [List.Check] or [List.Apply]. An
@@ -235,7 +235,7 @@ func sameState(x, y fs.FileInfo) bool {
 
 // Ready reports whether a service that judges by p should be sent requests: once the
 // List has been fresh, or, unless p is [Deny], once a state file was read; and from
-// then on, stale or not, as long as somebody feeds it: a replica whose Feed was closed, or
+// then on, stale or not, as long as somebody feeds it: a replica whose follower was closed, or
 // that was told [ReasonClosed], can never be fresh again and is not ready under any policy.
 // It answers the question of a load balancer. It is no sign of life: a stale replica
 // recovers by itself, and a restart only loses what it knows.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -29,14 +30,14 @@ func stateful(t testing.TB, path string) (*revoke.List, *bytes.Buffer) {
 // freshen makes l fresh, as a bus would, and leaves it.
 func freshen(t testing.TB, l *revoke.List) {
 	t.Helper()
-	f, err := l.NewFeed()
+	f, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := revoke.Now()
-	sub := f.Begin(now, revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := f.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
 	f.Sent(now, [16]byte{1})
-	if err := f.Heartbeat(now, revoke.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, revoke.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
+	if err := f.Heartbeat(now, replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, replica.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
 		t.Fatal(err)
 	}
 	if s := l.Status(now); s.State != revoke.StateFresh {

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/inside"
 )
 
 // Stats counts what a List holds and what happened to it since it was made.
@@ -35,7 +37,7 @@ type Stats struct {
 	Agreed           uint64 // heartbeats whose sender holds the same log as this replica
 	Disputed         uint64 // heartbeats whose sender holds another; see [ReasonFork]
 
-	Watches int // tokens in use that are watched, see [Prepared.Watch]
+	Watches int // tokens in use that are watched: of requests that go on, connections, streams
 }
 
 type counters struct {
@@ -44,8 +46,9 @@ type counters struct {
 
 	unusable unusables
 
-	folds, credentials, foreignIssuer, misspeltIssuer, brokerClock, futureHeartbeats,
-	skewedHeartbeats, gaps, anchorsLost, replays, agreed, disputed atomic.Uint64
+	folds, credentials, foreignIssuer, misspeltIssuer, brokerClock atomic.Uint64
+
+	feed inside.Counters // raised by the feed
 
 	lastFault    atomic.Pointer[Instant]
 	lastMisspelt atomic.Pointer[Instant]
@@ -99,13 +102,13 @@ func (l *List) Stats(now Instant) Stats {
 		Entries: make(map[Kind]int, kinds-1), Applied: make(map[Kind]uint64, kinds-1), Faults: make(map[Fault]uint64),
 		FalsePositiveRate: v.base.rate, Folds: c.folds.Load(),
 		ForeignIssuer: c.foreignIssuer.Load(), MisspeltIssuer: c.misspeltIssuer.Load(),
-		BrokerClock: c.brokerClock.Load(), FutureHeartbeats: c.futureHeartbeats.Load(),
-		SkewedHeartbeats: c.skewedHeartbeats.Load(), Gaps: c.gaps.Load(),
-		AnchorsLost: c.anchorsLost.Load(), Replays: c.replays.Load(),
+		BrokerClock: c.brokerClock.Load(), FutureHeartbeats: c.feed.FutureHeartbeats.Load(),
+		SkewedHeartbeats: c.feed.SkewedHeartbeats.Load(), Gaps: c.feed.Gaps.Load(),
+		AnchorsLost: c.feed.AnchorsLost.Load(), Replays: c.feed.Replays.Load(),
 		Unusable: c.unusable.read(), Credentials: c.credentials.Load(),
-		Agreed: c.agreed.Load(), Disputed: c.disputed.Load(), Watches: int(l.watches.count.Load()),
+		Agreed: c.feed.Agreed.Load(), Disputed: c.feed.Disputed.Load(), Watches: int(l.watches.count.Load()),
 	}
-	for _, k := range Kinds() {
+	for k := KindToken; k <= KindIssuer; k++ {
 		s.Entries[k] = v.base.kinds[k]
 		s.Applied[k] = c.applied[k].Load()
 	}

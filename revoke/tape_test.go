@@ -7,10 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A tape is a log in memory, and replica reads it as a bus would.
+// A tape is a log in memory, and a reader reads it as a bus would.
 type tape struct {
 	skew     time.Duration // that the log was made for; 0: the default
 	seq      uint64
@@ -21,13 +22,13 @@ type message struct {
 	seq   uint64
 	time  time.Time
 	event *revoke.Event
-	beat  *revoke.Heartbeat
+	beat  *replica.Heartbeat
 	fault revoke.Fault
 	life  time.Duration
 }
 
-func (m *message) record(gen, delivery uint64) revoke.Record {
-	return revoke.Record{Generation: gen, Delivery: delivery, Sequence: m.seq, Time: m.time,
+func (m *message) record(gen, delivery uint64) replica.Record {
+	return replica.Record{Generation: gen, Delivery: delivery, Sequence: m.seq, Time: m.time,
 		Life: m.life, Subject: "subject", Data: fmt.Append(nil, m.event, m.beat, m.fault)}
 }
 
@@ -41,12 +42,12 @@ func (l *tape) revoke(ts time.Time, jti string) {
 	l.append(ts, message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: jti, Until: ts.Add(time.Hour)}})
 }
 
-func (l *tape) info() revoke.LogInfo {
+func (l *tape) info() replica.LogInfo {
 	h := revoke.DefaultHorizons()
 	if l.skew != 0 {
 		h.MaxSkew = l.skew
 	}
-	return revoke.LogInfo{Horizons: h, LastSequence: l.seq}
+	return replica.LogInfo{Horizons: h, LastSequence: l.seq}
 }
 
 // rollback returns the log as it was after seq.
@@ -60,36 +61,36 @@ func (l *tape) rollback(seq uint64) *tape {
 	return r
 }
 
-type replica struct {
+type reader struct {
 	t    *testing.T
 	list *revoke.List
-	feed *revoke.Feed
+	feed *replica.Feed
 	now  revoke.Instant
-	sub  revoke.Subscription
+	sub  replica.Subscription
 	pos  uint64 // newest sequence delivered
 	n    uint64 // deliveries
 }
 
-func newReplica(t *testing.T, cfg revoke.Config) *replica {
+func newReplica(t *testing.T, cfg revoke.Config) *reader {
 	t.Helper()
 	l, err := revoke.NewList(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := l.NewFeed()
+	f, err := replica.NewFeed(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &replica{t: t, list: l, feed: f, now: revoke.Now()}
+	return &reader{t: t, list: l, feed: f, now: revoke.Now()}
 }
 
-func (r *replica) begin(l *tape) {
+func (r *reader) begin(l *tape) {
 	r.sub = r.feed.Begin(r.now, l.info())
 	r.pos, r.n = r.sub.Start-1, 0
 }
 
 // read delivers what the log holds beyond what was delivered, until an error.
-func (r *replica) read(l *tape) error {
+func (r *reader) read(l *tape) error {
 	for i := range l.messages {
 		m := &l.messages[i]
 		if m.seq <= r.pos {
@@ -104,7 +105,7 @@ func (r *replica) read(l *tape) error {
 	return nil
 }
 
-func (r *replica) deliver(m *message, delivery uint64) error {
+func (r *reader) deliver(m *message, delivery uint64) error {
 	rec := m.record(r.sub.Generation, delivery)
 	switch {
 	case m.event != nil:
@@ -116,43 +117,43 @@ func (r *replica) deliver(m *message, delivery uint64) error {
 }
 
 // beat sends an own heartbeat into the log.
-func (r *replica) beat(l *tape) {
-	hb := revoke.Heartbeat{Time: r.now.Time(), Name: "self"}
+func (r *reader) beat(l *tape) {
+	hb := replica.Heartbeat{Time: r.now.Time(), Name: "self"}
 	rand.Read(hb.Nonce[:])
 	r.feed.Sent(r.now, hb.Nonce)
 	l.append(r.now.Time(), message{beat: &hb})
 }
 
 // otherBeat puts another member's heartbeat into the log, its clock off by skew.
-func (r *replica) otherBeat(l *tape, skew time.Duration) {
-	hb := revoke.Heartbeat{Time: r.now.Time().Add(skew), Name: "other"}
+func (r *reader) otherBeat(l *tape, skew time.Duration) {
+	hb := replica.Heartbeat{Time: r.now.Time().Add(skew), Name: "other"}
 	rand.Read(hb.Nonce[:])
 	l.append(r.now.Time(), message{beat: &hb})
 }
 
-func (r *replica) pass(d time.Duration) { r.now = r.now.Add(d) }
+func (r *reader) pass(d time.Duration) { r.now = r.now.Add(d) }
 
-func (r *replica) must(err error) {
+func (r *reader) must(err error) {
 	r.t.Helper()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-func (r *replica) want(s revoke.State, reason revoke.Reason) {
+func (r *reader) want(s revoke.State, reason revoke.Reason) {
 	r.t.Helper()
 	if got := r.list.Status(r.now); got.State != s || got.Reason != reason {
 		r.t.Fatalf("status %s (%s), age %s; want %s (%s)", got.State, got.Reason, got.Age, s, reason)
 	}
 }
 
-func (r *replica) refuses(jti string) bool {
+func (r *reader) refuses(jti string) bool {
 	id := revoke.Identity{Issuer: iss, Token: jti, IssuedAt: r.now.Time()}
 	return errors.Is(r.list.Check(r.now, &id, revoke.InsecureAllow()), revoke.ErrRevoked)
 }
 
 // ready returns a replica that has read a log with three events, and is fresh.
-func ready(t *testing.T) (*replica, *tape) {
+func ready(t *testing.T) (*reader, *tape) {
 	r, l := newReplica(t, revoke.Config{}), &tape{}
 	for i := range 3 {
 		l.revoke(r.now.Time(), fmt.Sprint("old", i))

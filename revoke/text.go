@@ -8,9 +8,9 @@ import "fmt"
 // MarshalText returns [Kind.String]. It never fails.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// UnmarshalText accepts what [ParseKind] does.
+// UnmarshalText accepts the name on the wire, such as "session".
 func (k *Kind) UnmarshalText(text []byte) error {
-	parsed, ok := ParseKind(string(text))
+	parsed, ok := parseKind(string(text))
 	if !ok {
 		if len(text) > 16 { // longer than any: who knows what it is
 			return fmt.Errorf("revoke: no kind of revocation: a text of %d bytes", len(text))

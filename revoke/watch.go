@@ -20,7 +20,7 @@ import (
 // Watch hears of events alone. That a token expires, or that the List is no longer fresh,
 // the caller has to notice. An event costs the same however many watch: it finds those
 // that it names by look-up.
-func (p *Prepared) Watch(now Instant, revoked context.CancelCauseFunc) (stop func(), err error) {
+func (p *prepared) Watch(now Instant, revoked context.CancelCauseFunc) (stop func(), err error) {
 	s, w := &p.list.watches, &watch{of: p, revoked: revoked}
 	s.add(w)
 	// After w can be found: an event that this look-up does not see finds w.
@@ -32,7 +32,7 @@ func (p *Prepared) Watch(now Instant, revoked context.CancelCauseFunc) (stop fun
 
 // A watch stands in the list of each of its keys.
 type watch struct {
-	of      *Prepared
+	of      *prepared
 	revoked context.CancelCauseFunc
 	links   [kinds - 1]watchLink // by kind, less one
 	over    bool                 // guarded by watches.mu

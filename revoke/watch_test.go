@@ -53,7 +53,7 @@ func TestWatchEachKind(t *testing.T) {
 		return revoke.Identity{Issuer: iss, Token: "t" + name, Session: "s" + name, Subject: "u1", Client: "c1", Tenant: "x1", Key: someKey, IssuedAt: iat}
 	}
 	old := now.Time().Add(-time.Minute)
-	for _, k := range revoke.Kinds() {
+	for k := revoke.KindToken; k <= revoke.KindIssuer; k++ {
 		l := localList(t)
 		e := revoke.Event{Issuer: iss, Kind: k, Value: map[revoke.Kind]string{
 			revoke.KindToken: "t1", revoke.KindSession: "s1", revoke.KindSubject: "u1", revoke.KindClient: "c1", revoke.KindTenant: "x1", revoke.KindKey: someKey,

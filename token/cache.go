@@ -13,7 +13,7 @@ import (
 	"github.com/dchest/siphash"
 	"github.com/maypok86/otter/v2"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 // defaultCacheBytes holds some ten thousand tokens.
@@ -52,7 +52,7 @@ type verified struct {
 	claims   *Claims
 	by       *Verifier
 	key      *Key             // that verified it
-	identity *revoke.Prepared // nil without a denylist
+	identity replica.Prepared // nil without a denylist
 }
 
 // newCache returns a cache of that many bytes, nil for none.
@@ -83,7 +83,7 @@ func (c *cache) find(s segments) *verified {
 
 // add remembers that by accepted the token s. What it keeps of s are copies: that may
 // be a part of a larger string, and is one of the signature's.
-func (c *cache) add(s segments, claims *Claims, by *Verifier, key *Key, identity *revoke.Prepared) {
+func (c *cache) add(s segments, claims *Claims, by *Verifier, key *Key, identity replica.Prepared) {
 	c.once.Do(c.open)
 	claims.share(&by.cfg)
 	c.tokens.Load().Set(c.key(s.signature), &verified{
@@ -106,7 +106,7 @@ func (c *cache) key(signature string) cacheKey {
 
 // verifiedBytes is what each entry needs beside its text: what it is made of, and what
 // the library adds, measured with room to spare.
-var verifiedBytes = int(reflect.TypeFor[verified]().Size()+reflect.TypeFor[Claims]().Size()+reflect.TypeFor[revoke.Prepared]().Size()) + 200
+var verifiedBytes = int(reflect.TypeFor[verified]().Size()+reflect.TypeFor[Claims]().Size()+uintptr(replica.PreparedBytes())) + 200
 
 // bytes is the memory that v keeps, rounded up as an allocator does.
 func (v *verified) bytes() uint32 {

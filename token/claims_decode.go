@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token/internal/shape"
@@ -196,7 +197,7 @@ func (p *Profile) revocable(name string, v strictjson.Value) (string, error) {
 	case len(s) > revoke.MaxValueBytes:
 		return "", claim(name, "is too long to be revoked")
 	}
-	if err := revoke.CheckIdentifier(name, s); errors.Is(err, revoke.ErrCredential) {
+	if err := replica.CheckIdentifier(name, s); errors.Is(err, revoke.ErrCredential) {
 		return "", claim(name, "has the form of a credential, which no revocation names")
 	} else if err != nil {
 		return "", claim(name, "begins or ends with white space or holds a control character, and no revocation names that")

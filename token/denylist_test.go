@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
@@ -18,24 +19,24 @@ import (
 type fedList struct {
 	*revoke.List
 	t    testing.TB
-	feed *revoke.Feed
+	feed *replica.Feed
 	mu   sync.Mutex // a heartbeat is numbered and delivered before the event after it
-	next revoke.Record
+	next replica.Record
 }
 
 func newFedList(t testing.TB) *fedList {
 	t.Helper()
 	list := forge.NewList(t, revoke.Config{})
-	feed, err := list.NewFeed()
+	feed, err := replica.NewFeed(list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
-	return &fedList{List: list, t: t, feed: feed, next: revoke.Record{Generation: sub.Generation}}
+	sub := feed.Begin(revoke.Now(), replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	return &fedList{List: list, t: t, feed: feed, next: replica.Record{Generation: sub.Generation}}
 }
 
 // record is called with mu held.
-func (l *fedList) record() revoke.Record {
+func (l *fedList) record() replica.Record {
 	l.next.Delivery++
 	l.next.Sequence++
 	l.next.Time = time.Now()
@@ -46,7 +47,7 @@ func (l *fedList) beat() {
 	l.t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	hb := revoke.Heartbeat{Nonce: [16]byte{byte(l.next.Delivery)}, Time: time.Now(), Name: "own"}
+	hb := replica.Heartbeat{Nonce: [16]byte{byte(l.next.Delivery)}, Time: time.Now(), Name: "own"}
 	l.feed.Sent(revoke.Now(), hb.Nonce)
 	if err := l.feed.Heartbeat(revoke.Now(), l.record(), hb); err != nil {
 		l.t.Fatal(err)

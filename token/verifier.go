@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/refusals"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
@@ -183,10 +184,10 @@ func (v *Verifier) verify(ctx context.Context, raw string, opts []VerifyOption) 
 		}
 		return claims, err
 	}
-	var identity *revoke.Prepared
+	var identity replica.Prepared
 	if list := one.cfg.Revocations; list != nil {
 		id := claims.Identity()
-		identity = list.Prepare(&id)
+		identity = replica.Prepare(list, &id)
 	}
 	return one.accept(claims, identity, call, raw, func() {
 		one.unnamed.note(one, claims)
@@ -197,7 +198,7 @@ func (v *Verifier) verify(ctx context.Context, raw string, opts []VerifyOption) 
 // accept judges all but form and signature of a token: what may be otherwise the next
 // time. identity is that of c, nil if it is not prepared. remember, which may be nil, is
 // called once nothing speaks against the token itself.
-func (v *Verifier) accept(c *Claims, identity *revoke.Prepared, call *verifyCall, raw string, remember func()) (*Claims, error) {
+func (v *Verifier) accept(c *Claims, identity replica.Prepared, call *verifyCall, raw string, remember func()) (*Claims, error) {
 	at := time.Now()
 	now, ms := revoke.At(at), at.UnixMilli()
 	if err := v.judge(c, ms); err != nil {
@@ -445,7 +446,7 @@ func (v *Verifier) concerns(c *Claims) error {
 }
 
 // revoked asks the denylist, in which identity stands for c if it is not nil.
-func (v *Verifier) revoked(c *Claims, identity *revoke.Prepared, now revoke.Instant, p revoke.Policy) error {
+func (v *Verifier) revoked(c *Claims, identity replica.Prepared, now revoke.Instant, p revoke.Policy) error {
 	if v.cfg.Revocations == nil {
 		return nil
 	}

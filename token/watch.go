@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -192,7 +193,7 @@ type watch struct {
 	graceUntil int64 // by the monotonic clock, as in revoke.Instant
 	ends       int64 // the token, by the monotonic clock
 	wallEnds   int64 // the same by the wall clock, unix milliseconds
-	identity   atomic.Pointer[revoke.Prepared]
+	identity   atomic.Pointer[replica.Prepared]
 
 	// What follows is guarded by watches.mu.
 	over   bool
@@ -257,7 +258,11 @@ func (w *watch) judge(now revoke.Instant) error {
 	if ms-w.v.leeway >= w.claims.expires.ms {
 		return fmt.Errorf("token: %w: exp", ErrExpired)
 	}
-	if err := w.v.revoked(w.claims, w.identity.Load(), now, w.policy); err != nil {
+	var identity replica.Prepared
+	if p := w.identity.Load(); p != nil {
+		identity = *p
+	}
+	if err := w.v.revoked(w.claims, identity, now, w.policy); err != nil {
 		return err
 	}
 	if w.demand != nil {

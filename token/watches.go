@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -122,8 +123,8 @@ func (s *watches) enlist(w *watch) {
 	var unlist func()
 	if list := w.v.cfg.Revocations; list != nil {
 		id := w.claims.Identity()
-		p := list.Prepare(&id)
-		w.identity.Store(p)
+		p := replica.Prepare(list, &id)
+		w.identity.Store(&p)
 		var err error
 		if unlist, err = p.Watch(now, w.revoked); err != nil {
 			w.revoked(err)

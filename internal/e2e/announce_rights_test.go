@@ -175,7 +175,7 @@ func TestRevokeAndWaitUntrusted(t *testing.T) {
 	id := session("other")
 	id.Subject, id.IssuedAt = "u", time.Now().Add(-time.Minute)
 	for name, l := range map[string]*revoke.List{"strict": strict, "lax": lax} {
-		x := replica(t, r, name)
+		x := replicaOf(t, r, name)
 		if obeys := refused(l, id); x.Applied != obeys || obeys != (name == "lax") || (x.Problem == "") != obeys {
 			t.Errorf("obeys: %t; %+v", obeys, x)
 		}

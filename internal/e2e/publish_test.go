@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -114,7 +115,7 @@ func TestPublish(t *testing.T) {
 	// expires, but not for ever.
 	life, err := time.ParseDuration(msg.Header.Get("Nats-TTL"))
 	min := e.Until.Add(revoke.StreamMargin).Sub(r.Time)
-	if min += revoke.DigestGrain(min) - revoke.DigestGrain(0); err != nil || life < min || life > min+5*time.Second || life%time.Second != 0 {
+	if min += replica.DigestGrain(min) - replica.DigestGrain(0); err != nil || life < min || life > min+5*time.Second || life%time.Second != 0 {
 		t.Errorf("TTL %s, want %s rounded up; %v", life, min, err)
 	}
 	if id := msg.Header.Get("Nats-Msg-Id"); len(id) != 64 || strings.Contains(id, r.ID) {

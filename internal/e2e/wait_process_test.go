@@ -158,7 +158,7 @@ func TestRevokeAndWaitFrozen(t *testing.T) {
 		t.Errorf("confirmed by %+v", got)
 	}
 	for _, name := range []string{"frozen", "killed"} {
-		if rep := replica(t, r, name); rep.Problem != "no answer" || rep.MaxStaleness != podStaleness || !strings.Contains(err.Error(), name) {
+		if rep := replicaOf(t, r, name); rep.Problem != "no answer" || rep.MaxStaleness != podStaleness || !strings.Contains(err.Error(), name) {
 			t.Errorf("%+v; %v", rep, err)
 		}
 	}
@@ -184,7 +184,7 @@ func TestRevokeAndWaitFrozen(t *testing.T) {
 	})
 	r, err = wait("all", bus.WaitConfig{})
 	mustBeUnconfirmed(t, r, err, nil)
-	if rep := replica(t, r, "killed"); rep.Problem != "no answer" || len(applied(r)) != 3 {
+	if rep := replicaOf(t, r, "killed"); rep.Problem != "no answer" || len(applied(r)) != 3 {
 		t.Errorf("%+v", r.Replicas)
 	}
 }

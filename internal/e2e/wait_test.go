@@ -96,7 +96,7 @@ func applied(r bus.WaitReceipt) map[string]bus.Replica {
 	return m
 }
 
-func replica(t *testing.T, r bus.WaitReceipt, name string) bus.Replica {
+func replicaOf(t *testing.T, r bus.WaitReceipt, name string) bus.Replica {
 	t.Helper()
 	for _, rep := range r.Replicas {
 		if rep.Name == name {
@@ -200,7 +200,7 @@ func TestRevokeAndWaitPartitioned(t *testing.T) {
 	if !strings.Contains(err.Error(), "far") {
 		t.Errorf("the error does not name who is missing: %v", err)
 	}
-	if rep := replica(t, r, "far"); rep.Applied || rep.Problem != "no answer" || rep.Delay != 0 || !rep.AppliedAt.IsZero() {
+	if rep := replicaOf(t, r, "far"); rep.Applied || rep.Problem != "no answer" || rep.Delay != 0 || !rep.AppliedAt.IsZero() {
 		t.Errorf("who is cut off: %+v", rep)
 	}
 	if len(applied(r)) != 3 || r.Replicas[3].Name != "far" {
@@ -237,7 +237,7 @@ func TestRevokeAndWaitBlind(t *testing.T) {
 		before := far.Status().Announcement.Answered
 		r, err := w.revokeUntil(t, "unseen", bus.WaitConfig{}, func() bool { return far.Status().Announcement.Answered > before })
 		mustBeUnconfirmed(t, r, err, context.Canceled)
-		rep := replica(t, r, "blind")
+		rep := replicaOf(t, r, "blind")
 		if rep.Applied || rep.Problem != "not applied yet" && rep.Problem != "no answer" {
 			t.Fatalf("who cannot read: %+v", rep)
 		}

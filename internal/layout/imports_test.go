@@ -30,9 +30,11 @@ func TestArrowsPointDown(t *testing.T) {
 		diskfile   = module + "/internal/diskfile"
 		accepts    = module + "/token"
 		issues     = module + "/token/issue"
+		inside     = module + "/internal/inside" // which imports nothing
+		replica    = module + "/internal/replica"
 	)
 	// What stands behind the two doors; a verifier does not see the second.
-	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, diskfile}
+	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, replica, diskfile}
 	issue := append(slices.Clone(accept), accepts, records, module+"/token/issue/internal/privatekey")
 	sessions := append(slices.Clone(issue), issues)
 	for _, c := range []struct {
@@ -41,9 +43,11 @@ func TestArrowsPointDown(t *testing.T) {
 		forbids  []string // prefixes that must not
 		onlyOurs []string // the packages of this module that it may depend on, itself aside
 	}{
-		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, []string{diskfile}},
-		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", diskfile}},
-		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, diskfile}},
+		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, []string{inside, diskfile}},
+		{"./internal/inside", nil, []string{module + "/revoke"}, nil},
+		{"./internal/replica", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, diskfile}},
+		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, replica, diskfile}},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, inside, replica, diskfile}},
 		{"./token/tokentest", []string{jwx}, []string{nats}, sessions},
 		{"./refresh", []string{jwx, issues}, []string{nats}, sessions},
 		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn)},

@@ -23,7 +23,7 @@ func TestNumbersHaveOneHome(t *testing.T) {
 		{"the largest MaxSkew", `MaxSkewLimit\s*=`, "revoke/limits.go", 1},
 		{"the slack, twice MaxSkew", `2\s*\*\s*h\.skew\(\)`, "revoke/limits.go", 1},
 		{"another slack", `2\s*\*\s*[a-zA-Z.()]*MaxSkew|(?i:slack)\s*=\s*[0-9]`, "bus/limit.go", 1}, // the constant of the version before
-		{"rounding up to milliseconds", `func [cC]eilMilli`, "revoke/limits.go", 1},
+		{"rounding up to milliseconds", `func ceilMilli`, "revoke/limits.go", 1},
 		{"the default MaxStaleness", `(?i:stale\w*)\s*=\s*15`, "revoke/limits.go", 1},
 	} {
 		pattern := regexp.MustCompile(n.pattern)

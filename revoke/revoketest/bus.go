@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -54,13 +55,13 @@ type entry struct {
 	expires time.Duration
 	life    time.Duration // as its publisher set it
 	event   *revoke.Event
-	beat    *revoke.Heartbeat
+	beat    *replica.Heartbeat
 	says    []byte // what the one or the other says
 }
 
 // record returns where e stands in the log.
-func (e *entry) record() revoke.Record {
-	return revoke.Record{Sequence: e.seq, Time: e.time, Life: e.life, Data: e.says}
+func (e *entry) record() replica.Record {
+	return replica.Record{Sequence: e.seq, Time: e.time, Life: e.life, Data: e.says}
 }
 
 func (e *entry) text() []byte {
@@ -69,7 +70,7 @@ func (e *entry) text() []byte {
 	}
 	beat := *e.beat
 	beat.Digest = nil // a pointer, which is never the same
-	var digest revoke.Digest
+	var digest replica.Digest
 	if e.beat.Digest != nil {
 		digest = *e.beat.Digest
 	}

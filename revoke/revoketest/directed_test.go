@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/revoke/revoketest"
 )
@@ -282,7 +283,7 @@ var directed = map[string]func(s *story){
 	"an event that no version counts": func(s *story) {
 		m := s.fresh()
 		id := s.session("asked")
-		p := m.List().Prepare(&id)
+		p := replica.Prepare(m.List(), &id)
 		if err := p.Check(m.Now(), revoke.Deny()); err != nil {
 			s.t.Fatal(err)
 		}
@@ -297,7 +298,7 @@ var directed = map[string]func(s *story){
 	"freshness remembered": func(s *story) {
 		m := s.fresh()
 		id := s.session("asked")
-		p := m.List().Prepare(&id)
+		p := replica.Prepare(m.List(), &id)
 		if err := p.Check(m.Now(), revoke.Deny()); err != nil {
 			s.t.Fatal(err)
 		}
@@ -313,7 +314,7 @@ var directed = map[string]func(s *story){
 
 	// The same, and a member of the version before beats, too.
 	"a mirror's heartbeats prove": func(s *story) {
-		s.join().SetDigest(func(revoke.Digest) *revoke.Digest { return nil })
+		s.join().NoDigest()
 		s.forked()
 	},
 
@@ -341,7 +342,7 @@ var directed = map[string]func(s *story){
 		s.fresh()
 		m := s.mirrored()
 		for range 12 {
-			s.join().SetDigest(func(revoke.Digest) *revoke.Digest { return nil })
+			s.join().NoDigest()
 		}
 		for range 300 {
 			s.b.Advance(time.Second)

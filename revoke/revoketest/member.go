@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -18,15 +19,15 @@ type Member struct {
 	bus  *Bus
 	cfg  revoke.Config
 	list *revoke.List
-	feed *revoke.Feed
+	feed *replica.Feed
 
 	skew      time.Duration // of its wall clock
 	asleep    time.Duration // for how long its monotonic clock stood still, in all
 	sleeps    bool
 	sleptAt   time.Duration
-	quiet     bool                               // sends no heartbeats
-	mirrored  bool                               // reads the mirror
-	says      func(revoke.Digest) *revoke.Digest // what its heartbeats say of what it holds; nil: the truth
+	quiet     bool // sends no heartbeats
+	mirrored  bool // reads the mirror
+	noDigest  bool // its heartbeats do not say what it holds
 	cut       bool
 	cutAt     time.Duration
 	isolated  bool   // connected to a server that sees nothing new
@@ -37,7 +38,7 @@ type Member struct {
 	drop, dup int // deliveries to drop, to duplicate
 	reorder   int
 
-	sub        revoke.Subscription
+	sub        replica.Subscription
 	up         bool // subscribed
 	pos        uint64
 	sent       uint64 // deliveries numbered
@@ -71,7 +72,7 @@ func (m *Member) start() error {
 	if err != nil {
 		return err
 	}
-	feed, err := list.NewFeed()
+	feed, err := replica.NewFeed(list)
 	if err != nil {
 		return err
 	}
@@ -112,9 +113,9 @@ func (m *Member) SetSkew(d time.Duration) { m.skew = d }
 // Silence keeps the member from sending heartbeats, or lets it again.
 func (m *Member) Silence(on bool) { m.quiet = on }
 
-// SetDigest sets what the member's heartbeats say of the log that it holds, given the
-// truth: nil for nothing, as a version before digests does. A nil function restores it.
-func (m *Member) SetDigest(says func(revoke.Digest) *revoke.Digest) { m.says = says }
+// NoDigest has the member's heartbeats say nothing of the log that it holds, as those of a
+// version before digests do.
+func (m *Member) NoDigest() { m.noDigest = true }
 
 // Delay sets how long a message takes each way.
 func (m *Member) Delay(d time.Duration) { m.delay = d }
@@ -228,7 +229,7 @@ func (m *Member) doubt() {
 	if !m.second {
 		return
 	}
-	var digest revoke.LogDigest
+	var digest replica.LogDigest
 	log, _ := m.source()
 	for _, e := range log {
 		r := e.record()
@@ -249,11 +250,11 @@ func (m *Member) doubt() {
 
 func (m *Member) begin(t time.Duration) {
 	_, last := m.source()
-	info := revoke.LogInfo{Horizons: m.bus.cfg.Horizons, LastSequence: last, Time: m.bus.Now().Add(m.bus.skew), Mirror: m.mirrored}
+	info := replica.LogInfo{Horizons: m.bus.cfg.Horizons, LastSequence: last, Time: m.bus.Now().Add(m.bus.skew), Mirror: m.mirrored}
 	m.sub = m.feed.Begin(m.Now(), info)
 	m.up, m.applied, m.second = true, false, false
 	m.pos, m.sent, m.pending = m.sub.Start-1, 0, nil
-	m.firstBy = t + revoke.AnchorTimeout
+	m.firstBy = t + replica.AnchorTimeout
 }
 
 // fetch puts what the server has beyond pos into flight.
@@ -297,7 +298,7 @@ func (m *Member) receive(t time.Duration) {
 			err = m.feed.Heartbeat(m.Now(), r, *d.e.beat)
 		}
 		m.applied = true
-		if errors.Is(err, revoke.ErrGap) || errors.Is(err, revoke.ErrAnchor) {
+		if errors.Is(err, replica.ErrGap) || errors.Is(err, replica.ErrAnchor) {
 			m.up, m.pending = false, nil
 			return
 		}
@@ -310,14 +311,12 @@ func (m *Member) beat() {
 	if m.quiet || m.feed.BeatIn(m.Now()) > 0 {
 		return
 	}
-	hb := revoke.Heartbeat{Time: m.Now().Time(), Name: "member"}
+	hb := replica.Heartbeat{Time: m.Now().Time(), Name: "member"}
 	for i := range hb.Nonce {
 		hb.Nonce[i] = byte(m.rng.Uint32())
 	}
-	digest := m.feed.Digest()
-	hb.Digest = &digest
-	if m.says != nil {
-		hb.Digest = m.says(digest)
+	if digest := m.feed.Digest(); !m.noDigest {
+		hb.Digest = &digest
 	}
 	m.feed.Sent(m.Now(), hb.Nonce)
 	if m.cut || m.isolated {

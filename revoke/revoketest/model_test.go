@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/revoke/revoketest"
 )
@@ -43,7 +44,7 @@ type model struct {
 	did      map[string]int // how often what was done and answered
 	answers  bytes.Buffer
 	seed     uint64
-	prepared map[preparedFor]*revoke.Prepared
+	prepared map[preparedFor]replica.Prepared
 	wrong    error
 }
 
@@ -57,7 +58,7 @@ func (m *model) checkPrepared(r *revoketest.Member, id revoke.Identity, want err
 	key := preparedFor{r.List(), id}
 	p := m.prepared[key]
 	if p == nil {
-		p = r.List().Prepare(&id)
+		p = replica.Prepare(r.List(), &id)
 		m.prepared[key] = p
 	}
 	got := p.Check(r.Now(), revoke.Deny())
@@ -79,7 +80,7 @@ func (m *model) note(format string, args ...any) {
 }
 
 func newModel(seed uint64) (*model, error) {
-	m := &model{seed: seed, bus: revoketest.NewBus(revoketest.Config{Seed: seed + 1}), prepared: map[preparedFor]*revoke.Prepared{}, did: map[string]int{}}
+	m := &model{seed: seed, bus: revoketest.NewBus(revoketest.Config{Seed: seed + 1}), prepared: map[preparedFor]replica.Prepared{}, did: map[string]int{}}
 	m.draw(-1)
 	m.start = m.bus.Now()
 	m.brokerWrong, m.suspends = m.rng.IntN(2) == 0, m.rng.IntN(2) == 0
@@ -103,7 +104,7 @@ func newModel(seed uint64) (*model, error) {
 		if m.rng.IntN(4) == 0 {
 			// A version before digests, which goes on beating.
 			m.mixed = true
-			m.members[1].SetDigest(func(revoke.Digest) *revoke.Digest { return nil })
+			m.members[1].NoDigest()
 		}
 	}
 	m.bus.Advance(300 * time.Millisecond)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestPlantedFaults plants one fault after the other in a copy of package revoke
+// TestPlantedFaults plants one fault after the other in a copy of package revoke or replica
 // and expects the model to notice, and its directed history, if it has one: a checker that
 // cannot fail proves nothing.
 func TestPlantedFaults(t *testing.T) {
@@ -21,31 +21,32 @@ func TestPlantedFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const receive = "in.Receive(f.list, now, r.Time, e, unusable, f.bounds(), f.log)"
 	for _, fault := range []struct {
 		name, file, old, new string
 		test                 string // of package revoke that must notice; empty: the model's
 	}{
-		{"no anchor", "feed.go", "if c := f.cursor; !r.same(&c) {", "if c := f.cursor; false {", ""},
-		{"no chain", "feed.go", "if r.Delivery != f.next ||", "if", ""},
-		{"a slow clock that silences", "feed.go", "if delay >= -l.cfg.MaxSkew-l.cfg.HeartbeatInterval && delay <= l.cfg.MaxSkew+l.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {", "_ = delay\n		if true {", ""},
-		{"resume after the cursor", "feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},
-		{"P from arrival time alone", "feed.go", "at = now.Add(-max(delay, 0) - l.cfg.MaxSkew)", "at = now", ""},
-		{"an own heartbeat proves its arrival", "feed.go", "		f.round = now.Since(at)\n", "		f.round = now.Since(at)\n		at = now\n", ""},
-		{"heartbeat not a fence", "feed.go", "	l.insert(now, &e)\n", "	if late := f.late; late != nil {\n		l.insert(now, late)\n	}\n	f.late = &e\n", ""},
+		{"no anchor", "../internal/replica/feed.go", "if c := f.cursor; !r.same(&c) {", "if c := f.cursor; false {", ""},
+		{"no chain", "../internal/replica/feed.go", "if r.Delivery != f.next ||", "if", ""},
+		{"a slow clock that silences", "../internal/replica/feed.go", "if delay >= -f.cfg.MaxSkew-f.cfg.HeartbeatInterval && delay <= f.cfg.MaxSkew+f.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {", "_ = delay\n		if true {", ""},
+		{"resume after the cursor", "../internal/replica/feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},
+		{"P from arrival time alone", "../internal/replica/feed.go", "at = now.Add(-max(delay, 0) - f.cfg.MaxSkew)", "at = now", ""},
+		{"an own heartbeat proves its arrival", "../internal/replica/feed.go", "		f.round = now.Since(at)\n", "		f.round = now.Since(at)\n		at = now\n", ""},
+		{"heartbeat not a fence", "../internal/replica/feed.go", "	if " + receive, "	late := f.late\n	f.late = func() { " + receive + " }\n	if late != nil {\n		late()\n	}\n	if false", ""},
 		{"latest wins", "entry.go", "before: max(a.before, b.before)", "before: b.before", ""},
-		{"forget on rebuild", "feed.go", "		f.provenFrom = now\n", "		f.provenFrom = now\n		f.list.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})\n", ""},
+		{"forget on rebuild", "write.go", "	l.bulk = bulk\n", "	l.bulk = bulk\n	if bulk {\n		l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})\n	}\n", ""},
 		{"forget by one clock", "list.go", "t = min(t, now.Mono+off)", "t = now.Mono + off", ""},
 		{"forget by the other clock", "list.go", "t = min(t, now.Mono+off)", "_ = off", ""},
-		{"proven before the data is in view", "feed.go", "	l.insert(now, &e)\n	f.applied(now, r)\n", "	f.applied(now, r)\n	if f.late != nil {\n		l.insert(now, f.late)\n	}\n	f.late = &e\n", ""},
-		{"future heartbeats accepted", "feed.go", "case delay < -l.cfg.MaxSkew:", "case false:", ""},
+		{"proven before the data is in view", "../internal/replica/feed.go", "	if " + receive, "	f.applied(now, r)\n	if f.late != nil {\n		f.late()\n	}\n	f.late = func() { " + receive + " }\n	if true {\n		return nil\n	}\n	if false", ""},
+		{"future heartbeats accepted", "../internal/replica/feed.go", "case delay < -f.cfg.MaxSkew:", "case false:", ""},
 		{"exceptions unioned", "entry.go", "max(as[0].before, b.before)", "as[0].before", ""},
 		{"an event that no version counts", "write.go", "	l.versions.raise(n.id) // after the data: see versions\n", "", ""},
 		{"a version raised before the data", "write.go", "	active.put(n)\n", "	l.versions.raise(n.id)\n	runtime.Gosched()\n	active.put(n)\n", "TestPreparedSeesWhatWasApplied"},
 		{"freshness remembered", "prepared.go", "	return proven.judge(p.list, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n", ""},
-		{"position taken for content", "fork.go", "case m.digest != *d:", "case false:", ""},
-		{"a mirror's heartbeats prove", "fork.go", "return k.mirror && k.told", "return false", ""},
-		{"a digest covers what comes after it", "fork.go", "	k.differs = false\n	return agrees, m\n", "	k.differs = false\n	return agrees, k.marks[len(k.marks)-1]\n", ""},
-		{"silenced without a digest", "feed.go", "		return content == agrees && now.Since(covered.at) <= f.list.cfg.MaxStaleness/2\n", "		_ = covered\n		return true\n", ""},
+		{"position taken for content", "../internal/replica/fork.go", "case m.digest != *d:", "case false:", ""},
+		{"a mirror's heartbeats prove", "../internal/replica/fork.go", "return k.mirror && k.told", "return false", ""},
+		{"a digest covers what comes after it", "../internal/replica/fork.go", "	k.differs = false\n	return agrees, m\n", "	k.differs = false\n	return agrees, k.marks[len(k.marks)-1]\n", ""},
+		{"silenced without a digest", "../internal/replica/feed.go", "		return content == agrees && now.Since(covered.at) <= f.cfg.MaxStaleness/2\n", "		_ = covered\n		return true\n", ""},
 		{"half the slack", "limits.go", "return 2 * h.skew()", "return h.skew()", ""},
 		{"iat in place of the instant", "identity.go", "	if !id.MintedAt.IsZero() {\n", "	if false {\n", ""},
 		{"monotonic clock alone", "instant.go", "max(i.Wall-earlier.Wall, i.Mono-earlier.Mono)", "i.Mono-earlier.Mono", ""},
@@ -62,7 +63,7 @@ func TestPlantedFaults(t *testing.T) {
 			}
 			broken := strings.Replace(string(src), fault.old, fault.new, 1)
 			if strings.Contains(fault.new, "f.late") {
-				broken = strings.Replace(broken, "type Feed struct {", "type Feed struct {\n	late *Event\n", 1)
+				broken = strings.Replace(broken, "type Feed struct {", "type Feed struct {\n	late func()\n", 1)
 			}
 			pkg, tests, file := ".", "^(TestHistories|TestSlowClocksSilenceNobody)$", "model_test.go:"
 			if fault.test != "" {
@@ -71,7 +72,7 @@ func TestPlantedFaults(t *testing.T) {
 				broken = strings.Replace(broken, "import (\n", "import (\n	\"runtime\"\n", 1)
 			}
 			tmp := t.TempDir()
-			copied := filepath.Join(tmp, fault.file)
+			copied := filepath.Join(tmp, filepath.Base(fault.file))
 			if err := os.WriteFile(copied, []byte(broken), 0o600); err != nil {
 				t.Fatal(err)
 			}

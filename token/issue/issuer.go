@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/shape"
@@ -252,7 +253,7 @@ func (i *Issuer) times(r Request, now time.Time) (t instants, err error) {
 	case !after.Before.IsZero() && after.Issuer != i.cfg.Issuer:
 		return t, fmt.Errorf("field After is the receipt of a cutoff of issuer %q, not of %q", after.Issuer, i.cfg.Issuer)
 	}
-	if past := revoke.CeilMilli(after.Before).Add(time.Millisecond); !after.Before.IsZero() && at.Before(past) {
+	if past := replica.CeilMilli(after.Before).Add(time.Millisecond); !after.Before.IsZero() && at.Before(past) {
 		at = past
 		// Of a publisher whose clock is ahead of ours by MaxSkew; and what is rounded up.
 		if t.wait = past.Sub(now) - i.cfg.MaxSkew; t.wait > (revoke.Horizons{MaxSkew: i.cfg.MaxSkew}).Slack()+10*time.Millisecond {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
@@ -113,11 +114,11 @@ func (g clockGrid) run(t *testing.T, ring *issue.Keyring) (before, after int) {
 	horizons := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: 24 * time.Hour, MaxSkew: g.skew}
 
 	list := forge.NewList(t, revoke.Config{MaxSkew: g.skew, MaxStaleness: time.Minute})
-	feed, err := list.NewFeed()
+	feed, err := replica.NewFeed(list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := feed.Begin(revoke.Now(), revoke.LogInfo{Horizons: horizons})
+	sub := feed.Begin(revoke.Now(), replica.LogInfo{Horizons: horizons})
 	sequence := uint64(0)
 	publish := func(off time.Duration, e revoke.Event, less int) revoke.Receipt {
 		t.Helper()
@@ -138,7 +139,7 @@ func (g clockGrid) run(t *testing.T, ring *issue.Keyring) (before, after int) {
 				wire.Before, wire.At = at(48*time.Hour), time.Time{}
 			}
 		}
-		r := revoke.Record{Generation: sub.Generation, Delivery: sequence, Sequence: sequence, Time: at(g.broker), Subject: "s", Data: fmt.Append(nil, sequence)}
+		r := replica.Record{Generation: sub.Generation, Delivery: sequence, Sequence: sequence, Time: at(g.broker), Subject: "s", Data: fmt.Append(nil, sequence)}
 		if err := feed.Event(revoke.Now(), r, wire); err != nil {
 			t.Fatal(err)
 		}

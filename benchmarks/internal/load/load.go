@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/issue"
@@ -119,13 +120,13 @@ func (p Party) Bare(s *Signature) bool {
 // of that heartbeat.
 func FreshList() *revoke.List {
 	list := Must(revoke.NewList(revoke.Config{MaxStaleness: time.Hour}))
-	feed := Must(list.NewFeed())
+	feed := Must(replica.NewFeed(list))
 	now := revoke.Now()
-	sub := feed.Begin(now, revoke.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := feed.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
 	nonce := [16]byte{1}
 	feed.Sent(now, nonce)
-	record := revoke.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}
-	if err := feed.Heartbeat(revoke.Now(), record, revoke.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
+	record := replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}
+	if err := feed.Heartbeat(revoke.Now(), record, replica.Heartbeat{Nonce: nonce, Time: now.Time()}); err != nil {
 		panic(err)
 	}
 	if s := list.Status(revoke.Now()); s.State != revoke.StateFresh {

@@ -60,7 +60,7 @@ func build(t *testing.T, planted bool) string {
 	args := []string{"build", "-o", program}
 	if planted {
 		const old, broken = "case m.digest != *d:", "case false:"
-		real, err := filepath.Abs("../../../revoke/fork.go")
+		real, err := filepath.Abs("../../replica/fork.go")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -46,7 +47,7 @@ func CheckValue(s string) error {
 	case !utf8.ValidString(s):
 		return errors.New("is not valid UTF-8")
 	}
-	if err := revoke.CheckIdentifier("it", s); err != nil {
+	if err := replica.CheckIdentifier("it", s); err != nil {
 		return fmt.Errorf("is not to be named by a revocation: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package revoke
+package replica
 
 import (
 	"math/rand/v2"

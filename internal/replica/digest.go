@@ -1,4 +1,4 @@
-package revoke
+package replica
 
 import (
 	"crypto/sha256"

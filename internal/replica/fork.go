@@ -1,8 +1,10 @@
-package revoke
+package replica
 
 import (
 	"sort"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // Position is not content. A mirror whose origin was deleted and made again, or restored
@@ -14,8 +16,8 @@ import (
 // A mark is what a replica holds at a heartbeat that it has applied.
 type mark struct {
 	digest Digest
-	proves Instant // the latest instant that this heartbeat or one before it proves; zero: none
-	at     Instant // when it was applied
+	proves revoke.Instant // the latest instant that this heartbeat or one before it proves; zero: none
+	at     revoke.Instant // when it was applied
 }
 
 // maxMarks bounds the marks: senders name the heartbeat that they applied last, some
@@ -48,29 +50,29 @@ type fork struct {
 	attests bool // this member sends digests
 	told    bool // a digest was seen: from now on a mirror needs them
 
-	untold Instant // since when heartbeats prove a mirror without; zero: they do not
-	warned bool    // of that
+	untold revoke.Instant // since when heartbeats prove a mirror without; zero: they do not
+	warned bool           // of that
 
 	serverTime time.Time // the log server's clock at the Instant began
-	began      Instant
+	began      revoke.Instant
 	caughtUp   time.Time // by that clock, when what was in the log at began had been read; zero: not yet
 
-	differs  bool          // the last digest that could be compared did
-	differAt uint64        // at that heartbeat
-	logged   Instant       // when that was said last
-	doubtAt  Instant       // when the log was last to be read a second time; zero: never
-	doubtFor time.Duration // after doubtAt, before the next
+	differs  bool           // the last digest that could be compared did
+	differAt uint64         // at that heartbeat
+	logged   revoke.Instant // when that was said last
+	doubtAt  revoke.Instant // when the log was last to be read a second time; zero: never
+	doubtFor time.Duration  // after doubtAt, before the next
 }
 
 // begin takes note of a subscription; anew tells that it reads the log from its start.
-func (k *fork) begin(now Instant, info LogInfo, anew bool) {
+func (k *fork) begin(now revoke.Instant, info LogInfo, anew bool) {
 	k.mirror, k.serverTime, k.began = info.Mirror, info.Time, now
 	if info.Time.IsZero() {
 		k.serverTime = now.Time()
 	}
 	k.caughtUp = time.Time{}
 	if info.Mirror {
-		k.doubtAt = Instant{} // it may have been made anew
+		k.doubtAt = revoke.Instant{} // it may have been made anew
 	}
 	if anew {
 		k.digest, k.marks, k.whole, k.differs = LogDigest{}, nil, false, false
@@ -83,7 +85,7 @@ func (k *fork) begin(now Instant, info LogInfo, anew bool) {
 func (k *fork) suspect(info LogInfo) bool { return k.differs && info.Mirror }
 
 // logTime is the log server's clock now, as far as it is known.
-func (k *fork) logTime(now Instant) time.Time {
+func (k *fork) logTime(now revoke.Instant) time.Time {
 	return k.serverTime.Add(time.Duration(now.Mono - k.began.Mono))
 }
 
@@ -91,7 +93,7 @@ func (k *fork) logTime(now Instant) time.Time {
 // says that it was sent just now, by a clock other than that of the log's timestamps: the
 // server that gives them may be another than the one that is read, with a clock behind.
 // Nothing is then missing that has come since the log was read.
-func (k *fork) mark(now Instant, r *Record, at Instant, live bool) {
+func (k *fork) mark(now revoke.Instant, r *Record, at revoke.Instant, live bool) {
 	// Either clock may have been set since.
 	k.whole = k.digest.Whole(r, k.logTime(now)) || k.digest.Whole(r, now.Time()) ||
 		live && !k.caughtUp.IsZero() && k.digest.Whole(r, k.caughtUp)
@@ -159,10 +161,10 @@ const untoldFor = time.Minute
 
 // trusting takes note of a heartbeat that proved a mirror although nobody has said what
 // the log holds, and reports, once, that this has gone on for too long.
-func (k *fork) trusting(now Instant) bool {
+func (k *fork) trusting(now revoke.Instant) bool {
 	switch {
 	case !k.mirror || k.told:
-		k.untold = Instant{}
+		k.untold = revoke.Instant{}
 	case k.untold.IsZero():
 		k.untold = now
 	case !k.warned && now.Since(k.untold) >= untoldFor:
@@ -176,7 +178,7 @@ func (k *fork) trusting(now Instant) bool {
 // because a heartbeat's digest differs from what this replica holds: once, and then ever
 // more rarely. [Feed.Settle] takes what that reading finds at a heartbeat of at
 // least this sequence.
-func (f *Feed) Doubt(now Instant) (sequence uint64, ok bool) {
+func (f *Feed) Doubt(now revoke.Instant) (sequence uint64, ok bool) {
 	k := &f.fork
 	if !k.differs || !k.doubtAt.IsZero() && now.Since(k.doubtAt) < k.doubtFor {
 		return 0, false
