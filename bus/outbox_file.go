@@ -114,6 +114,8 @@ type outboxReading struct {
 	now     time.Time
 	decoder decoder
 	alive   map[string]*record
+	named   []string          // the issuers of its first line
+	others  map[string]string // issuers of those alive that are none of issuers, by id
 
 	headed  bool  // its first line was found
 	good    bool  // anything checked out
@@ -130,7 +132,7 @@ type outboxReading struct {
 //
 // An error means that the file is another's, or of a version to come.
 func readOutbox(r io.Reader, issuers []string, now time.Time) (alive map[string]*record, damaged int, why, err error) {
-	f := outboxReading{issuers: issuers, now: now, alive: map[string]*record{}}
+	f := outboxReading{issuers: issuers, now: now, alive: map[string]*record{}, others: map[string]string{}}
 	br := bufio.NewReaderSize(io.LimitReader(r, maxOutboxBytes+1), maxOutboxLine)
 	first, _ := br.Peek(4 << 10)
 	first = bytes.Clone(first)
@@ -169,6 +171,11 @@ func readOutbox(r io.Reader, issuers []string, now time.Time) (alive map[string]
 			f.damage("more than %d bytes, the rest of which are not read", maxOutboxBytes)
 		}
 		break
+	}
+	for id, iss := range f.others {
+		if f.alive[id] != nil && f.refused == nil {
+			f.refused = fmt.Errorf("%w: it holds events of issuer %q", ErrOutbox, iss)
+		}
 	}
 	switch {
 	case f.refused != nil:
@@ -294,7 +301,10 @@ func objectEnd(b []byte) int {
 func (f *outboxReading) take(body []byte) bool {
 	e, ok := decodeOutboxEntry(body)
 	if !ok {
-		ok, f.refused = checkOutboxHead(body, f.issuers)
+		var named []string
+		if named, f.refused = checkOutboxHead(body, f.issuers); named != nil {
+			ok, f.named = true, named
+		}
 		f.headed, f.good = f.headed || ok, f.good || ok
 		return ok || f.refused != nil
 	}
@@ -303,8 +313,13 @@ func (f *outboxReading) take(body []byte) bool {
 	case "put":
 		// What is published is decided here and not by who can write the file.
 		msg, fault := f.decoder.decode(e.subject, []byte(e.payload))
-		if fault != 0 || msg.beat || !slices.Contains(f.issuers, msg.event.Issuer) {
+		iss := msg.event.Issuer
+		ours := slices.Contains(f.issuers, iss)
+		if fault != 0 || msg.beat || !ours && !slices.Contains(f.named, iss) {
 			return false
+		}
+		if delete(f.others, e.id); !ours {
+			f.others[e.id] = iss
 		}
 		f.alive[e.id] = &record{
 			subject: e.subject, payload: []byte(e.payload), signature: e.signature, gone: e.gone, limit: limitMass, id: e.id, seq: e.seq, open: e.open,
@@ -326,9 +341,9 @@ func (f *outboxReading) take(body []byte) bool {
 	return true
 }
 
-// checkOutboxHead reports whether body is what an outbox begins with, and refuses one of
-// another version, or of an issuer that is none of these.
-func checkOutboxHead(body []byte, issuers []string) (ok bool, refused error) {
+// checkOutboxHead returns the issuers that the first line of an outbox names, nil if body is
+// no such line, and refuses one of another version, or of none of these issuers.
+func checkOutboxHead(body []byte, issuers []string) (named []string, refused error) {
 	var v, iss strictjson.Value
 	err := strictjson.Object(body, func(name string, value strictjson.Value) error {
 		switch name {
@@ -343,16 +358,15 @@ func checkOutboxHead(body []byte, issuers []string) (ok bool, refused error) {
 	name, ok2 := iss.Text()
 	switch {
 	case err != nil || !ok1 || !ok2:
-		return false, nil
+		return nil, nil
 	case version != outboxVersion:
-		return false, fmt.Errorf("%w: version %d, this program knows %d", ErrOutbox, version, outboxVersion)
+		return nil, fmt.Errorf("%w: version %d, this program knows %d", ErrOutbox, version, outboxVersion)
 	}
-	for of := range strings.SplitSeq(name, "\n") {
-		if !slices.Contains(issuers, of) {
-			return false, fmt.Errorf("%w: it is of issuer %q", ErrOutbox, of)
-		}
+	named = strings.Split(name, "\n")
+	if !slices.ContainsFunc(named, func(of string) bool { return slices.Contains(issuers, of) }) {
+		return nil, fmt.Errorf("%w: it is of issuer %q", ErrOutbox, named)
 	}
-	return true, nil
+	return named, nil
 }
 
 // outboxHead names the issuers in one string, each on a line, so that a version that
