@@ -10,13 +10,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
 // A request whose connection is lost is not waited for any longer: nobody answers it over
 // the next one. What the caller or the server says counts as before.
 func TestConnectionLost(t *testing.T) {
-	refusal := &jetstream.APIError{ErrorCode: errCodeStoreFailed}
+	refusal := &jetstream.APIError{ErrorCode: jsadmin.CodeStoreFailed}
 	for name, c := range map[string]struct {
 		lost   bool // while the request is under way
 		answer error

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
@@ -61,7 +62,7 @@ func newCore(ctx context.Context, conn *connection, cfg Config) (*core, error) {
 	if cfg.Stream == "" {
 		cfg.Stream = DefaultStream
 	}
-	if err := checkStreamName(cfg.Stream); err != nil {
+	if err := jsadmin.CheckName(cfg.Stream); err != nil {
 		return nil, fmt.Errorf("field Stream: %w", err)
 	}
 	if cfg.Name == "" {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
@@ -76,7 +77,7 @@ func (b *core) whyNotTaken(ack *jetstream.PubAck, err error) error {
 		return fmt.Errorf("stream %s takes them, and %s, which is followed, does not bring them", ack.Stream, b.stream)
 	case err == nil:
 		return errors.New("they were lost on the way; the stream has taken one just now")
-	case isCode(err, errCodeStoreFailed, errCodeStorageExceeded, errCodeMemoryExceeded, errCodeNoResources):
+	case jsadmin.IsFull(err):
 		return fmt.Errorf("the stream has no room for them: %w", err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("no stream takes them: none has the subject %s, or it has no leader: %w", HeartbeatSubject, err)

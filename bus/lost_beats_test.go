@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 )
 
 // Each cause for which heartbeats do not come back is told, once, and nothing is told on
@@ -17,15 +19,15 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 	for want, cause := range map[string]func(*scripted){
 		"the stream cannot be asked": func(s *scripted) {
 			s.api = func(m *nats.Msg) (string, bool) {
-				return refusal(errCodeNotAvailable, "no leader"), strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO.")
+				return refusal(jsadmin.CodeNotAvailable, "no leader"), strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO.")
 			}
 		},
 		"its consumer is paused":                                           func(s *scripted) { s.info.State.LastSeq = 99 },
 		"the stream has taken one just now":                                func(s *scripted) { s.beat = stored(1) },
 		"stream OTHER takes them, and REVOCATIONS":                         func(s *scripted) { s.beat = `{"stream":"OTHER","seq":1}` },
-		"the stream has no room for them":                                  func(s *scripted) { s.beat = refusal(errCodeStoreFailed, "maximum bytes exceeded") },
-		"no room for them: nats: nats: API error: code=503 err_code=10028": func(s *scripted) { s.beat = refusal(errCodeMemoryExceeded, "insufficient memory") },
-		"the stream refuses them":                                          func(s *scripted) { s.beat = refusal(errCodeSealed, "sealed") },
+		"the stream has no room for them":                                  func(s *scripted) { s.beat = refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded") },
+		"no room for them: nats: nats: API error: code=503 err_code=10028": func(s *scripted) { s.beat = refusal(jsadmin.CodeMemoryExceeded, "insufficient memory") },
+		"the stream refuses them":                                          func(s *scripted) { s.beat = refusal(jsadmin.CodeSealed, "sealed") },
 		"none is acknowledged: the stream has no leader":                   func(s *scripted) { s.beat = "" },
 		"no stream takes them":                                             func(s *scripted) { s.beat = "503" },
 		"Permissions Violation":                                            func(s *scripted) { s.deny = HeartbeatSubject },

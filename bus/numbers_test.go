@@ -40,10 +40,6 @@ func TestNumbers(t *testing.T) {
 		"steady": {steady, time.Minute}, "firstRedial": {firstRedial, 500 * time.Millisecond}, "maxRedial": {maxRedial, 30 * time.Second}, "maxUnreached": {maxUnreached, 2 * time.Second}, "refusalLook": {refusalLook, 5 * time.Second}, "refusalPatience": {refusalPatience, 30 * time.Second},
 		// the outbox
 		"outboxVersion": {outboxVersion, 1}, "maxOutboxBytes": {maxOutboxBytes, 512 << 20}, "maxOutboxLine": {maxOutboxLine, 256 << 10}, "compactAfter": {compactAfter, 16 << 20}, "reopenPause": {reopenPause, time.Second}, "maxAside": {maxAside, 99},
-		// nats-server's
-		"errCodeNotClustered": {int(errCodeNotClustered), 10074}, "errCodeNotAvailable": {int(errCodeNotAvailable), 10008}, "errCodeNoResources": {int(errCodeNoResources), 10023}, "errCodeMemoryExceeded": {int(errCodeMemoryExceeded), 10028},
-		"errCodeStorageExceeded": {int(errCodeStorageExceeded), 10047}, "errCodeStoreFailed": {int(errCodeStoreFailed), 10077}, "errCodeStreamNotMatch": {int(errCodeStreamNotMatch), 10060}, "errCodeTTLInvalid": {int(errCodeTTLInvalid), 10165},
-		"errCodeTTLDisabled": {int(errCodeTTLDisabled), 10166}, "errCodeSealed": {int(errCodeSealed), 10109},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s is %v, and %v is told", name, c.got, c.want)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -218,7 +219,7 @@ func TestRepublicationIsTold(t *testing.T) {
 		}
 		s.do(func() {
 			s.info.Created, s.info.State.LastSeq, s.log = time.Now(), 0, nil
-			s.take = func(int, *nats.Msg) string { return refusal(errCodeStoreFailed, "maximum bytes exceeded") }
+			s.take = func(int, *nats.Msg) string { return refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded") }
 		})
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
@@ -234,7 +235,7 @@ func TestRepublicationIsTold(t *testing.T) {
 		log.reset()
 		s.do(func() {
 			s.info.Created, s.info.State.LastSeq, s.log = time.Now(), 0, nil
-			s.take = func(int, *nats.Msg) string { return refusal(errCodeStoreFailed, "maximum bytes exceeded") }
+			s.take = func(int, *nats.Msg) string { return refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded") }
 		})
 		time.Sleep(10 * time.Minute)
 		b.close()

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -239,17 +240,17 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	case err == nil:
 		p.accepted()
 		return ack, true, nil
-	case isCode(err, errCodeStoreFailed) && strings.Contains(err.Error(), "maximum"):
+	case jsadmin.IsCode(err, jsadmin.CodeStoreFailed) && strings.Contains(err.Error(), "maximum"):
 		p.refusedForRoom(ctx, streamFull)
 		return nil, false, fmt.Errorf("%w: %w", ErrFull, err)
-	case isCode(err, errCodeStoreFailed, errCodeStorageExceeded, errCodeMemoryExceeded, errCodeNoResources):
+	case jsadmin.IsFull(err):
 		p.refusedForRoom(ctx, accountFull)
 		return nil, false, fmt.Errorf("%w: %w", ErrFull, err)
-	case isCode(err, errCodeStreamNotMatch):
+	case jsadmin.IsCode(err, jsadmin.CodeStreamNotMatch):
 		return nil, false, fmt.Errorf("%w: %s does not hold subject %s: %w", ErrStreamUnsafe, p.b.stream, rec.subject, err)
-	case isCode(err, errCodeTTLInvalid, errCodeTTLDisabled, errCodeSealed):
+	case jsadmin.IsCode(err, jsadmin.CodeTTLInvalid, jsadmin.CodeTTLDisabled, jsadmin.CodeSealed):
 		return nil, false, fmt.Errorf("%w: %w", ErrStreamUnsafe, err)
-	case isCode(err, jetstream.JSErrCodeStreamMessageExceedsMaximum), errors.Is(err, nats.ErrMaxPayload):
+	case jsadmin.IsCode(err, jetstream.JSErrCodeStreamMessageExceedsMaximum), errors.Is(err, nats.ErrMaxPayload):
 		return nil, false, fmt.Errorf("%w: %w", errTooLarge, err)
 	case l.nc.IsClosed() && !p.b.conn.over():
 		return nil, true, p.ended(rec, l.nc.LastError())

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -112,7 +113,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 			s.info.Created, s.info.State.LastSeq, s.log = time.Now(), 0, nil
 			s.take = func(int, *nats.Msg) string {
 				attempts++
-				return refusal(errCodeStoreFailed, "maximum bytes exceeded")
+				return refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
 			}
 		})
 		time.Sleep(10 * time.Minute)
@@ -157,7 +158,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 
 // An error says "perhaps stored" if and only if a try may have stored the event.
 func TestPerhapsStored(t *testing.T) {
-	full := refusal(errCodeStoreFailed, "maximum bytes exceeded")
+	full := refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
 	busy := refusal(10039, "try again")
 	for name, c := range map[string]struct {
 		answers []string // the last for all that follow
@@ -169,9 +170,9 @@ func TestPerhapsStored(t *testing.T) {
 		"no answer, then refused":  {[]string{"", full}, true, ErrFull},
 		"no answer, busy, refused": {[]string{"", busy, full}, true, ErrFull},
 		"another stream has it":    {[]string{`{"stream":"OTHER","seq":1}`}, true, context.DeadlineExceeded},
-		"not the stream's subject": {[]string{refusal(errCodeStreamNotMatch, "expected stream does not match")}, false, ErrStreamUnsafe},
-		"sealed":                   {[]string{refusal(errCodeSealed, "sealed")}, false, ErrStreamUnsafe},
-		"no TTL":                   {[]string{refusal(errCodeTTLDisabled, "ttl")}, false, ErrStreamUnsafe},
+		"not the stream's subject": {[]string{refusal(jsadmin.CodeStreamNotMatch, "expected stream does not match")}, false, ErrStreamUnsafe},
+		"sealed":                   {[]string{refusal(jsadmin.CodeSealed, "sealed")}, false, ErrStreamUnsafe},
+		"no TTL":                   {[]string{refusal(jsadmin.CodeTTLDisabled, "ttl")}, false, ErrStreamUnsafe},
 		"too large":                {[]string{refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, false, errTooLarge},
 		"no answer, too large":     {[]string{"", refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, true, errTooLarge},
 		"never an answer":          {[]string{""}, true, context.DeadlineExceeded},

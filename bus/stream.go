@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -95,28 +96,11 @@ func CreateStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) error {
 		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
 		defer cancel()
 	}
-	err = conn.askAgain(ctx, "$JS.API.STREAM.CREATE."+want.Name, func(ctx context.Context, js jetstream.JetStream) error {
-		_, err := js.CreateStream(ctx, want)
-		return err
-	})
-	if isCode(err, jetstream.JSErrCodeStreamNameInUse) {
-		err = nil // with another configuration, perhaps one that does not matter
-	}
-	if err != nil {
-		if isCode(err, errCodeNotClustered) {
-			return fmt.Errorf("bus: create stream %s: a single server takes only Replicas: 1: %w", want.Name, err)
-		}
-		return fmt.Errorf("bus: create stream %s: %w", want.Name, conn.streamError(err))
-	}
-	var s jetstream.Stream
-	err = conn.askAgain(ctx, "$JS.API.STREAM.INFO."+want.Name, func(ctx context.Context, js jetstream.JetStream) (err error) {
-		s, err = js.Stream(ctx, want.Name)
-		return err
-	})
+	have, err := jsadmin.Create(ctx, want, conn.askAgain)
 	if err != nil {
 		return fmt.Errorf("bus: create stream %s: %w", want.Name, conn.streamError(err))
 	}
-	if diff := differences(s.CachedInfo().Config, want); len(diff) > 0 {
+	if diff := differences(have, want); len(diff) > 0 {
 		return fmt.Errorf("bus: create stream %s: %w: %s", want.Name, ErrStreamExists, strings.Join(diff, "; "))
 	}
 	return nil
@@ -142,7 +126,7 @@ func (c *connection) askAgain(ctx context.Context, subject string, request func(
 			return fmt.Errorf("%w: %w", errNotPermitted, refusal)
 		case err != nil && !c.over() && !l.nc.IsConnected():
 			err = c.disconnected()
-		case errors.Is(err, context.DeadlineExceeded), isCode(err, errCodeNotAvailable):
+		case errors.Is(err, context.DeadlineExceeded), jsadmin.IsElecting(err):
 		case errors.Is(err, errDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded): // and connected again since
 		default:
 			return err
@@ -161,20 +145,12 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultStream
 	}
-	if err := checkStreamName(cfg.Name); err != nil {
+	if err := jsadmin.CheckName(cfg.Name); err != nil {
 		return zero, fmt.Errorf("field Name: %w", err)
 	}
-	if cfg.Replicas == 0 {
-		cfg.Replicas = 3
-	}
-	if cfg.Replicas < 1 || cfg.Replicas > 5 {
-		return zero, fmt.Errorf("field Replicas is %d, not between 1 and 5", cfg.Replicas)
-	}
-	if cfg.MaxBytes == 0 {
-		cfg.MaxBytes = defaultMaxBytes
-	}
-	if cfg.MaxBytes < minMaxBytes {
-		return zero, fmt.Errorf("field MaxBytes is %d, below %d", cfg.MaxBytes, minMaxBytes)
+	c, err := jsadmin.Config{Replicas: cfg.Replicas, MaxBytes: cfg.MaxBytes, InMemory: cfg.InsecureMemory}.Stream(cfg.Name, defaultMaxBytes, minMaxBytes)
+	if err != nil {
+		return zero, err
 	}
 	h, def := cfg.Horizons, revoke.DefaultHorizons()
 	if h.TokenLifetime == 0 {
@@ -197,37 +173,18 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 			return zero, fmt.Errorf("field Horizons.%s is %s; want whole milliseconds between 1s and ten years", f.name, f.d)
 		}
 	}
-	storage := jetstream.FileStorage
-	if cfg.InsecureMemory {
-		storage = jetstream.MemoryStorage
+	c.Description = "revocations of access tokens; append-only"
+	c.Subjects = []string{streamSubjects}
+	c.MaxMsgSize = maxMessageBytes
+	c.AllowDirect = true
+	c.Duplicates = 2 * time.Minute
+	c.Metadata = map[string]string{
+		metaSchema:          schemaVersion,
+		metaTokenLifetime:   strconv.FormatInt(h.TokenLifetime.Milliseconds(), 10),
+		metaSessionLifetime: strconv.FormatInt(h.SessionLifetime.Milliseconds(), 10),
+		metaMaxSkew:         strconv.FormatInt(h.MaxSkew.Milliseconds(), 10),
 	}
-	return jetstream.StreamConfig{
-		Name:              cfg.Name,
-		Description:       "revocations of access tokens; append-only",
-		Subjects:          []string{streamSubjects},
-		Retention:         jetstream.LimitsPolicy,
-		Storage:           storage,
-		Replicas:          cfg.Replicas,
-		Discard:           jetstream.DiscardNew,
-		MaxBytes:          cfg.MaxBytes,
-		MaxAge:            0, // each message brings its own life
-		MaxMsgs:           -1,
-		MaxMsgsPerSubject: -1,
-		MaxMsgSize:        maxMessageBytes,
-		MaxConsumers:      -1,
-		AllowMsgTTL:       true,
-		DenyDelete:        true,
-		DenyPurge:         true,
-		AllowRollup:       false,
-		AllowDirect:       true,
-		Duplicates:        2 * time.Minute,
-		Metadata: map[string]string{
-			metaSchema:          schemaVersion,
-			metaTokenLifetime:   strconv.FormatInt(h.TokenLifetime.Milliseconds(), 10),
-			metaSessionLifetime: strconv.FormatInt(h.SessionLifetime.Milliseconds(), 10),
-			metaMaxSkew:         strconv.FormatInt(h.MaxSkew.Milliseconds(), 10),
-		},
-	}, nil
+	return c, nil
 }
 
 // A streamState is what one answer of the server says about the stream.
@@ -345,33 +302,14 @@ func (f *fixed) shrunk(created time.Time, h revoke.Horizons) (largest revoke.Hor
 
 // hazards lists the settings under which a stream forgets or distorts events.
 func hazards(c jetstream.StreamConfig) []string {
-	var list []string
-	bad := func(when bool, format string, args ...any) {
-		if when {
-			list = append(list, fmt.Sprintf(format, args...))
-		}
-	}
-	bad(c.Mirror == nil && !slices.Contains(c.Subjects, streamSubjects), "subjects %q lack %q", c.Subjects, streamSubjects)
-	bad(c.Retention != jetstream.LimitsPolicy, "retention is %s, want limits", c.Retention)
-	bad(c.Discard != jetstream.DiscardNew, "discard policy is %s, want new", c.Discard)
-	bad(c.MaxBytes <= 0, "max bytes is not set")
-	bad(c.MaxAge != 0, "max age is %s, want none", c.MaxAge)
-	bad(c.MaxMsgs > 0, "max messages is %d, want none", c.MaxMsgs)
-	bad(c.MaxMsgsPerSubject > 0, "max messages per subject is %d, want none", c.MaxMsgsPerSubject)
-	bad(!c.AllowMsgTTL, "message TTLs are not allowed")
-	bad(c.SubjectDeleteMarkerTTL != 0, "subject delete markers are on")
-	bad(!c.DenyDelete, "deletes are not denied")
-	bad(!c.DenyPurge, "purges are not denied")
-	bad(c.AllowRollup, "rollups are allowed")
-	bad(c.NoAck, "acknowledgements are off")
-	bad(c.Sealed, "it is sealed")
-	bad(c.SubjectTransform != nil, "subjects are transformed")
-	bad(c.AllowMsgCounter, "it is a counter stream")
+	list := jsadmin.Hazards(c)
+	list.Add(c.Mirror == nil && !slices.Contains(c.Subjects, streamSubjects), "subjects %q lack %q", c.Subjects, streamSubjects)
+	list.Add(c.MaxMsgsPerSubject > 0, "max messages per subject is %d, want none", c.MaxMsgsPerSubject)
 	// A heartbeat tells of what stands before it in the same log, and of nothing else.
-	bad(len(c.Sources) > 0, "sources: heartbeats tell nothing of other streams")
+	list.Add(len(c.Sources) > 0, "sources: heartbeats tell nothing of other streams")
 	if m := c.Mirror; m != nil {
-		bad(m.OptStartSeq > 1 || m.OptStartTime != nil, "it mirrors only what is newer than its start")
-		bad(m.FilterSubject != "" && m.FilterSubject != ">" && m.FilterSubject != streamSubjects || len(m.SubjectTransforms) > 0,
+		list.Add(m.OptStartSeq > 1 || m.OptStartTime != nil, "it mirrors only what is newer than its start")
+		list.Add(m.FilterSubject != "" && m.FilterSubject != ">" && m.FilterSubject != streamSubjects || len(m.SubjectTransforms) > 0,
 			"it mirrors only some subjects, and heartbeats tell nothing of the others")
 	}
 	return list
@@ -399,57 +337,30 @@ func (b *core) warnFill(st streamState) {
 // weaknesses lists the settings under which an accident can lose events that were
 // acknowledged.
 func weaknesses(c jetstream.StreamConfig) []string {
-	var list []string
-	if c.Storage == jetstream.MemoryStorage {
-		list = append(list, "kept in memory")
-	}
-	if c.Replicas < 3 {
-		list = append(list, fmt.Sprintf("replicas: %d", c.Replicas))
-	}
-	if c.PersistMode == jetstream.AsyncPersistMode {
-		list = append(list, "acknowledged before it is on disk")
-	}
-	if c.MaxMsgSize != maxMessageBytes { // smaller: events that do not fit; larger or none: a flood is cheap
-		list = append(list, fmt.Sprintf("max message size is %d, want %d", c.MaxMsgSize, maxMessageBytes))
-	}
-	if c.MaxConsumers > 0 {
-		list = append(list, fmt.Sprintf("max consumers is %d, want none", c.MaxConsumers))
-	}
-	if c.ConsumerLimits != (jetstream.StreamConsumerLimits{}) {
-		list = append(list, "consumers are limited")
-	}
+	list := jsadmin.Weaknesses(c)
+	// Smaller: events that do not fit; larger or none: a flood is cheap.
+	list.Add(c.MaxMsgSize != maxMessageBytes, "max message size is %d, want %d", c.MaxMsgSize, maxMessageBytes)
+	list.Add(c.MaxConsumers > 0, "max consumers is %d, want none", c.MaxConsumers)
+	list.Add(c.ConsumerLimits != (jetstream.StreamConsumerLimits{}), "consumers are limited")
 	return list
 }
 
 // differences lists in what have differs from want, as far as it matters.
 func differences(have, want jetstream.StreamConfig) []string {
-	list := hazards(have)
-	differ := func(name string, have, want any) {
-		if have != want {
-			list = append(list, fmt.Sprintf("%s is %v, want %v", name, have, want))
-		}
-	}
-	differ("storage", have.Storage, want.Storage)
-	differ("replicas", have.Replicas, want.Replicas)
-	differ("max bytes", have.MaxBytes, want.MaxBytes)
-	differ("max message size", have.MaxMsgSize, want.MaxMsgSize)
-	differ("persist mode", have.PersistMode, want.PersistMode)
-	if !slices.Equal(have.Subjects, want.Subjects) {
-		list = append(list, fmt.Sprintf("subjects are %q, want %q", have.Subjects, want.Subjects))
-	}
-	differ("mirror", have.Mirror != nil, false)
-	differ("max consumers", have.MaxConsumers, want.MaxConsumers)
-	differ("consumer limits", have.ConsumerLimits, want.ConsumerLimits)
-	differ("republish", have.RePublish != nil, false)
-	differ("duplicate window", have.Duplicates, want.Duplicates)
-	differ("first sequence", have.FirstSeq, want.FirstSeq)
-	differ("message schedules", have.AllowMsgSchedules, false)
+	list := jsadmin.Findings(hazards(have))
+	list.Differences(have, want)
+	list.Add(!slices.Equal(have.Subjects, want.Subjects), "subjects are %q, want %q", have.Subjects, want.Subjects)
+	list.Differ("mirror", have.Mirror != nil, false)
+	list.Differ("republish", have.RePublish != nil, false)
+	list.Differ("duplicate window", have.Duplicates, want.Duplicates)
+	list.Differ("first sequence", have.FirstSeq, want.FirstSeq)
+	list.Differ("message schedules", have.AllowMsgSchedules, false)
 	for _, key := range slices.Sorted(maps.Keys(want.Metadata)) { // the server adds keys of its own
 		v, ok := have.Metadata[key]
 		if !ok && key == metaMaxSkew {
 			v = defaultSkewText
 		}
-		differ("metadata "+key, strconv.Quote(v), strconv.Quote(want.Metadata[key]))
+		list.Differ("metadata "+key, strconv.Quote(v), strconv.Quote(want.Metadata[key]))
 	}
 	return list
 }
@@ -457,48 +368,11 @@ func differences(have, want jetstream.StreamConfig) []string {
 // defaultSkewText is what a stream means that was made before the metadata told MaxSkew.
 var defaultSkewText = strconv.FormatInt(revoke.DefaultHorizons().MaxSkew.Milliseconds(), 10)
 
-func checkStreamName(name string) error {
-	if len(name) > 64 {
-		return fmt.Errorf("%d bytes, more than 64", len(name))
-	}
-	for i := range len(name) {
-		c := name[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-			return fmt.Errorf("%q holds other characters than letters, digits, - and _", name)
-		}
-	}
-	return nil
-}
-
-// Error codes of the server that the client library does not name.
-const (
-	errCodeNotClustered    jetstream.ErrorCode = 10074 // replicas > 1 not supported in non-clustered mode
-	errCodeNotAvailable    jetstream.ErrorCode = 10008 // no leader
-	errCodeNoResources     jetstream.ErrorCode = 10023
-	errCodeMemoryExceeded  jetstream.ErrorCode = 10028
-	errCodeStorageExceeded jetstream.ErrorCode = 10047
-	errCodeStoreFailed     jetstream.ErrorCode = 10077 // "maximum bytes exceeded" and its like
-	errCodeStreamNotMatch  jetstream.ErrorCode = 10060 // the subject belongs to another stream
-	errCodeTTLInvalid      jetstream.ErrorCode = 10165
-	errCodeTTLDisabled     jetstream.ErrorCode = 10166
-	errCodeSealed          jetstream.ErrorCode = 10109
-)
-
-func isCode(err error, codes ...jetstream.ErrorCode) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	if !ok {
-		if js, is := errors.AsType[jetstream.JetStreamError](err); is {
-			api, ok = js.APIError(), js.APIError() != nil
-		}
-	}
-	return ok && slices.Contains(codes, api.ErrorCode)
-}
-
 // streamError puts an error of the client library into the families of this package. The
 // end of a link is not that of the connection.
 func (c *connection) streamError(err error) error {
 	switch {
-	case isCode(err, jetstream.JSErrCodeStreamNotFound):
+	case jsadmin.IsCode(err, jetstream.JSErrCodeStreamNotFound):
 		return fmt.Errorf("%w: %w", ErrNoStream, err)
 	case errors.Is(err, nats.ErrConnectionClosed) && !c.over():
 		return c.disconnected()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -148,7 +149,7 @@ func (p *publisher) holds(ctx context.Context, w witness) (bool, error) {
 			return answer.Subject == w.subject && bytes.Equal(answer.Data, w.payload), nil
 		}
 	}
-	if isCode(err, jetstream.JSErrCodeMessageNotFound) {
+	if jsadmin.IsCode(err, jetstream.JSErrCodeMessageNotFound) {
 		return false, nil
 	}
 	if refusal := p.b.refused(before, "$JS.API.STREAM.MSG.GET."+p.b.stream); refusal != nil {

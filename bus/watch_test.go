@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 )
 
 // FuzzDecodeStored: anybody who may write to the inbox can answer a request for a message.
@@ -20,7 +22,7 @@ func FuzzDecodeStored(f *testing.F) {
 	if err != nil || m.Subject != "revocations.v1.x.token" || string(m.Data) != `{"v":1}` {
 		f.Fatalf("%+v, %v", m, err)
 	}
-	if _, err := decodeStored([]byte(seeds[1])); !isCode(err, jetstream.JSErrCodeMessageNotFound) {
+	if _, err := decodeStored([]byte(seeds[1])); !jsadmin.IsCode(err, jetstream.JSErrCodeMessageNotFound) {
 		f.Fatalf("no message: %v", err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -28,6 +28,7 @@ func TestArrowsPointDown(t *testing.T) {
 		records    = module + "/internal/recordstore"
 		refusals   = module + "/internal/refusals"
 		diskfile   = module + "/internal/diskfile"
+		jsadmin    = module + "/internal/jsadmin"
 		accepts    = module + "/token"
 		issues     = module + "/token/issue"
 		inside     = module + "/internal/inside" // which imports nothing
@@ -47,10 +48,10 @@ func TestArrowsPointDown(t *testing.T) {
 		{"./internal/inside", nil, []string{module + "/revoke"}, nil},
 		{"./internal/replica", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, diskfile}},
 		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, replica, diskfile}},
-		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, inside, replica, diskfile}},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, jsadmin, inside, replica, diskfile}},
 		{"./token/tokentest", []string{jwx}, []string{nats}, sessions},
 		{"./refresh", []string{jwx, issues}, []string{nats}, sessions},
-		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn)},
+		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn, jsadmin)},
 		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, append(slices.Clone(sessions), module+"/refresh")},
 		{"./token", []string{jwx}, []string{nats, issues}, accept},
 		{"./token/issue", []string{jwx, accepts}, []string{nats, module + "/refresh"}, issue},

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
@@ -83,28 +84,13 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 	}
 	ctx, cancel := bound(ctx, defaultTimeout)
 	defer cancel()
-	err = persist(ctx, nc, func(ctx context.Context) error {
-		_, err := js.CreateStream(ctx, want)
-		return err
-	})
-	if isCode(err, jetstream.JSErrCodeStreamNameInUse) {
-		err = nil // with another configuration, perhaps one that does not matter
-	}
-	if isCode(err, errCodeNotClustered) {
-		return fmt.Errorf("natskv: create bucket %s: a single server takes only Replicas: 1: %w", cfg.name(), err)
-	}
-	if err != nil {
-		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), bucketError(err))
-	}
-	var s jetstream.Stream
-	err = persist(ctx, nc, func(ctx context.Context) (err error) {
-		s, err = js.Stream(ctx, want.Name)
-		return err
+	have, err := jsadmin.Create(ctx, want, func(ctx context.Context, _ string, request func(context.Context, jetstream.JetStream) error) error {
+		return persist(ctx, nc, func(ctx context.Context) error { return request(ctx, js) })
 	})
 	if err != nil {
-		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), bucketError(err))
+		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), err)
 	}
-	if diff := differences(s.CachedInfo().Config, want); len(diff) > 0 {
+	if diff := differences(have, want); len(diff) > 0 {
 		return fmt.Errorf("natskv: create bucket %s: %w: %s", cfg.name(), ErrBucketExists, strings.Join(diff, "; "))
 	}
 	return nil
@@ -120,137 +106,48 @@ func (cfg BucketConfig) name() string {
 func (cfg BucketConfig) resolve() (jetstream.StreamConfig, error) {
 	var zero jetstream.StreamConfig
 	name := cfg.name()
-	if err := checkBucketName(name); err != nil {
+	if err := jsadmin.CheckName(name); err != nil {
 		return zero, fmt.Errorf("field Bucket: %w", err)
 	}
-	if cfg.Replicas == 0 {
-		cfg.Replicas = 3
+	c, err := jsadmin.Config{Replicas: cfg.Replicas, MaxBytes: cfg.MaxBytes, InMemory: cfg.InsecureMemory}.Stream(streamName(name), defaultMaxBytes, minMaxBytes)
+	if err != nil {
+		return zero, err
 	}
-	if cfg.Replicas < 1 || cfg.Replicas > 5 {
-		return zero, fmt.Errorf("field Replicas is %d, not between 1 and 5", cfg.Replicas)
-	}
-	if cfg.MaxBytes == 0 {
-		cfg.MaxBytes = defaultMaxBytes
-	}
-	if cfg.MaxBytes < minMaxBytes {
-		return zero, fmt.Errorf("field MaxBytes is %d, below %d", cfg.MaxBytes, minMaxBytes)
-	}
-	storage := jetstream.FileStorage
-	if cfg.InsecureMemory {
-		storage = jetstream.MemoryStorage
-	}
-	return jetstream.StreamConfig{
-		Name:              streamName(name),
-		Description:       "sessions",
-		Subjects:          []string{subjectPrefix(name) + ">"},
-		Retention:         jetstream.LimitsPolicy,
-		Storage:           storage,
-		Replicas:          cfg.Replicas,
-		Discard:           jetstream.DiscardNew,
-		MaxBytes:          cfg.MaxBytes,
-		MaxAge:            0, // each record brings its own life
-		MaxMsgs:           -1,
-		MaxMsgsPerSubject: 1, // an older value never comes back
-		MaxMsgSize:        maxMessageBytes,
-		MaxConsumers:      -1,
-		AllowMsgTTL:       true,
-		DenyDelete:        true,
-		DenyPurge:         true,
-		AllowRollup:       false,
-		AllowDirect:       false, // followers would answer
-		Duplicates:        time.Second,
-		// Revisions are not used again even if the bucket is deleted and made anew.
-		FirstSeq: uint64(time.Now().UnixMicro()),
-		Metadata: map[string]string{metaSchema: schemaVersion},
-	}, nil
+	c.Description = "sessions"
+	c.Subjects = []string{subjectPrefix(name) + ">"}
+	c.MaxMsgsPerSubject = 1 // an older value never comes back
+	c.MaxMsgSize = maxMessageBytes
+	c.Duplicates = time.Second
+	// Revisions are not used again even if the bucket is deleted and made anew.
+	c.FirstSeq = uint64(time.Now().UnixMicro())
+	c.Metadata = map[string]string{metaSchema: schemaVersion}
+	return c, nil
 }
 
 // hazards lists the settings of the bucket name under which it forgets records too
 // early, brings back old ones, or answers reads from followers.
 func hazards(c jetstream.StreamConfig, name string) []string {
-	var list []string
-	bad := func(when bool, format string, args ...any) {
-		if when {
-			list = append(list, fmt.Sprintf(format, args...))
-		}
-	}
+	list := jsadmin.Hazards(c)
 	subjects := []string{subjectPrefix(name) + ">"}
-	bad(c.Metadata[metaSchema] != schemaVersion, "metadata %s is %q, want %q", metaSchema, c.Metadata[metaSchema], schemaVersion)
-	bad(!slices.Equal(c.Subjects, subjects), "subjects are %q, want %q", c.Subjects, subjects)
-	bad(c.Retention != jetstream.LimitsPolicy, "retention is %s, want limits", c.Retention)
-	bad(c.Discard != jetstream.DiscardNew, "discard policy is %s, want new", c.Discard)
-	bad(c.MaxBytes <= 0, "max bytes is not set")
-	bad(c.MaxAge != 0, "max age is %s, want none", c.MaxAge)
-	bad(c.MaxMsgs > 0, "max messages is %d, want none", c.MaxMsgs)
-	bad(c.MaxMsgsPerSubject != 1, "history is %d, want 1", c.MaxMsgsPerSubject)
-	bad(c.DiscardNewPerSubject, "new values of a key are discarded (discard new per subject)")
-	bad(c.MaxMsgSize > 0 && c.MaxMsgSize < maxMessageBytes, "max message size is %d, below %d", c.MaxMsgSize, maxMessageBytes)
-	bad(!c.AllowMsgTTL, "message TTLs are not allowed")
-	bad(c.SubjectDeleteMarkerTTL != 0, "subject delete markers are on")
-	bad(!c.DenyDelete, "deletes are not denied")
-	bad(!c.DenyPurge, "purges are not denied")
-	bad(c.AllowRollup, "rollups are allowed")
-	bad(c.AllowDirect, "direct reads are allowed")
-	bad(c.NoAck, "acknowledgements are off")
-	bad(c.Sealed, "it is sealed")
-	bad(c.Mirror != nil, "it is a mirror")
-	bad(len(c.Sources) > 0, "it has sources")
-	bad(c.RePublish != nil, "records are republished")
-	bad(c.SubjectTransform != nil, "subjects are transformed")
-	bad(c.AllowMsgCounter, "it is a counter stream")
-	bad(c.AllowMsgSchedules, "message schedules are allowed")
-	return list
-}
-
-// weaknesses lists the settings under which an accident can lose what was
-// acknowledged.
-func weaknesses(c jetstream.StreamConfig) []string {
-	var list []string
-	if c.Storage == jetstream.MemoryStorage {
-		list = append(list, "kept in memory")
-	}
-	if c.Replicas < 3 {
-		list = append(list, fmt.Sprintf("replicas: %d", c.Replicas))
-	}
-	if c.PersistMode == jetstream.AsyncPersistMode {
-		list = append(list, "acknowledged before it is on disk")
-	}
+	list.Add(c.Metadata[metaSchema] != schemaVersion, "metadata %s is %q, want %q", metaSchema, c.Metadata[metaSchema], schemaVersion)
+	list.Add(!slices.Equal(c.Subjects, subjects), "subjects are %q, want %q", c.Subjects, subjects)
+	list.Add(c.MaxMsgsPerSubject != 1, "history is %d, want 1", c.MaxMsgsPerSubject)
+	list.Add(c.DiscardNewPerSubject, "new values of a key are discarded (discard new per subject)")
+	list.Add(c.MaxMsgSize > 0 && c.MaxMsgSize < maxMessageBytes, "max message size is %d, below %d", c.MaxMsgSize, maxMessageBytes)
+	list.Add(c.AllowDirect, "direct reads are allowed") // followers would answer
+	list.Add(c.Mirror != nil, "it is a mirror")
+	list.Add(len(c.Sources) > 0, "it has sources")
+	list.Add(c.RePublish != nil, "records are republished")
+	list.Add(c.AllowMsgSchedules, "message schedules are allowed")
 	return list
 }
 
 // differences lists in what have differs from want, as far as it matters.
 func differences(have, want jetstream.StreamConfig) []string {
-	list := hazards(have, strings.TrimPrefix(want.Name, streamName("")))
-	differ := func(name string, have, want any) {
-		if have != want {
-			list = append(list, fmt.Sprintf("%s is %v, want %v", name, have, want))
-		}
-	}
-	differ("storage", have.Storage, want.Storage)
-	differ("replicas", have.Replicas, want.Replicas)
-	differ("max bytes", have.MaxBytes, want.MaxBytes)
-	differ("max message size", have.MaxMsgSize, want.MaxMsgSize)
-	differ("persist mode", have.PersistMode, want.PersistMode)
-	differ("max consumers", have.MaxConsumers, want.MaxConsumers)
-	differ("consumer limits", have.ConsumerLimits, want.ConsumerLimits)
+	list := jsadmin.Findings(hazards(have, strings.TrimPrefix(want.Name, streamName(""))))
+	list.Differences(have, want)
 	return list
 }
 
 func streamName(bucket string) string    { return "KV_" + bucket }
 func subjectPrefix(bucket string) string { return "$KV." + bucket + "." }
-
-func checkBucketName(name string) error {
-	if name == "" || len(name) > 64 {
-		return fmt.Errorf("%d bytes, not between 1 and 64", len(name))
-	}
-	for i := range len(name) {
-		if c := name[i]; !alphanumeric(c) && c != '-' && c != '_' {
-			return fmt.Errorf("%q holds other characters than letters, digits, - and _", name)
-		}
-	}
-	return nil
-}
-
-func alphanumeric(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}

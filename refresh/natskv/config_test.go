@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 )
 
 // Each exported field of the config structs has rows of values that cannot be meant, which
@@ -57,7 +59,7 @@ func TestConfigsAreLookedAt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if list := strings.Join(weaknesses(c), "; "); list != want {
+		if list := strings.Join(jsadmin.Weaknesses(c), "; "); list != want {
 			t.Errorf("%+v: %q, want %q", cfg, list, want)
 		}
 		if list := hazards(c, DefaultBucket); len(list) != 0 {

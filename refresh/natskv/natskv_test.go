@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 )
 
 // Lives are rounded up, never down, and none overflows the servers' arithmetic.
@@ -77,7 +79,7 @@ func TestHazards(t *testing.T) {
 	if list := hazards(good, DefaultBucket); len(list) > 0 {
 		t.Errorf("of our own: %q", list)
 	}
-	if list := weaknesses(good); len(list) > 0 {
+	if list := jsadmin.Weaknesses(good); len(list) > 0 {
 		t.Errorf("weaknesses of our own: %q", list)
 	}
 	for want, change := range map[string]func(*jetstream.StreamConfig){
@@ -101,7 +103,7 @@ func TestHazards(t *testing.T) {
 	} {
 		c := good
 		change(&c)
-		if list := weaknesses(c); len(list) != 1 || !strings.Contains(list[0], want) {
+		if list := jsadmin.Weaknesses(c); len(list) != 1 || !strings.Contains(list[0], want) {
 			t.Errorf("want %q: %q", want, list)
 		}
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
@@ -23,16 +23,6 @@ const attemptTimeout = 2 * time.Second
 const (
 	minPause = 5 * time.Millisecond
 	maxPause = 250 * time.Millisecond
-)
-
-// Error codes of the server that the client library does not name.
-const (
-	errCodeNotAvailable    jetstream.ErrorCode = 10008 // no leader
-	errCodeNotClustered    jetstream.ErrorCode = 10074 // replicas > 1 in non-clustered mode
-	errCodeStoreFailed     jetstream.ErrorCode = 10077 // "maximum bytes exceeded" and its like
-	errCodeStorageExceeded jetstream.ErrorCode = 10047
-	errCodeNoResources     jetstream.ErrorCode = 10023
-	errCodePeerOffline     jetstream.ErrorCode = 10118 // the stream is offline
 )
 
 // errLost ends a request whose connection was lost while it was under way.
@@ -83,8 +73,7 @@ func final(err error) bool {
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
 		return false // what the client library makes of "nobody answers"
 	}
-	code := errorCode(err)
-	return code != 0 && code != errCodeNotAvailable && code != errCodePeerOffline
+	return jsadmin.Code(err) != 0 && !jsadmin.IsElecting(err)
 }
 
 // unsent reports whether a request that failed so has reached nobody.
@@ -92,27 +81,12 @@ func unsent(err error) bool {
 	return errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrReconnectBufExceeded)
 }
 
-func isCode(err error, codes ...jetstream.ErrorCode) bool {
-	return slices.Contains(codes, errorCode(err))
-}
-
-// errorCode is the code of the server's answer; zero if err is none.
-func errorCode(err error) jetstream.ErrorCode {
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.ErrorCode
-	}
-	if js, ok := errors.AsType[jetstream.JetStreamError](err); ok && js.APIError() != nil {
-		return js.APIError().ErrorCode
-	}
-	return 0
-}
-
 // bucketError puts an error of the client library into the families of this package.
 func bucketError(err error) error {
 	switch {
-	case isCode(err, jetstream.JSErrCodeStreamNotFound):
+	case jsadmin.IsCode(err, jetstream.JSErrCodeStreamNotFound):
 		return fmt.Errorf("%w: %w", ErrNoBucket, err)
-	case isCode(err, errCodeStoreFailed, errCodeStorageExceeded, errCodeNoResources):
+	case jsadmin.IsFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err

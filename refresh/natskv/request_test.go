@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 )
 
@@ -234,5 +235,16 @@ func TestNothingIsSent(t *testing.T) {
 	}
 	if len(lane) != 1 {
 		t.Error("who waited in vain took a place")
+	}
+}
+
+// What a server refuses for want of memory is full, as what it refuses for want of disk.
+func TestServerOutOfMemoryIsFull(t *testing.T) {
+	for code, full := range map[jetstream.ErrorCode]bool{
+		jsadmin.CodeMemoryExceeded: true, jsadmin.CodeStorageExceeded: true, jsadmin.CodeStoreFailed: true, jsadmin.CodeNoResources: true, jsadmin.CodeSealed: false,
+	} {
+		if err := bucketError(&jetstream.APIError{ErrorCode: code}); errors.Is(err, ErrFull) != full {
+			t.Errorf("%d: %v", code, err)
+		}
 	}
 }

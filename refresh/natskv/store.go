@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
@@ -101,7 +102,7 @@ func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 	case cfg.ClockSkew < minClockSkew || cfg.ClockSkew > maxClockSkew:
 		return nil, fmt.Errorf("natskv: field ClockSkew is %s, not between %s and %s", cfg.ClockSkew, minClockSkew, maxClockSkew)
 	}
-	if err := checkBucketName(cfg.Bucket); err != nil {
+	if err := jsadmin.CheckName(cfg.Bucket); err != nil {
 		return nil, fmt.Errorf("natskv: field Bucket: %w", err)
 	}
 	js, err := jetstream.New(nc)
@@ -142,7 +143,7 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 	if n := s.js.Conn().MaxPayload(); n > 0 && n < maxMessageBytes {
 		return fmt.Errorf("the server takes messages of %d bytes, fewer than %d (max_payload)", n, maxMessageBytes)
 	}
-	if list := weaknesses(c); len(list) > 0 && log != nil {
+	if list := jsadmin.Weaknesses(c); len(list) > 0 && log != nil {
 		log.Warn("natskv: an accident can lose sessions, and what ended them", "bucket", s.bucket, "weak", list)
 	}
 	before := time.Now()
