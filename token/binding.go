@@ -103,19 +103,19 @@ func unbound(why string) error { return fmt.Errorf("token: %w: %s", ErrBinding, 
 
 // possession checks that call proves what c is bound to. The use of a proof that it
 // returns, nil for a token without one, is yet to be recorded.
-func (v *Verifier) possession(c *Claims, call *verifyCall, raw string, now time.Time) (*proofUse, error) {
+func (a *acceptor) possession(c *Claims, call *verifyCall, raw string, now time.Time) (*proofUse, error) {
 	b, s := c.binding, &call.sender
 	if call.request != nil && b.CertificateThumbprint != "" {
-		s.Certificate = v.cfg.ClientCertificate(call.request)
+		s.Certificate = a.cfg.ClientCertificate(call.request)
 	}
 	switch {
-	case b.IsZero() && v.cfg.RequireBinding:
+	case b.IsZero() && a.cfg.RequireBinding:
 		return nil, unbound("a bearer token, where RequireBinding is set")
 	case b.KeyThumbprint == "" && s.Proof != "":
 		return nil, unbound("presented with a proof, but bound to no key")
 	case b.KeyThumbprint != "" && s.Proof == "":
 		return nil, unbound("bound to a DPoP key, but presented without a proof")
-	case b.KeyThumbprint != "" && v.cfg.DPoP == nil:
+	case b.KeyThumbprint != "" && a.cfg.DPoP == nil:
 		return nil, unbound("bound to a DPoP key, but VerifierConfig.DPoP is nil")
 	case b.CertificateThumbprint != "" && s.Certificate == nil:
 		return nil, unbound("bound to a client certificate, but there is none")
@@ -124,7 +124,7 @@ func (v *Verifier) possession(c *Claims, call *verifyCall, raw string, now time.
 	case b.KeyThumbprint == "":
 		return nil, nil
 	}
-	return v.cfg.DPoP.s.check(s, raw, b.KeyThumbprint, now)
+	return a.cfg.DPoP.s.check(s, raw, b.KeyThumbprint, now)
 }
 
 // clientCertificate is the default of [VerifierConfig].ClientCertificate.

@@ -50,7 +50,7 @@ type verified struct {
 	header   string // segment, which tokens share
 	payload  string // segment
 	claims   *Claims
-	by       *Verifier
+	by       *acceptor
 	key      *Key             // that verified it
 	identity replica.Prepared // nil without a denylist
 }
@@ -83,7 +83,7 @@ func (c *cache) find(s segments) *verified {
 
 // add remembers that by accepted the token s. What it keeps of s are copies: that may
 // be a part of a larger string, and is one of the signature's.
-func (c *cache) add(s segments, claims *Claims, by *Verifier, key *Key, identity replica.Prepared) {
+func (c *cache) add(s segments, claims *Claims, by *acceptor, key *Key, identity replica.Prepared) {
 	c.once.Do(c.open)
 	claims.share(&by.cfg)
 	c.tokens.Load().Set(c.key(s.signature), &verified{

@@ -97,7 +97,6 @@ func (v *Verifier) Status() VerifierStatus {
 			s.Refused[name] = n
 		}
 	}
-	v.unnamed.addTo(s.Unnamed)
 	for _, one := range v.issuers {
 		one.unnamed.addTo(s.Unnamed)
 	}

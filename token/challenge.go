@@ -19,15 +19,17 @@ type challenge struct {
 	params string // each with a comma before it
 }
 
-func (f *front) setChallenges(realm string) {
+// newChallenges returns those for realm, with that of DPoP if there is one.
+func newChallenges(realm string, dpop *DPoP) []challenge {
 	params := ""
 	if q, ok := quoted(realm); ok {
 		params = ", realm=" + q
 	}
-	f.challenges = []challenge{{schemeBearer, params}}
-	if f.dpop != nil {
-		f.challenges = append(f.challenges, challenge{schemeDPoP, params + `, algs="` + f.dpop.s.algs + `"`})
+	all := []challenge{{schemeBearer, params}}
+	if dpop != nil {
+		all = append(all, challenge{schemeDPoP, params + `, algs="` + dpop.s.algs + `"`})
 	}
+	return all
 }
 
 func (c challenge) header(params string) string {
@@ -79,7 +81,7 @@ func answerTo(err error) answer {
 }
 
 // refuse answers a request whose token came under scheme, if under any.
-func (f *front) refuse(w http.ResponseWriter, scheme string, err error) {
+func (p *route) refuse(w http.ResponseWriter, scheme string, err error) {
 	a := answerTo(err)
 	h := w.Header()
 	if a.status == http.StatusServiceUnavailable {
@@ -88,10 +90,10 @@ func (f *front) refuse(w http.ResponseWriter, scheme string, err error) {
 		if scheme == "" {
 			scheme = schemeBearer
 		}
-		for _, c := range f.challenges {
+		for _, c := range p.v.challenges {
 			params := ""
 			if c.scheme == scheme && a.code != "" {
-				params = `, error="` + a.code + `"` + f.params(a)
+				params = `, error="` + a.code + `"` + p.params(a)
 			}
 			h.Add("WWW-Authenticate", c.header(params))
 		}
@@ -108,12 +110,12 @@ func (f *front) refuse(w http.ResponseWriter, scheme string, err error) {
 }
 
 // params returns what a client needs to get a token that is good enough.
-func (f *front) params(a answer) string {
+func (p *route) params(a answer) string {
 	if a != answerScope && a != answerStepUp {
 		return ""
 	}
 	var call verifyCall
-	for _, o := range f.opts {
+	for _, o := range p.opts {
 		if o != nil {
 			o(&call)
 		}

@@ -18,9 +18,6 @@ type IssuedAhead struct {
 // IssuedAhead returns the counts of each issuer whose tokens v accepts, since v was made.
 // A token counts each time that it comes.
 func (v *Verifier) IssuedAhead() map[string]IssuedAhead {
-	if v.issuers == nil {
-		return map[string]IssuedAhead{v.cfg.Issuer: v.clocks.read()}
-	}
 	all := make(map[string]IssuedAhead, len(v.issuers))
 	for iss, one := range v.issuers {
 		all[iss] = one.clocks.read()
@@ -54,19 +51,19 @@ func (c *clocks) accepted(ms int64) {
 	c.far(ms)
 }
 
-func (c *clocks) refused(v *Verifier, ms int64) {
+func (c *clocks) refused(a *acceptor, ms int64) {
 	c.out.Add(1)
 	c.far(ms)
 	if n, ok := c.skewed.allow(time.Now(), time.Minute); ok {
-		v.cfg.Logger.Warn("token: refused a token from the future: the issuer's clock and ours differ by more than MaxSkew or Leeway",
-			"issuer", v.cfg.Issuer, "ahead", time.Duration(ms)*time.Millisecond, "more", n)
+		a.cfg.Logger.Warn("token: refused a token from the future: the issuer's clock and ours differ by more than MaxSkew or Leeway",
+			"issuer", a.cfg.Issuer, "ahead", time.Duration(ms)*time.Millisecond, "more", n)
 	}
 }
 
 // unheeded says that hyt_at was passed over.
-func (c *clocks) unheeded(v *Verifier) {
+func (c *clocks) unheeded(a *acceptor) {
 	if _, ok := c.ignored.allow(time.Now(), time.Hour); ok {
-		v.cfg.Logger.Warn("token: tokens carry hyt_at, and OwnIssuer is not set: if an Issuer of this library issues them, set it, or logins right after a cutoff are refused for a few seconds",
-			"issuer", v.cfg.Issuer)
+		a.cfg.Logger.Warn("token: tokens carry hyt_at, and OwnIssuer is not set: if an Issuer of this library issues them, set it, or logins right after a cutoff are refused for a few seconds",
+			"issuer", a.cfg.Issuer)
 	}
 }

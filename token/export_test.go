@@ -83,14 +83,14 @@ func (v *Verifier) CacheKeepsPartOf(raw string) (where string, found bool) {
 // Watching is how many contexts v watches: those whose grace is not over, the others, and
 // the keys of the others.
 func (v *Verifier) Watching() (young, live, keys int) {
-	s := &v.watches
+	s := &v.sole.watches
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.heap) - len(s.live), len(s.live), len(s.keys)
 }
 
 // SetWatchClock has the watches of v read another clock.
-func (v *Verifier) SetWatchClock(now func() revoke.Instant) { v.watches.clock = now }
+func (v *Verifier) SetWatchClock(now func() revoke.Instant) { v.sole.watches.clock = now }
 
 // Numbered returns claims like c, as if v had verified a token for each number.
 func (c *Claims) Numbered(n int) *Claims {
@@ -103,5 +103,5 @@ func (c *Claims) Numbered(n int) *Claims {
 // no more, and has not ended.
 func EndHalfway(ctx context.Context) {
 	c := ctx.(*tokenContext)
-	c.v.watches.remove(c.watch.Load())
+	c.a.watches.remove(c.watch.Load())
 }

@@ -3,13 +3,10 @@ package token
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/hybridtoken/hybridtoken/internal/refusals"
 )
 
 type contextKey struct{}
@@ -66,36 +63,23 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 	if next == nil {
 		panic("token: Middleware: nil handler")
 	}
-	call, err := v.call(context.Background(), opts)
+	call, err := v.checked(opts)
 	if err != nil {
 		panic(err.Error()) // it could only ever answer 503
 	}
-	f := &front{
-		owner: v, verify: v.Verify, recheck: v.Recheck,
-		dpop: v.cfg.DPoP, logger: v.cfg.Logger, warned: &v.warned, refused: &v.refused,
-		next: next, opts: slices.Clone(opts), // append may have given two routes the same memory
-	}
-	f.grace = defaultGrace
+	r := &route{v, next, slices.Clone(opts), defaultGrace} // append may have given two routes the same memory
 	if call.graceSet {
-		f.grace = call.grace
+		r.grace = call.grace
 	}
-	f.setChallenges(v.cfg.Audiences[0])
-	return f
+	return r
 }
 
-// A front is the handler that stands before a route.
-type front struct {
-	owner      *Verifier
-	verify     func(context.Context, string, ...VerifyOption) (*Claims, error)
-	recheck    func(context.Context, *Claims, ...VerifyOption) error
-	dpop       *DPoP // nil: the scheme is not spoken
-	logger     *slog.Logger
-	warned     *limiter
-	refused    *refusals.Log
-	next       http.Handler
-	opts       []VerifyOption
-	grace      time.Duration
-	challenges []challenge
+// A route is a handler that only requests with an acceptable token reach.
+type route struct {
+	v     *Verifier
+	next  http.Handler
+	opts  []VerifyOption
+	grace time.Duration
 }
 
 // An admission is the context of a request that was let in.
@@ -123,53 +107,53 @@ func (a *admission) Value(key any) any {
 	return a.tokenContext.Value(key)
 }
 
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	scheme, raw, err := credentials(r, f.dpop != nil)
+func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	scheme, raw, err := credentials(r, p.v.dpop != nil)
 	if err != nil {
 		if err != errNoToken {
-			f.logger.DebugContext(r.Context(), "token: request refused", "error", err)
+			p.v.logger.DebugContext(r.Context(), "token: request refused", "error", err)
 			cause := "request"
 			if errors.Is(err, errNoToken) {
 				cause = "scheme"
 			}
-			f.refused.Refused(r.Context(), f.logger, time.Now(), "token: requests are refused", cause, err)
+			p.v.refused.Refused(r.Context(), p.v.logger, time.Now(), "token: requests are refused", cause, err)
 		}
-		f.refuse(w, scheme, err)
+		p.refuse(w, scheme, err)
 		return
 	}
 	if scheme == schemeDPoP {
-		if nonce := f.dpop.Nonce(); nonce != "" {
+		if nonce := p.v.dpop.Nonce(); nonce != "" {
 			w.Header().Set("DPoP-Nonce", nonce)
 		}
 	}
-	a, err := f.admit(r, scheme, raw)
+	a, err := p.admit(r, scheme, raw)
 	switch {
 	case err == nil:
 		defer a.stop()
-		f.refused.Accepted()
-		f.next.ServeHTTP(w, r.WithContext(a))
+		p.v.refused.Accepted()
+		p.next.ServeHTTP(w, r.WithContext(a))
 		return
 	case answerTo(err) != answerUnavailable:
-		f.logger.DebugContext(r.Context(), "token: token refused", "error", err)
-		f.refused.Refused(r.Context(), f.logger, time.Now(), "token: tokens are refused", Cause(err), err)
+		p.v.logger.DebugContext(r.Context(), "token: token refused", "error", err)
+		p.v.refused.Refused(r.Context(), p.v.logger, time.Now(), "token: tokens are refused", Cause(err), err)
 	default:
-		if heldBack, ok := f.warned.allow(time.Now(), time.Second); ok {
-			f.logger.WarnContext(r.Context(), "token: tokens cannot be verified", "error", err, "unreported", heldBack)
+		if heldBack, ok := p.v.warned.allow(time.Now(), time.Second); ok {
+			p.v.logger.WarnContext(r.Context(), "token: tokens cannot be verified", "error", err, "unreported", heldBack)
 		}
 	}
-	f.refuse(w, scheme, err)
+	p.refuse(w, scheme, err)
 }
 
 // admit returns the context of r if it may pass.
-func (f *front) admit(r *http.Request, scheme, raw string) (*admission, error) {
+func (p *route) admit(r *http.Request, scheme, raw string) (*admission, error) {
 	ctx := r.Context()
-	a := &admission{owner: f.owner, authorization: r.Header.Get("Authorization")}
+	a := &admission{owner: p.v, authorization: r.Header.Get("Authorization")}
 	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == a.authorization {
-		if outer.owner == f.owner {
+		if outer.owner == p.v {
 			// What ends its context ends this one, for which the options of this route hold.
 			a.since, a.spent = outer.since, outer.spent
-			a.init(ctx, f.owner, outer.claims, f.opts, f.grace)
-			return a, f.recheck(ctx, outer.claims, f.opts...)
+			a.init(ctx, p.v, outer.claims, p.opts, p.grace)
+			return a, p.v.Recheck(ctx, outer.claims, p.opts...)
 		}
 		a.spent = outer.spent
 	}
@@ -179,18 +163,18 @@ func (f *front) admit(r *http.Request, scheme, raw string) (*admission, error) {
 		if s.Proof, err = oneProof(r); err != nil {
 			return nil, err
 		}
-		s.Method, s.URL = r.Method, f.dpop.s.url(r)
+		s.Method, s.URL = r.Method, p.v.dpop.s.url(r)
 	}
-	claims, err := f.verify(ctx, raw, append(f.opts[:len(f.opts):len(f.opts)], func(c *verifyCall) {
+	claims, err := p.v.Verify(ctx, raw, append(p.opts[:len(p.opts):len(p.opts)], func(c *verifyCall) {
 		c.sender, c.request, c.accepted, c.spent = s, r, &a.since, a.spent
 	})...)
 	if err != nil {
 		return nil, err
 	}
 	if s.Proof != "" {
-		a.spent = spentProof{f.dpop.s, s.Proof}
+		a.spent = spentProof{p.v.dpop.s, s.Proof}
 	}
-	a.init(ctx, f.owner, claims, f.opts, f.grace)
+	a.init(ctx, p.v, claims, p.opts, p.grace)
 	return a, nil
 }
 

@@ -3,7 +3,6 @@ package token
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -29,75 +28,83 @@ import (
 // One denylist serves them all, since each event names its issuer. A service that revokes
 // for a foreign issuer publishes on a Bus that was opened for that issuer.
 func OneOf(verifiers ...*Verifier) (*Verifier, error) {
-	all := &Verifier{issuers: make(map[string]*Verifier)}
-	keys := make(map[KeySet]string)
-	fixed := make(map[string]string) // the issuer that each key at hand is of
-	var add func(v *Verifier) error
-	add = func(v *Verifier) error {
+	all := &Verifier{issuers: make(map[string]*acceptor)}
+	seen := chosen{keySets: make(map[KeySet]string), keys: make(map[string]string)}
+	cacheBytes := 0
+	for _, v := range verifiers {
 		switch {
 		case v == nil:
-			return errors.New("token: OneOf: a nil Verifier")
-		case v.issuers != nil:
-			for _, v := range v.issuers {
-				if err := add(v); err != nil {
-					return err
-				}
+			return nil, errors.New("token: OneOf: a nil Verifier")
+		case len(v.issuers) == 0:
+			return nil, errors.New("token: OneOf: a Verifier that NewVerifier did not make")
+		}
+		for _, a := range v.issuers {
+			if err := seen.add(a); err != nil {
+				return nil, err
 			}
-			return nil
-		case v.cfg.Issuer == "":
-			return errors.New("token: OneOf: a Verifier that NewVerifier did not make")
-		case all.issuers[v.cfg.Issuer] != nil:
-			return fmt.Errorf("token: OneOf: two Verifiers of %q", v.cfg.Issuer)
-		}
-		if d := v.cfg.DPoP; d != nil {
-			if all.cfg.DPoP != nil && all.cfg.DPoP.s != d.s {
-				return fmt.Errorf("token: OneOf: the Verifier of %q has a DPoP of its own: share one", v.cfg.Issuer)
+			all.issuers[a.cfg.Issuer] = a
+			if a.tenants != nil {
+				all.byTenant = append(all.byTenant, a)
 			}
-			all.cfg.DPoP = d
-		}
-		if k := v.cfg.Keys; ours(k) { // and compares
-			if other, ok := keys[k]; ok {
-				return fmt.Errorf("token: OneOf: %q and %q have the same key set: each could speak for the other", other, v.cfg.Issuer)
-			}
-			keys[k] = v.cfg.Issuer
-		}
-		for _, k := range keysAtHand(v.cfg.Keys) {
-			if other, ok := fixed[k.thumbprint]; ok && other != v.cfg.Issuer {
-				return fmt.Errorf("token: OneOf: %q and %q share the key %s: whoever signs for one could speak for the other", other, v.cfg.Issuer, k)
-			}
-			fixed[k.thumbprint] = v.cfg.Issuer
-		}
-		for _, other := range all.issuers {
-			for _, pair := range [][2]*Verifier{{v, other}, {other, v}} {
-				if t := pair[0].tenants; t != nil {
-					if _, ok := t.of(pair[1].cfg.Issuer); ok {
-						return fmt.Errorf("token: OneOf: %q is a tenant's issuer of %q: two Verifiers of one issuer", pair[1].cfg.Issuer, pair[0].cfg.Issuer)
-					}
-				}
-			}
-		}
-		all.issuers[v.cfg.Issuer] = v
-		if v.tenants != nil {
-			all.byTenant = append(all.byTenant, v)
-		}
-		all.cfg.MaxTokenBytes = max(all.cfg.MaxTokenBytes, v.cfg.MaxTokenBytes)
-		all.cfg.CacheBytes += min(v.cfg.CacheBytes, math.MaxInt-all.cfg.CacheBytes)
-		return nil
-	}
-	for _, v := range verifiers {
-		if err := add(v); err != nil {
-			return nil, err
+			all.maxTokenBytes = max(all.maxTokenBytes, a.cfg.MaxTokenBytes)
+			cacheBytes += min(a.cfg.CacheBytes, math.MaxInt-cacheBytes)
 		}
 	}
 	if len(verifiers) == 0 {
 		return nil, errors.New("token: OneOf: no Verifier")
 	}
-	all.cache = newCache(all.cfg.CacheBytes)
-	all.cfg.Audiences, all.cfg.Logger = verifiers[0].cfg.Audiences, verifiers[0].cfg.Logger
-	if all.cfg.Logger == nil {
-		all.cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	first := verifiers[0]
+	all.cache, all.dpop, all.logger = newCache(cacheBytes), seen.dpop, first.logger
+	all.challenges = newChallenges(first.realm, all.dpop)
+	all.realm = first.realm
 	return all, nil
+}
+
+// chosen are the acceptors that OneOf has taken so far.
+type chosen struct {
+	all     []*acceptor
+	keySets map[KeySet]string
+	keys    map[string]string // the issuer that each key at hand is of, by thumbprint
+	dpop    *DPoP
+}
+
+// add refuses an acceptor that could speak for another one, or another for it.
+func (c *chosen) add(a *acceptor) error {
+	issuer := a.cfg.Issuer
+	for _, other := range c.all {
+		if other.cfg.Issuer == issuer {
+			return fmt.Errorf("token: OneOf: two Verifiers of %q", issuer)
+		}
+	}
+	if d := a.cfg.DPoP; d != nil {
+		if c.dpop != nil && c.dpop.s != d.s {
+			return fmt.Errorf("token: OneOf: the Verifier of %q has a DPoP of its own: share one", issuer)
+		}
+		c.dpop = d
+	}
+	if k := a.cfg.Keys; ours(k) { // and compares
+		if other, ok := c.keySets[k]; ok {
+			return fmt.Errorf("token: OneOf: %q and %q have the same key set: each could speak for the other", other, issuer)
+		}
+		c.keySets[k] = issuer
+	}
+	for _, k := range keysAtHand(a.cfg.Keys) {
+		if other, ok := c.keys[k.thumbprint]; ok && other != issuer {
+			return fmt.Errorf("token: OneOf: %q and %q share the key %s: whoever signs for one could speak for the other", other, issuer, k)
+		}
+		c.keys[k.thumbprint] = issuer
+	}
+	for _, other := range c.all {
+		for _, pair := range [][2]*acceptor{{a, other}, {other, a}} {
+			if t := pair[0].tenants; t != nil {
+				if _, ok := t.of(pair[1].cfg.Issuer); ok {
+					return fmt.Errorf("token: OneOf: %q is a tenant's issuer of %q: two Verifiers of one issuer", pair[1].cfg.Issuer, pair[0].cfg.Issuer)
+				}
+			}
+		}
+	}
+	c.all = append(c.all, a)
+	return nil
 }
 
 // keysAtHand returns the keys of a set that nobody but the caller changes.
@@ -122,9 +129,12 @@ func ours(set KeySet) bool {
 	return ring
 }
 
-// of returns the Verifier of iss, nil if there is none. Anybody can ask for an issuer that
+// of returns the acceptor of iss, nil if there is none. Anybody can ask for an issuer that
 // there is not: what that costs does not grow with the issuers that there are.
-func (v *Verifier) of(iss string) *Verifier {
+func (v *Verifier) of(iss string) *acceptor {
+	if v.sole != nil {
+		return v.sole // which refuses another issuer's
+	}
 	if one := v.issuers[iss]; one != nil {
 		return one
 	}
@@ -136,10 +146,13 @@ func (v *Verifier) of(iss string) *Verifier {
 	return nil
 }
 
-// choose returns the Verifier of the issuer that raw names, of which nothing is
+// choose returns the acceptor of the issuer that raw names, of which nothing is
 // verified yet.
-func (v *Verifier) choose(raw string) (*Verifier, error) {
-	p, err := split(raw, v.cfg.MaxTokenBytes)
+func (v *Verifier) choose(raw string) (*acceptor, error) {
+	if v.sole != nil {
+		return v.sole, nil
+	}
+	p, err := split(raw, v.maxTokenBytes)
 	if err != nil {
 		return nil, err
 	}

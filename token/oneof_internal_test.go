@@ -34,10 +34,10 @@ func TestOneOfTriesThoseWithTenantsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(v.byTenant) != 1 || v.byTenant[0] != all[1] {
+	if len(v.byTenant) != 1 || v.byTenant[0] != all[1].sole {
 		t.Errorf("%d are tried for an issuer that there is not", len(v.byTenant))
 	}
-	if one := v.of("https://1.example.com/00000000-0000-0000-0000-000000000001"); one != all[1] {
+	if one := v.of("https://1.example.com/00000000-0000-0000-0000-000000000001"); one != all[1].sole {
 		t.Errorf("the issuer of a tenant has the Verifier %v", one)
 	}
 	if one := v.of("https://3.example.com"); one != nil {

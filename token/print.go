@@ -42,8 +42,8 @@ func (v *Verifier) String() string {
 	switch {
 	case v == nil:
 		return "token.Verifier(nil)"
-	case v.issuers == nil:
-		return fmt.Sprintf("token.Verifier{issuer: %q}", v.cfg.Issuer)
+	case v.sole != nil:
+		return fmt.Sprintf("token.Verifier{issuer: %q}", v.sole.cfg.Issuer)
 	}
 	return fmt.Sprintf("token.Verifier{%d issuers}", len(v.issuers))
 }

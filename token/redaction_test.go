@@ -58,10 +58,10 @@ func TestSecretsStaySecret(t *testing.T) {
 	for name, v := range map[string]any{
 		"*Key": hs, "Key": *hs, "*StaticKeySet": set, "*Keyring": ring, "*Issuer": issuer, "*Issued": issued, "Issued": *issued,
 		"Claims": *issued.Claims(), "*Claims": issued.Claims(),
-		"IssuerConfig": issue.Config{Issuer: "i", Keys: ring},
-		"embedded":     struct{ issue.Token }{*issued},
-		"hidden":       struct{ i issue.Token }{*issued},
-		"hidden key":   struct{ k token.Key }{*hs},
+		"Config":     issue.Config{Issuer: "i", Keys: ring},
+		"embedded":   struct{ issue.Token }{*issued},
+		"hidden":     struct{ i issue.Token }{*issued},
+		"hidden key": struct{ k token.Key }{*hs},
 	} {
 		out := prints(v)
 		if leak := tokenLeak(out, issued.Raw()); leak != "" {

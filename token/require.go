@@ -57,12 +57,23 @@ func RequireACR(values ...string) VerifyOption {
 // CheckOptions returns an error if an option cannot take effect, so that every token would
 // be refused. [Verifier.Middleware] panics with it.
 func (v *Verifier) CheckOptions(opts ...VerifyOption) error {
-	_, err := v.call(context.Background(), opts)
+	_, err := v.checked(opts)
 	return err
 }
 
+// checked returns what opts ask for, if they can take effect with every issuer: each has
+// a denylist of its own.
+func (v *Verifier) checked(opts []VerifyOption) (call *verifyCall, err error) {
+	for _, a := range v.issuers {
+		if call, err = a.call(context.Background(), opts); err != nil {
+			return nil, err
+		}
+	}
+	return call, nil
+}
+
 // sufficient says whether an acceptable token is good for this call.
-func (v *Verifier) sufficient(c *Claims, call *verifyCall, now int64) error {
+func (a *acceptor) sufficient(c *Claims, call *verifyCall, now int64) error {
 	for _, s := range call.scopes {
 		switch {
 		case slices.Contains(c.scopes, s):
@@ -81,9 +92,9 @@ func (v *Verifier) sufficient(c *Claims, call *verifyCall, now int64) error {
 			return fmt.Errorf("token: %w: auth_time is no number of seconds", ErrInsufficientAuthentication)
 		case !c.authTime.set:
 			return fmt.Errorf("token: %w: no auth_time", ErrInsufficientAuthentication)
-		case age > call.maxAge.Milliseconds()+v.leeway:
+		case age > call.maxAge.Milliseconds()+a.leeway:
 			return fmt.Errorf("token: %w: auth_time is too long ago", ErrInsufficientAuthentication)
-		case age < -v.leeway: // it would stay fresh for ever
+		case age < -a.leeway: // it would stay fresh for ever
 			return fmt.Errorf("token: %w: auth_time lies in the future", ErrInsufficientAuthentication)
 		}
 	}

@@ -30,23 +30,23 @@ func (u *unnamed) addTo(all map[string]uint64) {
 }
 
 // note looks at the claims of a token that is accepted and was not remembered.
-func (u *unnamed) note(v *Verifier, c *Claims) {
+func (u *unnamed) note(a *acceptor, c *Claims) {
 	for i, value := range [numNames]string{c.id, c.session, c.subject, c.client, c.tenant} {
 		n := &u.kinds[i]
 		switch {
 		case value == "":
 			n.without.Add(1)
-			if v.named[i] != "" && !n.seen.Load() && !n.said.Swap(true) {
-				v.cfg.Logger.Warn("token: no token so far has a claim that the configuration names: no event of that kind revokes them",
-					"issuer", v.cfg.Issuer, "kind", names[i], "claim", v.named[i])
+			if a.named[i] != "" && !n.seen.Load() && !n.said.Swap(true) {
+				a.cfg.Logger.Warn("token: no token so far has a claim that the configuration names: no event of that kind revokes them",
+					"issuer", a.cfg.Issuer, "kind", names[i], "claim", a.named[i])
 			}
 		case !n.seen.Load():
 			n.seen.Store(true)
 		}
 	}
-	if c.unusable&unusableTenant != 0 && v.cfg.Revocations != nil {
+	if c.unusable&unusableTenant != 0 && a.cfg.Revocations != nil {
 		if _, ok := u.passedOver.allow(time.Now(), time.Hour); ok {
-			v.cfg.Logger.Warn("token: tokens have a claim tenant of a form that no event names, which is passed over: TenantClaim names the claim that is meant", "issuer", v.cfg.Issuer)
+			a.cfg.Logger.Warn("token: tokens have a claim tenant of a form that no event names, which is passed over: TenantClaim names the claim that is meant", "issuer", a.cfg.Issuer)
 		}
 	}
 }

@@ -85,7 +85,7 @@ func WithGrace(d time.Duration) VerifyOption {
 // contexts that derive from this one find it behind Done and Value.
 type tokenContext struct {
 	parent  context.Context
-	v       *Verifier // of the token's issuer; nil if claims are not of its making
+	a       *acceptor // of the token's issuer; nil if claims are not of its making
 	claims  *Claims
 	opts    []VerifyOption
 	grace   time.Duration
@@ -97,11 +97,8 @@ type tokenContext struct {
 
 func (c *tokenContext) init(parent context.Context, v *Verifier, claims *Claims, opts []VerifyOption, grace time.Duration) {
 	c.parent, c.claims, c.opts, c.grace = parent, claims, opts, grace
-	if c.v = v; v.issuers != nil && claims != nil {
-		c.v = v.of(claims.issuer)
-	}
-	if claims == nil || claims.header == (header{}) {
-		c.v = nil
+	if claims != nil && claims.header != (header{}) {
+		c.a = v.of(claims.issuer)
 	}
 }
 
@@ -164,8 +161,8 @@ func (c *tokenContext) begin() *watch {
 		w.cancel(nil)
 		return c.watch.Load()
 	}
-	if w.v != nil {
-		w.v.watches.start(w)
+	if w.a != nil {
+		w.a.watches.start(w)
 	}
 	if c.over.Load() { // perhaps it was stopped meanwhile, by one who found no watch
 		w.end(nil)
@@ -183,7 +180,7 @@ func (c *tokenContext) stop() {
 
 // A watch waits for the end of one context's token.
 type watch struct {
-	v      *Verifier
+	a      *acceptor
 	claims *Claims
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -203,25 +200,25 @@ type watch struct {
 	liveAt int    // in watches.live
 }
 
-// init leaves v nil on an error.
+// init leaves a nil on an error.
 func (w *watch) init(c *tokenContext) error {
-	if c.v == nil {
+	if c.a == nil {
 		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
 	}
-	if err := c.v.concerns(c.claims); err != nil {
+	if err := c.a.concerns(c.claims); err != nil {
 		return err
 	}
-	call, err := c.v.call(c.parent, c.opts)
+	call, err := c.a.call(c.parent, c.opts)
 	if err != nil {
 		return err
 	}
-	w.v, w.policy = c.v, call.whenStale
+	w.a, w.policy = c.a, call.whenStale
 	w.graceUntil = c.since.Mono + int64(c.grace)
-	w.wallEnds = w.claims.expires.ms + w.v.leeway
+	w.wallEnds = w.claims.expires.ms + w.a.leeway
 	if c.demands {
 		w.demand = call
 		if call.maxAge != 0 && w.claims.authTime.set {
-			w.wallEnds = min(w.wallEnds, w.claims.authTime.ms+call.maxAge.Milliseconds()+w.v.leeway+1)
+			w.wallEnds = min(w.wallEnds, w.claims.authTime.ms+call.maxAge.Milliseconds()+w.a.leeway+1)
 		}
 	}
 	w.ends = math.MaxInt64
@@ -241,7 +238,7 @@ func (w *watch) err() error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
-	now := w.v.watches.now()
+	now := w.a.watches.now()
 	if now.Mono < w.graceUntil {
 		return nil
 	}
@@ -255,25 +252,25 @@ func (w *watch) err() error {
 // judge returns why the token is no longer good, as Recheck would, but for its key.
 func (w *watch) judge(now revoke.Instant) error {
 	ms := now.Wall / int64(time.Millisecond)
-	if ms-w.v.leeway >= w.claims.expires.ms {
+	if ms-w.a.leeway >= w.claims.expires.ms {
 		return fmt.Errorf("token: %w: exp", ErrExpired)
 	}
 	var identity replica.Prepared
 	if p := w.identity.Load(); p != nil {
 		identity = *p
 	}
-	if err := w.v.revoked(w.claims, identity, now, w.policy); err != nil {
+	if err := w.a.revoked(w.claims, identity, now, w.policy); err != nil {
 		return err
 	}
 	if w.demand != nil {
-		if err := w.v.sufficient(w.claims, w.demand, ms); err != nil {
+		if err := w.a.sufficient(w.claims, w.demand, ms); err != nil {
 			return err
 		}
 	}
 	switch {
 	case now.Mono < w.ends:
 		return nil
-	case w.wallEnds < w.claims.expires.ms+w.v.leeway:
+	case w.wallEnds < w.claims.expires.ms+w.a.leeway:
 		return fmt.Errorf("token: %w: auth_time is too long ago, by the monotonic clock", ErrInsufficientAuthentication)
 	}
 	return fmt.Errorf("token: %w: exp, by the monotonic clock", ErrExpired)
@@ -284,10 +281,10 @@ func (w *watch) revoked(err error) { w.end(fmt.Errorf("token: %w: %w", ErrInvali
 
 // end ends the context; nil stands for no cause of its own.
 func (w *watch) end(cause error) {
-	if w.v == nil {
+	if w.a == nil {
 		return // it has ended
 	}
-	if unlist, first := w.v.watches.remove(w); first {
+	if unlist, first := w.a.watches.remove(w); first {
 		w.cancel(cause)
 		if unlist != nil {
 			unlist()

@@ -13,7 +13,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// watches are those of one Verifier. While there are any, a single timer wakes them, at
+// watches are those of the tokens of one issuer. While there are any, a single timer wakes them, at
 // least once a second: for the next token that expires, for one whose grace is over, for a
 // denylist that goes stale, for keys that are gone, and for a wall clock that jumped.
 // Revocations do not wait for it: the denylist calls.
@@ -24,7 +24,7 @@ type watches struct {
 	heap    dues // by what is due next; one that is being looked at is not there
 	live    []*watch
 	keys    map[watchedKey]int // of the live ones, and how many have each
-	v       *Verifier
+	a       *acceptor
 	timer   *time.Timer
 	armed   bool
 	fires   int64 // when timer does, if it is armed, by the monotonic clock
@@ -83,11 +83,11 @@ func (s *watches) push(w *watch, due int64, now revoke.Instant) {
 	}
 	w.due = due
 	heap.Push(&s.heap, w)
-	s.arm(w.v, min(due, now.Mono+watchEvery), now)
+	s.arm(w.a, min(due, now.Mono+watchEvery), now)
 }
 
 // arm has the timer fire at that time, or before. The caller holds mu.
-func (s *watches) arm(v *Verifier, at int64, now revoke.Instant) {
+func (s *watches) arm(a *acceptor, at int64, now revoke.Instant) {
 	if s.ticking || s.armed && s.fires <= at {
 		return
 	}
@@ -97,7 +97,7 @@ func (s *watches) arm(v *Verifier, at int64, now revoke.Instant) {
 	s.armed, s.fires = true, at
 	after := time.Duration(max(at-now.Mono, 0))
 	if s.timer == nil {
-		s.v = v
+		s.a = a
 		s.timer = time.AfterFunc(after, s.tick)
 	} else {
 		s.timer.Reset(after)
@@ -121,7 +121,7 @@ func (s *watches) enlist(w *watch) {
 
 	now := s.now()
 	var unlist func()
-	if list := w.v.cfg.Revocations; list != nil {
+	if list := w.a.cfg.Revocations; list != nil {
 		id := w.claims.Identity()
 		p := replica.Prepare(list, &id)
 		w.identity.Store(&p)
@@ -205,7 +205,7 @@ func (s *watches) tick() {
 	for s.due(now) {
 	}
 	next := now.Mono + watchEvery
-	if list := s.v.cfg.Revocations; list != nil {
+	if list := s.a.cfg.Revocations; list != nil {
 		st := list.Status(now)
 		stale := st.State != revoke.StateFresh
 		if stale && (!s.stale || every(now, s.swept)) || jumped {
@@ -231,7 +231,7 @@ func (s *watches) tick() {
 		s.offset = 0
 		return
 	}
-	s.arm(s.v, min(next, s.heap[0].due), s.now())
+	s.arm(s.a, min(next, s.heap[0].due), s.now())
 }
 
 // every reports whether it is time again for what happened last then.
@@ -292,7 +292,7 @@ func (s *watches) sweep(over func(*watch) error) {
 func (s *watches) ask(keys []watchedKey) {
 	var gone map[watchedKey]error
 	for _, k := range keys {
-		if err := s.v.holds(k); err != nil {
+		if err := s.a.holds(k); err != nil {
 			if gone == nil {
 				gone = make(map[watchedKey]error)
 			}
@@ -311,7 +311,7 @@ var errKeySetPanicked = errors.New("the key set panicked")
 
 // holds returns why tokens that k verified would not be accepted any more. This goroutine is
 // ours, so that a panic in a caller's KeySet would end the process.
-func (v *Verifier) holds(k watchedKey) (err error) {
+func (a *acceptor) holds(k watchedKey) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = fmt.Errorf("token: %w: %w", ErrKeysUnavailable, errKeySetPanicked)
@@ -319,7 +319,7 @@ func (v *Verifier) holds(k watchedKey) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	return v.holdsKey(ctx, k.header, k.thumbprint, k.issuer)
+	return a.holdsKey(ctx, k.header, k.thumbprint, k.issuer)
 }
 
 // dues is a heap.

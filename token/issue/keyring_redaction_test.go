@@ -77,7 +77,7 @@ func TestKeysAreRedacted(t *testing.T) {
 	for name, v := range map[string]any{
 		"SigningKey": pair, "SigningKey by value": *pair, "SigningKey of a secret": secret, "and by value": *secret, "no SigningKey": issue.SigningKey{}, "Key": secret.Key(), "Key by value": *secret.Key(),
 		"SealKey": sealed.SealKeys[0], "SealKey by value": *sealed.SealKeys[0], "KeyringConfig": sealed, "and its address": &sealed, "Keyring": ring,
-		"Keyring of secrets": fixedRing(t, secret), "Status": ring.Status(), "MemoryStore": store, "FileStore": file, "Record": record, "IssuerConfig": issue.Config{Issuer: "i", Keys: ring},
+		"Keyring of secrets": fixedRing(t, secret), "Status": ring.Status(), "MemoryStore": store, "FileStore": file, "Record": record, "Config": issue.Config{Issuer: "i", Keys: ring},
 		"Issuer": forge.NewIssuer(t, ring, nil), "slices": []any{pair, secret, sealed}, "map": map[string]any{"a": pair, "b": *secret, "c": sealed.SealKeys},
 	} {
 		for verb, text := range printed(v) {

@@ -18,7 +18,7 @@ func TestPlantedSlack(t *testing.T) {
 		{"the slack is MaxSkew once", "../../revoke/limits.go", "return 2 * h.skew()", "return h.skew()"},
 		{"a constant slack", "../../revoke/limits.go", "return 2 * h.skew()", "return 2 * time.Second"},
 		{"iat in place of hyt_at", "../claims.go", "		MintedAt:  c.minted.time(),\n", ""},
-		{"an iat is let in twice MaxSkew ahead", "../verifier.go", "min(v.ahead, h.MaxSkew.Milliseconds())", "min(v.ahead, h.Slack().Milliseconds())"},
+		{"an iat is let in twice MaxSkew ahead", "../acceptor.go", "min(a.ahead, h.MaxSkew.Milliseconds())", "min(a.ahead, h.Slack().Milliseconds())"},
 		{"a login is dated past its cutoff without waiting", "issuer.go", "		if t.wait <= 0 {\n", "		if true {\n"},
 		{"a missing cutoff is the log's time", "../../revoke/event.go", "		limit = CeilMilli(limit).Add(h.Slack())\n", "		limit = CeilMilli(limit)\n"},
 	} {
