@@ -349,3 +349,29 @@ func TestDeleteSubjectThatTheStoreForgets(t *testing.T) {
 	s.dead(t, g)
 	s.refused(t, g, refresh.ErrLoginAgain)
 }
+
+// Whoever finishes what was not noted as done writes nothing of the sessions that tell of nobody
+// any more.
+func TestDeleteSubjectAgainWritesNothing(t *testing.T) {
+	memory := newKeyed()
+	store := &noting{Store: memory}
+	s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+	s.loginPerson(t)
+	var again func() error
+	again = func() error { store.first = again; return errDown }
+	store.first = again
+	if err := s.DeleteSubject(t.Context(), personal[0]); err != nil {
+		t.Fatal(err)
+	}
+	store.first = nil
+	if left := memory.holding(t, "s.", personal[0]); len(left) != 0 || len(memory.holding(t, "u.", `"op"`)) != 1 {
+		t.Fatalf("left, or noted as done: %q", left)
+	}
+	store.sessions.Store(0)
+	if list, err := s.Sessions(t.Context(), personal[0]); err != nil || len(list) != 0 {
+		t.Error(list, err)
+	}
+	if n := store.sessions.Load(); n != 0 || len(memory.holding(t, "u.", `"op"`)) != 0 {
+		t.Errorf("%d writes of sessions that were forgotten before", n)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -481,4 +482,86 @@ func TestLogoutsAreNoReplays(t *testing.T) {
 	if replays != 0 {
 		t.Errorf("OnReplay was called %d times", replays)
 	}
+}
+
+// A login right after a cutoff waits no longer than its token needs, and not a millisecond less:
+// the token is not dated further ahead than clocks may differ.
+func TestLoginWaitsToTheMillisecond(t *testing.T) {
+	const skew = 500 * time.Millisecond
+	for late := -3 * time.Millisecond; late <= 3*time.Millisecond; late += time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSystemOf(t, revoke.Config{Local: true, MaxSkew: skew, MaxStaleness: time.Minute})
+			if err := s.list.Apply(revoke.Now(), revoke.Event{Issuer: issuerName, Kind: revoke.KindSubject, Value: "user-1"}); err != nil {
+				t.Fatal(err)
+			}
+			cutoff := time.Now()
+			time.Sleep(skew + late)
+			g := s.login(t, func(l *refresh.Login) { l.Recheck = func(context.Context) error { return nil } })
+			if c := s.accepted(t, g); c.MintedAt().After(time.Now().Add(skew)) || c.MintedAt().Before(cutoff.Add(2*skew)) {
+				t.Errorf("%s after the cutoff: hyt_at is %s ahead of the clock, %s after the cutoff", skew+late, time.Until(c.MintedAt()), c.MintedAt().Sub(cutoff))
+			}
+			if waited := time.Since(cutoff) - skew - late; waited > max(0, 3*time.Millisecond-late) {
+				t.Errorf("%s after the cutoff: waited for %s", skew+late, waited)
+			}
+		})
+	}
+}
+
+// A noting store has its turn when a logout everywhere is to be noted as done.
+type noting struct {
+	refresh.Store
+	first    func() error // nil once it was called
+	sessions atomic.Int64 // writes of them
+}
+
+func (n *noting) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	if strings.HasPrefix(key, "s.") {
+		n.sessions.Add(1)
+	}
+	if first := n.first; first != nil && strings.HasPrefix(key, "u.") && !strings.Contains(string(value), `"op"`) {
+		n.first = nil
+		if err := first(); err != nil {
+			return 0, err
+		}
+	}
+	return n.Store.Save(ctx, key, value, revision, expires)
+}
+
+// That a logout everywhere is done is noted at the second try if need be, and never of another
+// one that has begun meanwhile.
+func TestLogoutAllIsNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &noting{}
+		memory := newKeyed()
+		store.Store = memory
+		s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+		pending := func() int { return len(memory.holding(t, "u.", `"op"`)) }
+
+		s.login(t)
+		store.first = func() error { return errDown }
+		if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil || store.first != nil || pending() != 0 {
+			t.Errorf("%v, %d logouts are not noted", err, pending())
+		}
+
+		g := s.login(t, func(l *refresh.Login) { l.Subject = "user-2" })
+		store.first = func() error {
+			time.Sleep(5 * time.Second)
+			late := s.login(t, func(l *refresh.Login) { l.Subject = "user-2" })
+			s.fail = errDown
+			_, err := s.LogoutAll(t.Context(), "user-2")
+			s.fail = nil
+			if !errors.Is(err, refresh.ErrPending) {
+				t.Error(err)
+			}
+			s.refused(t, late, refresh.ErrEnded)
+			return nil
+		}
+		if _, err := s.LogoutAll(t.Context(), "user-2"); err != nil || store.first != nil {
+			t.Error(err)
+		}
+		s.dead(t, g)
+		if n := pending(); n != 1 {
+			t.Errorf("%d logouts are not noted as done, want the one that nobody was told of", n)
+		}
+	})
 }

@@ -153,3 +153,18 @@ func TestUnknownMembersAreBounded(t *testing.T) {
 		t.Error("a must list without end is read")
 	}
 }
+
+// What a session of a list must not be read without is written back, be it one member or more.
+func TestListsKeepWhatMustNotBeIgnored(t *testing.T) {
+	for _, must := range []string{`"must":["x"]`, `"must":["x","y"]`} {
+		data := bytes.Replace(seedSubject(t), []byte(`{"s":`), []byte(`{`+must+`,"x":1,"s":`), 1)
+		s, err := decodeSubject(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := encodeRecord(s)
+		if err != nil || !bytes.Contains(again, []byte(must)) || s.understood() == nil {
+			t.Errorf("%s is written back as %s, %v", data, again, err)
+		}
+	}
+}
