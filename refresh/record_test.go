@@ -29,3 +29,14 @@ func TestRecordKeys(t *testing.T) {
 		t.Error("a text that ends elsewhere has the same key")
 	}
 }
+
+// What is made of a record that was read leaves the record as it was: it may be asked again.
+func TestCloneLeavesTheRecord(t *testing.T) {
+	s := &session{Steps: []step{{Until: 1_000_000}, {Until: 5}}, Held: []span{{1, 2}}}
+	c := s.clone()
+	c.rein(0, 10, 1)
+	c.Held[0] = span{3, 4}
+	if c.Steps[0].Until != 10 || s.Steps[0].Until != 1_000_000 || s.Held[0] != (span{1, 2}) {
+		t.Errorf("the record is %+v and %+v, its copy %+v", s.Steps, s.Held, c.Steps)
+	}
+}

@@ -106,7 +106,7 @@ func parseToken(s string) (p presented, ok bool) {
 		return presented{}, false
 	}
 	b, err := tokenEncoding.DecodeString(rest)
-	if err != nil || len(b) != tokenBytes {
+	if err != nil {
 		return presented{}, false
 	}
 	copy(p.sid[:], b)
