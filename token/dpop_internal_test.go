@@ -36,7 +36,8 @@ func TestNormalURI(t *testing.T) {
 		{"", ""}, {"/a", ""}, {"//example.com/a", ""}, {"example.com/a", ""}, {"ftp://example.com/", ""}, {"https:", ""}, {"https:///a", ""},
 		{"https:example.com", ""}, {"https://me@example.com/", ""}, {"https://:443/", ""}, {"https://exa mple.com/", ""}, {"https://bücher.example/", ""},
 		{"https://[fe80::1%25eth0]/", ""}, {"https://example.com/%zz", ""}, {"https://example.com:port/", ""}, {"https://example.com/\n", ""},
-		{"https://example.com/" + strings.Repeat("a", maxURIBytes), ""},
+		{"https://example.com/" + strings.Repeat("a", 4<<10-len("https://example.com/")), "https://example.com/" + strings.Repeat("a", 4<<10-len("https://example.com/"))},
+		{"https://example.com/" + strings.Repeat("a", 4<<10+1-len("https://example.com/")), ""},
 		{"https://example.com/" + strings.Repeat(" ", maxURIBytes/2), ""}, // each a %20
 	} {
 		got, err := normalURI(x.in)

@@ -465,3 +465,19 @@ func TestDPoPRedaction(t *testing.T) {
 		t.Errorf("%s %s %s", s, s.LogValue(), d.LogValue())
 	}
 }
+
+// Each limit of a DPoPConfig, exactly at it and just beyond.
+func TestDPoPLimits(t *testing.T) {
+	set := func(change func(*token.DPoPConfig, time.Duration), least, most time.Duration) {
+		t.Helper()
+		for x, good := range map[time.Duration]bool{least - 1: false, least: true, most: true, most + 1: false} {
+			cfg := token.DPoPConfig{BaseURL: proofBase, RequireNonce: true}
+			change(&cfg, x)
+			if _, err := token.NewDPoP(cfg); (err == nil) != good {
+				t.Errorf("%s: %v", x, err)
+			}
+		}
+	}
+	set(func(c *token.DPoPConfig, d time.Duration) { c.Window = d }, time.Second, 5*time.Minute)
+	set(func(c *token.DPoPConfig, d time.Duration) { c.NonceLifetime = d }, 4*time.Second, time.Hour)
+}

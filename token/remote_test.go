@@ -217,6 +217,9 @@ func TestRemoteKeysHeals(t *testing.T) {
 		s.answer(ring)
 		time.Sleep(32 * time.Second)
 		forge.Find(t, keys, kid, nil)
+		if st := keys.Status(); st.Failures != 0 || st.Err != nil { // or the next outage would begin where this one ended
+			t.Errorf("healed: %+v", st)
+		}
 		if !strings.Contains(logged.String(), "status 500") {
 			t.Errorf("logged %q", &logged)
 		}

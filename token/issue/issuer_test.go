@@ -309,3 +309,53 @@ func TestNextTokenAfterADefaultCutoff(t *testing.T) {
 		}
 	})
 }
+
+// A cutoff may lie as far ahead as a clock that differs by MaxSkew puts it, and a few
+// milliseconds for what is rounded; one millisecond more is refused at once.
+func TestCutoffTooFarAhead(t *testing.T) {
+	const most = 3*2*time.Second + 10*time.Millisecond // MaxSkew and the slack of two
+	for ahead, good := range map[time.Duration]bool{most - time.Millisecond: true, most: true, most + time.Millisecond: false} {
+		synctest.Test(t, func(t *testing.T) {
+			i := forge.NewIssuer(t, forge.Ring(t, issue.KeyringConfig{}), nil)
+			r := forge.Request()
+			began := time.Now()
+			past := began.Add(ahead) // of the first token that it does not cover
+			r.After = revoke.Receipt{Event: revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindSubject, Value: "user-1", Before: past.Add(-time.Millisecond)}}
+			issued, err := i.Issue(t.Context(), r)
+			if !good {
+				if issued != nil || !errors.Is(err, issue.ErrIssue) || !strings.Contains(err.Error(), "field After") || time.Since(began) != 0 {
+					t.Errorf("%s ahead: %v, %v, after %s", ahead, issued, err, time.Since(began))
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("%s ahead: %v", ahead, err)
+			}
+			if !issued.Claims().MintedAt().Equal(past) {
+				t.Errorf("%s ahead: hyt_at %s", ahead, issued.Claims().MintedAt())
+			}
+		})
+	}
+}
+
+// Text that is no UTF-8 is refused wherever it stands in a claim: a reader would see another.
+func TestClaimsThatAreNoText(t *testing.T) {
+	i := forge.NewIssuer(t, forge.Ring(t, issue.KeyringConfig{}), nil)
+	for name, c := range map[string]struct{ bad, good any }{
+		"text":            {"\xff", "é"},
+		"list":            {[]string{"a", "\xff"}, []string{"a", "é"}},
+		"list of any":     {[]any{1, "\xff"}, []any{1, "é"}},
+		"name in texts":   {map[string]string{"\xff": "a"}, map[string]string{"é": "a"}},
+		"value in texts":  {map[string]string{"a": "\xff"}, map[string]string{"a": "é"}},
+		"name in object":  {map[string]any{"\xff": 1}, map[string]any{"é": 1}},
+		"value in object": {map[string]any{"a": []any{"\xff"}}, map[string]any{"a": []any{"é"}}},
+	} {
+		r := forge.Request()
+		r.Claims = map[string]any{"x": c.bad}
+		if issued, err := i.Issue(t.Context(), r); issued != nil || !errors.Is(err, issue.ErrRequest) {
+			t.Errorf("%s: %v, %v", name, issued, err)
+		}
+		r.Claims["x"] = c.good
+		forge.Issue(t, i, r)
+	}
+}
