@@ -18,7 +18,10 @@ var available = map[string]string{
 	"context":  "context",
 	"errors":   "errors",
 	"http":     "net/http",
+	"fmt":      "fmt",
 	"io":       "io",
+	"net":      "net",
+	"netip":    "net/netip",
 	"log":      "log",
 	"nats":     "github.com/nats-io/nats.go",
 	"natskv":   "github.com/hybridtoken/hybridtoken/refresh/natskv",
@@ -33,13 +36,15 @@ var available = map[string]string{
 // given are variables of earlier blocks, for those that name them and do not make them.
 var given = []struct{ name, typ string }{
 	{"member", "*bus.Member"}, {"issuer", "*issue.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"}, {"recheck", "func(context.Context) error"},
+	{"verifier", "*token.Verifier"}, {"events", "chan string"}, {"secret", "[]byte"}, {"name", "string"}, {"modified", "time.Time"},
+	{"content", "io.ReadSeeker"}, {"serve", "func(context.Context, net.Conn)"},
 }
 
 // TestReadmeCompiles builds every Go block of the documents, as the body of a
 // function of this module that has what the prose presupposes.
 func TestReadmeCompiles(t *testing.T) {
 	blocks := 0
-	for _, doc := range []string{"../README.md"} {
+	for _, doc := range documents(t) {
 		text, err := os.ReadFile(doc)
 		if err != nil {
 			t.Fatal(err)
@@ -54,9 +59,19 @@ func TestReadmeCompiles(t *testing.T) {
 			})
 		}
 	}
-	if blocks == 0 {
-		t.Fatal("no Go block in the README")
+	if blocks < 9 {
+		t.Fatalf("only %d Go blocks in the documents", blocks)
 	}
+}
+
+// documents are the pages of the repository that hold blocks of Go.
+func documents(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("no documents: %v", err)
+	}
+	return append(docs, "../README.md", "../UPGRADING.md", "../SECURITY.md", "../bus/WIRE.md")
 }
 
 // The twin: a block that does not compile is noticed.
@@ -81,8 +96,7 @@ func compile(t *testing.T, block, doc string, line int) ([]byte, error) {
 	t.Helper()
 	params := ""
 	for _, g := range given {
-		named := regexp.MustCompile(`(?m)^[^/\n]*\b` + g.name + `\b`).MatchString(block)
-		if named && !regexp.MustCompile(`(?m)^\s*`+g.name+`\b[^\n]*:=`).MatchString(block) {
+		if !regexp.MustCompile(`(?m)^\s*[^/\n]*\b` + g.name + `\b[^\n]*:=`).MatchString(block) {
 			params += ", " + g.name + " " + g.typ
 		}
 	}
