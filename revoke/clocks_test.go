@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -170,18 +172,18 @@ func TestMemoryComesBack(t *testing.T) {
 		}
 	}
 	t.Run("heartbeats alone", func(t *testing.T) {
-		r, log := ready(t)
+		r, log := tape.Ready(t)
 		for i := range n {
-			log.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: r.now.Time().Add(10 * time.Minute)}})
+			log.Append(r.Now.Time(), tape.Message{Event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: r.Now.Time().Add(10 * time.Minute)}})
 		}
-		r.must(r.read(log))
+		r.Must(r.Read(log))
 		for range 3 {
-			r.pass(30 * time.Minute)
-			r.beat(log)
-			r.must(r.read(log))
-			r.list.WaitFold()
+			r.Pass(30 * time.Minute)
+			r.Beat(log)
+			r.Must(r.Read(log))
+			r.List.WaitFold()
 		}
-		if left, bytes := r.list.Held(), r.list.HeldBytes(); left != 0 || bytes > 200_000 {
+		if left, bytes := r.List.Held(), r.List.HeldBytes(); left != 0 || bytes > 200_000 {
 			t.Errorf("%d entries in %d bytes are held", left, bytes)
 		}
 	})
@@ -211,5 +213,61 @@ func TestExpiredSummandsStillCount(t *testing.T) {
 	}
 	if n := l.Held(); n != 1 {
 		t.Errorf("%d entries are held, want the subject's", n)
+	}
+}
+
+// TestForgettingTakesBothClocks holds invariant 3: an entry is kept until its Until
+// and twelve minutes by the local clock and by the stream's both.
+func TestForgettingTakesBothClocks(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		local, stream time.Duration // how far each has moved past Until
+		kept          bool
+	}{
+		{"neither", -time.Minute, -time.Minute, true},
+		{"within the grace", 11 * time.Minute, 11 * time.Minute, true},
+		{"the local clock alone", 24 * time.Hour, 11 * time.Minute, true},
+		{"the stream's alone", 11 * time.Minute, 24 * time.Hour, true},
+		{"both", 13 * time.Minute, 13 * time.Minute, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, l := tape.Ready(t)
+			start := r.Now
+			l.Append(start.Time(), tape.Message{Event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "x", Until: start.Time().Add(time.Hour)}})
+			r.Must(r.Read(l))
+			r.Now.Wall += int64(time.Hour + c.local)
+			r.Now.Mono += int64(time.Hour + c.stream)
+			if !c.kept { // the stream's time is that of its newest timestamp, not of its last
+				l.Append(start.Time(), tape.Message{Fault: revoke.FaultMalformed})
+				r.Must(r.Read(l))
+			}
+			for range 2 {
+				if r.Refuses("x") != c.kept {
+					t.Fatalf("refused: %v, want %v", !c.kept, c.kept)
+				}
+				r.List.Fold(r.Now) // and folding forgets no more than a check does
+			}
+		})
+	}
+	// A List never fed by a bus uses its clock alone; one whose stream has not spoken
+	// yet forgets nothing.
+	for _, fed := range []bool{false, true} {
+		l, err := revoke.NewList(revoke.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fed {
+			if _, err := replica.NewFeed(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now := revoke.Now()
+		if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "x", Until: now.Time().Add(time.Minute)}); err != nil {
+			t.Fatal(err)
+		}
+		id := revoke.Identity{Issuer: iss, Token: "x"}
+		if err := l.Check(now.Add(24*time.Hour), &id, revoke.InsecureAllow()); errors.Is(err, revoke.ErrRevoked) != fed {
+			t.Errorf("fed %v, a day later: %v", fed, err)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -213,10 +214,10 @@ func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
 	if testing.Short() {
 		rounds = 2000
 	}
-	r, l := newReplica(t, revoke.Config{}), &tape{}
-	r.begin(l)
-	r.beat(l)
-	r.must(r.read(l))
+	r, l := tape.NewReader(t, revoke.Config{}), &tape.Log{}
+	r.Begin(l)
+	r.Beat(l)
+	r.Must(r.Read(l))
 	type question struct {
 		now      revoke.Instant
 		id       revoke.Identity
@@ -239,7 +240,7 @@ func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
 				}
 				check := q.prepared.Check
 				if i%2 == 0 {
-					check = func(now revoke.Instant, p revoke.Policy) error { return r.list.Check(now, &q.id, p) }
+					check = func(now revoke.Instant, p revoke.Policy) error { return r.List.Check(now, &q.id, p) }
 				}
 				if check(q.now, revoke.Deny()) == nil {
 					t.Errorf("%s passed, prepared: %t", q.id.Token, i%2 != 0)
@@ -249,15 +250,15 @@ func TestNoCheckFallsBetweenEventAndProof(t *testing.T) {
 		})
 	}
 	for i := range rounds {
-		r.pass(time.Minute) // stale
+		r.Pass(time.Minute) // stale
 		jti := fmt.Sprint("round ", i)
-		id := revoke.Identity{Issuer: iss, Token: jti, IssuedAt: r.now.Time()}
-		asked.Store(&question{r.now, id, r.list.Prepare(&id)})
-		l.messages = l.messages[:0]
-		l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: jti, Until: r.now.Time().Add(90 * 24 * time.Hour)}})
-		r.beat(l)
-		r.must(r.read(l))
-		if s := r.list.Status(r.now); s.State != revoke.StateFresh {
+		id := revoke.Identity{Issuer: iss, Token: jti, IssuedAt: r.Now.Time()}
+		asked.Store(&question{r.Now, id, r.List.Prepare(&id)})
+		l.Messages = l.Messages[:0]
+		l.Append(r.Now.Time(), tape.Message{Event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: jti, Until: r.Now.Time().Add(90 * 24 * time.Hour)}})
+		r.Beat(l)
+		r.Must(r.Read(l))
+		if s := r.List.Status(r.Now); s.State != revoke.StateFresh {
 			t.Fatalf("round %d: %s", i, s.State)
 		}
 	}

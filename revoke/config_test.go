@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -77,21 +78,21 @@ func TestPolicies(t *testing.T) {
 		{revoke.InsecureAllow(), -1, time.Hour, true},
 		{revoke.InsecureAllow(), time.Hour, time.Hour, true},
 	} {
-		r, l := newReplica(t, revoke.Config{}), &tape{}
-		r.now = now
+		r, l := tape.NewReader(t, revoke.Config{}), &tape.Log{}
+		r.Now = now
 		if c.age >= 0 {
-			l.revoke(now.Time(), "known")
-			r.begin(l)
-			r.beat(l)
-			r.must(r.read(l))
-			r.pass(c.age)
+			l.Revoke(now.Time(), "known")
+			r.Begin(l)
+			r.Beat(l)
+			r.Must(r.Read(l))
+			r.Pass(c.age)
 		}
-		id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: r.now.Time().Add(-c.issued)}
-		err := r.list.Check(r.now, &id, c.policy)
+		id := revoke.Identity{Issuer: iss, Token: "x", IssuedAt: r.Now.Time().Add(-c.issued)}
+		err := r.List.Check(r.Now, &id, c.policy)
 		if (err == nil) != c.accept || err != nil && !errors.Is(err, revoke.ErrStale) {
 			t.Errorf("%s, replica %s old, token %s old: %v", c.policy, c.age, c.issued, err)
 		}
-		if c.age >= 0 && !r.refuses("known") {
+		if c.age >= 0 && !r.Refuses("known") {
 			t.Errorf("%s: a known revocation passes", c.policy)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -166,12 +167,12 @@ func TestMisspeltIssuerDegrades(t *testing.T) {
 			return l, now
 		},
 		"Feed": func(t *testing.T, cfg revoke.Config, issuer string) (*revoke.List, revoke.Instant) {
-			r, l := newReplica(t, cfg), &tape{}
-			r.begin(l)
-			r.list.ExpectIssuer(iss)
-			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: issuer, Kind: revoke.KindToken, Value: "x"}})
-			r.must(r.read(l))
-			return r.list, r.now
+			r, l := tape.NewReader(t, cfg), &tape.Log{}
+			r.Begin(l)
+			r.List.ExpectIssuer(iss)
+			l.Append(r.Now.Time(), tape.Message{Event: &revoke.Event{Issuer: issuer, Kind: revoke.KindToken, Value: "x"}})
+			r.Must(r.Read(l))
+			return r.List, r.Now
 		},
 	}
 	for way, apply := range ways {
@@ -210,15 +211,15 @@ func TestMisspeltIssuerDegrades(t *testing.T) {
 // A verifier whose issuers nobody can name beforehand leaves no event foreign, and once it is
 // gone those are foreign again that no other verifier uses.
 func TestAnyIssuer(t *testing.T) {
-	r, log := newReplica(t, revoke.Config{}), &tape{}
-	r.begin(log)
-	l, n := r.list, 0
+	r, log := tape.NewReader(t, revoke.Config{}), &tape.Log{}
+	r.Begin(log)
+	l, n := r.List, 0
 	foreign := func(issuer string) uint64 {
-		before := l.Stats(r.now).ForeignIssuer
+		before := l.Stats(r.Now).ForeignIssuer
 		n++
-		log.append(r.now.Time(), message{event: &revoke.Event{Issuer: issuer, Kind: revoke.KindToken, Value: fmt.Sprint(n)}})
-		r.must(r.read(log))
-		return l.Stats(r.now).ForeignIssuer - before
+		log.Append(r.Now.Time(), tape.Message{Event: &revoke.Event{Issuer: issuer, Kind: revoke.KindToken, Value: fmt.Sprint(n)}})
+		r.Must(r.Read(log))
+		return l.Stats(r.Now).ForeignIssuer - before
 	}
 	l.ExpectIssuer(iss)
 	if n := foreign("https://b.example.com"); n != 1 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -172,7 +173,7 @@ func TestWatchAgreesWithCheck(t *testing.T) {
 // was lost, while a log is read in bulk, or restored from a file before anybody watches.
 func TestWatchHearsEverySource(t *testing.T) {
 	iat := time.Now().Add(-time.Minute)
-	r, log := ready(t)
+	r, log := tape.Ready(t)
 	at := func(jti string) revoke.Identity { return revoke.Identity{Issuer: iss, Token: jti, IssuedAt: iat} }
 	hears := func(name string, l *revoke.List, now revoke.Instant, jti string, event func()) {
 		t.Helper()
@@ -184,36 +185,36 @@ func TestWatchHearsEverySource(t *testing.T) {
 			t.Errorf("%s: told %d times", name, w.times.Load())
 		}
 	}
-	hears("Apply", r.list, r.now, "a", func() {
-		r.must(r.list.Apply(r.now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "a"}))
+	hears("Apply", r.List, r.Now, "a", func() {
+		r.Must(r.List.Apply(r.Now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "a"}))
 	})
-	hears("the log", r.list, r.now, "b", func() {
-		log.revoke(r.now.Time(), "b")
-		r.must(r.read(log))
+	hears("the log", r.List, r.Now, "b", func() {
+		log.Revoke(r.Now.Time(), "b")
+		r.Must(r.Read(log))
 	})
-	r.feed.Broken(r.now, revoke.ReasonDisconnected)
-	hears("a log read from its start", r.list, r.now, "c", func() {
-		anew := &tape{}
+	r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
+	hears("a log read from its start", r.List, r.Now, "c", func() {
+		anew := &tape.Log{}
 		for i := range 5000 {
-			anew.revoke(r.now.Time(), fmt.Sprint("n", i))
+			anew.Revoke(r.Now.Time(), fmt.Sprint("n", i))
 		}
-		anew.revoke(r.now.Time(), "c")
+		anew.Revoke(r.Now.Time(), "c")
 		for i := range 10 {
-			anew.revoke(r.now.Time(), fmt.Sprint("m", i))
+			anew.Revoke(r.Now.Time(), fmt.Sprint("m", i))
 		}
-		r.feed.Rewind()
-		r.begin(anew)
-		r.must(r.read(anew))
+		r.Feed.Rewind()
+		r.Begin(anew)
+		r.Must(r.Read(anew))
 	})
 	file := filepath.Join(t.TempDir(), "state")
 	l, err := revoke.NewList(revoke.Config{Local: true, StateFile: file})
-	r.must(err)
-	r.must(l.Apply(r.now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "d", Until: r.now.Time().Add(time.Hour)}))
-	r.must(l.SaveState(r.now))
+	r.Must(err)
+	r.Must(l.Apply(r.Now, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "d", Until: r.Now.Time().Add(time.Hour)}))
+	r.Must(l.SaveState(r.Now))
 	l, err = revoke.NewList(revoke.Config{Local: true, StateFile: file})
-	r.must(err)
+	r.Must(err)
 	id := at("d")
-	if _, err := l.Prepare(&id).Watch(r.now, nil); !errors.Is(err, revoke.ErrRevoked) {
+	if _, err := l.Prepare(&id).Watch(r.Now, nil); !errors.Is(err, revoke.ErrRevoked) {
 		t.Errorf("a state file: %v", err)
 	}
 }

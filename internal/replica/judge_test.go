@@ -1,18 +1,19 @@
-package revoke_test
+package replica_test
 
 import (
 	"testing"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // What the log's metadata says is judged again while a subscription lives, and what was
 // bad heals when it is mended, without a subscription or a proof of its own.
 func TestHorizonsAreJudgedAgain(t *testing.T) {
-	r, l := ready(t)
-	good := l.info().Horizons
+	r, l := tape.Ready(t)
+	good := l.Info().Horizons
 	for _, c := range []struct {
 		name string
 		h    revoke.Horizons
@@ -21,14 +22,14 @@ func TestHorizonsAreJudgedAgain(t *testing.T) {
 		{"unreadable", revoke.Horizons{}, revoke.ReasonBadStream},
 		{"shorter than tokens live", revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: good.SessionLifetime}, revoke.ReasonHorizon},
 	} {
-		r.feed.Judge(r.now, replica.LogInfo{Horizons: c.h})
-		r.want(revoke.StateStale, c.want)
-		r.feed.Judge(r.now, replica.LogInfo{Horizons: good})
-		r.want(revoke.StateFresh, revoke.ReasonNone)
+		r.Feed.Judge(r.Now, replica.LogInfo{Horizons: c.h})
+		r.Want(revoke.StateStale, c.want)
+		r.Feed.Judge(r.Now, replica.LogInfo{Horizons: good})
+		r.Want(revoke.StateFresh, revoke.ReasonNone)
 	}
-	r.feed.Close(r.now)
-	r.feed.Judge(r.now, replica.LogInfo{}) // too late to say anything
-	if s := r.list.Status(r.now); s.State != revoke.StateFresh {
+	r.Feed.Close(r.Now)
+	r.Feed.Judge(r.Now, replica.LogInfo{}) // too late to say anything
+	if s := r.List.Status(r.Now); s.State != revoke.StateFresh {
 		t.Errorf("judged after Close: %+v", s)
 	}
 }
@@ -41,18 +42,18 @@ func TestShrunkHorizonsForgetNothing(t *testing.T) {
 		"shorter": {TokenLifetime: time.Hour, SessionLifetime: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, l := newReplica(t, revoke.Config{}), &tape{}
-			info := l.info()
+			r, l := tape.NewReader(t, revoke.Config{}), &tape.Log{}
+			info := l.Info()
 			info.Horizons.SessionLifetime = 400 * 24 * time.Hour
-			l.revoke(r.now.Time(), "before")
-			r.feed.Broken(r.now, revoke.ReasonDisconnected)
-			r.begin(l)
-			r.feed.Judge(r.now, replica.LogInfo{Horizons: info.Horizons})
-			r.feed.Judge(r.now, replica.LogInfo{Horizons: shrunk})
-			l.append(r.now.Time(), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "long", Until: r.now.Time().Add(300 * 24 * time.Hour)}})
-			r.must(r.read(l))
-			r.pass(200 * 24 * time.Hour)
-			if !r.refuses("long") {
+			l.Revoke(r.Now.Time(), "before")
+			r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
+			r.Begin(l)
+			r.Feed.Judge(r.Now, replica.LogInfo{Horizons: info.Horizons})
+			r.Feed.Judge(r.Now, replica.LogInfo{Horizons: shrunk})
+			l.Append(r.Now.Time(), tape.Message{Event: &revoke.Event{Issuer: tape.Issuer, Kind: revoke.KindToken, Value: "long", Until: r.Now.Time().Add(300 * 24 * time.Hour)}})
+			r.Must(r.Read(l))
+			r.Pass(200 * 24 * time.Hour)
+			if !r.Refuses("long") {
 				t.Error("the event was cut by the horizon that shrank")
 			}
 		})

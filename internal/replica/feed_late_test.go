@@ -1,9 +1,10 @@
-package revoke_test
+package replica_test
 
 import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -18,18 +19,18 @@ func TestLateHeartbeatOfAClockAhead(t *testing.T) {
 	for _, ahead := range []time.Duration{-time.Minute, 0, time.Second, skew, skew + time.Millisecond, 5 * time.Second, time.Minute, time.Hour} {
 		for _, late := range []time.Duration{0, time.Second, skew, 3 * time.Second, 4 * time.Second, 57 * time.Second, time.Minute, 2 * time.Minute, time.Hour - skew, 2 * time.Hour} {
 			for _, again := range []bool{false, true} {
-				r, l := ready(t)
-				r.pass(3 * time.Hour)
-				before := r.list.Status(r.now).Proven
-				sent := r.now
-				r.otherBeat(l, ahead)
-				r.pass(late)
+				r, l := tape.Ready(t)
+				r.Pass(3 * time.Hour)
+				before := r.List.Status(r.Now).Proven
+				sent := r.Now
+				r.OtherBeat(l, ahead)
+				r.Pass(late)
 				if again {
-					r.feed.Broken(r.now, revoke.ReasonDisconnected)
-					r.begin(l)
+					r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
+					r.Begin(l)
 				}
-				r.must(r.read(l))
-				p := r.list.Status(r.now).Proven
+				r.Must(r.Read(l))
+				p := r.List.Status(r.Now).Proven
 				excess := p.Since(sent)
 				switch {
 				case again, ahead > skew && late < ahead-skew:
@@ -46,13 +47,13 @@ func TestLateHeartbeatOfAClockAhead(t *testing.T) {
 			}
 		}
 	}
-	r, l := ready(t)
-	r.pass(3 * time.Hour)
-	sent := r.now
-	r.beat(l)
-	r.pass(2 * time.Hour)
-	r.must(r.read(l))
-	if p := r.list.Status(r.now).Proven; p != sent {
+	r, l := tape.Ready(t)
+	r.Pass(3 * time.Hour)
+	sent := r.Now
+	r.Beat(l)
+	r.Pass(2 * time.Hour)
+	r.Must(r.Read(l))
+	if p := r.List.Status(r.Now).Proven; p != sent {
 		t.Errorf("an own heartbeat proves %s more than its sending", p.Since(sent))
 	}
 }

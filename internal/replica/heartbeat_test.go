@@ -1,4 +1,4 @@
-package revoke_test
+package replica_test
 
 import (
 	"errors"
@@ -7,22 +7,23 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // TestOwnHeartbeatProvesItsSending: P is when it was sent, however late it arrives.
 func TestOwnHeartbeatProvesItsSending(t *testing.T) {
-	r, l := ready(t)
-	r.pass(5 * time.Second)
-	sent := r.now
-	r.beat(l)
-	r.pass(14 * time.Second)
-	r.must(r.read(l))
-	if s := r.list.Status(r.now); s.Proven != sent || s.Age != 14*time.Second || s.State != revoke.StateFresh {
+	r, l := tape.Ready(t)
+	r.Pass(5 * time.Second)
+	sent := r.Now
+	r.Beat(l)
+	r.Pass(14 * time.Second)
+	r.Must(r.Read(l))
+	if s := r.List.Status(r.Now); s.Proven != sent || s.Age != 14*time.Second || s.State != revoke.StateFresh {
 		t.Fatalf("%+v, want proven %v", s, sent)
 	}
-	r.pass(1001 * time.Millisecond)
-	r.want(revoke.StateStale, revoke.ReasonNoHeartbeat)
+	r.Pass(1001 * time.Millisecond)
+	r.Want(revoke.StateStale, revoke.ReasonNoHeartbeat)
 }
 
 func TestAnothersHeartbeat(t *testing.T) {
@@ -42,18 +43,18 @@ func TestAnothersHeartbeat(t *testing.T) {
 		{"just from the future", 2*time.Second + time.Millisecond, 0, 0, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, l := ready(t)
-			r.feed.BeatIn(r.now) // the one due after subscribing
-			r.pass(10 * time.Second)
-			before := r.list.Status(r.now).Proven
-			due := r.feed.BeatIn(r.now) // overdue: begins the wait anew
+			r, l := tape.Ready(t)
+			r.Feed.BeatIn(r.Now) // the one due after subscribing
+			r.Pass(10 * time.Second)
+			before := r.List.Status(r.Now).Proven
+			due := r.Feed.BeatIn(r.Now) // overdue: begins the wait anew
 			if due != 0 {
 				t.Fatalf("no heartbeat is due after 10 s of silence: %s", due)
 			}
-			r.otherBeat(l, c.skew)
-			r.pass(c.delay)
-			r.must(r.read(l))
-			s := r.list.Status(r.now)
+			r.OtherBeat(l, c.skew)
+			r.Pass(c.delay)
+			r.Must(r.Read(l))
+			s := r.List.Status(r.Now)
 			if c.age == 0 {
 				if s.Proven != before {
 					t.Errorf("P moved by %s", s.Proven.Since(before))
@@ -61,12 +62,12 @@ func TestAnothersHeartbeat(t *testing.T) {
 			} else if s.Age != c.age {
 				t.Errorf("age %s, want %s", s.Age, c.age)
 			}
-			stats := r.list.Stats(r.now)
+			stats := r.List.Stats(r.Now)
 			if (stats.FutureHeartbeats == 1) != c.future {
 				t.Errorf("%d heartbeats from the future", stats.FutureHeartbeats)
 			}
 			// One that is seen silences this member for at least an interval.
-			if in := r.feed.BeatIn(r.now); c.seen && in < time.Second {
+			if in := r.Feed.BeatIn(r.Now); c.seen && in < time.Second {
 				t.Errorf("beats in %s though one was seen", in)
 			} else if !c.seen && in > 0 && c.delay > 2*time.Second {
 				t.Errorf("silenced for %s", in)
@@ -82,17 +83,17 @@ func TestHeartbeatOfAnyYear(t *testing.T) {
 	const wrap = math.MaxInt64 / int64(time.Millisecond)
 	for _, uptime := range []time.Duration{time.Millisecond, time.Second, 5 * time.Second, time.Hour} {
 		for _, ahead := range []int64{1 << 53, wrap - 1, wrap, wrap + 1, wrap + 2, wrap + 100, wrap + 3000, wrap + 30_000, 2 * wrap, -wrap} {
-			r, l := newReplica(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape{skew: 10 * time.Second}
-			r.now.Mono = int64(uptime)
-			r.begin(l)
-			l.append(r.now.Time(), message{beat: &replica.Heartbeat{Time: time.UnixMilli(r.now.Time().UnixMilli() + ahead)}})
-			r.must(r.read(l))
-			s := r.list.Status(r.now)
-			if s.Proven.Mono > r.now.Mono || s.State == revoke.StateFresh {
+			r, l := tape.NewReader(t, revoke.Config{MaxSkew: 10 * time.Second, MaxStaleness: 30 * time.Second}), &tape.Log{Skew: 10 * time.Second}
+			r.Now.Mono = int64(uptime)
+			r.Begin(l)
+			l.Append(r.Now.Time(), tape.Message{Beat: &replica.Heartbeat{Time: time.UnixMilli(r.Now.Time().UnixMilli() + ahead)}})
+			r.Must(r.Read(l))
+			s := r.List.Status(r.Now)
+			if s.Proven.Mono > r.Now.Mono || s.State == revoke.StateFresh {
 				t.Errorf("up for %s, a heartbeat %d ms ahead: %+v", uptime, ahead, s)
 			}
-			r.pass(time.Minute)
-			if s := r.list.Status(r.now); s.State == revoke.StateFresh {
+			r.Pass(time.Minute)
+			if s := r.List.Status(r.Now); s.State == revoke.StateFresh {
 				t.Errorf("up for %s, a heartbeat %d ms ahead: still %+v a minute later", uptime, ahead, s)
 			}
 		}
@@ -109,22 +110,22 @@ func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
 		{MaxSkew: 6 * time.Second, MaxStaleness: 9 * time.Second},
 		{MaxSkew: 10 * time.Second, MaxStaleness: 15 * time.Second},
 	} {
-		r := newReplica(t, cfg)
-		skew := r.list.Config().MaxSkew
-		l := &tape{skew: skew}
-		r.begin(l)
+		r := tape.NewReader(t, cfg)
+		skew := r.List.Config().MaxSkew
+		l := &tape.Log{Skew: skew}
+		r.Begin(l)
 		own := 0
 		for tick := range 1200 {
-			if r.feed.BeatIn(r.now) <= 0 {
-				r.beat(l)
+			if r.Feed.BeatIn(r.Now) <= 0 {
+				r.Beat(l)
 				own++
 			}
 			if tick%10 == 0 {
-				r.otherBeat(l, -skew)
+				r.OtherBeat(l, -skew)
 			}
-			r.must(r.read(l))
-			r.pass(100 * time.Millisecond)
-			if s := r.list.Status(r.now); tick > 0 && s.State != revoke.StateFresh {
+			r.Must(r.Read(l))
+			r.Pass(100 * time.Millisecond)
+			if s := r.List.Status(r.Now); tick > 0 && s.State != revoke.StateFresh {
 				t.Fatalf("%+v: %s (%s), age %s after %d ticks", cfg, s.State, s.Reason, s.Age, tick)
 			}
 		}
@@ -136,28 +137,28 @@ func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
 
 // TestProvenNeverMovesBack, whatever the order of heartbeats.
 func TestProvenNeverMovesBack(t *testing.T) {
-	r, l := ready(t)
-	r.pass(time.Minute) // or the late one would be from before the replay
-	var late message
+	r, l := tape.Ready(t)
+	r.Pass(time.Minute) // or the late one would be from before the replay
+	var late tape.Message
 	{
-		var l2 tape
-		r.otherBeat(&l2, -10*time.Second)
-		late = l2.messages[0]
+		var l2 tape.Log
+		r.OtherBeat(&l2, -10*time.Second)
+		late = l2.Messages[0]
 	}
-	r.beat(l)
-	r.must(r.read(l))
-	p := r.list.Status(r.now).Proven
-	l.append(r.now.Time(), message{beat: late.beat})
-	r.must(r.read(l))
-	if got := r.list.Status(r.now).Proven; got != p {
+	r.Beat(l)
+	r.Must(r.Read(l))
+	p := r.List.Status(r.Now).Proven
+	l.Append(r.Now.Time(), tape.Message{Beat: late.Beat})
+	r.Must(r.Read(l))
+	if got := r.List.Status(r.Now).Proven; got != p {
 		t.Fatalf("P moved from %v to %v", p, got)
 	}
 	// A duplicate of an own heartbeat counts once: its nonce is no secret any more.
-	own := l.messages[len(l.messages)-2]
-	r.pass(10 * time.Second)
-	l.append(r.now.Time(), own)
-	r.must(r.read(l))
-	if got := r.list.Status(r.now).Proven; got != p {
+	own := l.Messages[len(l.Messages)-2]
+	r.Pass(10 * time.Second)
+	l.Append(r.Now.Time(), own)
+	r.Must(r.Read(l))
+	if got := r.List.Status(r.Now).Proven; got != p {
 		t.Fatalf("a replayed heartbeat moved P from %v to %v", p, got)
 	}
 }
@@ -165,27 +166,27 @@ func TestProvenNeverMovesBack(t *testing.T) {
 // TestHeartbeatsBeforeTheReplayProveNothing: sent before the replay began, one shows
 // nothing of what was written to the log since.
 func TestHeartbeatsBeforeTheReplayProveNothing(t *testing.T) {
-	r, l := ready(t)
-	r.pass(5 * time.Second)
-	r.beat(l) // own, under way
-	r.pass(time.Second)
-	l2 := &tape{seq: 100, messages: nil} // made anew, higher sequences
-	l2.revoke(r.now.Time(), "new")
-	l2.append(r.now.Time(), message{beat: l.messages[len(l.messages)-1].beat})
-	r.feed.Broken(r.now, revoke.ReasonDisconnected)
-	p := r.list.Status(r.now).Proven
-	r.begin(l2)
-	if err := r.read(l2); !errors.Is(err, replica.ErrAnchor) {
+	r, l := tape.Ready(t)
+	r.Pass(5 * time.Second)
+	r.Beat(l) // own, under way
+	r.Pass(time.Second)
+	l2 := &tape.Log{Seq: 100, Messages: nil} // made anew, higher sequences
+	l2.Revoke(r.Now.Time(), "new")
+	l2.Append(r.Now.Time(), tape.Message{Beat: l.Messages[len(l.Messages)-1].Beat})
+	r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
+	p := r.List.Status(r.Now).Proven
+	r.Begin(l2)
+	if err := r.Read(l2); !errors.Is(err, replica.ErrAnchor) {
 		t.Fatal(err)
 	}
-	r.begin(l2)
-	r.must(r.read(l2))
-	if r.list.Status(r.now).Proven != p {
+	r.Begin(l2)
+	r.Must(r.Read(l2))
+	if r.List.Status(r.Now).Proven != p {
 		t.Fatal("a heartbeat sent before the replay moved P")
 	}
-	r.beat(l2)
-	r.must(r.read(l2))
-	if r.list.Status(r.now).Proven == p {
+	r.Beat(l2)
+	r.Must(r.Read(l2))
+	if r.List.Status(r.Now).Proven == p {
 		t.Fatal("a heartbeat sent after the replay began does not move P")
 	}
 }
@@ -205,30 +206,30 @@ func TestHeartbeatsYieldToCongestion(t *testing.T) {
 		{"quick again", time.Millisecond, time.Second, 2 * time.Second},
 		{"lost", 0, time.Second, 2 * time.Second},
 	} {
-		l := &tape{}
-		r := newReplica(t, revoke.Config{})
-		r.begin(l)
+		l := &tape.Log{}
+		r := tape.NewReader(t, revoke.Config{})
+		r.Begin(l)
 		if c.name == "quick again" {
-			r.beat(l)
-			r.now = r.now.Add(5 * time.Second)
-			if err := r.read(l); err != nil {
+			r.Beat(l)
+			r.Now = r.Now.Add(5 * time.Second)
+			if err := r.Read(l); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for range 3 {
-			r.feed.BeatIn(r.now)
-			r.beat(l)
+			r.Feed.BeatIn(r.Now)
+			r.Beat(l)
 			if c.round > 0 {
-				r.now = r.now.Add(c.round)
-				if err := r.read(l); err != nil {
+				r.Now = r.Now.Add(c.round)
+				if err := r.Read(l); err != nil {
 					t.Fatal(err)
 				}
 			}
-			r.now = r.now.Add(15 * time.Second) // whatever the patience was
-			if d := r.feed.BeatIn(r.now); d != 0 {
+			r.Now = r.Now.Add(15 * time.Second) // whatever the patience was
+			if d := r.Feed.BeatIn(r.Now); d != 0 {
 				t.Fatalf("%s: no heartbeat is due after 15 s, but in %s", c.name, d)
 			}
-			if d := r.feed.BeatIn(r.now); d < c.least || d > c.most {
+			if d := r.Feed.BeatIn(r.Now); d < c.least || d > c.most {
 				t.Errorf("%s: the next heartbeat in %s, want %s to %s", c.name, d, c.least, c.most)
 			}
 		}
@@ -242,25 +243,25 @@ func TestLateHeartbeatsSilenceInCongestion(t *testing.T) {
 		round   time.Duration
 		silence bool
 	}{{5 * time.Second, true}, {10 * time.Millisecond, false}} {
-		l := &tape{}
-		r := newReplica(t, revoke.Config{})
-		r.begin(l)
-		r.feed.BeatIn(r.now)
-		r.beat(l)
-		r.now = r.now.Add(c.round)
-		if err := r.read(l); err != nil {
+		l := &tape.Log{}
+		r := tape.NewReader(t, revoke.Config{})
+		r.Begin(l)
+		r.Feed.BeatIn(r.Now)
+		r.Beat(l)
+		r.Now = r.Now.Add(c.round)
+		if err := r.Read(l); err != nil {
 			t.Fatal(err)
 		}
-		before := r.list.Stats(r.now).SkewedHeartbeats
-		r.now = r.now.Add(20 * time.Second) // one is due
-		l.append(r.now.Time(), message{beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
-		if err := r.read(l); err != nil {
+		before := r.List.Stats(r.Now).SkewedHeartbeats
+		r.Now = r.Now.Add(20 * time.Second) // one is due
+		l.Append(r.Now.Time(), tape.Message{Beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.Now.Add(-5 * time.Second).Time(), Name: "other"}})
+		if err := r.Read(l); err != nil {
 			t.Fatal(err)
 		}
-		if d := r.feed.BeatIn(r.now); (d > 0) != c.silence {
+		if d := r.Feed.BeatIn(r.Now); (d > 0) != c.silence {
 			t.Errorf("own heartbeats take %s: the next in %s", c.round, d)
 		}
-		if skewed := r.list.Stats(r.now).SkewedHeartbeats - before; (skewed == 0) != c.silence {
+		if skewed := r.List.Stats(r.Now).SkewedHeartbeats - before; (skewed == 0) != c.silence {
 			t.Errorf("own heartbeats take %s: %d counted as skewed", c.round, skewed)
 		}
 	}
@@ -270,24 +271,24 @@ func TestLateHeartbeatsSilenceInCongestion(t *testing.T) {
 // once none has anything else to go by. One that came back quickly ends it.
 func TestLateHeartbeatsSilenceWhileOwnIsUnderWay(t *testing.T) {
 	for _, back := range []bool{false, true} {
-		l := &tape{}
-		r := newReplica(t, revoke.Config{})
-		r.begin(l)
-		r.feed.BeatIn(r.now)
-		own := &tape{}
-		r.beat(own) // sent, and not in the log that is read
+		l := &tape.Log{}
+		r := tape.NewReader(t, revoke.Config{})
+		r.Begin(l)
+		r.Feed.BeatIn(r.Now)
+		own := &tape.Log{}
+		r.Beat(own) // sent, and not in the log that is read
 		if back {
-			r.beat(l)
-			if err := r.read(l); err != nil {
+			r.Beat(l)
+			if err := r.Read(l); err != nil {
 				t.Fatal(err)
 			}
 		}
-		r.now = r.now.Add(6 * time.Second) // one is due
-		l.append(r.now.Time(), message{beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Add(-5 * time.Second).Time(), Name: "other"}})
-		if err := r.read(l); err != nil {
+		r.Now = r.Now.Add(6 * time.Second) // one is due
+		l.Append(r.Now.Time(), tape.Message{Beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.Now.Add(-5 * time.Second).Time(), Name: "other"}})
+		if err := r.Read(l); err != nil {
 			t.Fatal(err)
 		}
-		if d := r.feed.BeatIn(r.now); (d == 0) != back {
+		if d := r.Feed.BeatIn(r.Now); (d == 0) != back {
 			t.Errorf("an own one came back: %t; the next in %s", back, d)
 		}
 	}
@@ -296,26 +297,26 @@ func TestLateHeartbeatsSilenceWhileOwnIsUnderWay(t *testing.T) {
 // The heartbeats that a replay meets are old by nature; only those sent since it began
 // tell of a clock that is off.
 func TestReplayIsNoClockSkew(t *testing.T) {
-	r := newReplica(t, revoke.Config{})
-	l := &tape{}
+	r := tape.NewReader(t, revoke.Config{})
+	l := &tape.Log{}
 	beat := func(at time.Time) {
-		l.append(at, message{beat: &replica.Heartbeat{Nonce: [16]byte{byte(l.seq + 1)}, Time: at}})
+		l.Append(at, tape.Message{Beat: &replica.Heartbeat{Nonce: [16]byte{byte(l.Seq + 1)}, Time: at}})
 	}
 	for i := range 5 {
-		beat(r.now.Time().Add(time.Duration(i-10) * time.Minute))
+		beat(r.Now.Time().Add(time.Duration(i-10) * time.Minute))
 	}
-	r.begin(l)
-	if err := r.read(l); err != nil {
+	r.Begin(l)
+	if err := r.Read(l); err != nil {
 		t.Fatal(err)
 	}
-	if s := r.list.Status(r.now); s.Reason != revoke.ReasonReplaying {
+	if s := r.List.Status(r.Now); s.Reason != revoke.ReasonReplaying {
 		t.Errorf("old heartbeats: %s", s.Reason)
 	}
-	l.append(r.now.Time(), message{beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.now.Time().Add(-10 * time.Minute)}})
-	if err := r.read(l); err != nil {
+	l.Append(r.Now.Time(), tape.Message{Beat: &replica.Heartbeat{Nonce: [16]byte{9}, Time: r.Now.Time().Add(-10 * time.Minute)}})
+	if err := r.Read(l); err != nil {
 		t.Fatal(err)
 	}
-	if s := r.list.Status(r.now); s.Reason != revoke.ReasonClockSkew {
+	if s := r.List.Status(r.Now); s.Reason != revoke.ReasonClockSkew {
 		t.Errorf("a member whose clock is slow: %s", s.Reason)
 	}
 }

@@ -1,10 +1,11 @@
-package revoke_test
+package replica_test
 
 import (
 	"errors"
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -27,48 +28,48 @@ func TestHeartbeatsComeOfAgeInTheLog(t *testing.T) {
 		{"reconnect, read slowly", true, away + 2*time.Second, 2 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, l := ready(t)
+			r, l := tape.Ready(t)
 			if !c.anchored {
-				r = newReplica(t, revoke.Config{})
+				r = tape.NewReader(t, revoke.Config{})
 			}
-			r.otherBeat(l, c.ahead)
-			l.revoke(r.now.Time(), "stolen")
-			r.pass(away)
-			r.feed.Broken(r.now, revoke.ReasonDisconnected)
-			before := r.list.Status(r.now)
-			r.begin(l)
-			if r.sub.Anchored != c.anchored {
-				t.Fatalf("anchored: %t", r.sub.Anchored)
+			r.OtherBeat(l, c.ahead)
+			l.Revoke(r.Now.Time(), "stolen")
+			r.Pass(away)
+			r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
+			before := r.List.Status(r.Now)
+			r.Begin(l)
+			if r.Sub.Anchored != c.anchored {
+				t.Fatalf("anchored: %t", r.Sub.Anchored)
 			}
-			r.pass(c.reading)
-			for i := range l.messages { // up to the heartbeat
-				m := &l.messages[i]
-				if m.seq < r.sub.Start {
+			r.Pass(c.reading)
+			for i := range l.Messages { // up to the heartbeat
+				m := &l.Messages[i]
+				if m.Seq < r.Sub.Start {
 					continue
 				}
-				r.n, r.pos = r.n+1, m.seq
-				r.must(r.deliver(m, r.n))
-				if m.beat != nil && m.beat.Name == "other" {
+				r.N, r.Pos = r.N+1, m.Seq
+				r.Must(r.Deliver(m, r.N))
+				if m.Beat != nil && m.Beat.Name == "other" {
 					break
 				}
 			}
-			id := revoke.Identity{Issuer: iss, Token: "stolen", IssuedAt: r.now.Time()}
-			if err := r.list.Check(r.now, &id, revoke.Deny()); !errors.Is(err, revoke.ErrStale) {
+			id := revoke.Identity{Issuer: tape.Issuer, Token: "stolen", IssuedAt: r.Now.Time()}
+			if err := r.List.Check(r.Now, &id, revoke.Deny()); !errors.Is(err, revoke.ErrStale) {
 				t.Errorf("a token revoked five minutes ago: %v", err)
 			}
-			if s := r.list.Status(r.now); s.Proven != before.Proven {
+			if s := r.List.Status(r.Now); s.Proven != before.Proven {
 				t.Errorf("P moved: %+v", s)
 			}
-			if n := r.list.Stats(r.now).SkewedHeartbeats; n == 0 {
+			if n := r.List.Stats(r.Now).SkewedHeartbeats; n == 0 {
 				t.Error("nobody is told of the clock")
 			}
 			// What is sent from now on proves as ever.
-			r.must(r.read(l))
-			r.pass(5 * time.Second)
-			r.otherBeat(l, 0)
-			r.must(r.read(l))
-			r.want(revoke.StateFresh, revoke.ReasonNone)
-			if err := r.list.Check(r.now, &id, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
+			r.Must(r.Read(l))
+			r.Pass(5 * time.Second)
+			r.OtherBeat(l, 0)
+			r.Must(r.Read(l))
+			r.Want(revoke.StateFresh, revoke.ReasonNone)
+			if err := r.List.Check(r.Now, &id, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
 				t.Errorf("the log is read: %v", err)
 			}
 		})

@@ -1,4 +1,4 @@
-package revoke_test
+package replica_test
 
 import (
 	"bytes"
@@ -11,58 +11,37 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// digestBeat puts the heartbeat of a member into the log that carries that digest.
-func (r *reader) digestBeat(l *tape, d *replica.Digest) {
-	hb := replica.Heartbeat{Time: r.now.Time(), Name: "other", Digest: d}
-	rand.Read(hb.Nonce[:])
-	l.append(r.now.Time(), message{beat: &hb})
-}
-
 // behind returns a replica behind a mirror that has read a log of three events and
 // has not seen a digest yet, and one at the origin, which sends them.
-func behind(t *testing.T) (m, origin *reader, l *tape) {
-	origin, l = ready(t)
-	m = newReplica(t, revoke.Config{})
-	m.now = origin.now
-	m.mirror(l)
-	m.must(m.read(l))
+func behind(t *testing.T) (m, origin *tape.Reader, l *tape.Log) {
+	origin, l = tape.Ready(t)
+	m = tape.NewReader(t, revoke.Config{})
+	m.Now = origin.Now
+	m.Mirror(l)
+	m.Must(m.Read(l))
 	return m, origin, l
-}
-
-func (r *reader) mirror(l *tape) {
-	info := l.info()
-	info.Mirror = true
-	r.sub = r.feed.Begin(r.now, info)
-	r.pos, r.n = r.sub.Start-1, 0
 }
 
 // both lets a second pass and the origin's member send a heartbeat with its digest, and
 // has both read it.
-func both(m, origin *reader, l *tape, says func(replica.Digest) *replica.Digest) {
-	m.t.Helper()
-	for _, r := range []*reader{m, origin} {
-		r.pass(time.Second)
+func both(m, origin *tape.Reader, l *tape.Log, says func(replica.Digest) *replica.Digest) {
+	m.T.Helper()
+	for _, r := range []*tape.Reader{m, origin} {
+		r.Pass(time.Second)
 	}
-	d := origin.feed.Digest()
-	origin.digestBeat(l, says(d))
-	m.must(m.read(l))
-	origin.must(origin.read(l))
+	d := origin.Feed.Digest()
+	origin.DigestBeat(l, says(d))
+	m.Must(m.Read(l))
+	origin.Must(origin.Read(l))
 }
 
 func truth(d replica.Digest) *replica.Digest { return &d }
 func nothing(replica.Digest) *replica.Digest { return nil }
 func lie(d replica.Digest) *replica.Digest   { d.Sum[0]++; return &d }
-func (r *reader) proven() revoke.Instant     { return r.list.Status(r.now).Proven }
-func (r *reader) stats() revoke.Stats        { return r.list.Stats(r.now) }
-func (r *reader) is(s revoke.State, what string) {
-	r.t.Helper()
-	if got := r.list.Status(r.now); got.State != s {
-		r.t.Fatalf("%s: %s (%s), age %s, want %s", what, got.State, got.Reason, got.Age, s)
-	}
-}
 
 // TestMirrorNeedsDigests: behind a mirror heartbeats count as before until the first
 // digest is seen, and then they prove what a later digest covers and no more.
@@ -71,30 +50,30 @@ func TestMirrorNeedsDigests(t *testing.T) {
 	for range 4 {
 		both(m, origin, l, nothing) // of a version before digests
 	}
-	m.is(revoke.StateFresh, "before any digest")
+	m.Is(revoke.StateFresh, "before any digest")
 
 	both(m, origin, l, truth) // covers the heartbeat before
-	if at := m.proven(); m.now.Since(at) < 3*time.Second {
-		t.Errorf("proven %s ago, by the very heartbeat that carries the digest", m.now.Since(at))
+	if at := m.Proven(); m.Now.Since(at) < 3*time.Second {
+		t.Errorf("proven %s ago, by the very heartbeat that carries the digest", m.Now.Since(at))
 	}
-	before := m.proven()
+	before := m.Proven()
 	both(m, origin, l, nothing)
-	if m.proven() != before {
+	if m.Proven() != before {
 		t.Error("a heartbeat without a digest has proven something")
 	}
 	both(m, origin, l, truth)
-	if at := m.proven(); at == before || m.now.Since(at) != 3*time.Second { // one second and MaxSkew
-		t.Errorf("proven %s ago, want 3 s: the heartbeat before this one", m.now.Since(at))
+	if at := m.Proven(); at == before || m.Now.Since(at) != 3*time.Second { // one second and MaxSkew
+		t.Errorf("proven %s ago, want 3 s: the heartbeat before this one", m.Now.Since(at))
 	}
-	if s := m.stats(); s.Agreed < 2 || s.Disputed != 0 {
+	if s := m.Stats(); s.Agreed < 2 || s.Disputed != 0 {
 		t.Errorf("%d agreed, %d disputed", s.Agreed, s.Disputed)
 	}
 	for range 20 {
 		both(m, origin, l, nothing)
 	}
-	m.is(revoke.StateStale, "after 20 s without a digest")
-	m.want(revoke.StateStale, revoke.ReasonNoHeartbeat)
-	origin.is(revoke.StateFresh, "at the origin, where heartbeats prove by themselves")
+	m.Is(revoke.StateStale, "after 20 s without a digest")
+	m.Want(revoke.StateStale, revoke.ReasonNoHeartbeat)
+	origin.Is(revoke.StateFresh, "at the origin, where heartbeats prove by themselves")
 }
 
 // TestMirrorWithAnotherLog: a replica behind a mirror that lacks what the sender had goes
@@ -105,41 +84,41 @@ func TestMirrorWithAnotherLog(t *testing.T) {
 	both(m, origin, l, truth)
 	both(m, origin, l, truth)
 	both(m, origin, l, truth)
-	m.is(revoke.StateFresh, "to begin with")
+	m.Is(revoke.StateFresh, "to begin with")
 
 	// The origin is restored from a backup of before its last event, and goes on.
-	l.revoke(m.now.Time(), "lost")
-	m.must(m.read(l))
-	l = l.rollback(l.seq - 1)
-	origin.feed.Broken(origin.now, revoke.ReasonDisconnected)
-	l.revoke(m.now.Time(), "unseen")
-	origin.begin(l)
-	if origin.sub.Anchored {
-		origin.must(origin.read(l))
+	l.Revoke(m.Now.Time(), "lost")
+	m.Must(m.Read(l))
+	l = l.Rollback(l.Seq - 1)
+	origin.Feed.Broken(origin.Now, revoke.ReasonDisconnected)
+	l.Revoke(m.Now.Time(), "unseen")
+	origin.Begin(l)
+	if origin.Sub.Anchored {
+		origin.Must(origin.Read(l))
 	}
 	for range 20 {
 		both(m, origin, l, truth)
 	}
-	origin.is(revoke.StateFresh, "at the origin")
-	m.want(revoke.StateStale, revoke.ReasonFork)
-	if m.refuses("unseen") || !m.refuses("lost") || !origin.refuses("unseen") {
+	origin.Is(revoke.StateFresh, "at the origin")
+	m.Want(revoke.StateStale, revoke.ReasonFork)
+	if m.Refuses("unseen") || !m.Refuses("lost") || !origin.Refuses("unseen") {
 		t.Error("that is not the fork that was to be made")
 	}
-	if _, doubts := m.feed.Doubt(m.now); !doubts {
+	if _, doubts := m.Feed.Doubt(m.Now); !doubts {
 		t.Error("no second reading is asked for")
 	}
 
-	m.feed.Broken(m.now, revoke.ReasonRebuilding)
-	m.mirror(l)
-	if m.sub.Anchored {
+	m.Feed.Broken(m.Now, revoke.ReasonRebuilding)
+	m.Mirror(l)
+	if m.Sub.Anchored {
 		t.Error("begins at the cursor, which stands in the new log, too")
 	}
-	m.must(m.read(l))
+	m.Must(m.Read(l))
 	for range 4 {
 		both(m, origin, l, truth)
 	}
-	m.is(revoke.StateFresh, "after the mirror was made anew")
-	if !m.refuses("unseen") {
+	m.Is(revoke.StateFresh, "after the mirror was made anew")
+	if !m.Refuses("unseen") {
 		t.Error("what was missed is not refused")
 	}
 }
@@ -147,28 +126,28 @@ func TestMirrorWithAnotherLog(t *testing.T) {
 // TestLiar: a member that sends digests of something else takes nothing from a member at
 // the origin, silences nobody, and costs ever rarer second readings.
 func TestLiar(t *testing.T) {
-	r, l := ready(t)
-	r.feed.Attest()
-	r.pass(time.Second)
-	r.beat(l)
-	r.must(r.read(l))
+	r, l := tape.Ready(t)
+	r.Feed.Attest()
+	r.Pass(time.Second)
+	r.Beat(l)
+	r.Must(r.Read(l))
 	readings, beats := 0, 0
 	for range 6 * 3600 {
-		r.pass(time.Second)
-		d := r.feed.Digest()
-		r.digestBeat(l, lie(d))
-		r.must(r.read(l))
-		l.messages = l.messages[len(l.messages)-1:]
-		if _, doubts := r.feed.Doubt(r.now); doubts {
+		r.Pass(time.Second)
+		d := r.Feed.Digest()
+		r.DigestBeat(l, lie(d))
+		r.Must(r.Read(l))
+		l.Messages = l.Messages[len(l.Messages)-1:]
+		if _, doubts := r.Feed.Doubt(r.Now); doubts {
 			readings++
 		}
-		if r.feed.BeatIn(r.now) == 0 {
+		if r.Feed.BeatIn(r.Now) == 0 {
 			beats++
-			r.beat(l)
-			r.must(r.read(l))
-			l.messages = l.messages[len(l.messages)-1:]
+			r.Beat(l)
+			r.Must(r.Read(l))
+			l.Messages = l.Messages[len(l.Messages)-1:]
 		}
-		r.is(revoke.StateFresh, "beside a liar")
+		r.Is(revoke.StateFresh, "beside a liar")
 	}
 	// 1, 2, 4 … minutes and then every hour, up to a quarter more.
 	if readings < 8 || readings > 13 {
@@ -177,7 +156,7 @@ func TestLiar(t *testing.T) {
 	if beats < 6*3600/2 {
 		t.Errorf("%d own heartbeats in six hours: the liar silences", beats)
 	}
-	if s := r.stats(); s.Disputed < 6*3600 || s.Replays != 1 {
+	if s := r.Stats(); s.Disputed < 6*3600 || s.Replays != 1 {
 		t.Errorf("%d disputed, %d replays", s.Disputed, s.Replays)
 	}
 }
@@ -188,74 +167,74 @@ func TestLiarBehindMirror(t *testing.T) {
 	for range 60 {
 		both(m, origin, l, lie)
 		both(m, origin, l, truth)
-		if m.stats().Agreed > 1 {
-			m.is(revoke.StateFresh, "while one of two tells the truth")
+		if m.Stats().Agreed > 1 {
+			m.Is(revoke.StateFresh, "while one of two tells the truth")
 		}
 	}
-	if m.stats().Agreed < 50 {
-		t.Fatalf("%d agreed", m.stats().Agreed)
+	if m.Stats().Agreed < 50 {
+		t.Fatalf("%d agreed", m.Stats().Agreed)
 	}
 	for range 20 {
 		both(m, origin, l, lie)
 	}
-	m.want(revoke.StateStale, revoke.ReasonFork) // safe, not fresh: nobody is left who proves
+	m.Want(revoke.StateStale, revoke.ReasonFork) // safe, not fresh: nobody is left who proves
 	both(m, origin, l, truth)
 	both(m, origin, l, truth)
-	m.is(revoke.StateFresh, "as soon as somebody tells it again")
+	m.Is(revoke.StateFresh, "as soon as somebody tells it again")
 }
 
 // TestDamagedServer: a replica at the origin whose server has lost a message in the middle
 // of the log sees no gap, and its own heartbeats come back. The others' digests differ, a
 // second reading of another server does too, and the log is read anew.
 func TestDamagedServer(t *testing.T) {
-	whole, l := ready(t)
-	damaged := &tape{seq: l.seq}
-	for _, m := range l.messages {
-		if m.seq != 2 {
-			damaged.messages = append(damaged.messages, m)
+	whole, l := tape.Ready(t)
+	damaged := &tape.Log{Seq: l.Seq}
+	for _, m := range l.Messages {
+		if m.Seq != 2 {
+			damaged.Messages = append(damaged.Messages, m)
 		}
 	}
-	r := newReplica(t, revoke.Config{})
-	r.now = whole.now
-	r.begin(damaged)
-	r.must(r.read(damaged))
+	r := tape.NewReader(t, revoke.Config{})
+	r.Now = whole.Now
+	r.Begin(damaged)
+	r.Must(r.Read(damaged))
 	for range 3 {
-		r.pass(time.Second)
-		whole.pass(time.Second)
-		whole.digestBeat(l, truth(whole.feed.Digest()))
-		whole.must(whole.read(l))
-		damaged.messages = append(damaged.messages, l.messages[len(l.messages)-1])
-		r.must(r.read(damaged))
+		r.Pass(time.Second)
+		whole.Pass(time.Second)
+		whole.DigestBeat(l, truth(whole.Feed.Digest()))
+		whole.Must(whole.Read(l))
+		damaged.Messages = append(damaged.Messages, l.Messages[len(l.Messages)-1])
+		r.Must(r.Read(damaged))
 	}
-	from, doubts := r.feed.Doubt(r.now)
+	from, doubts := r.Feed.Doubt(r.Now)
 	if !doubts || from == 0 {
-		t.Fatalf("no doubt: %+v", r.stats())
+		t.Fatalf("no doubt: %+v", r.Stats())
 	}
-	digest := func(l *tape) replica.Digest {
+	digest := func(l *tape.Log) replica.Digest {
 		var d replica.LogDigest
-		for i := range l.messages {
-			rec := l.messages[i].record(0, 0)
+		for i := range l.Messages {
+			rec := l.Messages[i].Record(0, 0)
 			d.Add(&rec)
-			if l.messages[i].beat != nil && rec.Sequence >= from {
+			if l.Messages[i].Beat != nil && rec.Sequence >= from {
 				return d.At(&rec)
 			}
 		}
 		t.Fatal("no heartbeat")
 		return replica.Digest{}
 	}
-	if same, known := r.feed.Settle(digest(damaged)); !same || !known {
+	if same, known := r.Feed.Settle(digest(damaged)); !same || !known {
 		t.Errorf("the damaged server's log: same %t, known %t", same, known)
 	}
-	if same, known := r.feed.Settle(digest(l)); same || !known {
+	if same, known := r.Feed.Settle(digest(l)); same || !known {
 		t.Errorf("the whole log: same %t, known %t", same, known)
 	}
-	if _, known := r.feed.Settle(replica.Digest{Sequence: 1 << 40}); known {
+	if _, known := r.Feed.Settle(replica.Digest{Sequence: 1 << 40}); known {
 		t.Error("knows what is to come")
 	}
-	r.feed.Rewind()
-	r.begin(l)
-	r.must(r.read(l))
-	if !r.refuses("old1") {
+	r.Feed.Rewind()
+	r.Begin(l)
+	r.Must(r.Read(l))
+	if !r.Refuses("old1") {
 		t.Error("what the damaged server had lost is not refused")
 	}
 }
@@ -278,20 +257,20 @@ func TestWhoSilences(t *testing.T) {
 		{"without, for one that does not attest", false, nothing, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, l := ready(t)
+			r, l := tape.Ready(t)
 			if c.attests {
-				r.feed.Attest()
+				r.Feed.Attest()
 			}
 			beats := 0
 			for range 100 {
-				r.pass(time.Second)
-				d := r.feed.Digest()
+				r.Pass(time.Second)
+				d := r.Feed.Digest()
 				if d == (replica.Digest{}) {
 					t.Fatal("no digest")
 				}
-				r.digestBeat(l, c.says(d))
-				r.must(r.read(l))
-				if r.feed.BeatIn(r.now) == 0 {
+				r.DigestBeat(l, c.says(d))
+				r.Must(r.Read(l))
+				if r.Feed.BeatIn(r.Now) == 0 {
 					beats++
 				}
 			}
@@ -304,21 +283,21 @@ func TestWhoSilences(t *testing.T) {
 
 // A digest of old, which agrees and proves nothing new, silences nobody either.
 func TestOldDigestSilencesNobody(t *testing.T) {
-	r, l := ready(t)
-	r.feed.Attest()
-	r.pass(time.Second)
-	r.beat(l)
-	r.must(r.read(l))
-	old, beats := r.feed.Digest(), 0
+	r, l := tape.Ready(t)
+	r.Feed.Attest()
+	r.Pass(time.Second)
+	r.Beat(l)
+	r.Must(r.Read(l))
+	old, beats := r.Feed.Digest(), 0
 	for i := range 100 {
-		r.pass(time.Second)
-		r.digestBeat(l, &old)
-		r.must(r.read(l))
-		if r.feed.BeatIn(r.now) == 0 && i > 10 {
+		r.Pass(time.Second)
+		r.DigestBeat(l, &old)
+		r.Must(r.Read(l))
+		if r.Feed.BeatIn(r.Now) == 0 && i > 10 {
 			beats++
 		}
 	}
-	if s := r.stats(); beats < 30 || s.Agreed < 100 {
+	if s := r.Stats(); beats < 30 || s.Agreed < 100 {
 		t.Errorf("%d beats of its own, %d agreed", beats, s.Agreed)
 	}
 }
@@ -327,13 +306,13 @@ func TestOldDigestSilencesNobody(t *testing.T) {
 // for three intervals.
 func TestMirrorBeatsLate(t *testing.T) {
 	m, _, _ := behind(t)
-	m.feed.Attest()
-	if d := m.feed.Digest(); d != (replica.Digest{}) {
+	m.Feed.Attest()
+	if d := m.Feed.Digest(); d != (replica.Digest{}) {
 		t.Errorf("attests %+v", d)
 	}
-	m.pass(m.feed.BeatIn(m.now)) // perhaps of the reading before
-	if d := m.feed.BeatIn(m.now); d < 3*time.Second || d > 4*time.Second {
-		if d = m.feed.BeatIn(m.now); d < 3*time.Second || d > 4*time.Second {
+	m.Pass(m.Feed.BeatIn(m.Now)) // perhaps of the reading before
+	if d := m.Feed.BeatIn(m.Now); d < 3*time.Second || d > 4*time.Second {
+		if d = m.Feed.BeatIn(m.Now); d < 3*time.Second || d > 4*time.Second {
 			t.Errorf("beats in %s", d)
 		}
 	}
@@ -351,19 +330,19 @@ func TestCatchingUpIsNoClockSkew(t *testing.T) {
 		{"late", 20 * time.Second, 0, revoke.ReasonNoHeartbeat},
 		{"a clock behind", 0, -20 * time.Second, revoke.ReasonClockSkew},
 	} {
-		r, l := newReplica(t, revoke.Config{}), &tape{}
-		l.revoke(r.now.Time(), "x")
-		info := l.info()
-		info.Time, info.Mirror = r.now.Time(), true
-		r.sub = r.feed.Begin(r.now, info)
-		r.must(r.read(l))
-		r.feed.Broken(r.now, revoke.ReasonDisconnected)
-		r.sub = r.feed.Begin(r.now, info) // anchored: no heartbeat is why it is not fresh
-		r.pos, r.n = r.sub.Start-1, 0
-		r.otherBeat(l, c.off)
-		r.pass(c.late)
-		r.must(r.read(l))
-		if got := r.list.Status(r.now).Reason; got != c.want {
+		r, l := tape.NewReader(t, revoke.Config{}), &tape.Log{}
+		l.Revoke(r.Now.Time(), "x")
+		info := l.Info()
+		info.Time, info.Mirror = r.Now.Time(), true
+		r.Sub = r.Feed.Begin(r.Now, info)
+		r.Must(r.Read(l))
+		r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
+		r.Sub = r.Feed.Begin(r.Now, info) // anchored: no heartbeat is why it is not fresh
+		r.Pos, r.N = r.Sub.Start-1, 0
+		r.OtherBeat(l, c.off)
+		r.Pass(c.late)
+		r.Must(r.Read(l))
+		if got := r.List.Status(r.Now).Reason; got != c.want {
 			t.Errorf("%s: reason %s, want %s", c.name, got, c.want)
 		}
 	}
@@ -377,32 +356,32 @@ func TestMirrorNeedsPatience(t *testing.T) {
 	for staleness, short := range map[time.Duration]bool{5 * time.Second: true, 7*time.Second - time.Millisecond: true, 7 * time.Second: false, 15 * time.Second: false} {
 		for _, mirror := range []bool{true, false} {
 			var logged bytes.Buffer
-			origin, l := ready(t)
-			r := newReplica(t, revoke.Config{MaxStaleness: staleness, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
-			r.now = origin.now
+			origin, l := tape.Ready(t)
+			r := tape.NewReader(t, revoke.Config{MaxStaleness: staleness, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			r.Now = origin.Now
 			for range 2 { // it is said once
 				if mirror {
-					r.mirror(l)
+					r.Mirror(l)
 				} else {
-					r.begin(l)
+					r.Begin(l)
 				}
 			}
-			r.must(r.read(l))
+			r.Must(r.Read(l))
 			if got, want := strings.Count(logged.String(), "behind a mirror MaxStaleness"), map[bool]int{true: 1}[short && mirror]; got != want {
 				t.Errorf("%s, mirror %t: warned %d times, want %d", staleness, mirror, got, want)
 			}
 			stale := false
 			for i := range 100 {
-				d := origin.feed.Digest()
-				origin.digestBeat(l, &d)
+				d := origin.Feed.Digest()
+				origin.DigestBeat(l, &d)
 				for tenth := range 20 {
 					if tenth == 5 {
-						origin.must(origin.read(l))
-						r.must(r.read(l))
+						origin.Must(origin.Read(l))
+						r.Must(r.Read(l))
 					}
-					r.pass(100 * time.Millisecond)
-					origin.pass(100 * time.Millisecond)
-					stale = stale || i > 4 && r.list.Status(r.now).State != revoke.StateFresh
+					r.Pass(100 * time.Millisecond)
+					origin.Pass(100 * time.Millisecond)
+					stale = stale || i > 4 && r.List.Status(r.Now).State != revoke.StateFresh
 				}
 			}
 			if stale != (mirror && staleness == 5*time.Second) {
@@ -419,65 +398,65 @@ func TestMirrorNeedsPatience(t *testing.T) {
 // out as ever.
 func TestLogServersClockIsBehind(t *testing.T) {
 	for _, behind := range []time.Duration{0, time.Minute + time.Second, 5 * time.Minute, -5 * time.Minute} {
-		origin, l := ready(t)
-		fork := &tape{seq: l.seq, messages: slices.Clone(l.messages)} // will lack one event
-		m, forked := newReplica(t, revoke.Config{}), newReplica(t, revoke.Config{})
-		m.now, forked.now = origin.now, origin.now
-		m.mirror(l)
-		m.must(m.read(l))
-		forked.mirror(fork)
-		forked.must(forked.read(fork))
+		origin, l := tape.Ready(t)
+		fork := &tape.Log{Seq: l.Seq, Messages: slices.Clone(l.Messages)} // will lack one event
+		m, forked := tape.NewReader(t, revoke.Config{}), tape.NewReader(t, revoke.Config{})
+		m.Now, forked.Now = origin.Now, origin.Now
+		m.Mirror(l)
+		m.Must(m.Read(l))
+		forked.Mirror(fork)
+		forked.Must(forked.Read(fork))
 		const joins = 900
-		var late *reader
+		var late *tape.Reader
 		said := 0
 		for i := range joins + 400 {
-			for _, r := range []*reader{origin, m, forked} {
-				r.pass(time.Second)
+			for _, r := range []*tape.Reader{origin, m, forked} {
+				r.Pass(time.Second)
 			}
 			if late != nil {
-				late.pass(time.Second)
+				late.Pass(time.Second)
 			}
 			if i == joins {
-				late = newReplica(t, revoke.Config{})
-				late.now = m.now
+				late = tape.NewReader(t, revoke.Config{})
+				late.Now = m.Now
 				left := *l
-				left.messages = slices.DeleteFunc(slices.Clone(l.messages), func(x message) bool { return x.life > 0 && !x.time.Add(x.life).After(m.now.Time()) })
-				late.mirror(&left)
-				late.must(late.read(&left))
+				left.Messages = slices.DeleteFunc(slices.Clone(l.Messages), func(x tape.Message) bool { return x.Life > 0 && !x.Time.Add(x.Life).After(m.Now.Time()) })
+				late.Mirror(&left)
+				late.Must(late.Read(&left))
 			}
 			if i == 400 {
-				l.append(m.now.Time().Add(-behind), message{event: &revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "withheld", Until: m.now.Time().Add(time.Hour)}})
+				l.Append(m.Now.Time().Add(-behind), tape.Message{Event: &revoke.Event{Issuer: tape.Issuer, Kind: revoke.KindToken, Value: "withheld", Until: m.Now.Time().Add(time.Hour)}})
 			}
-			d := origin.feed.Digest()
+			d := origin.Feed.Digest()
 			if d != (replica.Digest{}) {
 				said++
 			}
-			hb := replica.Heartbeat{Time: m.now.Time(), Name: "other", Digest: &d}
+			hb := replica.Heartbeat{Time: m.Now.Time(), Name: "other", Digest: &d}
 			rand.Read(hb.Nonce[:])
-			from := len(l.messages)
-			l.append(m.now.Time().Add(-behind), message{beat: &hb, life: 15 * time.Minute})
-			for _, message := range l.messages[from:] {
-				fork.seq, fork.messages = l.seq, append(fork.messages, message)
+			from := len(l.Messages)
+			l.Append(m.Now.Time().Add(-behind), tape.Message{Beat: &hb, Life: 15 * time.Minute})
+			for _, message := range l.Messages[from:] {
+				fork.Seq, fork.Messages = l.Seq, append(fork.Messages, message)
 			}
-			origin.must(origin.read(l))
-			m.must(m.read(l))
-			forked.must(forked.read(fork))
+			origin.Must(origin.Read(l))
+			m.Must(m.Read(l))
+			forked.Must(forked.Read(fork))
 			if late != nil {
-				late.must(late.read(l))
+				late.Must(late.Read(l))
 			}
 			if i > 20 && time.Duration(i)*time.Second > behind { // until then something that counts may have expired before it was read
-				m.is(revoke.StateFresh, fmt.Sprintf("behind by %s, after %d s", behind, i))
+				m.Is(revoke.StateFresh, fmt.Sprintf("behind by %s, after %d s", behind, i))
 				if i < 400 {
-					forked.is(revoke.StateFresh, fmt.Sprintf("before the fork, behind by %s, after %d s", behind, i))
+					forked.Is(revoke.StateFresh, fmt.Sprintf("before the fork, behind by %s, after %d s", behind, i))
 				}
 			}
 			if i > 420 {
-				forked.is(revoke.StateStale, fmt.Sprintf("a fork, behind by %s, after %d s", behind, i))
+				forked.Is(revoke.StateStale, fmt.Sprintf("a fork, behind by %s, after %d s", behind, i))
 			}
 		}
-		late.is(revoke.StateFresh, fmt.Sprintf("joined late, behind by %s", behind))
-		if said < joins || m.stats().Disputed+late.stats().Disputed != 0 {
-			t.Errorf("behind by %s: %d digests sent, %d disputed, %d of who joins", behind, said, m.stats().Disputed, late.stats().Disputed)
+		late.Is(revoke.StateFresh, fmt.Sprintf("joined late, behind by %s", behind))
+		if said < joins || m.Stats().Disputed+late.Stats().Disputed != 0 {
+			t.Errorf("behind by %s: %d digests sent, %d disputed, %d of who joins", behind, said, m.Stats().Disputed, late.Stats().Disputed)
 		}
 	}
 }
@@ -493,26 +472,26 @@ func TestMirrorWithoutDigestsIsLogged(t *testing.T) {
 		want   int
 	}{{"a mirror, no digests", true, nothing, 1}, {"a mirror, digests", true, truth, 0}, {"the origin, no digests", false, nothing, 0}} {
 		var logged bytes.Buffer
-		origin, l := ready(t)
-		r := newReplica(t, revoke.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
-		r.now = origin.now
+		origin, l := tape.Ready(t)
+		r := tape.NewReader(t, revoke.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		r.Now = origin.Now
 		begin := func() {
-			if r.begin(l); c.mirror {
-				r.mirror(l)
+			if r.Begin(l); c.mirror {
+				r.Mirror(l)
 			}
-			r.must(r.read(l))
+			r.Must(r.Read(l))
 		}
 		begin()
 		for i := range 300 {
 			both(r, origin, l, c.says)
 			if i > 5 {
-				r.is(revoke.StateFresh, c.name)
+				r.Is(revoke.StateFresh, c.name)
 			}
 			if i < 30 && logged.Len() > 0 && strings.Contains(logged.String(), "no heartbeat carries a digest") {
 				t.Fatalf("%s: logged after %d s, when the first may be on its way", c.name, i)
 			}
 			if i == 150 { // a new subscription is no news
-				r.feed.Broken(r.now, revoke.ReasonDisconnected)
+				r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
 				begin()
 			}
 		}
@@ -528,14 +507,14 @@ func TestPromotedMirror(t *testing.T) {
 	for range 4 {
 		both(m, origin, l, truth)
 	}
-	m.is(revoke.StateFresh, "with digests")
+	m.Is(revoke.StateFresh, "with digests")
 	for range 20 {
 		both(m, origin, l, nothing)
 	}
-	m.is(revoke.StateStale, "without digests")
-	m.feed.Judge(m.now, l.info())
+	m.Is(revoke.StateStale, "without digests")
+	m.Feed.Judge(m.Now, l.Info())
 	both(m, origin, l, nothing)
-	m.is(revoke.StateFresh, "promoted")
+	m.Is(revoke.StateFresh, "promoted")
 }
 
 func ExampleLogDigest() {
