@@ -115,6 +115,68 @@ func TestVerifiersParseNoPrivateKeys(t *testing.T) {
 
 var privateKeyParsers = regexp.MustCompile(`x509\.Parse(PKCS8PrivateKey|PKCS1PrivateKey|ECPrivateKey)|\bpem\.Decode\(|"pkcs8"`)
 
+// imports is which packages of ours each package may import itself, its tests aside. A new
+// arrow, or a new package, is a decision, and stands here.
+var imports = map[string]string{
+	"bus":                             "internal/diskfile internal/jsadmin internal/natsconn internal/replica internal/strictjson revoke",
+	"bus/embedded":                    "bus internal/diskfile revoke",
+	"internal/diskfile":               "",
+	"internal/gate":                   "",
+	"internal/inside":                 "",
+	"internal/jsadmin":                "",
+	"internal/layout":                 "",
+	"internal/natsconn":               "",
+	"internal/printtest":              "",
+	"internal/recordstore":            "revoke",
+	"internal/refusals":               "",
+	"internal/replica":                "internal/inside revoke",
+	"internal/strictjson":             "",
+	"refresh":                         "internal/recordstore internal/replica internal/strictjson revoke token token/issue",
+	"refresh/natskv":                  "internal/jsadmin internal/natsconn internal/recordstore refresh",
+	"refresh/storetest":               "internal/recordstore refresh",
+	"revoke":                          "internal/diskfile internal/inside",
+	"revoke/revoketest":               "internal/replica revoke",
+	"token":                           "internal/refusals internal/replica internal/strictjson revoke token/internal/jose token/internal/own token/internal/placeholder token/internal/shape",
+	"token/grpctoken":                 "internal/refusals token",
+	"token/idp":                       "token",
+	"token/internal/forge":            "revoke token token/issue",
+	"token/internal/jose":             "",
+	"token/internal/own":              "",
+	"token/internal/placeholder":      "",
+	"token/internal/shape":            "internal/replica revoke",
+	"token/issue":                     "internal/diskfile internal/recordstore internal/replica internal/strictjson revoke token token/internal/jose token/internal/own token/internal/placeholder token/internal/shape token/issue/internal/privatekey",
+	"token/issue/internal/privatekey": "internal/strictjson token/internal/jose",
+	"token/tokentest":                 "revoke token token/issue",
+}
+
+func TestWhoImportsWhat(t *testing.T) {
+	format := []string{"-f", `{{.ImportPath}} {{join .Imports " "}}`}
+	lines := goList(t, append(format, "./...")...)
+	for _, own := range []string{"bus/embedded", "token/grpctoken"} { // modules of their own that are no programs
+		lines += goListIn(t, root+"/"+own, append(format, "./...")...)
+	}
+	found := map[string]bool{}
+	for line := range strings.Lines(lines) {
+		f := strings.Fields(line)
+		pkg := strings.TrimPrefix(f[0], module+"/")
+		found[pkg] = true
+		may, ok := imports[pkg]
+		if !ok {
+			t.Errorf("%s is a new package: enter what it may import", pkg)
+		}
+		for _, imported := range f[1:] {
+			if ours, is := strings.CutPrefix(imported, module+"/"); is && !slices.Contains(strings.Fields(may), ours) {
+				t.Errorf("%s imports %s, which is not entered", pkg, ours)
+			}
+		}
+	}
+	for pkg := range imports {
+		if !found[pkg] {
+			t.Errorf("there is no package %s", pkg)
+		}
+	}
+}
+
 // No jwx type may cross the border of token/internal/jose, so that a later major
 // version is an edit of that package alone. Tests count too.
 func TestOnlyJOSEImportsJWX(t *testing.T) {
@@ -163,8 +225,13 @@ func TestRootModuleIsShort(t *testing.T) {
 // goList runs go list for the root module alone, as an importer sees it.
 func goList(t *testing.T, args ...string) string {
 	t.Helper()
+	return goListIn(t, root, args...)
+}
+
+func goListIn(t *testing.T, dir string, args ...string) string {
+	t.Helper()
 	cmd := exec.Command("go", append([]string{"list"}, args...)...)
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOWORK=off")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
