@@ -52,7 +52,7 @@ func (m *Manager) forget(ctx context.Context, sid string) error {
 		change: func(r *session) (*session, error) {
 			switch {
 			case r.Ended == 0: // in a store that is behind
-				return nil, fmt.Errorf("%w: session %s is not over in the store", ErrBusy, sid)
+				return nil, fmt.Errorf("%w: it shows session %s, which is over, as live", ErrStore, sid)
 			case r.nameless():
 				return r, nil
 			}

@@ -19,23 +19,23 @@ var (
 var (
 	// ErrUnknown: no refresh token of ours, or one of a session that is forgotten.
 	ErrUnknown error = &member{ErrLoginAgain, "unknown refresh token"}
-	// ErrExpired: the session was idle for too long, or has reached its end.
-	ErrExpired error = &member{ErrLoginAgain, "session expired"}
+	// ErrSessionExpired: the session was idle for too long, or has reached its end.
+	ErrSessionExpired error = &member{ErrLoginAgain, "session expired"}
 	// ErrEnded: the session was ended by a logout, an operator, a password change, the
 	// denylist or the application's word at a refresh.
 	ErrEnded error = &member{ErrLoginAgain, "session ended"}
-	// ErrReplayed: the refresh token had been used before and was used again. No
+	// ErrReused: the refresh token had been used before and was used again. No
 	// matter by whom, the session is dead now. It is of the family [ErrEnded].
-	ErrReplayed error = &member{ErrEnded, "refresh token replayed"}
+	ErrReused error = &member{ErrEnded, "refresh token used again"}
 	// ErrTooLate: the refresh token had been used before, and nobody can tell this retry
 	// from a theft, since for a time none could be answered. Nothing was changed; whoever
 	// holds the successor goes on.
 	ErrTooLate error = &member{ErrLoginAgain, "refresh token retried too late"}
 	// ErrClient: the session is another client's. Nothing was changed.
 	ErrClient error = &member{ErrLoginAgain, "refresh token of another client"}
-	// ErrBinding: the session is bound to a key whose possession was not proven
+	// ErrPossession: the session is bound to a key whose possession was not proven
 	// ([Request].Binding), or to none where one was. Nothing was changed.
-	ErrBinding error = &member{ErrLoginAgain, "refresh token bound to another key"}
+	ErrPossession error = &member{ErrLoginAgain, "refresh token bound to another key"}
 	// ErrSuperseded: the subject was logged out everywhere after, or about when, it was
 	// authenticated. Authenticate it again, with what is its password now.
 	ErrSuperseded error = &member{ErrLoginAgain, "logged out everywhere since the authentication"}
@@ -46,17 +46,19 @@ var (
 	// ErrStore: the [Store] could not do its work, or holds what this version of the
 	// package does not understand.
 	ErrStore error = &member{ErrTryAgain, "session store failed"}
-	// ErrBusy: too many others changed the session at the same time, or the limits of
-	// the grace window are reached, or a cutoff lies in the future.
+	// ErrBusy: others use the session, or its subject, at the same time, more often than is
+	// answered at once.
 	ErrBusy error = &member{ErrTryAgain, "session busy"}
 	// ErrPending: only half is done. Either what is over is over in the store, and the event
 	// that tells the services could not be published: that is recorded, and finished by the
-	// next call that comes upon it, or by a Manager that runs, about once a minute. Or the services know it, and the store could not end
-	// the sessions: then they get no token while the event lives. Call again to have all done.
-	ErrPending error = &member{ErrTryAgain, "revocation not yet published"}
-	// ErrClock: this process's clock is off, by the bus's ([revoke.List.ClockOff]): it mints
-	// nothing, and takes nobody's session for expired or stolen.
-	ErrClock error = &member{ErrTryAgain, "this process's clock is off"}
+	// next call that comes upon it, or by a Manager that runs, about once a minute. Or the
+	// services know it, and the store could not end the sessions: then they get no token
+	// while the event lives. Call again to have all done.
+	ErrPending error = &member{ErrTryAgain, "revocation pending"}
+	// ErrClock: a clock is off, so that nothing is minted, and nobody's session taken for
+	// expired or stolen. It is this process's, by the bus's ([revoke.List.ClockOff]), or that
+	// of another instance or publisher, which has dated a cutoff or a session ahead.
+	ErrClock error = &member{ErrTryAgain, "a clock is off"}
 	// ErrMint: no access token could be issued, or the one that was issued would be refused:
 	// the key that signs is revoked, or something that concerns the session meanwhile.
 	ErrMint error = &member{ErrTryAgain, "access token not issued"}

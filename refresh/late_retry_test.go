@@ -48,7 +48,7 @@ func lateRetry(t *testing.T, slept time.Duration) {
 		next := s.refresh(t, late)
 		time.Sleep(time.Hour)
 		next = s.refresh(t, next)
-		s.refused(t, waiting, refresh.ErrReplayed)
+		s.refused(t, waiting, refresh.ErrReused)
 		s.dead(t, next)
 		s.refused(t, next, refresh.ErrEnded)
 		if len(replays) != 1 || len(told) != 1 {
@@ -70,17 +70,17 @@ func TestLateRation(t *testing.T) {
 	}{
 		"once":                              {refresh.Consumer, token.Binding{}, "l9l", nil},
 		"bound in Consumer":                 {refresh.Consumer, bound, "l9l", nil},
-		"twice in a day":                    {refresh.Consumer, token.Binding{}, "l9l9l", refresh.ErrReplayed},
-		"twice in a day, other tokens":      {refresh.Consumer, token.Binding{}, "l9r1l9l", refresh.ErrReplayed},
+		"twice in a day":                    {refresh.Consumer, token.Binding{}, "l9l9l", refresh.ErrReused},
+		"twice in a day, other tokens":      {refresh.Consumer, token.Binding{}, "l9r1l9l", refresh.ErrReused},
 		"a day later":                       {refresh.Consumer, token.Binding{}, "l9l999l", nil},
 		"three times":                       {refresh.Consumer, token.Binding{}, "l9l999l999l", nil},
-		"four times":                        {refresh.Consumer, token.Binding{}, "l9l999l999l999l", refresh.ErrReplayed},
-		"the successor was presented":       {refresh.Consumer, token.Binding{}, "rr9!", refresh.ErrReplayed},
-		"Web":                               {refresh.Web, token.Binding{}, "l@l", refresh.ErrReplayed},
-		"HighSecurity":                      {refresh.HighSecurity, token.Binding{}, "l@l", refresh.ErrReplayed},
+		"four times":                        {refresh.Consumer, token.Binding{}, "l9l999l999l999l", refresh.ErrReused},
+		"the successor was presented":       {refresh.Consumer, token.Binding{}, "rr9!", refresh.ErrReused},
+		"Web":                               {refresh.Web, token.Binding{}, "l@l", refresh.ErrReused},
+		"HighSecurity":                      {refresh.HighSecurity, token.Binding{}, "l@l", refresh.ErrReused},
 		"HighSecurity, bound":               {refresh.HighSecurity, bound, "l@l", nil},
-		"HighSecurity, bound, twice":        {refresh.HighSecurity, bound, "l@l@l", refresh.ErrReplayed},
-		"HighSecurity, bound, presented it": {refresh.HighSecurity, bound, "rr@!", refresh.ErrReplayed},
+		"HighSecurity, bound, twice":        {refresh.HighSecurity, bound, "l@l@l", refresh.ErrReused},
+		"HighSecurity, bound, presented it": {refresh.HighSecurity, bound, "rr@!", refresh.ErrReused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestLateRetryProvesTheKey(t *testing.T) {
 		g := s.login(t, func(l *refresh.Login) { l.Binding = bound })
 		s.refresh(t, g, boundTo(bound))
 		time.Sleep(time.Minute)
-		s.refused(t, g, refresh.ErrBinding)
+		s.refused(t, g, refresh.ErrPossession)
 		s.refused(t, g, refresh.ErrClient, boundTo(bound), byClient("other"))
 		s.refresh(t, s.refresh(t, g, boundTo(bound)), boundTo(bound))
 	})

@@ -6,13 +6,14 @@ import (
 )
 
 // Lifetimes says how long sessions and their tokens live. All are counted in
-// milliseconds. The zero Lifetimes are [HighSecurity].
+// milliseconds. The zero Lifetimes are [HighSecurity]; in any others Idle, Absolute and
+// Access are required, each at least 10 s.
 type Lifetimes struct {
 	// Idle is how long a session may go without a refresh, Absolute how long it may last
-	// at all (OWASP ASVS 5.0, 7.3). Both bound the access tokens' exp.
+	// at all (OWASP ASVS 5.0, 7.3), at most 366 days. Both bound the access tokens' exp.
 	Idle, Absolute time.Duration
 
-	// Access is exp − iat of access tokens; at most the Issuer's.
+	// Access is exp − iat of access tokens; at most the Issuer's Lifetime, and Idle.
 	Access time.Duration
 
 	// Grace is how long after its use a refresh token may be presented again, by a
@@ -42,7 +43,7 @@ type Lifetimes struct {
 	LateEvery time.Duration
 
 	// LateBound keeps the ration to sessions that are bound to a key ([Login].Binding),
-	// whose tokens nobody else can use (FAPI 2.0).
+	// whose tokens nobody else can use (FAPI 2.0). False: all have it.
 	LateBound bool
 }
 

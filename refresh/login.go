@@ -37,6 +37,8 @@ type Login struct {
 	// cutoff was made, or in the same millisecond, is refused without asking.
 	Recheck func(ctx context.Context) error
 
+	// What follows may be left out: the session has none of it then.
+
 	Tenant  string   // see [issue.Request]
 	Scope   []string // granted; a refresh may narrow it for one token, nothing widens it
 	ACR     string
@@ -106,7 +108,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 			return nil, ErrSuperseded
 		case future:
 			// Logging in again is of no use. It was made by somebody whose clock is ahead.
-			return nil, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrBusy)
+			return nil, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrClock)
 		}
 		if verdict == unsure && l.Recheck == nil {
 			return nil, fmt.Errorf("%w, or within %s of it: field Recheck is nil, so nobody can tell which came first", ErrSuperseded, time.Duration(m.skew)*time.Millisecond)
@@ -287,14 +289,14 @@ func (m *Manager) startAfter(start int64, l *Login) (int64, error) {
 	covered := m.covered(l)
 	furthest := m.millis() + m.skew + m.slack + 1
 	if start > furthest {
-		return 0, fmt.Errorf("%w: the subject's cutoff lies in the future", ErrBusy)
+		return 0, fmt.Errorf("%w: the subject's cutoff lies in the future", ErrClock)
 	}
 	if !covered(start) {
 		return start, nil
 	}
 	low, high := start, furthest // covered, and not
 	if high <= low || covered(high) {
-		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrBusy)
+		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrClock)
 	}
 	for high-low > 1 {
 		if mid := low + (high-low)/2; covered(mid) {
@@ -417,7 +419,7 @@ func (m *Manager) token(ctx context.Context, s *session, scope []string, issued 
 	at, _ := s.deadline(&m.cfg.Lifetimes)
 	life := min(m.cfg.Lifetimes.Access, time.Duration(at-issued)*time.Millisecond)
 	if life < time.Second {
-		return minted{}, ErrExpired
+		return minted{}, ErrSessionExpired
 	}
 	r := issue.Request{
 		Subject: s.Subject, Client: s.Client, Session: s.SID, Tenant: s.Tenant, Audience: s.Audience, Scope: scope,

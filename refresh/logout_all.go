@@ -282,7 +282,7 @@ func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 		landed: sameToken,
 	}.do(ctx, m)
 	switch {
-	case errors.Is(err, ErrEnded), errors.Is(err, ErrExpired):
+	case errors.Is(err, ErrEnded), errors.Is(err, ErrSessionExpired):
 		return nil, nil
 	case err != nil:
 		return nil, err

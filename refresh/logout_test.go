@@ -80,7 +80,7 @@ func TestPending(t *testing.T) {
 	next := s.refresh(t, g)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.store.Store = cancelling{s.store.Store, cancel}
-	if _, err := s.Refresh(ctx, request(g.RefreshToken())); !errors.Is(err, refresh.ErrReplayed) {
+	if _, err := s.Refresh(ctx, request(g.RefreshToken())); !errors.Is(err, refresh.ErrReused) {
 		t.Fatal(err)
 	}
 	s.dead(t, next)

@@ -38,8 +38,8 @@ func TestLosingIsNoTheft(t *testing.T) {
 		want  error
 	}{
 		"same millisecond": {0, refresh.ErrTooLate},
-		"next millisecond": {time.Millisecond, refresh.ErrReplayed},
-		"a second later":   {time.Second, refresh.ErrReplayed},
+		"next millisecond": {time.Millisecond, refresh.ErrReused},
+		"a second later":   {time.Second, refresh.ErrReused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestLosingIsNoTheft(t *testing.T) {
 				last := s.refresh(t, next)
 				time.Sleep(time.Millisecond)
 				s.refused(t, next, c.want)
-				if c.want == refresh.ErrReplayed {
+				if c.want == refresh.ErrReused {
 					s.dead(t, last)
 				} else {
 					s.accepted(t, last)

@@ -53,7 +53,7 @@ func TestImpatientCallsAreNoOutage(t *testing.T) {
 						t.Fatalf("%d impatient calls", calls)
 					}
 					time.Sleep(3 * time.Second)
-					s.refused(t, g, refresh.ErrReplayed)
+					s.refused(t, g, refresh.ErrReused)
 					s.refused(t, next, refresh.ErrEnded)
 				})
 			})
@@ -124,7 +124,7 @@ func TestNoRoomForLoginsIsNoOutage(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		s.refused(t, g, refresh.ErrReplayed)
+		s.refused(t, g, refresh.ErrReused)
 		s.refused(t, next, refresh.ErrEnded)
 	})
 }

@@ -34,7 +34,7 @@ func TestRetryDuringOutage(t *testing.T) {
 		want    error
 	}{
 		{"within the window", 5 * time.Second, nil},
-		{"after it", 13 * time.Second, refresh.ErrReplayed},
+		{"after it", 13 * time.Second, refresh.ErrReused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestOutageDoesNotCount(t *testing.T) {
 			{"6 min", 6 * time.Minute, 0, refresh.ErrTooLate},
 			{"50 min", 50 * time.Minute, 0, refresh.ErrTooLate},
 			{"15 s, and a client that sleeps for 1 min", 15 * time.Second, time.Minute, refresh.ErrTooLate},
-			{"15 s, and a client that sleeps for 10 min", 15 * time.Second, 10 * time.Minute, refresh.ErrReplayed},
+			{"15 s, and a client that sleeps for 10 min", 15 * time.Second, 10 * time.Minute, refresh.ErrReused},
 		} {
 			if c.outage > 6*time.Minute && name != "store" {
 				continue
@@ -142,13 +142,13 @@ func TestOutageDoesNotCount(t *testing.T) {
 							t.Fatal("another successor")
 						}
 					}
-					if c.want == refresh.ErrReplayed {
+					if c.want == refresh.ErrReused {
 						one.refused(t, next, refresh.ErrEnded)
 						return
 					}
 					next = two.refresh(t, next) // the session is as it was
 					time.Sleep(20 * time.Minute)
-					one.refused(t, g, refresh.ErrReplayed) // and a thief is one later on
+					one.refused(t, g, refresh.ErrReused) // and a thief is one later on
 					one.refused(t, next, refresh.ErrEnded)
 				})
 			})
@@ -195,7 +195,7 @@ func TestLoserIsNotConvicted(t *testing.T) {
 		s.refused(t, g, refresh.ErrTooLate)
 		next = s.refresh(t, next)
 		time.Sleep(10 * time.Minute)
-		s.refused(t, g, refresh.ErrReplayed)
+		s.refused(t, g, refresh.ErrReused)
 		s.refused(t, next, refresh.ErrEnded)
 	})
 }

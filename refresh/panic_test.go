@@ -105,7 +105,7 @@ func TestPanicsOfTheCallersParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(11 * time.Minute)
-		if _, err := m.Refresh(t.Context(), stolen); !errors.Is(err, ErrReplayed) || !errors.Is(err, ErrPending) {
+		if _, err := m.Refresh(t.Context(), stolen); !errors.Is(err, ErrReused) || !errors.Is(err, ErrPending) {
 			t.Fatalf("a theft: %v", err)
 		}
 		publisher.on = false

@@ -127,7 +127,7 @@ func TestSessionsOfTheVersionBefore(t *testing.T) {
 			}
 			s.refresh(t, g)
 		}
-		over("bound to a key", refresh.ErrBinding)
+		over("bound to a key", refresh.ErrPossession)
 		if g := goesOn("bound to a key", boundTo(token.Binding{KeyThumbprint: strings.Repeat("A", 43)})); g != nil && g.TokenType != "DPoP" {
 			t.Errorf("token type %s", g.TokenType)
 		}
@@ -152,7 +152,7 @@ func TestSessionsOfTheVersionBefore(t *testing.T) {
 		}
 
 		// A token of before that was used up is theft once its window is over (invariant 8).
-		over("refreshed, predecessor's predecessor", refresh.ErrReplayed)
+		over("refreshed, predecessor's predecessor", refresh.ErrReused)
 		if sids := s.published(revoke.KindSession); !slices.Contains(sids, w.SIDs["refreshed"]) {
 			t.Errorf("published %q, not the session that was robbed", sids)
 		}
@@ -203,7 +203,7 @@ func TestSessionsWithChecks(t *testing.T) {
 		}
 		over("stolen", refresh.ErrEnded)
 		time.Sleep(time.Minute)
-		over("late, burnt", refresh.ErrReplayed)
+		over("late, burnt", refresh.ErrReused)
 		over("late", refresh.ErrEnded)
 	})
 }

@@ -100,7 +100,7 @@ func TestEndedSessionsLeaveNothingPersonal(t *testing.T) {
 		"replay": func(t *testing.T, s *system, g *refresh.Grant) {
 			s.refresh(t, g)
 			time.Sleep(time.Minute)
-			s.refused(t, g, refresh.ErrReplayed)
+			s.refused(t, g, refresh.ErrReused)
 		},
 		"nothing": func(*testing.T, *system, *refresh.Grant) {},
 	} {
@@ -144,7 +144,7 @@ func TestEveryEndingLeavesTheSame(t *testing.T) {
 	common := []string{"ended", "exact_from", "family", "generation", "issued", "reason", "sid", "start", "sub", "until", "used", "v"}
 	whilePending := []string{"auth_time", "client", "label", "pending", "scope"}
 	for name, end := range map[string]func(t *testing.T, s *system, first, last *refresh.Grant){
-		"replay": func(t *testing.T, s *system, first, _ *refresh.Grant) { s.refused(t, first, refresh.ErrReplayed) },
+		"replay": func(t *testing.T, s *system, first, _ *refresh.Grant) { s.refused(t, first, refresh.ErrReused) },
 		"logout": func(t *testing.T, s *system, _, last *refresh.Grant) { _ = s.Logout(t.Context(), last.SessionID) },
 		"logout by its token": func(t *testing.T, s *system, _, last *refresh.Grant) {
 			_ = s.LogoutToken(t.Context(), last.RefreshToken(), "web")

@@ -143,9 +143,9 @@ func (m *Manager) goesOn(ctx context.Context, r *session, now int64) error {
 	case now <= at:
 		return nil
 	case idle && now <= at+storeLag:
-		return m.unless(ctx, r, ErrExpired)
+		return m.unless(ctx, r, ErrSessionExpired)
 	}
-	return ErrExpired
+	return ErrSessionExpired
 }
 
 // stands finds the presented generation. Before it is called used up for good, the store is
@@ -273,7 +273,7 @@ const storeLag = 30_000
 func (m *Manager) over(ctx context.Context, r *session) error {
 	err := ErrEnded
 	if r.Reason == reasonReplay {
-		err = ErrReplayed
+		err = ErrReused
 	}
 	if r.Pending {
 		if failed := m.tell(ctx, r); failed != nil {
@@ -299,10 +299,10 @@ func (m *Manager) theft(ctx context.Context, r *session) error {
 	if err := m.tell(ctx, next); err != nil {
 		m.replayed(ctx, next)
 		m.log.Error("refresh: session ended, and the services do not know it yet", "sid", r.SID, "error", err)
-		return fmt.Errorf("%w: %w", ErrReplayed, withoutFamily{err})
+		return fmt.Errorf("%w: %w", ErrReused, withoutFamily{err})
 	}
 	m.unlist(ctx, next)
-	return ErrReplayed
+	return ErrReused
 }
 
 // replayed tells the application of a replay.
@@ -438,7 +438,7 @@ const endedByApplication = "ended by the application"
 // instance's is ahead, and is then waited for.
 func (m *Manager) issuedAt(ctx context.Context, s *session) (int64, error) {
 	if ahead := s.Start - m.skew - m.millis(); ahead > m.slack {
-		return 0, fmt.Errorf("%w: the session begins in the future", ErrBusy)
+		return 0, fmt.Errorf("%w: the session begins in the future", ErrClock)
 	} else if ahead > 0 {
 		if err := m.pause(ctx, ahead); err != nil {
 			return 0, err

@@ -63,7 +63,7 @@ func TestReplay(t *testing.T) {
 		}
 		s.accepted(t, retry)
 		time.Sleep(4 * time.Second)
-		s.refused(t, g, refresh.ErrReplayed)
+		s.refused(t, g, refresh.ErrReused)
 		s.dead(t, g)
 		s.dead(t, next)
 		s.refused(t, next, refresh.ErrEnded)
@@ -102,7 +102,7 @@ func TestGraceHasOneAnswer(t *testing.T) {
 			t.Errorf("%d writes for answers within the window", n)
 		}
 		time.Sleep(10 * time.Second) // 12 s: Grace and MaxSkew
-		s.refused(t, chain[9], refresh.ErrReplayed)
+		s.refused(t, chain[9], refresh.ErrReused)
 	})
 }
 
@@ -143,7 +143,7 @@ func TestHighSecurityHasNoGrace(t *testing.T) {
 	s := newSystem(t, func(c *refresh.Config) { c.Lifetimes = refresh.Lifetimes{} })
 	g := s.login(t)
 	next := s.refresh(t, g)
-	s.refused(t, g, refresh.ErrReplayed)
+	s.refused(t, g, refresh.ErrReused)
 	s.refused(t, next, refresh.ErrEnded)
 	s.dead(t, next)
 }
@@ -233,7 +233,7 @@ func TestClientScopeAndBinding(t *testing.T) {
 		errors.Is(err, refresh.ErrLoginAgain) || errors.Is(err, refresh.ErrTryAgain) || !strings.Contains(err.Error(), "Client") {
 		t.Errorf("no client: %v", err)
 	}
-	s.refused(t, g, refresh.ErrBinding, boundTo(token.Binding{KeyThumbprint: strings.Repeat("A", 43)}))
+	s.refused(t, g, refresh.ErrPossession, boundTo(token.Binding{KeyThumbprint: strings.Repeat("A", 43)}))
 	s.refused(t, g, refresh.ErrScope, narrowedTo("read", "admin"))
 	narrow := s.refresh(t, g, narrowedTo("read"))
 	if c := s.accepted(t, narrow); !c.HasScope("read") || c.HasScope("write") || !slices.Equal(narrow.Scope, []string{"read"}) {
@@ -251,8 +251,8 @@ func TestClientScopeAndBinding(t *testing.T) {
 	if bound.TokenType != "DPoP" {
 		t.Errorf("token type %s of a bound session", bound.TokenType)
 	}
-	s.refused(t, bound, refresh.ErrBinding)
-	s.refused(t, bound, refresh.ErrBinding, boundTo(token.Binding{KeyThumbprint: strings.Repeat("B", 43)}))
+	s.refused(t, bound, refresh.ErrPossession)
+	s.refused(t, bound, refresh.ErrPossession, boundTo(token.Binding{KeyThumbprint: strings.Repeat("B", 43)}))
 	s.refresh(t, bound, boundTo(key))
 }
 
@@ -262,7 +262,7 @@ func TestLimits(t *testing.T) {
 		s := newSystem(t)
 		g := s.login(t)
 		time.Sleep(time.Hour + time.Second)
-		s.refused(t, g, refresh.ErrExpired)
+		s.refused(t, g, refresh.ErrSessionExpired)
 
 		g = s.login(t)
 		begin := time.Now()
@@ -277,7 +277,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("near the end %s and %s are left", g.AccessTimeout, g.RefreshTimeout)
 		}
 		time.Sleep(time.Until(begin.Add(24*time.Hour + time.Second)))
-		s.refused(t, g, refresh.ErrExpired)
+		s.refused(t, g, refresh.ErrSessionExpired)
 	})
 }
 
@@ -429,7 +429,7 @@ func TestLaggingStoreExpiresNoSession(t *testing.T) {
 			t.Fatal("the store did not lag")
 		}
 		time.Sleep(time.Hour + 2*time.Second)
-		s.refused(t, g, refresh.ErrExpired)
+		s.refused(t, g, refresh.ErrSessionExpired)
 	})
 }
 

@@ -24,7 +24,7 @@ type Request struct {
 
 	// Binding is the key whose possession the client has proven: [token.DPoP.Thumbprint]
 	// or [token.CertificateThumbprint]. A session bound to a key is refreshed only with it
-	// (RFC 9449 section 5), and one that is not only with none: all else is [ErrBinding].
+	// (RFC 9449 section 5), and one that is not only with none: all else is [ErrPossession].
 	// Zero: none was proven.
 	Binding token.Binding
 
@@ -52,7 +52,7 @@ func (s *session) allows(r *Request) ([]string, error) {
 		return nil, ErrClient
 	}
 	if r.Binding != s.binding() {
-		return nil, ErrBinding
+		return nil, ErrPossession
 	}
 	if r.Scope == nil {
 		return s.Scope, nil

@@ -150,7 +150,7 @@ func TestRestoredStore(t *testing.T) {
 		if _, err := b.LogoutAll(t.Context(), "user-2"); err != nil {
 			t.Fatal(err)
 		}
-		a.refused(t, stolen, refresh.ErrReplayed)
+		a.refused(t, stolen, refresh.ErrReused)
 		replays = nil
 		time.Sleep(24 * time.Hour) // the denylist forgets what no token needs any more
 		honest = a.refresh(t, honest)
@@ -196,7 +196,7 @@ func TestRestoredStore(t *testing.T) {
 		all = append(all, another(t, a, store, change))
 		for i, s := range all {
 			for name, g := range map[string]*refresh.Grant{"honest": honest, "logged out": loggedOut, "everywhere": everywhere, "stolen": stolen} {
-				if _, err := s.Refresh(t.Context(), request(g.RefreshToken())); !errors.Is(err, refresh.ErrLoginAgain) || errors.Is(err, refresh.ErrReplayed) {
+				if _, err := s.Refresh(t.Context(), request(g.RefreshToken())); !errors.Is(err, refresh.ErrLoginAgain) || errors.Is(err, refresh.ErrReused) {
 					t.Errorf("instance %d, %s: %v", i, name, err)
 				}
 			}

@@ -141,7 +141,7 @@ func (m *Manager) replaceable(ctx context.Context, r *session, l *Login) error {
 	case l.Client != r.Client:
 		return fmt.Errorf("%w: Client is not the session's", ErrLogin)
 	case m.millis() > at:
-		return ErrExpired
+		return ErrSessionExpired
 	}
 	// The old session does not end where no new one can begin.
 	if err := m.restored(ctx, false); err != nil {

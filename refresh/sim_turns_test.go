@@ -509,7 +509,7 @@ func (w *turnWorld) session(number uint64) {
 		}
 	case s.burnt != "" && s.tok != "":
 		w.counts.burnt++
-		if _, err := s.present("thief", s.burnt); !errors.Is(err, ErrReplayed) || !s.ended() {
+		if _, err := s.present("thief", s.burnt); !errors.Is(err, ErrReused) || !s.ended() {
 			w.violation("a burnt token: %v", err)
 		}
 	}

@@ -22,7 +22,7 @@ type ManagerStatus struct {
 
 	// Thefts counts the sessions that this Manager has ended because a used refresh token
 	// came again. A write that the store did not confirm is not counted. Each later use of
-	// any token of such a session is one more "replayed" in Refresh.LoginAgain.
+	// any token of such a session is one more "reused" in Refresh.LoginAgain.
 	Thefts uint64
 
 	// Pending is the work that the store holds for all instances: the same on each of them.
@@ -55,7 +55,7 @@ type Outcomes struct {
 	Done uint64
 
 	// LoginAgain counts errors of [ErrLoginAgain]: "unknown", "expired", "ended",
-	// "replayed", "too late", "client", "binding", "superseded", "other".
+	// "reused", "too late", "client", "possession", "superseded", "other".
 	LoginAgain map[string]uint64
 
 	// TryAgain counts errors of [ErrTryAgain]: "store", "busy", "pending", "clock", "mint",
@@ -126,13 +126,13 @@ var kinds = [...]struct {
 	name   string
 	family error // nil: the caller's mistake
 }{
-	{ErrReplayed, "replayed", ErrLoginAgain}, // before ErrEnded, which it is, too
+	{ErrReused, "reused", ErrLoginAgain}, // before ErrEnded, which it is, too
 	{ErrEnded, "ended", ErrLoginAgain},
 	{ErrUnknown, "unknown", ErrLoginAgain},
-	{ErrExpired, "expired", ErrLoginAgain},
+	{ErrSessionExpired, "expired", ErrLoginAgain},
 	{ErrTooLate, "too late", ErrLoginAgain},
 	{ErrClient, "client", ErrLoginAgain},
-	{ErrBinding, "binding", ErrLoginAgain},
+	{ErrPossession, "possession", ErrLoginAgain},
 	{ErrSuperseded, "superseded", ErrLoginAgain},
 	{ErrLoginAgain, "other", ErrLoginAgain},
 

@@ -94,8 +94,8 @@ func TestStatusCountsEachCallOnce(t *testing.T) {
 		expect(use(g, byClient("")), "Refresh mistake: request")
 		expect(use(g, narrowedTo("admin")), "Refresh mistake: scope")
 		time.Sleep(time.Hour)
-		expect(use(g), "Refresh login again: replayed", "thefts")
-		expect(use(g), "Refresh login again: replayed")
+		expect(use(g), "Refresh login again: reused", "thefts")
+		expect(use(g), "Refresh login again: reused")
 		expect(func() error {
 			_, err := s.Refresh(t.Context(), request("htr1_x"))
 			return err

@@ -30,7 +30,7 @@ func (d *doubtful) Save(ctx context.Context, key string, value []byte, revision 
 // that it had ended the session, or could not tell the services: whoever finishes it tells.
 func TestTheftIsTold(t *testing.T) {
 	for name, finish := range map[string]func(*testing.T, *system, *refresh.Grant){
-		"by the next use": func(t *testing.T, s *system, g *refresh.Grant) { s.refused(t, g, refresh.ErrReplayed) },
+		"by the next use": func(t *testing.T, s *system, g *refresh.Grant) { s.refused(t, g, refresh.ErrReused) },
 		"by the list": func(t *testing.T, s *system, g *refresh.Grant) {
 			if _, err := s.Sessions(t.Context(), g.Subject); err != nil {
 				t.Error(err)
@@ -66,18 +66,18 @@ func TestTheftIsTold(t *testing.T) {
 						s.refused(t, g, refresh.ErrTryAgain)
 					case "bus down":
 						s.fail = errors.New(fault)
-						s.refused(t, g, refresh.ErrReplayed)
+						s.refused(t, g, refresh.ErrReused)
 						s.fail = nil
 						want = 2 // when it was found out, and when the services know
 					case "none":
-						s.refused(t, g, refresh.ErrReplayed)
+						s.refused(t, g, refresh.ErrReused)
 					}
 					finish(t, s, g)
 					s.dead(t, next)
 					if len(told) != want || told[0].ID != g.SessionID || told[0].Device.Label != "Firefox" {
 						t.Errorf("told %d times, want %d: %+v", len(told), want, told)
 					}
-					s.refused(t, g, refresh.ErrReplayed)
+					s.refused(t, g, refresh.ErrReused)
 				})
 			})
 		}

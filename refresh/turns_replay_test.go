@@ -49,7 +49,7 @@ func TestReplayIsToldOutsideATurn(t *testing.T) {
 		m.cfg.MaxSessions = 1
 		m.cfg.Store = &meanwhileStore{m.cfg.Store, recordKey("s", m.issuer.Issuer, first.SessionID), 2, func() {
 			other.cfg.Publisher = deadBus{}
-			if _, err := other.Refresh(t.Context(), call); !errors.Is(err, ErrReplayed) || !errors.Is(err, ErrPending) {
+			if _, err := other.Refresh(t.Context(), call); !errors.Is(err, ErrReused) || !errors.Is(err, ErrPending) {
 				t.Error(err)
 			}
 		}}

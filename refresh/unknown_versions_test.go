@@ -176,7 +176,7 @@ func TestTwoRecordVersionsSideBySide(t *testing.T) {
 		old := g
 		g = younger.refresh(t, g)
 		time.Sleep(time.Minute)
-		older.refused(t, old, refresh.ErrReplayed) // each finds the other's replays
+		older.refused(t, old, refresh.ErrReused) // each finds the other's replays
 		younger.refused(t, g, refresh.ErrEnded)
 		if len(n.missing) > 0 {
 			t.Errorf("the version that has added members misses %d: %q", len(n.missing), n.missing)

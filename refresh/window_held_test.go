@@ -25,10 +25,10 @@ func TestClockOffDoesNotCount(t *testing.T) {
 		}{
 			"Web, for 30 s":                 {Web, 5 * time.Second, 15, nil},
 			"Web, for 4 min":                {Web, 5 * time.Second, 120, nil},
-			"Web, never asked":              {Web, 40 * time.Second, 0, ErrReplayed},
-			"Web, too late at first":        {Web, 40 * time.Second, 5, ErrReplayed},
+			"Web, never asked":              {Web, 40 * time.Second, 0, ErrReused},
+			"Web, too late at first":        {Web, 40 * time.Second, 5, ErrReused},
 			"HighSecurity, at once":         {HighSecurity, time.Second, 5, ErrTooLate},
-			"HighSecurity, after a while":   {HighSecurity, 5 * time.Second, 5, ErrReplayed},
+			"HighSecurity, after a while":   {HighSecurity, 5 * time.Second, 5, ErrReused},
 			"Consumer, at once":             {Consumer, time.Second, 15, nil},
 			"Consumer, once, then a pause":  {Consumer, time.Second, 1, nil},
 			"Web, once, and then for hours": {Web, time.Second, 400, ErrTooLate},
@@ -111,7 +111,7 @@ func TestRecordNotUnderstoodDoesNotCount(t *testing.T) {
 			time.Sleep(30*time.Second - time.Duration(tries)*2*time.Second)
 			again, err := later.Refresh(t.Context(), call)
 			if tries == 0 {
-				if !errors.Is(err, ErrReplayed) {
+				if !errors.Is(err, ErrReused) {
 					t.Error(err)
 				}
 			} else if err != nil || again.RefreshToken() != next.RefreshToken() {
@@ -141,7 +141,7 @@ func TestFloodHoldsNoWindowOpen(t *testing.T) {
 				busy++
 			case errors.Is(err, ErrTooLate) && took > 12*time.Second:
 				late++
-			case errors.Is(err, ErrReplayed) && busy > 100 && late > 100 && took < 6*time.Minute:
+			case errors.Is(err, ErrReused) && busy > 100 && late > 100 && took < 6*time.Minute:
 				return
 			default:
 				t.Fatalf("%v after %s, %d refusals, %d in doubt", err, took, busy, late)

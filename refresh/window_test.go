@@ -23,7 +23,7 @@ func TestWindow(t *testing.T) {
 		g = s.login(t)
 		s.refresh(t, g)
 		time.Sleep(window + time.Millisecond)
-		s.refused(t, g, refresh.ErrReplayed)
+		s.refused(t, g, refresh.ErrReused)
 		s.dead(t, g)
 	})
 }

@@ -501,7 +501,7 @@ func TestLostAnswers(t *testing.T) {
 	p.lose(func(string) bool { return true })
 	ctx, cancel := context.WithTimeout(within(t), 200*time.Millisecond)
 	defer cancel()
-	if _, err := s.Save(ctx, "a", []byte("three"), n, later()); !errors.Is(err, natskv.ErrUnconfirmed) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, refresh.ErrConflict) {
+	if _, err := s.Save(ctx, "a", []byte("three"), n, later()); !errors.Is(err, natskv.ErrUnanswered) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, refresh.ErrConflict) {
 		t.Errorf("Save without an answer: %v", err)
 	}
 	ctx, cancel = context.WithTimeout(within(t), 200*time.Millisecond)
@@ -526,7 +526,7 @@ func TestLostAnswers(t *testing.T) {
 	<-began
 	mustSave(t, other, "a", "five", written(t, other, "a", "four").Revision)
 	p.lose(nil)
-	if err := <-done; !errors.Is(err, natskv.ErrUnconfirmed) || errors.Is(err, refresh.ErrConflict) {
+	if err := <-done; !errors.Is(err, natskv.ErrUnanswered) || errors.Is(err, refresh.ErrConflict) {
 		t.Errorf("Save that was replaced: %v", err)
 	}
 	// Replaced by another that had the same revision: that is a conflict.

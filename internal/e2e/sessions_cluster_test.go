@@ -260,7 +260,7 @@ func (r *sessionRun) refresh(f *family, wild bool) {
 			case errors.Is(err, refresh.ErrLoginAgain):
 				r.violation("%s: an honest client is logged out, %s after it first presented its token, try %d: %v", f.user, time.Since(began), try, err)
 				return
-			case errors.Is(err, natskv.ErrUnconfirmed):
+			case errors.Is(err, natskv.ErrUnanswered):
 				r.count("try again: write not confirmed", 1)
 			case errors.Is(err, refresh.ErrBusy):
 				r.count("try again: busy", 1)
@@ -305,8 +305,8 @@ func (r *sessionRun) thieves() {
 			continue
 		}
 		stolen++
-		if _, err := r.any().Refresh(within(r.t), refresh.Request{Token: f.former, Client: "web"}); !errors.Is(err, refresh.ErrReplayed) {
-			r.violation("%s: a token used up long ago: %v; want ErrReplayed", f.user, err)
+		if _, err := r.any().Refresh(within(r.t), refresh.Request{Token: f.former, Client: "web"}); !errors.Is(err, refresh.ErrReused) {
+			r.violation("%s: a token used up long ago: %v; want ErrReused", f.user, err)
 		}
 		if _, err := r.any().Refresh(within(r.t), refresh.Request{Token: f.token, Client: "web"}); !errors.Is(err, refresh.ErrEnded) {
 			r.violation("%s: the latest token after a replay: %v; want ErrEnded", f.user, err)

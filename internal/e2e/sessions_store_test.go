@@ -160,7 +160,7 @@ func oneSuccess(t *testing.T, w *twin) {
 		}
 		used := time.Now() // by now; the clocks of instances may differ by MaxSkew
 		eventually(t, "the window is over", func() bool { return time.Since(used) > twinGrace+time.Second })
-		if _, err := w.managers[1].Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"}); !errors.Is(err, refresh.ErrReplayed) {
+		if _, err := w.managers[1].Refresh(within(t), refresh.Request{Token: g.RefreshToken(), Client: "web"}); !errors.Is(err, refresh.ErrReused) {
 			t.Errorf("a use after the window is theft: %v", err)
 		}
 		w.dead(t, g)

@@ -3,9 +3,9 @@ package natskv
 import "errors"
 
 var (
-	// ErrUnconfirmed means that a write was sent and not answered before ctx ended: the
+	// ErrUnanswered means that a write was sent and not answered before ctx ended: the
 	// record may have been written, or may be yet.
-	ErrUnconfirmed = errors.New("write not confirmed")
+	ErrUnanswered = errors.New("write not answered")
 
 	// ErrNoBucket means that the bucket does not exist. [CreateBucket] makes it, once.
 	ErrNoBucket = errors.New("no such bucket (natskv.CreateBucket makes it, once)")
