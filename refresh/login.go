@@ -368,7 +368,7 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 		return nil, errors.Join(failed...)
 	}
 	for i := 0; len(left) >= most && i < len(left); {
-		switch over, err := m.bury(ctx, found[i], now); {
+		switch over, err := m.endExpired(ctx, found[i], now); {
 		case err != nil:
 			return nil, err
 		case over:
@@ -399,10 +399,10 @@ func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, err
 	return left, nil
 }
 
-// bury ends a session that was idle for too long or is forgotten, and says whether it
+// endExpired ends a session that was idle for too long or is forgotten, and says whether it
 // did. The compare-and-set decides, no answer of the store: a session that left the list
 // and lived would be found by no logout everywhere.
-func (m *Manager) bury(ctx context.Context, r *session, now int64) (bool, error) {
+func (m *Manager) endExpired(ctx context.Context, r *session, now int64) (bool, error) {
 	if at, _ := r.deadline(&m.cfg.Lifetimes); now <= at+m.skew {
 		return false, nil
 	}

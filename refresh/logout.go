@@ -50,7 +50,7 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 			}
 			return fmt.Errorf("refresh: logout: %w: not a session id", ErrRequest)
 		}
-		if err := m.sayable(revoke.KindSession, sid, reason, actor); err != nil {
+		if err := m.checkEvent(revoke.KindSession, sid, reason, actor); err != nil {
 			return fmt.Errorf("refresh: logout: %w", err)
 		}
 		err = m.logoutOf(ctx, sid, ending{reason: reason, actor: actor, publish: true})
@@ -65,7 +65,7 @@ func (m *Manager) logout(ctx context.Context, sid, reason, actor string) error {
 func (m *Manager) logoutOf(ctx context.Context, sid string, how ending) error {
 	ctx, cancel := m.after(ctx)
 	defer cancel()
-	r, err := m.glance(ctx, sid)
+	r, err := m.loadSoon(ctx, sid)
 	switch {
 	case err == nil && r.Ended != 0 && !r.Pending:
 		return m.tellAgain(ctx, r)
@@ -86,8 +86,8 @@ func (m *Manager) logoutOf(ctx context.Context, sid string, how ending) error {
 	return err
 }
 
-// glance is loadSession, of a store that answers soon.
-func (m *Manager) glance(ctx context.Context, sid string) (*session, error) {
+// loadSoon is loadSession, of a store that answers soon.
+func (m *Manager) loadSoon(ctx context.Context, sid string) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeSays)
 	if m.parallel <= 1 {
 		defer cancel()

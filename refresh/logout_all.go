@@ -80,7 +80,7 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 			return nil, err
 		}
 	}
-	if err := m.sayable(revoke.KindSubject, sub, call.reason, call.actor); err != nil {
+	if err := m.checkEvent(revoke.KindSubject, sub, call.reason, call.actor); err != nil {
 		return nil, err
 	}
 	// What is certain is told first: whoever was authenticated before now is logged out.

@@ -68,10 +68,10 @@ func (m *Manager) outlives(at int64) time.Time {
 	return time.UnixMilli(max(at, m.millis()) + max(m.issuer.TokenLifetime, m.cfg.Revocations.Horizons().TokenLifetime).Milliseconds())
 }
 
-// sayable returns what keeps an event with those texts from being published, in the
+// checkEvent returns what keeps an event with those texts from being published, in the
 // family [revoke.ErrInvalidEvent]. It is asked before they are recorded: what is pending
 // and cannot be said would be pending for ever.
-func (m *Manager) sayable(k revoke.Kind, value, reason, actor string) error {
+func (m *Manager) checkEvent(k revoke.Kind, value, reason, actor string) error {
 	e := revoke.Event{Issuer: m.issuer.Issuer, Kind: k, Value: value, Reason: reason, Actor: actor}
 	return e.Validate()
 }

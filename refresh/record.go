@@ -193,7 +193,7 @@ func decodeSession(data []byte, sid string) (*session, error) {
 	}
 	times := []int64{s.AuthTime, s.Start, s.Until, s.Used, s.Issued, s.Ended, s.FormerUntil}
 	bad := len(s.Steps) > maxSteps || len(s.Former) != 0 && len(s.Former) != len(digest{})
-	if s.Ended == 0 { // of one that was ended unseen, nothing else is known
+	if s.Ended == 0 { // of one that was ended before it was ever read, nothing else is known
 		bad = bad || len(s.Family) != len(digest{}) || len(s.Current) != len(digest{}) || s.Subject == "" || s.Client == "" || len(s.Audience) == 0
 	}
 	bad = bad || s.Late < 0 || len(s.Held) > maxSpans
@@ -275,9 +275,9 @@ func (s *session) deadline(l *Lifetimes) (at int64, idle bool) {
 	return at, false
 }
 
-// rein cuts windows that end later than any clock within MaxSkew of ours has set: no
+// cutWindows cuts windows that end later than any clock within MaxSkew of ours has set: no
 // theft would be found in them, and they would leave no room for others.
-func (s *session) rein(now, grace, skew int64) {
+func (s *session) cutWindows(now, grace, skew int64) {
 	far := 0
 	for i := range s.Steps {
 		if p := &s.Steps[i]; p.Until > now+grace+skew {

@@ -34,7 +34,7 @@ func TestRecordKeys(t *testing.T) {
 func TestCloneLeavesTheRecord(t *testing.T) {
 	s := &session{Steps: []step{{Until: 1_000_000}, {Until: 5}}, Held: []span{{1, 2}}}
 	c := s.clone()
-	c.rein(0, 10, 1)
+	c.cutWindows(0, 10, 1)
 	c.Held[0] = span{3, 4}
 	if c.Steps[0].Until != 10 || s.Steps[0].Until != 1_000_000 || s.Held[0] != (span{1, 2}) {
 		t.Errorf("the record is %+v and %+v, its copy %+v", s.Steps, s.Held, c.Steps)

@@ -212,7 +212,7 @@ func (m *Manager) nextOf(ctx context.Context, r *session, p *presented, at *posi
 		return nil, err
 	}
 	next := r.clone()
-	next.rein(made.now, m.grace(), m.skew)
+	next.cutWindows(made.now, m.grace(), m.skew)
 	if err := m.ask(ctx, r, next); err != nil {
 		return nil, err
 	}
@@ -405,7 +405,7 @@ func (m *Manager) ask(ctx context.Context, r *session, next *session) error {
 		if reason == "" {
 			reason = endedByApplication
 		}
-		if err := m.sayable(revoke.KindSession, r.SID, reason, ""); err != nil {
+		if err := m.checkEvent(revoke.KindSession, r.SID, reason, ""); err != nil {
 			// It ends all the same: its word counts, not its words.
 			m.log.Warn("refresh: the application's reason cannot be told", "sid", r.SID, "error", err)
 			reason = endedByApplication

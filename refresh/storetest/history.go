@@ -137,7 +137,7 @@ func verifyKey(ops []op, stale bool) error {
 		if !o.save || o.outcome != conflict || last.op != nil && o.base != last.op.revision || last.op == nil && o.base != 0 {
 			continue
 		}
-		w := unseen(ops, o.base)
+		w := unconfirmed(ops, o.base)
 		if w == nil {
 			return fmt.Errorf("%q was refused as a conflict, though nothing replaced revision %d", o.value, o.base)
 		}
@@ -172,9 +172,9 @@ func verifyKey(ops []op, stale bool) error {
 	return nil
 }
 
-// unseen returns the first Save that failed, whose value nobody saw, and that can have
+// unconfirmed returns the first Save that failed, whose value nobody saw, and that can have
 // replaced that revision.
-func unseen(ops []op, base uint64) *op {
+func unconfirmed(ops []op, base uint64) *op {
 	var first *op
 	for i := range ops {
 		o := &ops[i]
