@@ -27,16 +27,16 @@ type follower struct {
 	announcer  announcer
 
 	// The goroutine's own.
-	decoder decoder
-	feed    *replica.Feed
-	heart   heart
-	changes *listener      // of the connection
-	ever    bool           // connected at least once
-	last    revoke.Instant // when a record was last applied or matched; zero: the log will be replayed
-	said    string         // the reason logged last; empty while records arrive
-	told    bool           // with a cause, which is known a moment later than the reason
-	ladder  ladder
-	left    []string // consumers that the server may not know to be left
+	decoder    decoder
+	feed       *replica.Feed
+	beater     beater
+	changes    *listener      // of the connection
+	ever       bool           // connected at least once
+	last       revoke.Instant // when a record was last applied or matched; zero: the log will be replayed
+	said       string         // the reason logged last; empty while records arrive
+	told       bool           // with a cause, which is known a moment later than the reason
+	escalation escalation
+	left       []string // consumers that the server may not know to be left
 
 	expected []string            // the List's issuers when heeded was made of them
 	heeded   map[string]struct{} // what subjects of their events begin with
@@ -76,13 +76,13 @@ func (b *core) follow(list *revoke.List) (*follower, error) {
 		readings:   make(chan reading, 1),
 		changes:    b.conn.listen(),
 		reconnects: b.conn.epoch,
-		heart:      heart{b: b, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
+		beater:     beater{b: b, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
 	}
 	if !b.cfg.NoHeartbeats && (b.trust == nil || b.signer != nil) {
 		feed.Attest()
 	}
-	f.heart.applied = &f.sequence
-	f.ladder = newLadder(list.Config(), f.idle)
+	f.beater.applied = &f.sequence
+	f.escalation = newEscalation(list.Config(), f.idle)
 	feed.LogTo(b.log)
 	f.announcer.init(b, list)
 	f.said = revoke.ReasonConnecting.String()
@@ -115,9 +115,9 @@ func (f *follower) Barrier(ctx context.Context) error {
 	for revoke.Now().Mono == begun.Mono { // on a coarse clock: a heartbeat sent before must not seem to be sent after
 		time.Sleep(time.Microsecond)
 	}
-	f.heart.barriers.Add(1)
-	defer f.heart.barriers.Add(-1)
-	f.heart.want()
+	f.beater.barriers.Add(1)
+	defer f.beater.barriers.Add(-1)
+	f.beater.want()
 	return f.await(ctx, "barrier", func(s revoke.Status) bool { return s.Proven.Mono > begun.Mono })
 }
 

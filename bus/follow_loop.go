@@ -55,7 +55,7 @@ func (f *follower) run() {
 			case <-time.After(time.Second): // the client library drops events rather than wait
 			case <-f.ctx.Done():
 			}
-			f.ladder.restart(revoke.Now())
+			f.escalation.restart(revoke.Now())
 			continue
 		}
 		f.ever = true
@@ -78,8 +78,8 @@ func (f *follower) run() {
 		f.end(reason, err, slog.LevelWarn)
 		switch now := revoke.Now(); {
 		case reason == revoke.ReasonDisconnected, reason == revoke.ReasonNoStream, reason == revoke.ReasonNotPermitted:
-			f.ladder.restart(now) // which no other server mends
-		case f.ladder.in(now) <= 0:
+			f.escalation.restart(now) // which no other server mends
+		case f.escalation.in(now) <= 0:
 			f.climb(now)
 		}
 		f.pause(pauseAfter(failures))
@@ -99,7 +99,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	if server := f.b.nc().ConnectedUrlRedacted(); server != f.report.Load().server || server == "" {
 		f.note(func(r *report) { r.connected, r.server = true, server })
 	}
-	f.heart.denied = false // perhaps no longer
+	f.beater.denied = false // perhaps no longer
 	var info replica.LogInfo
 	var hazards []string
 	err := f.connected(func(ctx context.Context) (err error) {
@@ -116,9 +116,9 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	at := f.feed.Begin(now, info)
 	f.begun.Add(1)
 	f.old = info.LastSequence
-	f.heart.first = revoke.Instant{} // what may have been lost with the last subscription does not come back
+	f.beater.first = revoke.Instant{} // what may have been lost with the last subscription does not come back
 	if !at.Anchored {
-		f.heart.behind = info.LastSequence > 0
+		f.beater.behind = info.LastSequence > 0
 	}
 	if !at.Anchored && !f.last.IsZero() {
 		// The log is not the one that was: it may have lost more than we noticed.
@@ -145,11 +145,11 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	anchored := !at.Anchored
 	heard := now             // anything from the server
 	var spoke revoke.Instant // when the server first said anything of this subscription
-	due := now.Add(f.heart.in(now))
+	due := now.Add(f.beater.in(now))
 	timer := time.NewTimer(mono(now, due))
 	defer timer.Stop()
 	again := func(now revoke.Instant) {
-		d := min(f.heart.in(now), f.idle)
+		d := min(f.beater.in(now), f.idle)
 		due = now.Add(d)
 		timer.Reset(d)
 	}
@@ -191,7 +191,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 					return revoke.ReasonNoHeartbeat, errSilence
 				case !anchored && !spoke.IsZero() && mono(spoke, now) > replica.AnchorTimeout:
 					return revoke.ReasonRebuilding, errNoAnchor
-				case f.ladder.in(now) <= 0 && !f.reading(now):
+				case f.escalation.in(now) <= 0 && !f.reading(now):
 					return revoke.ReasonNoHeartbeat, errNoBeats
 				}
 			}
@@ -201,8 +201,8 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			f.judge(revoke.Now(), r)
 		case d, ok := <-f.second.done:
 			f.second.read(d, ok)
-		case <-f.heart.wanted:
-			f.heart.asked = true
+		case <-f.beater.wanted:
+			f.beater.asked = true
 			again(revoke.Now())
 		case <-f.changes.changes():
 			if f.moved(epoch) || !f.b.nc().IsConnected() {
@@ -228,7 +228,7 @@ func (f *follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (recor
 			if err := s.status(m); err != nil {
 				return false, beat, err
 			}
-			f.heart.behind = f.heart.behind && !isIdle(m)
+			f.beater.behind = f.beater.behind && !isIdle(m)
 		} else {
 			if n > 0 {
 				now = revoke.Now() // after it came: how far apart the clocks are is taken from it
@@ -254,7 +254,7 @@ func (f *follower) take(now revoke.Instant, s *subscription, m *nats.Msg) (recor
 // come to its end. It has nothing to lose then by being patient, and with a server that
 // many followers keep busy much to gain.
 func (f *follower) reading(now revoke.Instant) bool {
-	return f.heart.behind && f.list.Status(now).State != revoke.StateFresh
+	return f.beater.behind && f.list.Status(now).State != revoke.StateFresh
 }
 
 // excuse returns since when to wait instead of since, now that a timer due before has
@@ -270,13 +270,13 @@ func excuse(since, due, now revoke.Instant) revoke.Instant {
 // silenceLimit is how long a server that is to say every idle interval that it is there
 // may say nothing. All deliveries of a stream wait in one line at the server, those for
 // hundreds of others before ours. So it is longer where an own heartbeat has taken long
-// to come through that line, up to when the ladder may be climbed, and for who reads the
+// to come through that line, up to when the escalation may be climbed, and for who reads the
 // log. It doubles with each
 // subscription that ended so since a heartbeat was last applied: a server that many
 // followers have made slow is not mended by all of them beginning again. What one that
 // ended had asked for stands before what the next asks for, so each asks for less.
 func (f *follower) silenceLimit(now revoke.Instant) time.Duration {
-	limit := max(3*f.idle, min(3*f.heart.round, f.list.Config().MaxStaleness/2))
+	limit := max(3*f.idle, min(3*f.beater.round, f.list.Config().MaxStaleness/2))
 	if f.reading(now) {
 		limit *= 4
 	}
@@ -338,12 +338,12 @@ func (f *follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		if f.b.trust != nil && msg.heartbeat.Digest != nil && !f.b.trust.verifies(m) {
 			msg.heartbeat.Digest = nil // who may beat may not say what the log holds
 		}
-		f.heart.heard(now, msg.heartbeat)
+		f.beater.heard(now, msg.heartbeat)
 		if r.Sequence > f.old { // one that stood there before, nobody has sent now
-			f.ladder.heard(now)
+			f.escalation.heard(now)
 			f.silences = 0
 		} else if s.behind {
-			f.ladder.advance(now)
+			f.escalation.advance(now)
 		}
 		err = f.feed.Heartbeat(now, r, msg.heartbeat)
 	default:
@@ -363,9 +363,9 @@ func (f *follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	case fault != 0:
 		f.recovered(nil, now)
 	case s.behind:
-		f.ladder.advance(now) // its heartbeats are still to come
+		f.escalation.advance(now) // its heartbeats are still to come
 	}
-	f.heart.behind = s.behind
+	f.beater.behind = s.behind
 	return msg.beat, nil
 }
 

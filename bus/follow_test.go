@@ -157,7 +157,7 @@ func TestFollowerOfASilentServer(t *testing.T) {
 		f.isStale(t, time.Hour)
 		before := f.Status().Subscriptions
 		f.isStale(t, time.Hour)
-		between(t, "subscriptions in an hour", f.Status().Subscriptions-before, 50, 80) // one a minute, and the ladder's
+		between(t, "subscriptions in an hour", f.Status().Subscriptions-before, 50, 80) // one a minute, and the escalation's
 		between(t, "consumers", s.count("CONSUMER.CREATE"), 1, int(f.Status().Subscriptions))
 		if st := f.Status(); st.Moves != 0 { // there is no other server
 			t.Errorf("%d moves", st.Moves)
@@ -251,10 +251,10 @@ func TestFollowerAttests(t *testing.T) {
 				}
 				other(time.Minute)
 				f.isFresh(t, 0)
-				before := f.heart.sent.Load()
+				before := f.beater.sent.Load()
 				other(time.Minute)
 				f.isFresh(t, 0)
-				sent := f.heart.sent.Load() - before
+				sent := f.beater.sent.Load() - before
 				if c.attests && sent < 10 || !c.attests && sent > 0 {
 					t.Errorf("%d own heartbeats in a minute beside another's", sent)
 				}

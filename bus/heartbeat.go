@@ -33,9 +33,9 @@ const (
 	deniedPause = 30 * time.Second
 )
 
-// A heart sends a follower's heartbeats. It belongs to the follower's goroutine
+// A beater sends a follower's heartbeats. It belongs to the follower's goroutine
 // but for the atomic fields.
-type heart struct {
+type beater struct {
 	b        *core
 	feed     *replica.Feed
 	list     *revoke.List
@@ -65,7 +65,7 @@ type heart struct {
 }
 
 // in returns when the next heartbeat is due, after sending one that is.
-func (h *heart) in(now revoke.Instant) time.Duration {
+func (h *beater) in(now revoke.Instant) time.Duration {
 	if h.b.cfg.NoHeartbeats || h.denied && mono(h.last, now) < deniedPause {
 		h.asked = false
 		return h.interval
@@ -105,7 +105,7 @@ const maxHold = 30 * time.Second
 // who read a long log, and beat meanwhile as if theirs had been lost, would write to it
 // faster than they can read. At the end of the log, where one that has not come is lost,
 // and where others' silence us, it does not apply.
-func (h *heart) hold(now revoke.Instant) time.Duration {
+func (h *beater) hold(now revoke.Instant) time.Duration {
 	if !h.behind || h.first.IsZero() || h.list.Status(now).State == revoke.StateFresh {
 		return 0
 	}
@@ -114,7 +114,7 @@ func (h *heart) hold(now revoke.Instant) time.Duration {
 
 // beat sends a heartbeat, once. Nobody learns whether it arrived until it comes back
 // in the log: an acknowledgement would prove nothing.
-func (h *heart) beat() {
+func (h *beater) beat() {
 	h.asked = false
 	if h.b.cfg.NoHeartbeats || !h.b.nc().IsConnected() {
 		return
@@ -150,7 +150,7 @@ func (h *heart) beat() {
 // send publishes a heartbeat, and has it signed before by a member that can: where others
 // have a Trust, its digest counts for nothing without. A Signer may take its time; one
 // heartbeat waits for it, those that come meanwhile go unsigned.
-func (h *heart) send(msg *nats.Msg) bool {
+func (h *beater) send(msg *nats.Msg) bool {
 	publish := func() bool {
 		err := h.b.nc().PublishMsg(msg)
 		if err != nil {
@@ -183,7 +183,7 @@ func (h *heart) send(msg *nats.Msg) bool {
 }
 
 // heard takes note of a heartbeat in the log.
-func (h *heart) heard(now revoke.Instant, hb replica.Heartbeat) {
+func (h *beater) heard(now revoke.Instant, hb replica.Heartbeat) {
 	if hb.Nonce == h.nonce && !h.last.IsZero() {
 		h.round = mono(h.last, now)
 		h.lost, h.reported, h.denied = 0, false, false
@@ -193,7 +193,7 @@ func (h *heart) heard(now revoke.Instant, hb replica.Heartbeat) {
 }
 
 // want asks for a heartbeat that is sent after the call.
-func (h *heart) want() {
+func (h *beater) want() {
 	select {
 	case h.wanted <- struct{}{}:
 	default: // the one to come is after this call too

@@ -14,7 +14,7 @@ import (
 // is fresh, or has read all there is, or has none under way, is held back by nothing.
 func TestHeartbeatsHeldBack(t *testing.T) {
 	f, _ := newTestFollower(t)
-	h := &f.heart
+	h := &f.beater
 	h.interval = time.Second
 	began := revoke.Now()
 	h.first, h.last, h.behind = began, began, true
@@ -59,13 +59,13 @@ func TestHeartbeatsHeldBack(t *testing.T) {
 	}
 }
 
-// The heart goes by that pause: no heartbeat is sent in it, but for a barrier, which asked
+// The beater goes by that pause: no heartbeat is sent in it, but for a barrier, which asked
 // for one.
 func TestHeartKeepsThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, f := beatingFollower(t, Config{})
 		defer f.b.end()
-		h := &f.heart
+		h := &f.beater
 		h.behind = true
 		f.beat(10 * time.Minute)
 		if n := h.sent.Load(); n < 10 || n > 30 {
@@ -102,7 +102,7 @@ func TestSilenceLimit(t *testing.T) {
 		{true, 0, 0, 12 * time.Second}, {true, 1, 0, 24 * time.Second}, {true, 100, 0, time.Minute},
 		{false, 0, time.Second, 3 * time.Second}, {false, 0, 2 * time.Second, 6 * time.Second}, {false, 0, time.Hour, 7500 * time.Millisecond},
 	} {
-		f.heart.behind, f.silences, f.heart.round = c.behind, c.silences, c.round
+		f.beater.behind, f.silences, f.beater.round = c.behind, c.silences, c.round
 		if got := f.silenceLimit(now); got != c.want {
 			t.Errorf("%+v: %s", c, got)
 		}

@@ -16,7 +16,7 @@ import (
 
 // reportLost finds out why own heartbeats do not come back, and logs it. The search takes
 // some requests, and nobody waits for it.
-func (h *heart) reportLost(denied error) {
+func (h *beater) reportLost(denied error) {
 	leave, err := h.b.enter()
 	if err != nil {
 		return // closed
@@ -38,7 +38,7 @@ func (h *heart) reportLost(denied error) {
 // whyLost tells a subscription that brings nothing from a stream that takes nothing, by
 // where the stream ends, and why it does not, by a heartbeat that asks for an
 // acknowledgement.
-func (h *heart) whyLost(ctx context.Context) error {
+func (h *beater) whyLost(ctx context.Context) error {
 	st, err := h.b.readStream(ctx)
 	if err != nil {
 		return fmt.Errorf("the stream cannot be asked: %w", err)

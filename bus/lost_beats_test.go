@@ -36,10 +36,10 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 			var log pages
 			s, f := beatingFollower(t, Config{Logger: log.logger(), Name: "orders"})
 			defer f.b.end()
-			f.heart.applied.Store(0)
+			f.beater.applied.Store(0)
 			s.do(func() { cause(s) })
 			for range lostBeats {
-				f.heart.beat()
+				f.beater.beat()
 				time.Sleep(time.Second)
 			}
 			time.Sleep(time.Minute)
@@ -48,7 +48,7 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 				t.Errorf("%s: told after %d", want, lostBeats)
 			}
 			for range 5 {
-				f.heart.beat()
+				f.beater.beat()
 				time.Sleep(time.Second)
 			}
 			time.Sleep(time.Minute)
@@ -79,8 +79,8 @@ func TestHeartbeatsThatCameLate(t *testing.T) {
 		defer f.b.end()
 		s.do(func() { s.info.State.LastSeq = 7 })
 		began := time.Now()
-		time.AfterFunc(f.heart.interval, func() { f.heart.applied.Store(7) })
-		if err := f.heart.whyLost(t.Context()); err == nil || !strings.Contains(err.Error(), "they came late") || time.Since(began) != 2*f.heart.interval {
+		time.AfterFunc(f.beater.interval, func() { f.beater.applied.Store(7) })
+		if err := f.beater.whyLost(t.Context()); err == nil || !strings.Contains(err.Error(), "they came late") || time.Since(began) != 2*f.beater.interval {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
 	})

@@ -181,7 +181,7 @@ func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 	for attempt := 0; ; attempt++ {
 		st, err := p.ready(ctx)
 		if err == nil && id == "" {
-			err = p.limit(ctx, rec, st.largest, time.Now()) // before it is first sent: one id, one content
+			err = p.completeEarly(ctx, rec, st.largest, time.Now()) // before it is first sent: one id, one content
 			id = messageID(rec)
 		}
 		if err != nil {

@@ -264,21 +264,21 @@ func TestNotSentIsNotPerhapsStored(t *testing.T) {
 	}
 }
 
-// A beatingFollower has a heart that beats over a scripted server.
+// A beatingFollower has a beater over a scripted server.
 func beatingFollower(t *testing.T, cfg Config) (*scripted, *follower) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	f, _ := newTestFollower(t)
 	f.b = b
-	f.heart.b, f.heart.interval, f.heart.wanted = b, time.Second, make(chan struct{}, 1)
-	f.heart.behind = false
+	f.beater.b, f.beater.interval, f.beater.wanted = b, time.Second, make(chan struct{}, 1)
+	f.beater.behind = false
 	return s, f
 }
 
-// beat lets the heart beat for d, as the follower's goroutine does.
+// beat lets the beater beat for d, as the follower's goroutine does.
 func (f *follower) beat(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		time.Sleep(max(f.heart.in(revoke.Now()), time.Millisecond))
+		time.Sleep(max(f.beater.in(revoke.Now()), time.Millisecond))
 	}
 	synctest.Wait()
 }
@@ -291,7 +291,7 @@ func TestHeartbeatsDenied(t *testing.T) {
 		s, f := beatingFollower(t, Config{Logger: log.logger()})
 		defer f.b.end()
 		f.beat(10 * time.Minute) // none comes back
-		before := f.heart.sent.Load()
+		before := f.beater.sent.Load()
 		if before < 250 || before > 1300 {
 			t.Errorf("%d heartbeats in ten minutes", before)
 		}
@@ -299,34 +299,34 @@ func TestHeartbeatsDenied(t *testing.T) {
 			t.Errorf("logged %d times: %s", n, &log)
 		}
 		s.do(func() { s.deny = HeartbeatSubject })
-		f.heart.lost, f.heart.reported = 0, false
+		f.beater.lost, f.beater.reported = 0, false
 		f.beat(10 * time.Minute)
-		if n := f.heart.sent.Load() - before; n < 15 || n > 40 {
+		if n := f.beater.sent.Load() - before; n < 15 || n > 40 {
 			t.Errorf("%d heartbeats in ten minutes, though denied", n)
 		}
 		if n := log.count("Permissions Violation for Publish to"); n == 0 || log.count("do not come back") != 2 {
 			t.Errorf("logged %s", &log)
 		}
-		if !f.heart.denied {
+		if !f.beater.denied {
 			t.Fatal("not denied")
 		}
-		f.heart.heard(revoke.Now(), replica.Heartbeat{Nonce: f.heart.nonce})
-		if f.heart.denied || f.heart.reported || f.heart.lost != 0 {
+		f.beater.heard(revoke.Now(), replica.Heartbeat{Nonce: f.beater.nonce})
+		if f.beater.denied || f.beater.reported || f.beater.lost != 0 {
 			t.Error("one came back, and they count as denied")
 		}
 		for i := range lostBeats + 1 { // the server's word may be of long ago: some have to be lost
-			f.heart.beat()
+			f.beater.beat()
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if f.heart.denied != (i == lostBeats) {
-				t.Errorf("denied after %d: %t", i+1, f.heart.denied)
+			if f.beater.denied != (i == lostBeats) {
+				t.Errorf("denied after %d: %t", i+1, f.beater.denied)
 			}
 		}
-		f.heart.heard(revoke.Now(), replica.Heartbeat{Nonce: f.heart.nonce})
+		f.beater.heard(revoke.Now(), replica.Heartbeat{Nonce: f.beater.nonce})
 		s.do(func() { s.deny = "" })
-		before = f.heart.sent.Load()
+		before = f.beater.sent.Load()
 		f.beat(time.Minute)
-		if n := f.heart.sent.Load() - before; n < 25 {
+		if n := f.beater.sent.Load() - before; n < 25 {
 			t.Errorf("%d heartbeats in a minute after they were let again", n)
 		}
 	})
@@ -339,7 +339,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		var log pages
 		_, f := beatingFollower(t, Config{Logger: log.logger()})
 		defer f.b.end()
-		h := &f.heart
+		h := &f.beater
 		h.heard(revoke.Now(), replica.Heartbeat{}) // before any was sent
 		if h.returned.Load() != 0 {
 			t.Fatal("the first of others is taken for one's own")
@@ -395,7 +395,7 @@ func TestHeartbeatsAreSigned(t *testing.T) {
 			s, f := beatingFollower(t, cfg)
 			defer f.b.end()
 			for range lostBeats {
-				f.heart.beat()
+				f.beater.beat()
 				time.Sleep(time.Second)
 			}
 			synctest.Wait()
@@ -418,7 +418,7 @@ func TestBarrierHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, f := beatingFollower(t, Config{})
 		defer f.b.end()
-		h := &f.heart
+		h := &f.beater
 		if d := h.in(revoke.Now()); d < h.interval || h.sent.Load() != 1 { // the first is due
 			t.Fatalf("the next after %s, %d sent", d, h.sent.Load())
 		}

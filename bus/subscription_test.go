@@ -25,9 +25,9 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 		t.Fatal(err)
 	}
 	b := &core{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
-	f := &follower{b: b, list: l, feed: feed, heart: heart{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }, ctx: b.ctx}
-	f.heart.applied = &f.sequence
-	f.ladder = newLadder(l.Config(), time.Second)
+	f := &follower{b: b, list: l, feed: feed, beater: beater{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }, ctx: b.ctx}
+	f.beater.applied = &f.sequence
+	f.escalation = newEscalation(l.Config(), time.Second)
 	f.announcer.init(b, l)
 	f.report.Store(&report{})
 	at := feed.Begin(revoke.Now(), replica.LogInfo{Horizons: revoke.DefaultHorizons()})

@@ -46,7 +46,7 @@ const minSweepEntries = 1024
 // fold returns a base with the entries of old and of the frozen recents, but those
 // that expired before live. It reads nothing that changes, so it runs beside
 // readers and the writer; while it runs, old and new are both in memory.
-func fold(old *base, frozen []*recent, live uint32, d density) *base {
+func compact(old *base, frozen []*memtable, live uint32, d density) *base {
 	n := 0
 	for i := range old.table.slots {
 		if s := &old.table.slots[i]; s.u != 0 && s.until() >= live {

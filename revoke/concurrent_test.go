@@ -15,7 +15,7 @@ import (
 )
 
 // TestReadersNeverMiss holds invariants 1 and 4 under concurrency: a check that
-// begins after Apply returned refuses, while the recent part overflows, bases are
+// begins after Apply returned refuses, while the memtable overflows, bases are
 // replaced and expired entries are swept; and nothing else is ever refused. Two
 // thirds of the checks ask for events applied long ago, which survive many folds:
 // tables are fullest and oldest there.

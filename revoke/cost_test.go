@@ -146,14 +146,14 @@ func TestRecentShrinks(t *testing.T) {
 	}
 	add(now, 0, 200_000)
 	l.Fold(now)
-	add(now, 200_000, 2000) // more than the recent that Fold leaves takes
+	add(now, 200_000, 2000) // more than the memtable that Fold leaves takes
 	l.WaitFold()
 	large := l.ActiveCapacity()
 	later := now.Add(2 * time.Hour)
 	add(later, 300_000, large+1)
 	l.WaitFold()
 	if n := l.ActiveCapacity(); large < 8000 || n > large/2 {
-		t.Errorf("the recent part takes %d entries; before most expired it took %d", n, large)
+		t.Errorf("the memtable takes %d entries; before most expired it took %d", n, large)
 	}
 	if f := l.Frozen(); f > 0 {
 		t.Errorf("%d recents are left unfolded", f)

@@ -7,14 +7,14 @@ import (
 
 // SlotSizes are what Stats multiplies and what the types really take.
 func SlotSizes() (counted, real [2]uintptr) {
-	return [2]uintptr{slotBytes, recentSlotBytes}, [2]uintptr{unsafe.Sizeof(slot{}), unsafe.Sizeof(recentSlot{})}
+	return [2]uintptr{slotBytes, recentSlotBytes}, [2]uintptr{unsafe.Sizeof(slot{}), unsafe.Sizeof(memtableSlot{})}
 }
 
 // Fold folds all that was applied, forgets what expired, and waits for it.
 func (l *List) Fold(now Instant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.freeze(l.view.Load(), minRecent)
+	l.freeze(l.view.Load(), minMemtable)
 	l.startFold(now)
 	for l.folding {
 		l.folded.Wait()
@@ -55,11 +55,11 @@ func (p *Prepared) Skips(now Instant) bool {
 func (p *Prepared) Forget() { p.clear.Store(0) }
 
 // Frozen is how many recents wait to be folded.
-func (l *List) Frozen() int { return len(l.view.Load().recents) - 1 }
+func (l *List) Frozen() int { return len(l.view.Load().memtables) - 1 }
 
-// ActiveCapacity is how many entries the recent part takes before it is folded.
+// ActiveCapacity is how many entries the memtable takes before it is folded.
 func (l *List) ActiveCapacity() int {
-	recents := l.view.Load().recents
+	recents := l.view.Load().memtables
 	return recents[len(recents)-1].capacity()
 }
 
@@ -71,7 +71,7 @@ func (l *List) HashKey() [2]uint64 { return [2]uint64{l.hasher.k0, l.hasher.k1} 
 func (l *List) Held() (n int) {
 	v := l.view.Load()
 	n = v.base.count
-	for _, r := range v.recents {
+	for _, r := range v.memtables {
 		n += r.used
 	}
 	return n

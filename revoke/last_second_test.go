@@ -3,10 +3,10 @@ package revoke
 import "testing"
 
 // An entry lives until the end of the second that it names (invariant 3), in the table as
-// in the recent part.
+// in the memtable.
 func TestEntryLivesThroughItsLastSecond(t *testing.T) {
 	e := entry{id: digest{7, idLow}, kind: KindSession, before: 1 << 40, until: 100}
-	table, recent := newTable(1), newRecent(1)
+	table, recent := newTable(1), newMemtable(1)
 	table.put(e)
 	recent.put(e)
 	for live, want := range map[uint32]bool{99: true, 100: true, 101: false} {
@@ -14,7 +14,7 @@ func TestEntryLivesThroughItsLastSecond(t *testing.T) {
 			t.Errorf("table, at %d: %t", live, got)
 		}
 		if got := recent.revokes(e.id, live, 0, digest{}, false); got != want {
-			t.Errorf("recent part, at %d: %t", live, got)
+			t.Errorf("memtable, at %d: %t", live, got)
 		}
 	}
 }

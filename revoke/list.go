@@ -31,9 +31,9 @@ type replica struct {
 	// only grows. A kind whose time is over costs a check nothing. The writer raises
 	// it before Apply returns, so a check that begins later sees it.
 	kindUntil [kinds]atomic.Uint32
-	// glances spare a check values that no entry can have. The writer adds an entry's
+	// prefilters spare a check values that no entry can have. The writer adds an entry's
 	// value before the entry is in view.
-	glances [kinds]glances
+	prefilters [kinds]prefilter
 	// proof is what the feed has proven. It is stored after the events it speaks of
 	// are in view, and a check loads it before it loads view: invariant 1.
 	proof atomic.Pointer[proof]
@@ -60,7 +60,7 @@ type replica struct {
 	stateFile stateFile
 	counters  counters
 
-	mu      sync.Mutex // the writer's: guards folding, bulk, fed, generation and the content of the last recent
+	mu      sync.Mutex // the writer's: guards folding, bulk, fed, generation and the content of the last memtable
 	folding bool
 	bulk    bool      // a log is being read: folds are put off
 	folded  sync.Cond // on mu: a fold ended
@@ -68,11 +68,11 @@ type replica struct {
 	gen     uint64
 }
 
-// A view is what one check looks in. The base and all but the last recent are
+// A view is what one check looks in. The base and all but the last memtable are
 // immutable; a key may be in several, and is revoked if it is in any.
 type view struct {
-	base    *base
-	recents []*recent
+	base      *base
+	memtables []*memtable
 }
 
 // NewList returns an empty List. It fails if cfg could not keep its promises.
@@ -83,7 +83,7 @@ func NewList(cfg Config) (*List, error) {
 	}
 	l := &List{&replica{cfg: cfg, density: newDensity(cfg.FalsePositiveRate), hasher: new(newHasher())}}
 	l.folded.L = &l.mu
-	l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})
+	l.view.Store(&view{base: emptyBase, memtables: []*memtable{newMemtable(minMemtable)}})
 	l.proof.Store(&proof{reason: ReasonNotFollowed})
 	l.streamOffset.Store(math.MaxInt64)
 	l.localOffset.Store(math.MaxInt64)
@@ -219,7 +219,7 @@ func (l *replica) lookup(now Instant, id *Identity) Kind {
 			continue
 		}
 		v := id.value(k)
-		if v == "" && k != KindIssuer || !l.glances[k].mayHave(v) {
+		if v == "" && k != KindIssuer || !l.prefilters[k].mayHave(v) {
 			continue
 		}
 		ids[k] = hash.of(k, v)
@@ -238,7 +238,7 @@ func (l *replica) lookup(now Instant, id *Identity) Kind {
 		if !asked[k] {
 			continue
 		}
-		for _, r := range v.recents {
+		for _, r := range v.memtables {
 			if r.revokes(ids[k], live, iat, sid, hasSid) {
 				return k
 			}

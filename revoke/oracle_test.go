@@ -196,7 +196,7 @@ func TestListAgreesWithOracle(t *testing.T) {
 	t.Logf("%d histories, %d checks", histories, checks)
 }
 
-// TestManyEntries holds the same at a size where the recent part overflows, bases
+// TestManyEntries holds the same at a size where the memtable overflows, bases
 // are folded while events arrive, and the filter decides most checks.
 func TestManyEntries(t *testing.T) {
 	n := 150_000

@@ -76,7 +76,7 @@ func (p *prepared) lookup(l *replica, now Instant) Kind {
 		if u := l.kindUntil[k].Load(); u == 0 || u < live {
 			continue
 		}
-		for _, r := range v.recents {
+		for _, r := range v.memtables {
 			if r.revokes(p.ids[k], live, p.iat, p.ids[KindSession], p.has[KindSession]) {
 				return k
 			}

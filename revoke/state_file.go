@@ -237,7 +237,7 @@ func writeState(w io.Writer, key hasher, now time.Time, h Horizons, live uint32,
 			d.entry(v.base.table.entry(i))
 		}
 	}
-	for _, r := range v.recents[:len(v.recents)-1] {
+	for _, r := range v.memtables[:len(v.memtables)-1] {
 		for i := range r.slots {
 			if s := &r.slots[i]; s.h.Load() != 0 {
 				d.entry(s.entry())
@@ -309,10 +309,10 @@ func (l *List) restore(s *state) {
 	b.index(0, l.density)
 	for k, n := range b.kinds {
 		if n > 0 { // the file holds no values
-			l.glances[k].addAll()
+			l.prefilters[k].addAll()
 		}
 	}
-	l.view.Store(&view{base: b, recents: l.view.Load().recents})
+	l.view.Store(&view{base: b, memtables: l.view.Load().memtables})
 	l.sweepAt.Store(b.sweepAt)
 	known := l.horizons.Load().or(s.horizons)
 	l.horizons.Store(&known)

@@ -14,7 +14,7 @@ import (
 // encodeState returns the state file of those entries.
 func encodeState(t testing.TB, now time.Time, entries ...entry) []byte {
 	var buf bytes.Buffer
-	v := &view{base: emptyBase, recents: []*recent{newRecent(0)}}
+	v := &view{base: emptyBase, memtables: []*memtable{newMemtable(0)}}
 	if err := writeState(&buf, hasher{1, 2}, now, DefaultHorizons(), 0, v, entries); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func FuzzReadState(f *testing.F) {
 			return
 		}
 		var again bytes.Buffer
-		v := &view{base: emptyBase, recents: []*recent{newRecent(0)}}
+		v := &view{base: emptyBase, memtables: []*memtable{newMemtable(0)}}
 		if err := writeState(&again, s.key, s.written, s.horizons, 0, v, s.entries); err != nil {
 			t.Fatal(err)
 		}

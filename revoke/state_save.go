@@ -183,13 +183,13 @@ func (l *List) applied() (n uint64) {
 	return n
 }
 
-// snapshot returns what the List holds; the last recent, which still changes, is
+// snapshot returns what the List holds; the last memtable, which still changes, is
 // copied.
 func (l *List) snapshot() (v *view, newest []entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v = l.view.Load()
-	active := v.recents[len(v.recents)-1]
+	active := v.memtables[len(v.memtables)-1]
 	newest = make([]entry, 0, active.used)
 	for i := range active.slots {
 		if s := &active.slots[i]; s.h.Load() != 0 {

@@ -92,7 +92,7 @@ func (l *List) foreign(now Instant, issuer string, log *slog.Logger) {
 	log.Warn("revocation event of an issuer that no verifier here uses (a slash too many?)", "issuer", shown(issuer), "verifiers", len(named), "such as", some)
 }
 
-// Stats counts what the List holds. It walks the recent part: for dashboards, not
+// Stats counts what the List holds. It walks the memtable: for dashboards, not
 // for every request.
 func (l *List) Stats(now Instant) Stats {
 	l.tidy(now)
@@ -118,7 +118,7 @@ func (l *List) Stats(now Instant) Stats {
 		}
 	}
 	s.Bytes = v.bytes()
-	for _, r := range v.recents {
+	for _, r := range v.memtables {
 		for i := range r.slots {
 			if r.slots[i].h.Load() != 0 {
 				s.Entries[(&slot{b: r.slots[i].b.Load()}).kind()]++
@@ -131,7 +131,7 @@ func (l *List) Stats(now Instant) Stats {
 // bytes is the memory that filters and tables take.
 func (v *view) bytes() int64 {
 	n := int64(len(v.base.table.slots))*slotBytes + int64(v.base.filterBytes())
-	for _, r := range v.recents {
+	for _, r := range v.memtables {
 		n += int64(len(r.slots))*recentSlotBytes + int64(len(r.bits))*8
 	}
 	return n

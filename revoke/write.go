@@ -6,17 +6,17 @@ import (
 )
 
 const (
-	minRecent = 1 << 10
-	maxRecent = 1 << 15
+	minMemtable = 1 << 10
+	maxMemtable = 1 << 15
 	// maxFrozen bounds what waits to be folded: a million events behind, the writer
 	// waits for the fold. Only a replay could get there.
 	maxFrozen = 32
 )
 
-// recentCapacity keeps the recent part small beside the base, for the readers'
+// memtableCapacity keeps the memtable small beside the base, for the readers'
 // sake, and folds rare, for the writer's.
-func recentCapacity(base int) int {
-	return min(max(base/16, minRecent), maxRecent)
+func memtableCapacity(base int) int {
+	return min(max(base/16, minMemtable), maxMemtable)
 }
 
 // due reports whether a fold of v has enough to do. It is as much work as the base is
@@ -24,7 +24,7 @@ func recentCapacity(base int) int {
 // seconds as a company does in a year, it has to be half as large again. The caller
 // holds mu.
 func (l *replica) due(v *view) bool {
-	frozen := v.recents[:len(v.recents)-1]
+	frozen := v.memtables[:len(v.memtables)-1]
 	if !l.bulk || len(frozen) > maxFrozen/2 {
 		return len(frozen) > 0
 	}
@@ -52,18 +52,18 @@ func (l *List) insert(now Instant, e *Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := l.view.Load()
-	for len(v.recents) > maxFrozen {
+	for len(v.memtables) > maxFrozen {
 		l.folded.Wait()
 		v = l.view.Load()
 	}
-	active := v.recents[len(v.recents)-1]
+	active := v.memtables[len(v.memtables)-1]
 	if active.full() {
-		active = l.freeze(v, recentCapacity(v.base.count))
+		active = l.freeze(v, memtableCapacity(v.base.count))
 		if l.due(l.view.Load()) {
 			l.startFold(now)
 		}
 	}
-	l.glances[e.Kind].add(e.Value)
+	l.prefilters[e.Kind].add(e.Value)
 	active.put(n)
 	if u := &l.kindUntil[n.kind]; n.until > u.Load() {
 		u.Store(n.until)
@@ -73,11 +73,11 @@ func (l *List) insert(now Instant, e *Event) {
 	l.watches.applied(now, &n) // the same
 }
 
-// freeze starts a new recent after the ones in v, which are to be folded. The caller
+// freeze starts a new memtable after the ones in v, which are to be folded. The caller
 // holds mu.
-func (l *replica) freeze(v *view, capacity int) (active *recent) {
-	active = newRecent(capacity)
-	next := &view{base: v.base, recents: append(slices.Clone(v.recents), active)}
+func (l *replica) freeze(v *view, capacity int) (active *memtable) {
+	active = newMemtable(capacity)
+	next := &view{base: v.base, memtables: append(slices.Clone(v.memtables), active)}
 	l.view.Store(next)
 	return active
 }
@@ -100,39 +100,39 @@ func (l *replica) sweep(now Instant) {
 		return
 	}
 	l.sweepAt.Store(math.MaxInt64) // until the fold sets the next
-	if v := l.view.Load(); v.recents[len(v.recents)-1].used > 0 {
-		l.freeze(v, minRecent) // the base is about to shrink
+	if v := l.view.Load(); v.memtables[len(v.memtables)-1].used > 0 {
+		l.freeze(v, minMemtable) // the base is about to shrink
 	}
 	l.startFold(now)
 }
 
-// startFold begins to fold all but the last recent, and to forget, unless a fold is
+// startFold begins to fold all but the last memtable, and to forget, unless a fold is
 // under way, which will go on with them. The caller holds mu.
 func (l *replica) startFold(now Instant) {
 	if l.folding {
 		return
 	}
 	l.folding = true
-	go l.fold(clampSeconds(l.effective(now)))
+	go l.compact(clampSeconds(l.effective(now)))
 }
 
 // fold replaces the base while that is due. Each round takes what is frozen
 // when it starts; events that arrive meanwhile go into the active recent, which
 // stays. Entries that expired before live are forgotten.
-func (l *replica) fold(live uint32) {
+func (l *replica) compact(live uint32) {
 	for {
 		v := l.view.Load()
-		frozen := v.recents[:len(v.recents)-1]
-		b := fold(v.base, frozen, live, l.density)
+		frozen := v.memtables[:len(v.memtables)-1]
+		b := compact(v.base, frozen, live, l.density)
 		// Made before: who allocates may have to help the garbage collector.
-		next := &view{base: b, recents: make([]*recent, 0, maxFrozen+2)}
+		next := &view{base: b, memtables: make([]*memtable, 0, maxFrozen+2)}
 
 		l.mu.Lock()
 		l.counters.folds.Add(1)
 		v = l.view.Load() // frozen is still its prefix: only fold removes
-		next.recents = append(next.recents, v.recents[len(frozen):]...)
+		next.memtables = append(next.memtables, v.memtables[len(frozen):]...)
 		l.view.Store(next)
-		if small := recentCapacity(b.count); !l.bulk && next.recents[len(next.recents)-1].capacity() > 2*small {
+		if small := memtableCapacity(b.count); !l.bulk && next.memtables[len(next.memtables)-1].capacity() > 2*small {
 			// So much was forgotten that the active recent is large beside what is left.
 			l.freeze(next, small)
 			next = l.view.Load()

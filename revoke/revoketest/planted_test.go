@@ -34,7 +34,7 @@ func TestPlantedFaults(t *testing.T) {
 		{"an own heartbeat proves its arrival", "../internal/replica/feed.go", "		f.round = now.Since(at)\n", "		f.round = now.Since(at)\n		at = now\n", ""},
 		{"heartbeat not a fence", "../internal/replica/feed.go", "	if " + receive, "	late := f.late\n	f.late = func() { " + receive + " }\n	if late != nil {\n		late()\n	}\n	if false", ""},
 		{"latest wins", "entry.go", "before: max(a.before, b.before)", "before: b.before", ""},
-		{"forget on rebuild", "write.go", "	l.bulk = bulk\n", "	l.bulk = bulk\n	if bulk {\n		l.view.Store(&view{base: emptyBase, recents: []*recent{newRecent(minRecent)}})\n	}\n", ""},
+		{"forget on rebuild", "write.go", "	l.bulk = bulk\n", "	l.bulk = bulk\n	if bulk {\n		l.view.Store(&view{base: emptyBase, memtables: []*memtable{newMemtable(minMemtable)}})\n	}\n", ""},
 		{"forget by one clock", "list.go", "t = min(t, now.Mono+off)", "t = now.Mono + off", ""},
 		{"forget by the other clock", "list.go", "t = min(t, now.Mono+off)", "_ = off", ""},
 		{"proven before the data is in view", "../internal/replica/feed.go", "	if " + receive, "	f.applied(now, r)\n	if f.late != nil {\n		f.late()\n	}\n	f.late = func() { " + receive + " }\n	if true {\n		return nil\n	}\n	if false", ""},

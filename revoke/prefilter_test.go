@@ -18,7 +18,7 @@ func TestGlances(t *testing.T) {
 		}
 		return string(b)
 	}
-	var g glances
+	var g prefilter
 	var added []string
 	for n := range MaxValueBytes + 1 {
 		v := value(n)

@@ -18,7 +18,7 @@ const formerSlack = 2 * time.Second
 // happens to it meanwhile, it dies after the token that it is to kill. To remember the
 // horizons of the last time would not do: the stream may have been made anew since, with
 // longer ones.
-func (p *publisher) limit(ctx context.Context, rec *record, h revoke.Horizons, now time.Time) error {
+func (p *publisher) completeEarly(ctx context.Context, rec *record, h revoke.Horizons, now time.Time) error {
 	if !rec.open || rec.fixed || rec.signature != "" && p.b.signer == nil {
 		return nil // in the last two cases it is not ours to change, and replicas cut it back
 	}

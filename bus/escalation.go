@@ -19,7 +19,7 @@ const maxPatience = 5 * time.Minute
 // rarely. Each step costs the server at most one consumer, and the jitter keeps many
 // followers of one server apart. It never ends. It belongs to the follower's
 // goroutine.
-type ladder struct {
+type escalation struct {
 	patience time.Duration  // before the first step
 	quiet    revoke.Instant // since when nothing was heard; zero: not waiting
 	step     int            // to be taken next
@@ -28,36 +28,36 @@ type ladder struct {
 	advances bool           // records that had more behind them were applied since the last step
 }
 
-// newLadder returns the ladder of a List of that configuration, whose server is to
+// newLadder returns the escalation of a List of that configuration, whose server is to
 // say every idle that it is there. Its first step is taken while the replica is still
 // fresh, late enough that the election of a leader, up to 9 s of silence, is mostly
 // over, and after a server that says nothing at all has been noticed as such.
-func newLadder(cfg revoke.Config, idle time.Duration) ladder {
-	return ladder{patience: max(3*cfg.HeartbeatInterval, cfg.MaxStaleness/2, 4*idle)}
+func newEscalation(cfg revoke.Config, idle time.Duration) escalation {
+	return escalation{patience: max(3*cfg.HeartbeatInterval, cfg.MaxStaleness/2, 4*idle)}
 }
 
 // heard takes note of a heartbeat: there is nothing to mend.
-func (l *ladder) heard(now revoke.Instant) {
+func (l *escalation) heard(now revoke.Instant) {
 	l.step, l.rewound, l.advances = 0, false, false
 	l.restart(now)
 }
 
 // advance takes note of a record that is not the log's last.
-func (l *ladder) advance(now revoke.Instant) {
+func (l *escalation) advance(now revoke.Instant) {
 	l.advances = true
 	l.restart(now)
 }
 
 // restart begins the wait for the next step anew: the connection is new, or records
 // still arrive, or there is a better reason than silence.
-func (l *ladder) restart(now revoke.Instant) {
+func (l *escalation) restart(now revoke.Instant) {
 	l.quiet = now
 	d := max(min(l.patience<<min(l.step, 16), maxPatience), l.patience)
 	l.wait = d + rand.N(d/4)
 }
 
 // in returns how long until the next step is due.
-func (l *ladder) in(now revoke.Instant) time.Duration {
+func (l *escalation) in(now revoke.Instant) time.Duration {
 	if l.quiet.IsZero() {
 		l.restart(now)
 	}
@@ -67,7 +67,7 @@ func (l *ladder) in(now revoke.Instant) time.Duration {
 // climb takes the step that is due and says which of them it is. To read the log from
 // its start is none for who is still reading it, however slowly: what is missing lies
 // ahead, and to begin again and again is to get nowhere.
-func (l *ladder) climb(now revoke.Instant) (step int) {
+func (l *escalation) climb(now revoke.Instant) (step int) {
 	step = l.step
 	l.step++
 	if step >= rewind && !l.rewound {
@@ -120,17 +120,17 @@ func alone(servers []string) bool {
 // rewind is the step that reads the log from its start.
 const rewind = 1
 
-// climb takes the next step of the ladder.
+// climb takes the next step of the escalation.
 func (f *follower) climb(now revoke.Instant) {
-	silence := mono(f.ladder.quiet, now).Round(time.Millisecond)
-	switch f.ladder.climb(now) {
+	silence := mono(f.escalation.quiet, now).Round(time.Millisecond)
+	switch f.escalation.climb(now) {
 	case rewind:
 		f.feed.Rewind()
 		f.last = revoke.Instant{} // it is we who want it so: no sign of a loss
 		f.b.log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)
 	default:
 		from, id := f.report.Load().server, f.b.nc().ConnectedServerId()
-		if err := f.b.conn.move(now, f.ladder.patience/2); err != nil {
+		if err := f.b.conn.move(now, f.escalation.patience/2); err != nil {
 			f.b.log.Warn("bus: no heartbeats; subscribing anew", "silence", silence, "server", from, "reason", err)
 			return
 		}

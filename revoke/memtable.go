@@ -2,7 +2,7 @@ package revoke
 
 import "sync/atomic"
 
-// A recent is the bounded part of a List that takes new events while readers
+// A memtable is the bounded part of a List that takes new events while readers
 // look: a small open-addressing table of atomic fixed-size slots, never moved and
 // never emptied. One writer at a time, under the List's mutex; readers take no lock.
 //
@@ -14,40 +14,40 @@ import "sync/atomic"
 // the new pair does.
 //
 // Before the slots stands a Bloom filter of two bits a key, in one word of which four
-// keys share one when the recent is full: where they are not both set there is nothing,
+// keys share one when the memtable is full: where they are not both set there is nothing,
 // and a slot's cache line need not be fetched to learn that, but for one look-up in
 // fifty. They are set, last, before put returns.
-type recent struct {
-	slots []recentSlot // a power of two, at most half full
+type memtable struct {
+	slots []memtableSlot // a power of two, at most half full
 	bits  []atomic.Uint64
 	used  int // the writer's
 }
 
-type recentSlot struct {
+type memtableSlot struct {
 	h, b, u atomic.Uint64 // as in slot; h is never zero in a used one
 	keep    atomic.Pointer[exceptions]
 }
 
-func newRecent(capacity int) *recent {
+func newMemtable(capacity int) *memtable {
 	n := 64
 	for n < 2*capacity {
 		n *= 2
 	}
-	return &recent{slots: make([]recentSlot, n), bits: make([]atomic.Uint64, n/8)}
+	return &memtable{slots: make([]memtableSlot, n), bits: make([]atomic.Uint64, n/8)}
 }
 
 // marks is where the bits of id stand, by other bits of it than its slot's.
-func (r *recent) marks(id digest) (word *atomic.Uint64, mask uint64) {
+func (r *memtable) marks(id digest) (word *atomic.Uint64, mask uint64) {
 	i := id.hi >> 32
 	return &r.bits[i>>12&uint64(len(r.bits)-1)], 1<<(i&63) | 1<<(i>>6&63)
 }
 
-func (r *recent) capacity() int { return len(r.slots) / 2 }
+func (r *memtable) capacity() int { return len(r.slots) / 2 }
 
-func (r *recent) full() bool { return r.used >= r.capacity() }
+func (r *memtable) full() bool { return r.used >= r.capacity() }
 
 // find returns the slot with id, or the empty one where it belongs.
-func (r *recent) find(id digest) (s *recentSlot, found bool) {
+func (r *memtable) find(id digest) (s *memtableSlot, found bool) {
 	mask := uint64(len(r.slots) - 1)
 	for i := id.hi & mask; ; i = (i + 1) & mask {
 		s := &r.slots[i]
@@ -63,7 +63,7 @@ func (r *recent) find(id digest) (s *recentSlot, found bool) {
 }
 
 // put adds e, which must have room, merging it with an entry of its key.
-func (r *recent) put(e entry) {
+func (r *memtable) put(e entry) {
 	s, found := r.find(e.id)
 	if found {
 		e = merge(s.entry(), e)
@@ -82,16 +82,16 @@ func (r *recent) put(e entry) {
 	}
 }
 
-func (s *recentSlot) until() uint32 { return uint32(s.u.Load() >> 32) }
+func (s *memtableSlot) until() uint32 { return uint32(s.u.Load() >> 32) }
 
 // entry unpacks s, which is in use. It is for the writer and for frozen slots.
-func (s *recentSlot) entry() entry {
+func (s *memtableSlot) entry() entry {
 	p := slot{h: s.h.Load(), b: s.b.Load(), u: s.u.Load()}
 	return entry{id: p.id(), kind: p.kind(), before: p.before(), until: p.until(), keep: s.keep.Load()}
 }
 
 // revokes reports whether a live entry for id revokes the token.
-func (r *recent) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
+func (r *memtable) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
 	if word, mask := r.marks(id); word.Load()&mask != mask {
 		return false
 	}

@@ -7,19 +7,19 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func testLadder(t *testing.T) ladder {
+func testEscalation(t *testing.T) escalation {
 	l, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLadder(l.Config(), time.Second)
+	return newEscalation(l.Config(), time.Second)
 }
 
 // The first step is taken while the replica is fresh; later ones ever more rarely,
 // but for ever.
-func TestLadderPauses(t *testing.T) {
+func TestEscalationPauses(t *testing.T) {
 	for range 100 {
-		l := testLadder(t)
+		l := testEscalation(t)
 		now := revoke.Now()
 		for step := range 100 {
 			least := min(7500*time.Millisecond<<min(step, 16), maxPatience)
@@ -39,11 +39,11 @@ func TestLadderPauses(t *testing.T) {
 }
 
 // Sixty-four followers of one server do not climb at once.
-func TestLadderJitter(t *testing.T) {
+func TestEscalationJitter(t *testing.T) {
 	now := revoke.Now()
 	seen := map[time.Duration]bool{}
 	for range 64 {
-		l := testLadder(t)
+		l := testEscalation(t)
 		seen[l.in(now).Truncate(100*time.Millisecond)] = true
 	}
 	if len(seen) < 8 {
@@ -53,8 +53,8 @@ func TestLadderJitter(t *testing.T) {
 
 // A heartbeat ends the climb; a new connection, or records of a long replay, only put
 // the next step off.
-func TestLadderHears(t *testing.T) {
-	l := testLadder(t)
+func TestEscalationHears(t *testing.T) {
+	l := testEscalation(t)
 	now := revoke.Now()
 	l.in(now)
 	l.climb(now)
@@ -77,8 +77,8 @@ func TestLadderHears(t *testing.T) {
 
 // Who is still reading the log does not begin it again, however often it stops. Who got
 // nowhere since the last step does, once, as does who comes to a stand later.
-func TestLadderLetsReplaysGoOn(t *testing.T) {
-	l := testLadder(t)
+func TestEscalationLetsReplaysGoOn(t *testing.T) {
+	l := testEscalation(t)
 	now := revoke.Now()
 	for step := range 10 {
 		l.advance(now)

@@ -51,7 +51,7 @@ func TestLimit(t *testing.T) {
 			if err := p.renew(t.Context(), rec, time.Now().Add(shift)); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.limit(t.Context(), rec, h, time.Now().Add(shift)); err != nil {
+			if err := p.completeEarly(t.Context(), rec, h, time.Now().Add(shift)); err != nil {
 				t.Fatalf("%s, %s: %v", name, shift, err)
 			}
 			msg, fault := decode(rec.subject, rec.payload)
@@ -97,7 +97,7 @@ func TestLimit(t *testing.T) {
 				t.Errorf("%s: %d bytes left over", name, l.bytes)
 			}
 			again := bytes.Clone(rec.payload)
-			if err := p.limit(t.Context(), rec, revoke.Horizons{TokenLifetime: time.Second, SessionLifetime: time.Second}, time.Now()); err != nil || !bytes.Equal(again, rec.payload) {
+			if err := p.completeEarly(t.Context(), rec, revoke.Horizons{TokenLifetime: time.Second, SessionLifetime: time.Second}, time.Now()); err != nil || !bytes.Equal(again, rec.payload) {
 				t.Errorf("%s: limited twice: %v", name, err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestLimitOfAnothersSignature(t *testing.T) {
 	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x"}, false)
 	rec.signature = "another's"
 	before := bytes.Clone(rec.payload)
-	if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), time.Now()); err != nil || !bytes.Equal(before, rec.payload) || !rec.open {
+	if err := p.completeEarly(t.Context(), rec, revoke.DefaultHorizons(), time.Now()); err != nil || !bytes.Equal(before, rec.payload) || !rec.open {
 		t.Errorf("%v", err)
 	}
 }
@@ -120,7 +120,7 @@ func TestLimitKeepsWhatWasGiven(t *testing.T) {
 	p := newTestPublisher()
 	now := time.UnixMilli(time.Now().UnixMilli())
 	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x", Before: now.Add(-time.Minute), Until: now.Add(2 * time.Hour)}, false)
-	if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
+	if err := p.completeEarly(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
 		t.Fatal(err)
 	}
 	msg, _ := decode(rec.subject, rec.payload)
@@ -135,7 +135,7 @@ func TestLimitRaisesShortLives(t *testing.T) {
 	for _, k := range []revoke.Kind{revoke.KindSession, revoke.KindSubject, revoke.KindToken} {
 		now := time.UnixMilli(time.Now().UnixMilli())
 		rec := openRecord(t, revoke.Event{Kind: k, Value: "x", Until: now.Add(time.Minute)}, false)
-		if err := p.limit(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
+		if err := p.completeEarly(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
 			t.Fatal(err)
 		}
 		msg, _ := decode(rec.subject, rec.payload)
@@ -157,7 +157,7 @@ func TestReceiptSaysWhatWasPublished(t *testing.T) {
 	rec.early = true
 	old, _ := decode(rec.subject, rec.payload)
 	h := revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: time.Hour, MaxSkew: 5 * time.Second}
-	if err := p.limit(t.Context(), rec, h, time.Now()); err != nil {
+	if err := p.completeEarly(t.Context(), rec, h, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	e := p.published(rec, old.event)
