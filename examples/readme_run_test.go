@@ -178,7 +178,7 @@ func TestReadmeRuns(t *testing.T) {
 	src := frame
 	for i, b := range blocks {
 		body := strings.ReplaceAll(b[1], `"nats://127.0.0.1:4222"`, `os.Getenv("README_NATS")`)
-		body = strings.ReplaceAll(body, "token.RemoteKeysConfig{", "token.RemoteKeysConfig{Transport: world, ")
+		body = strings.ReplaceAll(body, "token.RemoteKeySetConfig{", "token.RemoteKeySetConfig{Transport: world, ")
 		src = strings.Replace(src, "//BLOCK "+string(rune('0'+i))+"\n", body, 1)
 	}
 	srv, err := server.NewServer(&server.Options{

@@ -55,7 +55,7 @@ func TestEd25519IsEdDSA(t *testing.T) {
 				t.Fatalf("a set with %s, asked for %s: %v", alg, asked, err)
 			}
 			sets["a set with "+string(alg)+" of "+strconv.Itoa(len(asked))] = set
-			remote, err := token.RemoteKeys(t.Context(), site.URL, token.RemoteKeysConfig{Algorithms: asked, InsecureAllowHTTP: true})
+			remote, err := token.NewRemoteKeySet(t.Context(), site.URL, token.RemoteKeySetConfig{Algorithms: asked, InsecureAllowHTTP: true})
 			if err != nil {
 				t.Fatal(err)
 			}

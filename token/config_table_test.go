@@ -40,7 +40,7 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 		d = token.DPoPConfig
 		i = issue.Config
 		k = issue.KeyringConfig
-		r = token.RemoteKeysConfig
+		r = token.RemoteKeySetConfig
 		f = token.ForwardAuthConfig
 	)
 	const farAway = 1 << 60 // of nanoseconds: some 36 years
@@ -130,12 +130,12 @@ func TestEveryFieldOfEveryConfig(t *testing.T) {
 			"CopyFrom":          {any: "judged by OpenKeyring"},
 			"Logger":            {any: "nil is silent"},
 		}},
-		{"token.RemoteKeysConfig", func(log *slog.Logger) any { return &r{Transport: published, Logger: log} }, func(cfg any) error {
+		{"token.RemoteKeySetConfig", func(log *slog.Logger) any { return &r{Transport: published, Logger: log} }, func(cfg any) error {
 			url := jwksURL
 			if cfg.(*r).InsecureAllowHTTP {
 				url = "http://auth.example.com/keys"
 			}
-			s, err := token.RemoteKeys(t.Context(), url, *cfg.(*r))
+			s, err := token.NewRemoteKeySet(t.Context(), url, *cfg.(*r))
 			if err == nil {
 				s.Close()
 			}

@@ -34,11 +34,11 @@ type location struct {
 //
 // The metadata is read with the keys, again after a day, and at once when the keys
 // cannot be had where they were; the last known address serves while the metadata
-// cannot. Everything else is as [RemoteKeys] has it: the set heals by itself, and an
+// cannot. Everything else is as [NewRemoteKeySet] has it: the set heals by itself, and an
 // issuer that cannot be reached is no error here. Metadata that is refused shows in
 // [RemoteKeySet.Status] and in the log. The keys may be on another host than the
 // issuer, but not on an address that is not public, unless the issuer is on one.
-func Discover(ctx context.Context, issuer string, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
+func Discover(ctx context.Context, issuer string, cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
 	u, err := checkURL("Discover", issuer, cfg.InsecureAllowHTTP)
 	switch {
 	case err != nil:

@@ -113,12 +113,12 @@ func TestDiscover(t *testing.T) {
 
 func TestDiscoverRefuses(t *testing.T) {
 	for _, issuer := range []string{"", "sso.example.com", "http://sso.example.com", "https://sso.example.com?a", "https://sso.example.com?", "https://sso.example.com#a", "https://u:secret@sso.example.com", "https:///a", "https://a/%zz"} {
-		keys, err := token.Discover(t.Context(), issuer, token.RemoteKeysConfig{Transport: new(forge.Web)})
+		keys, err := token.Discover(t.Context(), issuer, token.RemoteKeySetConfig{Transport: new(forge.Web)})
 		if keys != nil || err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: error %v", issuer, err)
 		}
 	}
-	if _, err := token.Discover(t.Context(), "https://a.example", token.RemoteKeysConfig{MinInterval: 1}); err == nil {
+	if _, err := token.Discover(t.Context(), "https://a.example", token.RemoteKeySetConfig{MinInterval: 1}); err == nil {
 		t.Error("a bad configuration is accepted")
 	}
 }
@@ -242,7 +242,7 @@ func ExampleDiscover() {
 
 	ctx, cancel := background()
 	defer cancel()
-	keys, err := token.Discover(ctx, server.URL, token.RemoteKeysConfig{
+	keys, err := token.Discover(ctx, server.URL, token.RemoteKeySetConfig{
 		Algorithms: []token.Algorithm{token.EdDSA},
 		Transport:  server.Client().Transport, // only because the test's certificate is nobody's
 	})

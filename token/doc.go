@@ -5,7 +5,7 @@
 //
 // A service that accepts tokens makes one [Verifier] with [NewVerifier] and wraps
 // its handlers in the Verifier's Middleware; where there is no HTTP, it calls
-// [Verifier.Verify]. [RemoteKeys] fetches the issuer's keys, [NewStaticKeySet] holds keys
+// [Verifier.Verify]. [NewRemoteKeySet] fetches the issuer's keys, [NewStaticKeySet] holds keys
 // that are known beforehand, and a [KeySet] of one's own may come from anywhere: what it
 // returns is checked. A service that issues tokens too gives the Verifier its own ring
 // ([github.com/hybridtoken/hybridtoken/token/issue]).

@@ -23,7 +23,7 @@ func TestErrorsSay(t *testing.T) {
 	}
 	_, long := v.Verify(t.Context(), forge.Issue(t, a.issuer, forge.Request()).Raw())
 
-	remote, err := token.RemoteKeys(t.Context(), "https://auth.example.com/keys", token.RemoteKeysConfig{Transport: new(forge.Web)})
+	remote, err := token.NewRemoteKeySet(t.Context(), "https://auth.example.com/keys", token.RemoteKeySetConfig{Transport: new(forge.Web)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func ExampleOneOf_discover() {
 	mux := http.NewServeMux()
 	server := httptest.NewTLSServer(mux)
 	defer server.Close()
-	transport := server.Client().Transport // in production leave RemoteKeysConfig.Transport nil
+	transport := server.Client().Transport // in production leave RemoteKeySetConfig.Transport nil
 	ownURL, realmURL := server.URL, server.URL+"/realms/acme"
 	ownRing, err := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	if err != nil {
@@ -50,7 +50,7 @@ func ExampleOneOf_discover() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ownKeys, err := token.RemoteKeys(ctx, ownURL+"/.well-known/jwks.json", token.RemoteKeysConfig{Transport: transport})
+	ownKeys, err := token.NewRemoteKeySet(ctx, ownURL+"/.well-known/jwks.json", token.RemoteKeySetConfig{Transport: transport})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func ExampleOneOf_discover() {
 		log.Fatal(err)
 	}
 	cfg := idp.Keycloak(realmURL)
-	realmKeys, err := token.Discover(ctx, cfg.Issuer, token.RemoteKeysConfig{Algorithms: cfg.Algorithms, Transport: transport})
+	realmKeys, err := token.Discover(ctx, cfg.Issuer, token.RemoteKeySetConfig{Algorithms: cfg.Algorithms, Transport: transport})
 	if err != nil {
 		log.Fatal(err)
 	}

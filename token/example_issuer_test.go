@@ -54,11 +54,11 @@ func ExampleVerifier_Middleware() {
 }
 
 // A service needs the issuer's key server now and then, not for every request.
-func ExampleRemoteKeys() {
+func ExampleNewRemoteKeySet() {
 	ring, _ := issue.NewEphemeralKeyring(issue.KeyringConfig{})
 	server := httptest.NewTLSServer(ring) // the auth service
 
-	keys, err := token.RemoteKeys(context.Background(), server.URL, token.RemoteKeysConfig{
+	keys, err := token.NewRemoteKeySet(context.Background(), server.URL, token.RemoteKeySetConfig{
 		Transport: server.Client().Transport, // trusts the test server's certificate
 	})
 	if err != nil {

@@ -12,18 +12,18 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// RemoteKeysSeen is RemoteKeys where the test says which addresses are public and
+// RemoteKeysSeen is NewRemoteKeySet where the test says which addresses are public and
 // where the proxy is.
-func RemoteKeysSeen(ctx context.Context, rawURL string, cfg RemoteKeysConfig, public func(netip.AddrPort) bool, proxy func(*http.Request) (*url.URL, error)) (*RemoteKeySet, error) {
+func RemoteKeysSeen(ctx context.Context, rawURL string, cfg RemoteKeySetConfig, public func(netip.AddrPort) bool, proxy func(*http.Request) (*url.URL, error)) (*RemoteKeySet, error) {
 	return openSeen(ctx, &RemoteKeySet{url: &rawURL}, rawURL, cfg, public, proxy)
 }
 
 // DiscoverSeen is Discover in the same way.
-func DiscoverSeen(ctx context.Context, issuer string, cfg RemoteKeysConfig, public func(netip.AddrPort) bool, proxy func(*http.Request) (*url.URL, error)) (*RemoteKeySet, error) {
+func DiscoverSeen(ctx context.Context, issuer string, cfg RemoteKeySetConfig, public func(netip.AddrPort) bool, proxy func(*http.Request) (*url.URL, error)) (*RemoteKeySet, error) {
 	return openSeen(ctx, &RemoteKeySet{issuer: issuer}, issuer, cfg, public, proxy)
 }
 
-func openSeen(ctx context.Context, s *RemoteKeySet, rawURL string, cfg RemoteKeysConfig, public func(netip.AddrPort) bool, proxy func(*http.Request) (*url.URL, error)) (*RemoteKeySet, error) {
+func openSeen(ctx context.Context, s *RemoteKeySet, rawURL string, cfg RemoteKeySetConfig, public func(netip.AddrPort) bool, proxy func(*http.Request) (*url.URL, error)) (*RemoteKeySet, error) {
 	u, err := checkURL("test", rawURL, cfg.InsecureAllowHTTP)
 	if err != nil {
 		return nil, err

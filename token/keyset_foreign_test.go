@@ -32,7 +32,7 @@ func TestOneKeyForSeveralAlgorithms(t *testing.T) {
 		published = append(published, rs.With("alg", strconv.Quote(string(alg))))
 	}
 	site := newSite(t, forge.JSON(forge.JWKS(published...)))
-	keys, err := token.RemoteKeys(t.Context(), site.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
+	keys, err := token.NewRemoteKeySet(t.Context(), site.URL, token.RemoteKeySetConfig{InsecureAllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestKeySpelling(t *testing.T) {
 		}
 	}
 	// A private half that is published takes its key along, however either is spelled.
-	keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: &keyServer{h: forge.JSON(forge.JWKS(
+	keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: &keyServer{h: forge.JSON(forge.JWKS(
 		ec.With("kid", `"a"`), ec.With("kid", `"b"`).With("x", strconv.Quote(base64.URLEncoding.EncodeToString(x))).With("d", `"AAAA"`)))}})
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestRemoteKeysSayWhy(t *testing.T) {
 	small := rs.With("alg", `"RS256"`).With("n", strconv.Quote(base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 128))))
 	for _, contentType := range []string{"text/plain", "text/plain; charset=utf-8", "application/octet-stream", "binary/octet-stream", "text/html", "application/jwk-set+json", "x", ";;", ""} {
 		site := newSite(t, forge.JSON("\ufeff"+forge.JWKS(ed), "Content-Type", contentType))
-		keys, err := token.RemoteKeys(t.Context(), site.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
+		keys, err := token.NewRemoteKeySet(t.Context(), site.URL, token.RemoteKeySetConfig{InsecureAllowHTTP: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestRemoteKeysSayWhy(t *testing.T) {
 		"many bad ones":   {forge.JWKS(rs, rs, rs, rs, rs, rs), "", "rs", token.ErrKeysUnavailable, "and 2 more"},
 	} {
 		var logged bytes.Buffer
-		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{
+		keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{
 			Transport: &keyServer{h: forge.JSON(x.set, "Content-Type", x.contentType)}, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 		})
 		if err != nil {
@@ -232,7 +232,7 @@ func TestRemoteKeysWithdrawnBySpoiledSet(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &keyServer{h: forge.JSON(forge.JWKS(ed))}
-			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+			keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -294,7 +294,7 @@ func TestSameKidAtTwoIssuers(t *testing.T) {
 	for issuer, key := range map[string]ed25519.PrivateKey{"https://one.example.com": forge.Keys().Ed, "https://two.example.com": private} {
 		s := forge.Ed(t, "1", key)
 		set := forge.JSON(forge.JWKS(forge.JWK(t, key.Public()).With("kid", `"1"`)))
-		keys, err := token.RemoteKeys(t.Context(), issuer+"/jwks.json", token.RemoteKeysConfig{Transport: &keyServer{h: set}})
+		keys, err := token.NewRemoteKeySet(t.Context(), issuer+"/jwks.json", token.RemoteKeySetConfig{Transport: &keyServer{h: set}})
 		if err != nil {
 			t.Fatal(err)
 		}

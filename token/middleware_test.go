@@ -273,7 +273,7 @@ func TestMiddlewareEndToEnd(t *testing.T) {
 	ring := forge.Ring(t, issue.KeyringConfig{})
 	auth := httptest.NewServer(ring)
 	defer auth.Close()
-	keys, err := token.RemoteKeys(t.Context(), auth.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
+	keys, err := token.NewRemoteKeySet(t.Context(), auth.URL, token.RemoteKeySetConfig{InsecureAllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		"KeySet": token.KeySet(ring), "VerifyOption": token.WithSender(sender),
 	}
 	// These hold nothing that is secret.
-	public := []string{"Algorithm", "Binding", "ConfigError", "ForwardAuthConfig", "IssuedAhead", "Profile", "RemoteKeysConfig", "RemoteKeysStatus", "VerifierStatus"}
+	public := []string{"Algorithm", "Binding", "ConfigError", "ForwardAuthConfig", "IssuedAhead", "Profile", "RemoteKeySetConfig", "RemoteKeySetStatus", "VerifierStatus"}
 	for _, name := range printtest.Types(t, ".") {
 		if _, ok := table[name]; !ok && !strings.Contains(" "+strings.Join(public, " ")+" ", " "+name+" ") {
 			t.Errorf("%s is not looked at", name)

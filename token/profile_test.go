@@ -284,7 +284,7 @@ func TestHeaderNeverChoosesKeys(t *testing.T) {
 		w := new(forge.Web)
 		w.Set(jwksURL, forge.KeysAt(t, "k"))
 		w.Set("https://evil.example.com/jwks", forge.JSON(forge.JWKS(forge.JWK(t, private.Public()).With("kid", `"k"`))))
-		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: w})
+		keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: w})
 		if err != nil {
 			t.Fatal(err)
 		}

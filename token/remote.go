@@ -16,8 +16,8 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// RemoteKeysConfig configures [RemoteKeys].
-type RemoteKeysConfig struct {
+// RemoteKeySetConfig configures [NewRemoteKeySet].
+type RemoteKeySetConfig struct {
 	// Algorithms are those that the keys may be used for, as in [ParseKeySet]. Nil
 	// means every public-key algorithm. Name one if the issuer publishes RSA keys
 	// without alg.
@@ -79,7 +79,7 @@ type RemoteKeysConfig struct {
 // fetched when it is needed, never on a schedule, by at most one request at a
 // time. Its methods may be called concurrently.
 type RemoteKeySet struct {
-	cfg    RemoteKeysConfig
+	cfg    RemoteKeySetConfig
 	url    *string // nil if issuer says where; a pointer, which no fmt verb follows: its query may hold a key
 	issuer string  // empty if url was given
 	home   string  // host:port that the configuration names
@@ -133,7 +133,7 @@ var (
 // that is not at hand, which strangers can ask for, and for one that is at hand but old.
 var maxWaiting = [2]int64{256, 1024}
 
-// RemoteKeys returns the keys published at rawURL, which must be an https URL. It
+// NewRemoteKeySet returns the keys published at rawURL, which must be an https URL. It
 // waits for the first fetch as long as ctx and cfg.Timeout allow. A server that
 // cannot be reached is no error: the set answers [ErrKeysUnavailable] and goes on
 // trying whenever it is asked. Close it at the end.
@@ -147,8 +147,8 @@ var maxWaiting = [2]int64{256, 1024}
 // [ParseKeySet], which refuses the whole set, for what that is. The error of a look-up
 // of such a key says why, and so do [RemoteKeySet.Status] and the log.
 // Redirects are followed to https alone, and no cookies are kept.
-func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
-	u, err := checkURL("RemoteKeys", rawURL, cfg.InsecureAllowHTTP)
+func NewRemoteKeySet(ctx context.Context, rawURL string, cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
+	u, err := checkURL("NewRemoteKeySet", rawURL, cfg.InsecureAllowHTTP)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
@@ -156,7 +156,7 @@ func RemoteKeys(ctx context.Context, rawURL string, cfg RemoteKeysConfig) (*Remo
 }
 
 // openRemote completes s and waits for the first fetch.
-func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*RemoteKeySet, error) {
+func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
 	if ctx == nil {
 		return nil, errors.New("token: remote keys: nil context")
 	}
@@ -174,7 +174,7 @@ func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeysConfig) (*Re
 	return s, nil
 }
 
-func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
+func (c RemoteKeySetConfig) withDefaults() (RemoteKeySetConfig, error) {
 	var err error
 	set := func(name string, field *time.Duration, zero, least, most time.Duration) {
 		if *field == 0 {
@@ -183,9 +183,9 @@ func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
 		switch {
 		case err != nil:
 		case *field < least:
-			err = &ConfigError{Config: "token.RemoteKeysConfig", Field: name, Reason: fmt.Sprintf("%s is below %s", *field, least)}
+			err = &ConfigError{Config: "token.RemoteKeySetConfig", Field: name, Reason: fmt.Sprintf("%s is below %s", *field, least)}
 		case *field > most:
-			err = &ConfigError{Config: "token.RemoteKeysConfig", Field: name, Reason: fmt.Sprintf("%s is above %s", *field, most)}
+			err = &ConfigError{Config: "token.RemoteKeySetConfig", Field: name, Reason: fmt.Sprintf("%s is above %s", *field, most)}
 		}
 	}
 	set("MinInterval", &c.MinInterval, 10*time.Second, time.Second, time.Hour)
@@ -197,7 +197,7 @@ func (c RemoteKeysConfig) withDefaults() (RemoteKeysConfig, error) {
 	}
 	for _, alg := range c.Algorithms {
 		if alg = alg.one(); !alg.known() || alg.symmetric() {
-			return c, &ConfigError{Config: "token.RemoteKeysConfig", Field: "Algorithms", Reason: fmt.Sprintf("holds %q, which is no algorithm of public keys", alg)}
+			return c, &ConfigError{Config: "token.RemoteKeySetConfig", Field: "Algorithms", Reason: fmt.Sprintf("holds %q, which is no algorithm of public keys", alg)}
 		}
 	}
 	c.Algorithms = ones(c.Algorithms)

@@ -26,7 +26,7 @@ import (
 // A set in use is fetched ahead of time, and nobody ever waits for that, however
 // slow the server is.
 func TestRemoteKeysRefreshesAhead(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(9 * time.Second) // the server's
@@ -63,7 +63,7 @@ func TestRemoteKeysSpreadsFetches(t *testing.T) {
 		})}
 		var sets []*token.RemoteKeySet
 		for range 100 {
-			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+			keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +89,7 @@ func TestRemoteKeysSpreadsFetches(t *testing.T) {
 // A client that goes on using a kid that is gone makes us fetch more rarely, down to
 // once in eight times MinInterval, and a new key is found at once all the same.
 func TestRemoteKeysRemembersUnknownKids(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{RefreshInterval: 30 * time.Minute}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{RefreshInterval: 30 * time.Minute}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.fetches()
 		start, n := time.Now(), 0
 		var after []time.Duration
@@ -114,7 +114,7 @@ func TestRemoteKeysRemembersUnknownKids(t *testing.T) {
 
 // A kid that comes back is found by the next fetch, whatever is remembered of it.
 func TestRemoteKeysFindsWhatWasUnknown(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		forge.Find(t, keys, "later", token.ErrUnknownKey)
 		s.answer(forge.KeysAt(t, "later"))
 		forge.Find(t, keys, "later", token.ErrUnknownKey) // within MinInterval
@@ -126,7 +126,7 @@ func TestRemoteKeysFindsWhatWasUnknown(t *testing.T) {
 // A flood of invented kids costs a fetch per MinInterval and no memory, and blocks
 // neither known keys nor anybody for long.
 func TestRemoteKeysFlood(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.fetches()
 		for i := range 6000 {
@@ -161,7 +161,7 @@ func TestRemoteKeysETag(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := &keyServer{h: serve(set, `W/"1"`)}
-		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+		keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestRemoteKeysSubtractsAge(t *testing.T) {
 	for age, due := range map[string]time.Duration{"140": 10 * time.Second, "0": 150 * time.Second, "": 150 * time.Second, "x": 150 * time.Second, "999": 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &keyServer{h: forge.JSON(set, "Cache-Control", "max-age=150", "Age", age)}
-			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+			keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,7 +263,7 @@ func TestRemoteKeysBadKeyCostsItself(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &keyServer{h: forge.JSON(forge.JWKS(append([]forge.Object{good}, x.keys...)...))}
-			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+			keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -296,7 +296,7 @@ func TestRemoteKeysBadKeysAlone(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &keyServer{h: forge.JSON(forge.JWKS(ed))}
-			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+			keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -314,7 +314,7 @@ func TestRemoteKeysBadKeysAlone(t *testing.T) {
 }
 
 func TestRemoteKeysStatus(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		st := keys.Status()
 		if st.URL != jwksURL || !st.Usable || st.Keys != 1 || st.Fetches != 1 || st.Failures != 0 || st.Err != nil || st.Age != 0 || !st.FetchedAt.Equal(time.Now()) {
 			t.Errorf("at first: %+v", st)
@@ -341,7 +341,7 @@ func TestRemoteKeysStatus(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: &keyServer{h: status(404)}})
+		keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: &keyServer{h: status(404)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -411,7 +411,7 @@ func TestRemoteKeysHostileServer(t *testing.T) {
 		}, "deadline exceeded"},
 	} {
 		server := httptest.NewServer(x.h)
-		keys, err := token.RemoteKeys(t.Context(), server.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true, Timeout: x.timeout})
+		keys, err := token.NewRemoteKeySet(t.Context(), server.URL, token.RemoteKeySetConfig{InsecureAllowHTTP: true, Timeout: x.timeout})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,7 +434,7 @@ func TestRemoteKeysHostileServer(t *testing.T) {
 
 // A caller that gives up does not take the fetch with it (one fetch for all).
 func TestRemoteKeysFetchOutlivesItsCaller(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.fetches()
 		s.answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(5 * time.Second) // the server's

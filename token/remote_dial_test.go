@@ -55,7 +55,7 @@ func TestRemoteKeysConnectsToNoPrivateAddress(t *testing.T) {
 	metadata := newSite(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		forge.JSON(forge.Object{"issuer", strconv.Quote("http://" + r.Host), "jwks_uri", strconv.Quote(target.Load().(string))}.String()).ServeHTTP(w, r)
 	}))
-	cfg := token.RemoteKeysConfig{InsecureAllowHTTP: true}
+	cfg := token.RemoteKeySetConfig{InsecureAllowHTTP: true}
 	for _, x := range []struct {
 		name    string
 		to      string
@@ -117,7 +117,7 @@ func TestRemoteKeysConnectsToNoPrivateAddress(t *testing.T) {
 func TestRemoteKeysOnAPrivateAddress(t *testing.T) {
 	s := newSite(t, forge.KeysAt(t, "k"))
 	for _, u := range []string{s.URL, s.named()} {
-		keys, err := token.RemoteKeys(t.Context(), u, token.RemoteKeysConfig{InsecureAllowHTTP: true})
+		keys, err := token.NewRemoteKeySet(t.Context(), u, token.RemoteKeySetConfig{InsecureAllowHTTP: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func TestRemoteKeysBehindAProxy(t *testing.T) {
 		"http://other.example.com":           token.ErrKeysUnavailable,
 	} {
 		to.Store(target)
-		keys, err := token.RemoteKeysSeen(t.Context(), home, token.RemoteKeysConfig{InsecureAllowHTTP: true}, never, through)
+		keys, err := token.RemoteKeysSeen(t.Context(), home, token.RemoteKeySetConfig{InsecureAllowHTTP: true}, never, through)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 		"round and round":  redirect(jwksURL),
 		"to nowhere":       status(http.StatusFound),
 	} {
-		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+		remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 			s.answer(h)
 			time.Sleep(5 * time.Minute)
 			forge.Find(t, keys, "b", token.ErrUnknownKey)
@@ -65,7 +65,7 @@ func TestRemoteKeysRefusesAnswers(t *testing.T) {
 }
 
 func TestRemoteKeysRedirectWithinOrigin(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		mux := http.NewServeMux()
 		mux.Handle("/.well-known/jwks.json", http.RedirectHandler("/2", http.StatusFound))
 		mux.Handle("/2", http.RedirectHandler("https://auth.example.com/3", http.StatusFound))
@@ -109,9 +109,9 @@ func TestRemoteKeysOverTLS(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	defer close(release)
-	cfg := token.RemoteKeysConfig{Transport: server.Client().Transport, Algorithms: []token.Algorithm{token.RS256}, Timeout: time.Minute}
+	cfg := token.RemoteKeySetConfig{Transport: server.Client().Transport, Algorithms: []token.Algorithm{token.RS256}, Timeout: time.Minute}
 	open := func() *token.RemoteKeySet {
-		keys, err := token.RemoteKeys(t.Context(), server.URL, cfg)
+		keys, err := token.NewRemoteKeySet(t.Context(), server.URL, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

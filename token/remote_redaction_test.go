@@ -29,7 +29,7 @@ func TestRemoteKeysKeepTheirQuery(t *testing.T) {
 		http.Redirect(w, r, other.URL+"/keys", http.StatusFound)
 	}))
 	t.Cleanup(home.Close)
-	keys, err := token.RemoteKeys(t.Context(), home.URL+"/jwks?key="+secret, token.RemoteKeysConfig{InsecureAllowHTTP: true})
+	keys, err := token.NewRemoteKeySet(t.Context(), home.URL+"/jwks?key="+secret, token.RemoteKeySetConfig{InsecureAllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// RemoteKeysStatus is what [RemoteKeySet.Status] reports.
-type RemoteKeysStatus struct {
+// RemoteKeySetStatus is what [RemoteKeySet.Status] reports.
+type RemoteKeySetStatus struct {
 	URL       string        // where the keys are fetched; empty until it is discovered
 	Usable    bool          // there are keys, and they are not too old
 	Keys      int           // at hand
@@ -26,8 +26,8 @@ type RemoteKeysStatus struct {
 // Status reports how the set is doing, for a health page or a metric: a set whose
 // Age grows beyond twice RefreshInterval while it is in use is in trouble, and at
 // MaxAge nothing verifies any more.
-func (s *RemoteKeySet) Status() RemoteKeysStatus {
-	st := RemoteKeysStatus{URL: shown(s.address())}
+func (s *RemoteKeySet) Status() RemoteKeySetStatus {
+	st := RemoteKeySetStatus{URL: shown(s.address())}
 	if c := s.current.Load(); c != nil {
 		st.FetchedAt = time.Unix(0, c.at.Wall)
 		st.Age = revoke.Now().Since(c.at)

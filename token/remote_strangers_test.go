@@ -80,7 +80,7 @@ func TestStrangersChooseNo5xx(t *testing.T) {
 			t.Errorf("%d of %d are answered otherwise than by %d", other.Load(), n, want)
 		}
 	}
-	keys, err := token.RemoteKeys(t.Context(), site.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true, MinInterval: time.Hour})
+	keys, err := token.NewRemoteKeySet(t.Context(), site.URL, token.RemoteKeySetConfig{InsecureAllowHTTP: true, MinInterval: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestStrangersChooseNo5xx(t *testing.T) {
 	if code, body := ask(api, good); code != 200 {
 		t.Errorf("the good token, while its server fails: %d %s", code, body)
 	}
-	none, err := token.RemoteKeys(t.Context(), site.URL, token.RemoteKeysConfig{InsecureAllowHTTP: true})
+	none, err := token.NewRemoteKeySet(t.Context(), site.URL, token.RemoteKeySetConfig{InsecureAllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestWaitingForKeysIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // from the start
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		keys, err := token.RemoteKeys(ctx, jwksURL, token.RemoteKeysConfig{Transport: &keyServer{}})
+		keys, err := token.NewRemoteKeySet(ctx, jwksURL, token.RemoteKeySetConfig{Transport: &keyServer{}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,14 +146,14 @@ func TestWaitingForKeysIsBounded(t *testing.T) {
 			t.Errorf("without a set: after %v, %v", at, errs)
 		}
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		at, errs := crowd(keys, 2001, invented)
 		if at[10*time.Second] != 256 || at[0] != 2001-256 || errs[token.ErrUnknownKey] != 2001 {
 			t.Errorf("with a set: after %v, %v", at, errs)
 		}
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		time.Sleep(55 * time.Minute) // the key at hand may be withdrawn
 		at, errs := crowd(keys, 2001, func(i int) string {
@@ -166,7 +166,7 @@ func TestWaitingForKeysIsBounded(t *testing.T) {
 			t.Errorf("after a pause: after %v, %v", at, errs)
 		}
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		time.Sleep(55 * time.Minute)
 		if at, errs := crowd(keys, 2001, func(int) string { return ring.Active().ID() }); at[10*time.Second] != 1024 || errs[nil] != 1024 || errs[token.ErrUnknownKey] != 2001-1024 {
@@ -178,7 +178,7 @@ func TestWaitingForKeysIsBounded(t *testing.T) {
 // While a server fails, quickly or by hanging, nobody waits whose key is at hand,
 // whatever the intervals are.
 func TestFailingFetchDelaysNobody(t *testing.T) {
-	for name, cfg := range map[string]token.RemoteKeysConfig{
+	for name, cfg := range map[string]token.RemoteKeySetConfig{
 		"by default":           {},
 		"often":                {MinInterval: time.Second, RefreshInterval: time.Second},
 		"patient":              {MinInterval: time.Second, RefreshInterval: time.Second, Timeout: 30 * time.Second},
@@ -213,7 +213,7 @@ func TestFailingFetchDelaysNobody(t *testing.T) {
 
 // A kid that somebody asks for all the time, in vain, is found soon after it is published.
 func TestKidAskedForInVain(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		for range 2 * 3600 {
 			forge.Find(t, keys, "to come", token.ErrUnknownKey)
 			time.Sleep(time.Second)
@@ -235,7 +235,7 @@ func TestKidAskedForInVain(t *testing.T) {
 		}
 		t.Logf("found after %s", time.Since(published))
 	})
-	remote(t, token.RemoteKeysConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{RefreshInterval: 24 * time.Hour, MaxAge: 48 * time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		for range 3600 {
 			forge.Find(t, keys, "to come", token.ErrUnknownKey)
 			time.Sleep(time.Second)
@@ -259,7 +259,7 @@ func TestWithdrawnKeyOfASlowServer(t *testing.T) {
 	}
 	for _, takes := range []time.Duration{0, 3 * time.Second, 9 * time.Second} {
 		for _, pause := range []time.Duration{10 * time.Minute, 55 * time.Minute, 59 * time.Minute} {
-			remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+			remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 				s.answer(slow(takes))
 				time.Sleep(pause)
 				var wg sync.WaitGroup
@@ -269,7 +269,7 @@ func TestWithdrawnKeyOfASlowServer(t *testing.T) {
 				wg.Wait()
 			})
 		}
-		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+		remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 			s.answer(slow(takes))
 			withdrawn := time.Now()
 			for {
@@ -297,7 +297,7 @@ func TestNewKeyUnderAnOldKid(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			next := forge.Ed(t, "k", private)
 			s := &keyServer{h: forge.KeysAt(t, "k")}
-			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+			keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -65,12 +65,12 @@ func status(code int) http.Handler {
 }
 
 // remote runs f in a bubble with a set whose server serves ring, and Closes the set.
-func remote(t *testing.T, cfg token.RemoteKeysConfig, f func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet)) {
+func remote(t *testing.T, cfg token.RemoteKeySetConfig, f func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet)) {
 	synctest.Test(t, func(t *testing.T) {
 		ring := forge.Ring(t, issue.KeyringConfig{})
 		s := &keyServer{h: ring}
 		cfg.Transport = s
-		keys, err := token.RemoteKeys(t.Context(), jwksURL, cfg)
+		keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func remote(t *testing.T, cfg token.RemoteKeysConfig, f func(t *testing.T, s *ke
 }
 
 func TestRemoteKeysFetchesOnDemand(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		var wg sync.WaitGroup
 		for range 50 {
@@ -115,7 +115,7 @@ func TestRemoteKeysFetchesOnDemand(t *testing.T) {
 func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 	for name, idle := range map[string]time.Duration{"busy": time.Minute, "twice due": 10 * time.Minute, "idle": 50 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
-			remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+			remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 				old := ring.Active().ID()
 				forge.Find(t, keys, old, nil)
 				key, err := ring.Rotate(t.Context())
@@ -137,7 +137,7 @@ func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 			})
 		})
 	}
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		old := ring.Active().ID()
 		if _, err := ring.Rotate(t.Context()); err != nil {
 			t.Fatal(err)
@@ -148,7 +148,7 @@ func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 		time.Sleep(50 * time.Minute)
 		forge.Find(t, keys, old, token.ErrUnknownKey) // the first look-up after a long time
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		old := ring.Active().ID()
 		drop(t, ring, old)
 		time.Sleep(10 * time.Minute)
@@ -159,7 +159,7 @@ func TestRemoteKeysForgetsRemovedKeys(t *testing.T) {
 // Strangers with invented kids cannot make us flood the issuer, and a new key is
 // found at once.
 func TestRemoteKeysUnknownKid(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.fetches()
 		key, err := ring.Rotate(t.Context())
 		if err != nil {
@@ -194,7 +194,7 @@ func TestRemoteKeysHeals(t *testing.T) {
 		ring := forge.Ring(t, issue.KeyringConfig{})
 		s := &keyServer{h: status(500)}
 		var logged bytes.Buffer
-		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func TestRemoteKeysHeals(t *testing.T) {
 // The last keys carry a service through an outage, but not for ever. A kid that
 // they do not hold is unknown, and "cannot know" once they are too old.
 func TestRemoteKeysOutage(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.answer(nil) // hangs
 		start := time.Now()
@@ -259,7 +259,7 @@ func TestRemoteKeysBoundsWaiting(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		keys, err := token.RemoteKeys(ctx, jwksURL, token.RemoteKeysConfig{Transport: s})
+		keys, err := token.NewRemoteKeySet(ctx, jwksURL, token.RemoteKeySetConfig{Transport: s})
 		if err != nil || time.Since(start) != time.Second {
 			t.Fatalf("after %s: %v", time.Since(start), err)
 		}
@@ -297,7 +297,7 @@ func TestRemoteKeysFollowsMaxAge(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			set := forge.JWKS(forge.JWK(t, forge.Keys().Ed.Public()).With("kid", `"a"`))
 			s := &keyServer{h: forge.JSON(set, "Cache-Control", x.control)}
-			keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Transport: s})
+			keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -321,7 +321,7 @@ func TestRemoteKeysFollowsMaxAge(t *testing.T) {
 // lost them says the same: nothing verifies, and nobody is told to log in again.
 func TestRemoteKeysEmptied(t *testing.T) {
 	for name, set := range map[string]string{"empty": forge.JWKS(), "nothing for us": forge.JWKS(forge.JWK(t, forge.Keys().Rsa.Public()).With("use", `"enc"`))} {
-		remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+		remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 			kid := ring.Active().ID()
 			s.answer(forge.JSON(set))
 			time.Sleep(5 * time.Minute)
@@ -343,7 +343,7 @@ func TestRemoteKeysClose(t *testing.T) {
 		s := &keyServer{}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		keys, err := token.RemoteKeys(ctx, jwksURL, token.RemoteKeysConfig{Transport: s})
+		keys, err := token.NewRemoteKeySet(ctx, jwksURL, token.RemoteKeySetConfig{Transport: s})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +367,7 @@ func TestRemoteKeysClose(t *testing.T) {
 			t.Errorf("%d fetches", n)
 		}
 	}) // which fails if a goroutine is left
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		keys.Close()
 		forge.Find(t, keys, ring.Active().ID(), token.ErrKeysUnavailable)
 	})
@@ -376,40 +376,40 @@ func TestRemoteKeysClose(t *testing.T) {
 func TestRemoteKeysRefuses(t *testing.T) {
 	for _, x := range []struct {
 		what, url string
-		cfg       token.RemoteKeysConfig
+		cfg       token.RemoteKeySetConfig
 	}{
-		{"http", "http://auth.example.com/jwks.json", token.RemoteKeysConfig{}},
-		{"scheme", "ftp://auth.example.com/jwks.json", token.RemoteKeysConfig{InsecureAllowHTTP: true}},
-		{"scheme", "file:///etc/jwks.json", token.RemoteKeysConfig{}},
-		{"scheme", "/jwks.json", token.RemoteKeysConfig{}},
-		{"host", "https:///jwks.json", token.RemoteKeysConfig{}},
-		{"host", jwksURL + "#a", token.RemoteKeysConfig{}},
-		{"malformed", "https://auth.example.com/%zz", token.RemoteKeysConfig{}},
-		{"credentials", "https://me:secret@auth.example.com/", token.RemoteKeysConfig{}},
-		{"MinInterval", jwksURL, token.RemoteKeysConfig{MinInterval: time.Millisecond}},
-		{"RefreshInterval", jwksURL, token.RemoteKeysConfig{RefreshInterval: 9 * time.Second}},
-		{"MaxAge", jwksURL, token.RemoteKeysConfig{MaxAge: time.Minute}},
-		{"Timeout", jwksURL, token.RemoteKeysConfig{Timeout: -1}},
-		{"Algorithms", jwksURL, token.RemoteKeysConfig{Algorithms: []token.Algorithm{token.HS256}}},
-		{"Algorithms", jwksURL, token.RemoteKeysConfig{Algorithms: []token.Algorithm{"none"}}},
+		{"http", "http://auth.example.com/jwks.json", token.RemoteKeySetConfig{}},
+		{"scheme", "ftp://auth.example.com/jwks.json", token.RemoteKeySetConfig{InsecureAllowHTTP: true}},
+		{"scheme", "file:///etc/jwks.json", token.RemoteKeySetConfig{}},
+		{"scheme", "/jwks.json", token.RemoteKeySetConfig{}},
+		{"host", "https:///jwks.json", token.RemoteKeySetConfig{}},
+		{"host", jwksURL + "#a", token.RemoteKeySetConfig{}},
+		{"malformed", "https://auth.example.com/%zz", token.RemoteKeySetConfig{}},
+		{"credentials", "https://me:secret@auth.example.com/", token.RemoteKeySetConfig{}},
+		{"MinInterval", jwksURL, token.RemoteKeySetConfig{MinInterval: time.Millisecond}},
+		{"RefreshInterval", jwksURL, token.RemoteKeySetConfig{RefreshInterval: 9 * time.Second}},
+		{"MaxAge", jwksURL, token.RemoteKeySetConfig{MaxAge: time.Minute}},
+		{"Timeout", jwksURL, token.RemoteKeySetConfig{Timeout: -1}},
+		{"Algorithms", jwksURL, token.RemoteKeySetConfig{Algorithms: []token.Algorithm{token.HS256}}},
+		{"Algorithms", jwksURL, token.RemoteKeySetConfig{Algorithms: []token.Algorithm{"none"}}},
 	} {
 		x.cfg.Transport = &keyServer{h: status(500)}
-		keys, err := token.RemoteKeys(t.Context(), x.url, x.cfg)
+		keys, err := token.NewRemoteKeySet(t.Context(), x.url, x.cfg)
 		if keys != nil || err == nil || !strings.Contains(err.Error(), x.what) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s %s: error %v", x.what, x.url, err)
 		}
 	}
 	for _, x := range []struct {
 		url string
-		cfg token.RemoteKeysConfig
+		cfg token.RemoteKeySetConfig
 	}{
-		{"http://localhost:1/jwks.json", token.RemoteKeysConfig{InsecureAllowHTTP: true}},
-		{jwksURL, token.RemoteKeysConfig{MinInterval: 10 * time.Minute}},
-		{jwksURL, token.RemoteKeysConfig{RefreshInterval: 2 * time.Hour}},
-		{jwksURL, token.RemoteKeysConfig{MaxAge: 5 * time.Minute}},
+		{"http://localhost:1/jwks.json", token.RemoteKeySetConfig{InsecureAllowHTTP: true}},
+		{jwksURL, token.RemoteKeySetConfig{MinInterval: 10 * time.Minute}},
+		{jwksURL, token.RemoteKeySetConfig{RefreshInterval: 2 * time.Hour}},
+		{jwksURL, token.RemoteKeySetConfig{MaxAge: 5 * time.Minute}},
 	} {
 		x.cfg.Transport = &keyServer{h: status(500)}
-		keys, err := token.RemoteKeys(t.Context(), x.url, x.cfg)
+		keys, err := token.NewRemoteKeySet(t.Context(), x.url, x.cfg)
 		if err != nil {
 			t.Errorf("%+v: %v", x.cfg, err)
 			continue

@@ -23,7 +23,7 @@ import (
 // A fetch that failed long ago says nothing of the server now: a key that was
 // withdrawn since stops verifying at the first look-up after a long time.
 func TestRemoteKeysOldFailure(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		old := ring.Active().ID()
 		time.Sleep(5 * time.Minute)
 		s.answer(status(500))
@@ -45,7 +45,7 @@ func TestRemoteKeysOldFailure(t *testing.T) {
 // When nobody has used a set for long, what it holds may be withdrawn since: a look-up
 // waits until the server has answered, or has failed to. Then the key at hand serves.
 func TestRemoteKeysHangingServer(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(nil)
 		time.Sleep(30 * time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -85,7 +85,7 @@ func TestRemoteKeysHideTheQuery(t *testing.T) {
 		},
 		"panic": func(*http.Request) (*http.Response, error) { panic("of the caller's own") },
 	} {
-		keys, err := token.RemoteKeys(t.Context(), "https://keys.example.com/jwks?api_key=hunter2", token.RemoteKeysConfig{
+		keys, err := token.NewRemoteKeySet(t.Context(), "https://keys.example.com/jwks?api_key=hunter2", token.RemoteKeySetConfig{
 			Transport: rt, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 		})
 		if err != nil {
@@ -116,7 +116,7 @@ func answer(r *http.Request, h http.Handler) *http.Response {
 // An endless body is given up at the bound, not at the time limit.
 func TestRemoteKeysBodyIsBounded(t *testing.T) {
 	body := &endless{}
-	keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{Timeout: time.Hour, Transport: transport(func(r *http.Request) (*http.Response, error) {
+	keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{Timeout: time.Hour, Transport: transport(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: body, Request: r}, nil
 	})})
 	if err != nil {
@@ -154,7 +154,7 @@ func (e *endless) Close() error {
 
 func TestRemoteKeysNilContext(t *testing.T) {
 	var none context.Context
-	if _, err := token.RemoteKeys(none, jwksURL, token.RemoteKeysConfig{}); err == nil {
+	if _, err := token.NewRemoteKeySet(none, jwksURL, token.RemoteKeySetConfig{}); err == nil {
 		t.Error("a nil context is taken")
 	}
 }

@@ -31,7 +31,7 @@ func drop(t *testing.T, ring *issue.Keyring, kid string) (successor string) {
 // the longest, and cause one fetch in that time. Nobody is told to try again for ever:
 // what the set at hand does not hold is unknown.
 func TestRemoteKeysNewKidAmidStrangers(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		forge.Find(t, keys, "retired", token.ErrUnknownKey)
 		time.Sleep(time.Minute)
 		s.fetches()
@@ -60,7 +60,7 @@ func TestRemoteKeysNewKidAmidStrangers(t *testing.T) {
 // A key that a fetch withdrew is refused whatever strangers ask for, and is found
 // again at once if it comes back, as it does while servers disagree.
 func TestRemoteKeysWithdrawnKid(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		old := ring.Active().ID()
 		before := httptest.NewRecorder()
 		ring.ServeHTTP(before, httptest.NewRequest("GET", "/", nil))
@@ -90,7 +90,7 @@ func TestRemoteKeysJoinsAnOlderFetch(t *testing.T) {
 			forge.JSON(old.Body.String()).ServeHTTP(w, r)
 		})
 	}
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(slowly(ring))
 		time.Sleep(5 * time.Minute)
 		forge.Find(t, keys, ring.Active().ID(), nil) // starts a fetch
@@ -107,7 +107,7 @@ func TestRemoteKeysJoinsAnOlderFetch(t *testing.T) {
 		}
 	})
 	// So does one who asks for a key that did not exist before.
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		forge.Find(t, keys, "later", token.ErrUnknownKey)
 		s.answer(slowly(ring))
 		time.Sleep(5 * time.Minute)
@@ -116,7 +116,7 @@ func TestRemoteKeysJoinsAnOlderFetch(t *testing.T) {
 		s.answer(forge.KeysAt(t, "later"))
 		forge.Find(t, keys, "later", nil)
 	})
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(slowly(ring))
 		go keys.Lookup(t.Context(), "stranger", token.EdDSA)
 		synctest.Wait()
@@ -134,7 +134,7 @@ func TestRemoteKeysJoinsAnOlderFetch(t *testing.T) {
 
 // All who wait for one fetch for one kid hear the same of it.
 func TestRemoteKeysUnknownTogether(t *testing.T) {
-	remote(t, token.RemoteKeysConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Second) // the server's
 			ring.ServeHTTP(w, r)
@@ -159,7 +159,7 @@ func TestRemoteKeysUnknownTogether(t *testing.T) {
 func TestRemoteKeysMinIntervalInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &keyServer{h: forge.KeysAt(t, "a")} // without max-age
-		keys, err := token.RemoteKeys(t.Context(), jwksURL, token.RemoteKeysConfig{MinInterval: 10 * time.Minute, RefreshInterval: 3 * time.Hour, MaxAge: 5 * time.Hour, Transport: s})
+		keys, err := token.NewRemoteKeySet(t.Context(), jwksURL, token.RemoteKeySetConfig{MinInterval: 10 * time.Minute, RefreshInterval: 3 * time.Hour, MaxAge: 5 * time.Hour, Transport: s})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestRemoteKeysMinIntervalInAnOutage(t *testing.T) {
 		}
 	})
 	// A set that was emptied is due: it is fetched as often as a failing one may be.
-	remote(t, token.RemoteKeysConfig{MinInterval: 4 * time.Minute}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{MinInterval: 4 * time.Minute}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		kid := ring.Active().ID()
 		s.answer(forge.JSON(forge.JWKS()))
 		forge.Find(t, keys, "stranger", token.ErrKeysUnavailable)
@@ -194,7 +194,7 @@ func TestRemoteKeysMinIntervalInAnOutage(t *testing.T) {
 		forge.Find(t, keys, kid, nil)
 	})
 	// With a short one, a failing server is left alone ever longer, as when it is due.
-	remote(t, token.RemoteKeysConfig{MinInterval: time.Second, RefreshInterval: time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
+	remote(t, token.RemoteKeySetConfig{MinInterval: time.Second, RefreshInterval: time.Hour}, func(t *testing.T, s *keyServer, ring *issue.Keyring, keys *token.RemoteKeySet) {
 		s.answer(status(500))
 		s.fetches()
 		for range 1200 {

@@ -41,7 +41,7 @@ func TestEntraTenants(t *testing.T) {
 		one, other := publish("one", strconv.Quote(entraIssuer(forge.TenantGUID))), publish("other", strconv.Quote(entraIssuer(forge.OtherGUID)))
 		nobodys, odd := publish("nobodys", ""), publish("odd", `17`)
 		w.Set(keysURL, forge.JSON(forge.JWKS(published...)))
-		keys, err := token.RemoteKeys(t.Context(), keysURL, token.RemoteKeysConfig{Algorithms: []token.Algorithm{token.EdDSA}, Transport: w})
+		keys, err := token.NewRemoteKeySet(t.Context(), keysURL, token.RemoteKeySetConfig{Algorithms: []token.Algorithm{token.EdDSA}, Transport: w})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func startService(ctx context.Context, name, natsURL, issuer string, tune func(s
 	open.add(member.Close)
 
 	// The issuer's keys, and the verifier over both.
-	keys, err := token.RemoteKeys(ctx, issuer+"/.well-known/jwks.json", token.RemoteKeysConfig{
+	keys, err := token.NewRemoteKeySet(ctx, issuer+"/.well-known/jwks.json", token.RemoteKeySetConfig{
 		InsecureAllowHTTP: true, // a socket of this machine; https everywhere else
 	})
 	if err != nil {

@@ -388,7 +388,7 @@ func TestNormalDayAuthInstanceRestarts(t *testing.T) {
 	defer func() { a.close(); b.close() }()
 	jwks := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.ring.ServeHTTP(w, r) }))
 	defer jwks.Close()
-	keys, err := tokens.RemoteKeys(within(t), jwks.URL, tokens.RemoteKeysConfig{InsecureAllowHTTP: true})
+	keys, err := tokens.NewRemoteKeySet(within(t), jwks.URL, tokens.RemoteKeySetConfig{InsecureAllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,9 +124,9 @@ func Entra(tenant string) token.VerifierConfig {
 // accepted, by tid, such as those of your customers; anybody can have a tenant, and nil is
 // refused by [token.NewVerifier]. One that accepts all leaves it to the caller to judge Claims.Tenant.
 //
-// Keys are [token.RemoteKeys] of https://login.microsoftonline.com/common/discovery/v2.0/keys,
+// Keys are [token.NewRemoteKeySet] of https://login.microsoftonline.com/common/discovery/v2.0/keys,
 // or …/organizations/… for tenants of work and school accounts alone, with RS256 in
-// [token.RemoteKeysConfig].Algorithms: each key there names the tenant, or all, that it signs for.
+// [token.RemoteKeySetConfig].Algorithms: each key there names the tenant, or all, that it signs for.
 // A token is of the tenant that its tid and its iss name, both. Tenants are issuers of
 // their own: events for one name its issuer, https://login.microsoftonline.com/GUID/v2.0,
 // are published on a Bus that was opened for it, and concern no other tenant, even where sub or tid is the same.

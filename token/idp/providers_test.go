@@ -378,7 +378,7 @@ func testProvider(t *testing.T, p provider) {
 			w.Set(uri, forge.JSON(p.jwks(t), "Cache-Control", "public, max-age=22000, must-revalidate"))
 		}
 	}
-	keys, err := token.Discover(t.Context(), p.cfg.Issuer, token.RemoteKeysConfig{Algorithms: p.cfg.Algorithms, Transport: w})
+	keys, err := token.Discover(t.Context(), p.cfg.Issuer, token.RemoteKeySetConfig{Algorithms: p.cfg.Algorithms, Transport: w})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -453,7 +453,7 @@ func ExampleKeycloak() {
 		fmt.Println(err)
 		return
 	}
-	keys, err := token.Discover(ctx, cfg.Issuer, token.RemoteKeysConfig{Algorithms: cfg.Algorithms, Transport: new(forge.Web)})
+	keys, err := token.Discover(ctx, cfg.Issuer, token.RemoteKeySetConfig{Algorithms: cfg.Algorithms, Transport: new(forge.Web)})
 	if err != nil {
 		fmt.Println(err)
 		return

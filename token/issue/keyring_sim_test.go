@@ -203,7 +203,7 @@ func simulate(t *testing.T, seed uint64, chaos bool, change func(*simulation)) (
 			}})
 		}
 		for range 2 {
-			remote, err := token.RemoteKeys(t.Context(), "https://auth.example.com/jwks.json", token.RemoteKeysConfig{Transport: s})
+			remote, err := token.NewRemoteKeySet(t.Context(), "https://auth.example.com/jwks.json", token.RemoteKeySetConfig{Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -65,7 +65,7 @@ func Metadata(issuer, jwksURI string) Object {
 
 func Discover(t *testing.T, w *Web, issuer string) *token.RemoteKeySet {
 	t.Helper()
-	keys, err := token.Discover(t.Context(), issuer, token.RemoteKeysConfig{Transport: w})
+	keys, err := token.Discover(t.Context(), issuer, token.RemoteKeySetConfig{Transport: w})
 	if err != nil {
 		t.Fatal(err)
 	}
