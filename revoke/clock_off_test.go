@@ -80,3 +80,26 @@ func TestClockOff(t *testing.T) {
 		})
 	}
 }
+
+// A clock that moves within MaxSkew of the others' goes on agreeing with them, however far it
+// has moved in sum; the server, whose clock is off, stays outvoted.
+func TestClockMovesWithinMaxSkew(t *testing.T) {
+	bus := revoketest.NewBus(revoketest.Config{})
+	var members []*revoketest.Member
+	for range 3 {
+		m, err := bus.Join(revoke.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, m)
+	}
+	m := members[0]
+	bus.SetSkew(-61 * time.Minute)
+	for _, skew := range []time.Duration{-1900 * time.Millisecond, 1900 * time.Millisecond, -1900 * time.Millisecond} {
+		m.SetSkew(skew)
+		bus.Advance(30 * time.Second)
+		if off := m.List().ClockOff(m.Now()); off != 0 {
+			t.Errorf("%s from the others': off by %s", skew, off)
+		}
+	}
+}

@@ -36,6 +36,7 @@ func TestAnothersHeartbeat(t *testing.T) {
 	}{
 		{"in step", 0, 10 * time.Millisecond, 10*time.Millisecond + 2*time.Second, true, false},
 		{"a little ahead", time.Second, 0, 2 * time.Second, true, false},
+		{"as far ahead as clocks may differ", 2 * time.Second, 0, 2 * time.Second, true, false},
 		{"as late as is seen", 0, 3 * time.Second, 5 * time.Second, true, false},
 		{"late", 0, 6 * time.Second, 8 * time.Second, false, false},
 		{"its clock an hour behind", -time.Hour, 0, 0, false, false},
