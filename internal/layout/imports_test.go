@@ -130,6 +130,7 @@ var imports = map[string]string{
 	"internal/recordstore":            "revoke",
 	"internal/refusals":               "",
 	"internal/replica":                "internal/inside revoke",
+	"internal/replica/tape":           "internal/replica revoke",
 	"internal/strictjson":             "",
 	"refresh":                         "internal/recordstore internal/replica internal/strictjson revoke token token/issue",
 	"refresh/natskv":                  "internal/jsadmin internal/natsconn internal/recordstore refresh",
