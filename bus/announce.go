@@ -44,7 +44,7 @@ const (
 	questionQueue = 256              // not looked at yet
 	maxAskers     = 16               // told when the replica is closed
 
-	// Answers a second, and at once. Whoever may ask must not make all replicas flood
+	// Answers a second, and at once. Anyone who may ask must not make all replicas flood
 	// an inbox.
 	answerRate  = 500
 	answerBurst = 500

@@ -54,7 +54,7 @@ type beater struct {
 	behind bool           // there is more of the log than was applied, as far as the server has said
 
 	// wanted holds a token while a barrier waits for a heartbeat that is not sent
-	// yet. Whoever finds one there already shares it.
+	// yet. Anyone who finds one there already shares it.
 	wanted   chan struct{}
 	asked    bool         // the token was taken, the heartbeat is not sent yet
 	barriers atomic.Int64 // how many are waiting

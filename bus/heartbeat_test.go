@@ -10,7 +10,7 @@ import (
 )
 
 // While an own heartbeat is under way behind a replay, the next waits as long as that one
-// has, so that reading a log for ten minutes takes two dozen of them, not four hundred. Whoever
+// has, so that reading a log for ten minutes takes two dozen of them, not four hundred. Anyone who
 // is fresh, or has read all there is, or has none under way, is held back by nothing.
 func TestHeartbeatsHeldBack(t *testing.T) {
 	f, _ := newTestFollower(t)

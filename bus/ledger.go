@@ -85,7 +85,7 @@ func (p *publisher) contradicted(ctx context.Context, ack *jetstream.PubAck, ret
 	l.mu.Lock()
 	l.stats.Contradicted++
 	l.mu.Unlock()
-	p.b.log.Warn("bus: an acknowledgement tells of a loss that the stream does not know of; who may write to this connection's inbox?",
+	p.b.log.Warn("bus: an acknowledgement tells of a loss that the stream does not know of; others may write to this connection's inbox",
 		"stream", p.b.stream, "sequence", ack.Sequence)
 	return true
 }

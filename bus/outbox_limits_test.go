@@ -274,7 +274,7 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 		if err != nil || r.Sequence != 4 || forged != 3 {
 			t.Fatalf("%v, sequence %d after %d attempts", err, r.Sequence, forged)
 		}
-		if st := b.publishing(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.count("who may write to this connection's inbox?") != 2 {
+		if st := b.publishing(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.count("others may write to this connection's inbox") != 2 {
 			t.Errorf("%+v, logged %s", st, &log)
 		}
 	})

@@ -37,7 +37,7 @@ func (s *scripted) say(t *testing.T, name string, change func(*replica.Digest)) 
 	})
 }
 
-// Whoever says that the log holds something else has it read a second time, within a
+// Anyone who says that the log holds something else has it read a second time, within a
 // minute, beside the subscription; it takes nothing away where it is not so, and is told.
 func TestLiarHasTheLogReadOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -171,7 +171,7 @@ func (t trust) accepts(m *nats.Msg, e *revoke.Event) bool {
 
 // lacks returns the member without which a signature is not enough.
 //
-// A signature says nothing of when the message was stored. Whoever may publish can store
+// A signature says nothing of when the message was stored. Anyone who may publish can store
 // a signed one again; so it has to say itself until when it cuts off, and for how long,
 // which otherwise the time of storing decides. Nor may the reading that revokes most
 // stand in for either: it counts from the time of storing as well, and to store the

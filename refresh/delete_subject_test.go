@@ -100,7 +100,7 @@ func TestDeleteSubject(t *testing.T) {
 			t.Errorf("counted %d calls", got)
 		}
 
-		// Whoever comes back as a new person is welcome.
+		// Anyone who comes back as a new person is welcome.
 		time.Sleep(time.Minute)
 		again := s.loginPerson(t)
 		s.refresh(t, again, byClient(personal[1]))
@@ -350,7 +350,7 @@ func TestDeleteSubjectThatTheStoreForgets(t *testing.T) {
 	s.refused(t, g, refresh.ErrLoginAgain)
 }
 
-// Whoever finishes what was not noted as done writes nothing of the sessions that tell of nobody
+// Anyone who finishes what was not noted as done writes nothing of the sessions that tell of nobody
 // any more.
 func TestDeleteSubjectAgainWritesNothing(t *testing.T) {
 	memory := newKeyed()

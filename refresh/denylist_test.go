@@ -197,7 +197,7 @@ func TestRevokedWhileTheApplicationIsAsked(t *testing.T) {
 	s.refused(t, g, refresh.ErrEnded)
 }
 
-// Whoever is refused because a ban reaches back to his authentication is told to log in again,
+// Anyone who is refused because a ban reaches back to his authentication is told to log in again,
 // also where the bus is down; and where the store could not end the session, to try again.
 func TestBanReachesBackInTrouble(t *testing.T) {
 	down := errors.New("down")

@@ -72,7 +72,7 @@ func (m *Manager) eraseSeals(ctx context.Context, sid string) {
 	next, held, now, kept := r.clone(), m.held(r), m.millis()-finishTimeout.Milliseconds(), false
 	next.prune(func(x *step) bool {
 		if now <= x.Until+m.skew {
-			return true // whoever has rotated since comes for it
+			return true // the client that has rotated since comes for it
 		}
 		kept, _ = m.window(x.Until-m.grace(), now, held)
 		return kept

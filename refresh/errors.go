@@ -28,7 +28,7 @@ var (
 	// matter by whom, the session is dead now. It is of the family [ErrEnded].
 	ErrReused error = &member{ErrEnded, "refresh token used again"}
 	// ErrTooLate: the refresh token had been used before, and nobody can tell this retry
-	// from a theft, since for a time none could be answered. Nothing was changed; whoever
+	// from a theft, since for a time none could be answered. Nothing was changed; anyone who
 	// holds the successor goes on.
 	ErrTooLate error = &member{ErrLoginAgain, "refresh token retried too late"}
 	// ErrClient: the session is another client's. Nothing was changed.

@@ -57,7 +57,7 @@ func seedSubject(tb testing.TB) []byte {
 	return b
 }
 
-// FuzzDecodeRecords: what a store returns, whoever wrote it there, is a record that can
+// FuzzDecodeRecords: what a store returns, no matter what wrote it there, is a record that can
 // be or an error, and is written back as it was read.
 func FuzzDecodeRecords(f *testing.F) {
 	good := seedSession(f)

@@ -15,7 +15,7 @@ import (
 const day = 24 * time.Hour
 
 // A phone that slept through the answer is given a new successor, and the one that waited
-// is burnt: whoever presents it is a thief, since two held a successor of one token.
+// is burnt: anyone who presents it is a thief, since two held a successor of one token.
 func TestLateRetry(t *testing.T) {
 	for _, slept := range []time.Duration{13 * time.Second, time.Minute, 9 * time.Hour} {
 		t.Run(slept.String(), func(t *testing.T) { lateRetry(t, slept) })
@@ -113,7 +113,7 @@ func TestLateRation(t *testing.T) {
 	}
 }
 
-// Whoever cannot prove the key has no late retry, and costs the session none.
+// Anyone who cannot prove the key has no late retry, and costs the session none.
 func TestLateRetryProvesTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bound := token.Binding{KeyThumbprint: strings.Repeat("A", 43)}

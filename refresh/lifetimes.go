@@ -38,7 +38,7 @@ type Lifetimes struct {
 	// LateEvery is the ration of late retries: once in that time, and three times in a
 	// session's life, a client may present a used refresh token again after the window, if
 	// nobody has presented its successor: a phone that slept through the answer. It is given
-	// a new successor, and whoever presents the one that waited is a thief. Zero: none, such
+	// a new successor, and anyone who presents the one that waited is a thief. Zero: none, such
 	// a retry ends the session. At least ten minutes otherwise, unless Absolute is less.
 	LateEvery time.Duration
 

@@ -83,7 +83,7 @@ func (m *Manager) logoutAll(ctx context.Context, sub string, call *logoutAll) (*
 	if err := m.checkEvent(revoke.KindSubject, sub, call.reason, call.actor); err != nil {
 		return nil, err
 	}
-	// What is certain is told first: whoever was authenticated before now is logged out.
+	// What is certain is told first: anyone who was authenticated before now is logged out.
 	now := m.millis()
 	told := m.startTelling(ctx, revoke.Event{
 		Kind: revoke.KindSubject, Value: sub, Before: time.UnixMilli(now), Keep: keepable(call.keep),
@@ -250,7 +250,7 @@ func (m *Manager) finishTold(ctx context.Context, sub string, r *subject, told *
 	return nil // done, if perhaps not noted: then it is done again
 }
 
-// renew gives a kept session new secrets. Whoever still presents the old ones is told
+// renew gives a kept session new secrets. Anyone who still presents the old ones is told
 // to try again for a while, in which the new ones arrive, and is then unknown.
 func (m *Manager) renew(ctx context.Context, sid string) (*Grant, error) {
 	var p presented

@@ -46,7 +46,7 @@ func TestLogout(t *testing.T) {
 	}
 }
 
-// Invariant 9: a publishing that fails is heard, recorded, and finished by whoever comes
+// Invariant 9: a publishing that fails is heard, recorded, and finished by the next call that comes
 // upon it.
 func TestPending(t *testing.T) {
 	s := newSystem(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
-// RFC 7009: whoever holds a refresh token of the session, whatever its generation, ends it;
+// RFC 7009: anyone who holds a refresh token of the session, whatever its generation, ends it;
 // what is none of ours is no error and does nothing; another client is refused.
 func TestLogoutToken(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -163,7 +163,7 @@ func (m *Manager) begin(ctx context.Context) error {
 	return nil
 }
 
-// after returns a context for what has to be done once the store has decided, whoever
+// after returns a context for what has to be done once the store has decided, no matter who
 // hangs up meanwhile: a thief could by it keep a theft from being told.
 func (m *Manager) after(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(detach(ctx), finishTimeout)

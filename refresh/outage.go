@@ -70,7 +70,7 @@ type outages struct {
 	told   []span
 	shared []span
 	read   revoke.Instant // when shared was; zero: never
-	failed chan struct{}  // wakes whoever watches
+	failed chan struct{}  // wakes the watchers
 }
 
 // An outageRecord is what the instances share.

@@ -11,8 +11,8 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
-// A caller who leaves before anybody could have answered is no outage: whoever sends such
-// calls, with a deadline of his own or by unheard up, does not keep windows open for a thief.
+// A caller who leaves before anybody could have answered is no outage: anyone who sends such
+// calls, with a deadline of his own or by hanging up, does not keep windows open for a thief.
 func TestImpatientCallsAreNoOutage(t *testing.T) {
 	for _, at := range []string{"store", "application"} {
 		for _, how := range []error{context.Canceled, context.DeadlineExceeded} {

@@ -25,7 +25,7 @@ func (s *slow) Load(ctx context.Context, key string) (refresh.Record, error) {
 	return s.Store.Load(ctx, key)
 }
 
-// Invariant 8, from the honest client's side: whoever retries within the window is not
+// Invariant 8, from the honest client's side: anyone who retries within the window is not
 // taken for a thief because the store, whose leader has died, takes longer than it.
 func TestRetryDuringOutage(t *testing.T) {
 	for _, c := range []struct {
@@ -78,7 +78,7 @@ func (f *failing) Save(ctx context.Context, key string, value []byte, revision u
 	return f.Store.Save(ctx, key, value, revision, expires)
 }
 
-// Whoever is told to try again is never convicted for it: the time in which the store, the
+// Anyone who is told to try again is never convicted for it: the time in which the store, the
 // application or the denylist could not answer does not count against the window, up to five
 // minutes. After that nobody can tell a retry from a theft, and nothing is done.
 func TestOutageDoesNotCount(t *testing.T) {

@@ -41,7 +41,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// It remembers no more sessions than it may, whoever asks.
+// It remembers no more sessions than it may, no matter who asks.
 func TestPaceIsBounded(t *testing.T) {
 	p := pace{every: time.Hour, burst: 1}
 	now := revoke.Now()

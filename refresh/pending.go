@@ -16,7 +16,7 @@ import (
 )
 
 // What is over and not published is pending in the record of the session or the subject,
-// and finished by whoever comes upon it. So that somebody does although its user never
+// and finished by the next call that comes upon it. So that somebody does although its user never
 // returns, it is also named in one of a few lists in the store, before it becomes pending,
 // and every Manager looks through them about once a minute. A list is a hint: what it
 // names is read and judged, and an entry that is lost or too much costs no more than

@@ -192,7 +192,7 @@ func TestPendingBehindAStuckOne(t *testing.T) {
 }
 
 // The lists are bounded: a logout whose name they have no room for is pending as ever, and
-// finished by whoever comes upon it.
+// finished by the next call that comes upon it.
 func TestFullListsOfPendingWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newKeyed()

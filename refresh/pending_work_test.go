@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// FuzzDecodeWork: a list of pending work, whoever wrote it, is one that can be or an error,
+// FuzzDecodeWork: a list of pending work, no matter what wrote it, is one that can be or an error,
 // and is written back as it was read.
 func FuzzDecodeWork(f *testing.F) {
 	good, err := encodeRecord(&workList{V: recordVersion, Work: []work{{SID: sidText([16]byte{1}), At: 5}, {Subject: "u", At: 7}}})

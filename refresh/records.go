@@ -169,7 +169,7 @@ func (m *Manager) noted(ctx context.Context, began int64, err error) {
 	}
 }
 
-// hearing is how long whoever asked has to wait, in milliseconds, for a missing answer to be
+// hearing is how long anyone who asked has to wait, in milliseconds, for a missing answer to be
 // our fault.
 const hearing = 1000
 

@@ -106,7 +106,7 @@ func TestGraceHasOneAnswer(t *testing.T) {
 	})
 }
 
-// A flood of retries is bounded by rate, and leaves no mark: whoever was told to try again
+// A flood of retries is bounded by rate, and leaves no mark: anyone who was told to try again
 // in it is not convicted for doing so.
 func TestFloodOfRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -324,7 +324,7 @@ func TestTimeline(t *testing.T) {
 }
 
 // What is no refresh token, or not quite, changes
-// nothing, and is always told the same, so that whoever counts unknown tokens counts all.
+// nothing, and is always told the same, so that anyone who counts unknown tokens counts all.
 // A client chooses no session id.
 func TestUnknownTokens(t *testing.T) {
 	s := newSystem(t)

@@ -278,7 +278,7 @@ func (s *sim) finish() {
 		s.use(c, c.refresh, true)
 		s.drain()
 	}
-	// Whoever comes upon what is half done finishes it.
+	// Anyone who comes upon what is half done finishes it.
 	for _, u := range s.users {
 		in := s.any()
 		s.start("sessions", func() {
@@ -310,7 +310,7 @@ func (s *sim) finish() {
 				if r.Pending {
 					s.violation("session %s: its end is pending for ever", c.sid)
 				}
-				s.kill(c, s.now()) // whoever ended it
+				s.kill(c, s.now()) // no matter who ended it
 				c.blame("ended")
 			}
 			for i, name := range c.tokens {

@@ -25,7 +25,7 @@ import (
 // lost, phones that sleep, outages of store, application and bus, and a thief who takes turns
 // with his victim. Interleavings within a call are [TestSimulation]'s. What must hold:
 //   - no honest client is logged out
-//   - whoever presents one token within its window is given one successor
+//   - anyone who presents one token within its window is given one successor
 //   - the session is ended at the latest when the thief presents a token for the second
 //     time, unless one of the two was answered within a window, where theft and retry look alike
 //

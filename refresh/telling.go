@@ -17,7 +17,7 @@ type telling struct {
 	err   error // once done is closed
 }
 
-// startTelling begins to publish, whoever hangs up and whatever the store does.
+// startTelling begins to publish, no matter who hangs up and what the store does.
 func (m *Manager) startTelling(ctx context.Context, e revoke.Event, until int64) *telling {
 	t := &telling{event: e, until: until, done: make(chan struct{})}
 	publish := func() {
@@ -81,7 +81,7 @@ const (
 )
 
 // What is published on the word of a caller alone, as the logout of a session that no record
-// proves, is bounded: whoever makes session ids up would otherwise fill the stream and the
+// proves, is bounded: anyone who makes session ids up would otherwise fill the stream and the
 // memory of every replica.
 const (
 	maxWords       = 1000 // at once

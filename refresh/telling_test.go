@@ -256,7 +256,7 @@ func TestLogoutTakesOneWrite(t *testing.T) {
 	}
 }
 
-// Whoever makes up session ids fills neither the store nor the stream: no record, an event
+// Anyone who makes up session ids fills neither the store nor the stream: no record, an event
 // for one token lifetime, and no more of them than 1,000 at once and 20 a second.
 func TestLogoutOfMadeUpSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

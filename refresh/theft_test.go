@@ -27,7 +27,7 @@ func (d *doubtful) Save(ctx context.Context, key string, value []byte, revision 
 }
 
 // A theft is told to the application even if the process that found it out did not learn
-// that it had ended the session, or could not tell the services: whoever finishes it tells.
+// that it had ended the session, or could not tell the services: anyone who finishes it tells.
 func TestTheftIsTold(t *testing.T) {
 	for name, finish := range map[string]func(*testing.T, *system, *refresh.Grant){
 		"by the next use": func(t *testing.T, s *system, g *refresh.Grant) { s.refused(t, g, refresh.ErrReused) },

@@ -13,7 +13,7 @@ import (
 
 // Two versions of the package may share a store, so that a program keeps what it does not
 // know: each object of a record carries the members that another version has added, and is
-// written back with them. Three rules bind whoever adds one.
+// written back with them. Three rules bind anyone who adds one.
 //
 //   - A member that must not be ignored is named in the list "must" of its object. A
 //     program that does not know it issues no token and convicts nobody by such a record,

@@ -207,7 +207,7 @@ func (s *session) prune(keep func(*step) bool) {
 }
 
 // hold notes in the session that a retry in the window could not be answered, so that
-// the time does not count against it, and whoever was told to try again is not convicted.
+// the time does not count against it, and anyone who was told to try again is not convicted.
 // What comes after the window was too late before. In a flood that is the window without any
 // time that does not count: a thief who floods would otherwise keep it open for himself.
 func (m *Manager) hold(ctx context.Context, p *presented, flood bool) {

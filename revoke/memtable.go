@@ -7,7 +7,7 @@ import "sync/atomic"
 // never emptied. One writer at a time, under the List's mutex; readers take no lock.
 //
 // Order proves the reads. The writer fills a new slot's values before its tag h,
-// so whoever finds the tag finds the values. It widens an existing slot in the
+// so anyone who finds the tag finds the values. It widens an existing slot in the
 // order keep, b, u, and a reader loads u, b, keep: a reader that sees the new
 // cutoff sees the exceptions that belong to it, and one that sees new exceptions
 // with the old cutoff refuses at least what the old pair refused and at most what

@@ -7,7 +7,7 @@ import "sync/atomic"
 // entries, as most are, a check then hashes hardly any value. A bit stays when its entry
 // expires: what is lost is time only.
 //
-// Whoever chooses values can choose their sums, as there is no key. That costs a hash.
+// Anyone who chooses values can choose their sums, as there is no key. That costs a hash.
 type prefilter [1 << 8]atomic.Uint64
 
 func prefilterBit(value string) (word, bit uint64) {

@@ -104,8 +104,8 @@ func (l *replica) cleared(live uint32) {
 // is looked up again when something happened to one of some thousand keys, its own
 // among them, and not at every event of a busy day.
 //
-// The order is what makes skipping safe. Whoever applies an event puts its data
-// into the view first, then raises the counter of its key, then returns. Whoever checks
+// The order is what makes skipping safe. Anyone who applies an event puts its data
+// into the view first, then raises the counter of its key, then returns. Anyone who checks
 // reads the counters first, then looks, and remembers what it read only if it found
 // nothing. Counters only grow, so a sum that is the same later means that each of them
 // is: every event for these keys whose counter was raised by now had been when they

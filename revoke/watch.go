@@ -12,7 +12,7 @@ import (
 // stop that does nothing. So no event is missed between a check and the waiting for the
 // next event.
 //
-// revoked is called soon after the event, not by whoever applied it, and must return at
+// revoked is called soon after the event, not by the goroutine that applied it, and must return at
 // once, as a function that [context.WithCancelCause] made does: others wait behind it.
 // stop ends the watch, whether the token was revoked or not, and may be called more than
 // once; revoked may still run then. A watch that is not stopped stays as long as the List.
@@ -46,11 +46,11 @@ type watchLink struct {
 
 func (w *watch) stop() { w.of.list.watches.remove(w) }
 
-// watches are those of a List, by key. Whoever applies an event only leaves its key here;
+// watches are those of a List, by key. Anyone who applies an event only leaves its key here;
 // a goroutine that runs while there are any looks again for those who watch that key.
 //
-// As with versions, order is what loses no event. Whoever applies one puts its data into
-// the view first and then looks for watches. Whoever watches adds the watch first and then
+// As with versions, order is what loses no event. Anyone who applies one puts its data into
+// the view first and then looks for watches. Anyone who watches adds the watch first and then
 // looks into the view. One of the two finds the other.
 type watches struct {
 	count atomic.Int64 // of watches; changed under mu

@@ -64,7 +64,7 @@ var publicAlgorithms = []Algorithm{EdDSA, ES256, ES384, ES512, RS256, RS384, RS5
 
 func (a Algorithm) known() bool { return jose.Known(string(a)) }
 
-// symmetric reports whether whoever can verify can also sign.
+// symmetric reports whether anyone who can verify can also sign.
 func (a Algorithm) symmetric() bool { return jose.Symmetric(string(a)) }
 
 func (a Algorithm) fits(kty, crv string) bool { return jose.Fits(string(a), kty, crv) }

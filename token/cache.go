@@ -24,14 +24,14 @@ const defaultCacheBytes = 16 << 20
 const minCacheBytes = 64 << 10
 
 // A cache remembers tokens that were verified, so that the signature of a token that
-// comes again is not checked again. It remembers nothing that changes: whoever finds
+// comes again is not checked again. It remembers nothing that changes: anyone who finds
 // a token here judges its times, looks up its key and asks the denylist.
 //
 // A token is found by a keyed hash of 128 bits (SipHash) of its signature segment, and
 // is the one remembered if all the rest is equal, byte for byte. So two tokens share an
 // entry only if they differ in nothing but the signature and its hashes collide, under
 // a key that nobody outside knows and no answer depends on: one chance in 2¹²⁸ a try.
-// Whoever gets that far holds a token that is good anyway, but for its signature. The
+// Anyone who gets that far holds a token that is good anyway, but for its signature. The
 // signature itself is not kept, without which nobody can use what lies here in memory.
 //
 // Only tokens that passed every check enter, so that a flood of bad ones leaves no

@@ -247,7 +247,7 @@ func TestReplayAfterClockWasSetBack(t *testing.T) {
 	}
 }
 
-// Whoever floods with proofs of one key is refused himself; of the others next to none
+// Anyone who floods with proofs of one key is refused himself; of the others next to none
 // is, and none whom he could choose.
 func TestOneSenderTakesHisShare(t *testing.T) {
 	const n = 1 << 14

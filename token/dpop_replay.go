@@ -105,7 +105,7 @@ func (c *replayCache) record(s *replayShard, sender uint64, k replayKey, created
 	if s.young.has(k) || s.old.has(k) {
 		return fmt.Errorf("token: %w", ErrReplayed)
 	}
-	// Half of the room is whoever's comes first. In the other half nobody has more than
+	// Half of the room is for the first to come. In the other half nobody has more than
 	// an eighth, so that one sender takes it from none.
 	switch n := len(s.young.used) + len(s.old.used); {
 	case n >= c.limit, n >= c.limit/2 && int(s.young.by[sender]+s.old.by[sender]) >= c.limit/8:

@@ -79,7 +79,7 @@ func parseForeignKeySet(data []byte, algorithms []Algorithm, issuer string) (*St
 		}
 	}
 	slices.SortStableFunc(skipped, func(a, b skippedKey) int { return a.n - b.n })
-	if len(leaked) > 0 { // whoever publishes private keys is not believed to have made some other mistake
+	if len(leaked) > 0 { // anyone who publishes private keys is not believed to have made some other mistake
 		for i := range skipped {
 			skipped[i].bad = false
 		}

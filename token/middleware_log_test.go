@@ -17,7 +17,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/token/issue"
 )
 
-// Whoever has only a service that answers 401 to everybody, and its log at the usual level,
+// Anyone who has only a service that answers 401 to everybody, and its log at the usual level,
 // finds the cause there, once a minute, and what to look at. Nothing of a token stands in it.
 func TestConstantRefusalsAreExplained(t *testing.T) {
 	forge.Keys()

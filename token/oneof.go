@@ -90,7 +90,7 @@ func (c *chosen) add(a *acceptor) error {
 	}
 	for _, k := range keysAtHand(a.cfg.Keys) {
 		if other, ok := c.keys[k.thumbprint]; ok && other != issuer {
-			return fmt.Errorf("token: OneOf: %q and %q share the key %s: whoever signs for one could speak for the other", other, issuer, k)
+			return fmt.Errorf("token: OneOf: %q and %q share the key %s: anyone who signs for one could speak for the other", other, issuer, k)
 		}
 		c.keys[k.thumbprint] = issuer
 	}

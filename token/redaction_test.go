@@ -38,9 +38,9 @@ func prints(v any) string {
 	return b.String()
 }
 
-// Invariant 10: what bears a secret redacts itself, whoever prints it.
+// Invariant 10: what bears a secret redacts itself, no matter what prints it.
 func TestSecretsStaySecret(t *testing.T) {
-	secret := []byte("a secret that must stay one, whoever prints what")
+	secret := []byte("a secret that must stay one, no matter what prints it")
 	hs, err := token.NewSecretKey("kid-of-secret", token.HS256, secret)
 	if err != nil {
 		t.Fatal(err)

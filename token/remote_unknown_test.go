@@ -80,7 +80,7 @@ func TestRemoteKeysWithdrawnKid(t *testing.T) {
 }
 
 // A fetch that began before the key was published cannot bring it, nor tell that it
-// does not exist: whoever joined it fetches again.
+// does not exist: anyone who joined it fetches again.
 func TestRemoteKeysJoinsAnOlderFetch(t *testing.T) {
 	slowly := func(ring *issue.Keyring) http.Handler { // answers with what was published when it was asked
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

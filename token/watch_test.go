@@ -409,7 +409,7 @@ func TestMiddlewareEndsInnerContext(t *testing.T) {
 }
 
 // Err is exact: one that begins when Apply has returned tells of the event, whether Done
-// was called or not, and whoever asks first ends the context for all.
+// was called or not, and anyone who asks first ends the context for all.
 func TestWatchErrIsExact(t *testing.T) {
 	auth := tokentest.New(t)
 	for i := range 2000 {

@@ -25,7 +25,7 @@ func join(ctx context.Context, srv *embedded.Server, cfg bus.Config) *bus.Member
 }
 
 // Only the auth service can log a user out everywhere: followers heed events of the
-// mass kinds with its signature alone, whoever else may publish.
+// mass kinds with its signature alone, no matter who else may publish.
 func ExampleServer_signed() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

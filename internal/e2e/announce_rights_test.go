@@ -96,7 +96,7 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 	mustRefuse(t, l, session("s"))
 }
 
-// Whoever may ask and names an inbox to which a replica has no right to answer silences it
+// Anyone who may ask and names an inbox to which a replica has no right to answer silences it
 // towards that inbox and no other, with rights that name the inboxes one by one. What he
 // asks afterwards costs nothing more.
 func TestAskerMutesNobodyElse(t *testing.T) {
@@ -182,7 +182,7 @@ func TestRevokeAndWaitUntrusted(t *testing.T) {
 	}
 }
 
-// Whoever may ask does not make replicas flood an inbox, his own or somebody else's.
+// Anyone who may ask does not make replicas flood an inbox, his own or somebody else's.
 func TestAnswersAreRationed(t *testing.T) {
 	w := newWaited(t, 1)
 	nc, _ := plain(t, w.br.url())

@@ -318,7 +318,7 @@ func TestKeyringFromBackup(t *testing.T) {
 	}
 }
 
-// Whoever can write to the bucket and has no sealing key can make nothing of a ring: bytes
+// Anyone who can write to the bucket and has no sealing key can make nothing of a ring: bytes
 // that were changed, another key's ring and another issuer's are refused by an instance that
 // starts, and one that runs goes on with what it holds.
 func TestKeyringTampered(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 )
 
-// A leader that was deposed and does not know it answers reads. Whoever is connected to
+// A leader that was deposed and does not know it answers reads. Anyone who is connected to
 // it learns of nothing new; but is not told that a session does not exist, that
 // something was written, or that it was not (invariant 8).
 func TestStoreBehindDeposedLeader(t *testing.T) {
@@ -153,7 +153,7 @@ func TestRefusedByOneWrittenByAnother(t *testing.T) {
 	}
 }
 
-// Whoever answers in the server's place is not believed to have written.
+// Anyone who answers in the server's place is not believed to have written.
 func TestForgedAcknowledgement(t *testing.T) {
 	t.Parallel()
 	br := newBroker(t, nil)

@@ -399,7 +399,7 @@ func TestCloseBusInAnyOrder(t *testing.T) {
 	}
 }
 
-// A forged acknowledgement, which whoever may write to a publisher's inbox can send, tells
+// A forged acknowledgement, which anyone who may write to a publisher's inbox can send, tells
 // of a loss that there was not. The stream is asked before everything is published again,
 // and the event is published until there is an acknowledgement that can be believed.
 func TestPublishForgedAcknowledgement(t *testing.T) {

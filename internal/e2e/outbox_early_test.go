@@ -164,7 +164,7 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	if s := last.Status().Publishing; s.OutboxDamaged != 0 || s.OutboxErr != nil || s.Losses > 1 {
 		t.Errorf("%+v", s)
 	}
-	// And in the file, for whoever is next, nothing awaits its end.
+	// And in the file, for the next process, nothing awaits its end.
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
 	}

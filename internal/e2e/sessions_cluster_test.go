@@ -34,7 +34,7 @@ const (
 
 // Sessions on three real servers whose leader is killed, frozen and restarted under
 // refreshes, some of them by two instances at a time, some given up by the client: one
-// refresh token has one successor (invariant 8), whoever got one can use it, and no
+// refresh token has one successor (invariant 8), the client that got one can use it, and no
 // honest client is logged out.
 func TestSessionsOnCluster(t *testing.T) {
 	t.Parallel()

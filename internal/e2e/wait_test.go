@@ -479,7 +479,7 @@ func TestRevokeAndWaitQuestionFlood(t *testing.T) {
 	w.mustConfirm(t, "after", 1, bus.WaitConfig{})
 }
 
-// Replicas never answer into the stream, whoever asks them to, with whatever rights
+// Replicas never answer into the stream, no matter who asks them to, with whatever rights
 // they have themselves. The micro service framework does, which is why it is not used.
 func TestAnswersStayOutOfTheStream(t *testing.T) {
 	w := newWaited(t, 1)

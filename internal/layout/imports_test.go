@@ -18,7 +18,7 @@ const (
 )
 
 // The arrows of the house point down only: refresh → token/issue → token → revoke, bus → revoke.
-// Whoever imports one package must not get the dependencies of another.
+// Anyone who imports one package must not get the dependencies of another.
 func TestArrowsPointDown(t *testing.T) {
 	const (
 		nats       = "github.com/nats-io/"

@@ -27,7 +27,7 @@ type line struct {
 }
 
 // maxLines bounds the memory of a Log. Beyond it what one cause says in many ways is one
-// line, so that whoever finds ever new ways hides nothing else.
+// line, so that anyone who finds ever new ways hides nothing else.
 const maxLines = 64
 
 // Accepted takes note that something was accepted. It costs a look at one word.

@@ -58,7 +58,7 @@ func TestEverydayCauses(t *testing.T) {
 	}
 }
 
-// Whoever finds ever new ways to be refused fills neither the log nor the memory, and hides
+// Anyone who finds ever new ways to be refused fills neither the log nor the memory, and hides
 // no other cause.
 func TestManyDetails(t *testing.T) {
 	var logged bytes.Buffer

@@ -102,7 +102,7 @@ func TestHeartbeatOfAnyYear(t *testing.T) {
 }
 
 // TestNobodyIsSilencedIntoStaleness: a member whose clock is as slow as is allowed
-// beats for everybody, under settings that leave its proofs little time. Whoever
+// beats for everybody, under settings that leave its proofs little time. Anyone who
 // they would leave stale beats as well.
 func TestNobodyIsSilencedIntoStaleness(t *testing.T) {
 	for _, cfg := range []revoke.Config{

@@ -134,7 +134,7 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg, opts ...jetstream.Publ
 		return 0, err
 	}
 	if ack.Stream != streamName(s.bucket) || ack.Sequence == 0 || ack.Duplicate {
-		return 0, fmt.Errorf("acknowledgement of stream %q, sequence %d: who else answers in this account?", ack.Stream, ack.Sequence)
+		return 0, fmt.Errorf("acknowledgement of stream %q, sequence %d: something else answers in this account", ack.Stream, ack.Sequence)
 	}
 	return ack.Sequence, nil
 }

@@ -540,7 +540,7 @@ func TestCheckerNotices(t *testing.T) {
 	if err := m.Check(id, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) || b.Violations() != nil {
 		t.Fatalf("a revoked token: %v, %v", err, b.Violations())
 	}
-	// Whoever applies an event behind the bus's back refuses what no event revokes.
+	// Anyone who applies an event behind the bus's back refuses what no event revokes.
 	if err := m.List().Apply(m.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "y"}); err != nil {
 		t.Fatal(err)
 	}

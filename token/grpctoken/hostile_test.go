@@ -102,7 +102,7 @@ func (p *panickingKeys) Lookup(ctx context.Context, kid string, alg token.Algori
 	return p.KeySet.Lookup(ctx, kid, alg)
 }
 
-// A unary call that goes on ends with its token, too, once its grace is over; whoever calls is
+// A unary call that goes on ends with its token, too, once its grace is over; anyone who calls is
 // told the truth about it, and of no other end.
 func TestUnaryEndsWithItsToken(t *testing.T) {
 	auth := tokentest.New(t)

@@ -223,8 +223,8 @@ func (c *KeyringConfig) alone() time.Duration { return c.AnnounceFor - 2*c.MaxAg
 // heard of it answers with what it has.
 const storeLag = 30 * time.Second
 
-// ripeAfter is how long a key is announced by the clock of whoever brings it on,
-// which may be ahead of that of whoever saw it announced.
+// ripeAfter is how long a key is announced by the clock of the instance that brings it on,
+// which may be ahead of that of the instance that saw it announced.
 func (c *KeyringConfig) ripeAfter() time.Duration { return c.AnnounceFor + c.MaxSkew + storeLag }
 
 // retireFor is how long a key is published that signs no more. An instance that has

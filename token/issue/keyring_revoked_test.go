@@ -33,7 +33,7 @@ func kids(ring *issue.Keyring) (all []string) {
 	return all
 }
 
-// The key that signs is revoked, by whoever may say so. The ring turns to the announced
+// The key that signs is revoked, by an issuer that may say so. The ring turns to the announced
 // key in that moment, every instance to the same one, without a word to the store, which
 // follows by itself; the revoked key is served no more and does not come back.
 func TestKeyringOfRevokedKey(t *testing.T) {

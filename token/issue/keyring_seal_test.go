@@ -48,7 +48,7 @@ func TestOpenKeyringNeedsASeal(t *testing.T) {
 	}
 }
 
-// What is sealed for one issuer, in one record, opens as no other's: whoever can write to
+// What is sealed for one issuer, in one record, opens as no other's: anyone who can write to
 // the store copies in vain (the additional data of the seal).
 func TestKeyringSealIsOfIssuerAndRecord(t *testing.T) {
 	const other = "https://auth.example.org"
@@ -140,7 +140,7 @@ func TestKeyringSealedForNoIssuer(t *testing.T) {
 
 // The rotation of a seal key, with instances that disagree for a while about which comes
 // first: nobody writes all the time, and when all agree the ring is sealed by the new one
-// and Status says so, whoever was the last to write.
+// and Status says so, no matter which instance wrote last.
 func TestSealKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := sealKey(t, "a"), sealKey(t, "b")

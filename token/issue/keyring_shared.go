@@ -92,7 +92,7 @@ func OpenKeyring(ctx context.Context, store Store, cfg KeyringConfig) (*Keyring,
 		return nil, fmt.Errorf("issue: opening the keyring: %w", err)
 	}
 	if len(cfg.SealKeys) == 0 {
-		cfg.Logger.Warn("issue: the keyring is stored without a seal: whoever reads the store can issue tokens")
+		cfg.Logger.Warn("issue: the keyring is stored without a seal: anyone who reads the store can issue tokens")
 	}
 	shared.done.Go(r.follow)
 	return r, nil

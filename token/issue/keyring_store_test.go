@@ -282,7 +282,7 @@ func (s *stuckStore) Load(ctx context.Context, key string) (refresh.Record, erro
 	return s.MemoryStore.Load(ctx, key)
 }
 
-// A store that is emptied or put back to a backup gets the ring back from whoever
+// A store that is emptied or put back to a backup gets the ring back from the first instance that
 // runs; one that refuses what it is given is an error.
 func TestKeyringStoreForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

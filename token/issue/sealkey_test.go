@@ -49,7 +49,7 @@ func TestNewSealKeyRefuses(t *testing.T) {
 	}
 }
 
-// A stored ring is sealed, opens with every key given, and with no other; whoever
+// A stored ring is sealed, opens with every key given, and with no other; anyone who
 // changes a byte of it gets nothing.
 func TestSealedKeyring(t *testing.T) {
 	store := new(issue.MemoryStore)
@@ -110,7 +110,7 @@ func TestSealedKeyring(t *testing.T) {
 }
 
 // sealedPlain returns a plain ring where a sealed one is expected: a downgrade by
-// whoever can write to the store.
+// anyone who can write to the store.
 func sealedPlain(t testing.TB) []byte {
 	t.Helper()
 	store := fileStore(t, filepath.Join(privateDir(t), "ring.json"))

@@ -8,7 +8,7 @@ import (
 )
 
 // What people configure in place of a secret: where it is, what it is called, or that it
-// is yet to be chosen. Whoever reads the configuration, or guesses, could sign tokens.
+// is yet to be chosen. Anyone who reads the configuration, or guesses, could sign tokens.
 //
 // What is random is not mistaken for one of these: the chance of a text of 32 random
 // characters to have any of these forms, as bytes, hex, base32, base64, Ascii85 or of a
