@@ -17,7 +17,7 @@ func BenchmarkApply(b *testing.B) {
 	now := time.Now()
 	messages := make([]*nats.Msg, 1<<18)
 	for i := range messages {
-		e, err := revoke.Event{ID: fmt.Sprintf("%026d", i), Issuer: testIssuer, Kind: revoke.KindSession, Value: fmt.Sprintf("%022x", uint64(i)*0x9e3779b97f4a7c15), Reason: "logout"}.Complete(now, revoke.DefaultHorizons())
+		e, err := revoke.Event{ID: fmt.Sprintf("%026d", i), Issuer: testIssuer, Kind: revoke.KindSession, Value: fmt.Sprintf("%022x", uint64(i)*0x9e3779b97f4a7c15), Reason: "logout"}.Complete(now, revoke.DefaultRetention())
 		if err != nil {
 			b.Fatal(err)
 		}

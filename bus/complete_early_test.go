@@ -29,11 +29,11 @@ func openRecord(t *testing.T, e revoke.Event, former bool) *record {
 }
 
 // Invariants 1, 3 and 9: an event that was prepared before the stream was seen reaches as
-// far and lives as long as the stream's horizons demand from its own time, whatever the
+// far and lives as long as the stream's retention demands from its own time, whatever the
 // clock does meanwhile;
 // nothing else of it changes; and what expires soonest is still forgotten first.
 func TestLimit(t *testing.T) {
-	h := revoke.Horizons{TokenLifetime: 7 * time.Minute, SessionLifetime: 3 * 24 * time.Hour, MaxSkew: 3 * time.Second}
+	h := revoke.Retention{TokenLifetime: 7 * time.Minute, SessionLifetime: 3 * 24 * time.Hour, MaxSkew: 3 * time.Second}
 	for name, e := range map[string]revoke.Event{
 		"token":   {Kind: revoke.KindToken, Value: "x", Reason: "leak", Actor: "me"},
 		"session": {Kind: revoke.KindSession, Value: "x"},
@@ -97,7 +97,7 @@ func TestLimit(t *testing.T) {
 				t.Errorf("%s: %d bytes left over", name, l.bytes)
 			}
 			again := bytes.Clone(rec.payload)
-			if err := p.completeEarly(t.Context(), rec, revoke.Horizons{TokenLifetime: time.Second, SessionLifetime: time.Second}, time.Now()); err != nil || !bytes.Equal(again, rec.payload) {
+			if err := p.completeEarly(t.Context(), rec, revoke.Retention{TokenLifetime: time.Second, SessionLifetime: time.Second}, time.Now()); err != nil || !bytes.Equal(again, rec.payload) {
 				t.Errorf("%s: limited twice: %v", name, err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestLimitOfAnothersSignature(t *testing.T) {
 	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x"}, false)
 	rec.signature = "another's"
 	before := bytes.Clone(rec.payload)
-	if err := p.completeEarly(t.Context(), rec, revoke.DefaultHorizons(), time.Now()); err != nil || !bytes.Equal(before, rec.payload) || !rec.open {
+	if err := p.completeEarly(t.Context(), rec, revoke.DefaultRetention(), time.Now()); err != nil || !bytes.Equal(before, rec.payload) || !rec.open {
 		t.Errorf("%v", err)
 	}
 }
@@ -120,7 +120,7 @@ func TestLimitKeepsWhatWasGiven(t *testing.T) {
 	p := newTestPublisher()
 	now := time.UnixMilli(time.Now().UnixMilli())
 	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x", Before: now.Add(-time.Minute), Until: now.Add(2 * time.Hour)}, false)
-	if err := p.completeEarly(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
+	if err := p.completeEarly(t.Context(), rec, revoke.DefaultRetention(), now); err != nil {
 		t.Fatal(err)
 	}
 	msg, _ := decode(rec.subject, rec.payload)
@@ -135,7 +135,7 @@ func TestLimitRaisesShortLives(t *testing.T) {
 	for _, k := range []revoke.Kind{revoke.KindSession, revoke.KindSubject, revoke.KindToken} {
 		now := time.UnixMilli(time.Now().UnixMilli())
 		rec := openRecord(t, revoke.Event{Kind: k, Value: "x", Until: now.Add(time.Minute)}, false)
-		if err := p.completeEarly(t.Context(), rec, revoke.DefaultHorizons(), now); err != nil {
+		if err := p.completeEarly(t.Context(), rec, revoke.DefaultRetention(), now); err != nil {
 			t.Fatal(err)
 		}
 		msg, _ := decode(rec.subject, rec.payload)
@@ -156,7 +156,7 @@ func TestReceiptSaysWhatWasPublished(t *testing.T) {
 	rec := openRecord(t, revoke.Event{Kind: revoke.KindSubject, Value: "x"}, false)
 	rec.early = true
 	old, _ := decode(rec.subject, rec.payload)
-	h := revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: time.Hour, MaxSkew: 5 * time.Second}
+	h := revoke.Retention{TokenLifetime: time.Minute, SessionLifetime: time.Hour, MaxSkew: 5 * time.Second}
 	if err := p.completeEarly(t.Context(), rec, h, time.Now()); err != nil {
 		t.Fatal(err)
 	}

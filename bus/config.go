@@ -112,7 +112,7 @@ type Config struct {
 	//
 	// An event that could not be published yet and is in the file is reported by
 	// [ErrKept], also one published before this Member has ever seen the stream: what it
-	// leaves out of Until, the stream's horizons say when it is sent. The file has mode
+	// leaves out of Until, the stream's retention says when it is sent. The file has mode
 	// 0600 and is bounded as what is kept in memory is; it holds what events name (jti,
 	// sid, sub) and no secret. Each Member needs its own, in a directory where nobody else
 	// may write; an event in it that no key of Signer or Trust has signed is published as

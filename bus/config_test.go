@@ -320,19 +320,19 @@ func TestWaitConfigIsLookedAt(t *testing.T) {
 
 // A stream's settings that weaken are named by every Member that publishes to it.
 func TestStreamConfigIsLookedAt(t *testing.T) {
-	horizons := func(token, session, skew time.Duration) StreamConfig {
-		return StreamConfig{Horizons: revoke.Horizons{TokenLifetime: token, SessionLifetime: session, MaxSkew: skew}}
+	retention := func(token, session, skew time.Duration) StreamConfig {
+		return StreamConfig{Retention: revoke.Retention{TokenLifetime: token, SessionLifetime: session, MaxSkew: skew}}
 	}
 	settleConfig(t, nil, map[string][]setting[StreamConfig]{
 		"Name":           {{StreamConfig{Name: strings.Repeat("s", 64)}, "", ""}, {StreamConfig{Name: strings.Repeat("s", 65)}, "65", ""}, {StreamConfig{Name: "a b"}, "characters", ""}, {StreamConfig{Name: "a.b"}, "characters", ""}},
 		"Replicas":       {{StreamConfig{Replicas: 1}, "", "replicas: 1"}, {StreamConfig{Replicas: 2}, "", "replicas: 2"}, {StreamConfig{Replicas: 3}, "", ""}, {StreamConfig{Replicas: 5}, "", ""}, {StreamConfig{Replicas: -1}, "-1", ""}, {StreamConfig{Replicas: 6}, "6", ""}},
 		"MaxBytes":       {{StreamConfig{MaxBytes: 16 << 20}, "", ""}, {StreamConfig{MaxBytes: 16<<20 - 1}, "below", ""}, {StreamConfig{MaxBytes: -1}, "-1", ""}},
 		"InsecureMemory": {{StreamConfig{InsecureMemory: true}, "", "kept in memory"}},
-		"Horizons": {
-			{horizons(time.Second, time.Second, time.Millisecond), "", ""}, {horizons(revoke.MaxLifetime, revoke.MaxLifetime, 2*time.Minute), "", ""},
-			{horizons(time.Second-1, 0, 0), "TokenLifetime", ""}, {horizons(-1, 0, 0), "TokenLifetime", ""}, {horizons(time.Second+1, 0, 0), "TokenLifetime", ""}, {horizons(revoke.MaxLifetime+time.Millisecond, 0, 0), "TokenLifetime", ""},
-			{horizons(0, time.Second-1, 0), "SessionLifetime", ""}, {horizons(0, -time.Hour, 0), "SessionLifetime", ""}, {horizons(0, time.Second+1, 0), "SessionLifetime", ""}, {horizons(0, revoke.MaxLifetime+time.Millisecond, 0), "SessionLifetime", ""},
-			{horizons(0, 0, time.Millisecond-1), "MaxSkew", ""}, {horizons(0, 0, -1), "MaxSkew", ""}, {horizons(0, 0, time.Second+1), "MaxSkew", ""}, {horizons(0, 0, 2*time.Minute+time.Millisecond), "MaxSkew", ""},
+		"Retention": {
+			{retention(time.Second, time.Second, time.Millisecond), "", ""}, {retention(revoke.MaxLifetime, revoke.MaxLifetime, 2*time.Minute), "", ""},
+			{retention(time.Second-1, 0, 0), "TokenLifetime", ""}, {retention(-1, 0, 0), "TokenLifetime", ""}, {retention(time.Second+1, 0, 0), "TokenLifetime", ""}, {retention(revoke.MaxLifetime+time.Millisecond, 0, 0), "TokenLifetime", ""},
+			{retention(0, time.Second-1, 0), "SessionLifetime", ""}, {retention(0, -time.Hour, 0), "SessionLifetime", ""}, {retention(0, time.Second+1, 0), "SessionLifetime", ""}, {retention(0, revoke.MaxLifetime+time.Millisecond, 0), "SessionLifetime", ""},
+			{retention(0, 0, time.Millisecond-1), "MaxSkew", ""}, {retention(0, 0, -1), "MaxSkew", ""}, {retention(0, 0, time.Second+1), "MaxSkew", ""}, {retention(0, 0, 2*time.Minute+time.Millisecond), "MaxSkew", ""},
 		},
 	}, func(cfg StreamConfig) (string, error) {
 		c, err := cfg.resolve()

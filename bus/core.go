@@ -150,5 +150,5 @@ func (b *core) info(ctx context.Context) (replica.LogInfo, []string, error) {
 	if err != nil {
 		return replica.LogInfo{}, nil, err
 	}
-	return replica.LogInfo{Horizons: s.horizons, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
+	return replica.LogInfo{Retention: s.retention, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
 }

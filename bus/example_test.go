@@ -73,9 +73,9 @@ func ExampleCreateStream() {
 	}
 	defer nc.Close()
 	err = bus.CreateStream(ctx, nc, bus.StreamConfig{
-		Replicas: 3,
-		MaxBytes: 4 << 30, // 20 million live revocations
-		Horizons: revoke.Horizons{TokenLifetime: 15 * time.Minute, SessionLifetime: 30 * 24 * time.Hour},
+		Replicas:  3,
+		MaxBytes:  4 << 30, // 20 million live revocations
+		Retention: revoke.Retention{TokenLifetime: 15 * time.Minute, SessionLifetime: 30 * 24 * time.Hour},
 	})
 	if err != nil {
 		log.Fatal(err)

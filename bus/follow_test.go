@@ -449,7 +449,7 @@ func TestFollowerShowsHazards(t *testing.T) {
 	})
 }
 
-// A mirror is followed as such, and its horizons are judged while the subscription lives.
+// A mirror is followed as such, and its retention is judged while the subscription lives.
 func TestFollowerJudgesTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, f := followScripted(t, Config{}, revoke.Config{})

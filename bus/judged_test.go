@@ -28,7 +28,7 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 		p := newTestPublisher()
 		p.b.cfg.Issuers = []string{testIssuer}
 		g := &p.gauge
-		g.known, g.at, g.state = true, time.Now(), streamState{largest: revoke.DefaultHorizons(), maxBytes: 1 << 30}
+		g.known, g.at, g.state = true, time.Now(), streamState{largest: revoke.DefaultRetention(), maxBytes: 1 << 30}
 		count.Store(0)
 		valid, err := p.b.own(e)
 		if err != nil {
@@ -56,7 +56,7 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 		}
 		// The doors that others use judge for themselves.
 		count.Store(0)
-		if _, err := done.Complete(time.Now(), revoke.DefaultHorizons()); err != nil || count.Load() != 1 {
+		if _, err := done.Complete(time.Now(), revoke.DefaultRetention()); err != nil || count.Load() != 1 {
 			t.Errorf("Complete judges %d times: %v", count.Load(), err)
 		}
 		bad := done
@@ -69,7 +69,7 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 		}
 	}
 	// The zero values are no events.
-	if _, err := (replica.Valid{}).Complete(time.Now(), revoke.DefaultHorizons()); err == nil {
+	if _, err := (replica.Valid{}).Complete(time.Now(), revoke.DefaultRetention()); err == nil {
 		t.Error("nothing is completed")
 	}
 	r := newReplica(t)

@@ -164,8 +164,8 @@ func TestHazards(t *testing.T) {
 	if bad := hazards(good); len(bad) > 0 {
 		t.Errorf("our own stream: %q", bad)
 	}
-	if h, err := horizons(good.Metadata); err != nil || h.TokenLifetime != time.Hour || h.SessionLifetime != 90*24*time.Hour {
-		t.Errorf("horizons %v, %v", h, err)
+	if h, err := retention(good.Metadata); err != nil || h.TokenLifetime != time.Hour || h.SessionLifetime != 90*24*time.Hour {
+		t.Errorf("retention %v, %v", h, err)
 	}
 	for name, spoil := range map[string]func(c *jetstream.StreamConfig){
 		"subjects":  func(c *jetstream.StreamConfig) { c.Subjects = []string{"revocations.v1.*"} },
@@ -197,7 +197,7 @@ func TestHazards(t *testing.T) {
 // that CreateStream makes by default, and no other.
 func TestMaxSkewOfStreams(t *testing.T) {
 	made := func(skew time.Duration) jetstream.StreamConfig {
-		c, err := StreamConfig{Horizons: revoke.Horizons{MaxSkew: skew}}.resolve()
+		c, err := StreamConfig{Retention: revoke.Retention{MaxSkew: skew}}.resolve()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +205,7 @@ func TestMaxSkewOfStreams(t *testing.T) {
 	}
 	older := made(0)
 	delete(older.Metadata, metaMaxSkew)
-	if h, err := horizons(older.Metadata); err != nil || h.MaxSkew != 2*time.Second {
+	if h, err := retention(older.Metadata); err != nil || h.MaxSkew != 2*time.Second {
 		t.Errorf("an older stream: %v, %v", h, err)
 	}
 	if d := differences(older, made(2*time.Second)); len(d) != 0 {
@@ -215,19 +215,19 @@ func TestMaxSkewOfStreams(t *testing.T) {
 		t.Errorf("an older stream and one for 10 s: %q", d)
 	}
 	for _, skew := range []time.Duration{time.Millisecond, 500 * time.Millisecond, 10 * time.Second, revoke.MaxSkewLimit} {
-		if h, err := horizons(made(skew).Metadata); err != nil || h.MaxSkew != skew {
+		if h, err := retention(made(skew).Metadata); err != nil || h.MaxSkew != skew {
 			t.Errorf("made for %s: %v, %v", skew, h, err)
 		}
 	}
 	for _, skew := range []time.Duration{-1, 1, 1500 * time.Microsecond, revoke.MaxSkewLimit + time.Millisecond} {
-		if _, err := (StreamConfig{Horizons: revoke.Horizons{MaxSkew: skew}}).resolve(); err == nil || !strings.Contains(err.Error(), "Horizons.MaxSkew") {
+		if _, err := (StreamConfig{Retention: revoke.Retention{MaxSkew: skew}}).resolve(); err == nil || !strings.Contains(err.Error(), "Retention.MaxSkew") {
 			t.Errorf("%s: %v", skew, err)
 		}
 	}
 	for _, text := range []string{"", "0", "-1", "2s", "120001", "1e3", "99999999999999999999"} {
 		c := made(0)
 		c.Metadata[metaMaxSkew] = text
-		if _, err := horizons(c.Metadata); err == nil || !strings.Contains(err.Error(), metaMaxSkew) {
+		if _, err := retention(c.Metadata); err == nil || !strings.Contains(err.Error(), metaMaxSkew) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -235,17 +235,17 @@ func TestMaxSkewOfStreams(t *testing.T) {
 
 // What a stream's metadata loses or lowers is a hazard, and publishers go on by the
 // largest that they have read; a stream made anew is another stream.
-func TestHorizonsThatShrink(t *testing.T) {
+func TestRetentionThatShrink(t *testing.T) {
 	var s fixed
 	at := time.Now()
-	h := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: 24 * time.Hour, MaxSkew: 10 * time.Second}
+	h := revoke.Retention{TokenLifetime: time.Hour, SessionLifetime: 24 * time.Hour, MaxSkew: 10 * time.Second}
 	if got, bad := s.shrunk(at, h); got != h || len(bad) != 0 {
 		t.Errorf("%v, %q", got, bad)
 	}
-	for key, lower := range map[string]func(h *revoke.Horizons){
-		metaTokenLifetime:   func(h *revoke.Horizons) { h.TokenLifetime = time.Minute },
-		metaSessionLifetime: func(h *revoke.Horizons) { h.SessionLifetime = time.Hour },
-		metaMaxSkew:         func(h *revoke.Horizons) { h.MaxSkew = 2 * time.Second },
+	for key, lower := range map[string]func(h *revoke.Retention){
+		metaTokenLifetime:   func(h *revoke.Retention) { h.TokenLifetime = time.Minute },
+		metaSessionLifetime: func(h *revoke.Retention) { h.SessionLifetime = time.Hour },
+		metaMaxSkew:         func(h *revoke.Retention) { h.MaxSkew = 2 * time.Second },
 	} {
 		less := h
 		lower(&less)
@@ -256,10 +256,10 @@ func TestHorizonsThatShrink(t *testing.T) {
 			t.Errorf("%s, mended: %v, %q", key, got, bad)
 		}
 	}
-	if got, bad := s.shrunk(at, revoke.Horizons{}); got != h || len(bad) != 0 {
+	if got, bad := s.shrunk(at, revoke.Retention{}); got != h || len(bad) != 0 {
 		t.Errorf("unreadable, which is a hazard by itself: %v, %q", got, bad)
 	}
-	anew := revoke.DefaultHorizons()
+	anew := revoke.DefaultRetention()
 	if got, bad := s.shrunk(at.Add(1), anew); got != anew || len(bad) != 0 {
 		t.Errorf("made anew: %v, %q", got, bad)
 	}
@@ -363,7 +363,7 @@ func TestStreamConfigRefused(t *testing.T) {
 	}
 	for _, d := range []time.Duration{-1, time.Millisecond, time.Hour + 1, 20 * 366 * 24 * time.Hour} {
 		cfg := StreamConfig{}
-		cfg.Horizons.TokenLifetime = d
+		cfg.Retention.TokenLifetime = d
 		if _, err := cfg.resolve(); err == nil {
 			t.Errorf("TokenLifetime %s accepted", d)
 		}

@@ -154,7 +154,7 @@ func (m *Member) Issuers() []string { return slices.Clone(m.core.cfg.Issuers) }
 // soon as the stream is mended.
 //
 // It fills in what is missing: Issuer if there is only one, a random ID, At, and Before and
-// Until as [revoke.Event.Complete] does with the stream's horizons: Before is twice the
+// Until as [revoke.Event.Complete] does with the stream's retention: Before is twice the
 // stream's MaxSkew ahead, so that no token survives that was issued until now, whatever
 // clocks within MaxSkew say. What is issued next passes it by the Receipt: hand it to
 // the issuer's request as After; sessions of package refresh pass it by themselves. It

@@ -37,7 +37,7 @@ type record struct {
 
 	signature string // see SignatureHeader; empty: none
 	fixed     bool   // it was found in the outbox, signed by nobody known: not to be signed by us
-	open      bool   // cutoff and life, where the event names none, the stream's horizons are to say, which nobody knew yet; see limit
+	open      bool   // cutoff and life, where the event names none, the stream's retention is to say, which nobody knew yet; see limit
 	early     bool   // it was prepared so
 	id        string // in the outbox; empty: not there
 
@@ -64,7 +64,7 @@ const (
 	maxBackoff     = time.Second
 )
 
-// prepare completes e by the stream's horizons, for which it may have to wait. With an
+// prepare completes e by the stream's retention, for which it may have to wait. With an
 // outbox it does not wait: an event that is completed before the stream was ever seen, as
 // after a restart without a server, is kept as long as any may live, until limit knows better.
 func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int) (revoke.Event, *record, error) {
@@ -72,9 +72,9 @@ func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int)
 	defer cancel()
 	e := valid.Event()
 	// The longest that there can be.
-	horizons := revoke.Horizons{TokenLifetime: revoke.MaxLifetime, SessionLifetime: revoke.MaxLifetime, MaxSkew: revoke.MaxSkewLimit}
+	retention := revoke.Retention{TokenLifetime: revoke.MaxLifetime, SessionLifetime: revoke.MaxLifetime, MaxSkew: revoke.MaxSkewLimit}
 	if e.Kind != revoke.KindToken {
-		horizons.TokenLifetime = 0 // whether Until falls short of it cannot be told yet: limit raises it
+		retention.TokenLifetime = 0 // whether Until falls short of it cannot be told yet: limit raises it
 	}
 	open := p.outbox != nil && !p.gauge.isKnown()
 	if !open {
@@ -82,14 +82,14 @@ func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int)
 		if err != nil {
 			return e, nil, err
 		}
-		horizons = st.largest
+		retention = st.largest
 	}
 	asked := e
-	e, err := valid.Complete(time.Now(), horizons)
+	e, err := valid.Complete(time.Now(), retention)
 	if err != nil {
 		return e, nil, err
 	}
-	// Only these two say all there is to say without horizons.
+	// Only these two say all there is to say without retention.
 	given := e.Kind == revoke.KindKey || e.Kind == revoke.KindToken && !asked.Until.IsZero()
 	if open = open && !given; open {
 		asked.At = e.At

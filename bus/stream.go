@@ -18,7 +18,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// Keys of the stream's metadata. The horizons live there because every party must
+// Keys of the stream's metadata. The retention lives there because every party must
 // agree on them and nobody may change them alone.
 const (
 	metaSchema          = "hybridtoken.schema"
@@ -60,19 +60,19 @@ type StreamConfig struct {
 	// service that restarts too lets in again everybody who was revoked.
 	InsecureMemory bool
 
-	// Horizons are fixed for the stream's life: TokenLifetime is the longest exp − iat
+	// Retention is fixed for the stream's life: TokenLifetime is the longest exp − iat
 	// of any access token, SessionLifetime the longest that a session can go on minting
 	// tokens, MaxSkew how far clocks may differ: that of every List, at least 3 ×
 	// HeartbeatInterval below its MaxStaleness, and at least 1 s where verifiers accept
 	// tokens of other people's issuers. Zero means one hour, 90 days and 2 s. Lifetimes
 	// are at least 1 s and at most ten years, MaxSkew at least 1 ms and at most two minutes.
-	Horizons revoke.Horizons
+	Retention revoke.Retention
 }
 
 // CreateStream makes the stream, as the operator's tool or an embedded server
 // does once. It succeeds if the stream exists exactly as it would have made it, and
 // otherwise fails with [ErrStreamExists] and the list of differences: it never
-// changes a stream, because a shorter horizon or a new limit would un-revoke.
+// changes a stream, because a shorter retention or a new limit would un-revoke.
 //
 // The connection needs the rights to read and create streams. In production, run
 // servers with sync_interval: always; a client cannot see whether they do. Servers
@@ -152,7 +152,7 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 	if err != nil {
 		return zero, err
 	}
-	h, def := cfg.Horizons, revoke.DefaultHorizons()
+	h, def := cfg.Retention, revoke.DefaultRetention()
 	if h.TokenLifetime == 0 {
 		h.TokenLifetime = def.TokenLifetime
 	}
@@ -163,14 +163,14 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 		h.MaxSkew = def.MaxSkew
 	}
 	if h.MaxSkew < time.Millisecond || h.MaxSkew > revoke.MaxSkewLimit || h.MaxSkew%time.Millisecond != 0 {
-		return zero, fmt.Errorf("field Horizons.MaxSkew is %s; want whole milliseconds between 1ms and %s", h.MaxSkew, revoke.MaxSkewLimit)
+		return zero, fmt.Errorf("field Retention.MaxSkew is %s; want whole milliseconds between 1ms and %s", h.MaxSkew, revoke.MaxSkewLimit)
 	}
 	for _, f := range []struct {
 		name string
 		d    time.Duration
 	}{{"TokenLifetime", h.TokenLifetime}, {"SessionLifetime", h.SessionLifetime}} {
 		if f.d < time.Second || f.d > revoke.MaxLifetime || f.d%time.Millisecond != 0 {
-			return zero, fmt.Errorf("field Horizons.%s is %s; want whole milliseconds between 1s and ten years", f.name, f.d)
+			return zero, fmt.Errorf("field Retention.%s is %s; want whole milliseconds between 1s and ten years", f.name, f.d)
 		}
 	}
 	c.Description = "revocations of access tokens; append-only"
@@ -189,18 +189,18 @@ func (cfg StreamConfig) resolve() (jetstream.StreamConfig, error) {
 
 // A streamState is what one answer of the server says about the stream.
 type streamState struct {
-	horizons revoke.Horizons // zero if unreadable
-	largest  revoke.Horizons // of this stream that were ever read, each
-	created  time.Time
-	now      time.Time // by the server's clock, when it answered; zero: it did not say
-	first    uint64    // sequence
-	last     uint64    // sequence
-	forgets  bool      // it drops what it holds
-	bytes    uint64    // in use
-	maxBytes int64     // positive, or unsafe says so
-	unsafe   []string  // reasons why it could forget; nothing is published to it
-	mirror   bool      // of another stream; it can be followed, and nothing published to it
-	weak     []string  // reasons why an accident could lose what it holds; reported
+	retention revoke.Retention // zero if unreadable
+	largest   revoke.Retention // of this stream that were ever read, each
+	created   time.Time
+	now       time.Time // by the server's clock, when it answered; zero: it did not say
+	first     uint64    // sequence
+	last      uint64    // sequence
+	forgets   bool      // it drops what it holds
+	bytes     uint64    // in use
+	maxBytes  int64     // positive, or unsafe says so
+	unsafe    []string  // reasons why it could forget; nothing is published to it
+	mirror    bool      // of another stream; it can be followed, and nothing published to it
+	weak      []string  // reasons why an accident could lose what it holds; reported
 }
 
 func (b *core) readStream(ctx context.Context) (streamState, error) {
@@ -226,12 +226,12 @@ func (b *core) readStream(ctx context.Context) (streamState, error) {
 		maxBytes: info.Config.MaxBytes,
 	}
 	var err error
-	st.horizons, err = horizons(info.Config.Metadata)
+	st.retention, err = retention(info.Config.Metadata)
 	st.unsafe = hazards(info.Config)
 	if err != nil {
 		st.unsafe = append(st.unsafe, err.Error())
 	}
-	largest, shrunk := b.fixed.shrunk(st.created, st.horizons)
+	largest, shrunk := b.fixed.shrunk(st.created, st.retention)
 	st.largest, st.unsafe = largest, append(st.unsafe, shrunk...)
 	st.weak = weaknesses(info.Config)
 	st.mirror = info.Config.Mirror != nil
@@ -239,19 +239,19 @@ func (b *core) readStream(ctx context.Context) (streamState, error) {
 	return st, nil
 }
 
-// horizons reads both lifetimes, and the skew of clocks, from the stream's metadata.
-func horizons(meta map[string]string) (revoke.Horizons, error) {
+// retention reads both lifetimes, and the skew of clocks, from the stream's metadata.
+func retention(meta map[string]string) (revoke.Retention, error) {
 	if v := meta[metaSchema]; v != schemaVersion {
-		return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, want %q", metaSchema, v, schemaVersion)
+		return revoke.Retention{}, fmt.Errorf("metadata %s is %q, want %q", metaSchema, v, schemaVersion)
 	}
-	var h revoke.Horizons
+	var h revoke.Retention
 	for _, f := range []struct {
 		key string
 		dst *time.Duration
 	}{{metaTokenLifetime, &h.TokenLifetime}, {metaSessionLifetime, &h.SessionLifetime}} {
 		ms, err := strconv.ParseInt(meta[f.key], 10, 64)
 		if err != nil || ms < time.Second.Milliseconds() || ms > revoke.MaxLifetime.Milliseconds() {
-			return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, no lifetime in milliseconds", f.key, meta[f.key])
+			return revoke.Retention{}, fmt.Errorf("metadata %s is %q, no lifetime in milliseconds", f.key, meta[f.key])
 		}
 		*f.dst = time.Duration(ms) * time.Millisecond
 	}
@@ -261,43 +261,43 @@ func horizons(meta map[string]string) (revoke.Horizons, error) {
 	}
 	ms, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || ms < 1 || ms > revoke.MaxSkewLimit.Milliseconds() {
-		return revoke.Horizons{}, fmt.Errorf("metadata %s is %q, no skew of clocks in milliseconds", metaMaxSkew, v)
+		return revoke.Retention{}, fmt.Errorf("metadata %s is %q, no skew of clocks in milliseconds", metaMaxSkew, v)
 	}
 	h.MaxSkew = time.Duration(ms) * time.Millisecond
 	return h, nil
 }
 
-// A fixed remembers the longest horizons that this process has read of a stream. They are
+// A fixed remembers the longest retention that this process has read of a stream. They are
 // fixed for its life: who lets them shrink has events forgotten that were to live longer.
 type fixed struct {
-	mu       sync.Mutex
-	created  time.Time       // guarded by mu: of which stream; it may be made anew
-	horizons revoke.Horizons // guarded by mu
+	mu        sync.Mutex
+	created   time.Time        // guarded by mu: of which stream; it may be made anew
+	retention revoke.Retention // guarded by mu
 }
 
 // shrunk takes note of h, which is zero if it cannot be read, and lists what is shorter
 // than it was. The largest hold: cutoffs and lives were made by them.
-func (f *fixed) shrunk(created time.Time, h revoke.Horizons) (largest revoke.Horizons, list []string) {
+func (f *fixed) shrunk(created time.Time, h revoke.Retention) (largest revoke.Retention, list []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !created.Equal(f.created) {
-		f.created, f.horizons = created, revoke.Horizons{}
+		f.created, f.retention = created, revoke.Retention{}
 	}
 	for _, v := range []struct {
 		key  string
 		had  *time.Duration
 		have time.Duration
 	}{
-		{metaTokenLifetime, &f.horizons.TokenLifetime, h.TokenLifetime},
-		{metaSessionLifetime, &f.horizons.SessionLifetime, h.SessionLifetime},
-		{metaMaxSkew, &f.horizons.MaxSkew, h.MaxSkew},
+		{metaTokenLifetime, &f.retention.TokenLifetime, h.TokenLifetime},
+		{metaSessionLifetime, &f.retention.SessionLifetime, h.SessionLifetime},
+		{metaMaxSkew, &f.retention.MaxSkew, h.MaxSkew},
 	} {
-		if v.have < *v.had && h != (revoke.Horizons{}) { // unreadable is another hazard
+		if v.have < *v.had && h != (revoke.Retention{}) { // unreadable is another hazard
 			list = append(list, fmt.Sprintf("metadata %s was %d and has shrunk to %d", v.key, v.had.Milliseconds(), v.have.Milliseconds()))
 		}
 		*v.had = max(*v.had, v.have)
 	}
-	return f.horizons, list
+	return f.retention, list
 }
 
 // hazards lists the settings under which a stream forgets or distorts events.
@@ -366,7 +366,7 @@ func differences(have, want jetstream.StreamConfig) []string {
 }
 
 // defaultSkewText is what a stream means that was made before the metadata told MaxSkew.
-var defaultSkewText = strconv.FormatInt(revoke.DefaultHorizons().MaxSkew.Milliseconds(), 10)
+var defaultSkewText = strconv.FormatInt(revoke.DefaultRetention().MaxSkew.Milliseconds(), 10)
 
 // streamError puts an error of the client library into the families of this package. The
 // end of a link is not that of the connection.

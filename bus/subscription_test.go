@@ -30,7 +30,7 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 	f.escalation = newEscalation(l.Config(), time.Second)
 	f.announcer.init(b, l)
 	f.report.Store(&report{})
-	at := feed.Begin(revoke.Now(), replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	at := feed.Begin(revoke.Now(), replica.LogInfo{Retention: revoke.DefaultRetention()})
 	return f, &subscription{b: b, gen: at.Generation, consumer: "own", batch: pullMessages, wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
 }
 

@@ -27,7 +27,7 @@ type reader struct {
 	log  bytes.Buffer
 }
 
-var replicaHorizons = revoke.DefaultHorizons()
+var replicaRetention = revoke.DefaultRetention()
 
 func newReplica(t testing.TB) *reader {
 	t.Helper()
@@ -40,7 +40,7 @@ func newReplica(t testing.TB) *reader {
 		t.Fatal(err)
 	}
 	r.feed.LogTo(slog.New(slog.NewTextHandler(&r.log, nil)))
-	r.gen = r.feed.Begin(r.now, replica.LogInfo{Horizons: replicaHorizons}).Generation
+	r.gen = r.feed.Begin(r.now, replica.LogInfo{Retention: replicaRetention}).Generation
 	return r
 }
 
@@ -66,7 +66,7 @@ func (r *reader) take(t testing.TB, subject string, data []byte) (message, revok
 // slack is what a cutoff gets on top of an instant.
 func slack(t testing.TB) time.Duration {
 	t.Helper()
-	e, err := revoke.Event{Issuer: "i", Kind: revoke.KindIssuer}.Complete(at(testMillis), replicaHorizons)
+	e, err := revoke.Event{Issuer: "i", Kind: revoke.KindIssuer}.Complete(at(testMillis), replicaRetention)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,11 +199,11 @@ func TestUnusableMembersRevoke(t *testing.T) {
 			case "until":
 				switch kind {
 				case revoke.KindToken:
-					life = r.ts.Add(replicaHorizons.TokenLifetime)
+					life = r.ts.Add(replicaRetention.TokenLifetime)
 				case revoke.KindKey:
 					life = time.Time{} // ten years, see below
 				default:
-					life = r.ts.Add(replicaHorizons.SessionLifetime)
+					life = r.ts.Add(replicaRetention.SessionLifetime)
 				}
 			}
 			if !r.revoked(token(&named, cutoff, "other"), 0) {

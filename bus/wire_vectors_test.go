@@ -40,7 +40,7 @@ func TestWireVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var file struct {
-		Horizons struct {
+		Retention struct {
 			Token   int64 `json:"token_lifetime_ms"`
 			Session int64 `json:"session_lifetime_ms"`
 			Skew    int64 `json:"max_skew_ms"`
@@ -52,9 +52,9 @@ func TestWireVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	horizons := revoke.Horizons{TokenLifetime: ms(file.Horizons.Token), SessionLifetime: ms(file.Horizons.Session), MaxSkew: ms(file.Horizons.Skew)}
-	if horizons.TokenLifetime != replicaHorizons.TokenLifetime || horizons.SessionLifetime != replicaHorizons.SessionLifetime || horizons.Slack() != replicaHorizons.Slack() {
-		t.Fatalf("the vectors are of other horizons: %+v", horizons)
+	retention := revoke.Retention{TokenLifetime: ms(file.Retention.Token), SessionLifetime: ms(file.Retention.Session), MaxSkew: ms(file.Retention.Skew)}
+	if retention.TokenLifetime != replicaRetention.TokenLifetime || retention.SessionLifetime != replicaRetention.SessionLifetime || retention.Slack() != replicaRetention.Slack() {
+		t.Fatalf("the vectors are of another retention: %+v", retention)
 	}
 	key, err := base64.RawURLEncoding.DecodeString(file.Trust[0])
 	if err != nil {

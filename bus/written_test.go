@@ -36,8 +36,8 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 	if list := hazards(c); len(list) > 0 {
 		t.Errorf("hazards: %q", list)
 	}
-	if h, err := horizons(c.Metadata); err != nil || h.TokenLifetime != time.Hour || h.SessionLifetime != 3652*24*time.Hour {
-		t.Errorf("horizons %+v, %v", h, err)
+	if h, err := retention(c.Metadata); err != nil || h.TokenLifetime != time.Hour || h.SessionLifetime != 3652*24*time.Hour {
+		t.Errorf("retention %+v, %v", h, err)
 	}
 	beats, kinds := 0, map[revoke.Kind]int{}
 	for line := range bytes.Lines(written(t, "stream.jsonl")) {

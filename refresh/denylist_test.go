@@ -32,7 +32,7 @@ func TestBanRightAfterThePasswordCheck(t *testing.T) {
 					s := newSystem(t)
 					l := refresh.Login{Subject: "user-1", Client: "web", Tenant: "acme", Audience: []string{"api"}, AuthTime: time.Now()}
 					time.Sleep(300 * time.Millisecond)
-					ban, err := revoke.Event{Issuer: issuerName, Kind: kind, Value: value}.Complete(time.Now(), s.list.Horizons())
+					ban, err := revoke.Event{Issuer: issuerName, Kind: kind, Value: value}.Complete(time.Now(), s.list.Retention())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -217,7 +217,7 @@ func TestBanReachesBackInTrouble(t *testing.T) {
 				s := newSystem(t, func(c *refresh.Config) { c.Store = store })
 				checked := time.Now()
 				time.Sleep(300 * time.Millisecond)
-				ban, err := revoke.Event{Issuer: issuerName, Kind: revoke.KindSubject, Value: "user-1"}.Complete(time.Now(), s.list.Horizons())
+				ban, err := revoke.Event{Issuer: issuerName, Kind: revoke.KindSubject, Value: "user-1"}.Complete(time.Now(), s.list.Retention())
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -111,7 +111,7 @@ func newManager(cfg Config) (*Manager, error) {
 	}
 	cfg.Revocations.ExpectIssuer(issuer.Issuer)
 	m := &Manager{
-		cfg: cfg, issuer: issuer, skew: list.MaxSkew.Milliseconds(), slack: revoke.Horizons{MaxSkew: list.MaxSkew}.Slack().Milliseconds(), log: cfg.Logger,
+		cfg: cfg, issuer: issuer, skew: list.MaxSkew.Milliseconds(), slack: revoke.Retention{MaxSkew: list.MaxSkew}.Slack().Milliseconds(), log: cfg.Logger,
 		now: revoke.Now, wait: wait, backOff: backOff, parallel: 16,
 	}
 	m.mint = m.issue

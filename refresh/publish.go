@@ -65,7 +65,7 @@ func (m *Manager) sessionEvent(sid string, issued int64, reason, actor string) r
 // milliseconds, or until now. Ours live no longer than the Issuer's TokenLifetime, but what is
 // shorter than the stream's is no Until that it takes.
 func (m *Manager) outlives(at int64) time.Time {
-	return time.UnixMilli(max(at, m.millis()) + max(m.issuer.TokenLifetime, m.cfg.Revocations.Horizons().TokenLifetime).Milliseconds())
+	return time.UnixMilli(max(at, m.millis()) + max(m.issuer.TokenLifetime, m.cfg.Revocations.Retention().TokenLifetime).Milliseconds())
 }
 
 // checkEvent returns what keeps an event with those texts from being published, in the

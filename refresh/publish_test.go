@@ -12,15 +12,15 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A suited publisher takes what a bus does whose stream has these horizons.
+// A suited publisher takes what a bus does whose stream has this retention.
 type suited struct {
-	horizons revoke.Horizons
-	taken    []revoke.Event
-	refused  int
+	retention revoke.Retention
+	taken     []revoke.Event
+	refused   int
 }
 
 func (p *suited) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error) {
-	e, err := e.Complete(time.Now(), p.horizons)
+	e, err := e.Complete(time.Now(), p.retention)
 	if err != nil {
 		p.refused++
 		return revoke.Receipt{}, err
@@ -33,10 +33,10 @@ func (p *suited) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, e
 // logouts are taken: for as long as the stream's tokens live where the List has followed
 // it, and rather for too long than not where it has not.
 func TestUntilSuitsTheStream(t *testing.T) {
-	h := revoke.Horizons{TokenLifetime: 3 * time.Hour, SessionLifetime: 90 * 24 * time.Hour}
+	h := revoke.Retention{TokenLifetime: 3 * time.Hour, SessionLifetime: 90 * 24 * time.Hour}
 	for name, follows := range map[string]bool{"followed": true, "not followed yet": false} {
 		t.Run(name, func(t *testing.T) {
-			p := &suited{horizons: h}
+			p := &suited{retention: h}
 			s := newSystemOf(t, revoke.Config{}, func(c *refresh.Config) { c.Publisher = p })
 			f, err := replica.NewFeed(s.list)
 			if err != nil {
@@ -45,7 +45,7 @@ func TestUntilSuitsTheStream(t *testing.T) {
 			life := h.SessionLifetime
 			if follows {
 				life = h.TokenLifetime
-				f.Begin(revoke.Now(), replica.LogInfo{Horizons: h})
+				f.Begin(revoke.Now(), replica.LogInfo{Retention: h})
 			}
 			one := s.login(t)
 			s.login(t)

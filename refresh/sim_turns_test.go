@@ -172,7 +172,7 @@ func (w *turnWorld) begin() {
 		in.mint = func(_ context.Context, r issue.Request) (minted, error) {
 			return minted{"token", r.IssuedAt.Add(r.Lifetime)}, nil
 		}
-		in.sub = in.feed.Begin(in.now(), replica.LogInfo{Horizons: list.Horizons(), Time: w.clock})
+		in.sub = in.feed.Begin(in.now(), replica.LogInfo{Retention: list.Retention(), Time: w.clock})
 		w.inst = append(w.inst, in)
 	}
 }

@@ -74,7 +74,7 @@ func TestReplayFoldsRarely(t *testing.T) {
 // TestSweepDuringReplay: forgetting goes on while folds are put off.
 func TestSweepDuringReplay(t *testing.T) {
 	r, l := tape.NewReader(t, revoke.Config{}), new(tape.Log)
-	r.Sub = r.Feed.Begin(r.Now, replica.LogInfo{Horizons: revoke.DefaultHorizons(), LastSequence: 1 << 20})
+	r.Sub = r.Feed.Begin(r.Now, replica.LogInfo{Retention: revoke.DefaultRetention(), LastSequence: 1 << 20})
 	r.Pos = 0
 	for i := range 4096 {
 		l.Revoke(r.Now.Time(), strconv.Itoa(i))

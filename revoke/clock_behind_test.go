@@ -22,7 +22,7 @@ func TestCutoffOfAClockBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := time.Now().Truncate(time.Millisecond)
-		h := revoke.DefaultHorizons()
+		h := revoke.DefaultRetention()
 		h.MaxSkew = skew
 		e, err := revoke.Event{Issuer: "https://auth.example.com", Kind: revoke.KindSubject, Value: "user-1"}.Complete(now.Add(-x.behind), h)
 		if err != nil {

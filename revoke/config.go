@@ -31,7 +31,7 @@ type Config struct {
 
 	// TokenLifetime is the longest exp − iat of any access token; verifiers refuse
 	// longer ones, which would outlive their revocation. It must not exceed that of the
-	// stream, or the List is never fresh ([ReasonHorizon]). Zero means one hour.
+	// stream, or the List is never fresh ([ReasonRetention]). Zero means one hour.
 	TokenLifetime time.Duration
 
 	// SessionLifetime is the longest life of a session. It bounds events given to
@@ -76,9 +76,9 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"MaxStaleness", &c.MaxStaleness, DefaultMaxStaleness},
 		{"HeartbeatInterval", &c.HeartbeatInterval, time.Second},
-		{"MaxSkew", &c.MaxSkew, DefaultHorizons().MaxSkew},
-		{"TokenLifetime", &c.TokenLifetime, DefaultHorizons().TokenLifetime},
-		{"SessionLifetime", &c.SessionLifetime, DefaultHorizons().SessionLifetime},
+		{"MaxSkew", &c.MaxSkew, DefaultRetention().MaxSkew},
+		{"TokenLifetime", &c.TokenLifetime, DefaultRetention().TokenLifetime},
+		{"SessionLifetime", &c.SessionLifetime, DefaultRetention().SessionLifetime},
 	} {
 		if *f.d < 0 {
 			return c, fmt.Errorf("revoke: Config.%s is negative", f.name)

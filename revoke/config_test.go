@@ -116,7 +116,7 @@ func TestValidatePolicy(t *testing.T) {
 }
 
 func TestErrorsFitTheirFamilies(t *testing.T) {
-	var revoked, stale error = &revoke.RevokedError{Kind: revoke.KindSession}, &revoke.StaleError{State: revoke.StateStale, Reason: revoke.ReasonHorizon, Age: time.Second}
+	var revoked, stale error = &revoke.RevokedError{Kind: revoke.KindSession}, &revoke.StaleError{State: revoke.StateStale, Reason: revoke.ReasonRetention, Age: time.Second}
 	if !errors.Is(revoked, revoke.ErrRevoked) || errors.Is(revoked, revoke.ErrUnavailable) {
 		t.Error("RevokedError")
 	}

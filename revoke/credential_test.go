@@ -78,7 +78,7 @@ func TestCredentialsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Keep: []string{"s"}, Reason: "logout", Actor: "admin", ID: "1"}
-	if _, err := good.Complete(time.Now(), revoke.DefaultHorizons()); err != nil {
+	if _, err := good.Complete(time.Now(), revoke.DefaultRetention()); err != nil {
 		t.Fatal(err)
 	}
 	for name, secret := range credentials {
@@ -100,7 +100,7 @@ func TestCredentialsAreRefused(t *testing.T) {
 					e.Value = ""
 				}
 				event(&e)
-				_, completed := e.Complete(time.Now(), revoke.DefaultHorizons())
+				_, completed := e.Complete(time.Now(), revoke.DefaultRetention())
 				for way, err := range map[string]error{"Validate": e.Validate(), "Complete": completed, "Apply": l.Apply(revoke.Now(), e)} {
 					if !errors.Is(err, revoke.ErrCredential) || !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), field) {
 						t.Errorf("%s as %s of kind %s, %s: %v", name, field, kind, way, err)
@@ -253,6 +253,6 @@ func fed(t *testing.T, now revoke.Instant, log *strings.Builder) (*revoke.List, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	f.Begin(now, replica.LogInfo{Retention: revoke.DefaultRetention()})
 	return l, f
 }

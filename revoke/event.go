@@ -17,12 +17,12 @@ type Event struct {
 	Value  string // jti, sid, sub, client_id, tenant or key thumbprint; empty for KindIssuer
 	// Before is the cutoff: tokens with [Identity].MintedAt ≤ Before are revoked, and
 	// those without it by their iat. It is rounded up to milliseconds. Zero means now
-	// and the slack, see [Horizons.Slack], for clocks that differ: what is issued next
+	// and the slack, see [Retention.Slack], for clocks that differ: what is issued next
 	// has to be dated past it, as package token does with the event's [Receipt].
 	Before time.Time
 	Keep   []string // KindSubject: sids that the event spares, at most [MaxKeep]
 	// Until is when every token concerned has expired, without leeway. Zero means the
-	// longest horizon. A publisher refuses one that tokens would outlive, see
+	// longest retention. A publisher refuses one that tokens would outlive, see
 	// [Event.Complete]; a replica that receives one keeps the event for as long as they
 	// may live.
 	Until  time.Time
@@ -133,7 +133,7 @@ func (e *Event) checkKeep() error {
 // the TokenLifetime of h ahead, by more than a minute at most (of kinds [KindToken] and [KindKey] it is the caller's to choose).
 // That counts from now, from an earlier Before, or from an earlier At, which an event that
 // was published before has.
-func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
+func (e Event) Complete(now time.Time, h Retention) (Event, error) {
 	if err := e.Validate(); err != nil {
 		return Event{}, err
 	}
@@ -145,7 +145,7 @@ func (e Event) Complete(now time.Time, h Horizons) (Event, error) {
 var judged atomic.Pointer[atomic.Int64]
 
 // complete is [Event.Complete] of an event that was judged already.
-func (e Event) complete(now time.Time, h Horizons) (Event, error) {
+func (e Event) complete(now time.Time, h Retention) (Event, error) {
 	if e.Kind == 0 {
 		return Event{}, invalid("kind is missing")
 	}
@@ -199,7 +199,7 @@ func (e Event) complete(now time.Time, h Horizons) (Event, error) {
 
 // least returns the earliest Until that no token concerned outlives, by h, where the
 // event counts from at; zero for the kinds of which the caller alone can know.
-func (e *Event) least(at time.Time, h Horizons) time.Time {
+func (e *Event) least(at time.Time, h Retention) time.Time {
 	if e.Kind == KindToken || e.Kind == KindKey {
 		return time.Time{}
 	}
@@ -211,7 +211,7 @@ func (e *Event) least(at time.Time, h Horizons) time.Time {
 
 // clamp bounds what a received event may do by its stream timestamp, which is the
 // same on every replica and at every replay.
-func (e *Event) clamp(ts time.Time, h Horizons) {
+func (e *Event) clamp(ts time.Time, h Retention) {
 	if e.Kind.Cutoff() {
 		// A broker whose clock is behind must not un-revoke, hence the publisher's
 		// clock where it is ahead; and it must not revoke the future, hence the bound.

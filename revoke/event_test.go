@@ -60,7 +60,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 
 func TestComplete(t *testing.T) {
 	now := time.Now()
-	h := revoke.DefaultHorizons()
+	h := revoke.DefaultRetention()
 	for _, c := range []struct {
 		e             revoke.Event
 		before, until time.Duration
@@ -107,7 +107,7 @@ func TestComplete(t *testing.T) {
 // An event is not taken that the tokens which it is to revoke outlive.
 func TestCompleteRefusesShortLives(t *testing.T) {
 	now := time.Now()
-	for _, h := range []revoke.Horizons{revoke.DefaultHorizons(), {TokenLifetime: 5 * time.Minute, SessionLifetime: time.Hour}, {TokenLifetime: 24 * time.Hour, SessionLifetime: time.Hour}} {
+	for _, h := range []revoke.Retention{revoke.DefaultRetention(), {TokenLifetime: 5 * time.Minute, SessionLifetime: time.Hour}, {TokenLifetime: 24 * time.Hour, SessionLifetime: time.Hour}} {
 		for _, k := range []revoke.Kind{revoke.KindSession, revoke.KindSubject, revoke.KindClient, revoke.KindTenant, revoke.KindIssuer} {
 			for _, short := range []time.Duration{0, time.Second, h.TokenLifetime / 2, h.TokenLifetime*3/4 - time.Second} {
 				for name, shape := range map[string]func(e *revoke.Event){

@@ -49,7 +49,7 @@ func (hands) Leave(l *List, generation uint64) {
 
 func (hands) Counters(l *List) *inside.Counters { return &l.counters.feed }
 
-func (hands) Receive(l *List, now Instant, stored time.Time, e Event, unusable []string, h Horizons, log *slog.Logger) (credential bool) {
+func (hands) Receive(l *List, now Instant, stored time.Time, e Event, unusable []string, h Retention, log *slog.Logger) (credential bool) {
 	if !e.At.IsZero() && e.At.Sub(stored).Abs() > l.cfg.MaxSkew {
 		l.counters.brokerClock.Add(1)
 	}
@@ -96,9 +96,9 @@ func (hands) Heard(l *List, now Instant, stored time.Time) {
 
 func (hands) Reads(l *List, now Instant, log bool) { l.setBulk(now, log) }
 
-func (hands) Extend(l *List, h Horizons) {
-	known := l.horizons.Load().or(h)
-	l.horizons.Store(&known)
+func (hands) Extend(l *List, h Retention) {
+	known := l.retention.Load().or(h)
+	l.retention.Store(&known)
 }
 
 func (hands) Proof(l *List) (proven Instant, block, reason Reason, critical int64) {
@@ -128,7 +128,7 @@ func (hands) Prepare(l *List, id Identity) any { return l.prepare(&id) }
 
 func (hands) PreparedBytes() int { return preparedBytes }
 
-func (hands) Complete(e Event, now time.Time, h Horizons) (Event, error) { return e.complete(now, h) }
+func (hands) Complete(e Event, now time.Time, h Retention) (Event, error) { return e.complete(now, h) }
 
 func (hands) CheckIdentifier(field, s string) error { return checkIdentifier(field, s) }
 

@@ -9,11 +9,11 @@ const (
 	// forgets, and when, depends on it.
 	MaxLeeway = 5 * time.Minute
 
-	// MaxLifetime bounds every lifetime: those of [Horizons], and that of an event of
+	// MaxLifetime bounds every lifetime: those of [Retention], and that of an event of
 	// kind [KindKey]. It is ten years.
 	MaxLifetime = 3653 * 24 * time.Hour
 
-	// MaxSkewLimit is the largest MaxSkew of [Horizons].
+	// MaxSkewLimit is the largest MaxSkew of [Retention].
 	MaxSkewLimit = 2 * time.Minute
 
 	// MinMillis separates milliseconds from seconds: a time in unix milliseconds
@@ -50,8 +50,8 @@ const (
 
 var minTime = time.UnixMilli(MinMillis)
 
-// Horizons are what every party must agree on. They are fixed when the stream is made.
-type Horizons struct {
+// Retention is what every party must agree on. It is fixed when the stream is made.
+type Retention struct {
 	TokenLifetime   time.Duration // the longest exp − iat of any access token
 	SessionLifetime time.Duration // the longest a session can go on minting tokens
 
@@ -60,18 +60,18 @@ type Horizons struct {
 	MaxSkew time.Duration
 }
 
-// DefaultHorizons are used where nothing else is configured: an hour, 90 days and 2 s.
-func DefaultHorizons() Horizons {
-	return Horizons{TokenLifetime: time.Hour, SessionLifetime: 90 * 24 * time.Hour, MaxSkew: defaultSkew}
+// DefaultRetention is used where nothing else is configured: an hour, 90 days and 2 s.
+func DefaultRetention() Retention {
+	return Retention{TokenLifetime: time.Hour, SessionLifetime: 90 * 24 * time.Hour, MaxSkew: defaultSkew}
 }
 
 // Slack is how far a cutoff reaches beyond its publisher's clock: twice MaxSkew. An
 // issuer's clock may be ahead of the publisher's by MaxSkew, and no token is issued for
 // later than MaxSkew after its issuer's clock. Nor does any verifier let in a token
 // whose iat is further ahead than that.
-func (h Horizons) Slack() time.Duration { return 2 * h.skew() }
+func (h Retention) Slack() time.Duration { return 2 * h.skew() }
 
-func (h Horizons) skew() time.Duration {
+func (h Retention) skew() time.Duration {
 	if h.MaxSkew <= 0 {
 		return defaultSkew
 	}
@@ -79,12 +79,12 @@ func (h Horizons) skew() time.Duration {
 }
 
 // or returns the larger of each.
-func (h Horizons) or(o Horizons) Horizons {
-	return Horizons{max(h.TokenLifetime, o.TokenLifetime), max(h.SessionLifetime, o.SessionLifetime), max(h.MaxSkew, o.MaxSkew)}
+func (h Retention) or(o Retention) Retention {
+	return Retention{max(h.TokenLifetime, o.TokenLifetime), max(h.SessionLifetime, o.SessionLifetime), max(h.MaxSkew, o.MaxSkew)}
 }
 
 // Longest is how far ahead the Until of an event of kind k may lie.
-func (h Horizons) Longest(k Kind) time.Duration {
+func (h Retention) Longest(k Kind) time.Duration {
 	if k == KindKey {
 		return MaxLifetime
 	}

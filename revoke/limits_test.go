@@ -10,7 +10,7 @@ import (
 // The slack of a cutoff is twice what clocks may differ by, at home in one place.
 func TestSlack(t *testing.T) {
 	for skew, want := range map[time.Duration]time.Duration{0: 4 * time.Second, -1: 4 * time.Second, 500 * time.Millisecond: time.Second, 10 * time.Second: 20 * time.Second} {
-		h := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: time.Hour, MaxSkew: skew}
+		h := revoke.Retention{TokenLifetime: time.Hour, SessionLifetime: time.Hour, MaxSkew: skew}
 		if got := h.Slack(); got != want {
 			t.Errorf("MaxSkew %s: slack %s, want %s", skew, got, want)
 		}

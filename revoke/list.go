@@ -54,8 +54,8 @@ type replica struct {
 	watches   watches       // of tokens in use
 	clearedAt atomic.Uint32 // unix seconds; see versions
 
-	issuers   issuers                  // that verifiers name
-	horizons  atomic.Pointer[Horizons] // the longest that are known of: ours and the streams'
+	issuers   issuers                   // that verifiers name
+	retention atomic.Pointer[Retention] // the longest that is known of: ours and the streams'
 	everFresh atomic.Bool
 	stateFile stateFile
 	counters  counters
@@ -90,7 +90,7 @@ func NewList(cfg Config) (*List, error) {
 	l.restoredOffset = math.MaxInt64
 	l.sweepAt.Store(math.MaxInt64)
 	l.issuers.init()
-	l.horizons.Store(&Horizons{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime, MaxSkew: cfg.MaxSkew})
+	l.retention.Store(&Retention{TokenLifetime: cfg.TokenLifetime, SessionLifetime: cfg.SessionLifetime, MaxSkew: cfg.MaxSkew})
 	l.stateFile.status.Store(&StateFileStatus{})
 	if cfg.StateFile != "" {
 		l.loadState() // before anybody hashes an identity
@@ -108,15 +108,15 @@ func (l *List) Config() Config {
 	return l.cfg
 }
 
-// Horizons returns the longest that the List knows of, each: those of its Config and of
+// Retention returns the longest that the List knows of, each: those of its Config and of
 // every stream that it has followed. An event that is to outlive all tokens of its
 // session or subject names an Until that lies TokenLifetime ahead. It is zero for a List
 // that NewList did not make.
-func (l *List) Horizons() Horizons {
+func (l *List) Retention() Retention {
 	if l.replica == nil {
-		return Horizons{}
+		return Retention{}
 	}
-	return *l.horizons.Load()
+	return *l.retention.Load()
 }
 
 // ExpectIssuer tells the List that a verifier accepts tokens of iss. Events for
@@ -175,7 +175,7 @@ func (l *List) ValidatePolicy(p Policy) error {
 // before the bus delivers it. When Apply returns nil, every later Check refuses
 // what e revokes.
 func (l *List) Apply(now Instant, e Event) error {
-	e, err := e.Complete(now.Time(), Horizons{TokenLifetime: l.cfg.TokenLifetime, SessionLifetime: l.cfg.SessionLifetime, MaxSkew: l.cfg.MaxSkew})
+	e, err := e.Complete(now.Time(), Retention{TokenLifetime: l.cfg.TokenLifetime, SessionLifetime: l.cfg.SessionLifetime, MaxSkew: l.cfg.MaxSkew})
 	if err != nil {
 		return err
 	}

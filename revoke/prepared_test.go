@@ -127,7 +127,7 @@ func TestPreparedJudgesFreshness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := feed.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := feed.Begin(now, replica.LogInfo{Retention: revoke.DefaultRetention()})
 	hb := replica.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}
 	feed.Sent(now, hb.Nonce)
 	if err := feed.Heartbeat(now.Add(time.Millisecond), replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, hb); err != nil {

@@ -61,10 +61,10 @@ func TestPrintingIsHarmless(t *testing.T) {
 	})
 	table := map[string]any{
 		"List": l, "Prepared": prepared, "Feed": feed, "Config": l.Config(), "Status": l.Status(now), "Stats": l.Stats(now), "StateFileStatus": l.StateFile(),
-		"Event": event, "Identity": id, "Horizons": revoke.DefaultHorizons(), "Instant": now, "Policy": revoke.AllowYounger(time.Minute),
+		"Event": event, "Identity": id, "Retention": revoke.DefaultRetention(), "Instant": now, "Policy": revoke.AllowYounger(time.Minute),
 		"RevokedError": revoked, "StaleError": stale, "Receipt": revoke.Receipt{Event: event}, "Record": replica.Record{Data: []byte("{}")},
 		"Heartbeat": replica.Heartbeat{}, "LogInfo": replica.LogInfo{}, "Subscription": replica.Subscription{}, "Kind": revoke.KindSubject,
-		"State": revoke.StateFresh, "Reason": revoke.ReasonHorizon, "Fault": revoke.FaultKind,
+		"State": revoke.StateFresh, "Reason": revoke.ReasonRetention, "Fault": revoke.FaultKind,
 		"Digest": replica.Digest{}, "LogDigest": new(replica.LogDigest),
 		"Valid": must(replica.Validate(event)), "Received": must(replica.Receive(event)),
 		"refusal": refused,

@@ -81,7 +81,7 @@ func (e *Event) DropUnusable() (members []string, err error) {
 
 // assume gives the members that could not be used the reading that revokes most, within
 // what clamp, which comes after it, allows. The stream's timestamp is ts.
-func (e *Event) assume(unusable []string, ts time.Time, h Horizons) {
+func (e *Event) assume(unusable []string, ts time.Time, h Retention) {
 	if len(unusable) == 0 {
 		return
 	}

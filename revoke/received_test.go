@@ -66,7 +66,7 @@ func TestFeedTakesTheReadingThatRevokesMost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := f.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := f.Begin(now, replica.LogInfo{Retention: revoke.DefaultRetention()})
 	e := revoke.Event{Issuer: iss, Kind: revoke.KindSubject, Value: "u", Keep: []string{"s", ""}, Before: time.UnixMilli(1), Reason: strings.Repeat("x", 1000)}
 	if err := f.Event(now, replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, e, "at", "nonsense"); err != nil {
 		t.Fatal(err)

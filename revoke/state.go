@@ -39,7 +39,7 @@ const (
 	ReasonRebuilding          // the log is not the one that was applied, or a gap was seen
 	ReasonNoHeartbeat         // connected, but nothing proves that the log is current
 	ReasonClockSkew           // only heartbeats whose clocks disagree with ours arrive
-	ReasonHorizon             // the stream keeps events for a shorter time than our tokens live
+	ReasonRetention           // the stream keeps events for a shorter time than our tokens live
 	ReasonCritical            // an event marked critical is not understood by this version
 	ReasonClosed              // the follower or its connection was closed
 	ReasonBadStream           // the stream's configuration cannot be read or would forget
@@ -52,7 +52,7 @@ var reasonNames = [...]string{
 	ReasonNone: "none", ReasonNotFollowed: "not followed", ReasonConnecting: "connecting",
 	ReasonDisconnected: "disconnected", ReasonNoStream: "no stream", ReasonReplaying: "replaying",
 	ReasonRebuilding: "rebuilding", ReasonNoHeartbeat: "no heartbeat", ReasonClockSkew: "clock skew",
-	ReasonHorizon: "horizon", ReasonCritical: "unsupported critical event", ReasonClosed: "closed",
+	ReasonRetention: "retention", ReasonCritical: "unsupported critical event", ReasonClosed: "closed",
 	ReasonBadStream: "bad stream", ReasonNotPermitted: "not permitted", ReasonFork: "fork",
 	ReasonMaxSkew: "max skew",
 }

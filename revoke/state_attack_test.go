@@ -30,9 +30,9 @@ func TestStateFileOneEventLater(t *testing.T) {
 	}
 }
 
-// Invariant 3: a stream's horizons go with what it said, through any number of restarts
+// Invariant 3: a stream's retention goes with what it said, through any number of restarts
 // without a bus: a file that is written again shortens no life.
-func TestStateFileKeepsTheHorizons(t *testing.T) {
+func TestStateFileKeepsTheRetention(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	path := filepath.Join(t.TempDir(), "state")
 	l, _ := stateful(t, path)
@@ -41,8 +41,8 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := revoke.Now()
-	horizons := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: year}
-	sub := f.Begin(now, replica.LogInfo{Horizons: horizons})
+	retention := revoke.Retention{TokenLifetime: time.Hour, SessionLifetime: year}
+	sub := f.Begin(now, replica.LogInfo{Retention: retention})
 	record := func(n uint64, at revoke.Instant) replica.Record {
 		return replica.Record{Generation: sub.Generation, Delivery: n, Sequence: n, Time: at.Time(), Data: []byte{byte(n)}}
 	}
@@ -75,7 +75,7 @@ func TestStateFileKeepsTheHorizons(t *testing.T) {
 	for i, want := range []bool{true, false} {
 		days := 200 + 101*i
 		later := now.Add(time.Duration(days) * 24 * time.Hour)
-		sub = f.Begin(later, replica.LogInfo{Horizons: horizons})
+		sub = f.Begin(later, replica.LogInfo{Retention: retention})
 		if err := f.Event(later, record(1, later), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "x", Until: later.Time().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ import (
 //
 //	magic, 8 bytes; version, 8 bytes
 //	key of the identities, 16 bytes; the digest of a known identity under it, 16 bytes
-//	when it was written, and the two horizons, unix milliseconds and milliseconds, 8 bytes each
+//	when it was written, and the two lifetimes, unix milliseconds and milliseconds, 8 bytes each
 //	entries: three words as in a table's slot, then, if it has exceptions, their
 //	    number, and for each two words of sid and one of cutoff, 8 bytes each
 //	a word of zeros
@@ -37,10 +37,10 @@ const (
 
 // A state is what a state file holds.
 type state struct {
-	key      hasher
-	written  time.Time
-	horizons Horizons
-	entries  []entry
+	key       hasher
+	written   time.Time
+	retention Retention
+	entries   []entry
 }
 
 // newHasher returns a hasher with a random key.
@@ -58,7 +58,7 @@ func badState(format string, args ...any) error {
 
 // readState reads a state file from outside. Nothing of it is believed before its
 // checksum was right, and not much then: each entry must be one that an event could
-// have made, and lives no longer than an event of the horizons could. now bounds
+// have made, and lives no longer than an event of the retention could. now bounds
 // that, or the time of writing where that is later, because a clock that is behind
 // must not shorten lives.
 func readState(r io.Reader, now time.Time) (*state, error) {
@@ -78,7 +78,7 @@ func readState(r io.Reader, now time.Time) (*state, error) {
 		return nil, badState("its identities are made otherwise")
 	}
 	written := d.word()
-	s.horizons = Horizons{TokenLifetime: d.millis(), SessionLifetime: d.millis()}
+	s.retention = Retention{TokenLifetime: d.millis(), SessionLifetime: d.millis()}
 	for d.err == nil {
 		e, more := d.entry()
 		if !more {
@@ -111,7 +111,7 @@ func readState(r io.Reader, now time.Time) (*state, error) {
 		now = s.written
 	}
 	for i := range s.entries {
-		if err := s.entries[i].bound(now, s.horizons); err != nil {
+		if err := s.entries[i].bound(now, s.retention); err != nil {
 			return nil, badState("entry %d: %v", i, err)
 		}
 	}
@@ -122,7 +122,7 @@ func readState(r io.Reader, now time.Time) (*state, error) {
 const maxStateMillis = forever
 
 // bound refuses what no event could have made, and shortens what lives too long.
-func (e *entry) bound(now time.Time, h Horizons) error {
+func (e *entry) bound(now time.Time, h Retention) error {
 	switch {
 	case !e.kind.valid():
 		return fmt.Errorf("unknown kind %d", e.kind)
@@ -136,7 +136,7 @@ func (e *entry) bound(now time.Time, h Horizons) error {
 		return fmt.Errorf("exceptions of kind %s", e.kind)
 	}
 	if e.kind.Cutoff() {
-		if limit := now.Add(maxAhead + Horizons{MaxSkew: MaxSkewLimit}.Slack()).UnixMilli(); e.before > limit {
+		if limit := now.Add(maxAhead + Retention{MaxSkew: MaxSkewLimit}.Slack()).UnixMilli(); e.before > limit {
 			return errors.New("cutoff in the future")
 		}
 	}
@@ -224,7 +224,7 @@ func (d *stateReader) entry() (e entry, more bool) {
 }
 
 // writeState writes what v holds and has not expired before live.
-func writeState(w io.Writer, key hasher, now time.Time, h Horizons, live uint32, v *view, newest []entry) error {
+func writeState(w io.Writer, key hasher, now time.Time, h Retention, live uint32, v *view, newest []entry) error {
 	bw := bufio.NewWriterSize(w, 64<<10)
 	sum := sha256.New()
 	d := stateWriter{w: io.MultiWriter(bw, sum)}
@@ -314,8 +314,8 @@ func (l *List) restore(s *state) {
 	}
 	l.view.Store(&view{base: b, memtables: l.view.Load().memtables})
 	l.sweepAt.Store(b.sweepAt)
-	known := l.horizons.Load().or(s.horizons)
-	l.horizons.Store(&known)
+	known := l.retention.Load().or(s.retention)
+	l.retention.Store(&known)
 	if !l.cfg.Local {
 		l.streamOffset.Store(math.MinInt64) // nothing is forgotten until the stream has told its time
 		return

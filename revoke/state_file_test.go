@@ -15,7 +15,7 @@ import (
 func encodeState(t testing.TB, now time.Time, entries ...entry) []byte {
 	var buf bytes.Buffer
 	v := &view{base: emptyBase, memtables: []*memtable{newMemtable(0)}}
-	if err := writeState(&buf, hasher{1, 2}, now, DefaultHorizons(), 0, v, entries); err != nil {
+	if err := writeState(&buf, hasher{1, 2}, now, DefaultRetention(), 0, v, entries); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
@@ -104,7 +104,7 @@ func FuzzReadState(f *testing.F) {
 		}
 		var again bytes.Buffer
 		v := &view{base: emptyBase, memtables: []*memtable{newMemtable(0)}}
-		if err := writeState(&again, s.key, s.written, s.horizons, 0, v, s.entries); err != nil {
+		if err := writeState(&again, s.key, s.written, s.retention, 0, v, s.entries); err != nil {
 			t.Fatal(err)
 		}
 		twice, err := readState(bytes.NewReader(again.Bytes()), now)

@@ -213,7 +213,7 @@ func (l *List) saveState(now Instant) (n int64, err error) {
 	}
 	info, err := diskfile.Replace(path, (*os.File).Sync, func(file io.Writer) error {
 		v, newest := l.snapshot()
-		return writeState(file, *l.hasher, l.written(now), *l.horizons.Load(), clampSeconds(l.effective(now)), v, newest)
+		return writeState(file, *l.hasher, l.written(now), *l.retention.Load(), clampSeconds(l.effective(now)), v, newest)
 	})
 	if info != nil {
 		f.seen, n = info, info.Size()

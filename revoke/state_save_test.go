@@ -35,7 +35,7 @@ func freshen(t testing.TB, l *revoke.List) {
 		t.Fatal(err)
 	}
 	now := revoke.Now()
-	sub := f.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := f.Begin(now, replica.LogInfo{Retention: revoke.DefaultRetention()})
 	f.Sent(now, [16]byte{1})
 	if err := f.Heartbeat(now, replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}, replica.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ func newAcceptor(cfg VerifierConfig) (*acceptor, error) {
 	a.plain.whenStale, a.named = cfg.WhenStale, namedClaims(&cfg, tenantNamed)
 	a.ahead, a.minted = a.leeway, math.MaxInt64/2 // no cutoff will be outrun where there is no denylist
 	if cfg.Revocations != nil {
-		h := revoke.Horizons{MaxSkew: cfg.Revocations.Config().MaxSkew}
+		h := revoke.Retention{MaxSkew: cfg.Revocations.Config().MaxSkew}
 		a.ahead, a.minted = min(a.ahead, h.MaxSkew.Milliseconds()), h.Slack().Milliseconds()
 	}
 	if cfg.MaxLifetime != 0 {

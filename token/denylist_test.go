@@ -31,7 +31,7 @@ func newFedList(t testing.TB) *fedList {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := feed.Begin(revoke.Now(), replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := feed.Begin(revoke.Now(), replica.LogInfo{Retention: revoke.DefaultRetention()})
 	return &fedList{List: list, t: t, feed: feed, next: replica.Record{Generation: sub.Generation}}
 }
 

@@ -40,9 +40,9 @@ type Config struct {
 	// 256 MiB on disk and 64 MiB in memory.
 	MaxBytes int64
 
-	// Horizons are fixed when the stream is first made. Zero lifetimes mean one hour
+	// Retention is fixed when the stream is first made. Zero lifetimes mean one hour
 	// and 90 days.
-	Horizons revoke.Horizons
+	Retention revoke.Retention
 
 	// Logger receives the server's warnings and errors. Nil means silent.
 	Logger *slog.Logger
@@ -154,7 +154,7 @@ func start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		Replicas:       1,
 		MaxBytes:       maxBytes,
 		InsecureMemory: cfg.Dir == "",
-		Horizons:       cfg.Horizons,
+		Retention:      cfg.Retention,
 	})
 	if err != nil {
 		return nil, err

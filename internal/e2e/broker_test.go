@@ -181,8 +181,8 @@ func connection(t *testing.T, where bus.Config) *nats.Conn {
 func createStream(t *testing.T, where bus.Config, cfg bus.StreamConfig) {
 	t.Helper()
 	cfg.Replicas = 1
-	if cfg.Horizons.MaxSkew == 0 {
-		cfg.Horizons.MaxSkew = quick.MaxSkew
+	if cfg.Retention.MaxSkew == 0 {
+		cfg.Retention.MaxSkew = quick.MaxSkew
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20

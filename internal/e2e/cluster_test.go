@@ -214,8 +214,8 @@ func (c *cluster) createStream(cfg bus.StreamConfig) {
 	if cfg.Name == "" {
 		cfg.Name = bus.DefaultStream
 	}
-	if cfg.Horizons.MaxSkew == 0 {
-		cfg.Horizons.MaxSkew = quick.MaxSkew
+	if cfg.Retention.MaxSkew == 0 {
+		cfg.Retention.MaxSkew = quick.MaxSkew
 	}
 	nc := connection(c.t, dial(c.t, c.urls()))
 	defer nc.Close()

@@ -49,7 +49,7 @@ func serverWithUsers(t *testing.T) (url string) {
 
 func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 	noLeaks(t)
-	cfg := embedded.Config{Dir: filepath.Join(t.TempDir(), "made", "by", "start"), Horizons: revoke.Horizons{TokenLifetime: 10 * time.Minute}}
+	cfg := embedded.Config{Dir: filepath.Join(t.TempDir(), "made", "by", "start"), Retention: revoke.Retention{TokenLifetime: 10 * time.Minute}}
 	for i, want := range []uint64{1, 2, 3} {
 		srv, err := embedded.Start(within(t), cfg)
 		if err != nil {
@@ -61,7 +61,7 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 			t.Errorf("start %d: sequence %d, %v", i+1, r.Sequence, err)
 		}
 		if left := r.Event.Until.Sub(r.Event.At).Round(time.Second); left != 10*time.Minute {
-			t.Errorf("start %d: the event lives %s: not by the stream's horizon", i+1, left)
+			t.Errorf("start %d: the event lives %s: not by the stream's retention", i+1, left)
 		}
 		// One directory, one server.
 		if _, err := embedded.Start(within(t), cfg); err == nil || !strings.Contains(err.Error(), "in use") {
@@ -75,10 +75,10 @@ func TestEmbeddedKeepsItsDirectory(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// Horizons are never changed silently.
-	cfg.Horizons.TokenLifetime = 5 * time.Minute
+	// Retention is never changed silently.
+	cfg.Retention.TokenLifetime = 5 * time.Minute
 	if srv, err := embedded.Start(within(t), cfg); !errors.Is(err, bus.ErrStreamExists) || !strings.Contains(err.Error(), "token_lifetime") {
-		t.Errorf("other horizons: %v, %v", srv, err)
+		t.Errorf("another retention: %v, %v", srv, err)
 	}
 }
 
@@ -189,8 +189,8 @@ func TestCreateStream(t *testing.T) {
 	for name, change := range map[string]func(*bus.StreamConfig){
 		"max bytes":           func(c *bus.StreamConfig) { c.MaxBytes = 32 << 20 },
 		"storage":             func(c *bus.StreamConfig) { c.InsecureMemory = false },
-		"token_lifetime_ms":   func(c *bus.StreamConfig) { c.Horizons.TokenLifetime = 2 * time.Hour },
-		"session_lifetime_ms": func(c *bus.StreamConfig) { c.Horizons.SessionLifetime = time.Hour },
+		"token_lifetime_ms":   func(c *bus.StreamConfig) { c.Retention.TokenLifetime = 2 * time.Hour },
+		"session_lifetime_ms": func(c *bus.StreamConfig) { c.Retention.SessionLifetime = time.Hour },
 	} {
 		other := same
 		change(&other)

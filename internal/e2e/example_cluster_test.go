@@ -67,7 +67,7 @@ func TestExampleCluster(t *testing.T) {
 		_, err := js.CreateStream(ctx, exampleMirror(t, 3))
 		return err
 	})
-	usual := revoke.Config{MaxSkew: revoke.DefaultHorizons().MaxSkew}
+	usual := revoke.Config{MaxSkew: revoke.DefaultRetention().MaxSkew}
 	own, l := newList(t, usual), newList(t, usual)
 	auth := join(t, connect("auth"), bus.Config{Name: "auth"}, own)
 	waitFresh(t, auth)

@@ -313,7 +313,7 @@ func TestHazardousStream(t *testing.T) {
 	var log journal
 	f := join(t, dial(t, br.url()), bus.Config{Logger: log.logger()}, good)
 	eventually(t, "the hazards are known", func() bool { return len(f.Status().Hazards) > 0 })
-	// Without readable horizons nothing is fresh, but the proof goes on.
+	// Without readable retention nothing is fresh, but the proof goes on.
 	barrier(t, f)
 	if s := f.Status(); s.State == revoke.StateFresh || s.Reason != revoke.ReasonBadStream || !strings.Contains(strings.Join(s.Hazards, ";"), "max age") {
 		t.Errorf("%+v", s)
@@ -327,13 +327,13 @@ func TestHazardousStream(t *testing.T) {
 }
 
 // Tokens that outlive what the stream keeps events for are not vouched for.
-func TestHorizonTooShort(t *testing.T) {
+func TestRetentionTooShort(t *testing.T) {
 	br := newBroker(t, nil)
-	createStream(t, dial(t, br.url()), bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: 10 * time.Minute}})
+	createStream(t, dial(t, br.url()), bus.StreamConfig{Retention: revoke.Retention{TokenLifetime: 10 * time.Minute}})
 	cfg := quick
 	long := join(t, dial(t, br.url()), bus.Config{}, newList(t, cfg))
 	barrier(t, long)
-	if s := long.Status(); s.State == revoke.StateFresh || s.Reason != revoke.ReasonHorizon {
+	if s := long.Status(); s.State == revoke.StateFresh || s.Reason != revoke.ReasonRetention {
 		t.Errorf("tokens of an hour: %v, %v", s.State, s.Reason)
 	}
 	cfg.TokenLifetime = 10 * time.Minute

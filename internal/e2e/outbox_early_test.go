@@ -49,13 +49,13 @@ func storedEvents(t *testing.T, url string) map[string]storedEvent {
 
 // Invariant 9: an event that is published while the server is down, by a process that has
 // never seen the stream, is kept like any other, over another restart, too. It lives as
-// long as the stream's horizons say that it must, not those of an earlier stream; and no
+// long as the stream's retention says that it must, not those of an earlier stream; and no
 // longer.
 func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	t.Parallel()
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
-	createStream(t, conn, bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: time.Hour}})
+	createStream(t, conn, bus.StreamConfig{Retention: revoke.Retention{TokenLifetime: time.Minute, SessionLifetime: time.Hour}})
 	file := filepath.Join(t.TempDir(), "outbox")
 	key, public := signingKey(1)
 	cfg := bus.Config{Issuers: []string{issuer}, OutboxFile: file, Signer: key}
@@ -72,8 +72,8 @@ func TestOutboxBeforeTheStreamWasSeen(t *testing.T) {
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}
-	longer := revoke.Horizons{TokenLifetime: 2 * time.Hour, SessionLifetime: 10 * 24 * time.Hour}
-	createStream(t, conn, bus.StreamConfig{Horizons: longer})
+	longer := revoke.Retention{TokenLifetime: 2 * time.Hour, SessionLifetime: 10 * 24 * time.Hour}
+	createStream(t, conn, bus.StreamConfig{Retention: longer})
 	br.stop()
 
 	begun := map[string]time.Time{} // when it was published

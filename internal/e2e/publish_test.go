@@ -289,7 +289,7 @@ func TestPublishUnsafeStream(t *testing.T) {
 		return err
 	})
 
-	// Without its horizons nobody knows for how long to keep anything.
+	// Without its retention nobody knows for how long to keep anything.
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)
 	}

@@ -59,11 +59,11 @@ func TestMendedMetadataHeals(t *testing.T) {
 }
 
 // What an operator changes while a follower lives shows in its status, which observers
-// are told of, and disappears when it is taken back: limits, horizons that shrink, a seal.
+// are told of, and disappears when it is taken back: limits, retention that shrinks, a seal.
 func TestHazardsAreReadAgain(t *testing.T) {
 	t.Parallel() // it waits until the stream is read again; what it leaves, TestMain finds
 	br := newBroker(t, nil)
-	createStream(t, dial(t, br.url()), bus.StreamConfig{Horizons: revoke.Horizons{TokenLifetime: 3 * time.Hour}})
+	createStream(t, dial(t, br.url()), bus.StreamConfig{Retention: revoke.Retention{TokenLifetime: 3 * time.Hour}})
 	_, js := plain(t, br.url())
 	cfg := quick
 	cfg.MaxStaleness = time.Second

@@ -29,7 +29,7 @@ var servers = map[string]string{
 var ofServers = []string{
 	// The log itself, its mirror, what a server refuses and how it says so.
 	"TestServerKeepsTheLog", "TestServerMirrorTakesPositionForContent", "TestServerSaysWhatIsNotPermitted", "TestServerRepliesIntoTheStream",
-	"TestMirror", "TestFillIsReported", "TestFillAfterMaxBytesLowered", "TestHazardousStream", "TestHorizonTooShort", "TestMendedMetadataHeals", "TestHazardsAreReadAgain",
+	"TestMirror", "TestFillIsReported", "TestFillAfterMaxBytesLowered", "TestHazardousStream", "TestRetentionTooShort", "TestMendedMetadataHeals", "TestHazardsAreReadAgain",
 	"TestStoredBytes", "TestHeartbeatsExpire", "TestPullRequestsAreRenewed", "TestReplay", "TestHostileMessages", "TestHostileInbox", "TestStreamAppearsLater",
 	// Rights, and what they do not bound.
 	"TestExampleOneAccount", "TestExampleMirrorFollowed", "TestExampleMirrorAttacked", "TestExampleFollowersCanDeleteWhatTheyFollow",

@@ -142,7 +142,7 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := bus.CreateStream(within(t), connection(t, dial(t, br.url())), bus.StreamConfig{
-		Replicas: 1, MaxBytes: c.MaxBytes, Horizons: revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: 3652 * 24 * time.Hour},
+		Replicas: 1, MaxBytes: c.MaxBytes, Retention: revoke.Retention{TokenLifetime: time.Hour, SessionLifetime: 3652 * 24 * time.Hour},
 	}); err != nil {
 		t.Errorf("an operator's tool that makes the stream at each start: %v", err)
 	}

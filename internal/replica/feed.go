@@ -51,16 +51,16 @@ var (
 // cancels it and calls Begin again. The caller must end a subscription, with
 // [Feed.Broken], whenever its transport reconnects or admits a loss.
 type Feed struct {
-	list     *revoke.List
-	cfg      revoke.Config
-	counters *inside.Counters // of the List
-	closed   bool
-	open     bool // the subscription of generation gen is unbroken
-	gen      uint64
-	next     uint64          // the delivery to come
-	horizons revoke.Horizons // the longest that the log's metadata has named; zero: none yet
-	old      uint64          // the log's last sequence when the subscription began
-	bulk     bool            // what was in the log then is being read
+	list      *revoke.List
+	cfg       revoke.Config
+	counters  *inside.Counters // of the List
+	closed    bool
+	open      bool // the subscription of generation gen is unbroken
+	gen       uint64
+	next      uint64           // the delivery to come
+	retention revoke.Retention // the longest that the log's metadata has named; zero: none yet
+	old       uint64           // the log's last sequence when the subscription began
+	bulk      bool             // what was in the log then is being read
 
 	// cursor is the record applied last, where has says that there is one. What was
 	// applied stays known whatever happens to the cursor.
@@ -100,10 +100,10 @@ const maxSent = 256
 
 // A LogInfo is what the caller reads about the log before each subscription.
 type LogInfo struct {
-	Horizons     revoke.Horizons // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh; a MaxSkew ≤ 0: it says none, which means 2 s
-	LastSequence uint64          // of the newest record; 0 for an empty log
-	Time         time.Time       // the log server's clock when it said so; zero: taken to be the local one
-	Mirror       bool            // the log is a copy of another, which was read by its numbers
+	Retention    revoke.Retention // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh; a MaxSkew ≤ 0: it says none, which means 2 s
+	LastSequence uint64           // of the newest record; 0 for an empty log
+	Time         time.Time        // the log server's clock when it said so; zero: taken to be the local one
+	Mirror       bool             // the log is a copy of another, which was read by its numbers
 }
 
 // A Subscription says where to start reading.
@@ -193,7 +193,7 @@ func (f *Feed) Begin(now revoke.Instant, info LogInfo) Subscription {
 		f.wait(now) // those at the origin beat first: behind a mirror only they prove
 	}
 
-	p := f.judged(f.proof(), info.Horizons)
+	p := f.judged(f.proof(), info.Retention)
 	switch {
 	case sub.Anchored:
 		p.reason = revoke.ReasonNoHeartbeat
@@ -207,19 +207,19 @@ func (f *Feed) Begin(now revoke.Instant, info LogInfo) Subscription {
 }
 
 // Judge takes what is to be read of the log now, while a subscription lives: a log
-// whose horizons can no longer be read, or are too short, is not fresh from here on, and
+// whose retention can no longer be read, or is too short, is not fresh from here on, and
 // one that was mended is again, as soon as heartbeats prove it. A mirror may have been
 // made the log itself.
 func (f *Feed) Judge(now revoke.Instant, info LogInfo) {
 	if !f.closed {
 		f.fork.mirror = info.Mirror
-		f.store(now, f.judged(f.proof(), info.Horizons))
+		f.store(now, f.judged(f.proof(), info.Retention))
 	}
 }
 
-// judged returns p with the verdict on h. What was known of longer horizons holds for
+// judged returns p with the verdict on h. What was known of a longer retention holds for
 // what is kept, and for how long: metadata that shrinks or is lost un-revokes nothing.
-func (f *Feed) judged(p proof, h revoke.Horizons) proof {
+func (f *Feed) judged(p proof, h revoke.Retention) proof {
 	h.MaxSkew = h.Slack() / 2 // also where h says none
 	in.Extend(f.list, h)
 	before := p.block
@@ -227,20 +227,20 @@ func (f *Feed) judged(p proof, h revoke.Horizons) proof {
 	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
 		p.block = revoke.ReasonBadStream
 	case f.cfg.TokenLifetime > h.TokenLifetime:
-		p.block = revoke.ReasonHorizon
+		p.block = revoke.ReasonRetention
 	case f.cfg.MaxSkew != h.MaxSkew:
 		p.block = revoke.ReasonMaxSkew
 	default:
 		p.block = revoke.ReasonNone
 	}
 	if p.block != revoke.ReasonBadStream {
-		f.horizons = revoke.Horizons{
-			TokenLifetime:   max(f.horizons.TokenLifetime, h.TokenLifetime),
-			SessionLifetime: max(f.horizons.SessionLifetime, h.SessionLifetime),
-			MaxSkew:         max(f.horizons.MaxSkew, h.MaxSkew),
+		f.retention = revoke.Retention{
+			TokenLifetime:   max(f.retention.TokenLifetime, h.TokenLifetime),
+			SessionLifetime: max(f.retention.SessionLifetime, h.SessionLifetime),
+			MaxSkew:         max(f.retention.MaxSkew, h.MaxSkew),
 		}
 	}
-	if p.block == revoke.ReasonHorizon && before != revoke.ReasonHorizon {
+	if p.block == revoke.ReasonRetention && before != revoke.ReasonRetention {
 		f.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
 			"stream", h.TokenLifetime, "list", f.cfg.TokenLifetime)
 	}
@@ -251,12 +251,12 @@ func (f *Feed) judged(p proof, h revoke.Horizons) proof {
 	return p
 }
 
-// bounds returns the horizons by which an event's life is cut.
-func (f *Feed) bounds() revoke.Horizons {
-	if f.horizons == (revoke.Horizons{}) {
-		return revoke.DefaultHorizons()
+// bounds returns the retention by which an event's life is cut.
+func (f *Feed) bounds() revoke.Retention {
+	if f.retention == (revoke.Retention{}) {
+		return revoke.DefaultRetention()
 	}
-	return f.horizons
+	return f.retention
 }
 
 // accept decides whether a record is the next of the present subscription. apply is

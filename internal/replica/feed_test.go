@@ -65,27 +65,27 @@ func TestAgeSurvivesSuspend(t *testing.T) {
 	r.Want(revoke.StateFresh, revoke.ReasonNone)
 }
 
-func TestHorizon(t *testing.T) {
+func TestRetention(t *testing.T) {
 	var logged bytes.Buffer
 	r, l := tape.NewReader(t, revoke.Config{TokenLifetime: 2 * time.Hour, Logger: slog.New(slog.NewTextHandler(&logged, nil))}), &tape.Log{}
 	r.Begin(l)
 	r.Beat(l)
 	r.Must(r.Read(l))
-	r.Want(revoke.StateStale, revoke.ReasonHorizon)
+	r.Want(revoke.StateStale, revoke.ReasonRetention)
 	if s := logged.String(); !strings.Contains(s, "stream=1h0m0s") || !strings.Contains(s, "list=2h0m0s") {
 		t.Errorf("the log does not name both lifetimes: %s", s)
 	}
 	id := revoke.Identity{Issuer: tape.Issuer, Token: "x", IssuedAt: r.Now.Time()}
 	if err := r.List.Check(r.Now, &id, revoke.MaxStaleness(time.Hour)); !errors.Is(err, revoke.ErrStale) {
-		t.Errorf("MaxStaleness overrides the horizon: %v", err)
+		t.Errorf("MaxStaleness overrides the retention: %v", err)
 	}
-	// Horizons are read at every subscription.
+	// Retention is read at every subscription.
 	r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
 	info := l.Info()
-	info.Horizons.TokenLifetime = 2 * time.Hour
+	info.Retention.TokenLifetime = 2 * time.Hour
 	r.Feed.Begin(r.Now, info)
 	r.Want(revoke.StateFresh, revoke.ReasonNone)
-	info.Horizons = revoke.Horizons{}
+	info.Retention = revoke.Retention{}
 	r.Feed.Begin(r.Now, info)
 	r.Want(revoke.StateStale, revoke.ReasonBadStream)
 }
@@ -119,7 +119,7 @@ func TestMaxSkewIsTheLogs(t *testing.T) {
 	}
 	r, l := tape.NewReader(t, revoke.Config{}), &tape.Log{}
 	i := l.Info()
-	i.Horizons.MaxSkew = 0
+	i.Retention.MaxSkew = 0
 	r.Sub = r.Feed.Begin(r.Now, i)
 	r.Beat(l)
 	r.Must(r.Read(l))
@@ -239,7 +239,7 @@ func TestClamping(t *testing.T) {
 	if n := r.List.Stats(r.Now).BrokerClock; n != 4 {
 		t.Errorf("%d events told of a broker clock, want 4", n)
 	}
-	// Until: at most the longest horizon and a day; ten years for keys.
+	// Until: at most the longest retention and a day; ten years for keys.
 	day := 24 * time.Hour
 	for _, c := range []struct {
 		kind  revoke.Kind

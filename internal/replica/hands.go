@@ -21,7 +21,7 @@ var in = inside.Revoke.(interface {
 	// reading that revokes most of the members that could not be used. When it returns, all
 	// checks that begin later see the event. It reports whether the event has the form of
 	// a credential for a value.
-	Receive(l *revoke.List, now revoke.Instant, stored time.Time, e revoke.Event, unusable []string, h revoke.Horizons, log *slog.Logger) (credential bool)
+	Receive(l *revoke.List, now revoke.Instant, stored time.Time, e revoke.Event, unusable []string, h revoke.Retention, log *slog.Logger) (credential bool)
 	// Reading says what an optional member that cannot be used is taken for; "" if it is none.
 	Reading(member string) string
 	// Fault counts one, and returns it as it was counted.
@@ -31,8 +31,8 @@ var in = inside.Revoke.(interface {
 	Heard(l *revoke.List, now revoke.Instant, stored time.Time)
 	// Reads says that a log is being read from here on, or no longer.
 	Reads(l *revoke.List, now revoke.Instant, log bool)
-	// Extend has l know of the horizons of a log.
-	Extend(l *revoke.List, h revoke.Horizons)
+	// Extend has l know of the retention of a log.
+	Extend(l *revoke.List, h revoke.Retention)
 
 	// Proof and Prove take a [proof] apart, as neither package sees the other's.
 	Proof(l *revoke.List) (proven revoke.Instant, block, reason revoke.Reason, critical int64)
@@ -48,7 +48,7 @@ var in = inside.Revoke.(interface {
 	PreparedBytes() int
 
 	// Complete is that of Event, without its judgement.
-	Complete(e revoke.Event, now time.Time, h revoke.Horizons) (revoke.Event, error)
+	Complete(e revoke.Event, now time.Time, h revoke.Retention) (revoke.Event, error)
 	CheckIdentifier(field, s string) error
 	CeilMilli(t time.Time) time.Time
 })

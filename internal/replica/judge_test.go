@@ -11,20 +11,20 @@ import (
 
 // What the log's metadata says is judged again while a subscription lives, and what was
 // bad heals when it is mended, without a subscription or a proof of its own.
-func TestHorizonsAreJudgedAgain(t *testing.T) {
+func TestRetentionAreJudgedAgain(t *testing.T) {
 	r, l := tape.Ready(t)
-	good := l.Info().Horizons
+	good := l.Info().Retention
 	for _, c := range []struct {
 		name string
-		h    revoke.Horizons
+		h    revoke.Retention
 		want revoke.Reason
 	}{
-		{"unreadable", revoke.Horizons{}, revoke.ReasonBadStream},
-		{"shorter than tokens live", revoke.Horizons{TokenLifetime: time.Minute, SessionLifetime: good.SessionLifetime}, revoke.ReasonHorizon},
+		{"unreadable", revoke.Retention{}, revoke.ReasonBadStream},
+		{"shorter than tokens live", revoke.Retention{TokenLifetime: time.Minute, SessionLifetime: good.SessionLifetime}, revoke.ReasonRetention},
 	} {
-		r.Feed.Judge(r.Now, replica.LogInfo{Horizons: c.h})
+		r.Feed.Judge(r.Now, replica.LogInfo{Retention: c.h})
 		r.Want(revoke.StateStale, c.want)
-		r.Feed.Judge(r.Now, replica.LogInfo{Horizons: good})
+		r.Feed.Judge(r.Now, replica.LogInfo{Retention: good})
 		r.Want(revoke.StateFresh, revoke.ReasonNone)
 	}
 	r.Feed.Close(r.Now)
@@ -34,27 +34,27 @@ func TestHorizonsAreJudgedAgain(t *testing.T) {
 	}
 }
 
-// Horizons that shrink, or vanish, cut short no life that the longer ones allowed
+// Retention that shrinks, or vanishes, cuts short no life that the longer one allowed
 // (invariant 3).
-func TestShrunkHorizonsForgetNothing(t *testing.T) {
-	for name, shrunk := range map[string]revoke.Horizons{
+func TestShrunkRetentionForgetNothing(t *testing.T) {
+	for name, shrunk := range map[string]revoke.Retention{
 		"gone":    {},
 		"shorter": {TokenLifetime: time.Hour, SessionLifetime: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, l := tape.NewReader(t, revoke.Config{}), &tape.Log{}
 			info := l.Info()
-			info.Horizons.SessionLifetime = 400 * 24 * time.Hour
+			info.Retention.SessionLifetime = 400 * 24 * time.Hour
 			l.Revoke(r.Now.Time(), "before")
 			r.Feed.Broken(r.Now, revoke.ReasonDisconnected)
 			r.Begin(l)
-			r.Feed.Judge(r.Now, replica.LogInfo{Horizons: info.Horizons})
-			r.Feed.Judge(r.Now, replica.LogInfo{Horizons: shrunk})
+			r.Feed.Judge(r.Now, replica.LogInfo{Retention: info.Retention})
+			r.Feed.Judge(r.Now, replica.LogInfo{Retention: shrunk})
 			l.Append(r.Now.Time(), tape.Message{Event: &revoke.Event{Issuer: tape.Issuer, Kind: revoke.KindToken, Value: "long", Until: r.Now.Time().Add(300 * 24 * time.Hour)}})
 			r.Must(r.Read(l))
 			r.Pass(200 * 24 * time.Hour)
 			if !r.Refuses("long") {
-				t.Error("the event was cut by the horizon that shrank")
+				t.Error("the event was cut by the retention that shrank")
 			}
 		})
 	}

@@ -25,7 +25,7 @@ func Validate(e revoke.Event) (Valid, error) {
 func (v Valid) Event() revoke.Event { return v.event }
 
 // Complete is that of the event, which is not judged again.
-func (v Valid) Complete(now time.Time, h revoke.Horizons) (revoke.Event, error) {
+func (v Valid) Complete(now time.Time, h revoke.Retention) (revoke.Event, error) {
 	return in.Complete(v.event, now, h)
 }
 

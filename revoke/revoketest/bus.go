@@ -14,9 +14,9 @@ import (
 
 // Config configures a [Bus].
 type Config struct {
-	// Horizons of the log. Zero values mean those of [revoke.DefaultHorizons]. Members whose
+	// Retention of the log. Zero values mean those of [revoke.DefaultRetention]. Members whose
 	// MaxSkew is another are not fresh.
-	Horizons revoke.Horizons
+	Retention revoke.Retention
 
 	// Sleep, if set, is what [Bus.Advance] lets time pass by, and the bus takes its
 	// time from time.Now: for use in a testing/synctest bubble, where it is
@@ -79,15 +79,15 @@ func (e *entry) text() []byte {
 
 // NewBus returns a Bus with an empty log.
 func NewBus(cfg Config) *Bus {
-	def := revoke.DefaultHorizons()
-	if cfg.Horizons.TokenLifetime == 0 {
-		cfg.Horizons.TokenLifetime = def.TokenLifetime
+	def := revoke.DefaultRetention()
+	if cfg.Retention.TokenLifetime == 0 {
+		cfg.Retention.TokenLifetime = def.TokenLifetime
 	}
-	if cfg.Horizons.SessionLifetime == 0 {
-		cfg.Horizons.SessionLifetime = def.SessionLifetime
+	if cfg.Retention.SessionLifetime == 0 {
+		cfg.Retention.SessionLifetime = def.SessionLifetime
 	}
-	if cfg.Horizons.MaxSkew == 0 {
-		cfg.Horizons.MaxSkew = def.MaxSkew
+	if cfg.Retention.MaxSkew == 0 {
+		cfg.Retention.MaxSkew = def.MaxSkew
 	}
 	b := &Bus{cfg: cfg, base: revoke.Now()}
 	if cfg.Seed == 0 {
@@ -159,7 +159,7 @@ func (b *Bus) expire() {
 // if it has none, and appends it to the log. The event counts as acknowledged from now on.
 func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
 	open := e.Before.IsZero() && e.Kind.Cutoff()
-	e, err := e.Complete(b.Now(), b.cfg.Horizons)
+	e, err := e.Complete(b.Now(), b.cfg.Retention)
 	if err != nil {
 		return e, err
 	}
@@ -172,7 +172,7 @@ func (b *Bus) Publish(e revoke.Event) (revoke.Event, error) {
 	b.append(entry{event: &e}, e.Until.Sub(b.Now())+revoke.StreamMargin)
 	must := e
 	if open { // worked out anew: what replicas apply does not judge itself
-		must.Before = b.Now().Add(2*b.cfg.Horizons.MaxSkew + time.Millisecond - 1).Truncate(time.Millisecond) // up, as documented
+		must.Before = b.Now().Add(2*b.cfg.Retention.MaxSkew + time.Millisecond - 1).Truncate(time.Millisecond) // up, as documented
 	}
 	b.history.publish(b.elapsed(), b.seq, must)
 	return e, nil

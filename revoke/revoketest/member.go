@@ -31,7 +31,7 @@ type Member struct {
 	cut       bool
 	cutAt     time.Duration
 	isolated  bool   // connected to a server that sees nothing new
-	horizon   uint64 // the last sequence that server has
+	retention uint64 // the last sequence that server has
 	frozen    []entry
 	delay     time.Duration // each way
 	rng       *rand.Rand
@@ -141,7 +141,7 @@ func (m *Member) Partition() {
 func (m *Member) Isolate() {
 	if !m.isolated {
 		log, seq := m.source()
-		m.isolated, m.horizon, m.frozen = true, seq, slices.Clone(log)
+		m.isolated, m.retention, m.frozen = true, seq, slices.Clone(log)
 	}
 }
 
@@ -184,7 +184,7 @@ func (m *Member) disconnect() {
 func (m *Member) source() ([]entry, uint64) {
 	switch {
 	case m.isolated:
-		return m.frozen, m.horizon
+		return m.frozen, m.retention
 	case m.mirrored:
 		return m.bus.mirror.log, m.bus.mirror.seq
 	}
@@ -250,7 +250,7 @@ func (m *Member) doubt() {
 
 func (m *Member) begin(t time.Duration) {
 	_, last := m.source()
-	info := replica.LogInfo{Horizons: m.bus.cfg.Horizons, LastSequence: last, Time: m.bus.Now().Add(m.bus.skew), Mirror: m.mirrored}
+	info := replica.LogInfo{Retention: m.bus.cfg.Retention, LastSequence: last, Time: m.bus.Now().Add(m.bus.skew), Mirror: m.mirrored}
 	m.sub = m.feed.Begin(m.Now(), info)
 	m.up, m.applied, m.second = true, false, false
 	m.pos, m.sent, m.pending = m.sub.Start-1, 0, nil

@@ -144,7 +144,7 @@ func (m *model) event() revoke.Event {
 		}
 	}
 	e.Until = m.bus.Now().Add(time.Duration(1+m.rng.IntN(90)) * time.Minute)
-	if least := m.bus.Now().Add(revoke.DefaultHorizons().TokenLifetime); e.Kind != revoke.KindToken && e.Until.Before(least) {
+	if least := m.bus.Now().Add(revoke.DefaultRetention().TokenLifetime); e.Kind != revoke.KindToken && e.Until.Before(least) {
 		e.Until = least // an Until that tokens outlive is refused
 	}
 	return e

@@ -41,13 +41,13 @@ type Config struct {
 
 	// TokenLifetime is that of the revocation stream and of every verifier's List:
 	// Lifetime cannot exceed it, or tokens would outlive their revocation. Zero means
-	// that of [revoke.DefaultHorizons], an hour.
+	// that of [revoke.DefaultRetention], an hour.
 	TokenLifetime time.Duration
 
 	// MaxSkew is how far the clocks of issuers, publishers and verifiers may differ:
 	// that of the revocation stream and of every verifier's List. No hyt_at lies further
 	// ahead of this clock, or the token would outrun the next cutoff. Zero means that of
-	// [revoke.DefaultHorizons], 2 s; whole milliseconds, at most [revoke.MaxSkewLimit].
+	// [revoke.DefaultRetention], 2 s; whole milliseconds, at most [revoke.MaxSkewLimit].
 	MaxSkew time.Duration
 
 	// WholeSeconds is without effect.
@@ -71,10 +71,10 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 		cfg.Lifetime = 15 * time.Minute
 	}
 	if cfg.TokenLifetime == 0 {
-		cfg.TokenLifetime = revoke.DefaultHorizons().TokenLifetime
+		cfg.TokenLifetime = revoke.DefaultRetention().TokenLifetime
 	}
 	if cfg.MaxSkew == 0 {
-		cfg.MaxSkew = revoke.DefaultHorizons().MaxSkew
+		cfg.MaxSkew = revoke.DefaultRetention().MaxSkew
 	}
 	if cfg.TenantClaim == "" {
 		cfg.TenantClaim = "tenant"
@@ -256,7 +256,7 @@ func (i *Issuer) times(r Request, now time.Time) (t instants, err error) {
 	if past := replica.CeilMilli(after.Before).Add(time.Millisecond); !after.Before.IsZero() && at.Before(past) {
 		at = past
 		// Of a publisher whose clock is ahead of ours by MaxSkew; and what is rounded up.
-		if t.wait = past.Sub(now) - i.cfg.MaxSkew; t.wait > (revoke.Horizons{MaxSkew: i.cfg.MaxSkew}).Slack()+10*time.Millisecond {
+		if t.wait = past.Sub(now) - i.cfg.MaxSkew; t.wait > (revoke.Retention{MaxSkew: i.cfg.MaxSkew}).Slack()+10*time.Millisecond {
 			return t, fmt.Errorf("field After names a cutoff %s in the future: the publisher's clock and ours differ by more than MaxSkew, or its MaxSkew is another", past.Sub(now).Round(time.Millisecond))
 		}
 	}

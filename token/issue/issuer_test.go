@@ -264,7 +264,7 @@ func TestNextTokenAfterADefaultCutoff(t *testing.T) {
 			c.Algorithms, c.Keys, c.Revocations, c.InsecureNoRevocations = []token.Algorithm{token.EdDSA}, ring, list, false
 		})
 		i := forge.NewIssuer(t, ring, nil)
-		event, err := revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindSubject, Value: "user-1"}.Complete(time.Now(), revoke.DefaultHorizons())
+		event, err := revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindSubject, Value: "user-1"}.Complete(time.Now(), revoke.DefaultRetention())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +295,7 @@ func TestNextTokenAfterADefaultCutoff(t *testing.T) {
 		// It does not wait longer than its context lives, and not for what is past.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		e2, _ := revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindClient, Value: "web"}.Complete(time.Now(), revoke.DefaultHorizons())
+		e2, _ := revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindClient, Value: "web"}.Complete(time.Now(), revoke.DefaultRetention())
 		r.After = revoke.Receipt{Event: e2}
 		if issued, err := i.Issue(ctx, r); issued != nil || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, issue.ErrIssue) {
 			t.Errorf("%v, %v", issued, err)

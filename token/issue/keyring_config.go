@@ -49,7 +49,7 @@ type KeyringConfig struct {
 	// TokenLifetime is the longest exp − iat of a token that the ring signs, that of
 	// [Config]. A key that signs no more is published until the last token it can
 	// have signed, anywhere, has expired for every verifier. Zero means that of
-	// [revoke.DefaultHorizons], an hour; between 1 s and 90 days.
+	// [revoke.DefaultRetention], an hour; between 1 s and 90 days.
 	TokenLifetime time.Duration
 
 	// MaxSkew is by how much the clocks of any two instances and verifiers may differ.
@@ -120,7 +120,7 @@ func (c KeyringConfig) withDefaults() (KeyringConfig, error) {
 	set(&c.MaxAge, 5*time.Minute)
 	set(&c.RotateEvery, 30*24*time.Hour)
 	set(&c.AnnounceFor, max(3*c.MaxAge, min(24*time.Hour, c.RotateEvery/2)))
-	set(&c.TokenLifetime, revoke.DefaultHorizons().TokenLifetime)
+	set(&c.TokenLifetime, revoke.DefaultRetention().TokenLifetime)
 	set(&c.MaxSkew, time.Minute)
 	set(&c.RefreshInterval, min(30*time.Second, c.alone()/3))
 	if c.Logger == nil {

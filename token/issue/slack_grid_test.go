@@ -111,19 +111,19 @@ func (g clockGrid) run(t *testing.T, ring *issue.Keyring) (before, after int) {
 	forged := forge.StaticKeys(t, ed)
 	time.Sleep(time.Hour + g.phase)
 	at := func(off time.Duration) time.Time { return time.Now().Add(off) }
-	horizons := revoke.Horizons{TokenLifetime: time.Hour, SessionLifetime: 24 * time.Hour, MaxSkew: g.skew}
+	retention := revoke.Retention{TokenLifetime: time.Hour, SessionLifetime: 24 * time.Hour, MaxSkew: g.skew}
 
 	list := forge.NewList(t, revoke.Config{MaxSkew: g.skew, MaxStaleness: time.Minute})
 	feed, err := replica.NewFeed(list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sub := feed.Begin(revoke.Now(), replica.LogInfo{Horizons: horizons})
+	sub := feed.Begin(revoke.Now(), replica.LogInfo{Retention: retention})
 	sequence := uint64(0)
 	publish := func(off time.Duration, e revoke.Event, less int) revoke.Receipt {
 		t.Helper()
 		e.Issuer = forge.Issuer
-		e, err := e.Complete(at(off), horizons)
+		e, err := e.Complete(at(off), retention)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -152,7 +152,7 @@ func (a *Auth) Revoke(e revoke.Event) {
 	if e.Issuer == "" {
 		e.Issuer = Issuer
 	}
-	e, err := e.Complete(time.Now(), revoke.DefaultHorizons())
+	e, err := e.Complete(time.Now(), revoke.DefaultRetention())
 	fatal(a.tb, err)
 	fatal(a.tb, a.List.Apply(revoke.Now(), e))
 }

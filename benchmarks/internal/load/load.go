@@ -122,7 +122,7 @@ func FreshList() *revoke.List {
 	list := Must(revoke.NewList(revoke.Config{MaxStaleness: time.Hour}))
 	feed := Must(replica.NewFeed(list))
 	now := revoke.Now()
-	sub := feed.Begin(now, replica.LogInfo{Horizons: revoke.DefaultHorizons()})
+	sub := feed.Begin(now, replica.LogInfo{Retention: revoke.DefaultRetention()})
 	nonce := [16]byte{1}
 	feed.Sent(now, nonce)
 	record := replica.Record{Generation: sub.Generation, Delivery: 1, Sequence: 1, Time: now.Time()}

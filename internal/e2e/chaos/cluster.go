@@ -200,7 +200,7 @@ func (c *cluster) createStream(ctx context.Context) error {
 	return c.anyServer(ctx, "create the stream", func(ctx context.Context, i int) error {
 		return c.admin(ctx, i, originUser, func(ctx context.Context, nc *nats.Conn, _ jetstream.JetStream) error {
 			return bus.CreateStream(ctx, nc, bus.StreamConfig{
-				MaxBytes: 2 << 30, Horizons: revoke.Horizons{TokenLifetime: lifetime, SessionLifetime: 4 * lifetime},
+				MaxBytes: 2 << 30, Retention: revoke.Retention{TokenLifetime: lifetime, SessionLifetime: 4 * lifetime},
 			})
 		})
 	})

@@ -52,11 +52,11 @@ func (l *Log) Revoke(ts time.Time, jti string) {
 
 // Info is what a follower reads of the log before it subscribes.
 func (l *Log) Info() replica.LogInfo {
-	h := revoke.DefaultHorizons()
+	h := revoke.DefaultRetention()
 	if l.Skew != 0 {
 		h.MaxSkew = l.Skew
 	}
-	return replica.LogInfo{Horizons: h, LastSequence: l.Seq}
+	return replica.LogInfo{Retention: h, LastSequence: l.Seq}
 }
 
 // Rollback returns the log as it was after seq.
