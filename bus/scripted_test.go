@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,9 +69,17 @@ func refusal(code jetstream.ErrorCode, text string) string {
 	return fmt.Sprintf(`{"error":{"code":503,"err_code":%d,"description":%q}}`, code, text)
 }
 
+// emptyPools has the runtime let go of what sync.Pools hold. The client library pools its
+// timers for the whole process, and one of another synctest bubble is fatal in this.
+func emptyPools() {
+	runtime.GC() // to the victims
+	runtime.GC()
+}
+
 // newStream returns a server with a stream that is as it should be.
 func newStream(t testing.TB) *scripted {
 	t.Helper()
+	emptyPools()
 	s := &scripted{t: t}
 	want, err := StreamConfig{}.resolve()
 	if err != nil {
