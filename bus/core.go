@@ -38,6 +38,8 @@ type core struct {
 	asker     asker
 	watching  sync.Once
 	filling   atomic.Bool // that the stream is getting full was reported
+
+	seen atomic.Pointer[seen] // of the connection, where no follower reports it
 }
 
 // newCore makes the core of a Member over conn. ctx bounds one look at the stream, for

@@ -63,7 +63,7 @@ func Join(ctx context.Context, cfg Config) (*Member, error) {
 	return m, nil
 }
 
-func join(ctx context.Context, cfg Config) (_ *Member, err error) {
+func join(ctx context.Context, cfg Config) (*Member, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -78,12 +78,14 @@ func join(ctx context.Context, cfg Config) (_ *Member, err error) {
 			return nil, fmt.Errorf("field List: %w: %s would write over the outbox, %s", revoke.ErrStateFile, state, cfg.OutboxFile)
 		}
 	}
+	var err error
 	m := &Member{}
 	if m.conn, err = connect(ctx, cfg); err != nil {
 		return nil, err
 	}
+	joined := false
 	defer func() {
-		if err != nil {
+		if !joined { // also where a Signer of the caller panics
 			_ = m.Close()
 		}
 	}()
@@ -94,7 +96,10 @@ func join(ctx context.Context, cfg Config) (_ *Member, err error) {
 		if m.follower, err = m.core.follow(cfg.List); err != nil {
 			return nil, fmt.Errorf("field List: %w", err)
 		}
+	} else if err = m.core.see(); err != nil {
+		return nil, err
 	}
+	joined = true
 	return m, nil
 }
 

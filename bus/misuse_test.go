@@ -2,8 +2,11 @@ package bus
 
 import (
 	"context"
+	"crypto"
+	"runtime"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -40,4 +43,40 @@ func TestCloseAfterNilContext(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A key whose Public panics, as a nil pointer to one of a KMS does.
+type panickingKey struct{ crypto.Signer }
+
+// Whoever recovers from a Join that a caller's code has ended has no Member to close.
+func TestJoinThatPanicsLeavesNothing(t *testing.T) {
+	s := newStream(t)
+	list, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Issuers: []string{testIssuer}, List: list, Signer: panickingKey{}}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_, _ = Join(t.Context(), cfg)
+	}()
+	open := func() (n int) {
+		s.do(func() { n = len(s.conns) })
+		return n
+	}
+	for deadline := time.Now().Add(10 * time.Second); open() > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("a connection is left, which nobody can close")
+		}
+	}
+	cfg.Signer = nil
+	m, err := Join(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
 }

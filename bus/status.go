@@ -44,9 +44,8 @@ func (m *Member) Status() Status {
 	if m.follower != nil {
 		s = m.follower.Status()
 	} else {
-		s.Server = m.conn.nc().ConnectedUrlRedacted()
-		s.Connected = s.Server != ""
-		s.Closed = m.conn.over() || m.core.ctx.Err() != nil
+		seen := m.core.seen.Load()
+		s.Server, s.Connected, s.Closed = seen.server, seen.server != "", seen.closed || m.core.ctx.Err() != nil
 	}
 	return m.complete(s)
 }
