@@ -236,6 +236,17 @@ func (c *connection) close() error {
 // isConnected reports whether the connection is up at the moment.
 func (c *connection) isConnected() bool { return c.nc().IsConnected() }
 
+// serverOf returns the URL of the server that nc is connected to, empty if to none. The client
+// library hides passwords in it, and shows a token, which stands where a name does.
+func serverOf(nc *nats.Conn) string {
+	u, err := url.Parse(nc.ConnectedUrlRedacted())
+	if err != nil {
+		return "?" // it was parsed before
+	}
+	u.User = nil
+	return u.String()
+}
+
 // observe logs what happens to the connection, keeps why an attempt failed, and calls the
 // user's handlers too.
 func (c *connection) observe(o *nats.Options) {
@@ -265,7 +276,7 @@ func (c *connection) observe(o *nats.Options) {
 		}
 	}
 	o.ReconnectedCB = func(nc *nats.Conn) {
-		c.log.Info("bus: connected", "server", nc.ConnectedUrlRedacted())
+		c.log.Info("bus: connected", "server", serverOf(nc))
 		if reconnected != nil {
 			reconnected(nc)
 		}

@@ -96,7 +96,7 @@ var (
 // follow lives through one subscription and returns why it ended.
 func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	epoch, before := f.reconnects(), f.b.nc().LastError()
-	if server := f.b.nc().ConnectedUrlRedacted(); server != f.report.Load().server || server == "" {
+	if server := serverOf(f.b.nc()); server != f.report.Load().server || server == "" {
 		f.note(func(r *report) { r.connected, r.server = true, server })
 	}
 	f.beater.denied = false // perhaps no longer
@@ -391,7 +391,7 @@ func (f *follower) heeds(subject string) bool {
 // end takes note of why there is no subscription, and logs it if that is news.
 func (f *follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
-	server := f.b.nc().ConnectedUrlRedacted()
+	server := serverOf(f.b.nc())
 	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
 	said := reason.String()
 	if known := err != errDisconnected; said != f.said || known && !f.told {

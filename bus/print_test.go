@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/printtest"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -77,5 +79,47 @@ func TestStringsSayWhatItIs(t *testing.T) {
 	data, err := json.Marshal(Config{Issuers: []string{"i"}})
 	if err != nil || !strings.Contains(string(data), `bus.Config{Servers: false`) {
 		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// The URL of a server may hold a token in the place of a name, and a name is nobody's
+// business either: neither the status nor the log shows them (invariant 10).
+func TestServerIsNamedWithoutCredentials(t *testing.T) {
+	const secret = "the-token-of-the-connection"
+	for credentials, password := range map[string]string{secret: "", secret + ":password": "password", "user:" + secret: secret} {
+		list, err := revoke.NewList(revoke.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, list := range map[string]*revoke.List{"publishes": nil, "follows": list} {
+			s := newStream(t)
+			s.password = password
+			var log pages
+			m, err := Join(t.Context(), Config{
+				Servers: "nats://" + credentials + "@127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0)},
+				List: list, Issuers: []string{testIssuer}, Logger: log.everything(),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			await := func(what string, ok func(Status) bool) {
+				t.Helper()
+				for deadline := time.Now().Add(10 * time.Second); !ok(m.Status()); runtime.Gosched() {
+					if time.Now().After(deadline) {
+						t.Fatalf("%s: not %s: %+v", name, what, m.Status())
+					}
+				}
+			}
+			await("connected", func(st Status) bool { return st.Connected })
+			if st := m.Status(); st.Server != "nats://127.0.0.1:4222" {
+				t.Errorf("%s: connected to %q", name, strings.ReplaceAll(st.Server, secret, "SECRET"))
+			}
+			s.cut()
+			await("connected again", func(st Status) bool { return log.count("bus: connected") > 0 && st.Connected })
+			m.Close()
+			if text := log.String(); strings.Contains(text, secret) {
+				t.Errorf("%s: logged %s", name, strings.ReplaceAll(text, secret, "SECRET"))
+			}
+		}
 	}
 }

@@ -93,7 +93,7 @@ func (c *connection) keep() {
 			return
 		}
 		ends++
-		c.log.Info("bus: connected", "server", c.nc().ConnectedUrlRedacted())
+		c.log.Info("bus: connected", "server", serverOf(c.nc()))
 		c.renewed.wake()
 	}
 }

@@ -41,5 +41,5 @@ func (b *core) see() error {
 
 // look asks the client library, and waits while that dials.
 func (b *core) look() *seen {
-	return &seen{b.nc().ConnectedUrlRedacted(), b.conn.over()}
+	return &seen{serverOf(b.nc()), b.conn.over()}
 }
