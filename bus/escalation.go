@@ -2,11 +2,11 @@ package bus
 
 import (
 	"errors"
-	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -52,8 +52,8 @@ func (l *escalation) advance(now revoke.Instant) {
 // still arrive, or there is a better reason than silence.
 func (l *escalation) restart(now revoke.Instant) {
 	l.quiet = now
-	d := max(min(l.patience<<min(l.step, 16), maxPatience), l.patience)
-	l.wait = d + rand.N(d/4)
+	d := pause.Growing(l.patience, max(maxPatience, l.patience), l.step)
+	l.wait = pause.Between(d, d+d/4)
 }
 
 // in returns how long until the next step is due.

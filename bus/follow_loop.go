@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -82,7 +82,9 @@ func (f *follower) run() {
 		case f.escalation.in(now) <= 0:
 			f.climb(now)
 		}
-		f.pause(pauseAfter(failures))
+		// Even after the first failure of a long time some jitter keeps many followers of one
+		// server apart.
+		_ = pause.Wait(f.ctx, pause.Backoff(firstPause, maxPause, failures))
 		failures++
 	}
 	close(f.dead)
@@ -442,25 +444,9 @@ func (f *follower) reason(err, before error) revoke.Reason {
 	return revoke.ReasonNoHeartbeat
 }
 
-// maxPause bounds the pause between two attempts; a stream that appears is found
-// within it.
-const maxPause = 5 * time.Second
-
-// pauseAfter returns how long to wait after that many failures in a row. Even after the
-// first of a long time some jitter keeps many followers of one server apart.
-func pauseAfter(failures int) time.Duration {
-	if failures == 0 {
-		return rand.N(100 * time.Millisecond)
-	}
-	d := min(100*time.Millisecond<<min(failures, 10), maxPause)
-	return d/2 + rand.N(d/2)
-}
-
-func (f *follower) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-f.ctx.Done():
-	}
-}
+const (
+	firstPause = 100 * time.Millisecond
+	// maxPause bounds the pause between two attempts; a stream that appears is found
+	// within it.
+	maxPause = 5 * time.Second
+)

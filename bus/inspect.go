@@ -1,11 +1,11 @@
 package bus
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -33,7 +33,7 @@ func (f *follower) inspect() {
 	base := min(lookInterval, max(minLook, 2*f.list.Config().MaxStaleness))
 	tick := time.NewTicker(base / (2 * troubledFactor))
 	defer tick.Stop()
-	last, begun, factor := time.Now(), uint64(0), 1+rand.Float64()
+	last, begun, every := time.Now(), uint64(0), pause.Between(base, 2*base)
 	for {
 		select {
 		case <-tick.C:
@@ -43,14 +43,14 @@ func (f *follower) inspect() {
 		if now := f.begun.Load(); now != begun { // which has just read it
 			last, begun = time.Now(), now
 		}
-		wait := time.Duration(float64(base) * factor)
+		wait := every
 		if f.troubled() {
 			wait /= troubledFactor
 		}
 		if time.Since(last) < wait || begun == 0 || !f.report.Load().connected {
 			continue
 		}
-		last, factor = time.Now(), 1+rand.Float64()
+		last, every = time.Now(), pause.Between(base, 2*base)
 		info, hazards, err := f.b.info(f.ctx)
 		if err != nil {
 			continue // no answer is no judgement; that a stream is gone, the subscription tells

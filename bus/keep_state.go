@@ -1,9 +1,9 @@
 package bus
 
 import (
-	"math/rand/v2"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -18,17 +18,10 @@ func (f *follower) keepState() {
 	if f.list.Config().StateFile == "" {
 		return
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-f.ctx.Done():
-			return
-		}
+	for f.ctx.Err() == nil {
 		began := time.Now()
 		_ = f.list.SaveState(revoke.Now()) // List.StateFile reports, and it has logged
-		pause := max(savePause, 20*time.Since(began))
-		timer.Reset(pause + rand.N(pause/10))
+		d := max(savePause, 20*time.Since(began))
+		_ = pause.Wait(f.ctx, pause.Between(d, d+d/10))
 	}
 }

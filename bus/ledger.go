@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
@@ -269,11 +270,7 @@ func (p *publisher) republish(ctx context.Context) {
 			said = err.Error()
 			p.b.log.Warn("bus: republishing interrupted", "stream", p.b.stream, "error", err)
 		}
-		wait := time.NewTimer(min(firstBackoff<<min(attempt, 16), maxRepublishWait))
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
+		if pause.Wait(ctx, pause.Growing(firstBackoff, maxRepublishWait, attempt)) != nil {
 			pending, _, aside := p.ledger.pending(p.now())
 			p.b.log.Error("bus: closed before everything was republished", "stream", p.b.stream, "pending", len(pending)+aside)
 			return

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
@@ -44,12 +45,7 @@ func (h *beater) whyLost(ctx context.Context) error {
 		return fmt.Errorf("the stream cannot be asked: %w", err)
 	}
 	if h.applied.Load() < st.last { // or is it on its way?
-		timer := time.NewTimer(2 * h.interval)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
+		_ = pause.Wait(ctx, 2*h.interval)
 		if at := h.applied.Load(); at < st.last {
 			return fmt.Errorf("the stream holds messages up to %d and this subscription has brought none after %d: its consumer is paused, or its server stands still", st.last, at)
 		}

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -292,18 +292,12 @@ func unsure(sent bool, err error) error {
 // pause waits before the next attempt. If ctx ends first, it returns an error that
 // tells why, and what the last attempt met.
 func (p *publisher) pause(ctx context.Context, attempt int, last error) error {
-	d := min(firstBackoff<<min(attempt, 10), maxBackoff)
-	d = d/2 + mathrand.N(d)
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		if ctx.Err() == nil {
-			return nil
-		}
-	case <-ctx.Done():
-	}
-	if cause := context.Cause(ctx); !errors.Is(last, cause) {
+	d := pause.Growing(firstBackoff, maxBackoff, attempt)
+	cause := pause.Wait(ctx, pause.Between(d/2, d+d/2))
+	switch {
+	case cause == nil:
+		return nil
+	case !errors.Is(last, cause):
 		return fmt.Errorf("%w: %w: %w", ErrNotAcknowledged, cause, last)
 	}
 	return fmt.Errorf("%w: %w", ErrNotAcknowledged, last)

@@ -2,12 +2,13 @@ package bus
 
 import (
 	"errors"
-	"math/rand/v2"
 	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 )
 
 // A link is one connection of the client library's, which ends for good when the library
@@ -103,11 +104,8 @@ func (c *connection) keep() {
 func (c *connection) redial(life uint64, ends int) bool {
 	limit := maxRedial
 	for attempt := ends; ; attempt++ {
-		timer := time.NewTimer(redialPause(attempt, limit))
-		select {
-		case <-timer.C:
-		case <-c.ctx.Done():
-			timer.Stop()
+		// The first comes at once, but for jitter that keeps many members of one server apart.
+		if pause.Wait(c.ctx, pause.Backoff(firstRedial, limit, attempt)) != nil {
 			return false
 		}
 		opts, err := c.options()
@@ -129,16 +127,6 @@ func (c *connection) redial(life uint64, ends int) bool {
 			limit = maxUnreached
 		}
 	}
-}
-
-// redialPause returns how long to wait before an attempt: the first comes at once, but for
-// jitter that keeps many members of one server apart.
-func redialPause(attempt int, limit time.Duration) time.Duration {
-	if attempt == 0 {
-		return rand.N(firstRedial)
-	}
-	d := min(firstRedial<<min(attempt, 10), limit)
-	return d/2 + rand.N(d/2)
 }
 
 // isRefusal reports whether a server has refused the credentials.

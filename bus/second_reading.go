@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -55,11 +55,7 @@ func (f *follower) doubt(now revoke.Instant, epoch uint64) {
 	}
 	go func() {
 		defer close(done)
-		start := time.NewTimer(rand.N(spread))
-		defer start.Stop()
-		select {
-		case <-start.C:
-		case <-ctx.Done():
+		if pause.Wait(ctx, pause.Between(0, spread)) != nil {
 			return
 		}
 		d, err := f.readSecond(ctx, epoch, from)

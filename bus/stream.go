@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -114,8 +115,6 @@ const streamTimeout = 3 * time.Second
 // ends: one that comes while the servers elect is refused, or is never answered at all,
 // and one that comes before there is a connection is not even sent.
 func (c *connection) askAgain(ctx context.Context, subject string, request func(context.Context, jetstream.JetStream) error) error {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
 	for {
 		l := c.link.Load()
 		before := l.nc.LastError()
@@ -131,11 +130,8 @@ func (c *connection) askAgain(ctx context.Context, subject string, request func(
 		default:
 			return err
 		}
-		pause.Reset(250 * time.Millisecond)
-		select {
-		case <-ctx.Done():
+		if pause.Wait(ctx, 250*time.Millisecond) != nil {
 			return err
-		case <-pause.C:
 		}
 	}
 }

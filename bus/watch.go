@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -57,13 +57,13 @@ func (b *core) watch() {
 	changes := b.conn.listen()
 	defer changes.stop()
 	for epoch := b.conn.epoch(); ; {
-		timer := time.NewTimer(fillInterval*5/6 + rand.N(fillInterval/3))
+		timer := time.NewTimer(pause.Between(fillInterval*5/6, fillInterval*7/6))
 		for due := false; !due; {
 			renewed := b.conn.renewed.wait()
 			if now := b.conn.epoch(); now != epoch && b.conn.isConnected() {
 				epoch = now
 				b.publisher.ledger.readable()
-				timer.Reset(rand.N(time.Second)) // not all members at once
+				timer.Reset(pause.Between(0, time.Second)) // not all members at once
 			}
 			select {
 			case <-timer.C:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -40,11 +41,7 @@ func (m *Manager) erase() {
 	for {
 		select {
 		case x := <-m.eraser.queue:
-			timer := time.NewTimer(-m.now().Since(x.due))
-			select {
-			case <-timer.C:
-			case <-m.ctx.Done():
-				timer.Stop()
+			if pause.Wait(m.ctx, -m.now().Since(x.due)) != nil {
 				return
 			}
 			ctx, cancel := context.WithTimeout(m.ctx, finishTimeout)

@@ -316,17 +316,6 @@ func (m *Manager) pause(ctx context.Context, ms int64) error {
 	return nil
 }
 
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // room returns the list without what is over, and with room for one more.
 func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, error) {
 	left := make([]live, 0, len(list)+1)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token/issue"
 )
@@ -112,7 +113,7 @@ func newManager(cfg Config) (*Manager, error) {
 	cfg.Revocations.ExpectIssuer(issuer.Issuer)
 	m := &Manager{
 		cfg: cfg, issuer: issuer, skew: list.MaxSkew.Milliseconds(), slack: revoke.Retention{MaxSkew: list.MaxSkew}.Slack().Milliseconds(), log: cfg.Logger,
-		now: revoke.Now, wait: wait, backOff: backOff, parallel: 16,
+		now: revoke.Now, wait: pause.Wait, backOff: backOff, parallel: 16,
 	}
 	m.mint = m.issue
 	m.unname = sync.OnceFunc(func() { cfg.Revocations.ForgetIssuer(issuer.Issuer) })

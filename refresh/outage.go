@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -222,11 +223,7 @@ func (m *Manager) watchStore() {
 			return
 		}
 		for {
-			timer := time.NewTimer(probeEvery)
-			select {
-			case <-timer.C:
-			case <-m.ctx.Done():
-				timer.Stop()
+			if pause.Wait(m.ctx, probeEvery) != nil {
 				return
 			}
 			ctx, cancel := context.WithTimeout(m.ctx, finishTimeout)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -129,11 +130,7 @@ func (m *Manager) loadWork(ctx context.Context, key string) (*workList, error) {
 // lookForWork is the goroutine that finishes what is pending.
 func (m *Manager) lookForWork() {
 	for {
-		timer := time.NewTimer(lookEvery/2 + rand.N(lookEvery))
-		select {
-		case <-timer.C:
-		case <-m.ctx.Done():
-			timer.Stop()
+		if pause.Wait(m.ctx, pause.Between(lookEvery/2, lookEvery*3/2)) != nil {
 			return
 		}
 		m.finishPending(inBackground(m.ctx))

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 )
 
 // Turns have the logins of one subject write its record one after the other. The
@@ -135,5 +136,5 @@ func (m *Manager) tellLater(ctx context.Context) (under context.Context, tell fu
 // backOff waits for a while that grows with the number of tries, so that instances that
 // write the same record come one after the other.
 func backOff(ctx context.Context, try int) error {
-	return wait(ctx, rand.N(time.Millisecond<<min(try+1, 7)))
+	return pause.Wait(ctx, pause.Between(0, pause.Growing(2*time.Millisecond, 128*time.Millisecond, try)))
 }

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -359,8 +359,8 @@ const maxBackoff = 32 * time.Second
 
 // backoff is how long after its n-th failure in a row a fetch may be tried again.
 func backoff(n int) time.Duration {
-	d := min(time.Second<<min(n-1, 5), maxBackoff)
-	return d - rand.N(d/4)
+	d := pause.Growing(time.Second, maxBackoff, n-1)
+	return pause.Between(d-d/4, d)
 }
 
 // fetchSafely turns a panic, of a caller's Transport for one, into an error: this
@@ -433,7 +433,7 @@ func (s *RemoteKeySet) freshFor(maxAge time.Duration) time.Duration {
 	if maxAge >= 0 {
 		d = min(d, max(maxAge, s.cfg.MinInterval))
 	}
-	return d - d/10 - rand.N(d/10)
+	return pause.Between(d-d/5, d-d/10)
 }
 
 // wait waits for f, at most until ctx ends, if there is room. held says that the caller

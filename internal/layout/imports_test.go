@@ -29,13 +29,14 @@ func TestArrowsPointDown(t *testing.T) {
 		refusals   = module + "/internal/refusals"
 		diskfile   = module + "/internal/diskfile"
 		jsadmin    = module + "/internal/jsadmin"
+		pause      = module + "/internal/pause"
 		accepts    = module + "/token"
 		issues     = module + "/token/issue"
 		inside     = module + "/internal/inside" // which imports nothing
 		replica    = module + "/internal/replica"
 	)
 	// What stands behind the two doors; a verifier does not see the second.
-	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, replica, diskfile}
+	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, replica, diskfile, pause}
 	issue := append(slices.Clone(accept), accepts, records, module+"/token/issue/internal/privatekey")
 	sessions := append(slices.Clone(issue), issues)
 	for _, c := range []struct {
@@ -48,7 +49,7 @@ func TestArrowsPointDown(t *testing.T) {
 		{"./internal/inside", nil, []string{module + "/revoke"}, nil},
 		{"./internal/replica", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, diskfile}},
 		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, replica, diskfile}},
-		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, jsadmin, inside, replica, diskfile}},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", strictjson, natsconn, jsadmin, pause, inside, replica, diskfile}},
 		{"./token/tokentest", []string{jwx}, []string{nats}, sessions},
 		{"./refresh", []string{jwx, issues}, []string{nats}, sessions},
 		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn, jsadmin)},
@@ -118,7 +119,7 @@ var privateKeyParsers = regexp.MustCompile(`x509\.Parse(PKCS8PrivateKey|PKCS1Pri
 // imports is which packages of ours each package may import itself, its tests aside. A new
 // arrow, or a new package, is a decision, and stands here.
 var imports = map[string]string{
-	"bus":                             "internal/diskfile internal/jsadmin internal/natsconn internal/replica internal/strictjson revoke",
+	"bus":                             "internal/diskfile internal/jsadmin internal/natsconn internal/pause internal/replica internal/strictjson revoke",
 	"bus/embedded":                    "bus internal/diskfile revoke",
 	"internal/diskfile":               "",
 	"internal/gate":                   "",
@@ -126,18 +127,19 @@ var imports = map[string]string{
 	"internal/jsadmin":                "",
 	"internal/layout":                 "",
 	"internal/natsconn":               "",
+	"internal/pause":                  "",
 	"internal/printtest":              "",
 	"internal/recordstore":            "revoke",
 	"internal/refusals":               "",
 	"internal/replica":                "internal/inside revoke",
 	"internal/replica/tape":           "internal/replica revoke",
 	"internal/strictjson":             "",
-	"refresh":                         "internal/recordstore internal/replica internal/strictjson revoke token token/issue",
-	"refresh/natskv":                  "internal/jsadmin internal/natsconn internal/recordstore refresh",
+	"refresh":                         "internal/pause internal/recordstore internal/replica internal/strictjson revoke token token/issue",
+	"refresh/natskv":                  "internal/jsadmin internal/natsconn internal/pause internal/recordstore refresh",
 	"refresh/storetest":               "internal/recordstore refresh",
 	"revoke":                          "internal/diskfile internal/inside",
 	"revoke/revoketest":               "internal/replica revoke",
-	"token":                           "internal/refusals internal/replica internal/strictjson revoke token/internal/jose token/internal/own token/internal/placeholder token/internal/shape",
+	"token":                           "internal/pause internal/refusals internal/replica internal/strictjson revoke token/internal/jose token/internal/own token/internal/placeholder token/internal/shape",
 	"token/grpctoken":                 "internal/refusals token",
 	"token/idp":                       "token",
 	"token/internal/forge":            "revoke token token/issue",
@@ -145,7 +147,7 @@ var imports = map[string]string{
 	"token/internal/own":              "",
 	"token/internal/placeholder":      "",
 	"token/internal/shape":            "internal/replica revoke",
-	"token/issue":                     "internal/diskfile internal/recordstore internal/replica internal/strictjson revoke token token/internal/jose token/internal/own token/internal/placeholder token/internal/shape token/issue/internal/privatekey",
+	"token/issue":                     "internal/diskfile internal/pause internal/recordstore internal/replica internal/strictjson revoke token token/internal/jose token/internal/own token/internal/placeholder token/internal/shape token/issue/internal/privatekey",
 	"token/issue/internal/privatekey": "internal/strictjson token/internal/jose",
 	"token/tokentest":                 "revoke token token/issue",
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/natsconn"
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 )
 
 // attemptTimeout is how long an answer is waited for before the request is sent
@@ -21,8 +21,8 @@ const attemptTimeout = 2 * time.Second
 
 // Pauses between attempts.
 const (
-	minPause = 5 * time.Millisecond
-	maxPause = 250 * time.Millisecond
+	firstPause = 5 * time.Millisecond
+	maxPause   = 250 * time.Millisecond
 )
 
 // errLost ends a request whose connection was lost while it was under way.
@@ -50,19 +50,16 @@ func persist(ctx context.Context, nc *nats.Conn, request func(context.Context) e
 }
 
 // A pauses is a series of growing pauses.
-type pauses struct{ next time.Duration }
+type pauses struct{ n int }
 
 // wait pauses. The error is ctx's.
 func (p *pauses) wait(ctx context.Context) error {
-	p.next = min(max(2*p.next, minPause), maxPause)
-	t := time.NewTimer(p.next/2 + rand.N(p.next/2))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
+	d := pause.Growing(firstPause, maxPause, p.n)
+	p.n++
+	if pause.Wait(ctx, pause.Between(d/2, d)) != nil {
 		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
+	return nil
 }
 
 // final reports whether the same request would fail again.

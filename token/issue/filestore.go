@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/diskfile"
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 )
 
@@ -180,8 +181,8 @@ func (f *FileStore) lock(ctx context.Context) (*diskfile.Lock, error) {
 		case !errors.Is(err, diskfile.ErrLocked):
 			return nil, fileError("%s.lock: %w", f.path, err)
 		}
-		if err := pause(ctx, lockPoll); err != nil {
-			return nil, fileError("waiting for the lock: %w", err)
+		if pause.Wait(ctx, lockPoll) != nil {
+			return nil, fileError("waiting for the lock: %w", ctx.Err())
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
@@ -200,8 +201,8 @@ func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
 		if t.wait <= 0 {
 			break
 		}
-		if err := pause(ctx, t.wait); err != nil {
-			return nil, fmt.Errorf("issue: %w: waiting to pass the cutoff of After: %w", ErrIssue, err)
+		if pause.Wait(ctx, t.wait) != nil {
+			return nil, fmt.Errorf("issue: %w: waiting to pass the cutoff of After: %w", ErrIssue, ctx.Err())
 		}
 	}
 	signer, err := i.cfg.Keys.signing()

@@ -5,11 +5,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
@@ -128,9 +128,10 @@ func (r *Keyring) follow() {
 	defer timer.Stop()
 	resealIn := resealEvery
 	for failures := 0; ; {
-		wait := r.cfg.RefreshInterval*3/4 + rand.N(r.cfg.RefreshInterval/2+1)
-		if failures > 0 {
-			wait = min(wait, backoff(failures))
+		wait := pause.Between(r.cfg.RefreshInterval*3/4, r.cfg.RefreshInterval*5/4)
+		if failures > 0 { // for so long at the most
+			d := pause.Growing(time.Second, 32*time.Second, failures-1)
+			wait = min(wait, pause.Between(d-d/4, d))
 		}
 		timer.Reset(wait)
 		select {
@@ -199,8 +200,8 @@ func (r *Keyring) steps(ctx context.Context, ask func(*ringSet) error) error {
 		before := r.cfg.clock()
 		err = r.save(ctx, step.next, step.revision)
 		if errors.Is(err, recordstore.ErrConflict) { // another was first: look again, decide again
-			if err := pause(ctx, rand.N(time.Duration(try+1)*10*time.Millisecond)); err != nil {
-				return err
+			if pause.Wait(ctx, pause.Between(0, time.Duration(try+1)*10*time.Millisecond)) != nil {
+				return ctx.Err()
 			}
 			continue
 		}
@@ -418,24 +419,6 @@ func storeError(doing string, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %s: %w", ErrStore, doing, err)
-}
-
-// backoff is how long after its n-th failure in a row the store is read again at the
-// latest.
-func backoff(n int) time.Duration {
-	d := min(time.Second<<min(n-1, 5), 32*time.Second)
-	return d - rand.N(d/4)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
 
 func (r *Keyring) rotateShared(ctx context.Context) (*token.Key, error) {
