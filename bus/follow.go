@@ -138,7 +138,11 @@ func (f *follower) await(ctx context.Context, what string, ok func(revoke.Status
 		case <-changed:
 		case <-f.dead:
 		case <-ctx.Done():
-			return fmt.Errorf("bus: %s: %w: %w", what, context.Cause(ctx), &revoke.StaleError{State: s.State, Reason: s.Reason, Age: s.Age})
+			stale := fmt.Errorf("bus: %s: %w: %w", what, context.Cause(ctx), &revoke.StaleError{State: s.State, Reason: s.Reason, Age: s.Age})
+			if err := f.report.Load().err; err != nil {
+				return fmt.Errorf("%w: %v", stale, err) // for people: its families are not ours
+			}
+			return stale
 		}
 	}
 }

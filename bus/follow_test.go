@@ -313,7 +313,7 @@ func TestFollowersTroubles(t *testing.T) {
 						t.Fatalf("the reason is %s: %v", st.Reason, err)
 					}
 				}
-				if err := f.WaitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) {
+				if err := f.WaitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) || !strings.Contains(err.Error(), c.err.Error()) {
 					t.Errorf("waiting: %v", err)
 				}
 				before := s.count(c.asks)

@@ -205,7 +205,8 @@ func (m *Member) RevokeAndWait(ctx context.Context, e revoke.Event, cfg WaitConf
 }
 
 // WaitFresh returns nil when the List is fresh. The error is in the families of
-// ctx's and [revoke.ErrStale], and says why the List is not fresh, or [ErrClosed].
+// ctx's and [revoke.ErrStale], or [ErrClosed]. Its text says why the List is not fresh:
+// the reason, and the Err of [Member.Status].
 func (m *Member) WaitFresh(ctx context.Context) error {
 	if m.follower == nil {
 		return fmt.Errorf("bus: wait until fresh: %w", errNoList)

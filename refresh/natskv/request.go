@@ -44,9 +44,19 @@ func persist(ctx context.Context, nc *nats.Conn, request func(context.Context) e
 			return bucketError(err)
 		}
 		if ended := p.wait(ctx); ended != nil {
-			return fmt.Errorf("%w (last: %w)", ended, err)
+			return gaveUp(ended, err)
 		}
 	}
+}
+
+// gaveUp is the error of a caller whose time is over, and of the last attempt. Of a
+// connection that is down the client library says only that its buffer, of which there is
+// none, is full.
+func gaveUp(ended, last error) error {
+	if errors.Is(last, nats.ErrReconnectBufExceeded) {
+		return fmt.Errorf("%w (last: not connected to the NATS server: %w)", ended, last)
+	}
+	return fmt.Errorf("%w (last: %w)", ended, last)
 }
 
 // A pauses is a series of growing pauses.

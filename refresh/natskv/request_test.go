@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -47,6 +48,17 @@ func TestFinal(t *testing.T) {
 		if got := final(fmt.Errorf("request: %w", c.err)); got != c.want {
 			t.Errorf("%v: %t", c.err, got)
 		}
+	}
+}
+
+// An error says that the connection is down, and keeps the families of both.
+func TestGaveUp(t *testing.T) {
+	err := gaveUp(context.DeadlineExceeded, nats.ErrReconnectBufExceeded)
+	if !errors.Is(err, context.DeadlineExceeded) || !unsent(err) || !strings.Contains(err.Error(), "not connected") {
+		t.Errorf("not connected: %v", err)
+	}
+	if err := gaveUp(context.Canceled, nats.ErrTimeout); !errors.Is(err, context.Canceled) || !errors.Is(err, nats.ErrTimeout) || strings.Contains(err.Error(), "not connected") {
+		t.Errorf("no answer: %v", err)
 	}
 }
 

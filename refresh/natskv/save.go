@@ -85,7 +85,7 @@ func (w *write) run(ctx context.Context) (uint64, error) {
 		}
 		if ended := p.wait(ctx); ended != nil {
 			w.open = w.open || w.doubtful
-			return 0, w.uncertain(fmt.Errorf("%w (last: %w)", ended, err))
+			return 0, w.uncertain(gaveUp(ended, err))
 		}
 	}
 }

@@ -67,6 +67,8 @@ func fileError(format string, args ...any) error {
 func checkDirectory(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fileError("make the directory first, with mode 0700: %w", err)
 	case err != nil:
 		return fileError("%w", err)
 	case !info.IsDir():

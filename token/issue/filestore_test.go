@@ -127,7 +127,7 @@ func TestFileStoreRefuses(t *testing.T) {
 			t.Errorf("directory %s: error %v", name, err)
 		}
 	}
-	if _, err := issue.NewFileStore(filepath.Join(t.TempDir(), "none", "ring.json")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := issue.NewFileStore(filepath.Join(t.TempDir(), "none", "ring.json")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "make the directory first, with mode 0700") {
 		t.Errorf("no directory: error %v", err)
 	}
 

@@ -140,7 +140,7 @@ func (c *KeyringConfig) checkStore(store Store) error {
 	}
 	switch {
 	case len(c.SealKeys) == 0:
-		return fmt.Errorf("issue: KeyringConfig.SealKeys is empty: who can read a %T could issue tokens for every user (only a FileStore, which nobody else can read, does without)", store)
+		return fmt.Errorf("issue: KeyringConfig.SealKeys is empty: a store of type %T would hold the private keys unencrypted (only a FileStore may)", store)
 	case c.Issuer == "":
 		return fmt.Errorf("issue: KeyringConfig.Issuer is empty: it says which ring in a %T is meant (only a FileStore, which holds one, does without)", store)
 	}
