@@ -1,11 +1,13 @@
 // Package bus carries revocation events over NATS JetStream, and proves to every
 // replica up to which instant it is complete.
 //
-// Start with [Join], then [Join]. A [Member] does both halves of the work:
-// [Member.Publish] revokes, and [Join] feeds a [revoke.List]. Neither creates
-// the stream, whose settings decide what can be promised: [CreateStream] does, or
-// package bus/embedded for a program that brings its own server; the latter's
-// Examples run, and show publishing, following, signatures, batches and restarts.
+// Start with [Join]. It returns a [Member], which does both halves of the work: it
+// keeps a [revoke.List] in step with the stream, if [Config].List is set, and
+// [Member.Publish] revokes, if [Config].Issuers is. A service that only verifies sets
+// the first, an auth service both. Neither creates the stream, whose settings decide
+// what can be promised: [CreateStream] does, or package bus/embedded for a program that
+// brings its own server; the latter's Examples run, and show publishing, following,
+// signatures, batches and restarts.
 //
 // # What it promises
 //

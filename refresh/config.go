@@ -36,7 +36,8 @@ type Config struct {
 	// events are applied to it, and it must be the only replica there is.
 	Publisher Publisher
 
-	// Lifetimes of sessions and tokens. Zero means [HighSecurity]. Managers that share
+	// Lifetimes of sessions and tokens. Zero means [HighSecurity]: 15 min without a refresh
+	// end a session, and there is no Grace for a lost answer. Managers that share
 	// Issuer and Store must have the same: each judges all sessions by its own, and ends
 	// or does not list what has been idle for too long by them.
 	Lifetimes Lifetimes

@@ -51,10 +51,10 @@ type Login struct {
 const maxClaimsBytes = 16 << 10
 
 // Login begins a session: always a new one, under an id of 128 random bits that no
-// client chooses (OWASP ASVS 5.0, 7.2.4). A cutoff published after AuthTime ends it; one
-// published before is passed, for which Login waits as long as the token would be dated
-// more than MaxSkew ahead: usually for MaxSkew, at most for twice that, and not at all after
-// [Manager.LogoutAll]. An error of neither family matches [ErrLogin] and names the field of
+// client chooses (OWASP ASVS 5.0, 7.2.4). A cutoff published after AuthTime ends it. To
+// pass one that was published before, Login waits until the token may be dated past it:
+// usually for MaxSkew, at most for twice that, and not at all after [Manager.LogoutAll].
+// The Recheck of l decides where nobody can tell which came first. An error of neither family matches [ErrLogin] and names the field of
 // l that is to blame.
 func (m *Manager) Login(ctx context.Context, l Login) (*Grant, error) {
 	began := m.millis()

@@ -2,7 +2,8 @@ package refresh
 
 import "github.com/hybridtoken/hybridtoken/internal/recordstore"
 
-// A Store keeps records, of sessions and subjects here and of keyrings in package token.
+// A Store keeps records, of sessions and subjects here and of keyrings in package
+// token/issue.
 // It knows nothing of what is in them: it is a map of bytes whose every write is a
 // compare-and-set, and that compare-and-set is what decides between concurrent uses of
 // one refresh token (invariant 8), and between instances that change a keyring.

@@ -18,7 +18,7 @@ type Event struct {
 	// Before is the cutoff: tokens with [Identity].MintedAt ≤ Before are revoked, and
 	// those without it by their iat. It is rounded up to milliseconds. Zero means now
 	// and the slack, see [Retention.Slack], for clocks that differ: what is issued next
-	// has to be dated past it, as package token does with the event's [Receipt].
+	// has to be dated past it, as package token/issue does with the event's [Receipt].
 	Before time.Time
 	Keep   []string // KindSubject: sids that the event spares, at most [MaxKeep]
 	// Until is when every token concerned has expired, without leeway. Zero means the

@@ -16,9 +16,9 @@ import (
 // RFC 9068 or those that stand in for them by its [Profile]. They are
 // immutable and may be shared: what an accessor returns is the caller's own.
 //
-// A claim that nothing asks for refuses no token, whatever it holds: scope, auth_time and
-// acr without the option of that name, amr, sid without a denylist, the tenant that
-// [VerifierConfig].TenantClaim does not name. One of a form that cannot be used then
+// A claim that nothing asks for never has a token refused, whatever it holds: scope,
+// auth_time and acr without the option of that name, amr, sid without a denylist, the tenant
+// that [VerifierConfig].TenantClaim does not name. One of a form that cannot be used then
 // counts as absent, as a sid or tenant of null always does; [Claims.Claim] has it as it is.
 type Claims struct {
 	// What is looked at each time a remembered token comes again stands together.

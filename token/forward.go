@@ -26,7 +26,7 @@ type ForwardAuthConfig struct {
 
 	// HostHeader is the header in which the proxy tells the Host of that request, for a
 	// [DPoPConfig].URL that judges it. Empty means that the Host of the proxy's own request
-	// stands: anyone who has a [DPoPConfig].BaseURL needs none.
+	// stands: with a [DPoPConfig].BaseURL none is needed.
 	HostHeader string
 
 	// FromProxy reports whether a request comes from the proxy, see [FromAddresses]. Others

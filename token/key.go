@@ -39,7 +39,7 @@ func (k *Key) ID() string { return k.id }
 func (k *Key) Algorithm() Algorithm { return k.alg }
 
 // Thumbprint returns the RFC 7638 thumbprint (SHA-256, base64url), by which events
-// of kind [github.com/hybridtoken/hybridtoken/revoke.Key] name the key. Of a secret
+// of kind [github.com/hybridtoken/hybridtoken/revoke.KindKey] name the key. Of a secret
 // it is a name of the same form, which all who hold the secret compute alike.
 func (k *Key) Thumbprint() string { return k.thumbprint }
 

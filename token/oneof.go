@@ -26,7 +26,7 @@ import (
 // chosen Verifier.
 //
 // One denylist serves them all, since each event names its issuer. A service that revokes
-// for a foreign issuer publishes on a Bus that was opened for that issuer.
+// for a foreign issuer names that issuer among the Issuers of its bus.Config.
 func OneOf(verifiers ...*Verifier) (*Verifier, error) {
 	all := &Verifier{issuers: make(map[string]*acceptor)}
 	seen := chosen{keySets: make(map[KeySet]string), keys: make(map[string]string)}

@@ -165,7 +165,7 @@ func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeySetConfig) (*
 		return nil, err
 	}
 	if s.cfg.InsecureAllowHTTP {
-		s.cfg.Logger.Warn("token: keys may be fetched over http: anyone who is on the way there can give keys of their own, and issue tokens", "url", shown(cmp.Or(s.address(), s.issuer)))
+		s.cfg.Logger.Warn("token: keys may be fetched over http: anyone on the network path can replace them, and issue tokens", "url", shown(cmp.Or(s.address(), s.issuer)))
 	}
 	s.missing = newMisses()
 	s.ctx, s.cancel = context.WithCancel(context.Background())

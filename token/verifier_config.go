@@ -25,8 +25,8 @@ type VerifierConfig struct {
 	// anybody who can have a claim of that name written into a token outruns every cutoff by it.
 	// False means that it is ignored and cutoffs compare with iat, a whole second as a
 	// rule: a token is then refused that was issued less than three times MaxSkew, and a
-	// second, after a cutoff. Revocations then needs a MaxSkew of at least a second. A issue.Keyring as Keys, which signs
-	// for an Issuer what it verifies, has the effect of true.
+	// second, after a cutoff. Revocations then needs a MaxSkew of at least a second. An
+	// issue.Keyring as Keys, as in the auth service itself, has the effect of true.
 	OwnIssuer bool
 
 	// Audiences are the names that this service goes by; aud must hold one of them,
@@ -55,8 +55,8 @@ type VerifierConfig struct {
 
 	// Leeway is how far the issuer's clock may differ from ours; exp, nbf and iat are
 	// widened by it, iat by no more than the MaxSkew of Revocations: a token from
-	// further ahead would outrun the cutoffs of the meantime. Zero means 30 s; at most [revoke.MaxLeeway]. For none worth the
-	// name say a millisecond, the unit of every comparison.
+	// further ahead would outrun the cutoffs of the meantime. Zero means 30 s; at most
+	// [revoke.MaxLeeway]. For practically none set a millisecond, the unit of every comparison.
 	Leeway time.Duration
 
 	// MaxLifetime is the largest exp − iat of a token. Zero means the TokenLifetime

@@ -32,9 +32,9 @@ import (
 // with it. c is what Verify of v returned; with other claims ([ErrIssuer], [ErrAudience] or
 // [ErrInvalidToken]) the context has ended at once.
 //
-// Nothing waits for the token's end before Done, or Err after the [WithGrace] that there
-// may be, is called for the first time, by whomever: until then the context costs what it
-// is large. Afterwards it takes some 1.2 KiB, no goroutine and no timer of its own. An
+// Nothing waits for the token's end before Done is first called, or Err once the time of
+// [WithGrace] is over: until then the context costs its memory and nothing else. Afterwards
+// it takes some 1.2 KiB, no goroutine and no timer of its own. An
 // event costs the same however many contexts there are. Call stop when the connection
 // ends, or what waits is kept until the token's end; it may be called more than once, and
 // ends the context with context.Canceled.

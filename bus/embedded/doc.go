@@ -5,7 +5,8 @@
 //	srv, err := embedded.Start(ctx, embedded.Config{Dir: "/var/lib/auth/bus"})
 //	member, err := bus.Join(ctx, bus.Config{InProcess: srv, Issuers: []string{"https://auth.example.com"}})
 //
-// What else speaks NATS connects in process, too, with nats.InProcessServer(srv).
+// What else speaks NATS connects in process, too, with nats.InProcessServer(srv), such as
+// the sessions of package refresh/natskv; their bucket is made with Replicas: 1.
 //
 // With a directory every acknowledged event is synced to disk. It is one replica on
 // one disk all the same, and every service is blind while the process is down: a

@@ -1,4 +1,4 @@
-// Package natskv keeps sessions, and the keyrings of package token, in a key-value bucket
+// Package natskv keeps sessions, and the keyrings of package token/issue, in a key-value bucket
 // of NATS JetStream, so that all instances of a service share them.
 //
 // An operator makes the bucket once with [CreateBucket]; [New] opens it, and refuses

@@ -129,7 +129,8 @@ func Entra(tenant string) token.VerifierConfig {
 // [token.RemoteKeySetConfig].Algorithms: each key there names the tenant, or all, that it signs for.
 // A token is of the tenant that its tid and its iss name, both. Tenants are issuers of
 // their own: events for one name its issuer, https://login.microsoftonline.com/GUID/v2.0,
-// are published on a Bus that was opened for it, and concern no other tenant, even where sub or tid is the same.
+// are published by a Member with it among the Issuers of its bus.Config, and concern no other tenant, even where
+// sub or tid is the same.
 // So does an event of kind key: keys are shared by tenants, and to end one that leaked publish its
 // thumbprint for the issuer of each tenant that you accept.
 func EntraTenants(accept func(tenant string) bool) token.VerifierConfig {

@@ -40,7 +40,7 @@ type KeyringConfig struct {
 	// AnnounceFor is how long a key is published before it may sign. It is also what
 	// an instance survives without its store: it goes on for AnnounceFor − 2 × MaxAge,
 	// and then stops signing and serving keys, because the others may use a key that it
-	// has not heard of or have dropped one of its. (Why twice: a shared HTTP cache may
+	// has not heard of or have dropped one of its keys. (Why twice: a shared HTTP cache may
 	// hand on a response that is MaxAge old, to a verifier that keeps it for MaxAge.)
 	// Zero means a day, or half of RotateEvery if that is shorter; at least
 	// 3 × MaxAge.

@@ -56,7 +56,7 @@ const resealEvery = 20
 // the store. So there is no gap, while clocks and configurations agree as
 // [KeyringConfig] says and the store forgets nothing: no token is signed with a key
 // that a verifier which follows MaxAge could not know by then, and no key is gone
-// while a token of its may be unexpired. One key is always announced, for
+// while one of its tokens may be unexpired. One key is always announced, for
 // emergencies: see [Keyring.Remove], and [KeyringConfig].Revocations for a key that is
 // removed by itself when its revocation is published.
 //
@@ -92,7 +92,7 @@ func OpenKeyring(ctx context.Context, store Store, cfg KeyringConfig) (*Keyring,
 		return nil, fmt.Errorf("issue: opening the keyring: %w", err)
 	}
 	if len(cfg.SealKeys) == 0 {
-		cfg.Logger.Warn("issue: the keyring is stored without a seal: anyone who reads the store can issue tokens")
+		cfg.Logger.Warn("issue: the keyring is stored without a seal: anyone who reads the store can issue tokens; set SealKeys")
 	}
 	shared.done.Go(r.follow)
 	return r, nil
