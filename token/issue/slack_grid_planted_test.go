@@ -20,7 +20,7 @@ func TestPlantedSlack(t *testing.T) {
 		{"iat in place of hyt_at", "../claims.go", "		MintedAt:  c.minted.time(),\n", ""},
 		{"an iat is let in twice MaxSkew ahead", "../acceptor.go", "min(a.ahead, h.MaxSkew.Milliseconds())", "min(a.ahead, h.Slack().Milliseconds())"},
 		{"a login is dated past its cutoff without waiting", "issuer.go", "		if t.wait <= 0 {\n", "		if true {\n"},
-		{"a missing cutoff is the log's time", "../../revoke/event.go", "		limit = CeilMilli(limit).Add(h.Slack())\n", "		limit = CeilMilli(limit)\n"},
+		{"a missing cutoff is the log's time", "../../revoke/event.go", "		limit = ceilMilli(limit).Add(h.Slack())\n", "		limit = ceilMilli(limit)\n"},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			path, err := filepath.Abs(fault.file)
