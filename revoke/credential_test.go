@@ -47,6 +47,7 @@ var credentials = map[string]string{
 	"a JWS as JSON":                  `{"payload":"e30","protected":"eyJhbGciOiJFUzI1NiJ9","signature":"c2ln"}`,
 	"an answer of a token endpoint":  `{"access_token":"2YotnFZFEjr1zCsicMWpAA","token_type":"Bearer"}`,
 	"an opaque bearer token":         "Bearer 2YotnFZFEjr1zCsicMWpAA",
+	"a bearer token with dots":       "Bearer mF_9.B5f-4.1JqM.2YotnFZFEjr1zCsi",
 	"basic credentials":              "Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW",
 	"a PASETO":                       "v4.local.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 	"a client secret":                "client_id=web&client_secret=7Fjfp0ZBr1KtDRbnfVdmIw",
@@ -68,6 +69,7 @@ var identifiers = []string{
 var remarks = []string{
 	"logout", "password_change", "bearer token leaked", "Bearer authentication misconfigured", "cookie: stolen from the browser", "Set-Cookie without Secure", "basic auth was on", "access_token= in a log file", "password=changed",
 	"the private key is in a repository", "JWT eyJhbGciOiJSUzI1NiJ9 header seen", "ticket https://tickets.example.com/T-12?x=y", "refresh token reuse (htr1_ prefix seen)", "two\nlines", " padded ",
+	"cookie: lang=en", "Set-Cookie: theme = dark, not a session", "the __Host- prefix (path=/) is missing",
 }
 
 // What has the form of a credential is refused in every field and on every way in, and

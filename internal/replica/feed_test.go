@@ -212,6 +212,8 @@ func TestClamping(t *testing.T) {
 		{"absent", 0, 0, 4 * time.Second},
 		{"absent, publisher ahead", 0, time.Second, 5 * time.Second},
 		{"absent, publisher behind", 0, -time.Second, 4 * time.Second},
+		{"absent, publisher as far ahead as may be", 0, 2 * time.Second, 6 * time.Second},
+		{"absent, publisher as far behind as may be", 0, -2 * time.Second, 4 * time.Second},
 		{"past", -time.Minute, -time.Second, -time.Minute},
 		{"the future, no clock", time.Hour, 0, 4 * time.Second},
 		{"the future, publisher in step", time.Hour, time.Millisecond, 4*time.Second + time.Millisecond},
