@@ -358,12 +358,12 @@ func TestDeleteSubjectAgainWritesNothing(t *testing.T) {
 	s := newSystem(t, func(c *refresh.Config) { c.Store = store })
 	s.loginPerson(t)
 	var again func() error
-	again = func() error { store.first = again; return errDown }
-	store.first = again
+	again = func() error { store.first.Store(&again); return errDown }
+	store.first.Store(&again)
 	if err := s.DeleteSubject(t.Context(), personal[0]); err != nil {
 		t.Fatal(err)
 	}
-	store.first = nil
+	store.first.Store(nil)
 	if left := memory.holding(t, "s.", personal[0]); len(left) != 0 || len(memory.holding(t, "u.", `"op"`)) != 1 {
 		t.Fatalf("left, or noted as done: %q", left)
 	}

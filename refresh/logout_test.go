@@ -510,18 +510,19 @@ func TestLoginWaitsToTheMillisecond(t *testing.T) {
 // A noting store has its turn when a logout everywhere is to be noted as done.
 type noting struct {
 	refresh.Store
-	first    func() error // nil once it was called
-	sessions atomic.Int64 // writes of them
+	first    atomic.Pointer[func() error] // nil once it was called
+	sessions atomic.Int64                 // writes of them
 }
 
 func (n *noting) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
 	if strings.HasPrefix(key, "s.") {
 		n.sessions.Add(1)
 	}
-	if first := n.first; first != nil && strings.HasPrefix(key, "u.") && !strings.Contains(string(value), `"op"`) {
-		n.first = nil
-		if err := first(); err != nil {
-			return 0, err
+	if strings.HasPrefix(key, "u.") && !strings.Contains(string(value), `"op"`) {
+		if first := n.first.Swap(nil); first != nil {
+			if err := (*first)(); err != nil {
+				return 0, err
+			}
 		}
 	}
 	return n.Store.Save(ctx, key, value, revision, expires)
@@ -538,13 +539,14 @@ func TestLogoutAllIsNoted(t *testing.T) {
 		pending := func() int { return len(memory.holding(t, "u.", `"op"`)) }
 
 		s.login(t)
-		store.first = func() error { return errDown }
-		if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil || store.first != nil || pending() != 0 {
+		fails := func() error { return errDown }
+		store.first.Store(&fails)
+		if _, err := s.LogoutAll(t.Context(), "user-1"); err != nil || store.first.Load() != nil || pending() != 0 {
 			t.Errorf("%v, %d logouts are not noted", err, pending())
 		}
 
 		g := s.login(t, func(l *refresh.Login) { l.Subject = "user-2" })
-		store.first = func() error {
+		meanwhile := func() error {
 			time.Sleep(5 * time.Second)
 			late := s.login(t, func(l *refresh.Login) { l.Subject = "user-2" })
 			s.fail = errDown
@@ -556,7 +558,8 @@ func TestLogoutAllIsNoted(t *testing.T) {
 			s.refused(t, late, refresh.ErrEnded)
 			return nil
 		}
-		if _, err := s.LogoutAll(t.Context(), "user-2"); err != nil || store.first != nil {
+		store.first.Store(&meanwhile)
+		if _, err := s.LogoutAll(t.Context(), "user-2"); err != nil || store.first.Load() != nil {
 			t.Error(err)
 		}
 		s.dead(t, g)

@@ -177,7 +177,7 @@ func TestFullBucketTakesWhatShrinks(t *testing.T) {
 	}
 	for i := range revisions {
 		s := stores[i%2]
-		if _, err := s.Save(within(t), key(i), value(sizes[i]+1), revisions[i], later()); i < 20 && !errors.Is(err, natskv.ErrFull) {
+		if _, err := s.Save(within(t), key(i), value(sizes[i]+1), revisions[i], later()); i < len(stores) && !errors.Is(err, natskv.ErrFull) {
 			t.Fatalf("%d: what grows: %v", i, err)
 		} else if err == nil {
 			break // there is room again

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,8 +146,8 @@ func TestSealKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := sealKey(t, "a"), sealKey(t, "b")
 		store := &hookedStore{Store: new(issue.MemoryStore)}
-		saves := 0
-		store.save = func(save func() error) error { saves++; return save() }
+		var saves atomic.Int64
+		store.save = func(save func() error) error { saves.Add(1); return save() }
 		one := openRing(t, store, issue.KeyringConfig{SealKeys: []*issue.SealKey{a}})
 		if got := one.Status().SealedBy; got != "a" {
 			t.Errorf("sealed by %q, want a", got)
@@ -157,9 +158,9 @@ func TestSealKeyRotation(t *testing.T) {
 		if got := two.Status().SealedBy; got != "b" {
 			t.Errorf("sealed by %q, want b", got)
 		}
-		saves = 0
+		saves.Store(0)
 		time.Sleep(2 * time.Hour)
-		if saves == 0 || saves > 60 { // each of the two every ten minutes at most, or so
+		if saves := saves.Load(); saves == 0 || saves > 60 { // each of the two every ten minutes at most, or so
 			t.Errorf("%d writes in two hours of disagreement", saves)
 		}
 		if err := old.Remove(t.Context(), states(old, issue.KeyAnnounced)[0]); err != nil { // it seals with the old one
@@ -171,9 +172,9 @@ func TestSealKeyRotation(t *testing.T) {
 			t.Errorf("sealed by %q, want b", got)
 		}
 		openRing(t, store, issue.KeyringConfig{SealKeys: []*issue.SealKey{b}})
-		saves = 0
+		saves.Store(0)
 		time.Sleep(24 * time.Hour)
-		if saves != 0 {
+		if saves := saves.Load(); saves != 0 {
 			t.Errorf("%d writes in a day on which nothing was to be done", saves)
 		}
 	})
