@@ -56,7 +56,7 @@ type Config struct {
 	InboxPrefix string
 
 	// Options are applied after the defaults and before the settings that safety depends
-	// on: endless reconnecting, no buffering while disconnected.
+	// on: endless reconnecting, no buffering while disconnected. Empty: none.
 	Options []nats.Option
 
 	// List is fed from the stream. It must not be fed by another Member, nor be Local.

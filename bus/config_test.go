@@ -89,6 +89,7 @@ func TestConfigIsLookedAt(t *testing.T) {
 	for i := range 257 {
 		hundreds = append(hundreds, fmt.Sprintf("%s/%d", testIssuer, i))
 	}
+	broken := func(*nats.Options) error { return fmt.Errorf("Options are broken") }
 	rows := map[string][]setting[Config]{
 		"Servers": {
 			{Config{Servers: "nats://127.0.0.1:4222,127.0.0.1:4223"}, "", ""},
@@ -107,10 +108,18 @@ func TestConfigIsLookedAt(t *testing.T) {
 		"TLS": {
 			{Config{TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, "", ""},
 			{Config{TLS: &tls.Config{InsecureSkipVerify: true}}, "", "TLS.InsecureSkipVerify"},
+			{Config{TLS: &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}}, "", ""},
 			{Config{Conn: new(nats.Conn), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, "Conn is set", ""},
 		},
-		"InboxPrefix": {{Config{InboxPrefix: "_INBOX_me"}, "", ""}, {Config{InboxPrefix: "a b"}, "wildcards", ""}},
+		"InboxPrefix": {
+			{Config{InboxPrefix: "_INBOX_me"}, "", ""}, {Config{InboxPrefix: "_INBOX.me"}, "", ""},
+			{Config{InboxPrefix: "a b"}, "wildcards", ""}, {Config{InboxPrefix: "a\r\nPUB x 0"}, "wildcards", ""}, {Config{InboxPrefix: "a.>"}, "wildcards", ""},
+			{Config{InboxPrefix: "a*"}, "wildcards", ""}, {Config{InboxPrefix: "a."}, "wildcards", ""}, {Config{InboxPrefix: ".a"}, "wildcards", ""}, {Config{InboxPrefix: "a\x00"}, "wildcards", ""},
+		},
 		"Options": {
+			{Config{Options: []nats.Option{nil, nats.NoReconnect()}}, "", ""},
+			{Config{Options: []nats.Option{broken}}, "broken", ""},
+			{Config{Options: []nats.Option{nats.Secure(&tls.Config{InsecureSkipVerify: true})}}, "", "TLS.InsecureSkipVerify"},
 			{Config{Conn: new(nats.Conn), Options: []nats.Option{nats.NoEcho()}}, "Conn is set", ""},
 		},
 		"List": {
@@ -156,8 +165,8 @@ func TestConfigIsLookedAt(t *testing.T) {
 			if cfg.Servers == "" && cfg.Conn == nil && cfg.InProcess == nil {
 				cfg.Servers = "nats://127.0.0.1:4222"
 			}
-			if cfg.Conn == nil && len(cfg.Options) == 0 {
-				cfg.Options = []nats.Option{nats.SetCustomDialer(newStream(t)), nats.SkipHostLookup()}
+			if cfg.Conn == nil {
+				cfg.Options = append(slices.Clone(cfg.Options), nats.SetCustomDialer(newStream(t)), nats.SkipHostLookup())
 			}
 			if cfg.Issuers == nil && cfg.List == nil {
 				cfg.Issuers = []string{testIssuer}
@@ -168,19 +177,12 @@ func TestConfigIsLookedAt(t *testing.T) {
 			}
 			synctest.Wait()
 		})
-		return connecting(log.String()), err
+		return withoutLines(log.String(), "not connected; trying again"), err // the scripted server speaks no TLS
 	})
 }
 
-// connecting leaves out what is logged because the server of the test speaks no TLS.
-func connecting(logged string) string {
-	var kept []string
-	for line := range strings.Lines(logged) {
-		if !strings.Contains(line, "not connected yet") {
-			kept = append(kept, line)
-		}
-	}
-	return strings.Join(kept, "")
+func withoutLines(logged, with string) string {
+	return strings.Join(slices.DeleteFunc(slices.Collect(strings.Lines(logged)), func(line string) bool { return strings.Contains(line, with) }), "")
 }
 
 // nowhere is a server that is never there.
@@ -205,43 +207,6 @@ func TestNameOfTheHost(t *testing.T) {
 	})
 }
 
-func TestDialConfigIsLookedAt(t *testing.T) {
-	broken := func(*nats.Options) error { return fmt.Errorf("Options are broken") }
-	rows := map[string][]setting[dialConfig]{
-		"CredentialsFile": {{dialConfig{CredentialsFile: "/no/such/file"}, "/no/such/file", ""}},
-		"TLS": {
-			{dialConfig{TLS: &tls.Config{}}, "", ""},
-			{dialConfig{TLS: &tls.Config{InsecureSkipVerify: true}}, "", "TLS.InsecureSkipVerify"},
-			{dialConfig{TLS: &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}}, "", ""},
-		},
-		"InboxPrefix": {
-			{dialConfig{InboxPrefix: "_INBOX_me"}, "", ""}, {dialConfig{InboxPrefix: "_INBOX.me"}, "", ""},
-			{dialConfig{InboxPrefix: "a b"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a\r\nPUB x 0"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a.>"}, "wildcards", ""},
-			{dialConfig{InboxPrefix: "a*"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a."}, "wildcards", ""}, {dialConfig{InboxPrefix: ".a"}, "wildcards", ""}, {dialConfig{InboxPrefix: "a\x00"}, "wildcards", ""},
-		},
-		"Options": {
-			{dialConfig{Options: []nats.Option{nil, nats.NoReconnect()}}, "", ""},
-			{dialConfig{Options: []nats.Option{broken}}, "broken", ""},
-			{dialConfig{Options: []nats.Option{nats.Secure(&tls.Config{InsecureSkipVerify: true})}}, "", "TLS.InsecureSkipVerify"},
-		},
-	}
-	rows["TLS"][0].cfg.TLS.MinVersion = tls.VersionTLS13
-	settleConfig(t, []string{"Name", "InProcess", "Logger"}, rows, func(cfg dialConfig) (string, error) {
-		var log pages
-		var err error
-		synctest.Test(t, func(t *testing.T) {
-			cfg.Options = append(slices.Clone(cfg.Options), nats.SetCustomDialer(newStream(t)), nats.SkipHostLookup())
-			cfg.Logger = log.logger()
-			conn, dialled := dialServers(t.Context(), "nats://127.0.0.1:4222", cfg)
-			if err = dialled; err == nil {
-				conn.close()
-			}
-			synctest.Wait()
-		})
-		return connecting(log.String()), err
-	})
-}
-
 // Servers that cannot be meant are refused, and named by their place in the list, never by
 // what may hold a password.
 func TestServersThatCannotBeMeant(t *testing.T) {
@@ -251,7 +216,7 @@ func TestServersThatCannotBeMeant(t *testing.T) {
 		"nats://127.0.0.1:1, redis://x:y": "server URL 2",
 		"nats://a:b c@127.0.0.1:x":        "unreadable server URL",
 	} {
-		conn, err := dialServers(t.Context(), servers, dialConfig{})
+		conn, err := dialServers(t.Context(), Config{Servers: servers})
 		if err == nil {
 			conn.close()
 		}
@@ -260,7 +225,7 @@ func TestServersThatCannotBeMeant(t *testing.T) {
 		}
 	}
 	for _, servers := range []string{"127.0.0.1:1", "nats://127.0.0.1:1", "ws://127.0.0.1:1", ",nats://127.0.0.1:1, ", "tls://127.0.0.1:1", "wss://127.0.0.1:1"} {
-		conn, err := dialServers(t.Context(), servers, dialConfig{})
+		conn, err := dialServers(t.Context(), Config{Servers: servers})
 		if err != nil {
 			t.Errorf("%q: %v", servers, err)
 			continue
@@ -269,8 +234,7 @@ func TestServersThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-func TestUseConfigIsLookedAt(t *testing.T) {
-	settleConfig(t, []string{"Shared", "Logger"}, nil, func(useConfig) (string, error) { return "", nil })
+func TestConnOfTheCallerIsLookedAt(t *testing.T) {
 	for name, c := range map[string]struct {
 		option     nats.Option
 		says, warn string
@@ -290,7 +254,7 @@ func TestUseConfigIsLookedAt(t *testing.T) {
 			}
 			defer synctest.Wait()
 			defer nc.Close()
-			conn, err := useConn(nc, useConfig{Logger: log.logger(), Shared: true})
+			conn, err := useConn(Config{Conn: nc, Logger: log.logger(), Shared: true})
 			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s: %v", name, err)
 			}

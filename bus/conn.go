@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,25 +37,11 @@ type connection struct {
 	done    chan struct{} // nothing is dialled any more
 }
 
-// A dialConfig is what of a [Config] makes a connection.
-type dialConfig struct {
-	Name            string // in the server's list of connections; empty: "hybridtoken"
-	CredentialsFile string
-	TLS             *tls.Config
-	InboxPrefix     string
-	InProcess       nats.InProcessConnProvider
-	Options         []nats.Option
-	Logger          *slog.Logger
-}
-
 // dialServers connects to one of the servers, or goes on trying in the background. Errors
 // are those that trying again cannot mend, or a ctx that ends during the first attempt.
-func dialServers(ctx context.Context, servers string, cfg dialConfig) (*connection, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+func dialServers(ctx context.Context, cfg Config) (*connection, error) {
 	var urls []string
-	for i, u := range strings.Split(servers, ",") {
+	for i, u := range strings.Split(cfg.Servers, ",") {
 		if u = strings.TrimSpace(u); u == "" {
 			continue
 		}
@@ -91,15 +76,12 @@ func dialServers(ctx context.Context, servers string, cfg dialConfig) (*connecti
 		c.cancel()
 		return nil, err
 	}
-	if nc := c.nc(); !nc.IsConnected() && !nc.IsClosed() { // the library tells nobody of its first attempt
-		c.log.Warn("bus: not connected yet; trying again", "error", c.disconnected())
-	}
 	go c.keep()
 	return c, nil
 }
 
 // options returns the client library's for the next attempt.
-func (cfg *dialConfig) options(urls []string) (nats.Options, error) {
+func (cfg *Config) options(urls []string) (nats.Options, error) {
 	opts := nats.GetDefaultOptions()
 	opts.Servers = slices.Clone(urls)
 	name := cfg.Name
@@ -195,14 +177,9 @@ func (c *connection) connect(ctx context.Context, opts nats.Options, life uint64
 	return nil
 }
 
-// A useConfig is what of a [Config] concerns a connection of the caller.
-type useConfig struct {
-	Shared bool
-	Logger *slog.Logger
-}
-
 // useConn wraps a connection of the caller, who goes on owning it.
-func useConn(nc *nats.Conn, cfg useConfig) (*connection, error) {
+func useConn(cfg Config) (*connection, error) {
+	nc := cfg.Conn
 	log := logger(cfg.Logger)
 	if err := natsconn.Check(nc); errors.Is(err, nats.ErrConnectionClosed) {
 		return nil, fmt.Errorf("field Conn: connection %w", ErrClosed)
@@ -253,7 +230,11 @@ func (c *connection) observe(o *nats.Options) {
 	asyncErr, disconnected, reconnected, closed := o.AsyncErrorCB, o.DisconnectedErrCB, o.ReconnectedCB, o.ClosedCB
 	attempt := o.ReconnectErrCB
 	o.ReconnectErrCB = func(nc *nats.Conn, err error) {
-		c.failed.Store(&err)
+		// One line for each time without a connection: of a cluster, each server fails in
+		// words of its own.
+		if c.failed.Swap(&err) == nil {
+			c.log.Warn("bus: not connected; trying again", "error", err)
+		}
 		if attempt != nil {
 			attempt(nc, err)
 		}

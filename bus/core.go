@@ -42,12 +42,8 @@ type core struct {
 	seen atomic.Pointer[seen] // of the connection, where no follower reports it
 }
 
-// newCore makes the core of a Member over conn. ctx bounds one look at the stream, for
-// warnings; what it finds is no error.
-func newCore(ctx context.Context, conn *connection, cfg Config) (*core, error) {
-	if conn.over() {
-		return nil, fmt.Errorf("connection %w", ErrClosed)
-	}
+// newCore looks at cfg and makes the core of a Member of it, which is not open yet.
+func newCore(cfg Config) (*core, error) {
 	cfg.Issuers = slices.Clone(cfg.Issuers)
 	slices.Sort(cfg.Issuers)
 	for i, iss := range cfg.Issuers {
@@ -59,7 +55,10 @@ func newCore(ctx context.Context, conn *connection, cfg Config) (*core, error) {
 		}
 	}
 	if len(cfg.Issuers) > maxIssuers {
-		return nil, fmt.Errorf("%d Issuers, more than %d", len(cfg.Issuers), maxIssuers)
+		return nil, fmt.Errorf("field Issuers names %d, more than %d", len(cfg.Issuers), maxIssuers)
+	}
+	if len(cfg.Issuers) == 0 && cfg.OutboxFile != "" {
+		return nil, errors.New("field OutboxFile is set and Issuers is empty: this Member publishes nothing")
 	}
 	if cfg.Stream == "" {
 		cfg.Stream = DefaultStream
@@ -86,28 +85,30 @@ func newCore(ctx context.Context, conn *connection, cfg Config) (*core, error) {
 	if signer != nil && trust != nil && trust[keyNumberOf(signer.public)] == nil {
 		return nil, errors.New("field Trust does not hold the Signer's key: this Member would ignore its own events")
 	}
-	ctx, release := context.WithCancel(ctx) // panics for nil, before anything is begun that Close would have to end
-	defer release()
-	b := &core{conn: conn, cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}
+	b := &core{cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.publisher.b = b
 	b.asker.b = b
-	if cfg.OutboxFile != "" {
-		if len(cfg.Issuers) == 0 {
-			return nil, errors.New("field OutboxFile is set and Issuers is empty: this Member publishes nothing")
-		}
-		if err := b.publisher.unpack(cfg.OutboxFile); err != nil {
-			return nil, fmt.Errorf("field OutboxFile: %w", err)
+	return b, nil
+}
+
+// open opens the outbox and takes one look at the stream, which ctx bounds, for warnings:
+// what it finds is no error.
+func (b *core) open(ctx context.Context, conn *connection) error {
+	b.conn = conn
+	if b.cfg.OutboxFile != "" {
+		if err := b.publisher.unpack(b.cfg.OutboxFile); err != nil {
+			return fmt.Errorf("field OutboxFile: %w", err)
 		}
 	}
-	if len(cfg.Issuers) > 0 && conn.isConnected() {
+	if len(b.cfg.Issuers) > 0 && conn.isConnected() {
 		ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 		defer cancel()
 		if _, err := b.publisher.read(ctx); err != nil {
 			b.log.Warn("bus: publishing will fail until this is mended", "error", err)
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // maxIssuers bounds the issuers of one Member.

@@ -106,11 +106,11 @@ func (f *follower) close() error {
 	return nil
 }
 
-func (f *follower) WaitFresh(ctx context.Context) error {
+func (f *follower) waitFresh(ctx context.Context) error {
 	return f.await(ctx, "wait until fresh", func(s revoke.Status) bool { return s.State == revoke.StateFresh })
 }
 
-func (f *follower) Barrier(ctx context.Context) error {
+func (f *follower) barrier(ctx context.Context) error {
 	begun := revoke.Now()
 	for revoke.Now().Mono == begun.Mono { // on a coarse clock: a heartbeat sent before must not seem to be sent after
 		time.Sleep(time.Microsecond)

@@ -43,7 +43,7 @@ func (f *follower) is(t *testing.T, d time.Duration, state revoke.State, reason 
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	if s := f.Status(); s.State != state || s.Reason != reason {
+	if s := f.status(); s.State != state || s.Reason != reason {
 		t.Fatalf("%s, %s after %s; want %s, %s; %v", s.State, s.Reason, d, state, reason, s.Err)
 	}
 }
@@ -57,7 +57,7 @@ func (f *follower) isStale(t *testing.T, d time.Duration) {
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	if s := f.Status(); s.State != revoke.StateStale {
+	if s := f.status(); s.State != revoke.StateStale {
 		t.Fatalf("%s after %s", s.State, d)
 	}
 }
@@ -77,7 +77,7 @@ func TestFollowersNormalDay(t *testing.T) {
 		var log pages
 		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
 		defer f.b.end()
-		if err := f.WaitFresh(t.Context()); err != nil {
+		if err := f.waitFresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		infos := s.count("STREAM.INFO")
@@ -86,7 +86,7 @@ func TestFollowersNormalDay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := f.Barrier(t.Context()); err != nil {
+			if err := f.barrier(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := f.list.Check(revoke.Now(), &revoke.Identity{Issuer: testIssuer, Token: "t", Session: r.Event.Value, IssuedAt: time.Now()}, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
@@ -96,7 +96,7 @@ func TestFollowersNormalDay(t *testing.T) {
 				f.isFresh(t, time.Second)
 			}
 		}
-		st := f.Status()
+		st := f.status()
 		if st.Subscriptions != 1 || st.Moves != 0 || st.Mirror || len(st.Hazards) != 0 || st.Err != nil || !st.Connected || st.Closed || st.Degraded {
 			t.Errorf("%+v", st)
 		}
@@ -126,10 +126,10 @@ func TestFollowersNormalDay(t *testing.T) {
 		}
 		synctest.Wait()
 		between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 1, 1)
-		if st := f.Status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.StateFresh {
+		if st := f.status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.StateFresh {
 			t.Errorf("closed: %+v", st)
 		}
-		if err := f.WaitFresh(t.Context()); !errors.Is(err, ErrClosed) {
+		if err := f.waitFresh(t.Context()); !errors.Is(err, ErrClosed) {
 			t.Errorf("waiting for a closed one: %v", err)
 		}
 	})
@@ -146,20 +146,20 @@ func TestFollowerOfASilentServer(t *testing.T) {
 		f.isFresh(t, time.Minute)
 		s.do(func() { s.mute = true })
 		f.isFresh(t, 3*time.Second)
-		if n := f.Status().Subscriptions; n != 1 {
+		if n := f.status().Subscriptions; n != 1 {
 			t.Errorf("left after less than 3 s: %d subscriptions", n)
 		}
 		f.isFresh(t, 2*time.Second)
-		if st := f.Status(); st.Subscriptions != 2 || !errors.Is(st.Err, errSilence) {
+		if st := f.status(); st.Subscriptions != 2 || !errors.Is(st.Err, errSilence) {
 			t.Errorf("%d subscriptions after 5 s: %v", st.Subscriptions, st.Err)
 		}
 		f.isStale(t, 13*time.Second)
 		f.isStale(t, time.Hour)
-		before := f.Status().Subscriptions
+		before := f.status().Subscriptions
 		f.isStale(t, time.Hour)
-		between(t, "subscriptions in an hour", f.Status().Subscriptions-before, 50, 80) // one a minute, and the escalation's
-		between(t, "consumers", s.count("CONSUMER.CREATE"), 1, int(f.Status().Subscriptions))
-		if st := f.Status(); st.Moves != 0 { // there is no other server
+		between(t, "subscriptions in an hour", f.status().Subscriptions-before, 50, 80) // one a minute, and the escalation's
+		between(t, "consumers", s.count("CONSUMER.CREATE"), 1, int(f.status().Subscriptions))
+		if st := f.status(); st.Moves != 0 { // there is no other server
 			t.Errorf("%d moves", st.Moves)
 		}
 		if n := log.count("reading the log from its start"); n != 1 {
@@ -177,9 +177,9 @@ func TestFollowerOfASilentServer(t *testing.T) {
 		if n := log.count("bus: following"); n < 1 || n > 3 || log.count("not following") > n-1 {
 			t.Errorf("logged %s", &log)
 		}
-		before = f.Status().Subscriptions
+		before = f.status().Subscriptions
 		f.isFresh(t, time.Hour)
-		if n := f.Status().Subscriptions; n != before {
+		if n := f.status().Subscriptions; n != before {
 			t.Errorf("%d more subscriptions after it was well", n-before)
 		}
 	})
@@ -203,7 +203,7 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 			t.Errorf("an event that came without heartbeats: %v", err)
 		}
 		f.isStale(t, time.Hour)
-		between(t, "subscriptions in an hour", f.Status().Subscriptions, 12, 20)
+		between(t, "subscriptions in an hour", f.status().Subscriptions, 12, 20)
 		if n := log.count("own heartbeats do not come back"); n != 1 {
 			t.Errorf("told %d times that heartbeats are lost: %s", n, &log)
 		}
@@ -212,9 +212,9 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 		}
 		s.do(func() { s.carries = true })
 		f.isFresh(t, 7*time.Minute)
-		st := f.Status()
+		st := f.status()
 		f.isFresh(t, time.Hour)
-		if n := f.Status().Subscriptions; n != st.Subscriptions {
+		if n := f.status().Subscriptions; n != st.Subscriptions {
 			t.Errorf("%d more subscriptions after it was well", n-st.Subscriptions)
 		}
 	})
@@ -307,19 +307,19 @@ func TestFollowersTroubles(t *testing.T) {
 				// While it tries, the reason is another: between two attempts it is this one.
 				soon, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 				defer cancel()
-				for st := f.Status(); st.Reason != c.reason; {
+				for st := f.status(); st.Reason != c.reason; {
 					var err error
-					if st, err = f.WaitChange(soon, st); err != nil {
+					if st, err = f.waitChange(soon, st); err != nil {
 						t.Fatalf("the reason is %s: %v", st.Reason, err)
 					}
 				}
-				if err := f.WaitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) || !strings.Contains(err.Error(), c.err.Error()) {
+				if err := f.waitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) || !strings.Contains(err.Error(), c.err.Error()) {
 					t.Errorf("waiting: %v", err)
 				}
 				before := s.count(c.asks)
 				f.isStale(t, time.Hour)
 				between(t, c.asks+" in an hour", s.count(c.asks)-before, c.most/10, c.most)
-				if st := f.Status(); !errors.Is(st.Err, c.err) || st.Closed || st.Moves != 0 {
+				if st := f.status(); !errors.Is(st.Err, c.err) || st.Closed || st.Moves != 0 {
 					t.Errorf("%+v", st)
 				}
 				if n := log.count("not following"); n > 4 || log.count(`not following" reason="`+c.reason.String()) == 0 && log.count(`not following" reason=`+c.reason.String()) == 0 {
@@ -377,7 +377,7 @@ func TestFollowerOfABrokenConsumer(t *testing.T) {
 				log.reset()
 				c.cause(s)
 				f.isFresh(t, 5*time.Second)
-				if st := f.Status(); st.Subscriptions != 2 || st.Err != nil {
+				if st := f.status(); st.Subscriptions != 2 || st.Err != nil {
 					t.Errorf("%+v", st)
 				}
 				if log.count("not following") != 1 || log.count(c.err) != 1 || log.count("bus: following") != 1 {
@@ -385,7 +385,7 @@ func TestFollowerOfABrokenConsumer(t *testing.T) {
 				}
 				between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 1, 2)
 				f.isFresh(t, time.Hour)
-				if st := f.Status(); st.Subscriptions != 2 {
+				if st := f.status(); st.Subscriptions != 2 {
 					t.Errorf("%d subscriptions", st.Subscriptions)
 				}
 			})
@@ -409,8 +409,8 @@ func TestFollowerAsksForTheRest(t *testing.T) {
 			}
 		})
 		f.isFresh(t, time.Second)
-		if n := s.count("CONSUMER.MSG") - before; n != 1 || f.Status().Subscriptions != 1 {
-			t.Errorf("%d requests after one has ended, %d subscriptions", n, f.Status().Subscriptions)
+		if n := s.count("CONSUMER.MSG") - before; n != 1 || f.status().Subscriptions != 1 {
+			t.Errorf("%d requests after one has ended, %d subscriptions", n, f.status().Subscriptions)
 		}
 	})
 }
@@ -427,7 +427,7 @@ func TestFollowerShowsHazards(t *testing.T) {
 		for round := range 2 {
 			s.do(func() { s.info.Config.MaxAge = time.Hour })
 			f.isFresh(t, 66*time.Second)
-			if st := f.Status(); len(st.Hazards) != 1 || !strings.Contains(st.Hazards[0], "max age") {
+			if st := f.status(); len(st.Hazards) != 1 || !strings.Contains(st.Hazards[0], "max age") {
 				t.Fatalf("hazards %q", st.Hazards)
 			}
 			f.isFresh(t, 10*time.Minute)
@@ -436,14 +436,14 @@ func TestFollowerShowsHazards(t *testing.T) {
 			}
 			s.do(func() { s.info.Config.MaxAge = 0 })
 			f.isFresh(t, 13*time.Second)
-			if st := f.Status(); len(st.Hazards) != 0 {
+			if st := f.status(); len(st.Hazards) != 0 {
 				t.Fatalf("mended: %q", st.Hazards)
 			}
 			if n := log.count("as they should be again"); n != 1+round {
 				t.Errorf("mended, logged %d times", n)
 			}
 		}
-		if n := f.Status().Subscriptions; n != 1 {
+		if n := f.status().Subscriptions; n != 1 {
 			t.Errorf("%d subscriptions", n)
 		}
 	})
@@ -460,7 +460,7 @@ func TestFollowerJudgesTheStream(t *testing.T) {
 		f.is(t, 66*time.Second, revoke.StateStale, revoke.ReasonBadStream)
 		s.do(func() { s.info.Config.Metadata = old })
 		f.isFresh(t, 13*time.Second)
-		if st := f.Status(); st.Subscriptions != 1 || len(st.Hazards) != 0 {
+		if st := f.status(); st.Subscriptions != 1 || len(st.Hazards) != 0 {
 			t.Errorf("%d subscriptions, hazards %q", st.Subscriptions, st.Hazards)
 		}
 	})

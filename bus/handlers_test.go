@@ -52,7 +52,7 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 func TestDialInsists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(t)
-		c, err := dialServers(t.Context(), "nats://127.0.0.1:4222", dialConfig{InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
+		c, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222", InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
 			nats.SetCustomDialer(s), nats.NoReconnect(), nats.MaxReconnects(3), nats.RetryOnFailedConnect(false), nats.ReconnectBufSize(8 << 20), nil,
 		}})
 		if err != nil {
@@ -73,13 +73,13 @@ func TestDialInsists(t *testing.T) {
 func TestStatusOfTheClosed(t *testing.T) {
 	f, _ := newTestFollower(t)
 	f.dead = make(chan struct{})
-	if s := f.Status(); s.Closed || !s.BeatAt.IsZero() {
+	if s := f.status(); s.Closed || !s.BeatAt.IsZero() {
 		t.Errorf("%+v", s)
 	}
 	now := revoke.Now()
 	f.note(func(r *report) { r.beat, r.beater, r.err = now, "other", errNoBeats })
 	close(f.dead)
-	if s := f.Status(); !s.Closed || !s.BeatAt.Equal(now.Time()) || s.Beater != "other" || s.Err != errNoBeats || s.level().err != errNoBeats.Error() || !s.level().closed {
+	if s := f.status(); !s.Closed || !s.BeatAt.Equal(now.Time()) || s.Beater != "other" || s.Err != errNoBeats || s.level().err != errNoBeats.Error() || !s.level().closed {
 		t.Errorf("%+v", s)
 	}
 }

@@ -186,7 +186,7 @@ func TestWitnessesLive(t *testing.T) {
 // Followers of one connection do not move it one after the other, and one that is shared
 // is never moved.
 func TestConnectionMovesOnce(t *testing.T) {
-	conn, err := dialServers(context.Background(), "nats://127.0.0.1:1,nats://127.0.0.1:2", dialConfig{})
+	conn, err := dialServers(context.Background(), Config{Servers: "nats://127.0.0.1:1,nats://127.0.0.1:2"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,32 +78,36 @@ func join(ctx context.Context, cfg Config) (*Member, error) {
 			return nil, fmt.Errorf("field List: %w: %s would write over the outbox, %s", revoke.ErrStateFile, state, cfg.OutboxFile)
 		}
 	}
-	var err error
-	m := &Member{}
-	if m.conn, err = connect(ctx, cfg); err != nil {
+	b, err := newCore(cfg)
+	if err != nil {
 		return nil, err
 	}
+	conn, err := connect(ctx, b.cfg)
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{conn: conn, core: b}
 	joined := false
 	defer func() {
-		if !joined { // also where a Signer of the caller panics
+		if !joined { // also where code of the caller panics
 			_ = m.Close()
 		}
 	}()
-	if m.core, err = newCore(ctx, m.conn, cfg); err != nil {
+	if err := b.open(ctx, conn); err != nil {
 		return nil, err
 	}
 	if cfg.List != nil {
-		if m.follower, err = m.core.follow(cfg.List); err != nil {
+		if m.follower, err = b.follow(cfg.List); err != nil {
 			return nil, fmt.Errorf("field List: %w", err)
 		}
-	} else if err = m.core.see(); err != nil {
+	} else if err = b.see(); err != nil {
 		return nil, err
 	}
 	joined = true
 	return m, nil
 }
 
-// connect makes the connection that cfg describes, or takes the caller's.
+// connect makes the connection that cfg describes, or takes that of the caller.
 func connect(ctx context.Context, cfg Config) (*connection, error) {
 	given := 0
 	for _, is := range []bool{cfg.Servers != "", cfg.Conn != nil, cfg.InProcess != nil} {
@@ -117,14 +121,11 @@ func connect(ctx context.Context, cfg Config) (*connection, error) {
 	case cfg.Conn == nil && cfg.Shared:
 		return nil, errors.New("field Shared is set without Conn: a connection that Join makes is shared with nobody")
 	case cfg.Conn == nil:
-		return dialServers(ctx, cfg.Servers, dialConfig{
-			Name: cfg.Name, CredentialsFile: cfg.CredentialsFile, TLS: cfg.TLS, InboxPrefix: cfg.InboxPrefix,
-			InProcess: cfg.InProcess, Options: cfg.Options, Logger: cfg.Logger,
-		})
+		return dialServers(ctx, cfg)
 	case cfg.CredentialsFile != "" || cfg.TLS != nil || cfg.InboxPrefix != "" || len(cfg.Options) > 0:
 		return nil, errors.New("fields CredentialsFile, TLS, InboxPrefix and Options belong to a connection that Join makes, and Conn is set")
 	}
-	return useConn(cfg.Conn, useConfig{Shared: cfg.Shared, Logger: cfg.Logger})
+	return useConn(cfg)
 }
 
 // Close ends the Member: its calls in flight, which fail with [ErrClosed], its background
@@ -137,9 +138,7 @@ func (m *Member) Close() error {
 		if m.follower != nil {
 			_ = m.follower.close()
 		}
-		if m.core != nil {
-			_ = m.core.close()
-		}
+		_ = m.core.close()
 		_ = m.conn.close()
 	})
 	return nil
@@ -211,7 +210,7 @@ func (m *Member) WaitFresh(ctx context.Context) error {
 	if m.follower == nil {
 		return fmt.Errorf("bus: wait until fresh: %w", errNoList)
 	}
-	return m.follower.WaitFresh(ctx)
+	return m.follower.waitFresh(ctx)
 }
 
 // Barrier returns nil when every event that anybody's Publish had acknowledged
@@ -224,5 +223,5 @@ func (m *Member) Barrier(ctx context.Context) error {
 	if m.follower == nil {
 		return fmt.Errorf("bus: barrier: %w", errNoList)
 	}
-	return m.follower.Barrier(ctx)
+	return m.follower.barrier(ctx)
 }

@@ -27,7 +27,6 @@ func TestCloseAfterNilContext(t *testing.T) {
 			"PublishAll":    func() { _, _ = b.publishAll(none, []revoke.Event{event}) },
 			"RevokeAndWait": func() { _, _ = b.revokeAndWait(none, event, WaitConfig{}) },
 			"Join":          func() { _, _ = Join(none, Config{}) },
-			"Dial":          func() { _, _ = dialServers(none, "nats://127.0.0.1:1", dialConfig{}) },
 			"CreateStream":  func() { _ = CreateStream(none, &nats.Conn{}, StreamConfig{}) },
 		} {
 			func() {
@@ -48,7 +47,7 @@ func TestCloseAfterNilContext(t *testing.T) {
 // A key whose Public panics, as a nil pointer to one of a KMS does.
 type panickingKey struct{ crypto.Signer }
 
-// Whoever recovers from a Join that a caller's code has ended has no Member to close.
+// A program that recovers from a panic in Join has no Member to close.
 func TestJoinThatPanicsLeavesNothing(t *testing.T) {
 	s := newStream(t)
 	list, err := revoke.NewList(revoke.Config{})

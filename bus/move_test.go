@@ -18,12 +18,12 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			var log pages
 			s := newStream(t)
 			s.carries = true
-			conn, err := dialServers(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", dialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
+			conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			conn.shared = shared
-			b, err := newCore(t.Context(), conn, Config{Issuers: []string{testIssuer}, Logger: log.everything()})
+			b, err := openCore(t, conn, Config{Issuers: []string{testIssuer}, Logger: log.everything()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,17 +41,17 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			s.do(func() { s.isolated = from })
 			if !shared {
 				f.isFresh(t, 14*time.Second)
-				if st := f.Status(); st.Moves != 1 || b.nc().ConnectedServerId() == from || log.count("moving to another server") != 1 {
+				if st := f.status(); st.Moves != 1 || b.nc().ConnectedServerId() == from || log.count("moving to another server") != 1 {
 					t.Errorf("%d moves, logged %s", st.Moves, &log)
 				}
 				f.isFresh(t, time.Hour)
-				if st := f.Status(); st.Moves != 1 {
+				if st := f.status(); st.Moves != 1 {
 					t.Errorf("%d moves in an hour", st.Moves)
 				}
 				return
 			}
 			f.isStale(t, time.Hour)
-			if st := f.Status(); st.Moves != 0 || b.nc().ConnectedServerId() != from || log.count("the connection is shared and stays where it is") < 5 {
+			if st := f.status(); st.Moves != 0 || b.nc().ConnectedServerId() != from || log.count("the connection is shared and stays where it is") < 5 {
 				t.Errorf("%d moves, logged %s", st.Moves, &log)
 			}
 			s.do(func() { s.isolated = "" })
@@ -66,11 +66,11 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(t)
 		s.id = "the one"
-		conn, err := dialServers(t.Context(), "nats://127.0.0.1:4222,nats://127.0.0.1:4223", dialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}})
+		conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := newCore(t.Context(), conn, Config{})
+		b, err := openCore(t, conn, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

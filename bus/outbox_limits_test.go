@@ -298,7 +298,7 @@ func TestOpenTellsThatPublishingWillFail(t *testing.T) {
 			}
 			conn := dialScripted(t, s)
 			synctest.Wait()
-			b, err := newCore(t.Context(), conn, Config{Issuers: c.issuers, Logger: log.logger()})
+			b, err := openCore(t, conn, Config{Issuers: c.issuers, Logger: log.logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -341,7 +341,7 @@ func TestStateIsKept(t *testing.T) {
 		if _, err := f.b.publishEvent(t.Context(), sessionEvent(-1)); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Barrier(t.Context()); err != nil {
+		if err := f.barrier(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		f.close() // sooner than the next writing would come

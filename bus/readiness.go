@@ -41,7 +41,7 @@ type readyState struct {
 }
 
 func (f *follower) ready(p revoke.Policy) readyState {
-	ready, s := f.list.Ready(p), f.Status()
+	ready, s := f.list.Ready(p), f.status()
 	if s.Closed {
 		ready, s.Reason = false, revoke.ReasonClosed
 	}

@@ -18,7 +18,7 @@ import (
 func dialScripted(t *testing.T, s *scripted, opts ...nats.Option) *connection {
 	t.Helper()
 	opts = append([]nats.Option{nats.SetCustomDialer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)
-	c, err := dialServers(t.Context(), "nats://127.0.0.1:4222", dialConfig{Options: opts})
+	c, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222", Options: opts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				if outbox {
 					cfg.OutboxFile = t.TempDir() + "/outbox"
 				}
-				b, err := newCore(t.Context(), c, cfg)
+				b, err := openCore(t, c, cfg)
 				if err != nil {
 					t.Fatal(err)
 				}

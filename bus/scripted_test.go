@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,7 +51,8 @@ type scripted struct {
 	poison   string // a message that holds it ends the connection; empty: none
 	ends     int    // connections that were ended for good
 	attempts []time.Time
-	maxBytes int // of a message that it takes; zero: 1 MiB
+	refuses  bool // connections
+	maxBytes int  // of a message that it takes; zero: 1 MiB
 	conns    []*scriptedConn
 	asks     map[string]int // requests to the API, by verb
 }
@@ -89,11 +91,20 @@ func newStream(t testing.TB) *scripted {
 	return s
 }
 
+func openCore(t testing.TB, conn *connection, cfg Config) (*core, error) {
+	t.Helper()
+	b, err := newCore(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return b, b.open(t.Context(), conn)
+}
+
 // newScripted returns such a server and a Member that is connected to it.
 func newScripted(t *testing.T, cfg Config) (*scripted, *core) {
 	t.Helper()
 	s := newStream(t)
-	conn, err := dialServers(t.Context(), "nats://127.0.0.1:4222", dialConfig{Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
+	conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +112,7 @@ func newScripted(t *testing.T, cfg Config) (*scripted, *core) {
 	if len(cfg.Issuers) == 0 {
 		cfg.Issuers = []string{testIssuer}
 	}
-	b, err := newCore(t.Context(), conn, cfg)
+	b, err := openCore(t, conn, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,10 +124,16 @@ func newScripted(t *testing.T, cfg Config) (*scripted, *core) {
 func (s *scripted) Dial(_, address string) (net.Conn, error) {
 	client, server := net.Pipe()
 	c := &scriptedConn{s: s, address: address, conn: server, out: make(chan string, 1000), over: make(chan struct{}), subs: map[string]string{}, consumers: map[string]*scriptedConsumer{}}
+	refused := false
 	s.do(func() {
 		s.attempts = append(s.attempts, time.Now())
-		s.conns = append(s.conns, c)
+		if refused = s.refuses; !refused {
+			s.conns = append(s.conns, c)
+		}
 	})
+	if refused {
+		return nil, syscall.ECONNREFUSED
+	}
 	go c.serve()
 	return client, nil
 }

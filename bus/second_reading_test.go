@@ -56,7 +56,7 @@ func TestLiarHasTheLogReadOnce(t *testing.T) {
 			t.Errorf("%d consumers, %d deleted, logged %s", s.count("CONSUMER.CREATE"), s.count("CONSUMER.DELETE"), &log)
 		}
 		f.isFresh(t, time.Hour)
-		if st := f.Status(); st.Subscriptions != 1 || s.count("CONSUMER.CREATE") != 2 || log.count("second time") != 1 {
+		if st := f.status(); st.Subscriptions != 1 || s.count("CONSUMER.CREATE") != 2 || log.count("second time") != 1 {
 			t.Errorf("%d subscriptions, %d consumers", st.Subscriptions, s.count("CONSUMER.CREATE"))
 		}
 		for range 60 { // however often it lies
@@ -97,12 +97,12 @@ func TestForkHasTheLogReadAnew(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
-		if !isRevoked() || log.count("holds something else than what was applied") == 0 || f.Status().Subscriptions < 2 {
-			t.Errorf("revoked %t, %d subscriptions, logged %s", isRevoked(), f.Status().Subscriptions, &log)
+		if !isRevoked() || log.count("holds something else than what was applied") == 0 || f.status().Subscriptions < 2 {
+			t.Errorf("revoked %t, %d subscriptions, logged %s", isRevoked(), f.status().Subscriptions, &log)
 		}
-		before := f.Status().Subscriptions
+		before := f.status().Subscriptions
 		f.isFresh(t, time.Hour)
-		if n := f.Status().Subscriptions; n != before {
+		if n := f.status().Subscriptions; n != before {
 			t.Errorf("%d more subscriptions", n-before)
 		}
 	})

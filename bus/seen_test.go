@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A stuckDialer reaches a server once. Whoever dials again waits, as for a machine that
+// A stuckDialer reaches a server once. A second dial waits, as for a machine that
 // does not answer, and the client library lets nobody ask it anything meanwhile.
 type stuckDialer struct {
 	server  *scripted

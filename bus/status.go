@@ -42,7 +42,7 @@ type Status struct {
 func (m *Member) Status() Status {
 	var s Status
 	if m.follower != nil {
-		s = m.follower.Status()
+		s = m.follower.status()
 	} else {
 		seen := m.core.seen.Load()
 		s.Server, s.Connected, s.Closed = seen.server, seen.server != "", seen.closed || m.core.ctx.Err() != nil
@@ -71,7 +71,7 @@ type report struct {
 }
 
 // Status takes no lock.
-func (f *follower) Status() Status {
+func (f *follower) status() Status {
 	r := f.report.Load()
 	s := Status{
 		Status:        f.list.Status(revoke.Now()),
@@ -139,11 +139,11 @@ func (m *Member) WaitChange(ctx context.Context, from Status) (Status, error) {
 	if m.follower == nil {
 		return m.Status(), fmt.Errorf("bus: wait for a change: %w", errNoList)
 	}
-	s, err := m.follower.WaitChange(ctx, from)
+	s, err := m.follower.waitChange(ctx, from)
 	return m.complete(s), err
 }
 
-func (f *follower) WaitChange(ctx context.Context, from Status) (Status, error) {
+func (f *follower) waitChange(ctx context.Context, from Status) (Status, error) {
 	old := from.level()
 	for {
 		changed := f.changed.wait()
@@ -153,7 +153,7 @@ func (f *follower) WaitChange(ctx context.Context, from Status) (Status, error) 
 			dead = true
 		default:
 		}
-		s := f.Status()
+		s := f.status()
 		if s.level() != old {
 			return s, nil
 		}

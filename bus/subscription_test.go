@@ -35,7 +35,7 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 }
 
 // delivery is the n-th message that a server delivers for a consumer.
-// connOf returns a Conn that nothing was dialled for.
+// connOf returns a connection that nothing was dialled for.
 func connOf(nc *nats.Conn) *connection {
 	c := new(connection)
 	c.link.Store(&link{nc: nc})

@@ -20,7 +20,7 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 				s.delay = 50 * time.Millisecond
 				c := dialScripted(t, s)
 				defer c.close()
-				b, err := newCore(t.Context(), c, Config{Issuers: []string{testIssuer}})
+				b, err := openCore(t, c, Config{Issuers: []string{testIssuer}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -97,7 +97,7 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 		s.delay = 50 * time.Millisecond
 		c := dialScripted(t, s)
 		defer c.close()
-		b, err := newCore(t.Context(), c, Config{Issuers: []string{testIssuer}})
+		b, err := openCore(t, c, Config{Issuers: []string{testIssuer}})
 		if err != nil {
 			t.Fatal(err)
 		}

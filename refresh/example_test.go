@@ -23,7 +23,7 @@ func Example() {
 	check(err)
 	sessions, err := refresh.NewManager(refresh.Config{
 		Issuer: issuer, Store: refresh.NewMemoryStore(), Revocations: list, Lifetimes: refresh.Web,
-		// With a bus: Publisher: b, and a List that a Follower feeds.
+		// With a bus: Publisher: member, and the List that it feeds.
 	})
 	check(err)
 	defer sessions.Close()

@@ -189,7 +189,7 @@ func (p *stuck) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, er
 	return p.system.Publish(ctx, e)
 }
 
-// Nor does the store wait for the bus: within a moment no session of theirs is refreshed.
+// Nor does the store wait for the bus: within a moment none of their sessions is refreshed.
 func TestEndedThoughTheBusHangs(t *testing.T) {
 	for name, do := range map[string]func(*system, *refresh.Grant) error{
 		"Logout": func(s *system, g *refresh.Grant) error { return s.Logout(context.Background(), g.SessionID) },

@@ -105,8 +105,8 @@ func ExampleOneOf_discover() {
 	})
 	get(jo)
 
-	// Over NATS: Publish of a Bus that was opened with bus.Config{Issuer: realmURL}. The
-	// Bus of the own issuer refuses events of another.
+	// Over NATS: Publish of a bus.Member whose Issuers name realmURL. One that names only
+	// the own issuer refuses events of another.
 	if err := list.Apply(revoke.Now(), revoke.Event{Issuer: realmURL, Kind: revoke.KindSubject, Value: "jo"}); err != nil {
 		log.Fatal(err)
 	}

@@ -16,11 +16,7 @@ func TestPrinting(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := map[string]any{"Server": s, "Config": Config{}}
-	for _, name := range printtest.Types(t, ".") {
-		if _, ok := table[name]; !ok {
-			t.Errorf("%s is not looked at", name)
-		}
-	}
+	printtest.HoldsAll(t, ".", table)
 	var closing sync.WaitGroup
 	closing.Go(func() { s.Close() })
 	defer closing.Wait()

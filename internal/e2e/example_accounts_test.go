@@ -313,19 +313,18 @@ func TestExampleFollowersCanDeleteWhatTheyFollow(t *testing.T) {
 		createStream(t, operator, bus.StreamConfig{})
 		l := newList(t, quick)
 		auth := join(t, dial(t, br.url(), user("auth")...), bus.Config{}, l)
-		f := auth
-		waitFresh(t, f)
+		waitFresh(t, auth)
 		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "before"})
-		barrier(t, f)
+		barrier(t, auth)
 		_, js := plain(t, br.url(), user("operator")...)
 		if !deleteByReply(t, br, js, bus.DefaultStream) {
 			publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "after"})
-			barrier(t, f)
+			barrier(t, auth)
 			mustRefuse(t, l, session("before"), session("after"))
 			return
 		}
 		// No replica forgets, and once there is a stream again the publisher gives it back.
-		eventually(t, "no stream", func() bool { return f.Status().Reason == revoke.ReasonNoStream })
+		eventually(t, "no stream", func() bool { return auth.Status().Reason == revoke.ReasonNoStream })
 		mustRefuse(t, l, session("before"))
 		createStream(t, operator, bus.StreamConfig{})
 		publish(t, auth, revoke.Event{Kind: revoke.KindSession, Value: "after"})

@@ -55,7 +55,6 @@ type forked struct {
 	operator jetstream.JetStream // of the origin's account
 	mirror   jetstream.JetStream // of the mirror's
 	auth     *bus.Member
-	member   *bus.Member
 	beside   *revoke.List
 	last     uint64 // sequence of the mirror shortly before the origin was lost
 	done     []acknowledged
@@ -80,7 +79,7 @@ func (t *forked) run() {
 	l := newList(t.T, forkConfig)
 	f := join(t.T, dial(t.T, t.br.url(), user("verifier")...), verifierBus, l)
 	t.join()
-	waitFresh(t.T, f, t.member)
+	waitFresh(t.T, f, t.auth)
 
 	t.publish(t.auth, "known", 20)
 	var files string
@@ -94,7 +93,7 @@ func (t *forked) run() {
 			t.Fatal(err)
 		}
 		t.br.start()
-		waitFresh(t.T, f, t.member)
+		waitFresh(t.T, f, t.auth)
 	case t.tool:
 		if taken, err = backUp(within(t.T), nc, bus.DefaultStream); err != nil {
 			t.Fatal(err)
@@ -141,7 +140,7 @@ func (t *forked) run() {
 	if t.longer {
 		t.takenUp()
 	}
-	barrier(t.T, t.member) // beside the stream, all of it is refused
+	barrier(t.T, t.auth) // beside the stream, all of it is refused
 	for _, a := range below {
 		mustRefuse(t.T, t.beside, a.id)
 	}
@@ -212,8 +211,7 @@ func (t *forked) join() {
 	t.Helper()
 	t.beside = newList(t.T, forkConfig)
 	t.auth = join(t.T, dial(t.T, t.br.url(), user("auth")...), bus.Config{Name: "auth"}, t.beside)
-	t.member = t.auth
-	waitFresh(t.T, t.member)
+	waitFresh(t.T, t.auth)
 }
 
 func (t *forked) leave() {

@@ -108,7 +108,7 @@ func TestHostileMessages(t *testing.T) {
 		{"level=WARN", "member=before", "messages=1 "}, {"level=WARN", "member=keep"},
 	} {
 		if n := log.count(words...); n != 1 {
-			t.Errorf("%d lines of the Bus's log with %q, want 1 within a minute", n, words)
+			t.Errorf("%d lines of the Member's log with %q, want 1 within a minute", n, words)
 		}
 	}
 	if log.count("victim") > 0 {

@@ -14,7 +14,7 @@ import (
 )
 
 // Strangers who present thousands of refresh tokens of sessions that never were keep no
-// user from logging in for the first time: its subject's record is not one of theirs.
+// user from logging in for the first time: its subject's record is none that the flood asked for.
 func TestFloodOfUnknownSessions(t *testing.T) {
 	t.Parallel()
 	br := newBroker(t, func(o *server.Options) { o.SyncAlways = false }) // not about its disk

@@ -28,15 +28,14 @@ func TestFollowersCanWriteThroughReplies(t *testing.T) {
 	createStream(t, admin, bus.StreamConfig{MaxBytes: 16 << 20})
 	l := newList(t, quick)
 	pub := join(t, admin, bus.Config{}, l)
-	f := pub
-	waitFresh(t, f)
+	waitFresh(t, pub)
 	_, js := plain(t, br.url(), as("admin")...)
 	subjects := bus.Subject(issuer, revoke.KindSubject)
 	if _, err := js.Publish(within(t), subjects, fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"subject","value":"by-hand"}`, issuer)); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, pub, revoke.Event{Kind: revoke.KindSubject, Value: "by-publish"})
-	barrier(t, f)
+	barrier(t, pub)
 	login := map[string]revoke.Identity{}
 	for _, sub := range []string{"by-hand", "by-publish"} {
 		id := session("new-login")
@@ -72,7 +71,7 @@ func TestFollowersCanWriteThroughReplies(t *testing.T) {
 	}
 	eventually(t, "the limit: the log is stored again", func() bool { return stored(t, js, subjects) > before })
 	eventually(t, "the limit: even the stream's state is stored", func() bool { return stored(t, js, "revocations.v1.junk") > 0 })
-	barrier(t, f)
+	barrier(t, pub)
 	mustRefuse(t, l, login["by-hand"])
 	mustPass(t, l, login["by-publish"])
 	mustRefuse(t, l, revoke.Identity{Issuer: issuer, Subject: "by-publish", IssuedAt: time.Now().Add(-time.Hour)})
@@ -94,16 +93,15 @@ func TestHeartbeatRightCanFillTheStream(t *testing.T) {
 	cfg.MaxStaleness = 500 * time.Millisecond
 	l := newList(t, cfg)
 	pub := join(t, conn, bus.Config{}, l)
-	f := pub
 	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "known"})
-	waitFresh(t, f)
+	waitFresh(t, pub)
 	_, js := plain(t, br.url())
 	for size := 63 << 10; size > 0; {
 		if _, err := js.Publish(within(t), bus.HeartbeatSubject, make([]byte, size)); err != nil {
 			size /= 2
 		}
 	}
-	eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
+	eventually(t, "stale", func() bool { return pub.Status().State == revoke.StateStale })
 	if _, err := pub.Publish(within(t), revoke.Event{Kind: revoke.KindIssuer}); !errors.Is(err, bus.ErrFull) {
 		t.Errorf("publish: %v", err)
 	}

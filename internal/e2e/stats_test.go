@@ -69,10 +69,9 @@ func TestOneRecreationCountsOnce(t *testing.T) {
 	conn := dial(t, br.url())
 	createStream(t, conn, bus.StreamConfig{})
 	pub := join(t, conn, bus.Config{}, newList(t, quick))
-	f := pub
-	waitFresh(t, f)
+	waitFresh(t, pub)
 	publish(t, pub, revoke.Event{Kind: revoke.KindSession, Value: "thief"})
-	barrier(t, f)
+	barrier(t, pub)
 	_, js := plain(t, br.url())
 	if err := js.DeleteStream(within(t), bus.DefaultStream); err != nil {
 		t.Fatal(err)

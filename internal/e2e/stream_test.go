@@ -32,13 +32,12 @@ func TestMirror(t *testing.T) {
 	if _, err := b.Publish(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}); !errors.Is(err, bus.ErrStreamUnsafe) || !strings.Contains(err.Error(), "mirror") {
 		t.Errorf("Publish: %v", err)
 	}
-	f := b
-	waitFresh(t, f)
-	if s := f.Status(); len(s.Hazards) != 0 {
+	waitFresh(t, b)
+	if s := b.Status(); len(s.Hazards) != 0 {
 		t.Errorf("hazards %q", s.Hazards)
 	}
 	publish(t, join(t, conn, bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "y"})
-	barrier(t, f)
+	barrier(t, b)
 	mustRefuse(t, l, session("y"))
 }
 

@@ -34,13 +34,12 @@ func TestWhyNotConnected(t *testing.T) {
 			conn := dial(t, c.url, c.opts...)
 			var log journal
 			b := join(t, conn, bus.Config{Logger: log.logger()}, newList(t, quick))
-			f := b
 			says := func(err error) bool {
 				return err != nil && strings.Contains(strings.ToLower(err.Error()), c.want) && !strings.Contains(err.Error(), secret)
 			}
-			eventually(t, "the status says why", func() bool { return says(f.Status().Err) })
+			eventually(t, "the status says why", func() bool { return says(b.Status().Err) })
 			eventually(t, "the log says why", func() bool { return log.count("not following", c.logged) == 1 })
-			if s := f.Status(); s.Reason != revoke.ReasonConnecting {
+			if s := b.Status(); s.Reason != revoke.ReasonConnecting {
 				t.Errorf("%+v", s)
 			}
 			// A call whose time ends just while an attempt to connect is made knows no reason.

@@ -132,10 +132,9 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 	// And the stream goes on being used.
 	l := newList(t, ofOlderStream())
 	b := join(t, dial(t, br.url()), bus.Config{}, l)
-	f := b
 	publish(t, b, revoke.Event{Kind: revoke.KindSession, Value: "by this version"})
-	waitFresh(t, f)
-	barrier(t, f)
+	waitFresh(t, b)
+	barrier(t, b)
 	mustRefuse(t, l, session("by this version"), session("session-1"))
 	var c jetstream.StreamConfig
 	if err := json.Unmarshal(writtenBefore(t, "bus", "stream-config.json"), &c); err != nil {

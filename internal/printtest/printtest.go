@@ -169,9 +169,20 @@ func Leaks(out string, forms map[string]string) (found []string) {
 	return found
 }
 
-// Types returns the exported types that the package in the folder declares, outside of
-// tests, so that a table that is to name them all can be held to it.
-func Types(t *testing.T, folder string) (names []string) {
+// HoldsAll fails the test for each exported type of the package in the folder that the
+// table does not hold and that is not among those that hold nothing secret.
+func HoldsAll(t *testing.T, folder string, table map[string]any, harmless ...string) {
+	t.Helper()
+	for _, name := range types(t, folder) {
+		if _, ok := table[name]; !ok && !slices.Contains(harmless, name) {
+			t.Errorf("%s is not looked at", name)
+		}
+	}
+}
+
+// types returns the exported types that the package in the folder declares, outside of
+// tests.
+func types(t *testing.T, folder string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(folder)
 	if err != nil {

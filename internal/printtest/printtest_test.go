@@ -27,10 +27,10 @@ func TestFindsWhatLeaks(t *testing.T) {
 	if found := Leaks(Prints(text{"nothing"}), Forms(secret)); len(found) != 0 {
 		t.Errorf("found where it is not: %q", found)
 	}
-	if types := Types(t, "."); len(types) != 0 {
+	if types := types(t, "."); len(types) != 0 {
 		t.Errorf("types of this package: %q", types)
 	}
-	if types := Types(t, "../../revoke"); len(types) < 15 {
+	if types := types(t, "../../revoke"); len(types) < 15 {
 		t.Errorf("types of revoke: %q", types)
 	}
 }

@@ -113,7 +113,7 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 	// token.Key{kid: "2026-10", alg: EdDSA, thumbprint: kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k}
 }
 
-// remoteKey stands for a key in a KMS: a crypto.Signer of some package of theirs.
+// remoteKey stands for a key in a KMS, whose provider has a crypto.Signer for it.
 type remoteKey struct{ inside *ecdsa.PrivateKey }
 
 func (r remoteKey) Public() crypto.PublicKey { return r.inside.Public() }

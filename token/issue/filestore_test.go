@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh/storetest"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
@@ -28,12 +28,12 @@ import (
 // A FileStore keeps what every Store keeps, also where two have one file.
 func TestFileStore(t *testing.T) {
 	var path string
-	storetest.Run(t, func(t *testing.T) refresh.Store {
+	storetest.Run(t, func(t *testing.T) issue.Store {
 		path = filepath.Join(privateDir(t), "records")
 		return fileStore(t, path)
 	}, storetest.Config{
 		Virtual: true, Linger: 6 * time.Minute,
-		Another: func(t *testing.T, _ refresh.Store) refresh.Store { return fileStore(t, path) },
+		Another: func(t *testing.T, _ issue.Store) issue.Store { return fileStore(t, path) },
 	})
 }
 
@@ -42,14 +42,14 @@ func TestFileStore(t *testing.T) {
 func TestFileStoreFile(t *testing.T) {
 	path := filepath.Join(privateDir(t), "ring.json")
 	s := fileStore(t, path)
-	if _, err := s.Load(t.Context(), "k"); !errors.Is(err, issue.ErrStore) || !errors.Is(err, refresh.ErrNotFound) {
+	if _, err := s.Load(t.Context(), "k"); !errors.Is(err, issue.ErrStore) || !errors.Is(err, recordstore.ErrNotFound) {
 		t.Errorf("no file: error %v", err)
 	}
 	n, err := s.Save(t.Context(), "k", []byte("a"), 0, later())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Save(t.Context(), "k", []byte("b"), n+1, later()); !errors.Is(err, issue.ErrStore) || !errors.Is(err, refresh.ErrConflict) {
+	if _, err := s.Save(t.Context(), "k", []byte("b"), n+1, later()); !errors.Is(err, issue.ErrStore) || !errors.Is(err, recordstore.ErrConflict) {
 		t.Errorf("another revision: error %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
@@ -312,14 +312,14 @@ func TestFileStoreSavedWhileForking(t *testing.T) {
 func countTo(ctx context.Context, s issue.Store, n int) (conflicts int, err error) {
 	for done := 0; done < n; {
 		r, err := s.Load(ctx, "k")
-		if err != nil && !errors.Is(err, refresh.ErrNotFound) {
+		if err != nil && !errors.Is(err, recordstore.ErrNotFound) {
 			return conflicts, err
 		}
 		v, _ := strconv.Atoi(string(r.Value))
 		switch _, err := s.Save(ctx, "k", strconv.AppendInt(nil, int64(v)+1, 10), r.Revision, later()); {
 		case err == nil:
 			done++
-		case errors.Is(err, refresh.ErrConflict):
+		case errors.Is(err, recordstore.ErrConflict):
 			conflicts++
 		default:
 			return conflicts, err

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 	"github.com/hybridtoken/hybridtoken/token/issue"
 )
@@ -19,7 +19,7 @@ func TestKeyringWithoutContext(t *testing.T) {
 	if _, err := issue.OpenKeyring(none, store, kept(issue.KeyringConfig{})); err == nil || !strings.Contains(err.Error(), "nil context") {
 		t.Errorf("OpenKeyring: %v", err)
 	}
-	if _, err := store.Load(t.Context(), issue.RingKey(forge.Issuer)); !errors.Is(err, refresh.ErrNotFound) {
+	if _, err := store.Load(t.Context(), issue.RingKey(forge.Issuer)); !errors.Is(err, recordstore.ErrNotFound) {
 		t.Error("a key was stored all the same")
 	}
 	shared, err := issue.OpenKeyring(t.Context(), store, kept(issue.KeyringConfig{}))

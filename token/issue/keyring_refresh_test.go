@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 	"github.com/hybridtoken/hybridtoken/token/issue"
 )
@@ -23,11 +23,11 @@ type moody struct {
 	err error
 }
 
-func (m *moody) Load(ctx context.Context, key string) (refresh.Record, error) {
+func (m *moody) Load(ctx context.Context, key string) (recordstore.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
-		return refresh.Record{}, m.err
+		return recordstore.Record{}, m.err
 	}
 	return m.MemoryStore.Load(ctx, key)
 }
@@ -92,10 +92,10 @@ func TestKeyringRefresh(t *testing.T) {
 type deposed struct {
 	issue.MemoryStore
 	mu  sync.Mutex
-	old *refresh.Record
+	old *recordstore.Record
 }
 
-func (d *deposed) Load(ctx context.Context, key string) (refresh.Record, error) {
+func (d *deposed) Load(ctx context.Context, key string) (recordstore.Record, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.old != nil {

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 	"github.com/hybridtoken/hybridtoken/token/issue"
@@ -30,7 +30,7 @@ func TestOpenKeyringNeedsASeal(t *testing.T) {
 	}{
 		"a file, nothing said":            {file, issue.KeyringConfig{}, ""},
 		"elsewhere, nothing said":         {new(issue.MemoryStore), issue.KeyringConfig{}, "KeyringConfig.SealKeys is empty"},
-		"elsewhere, no seal":              {refresh.NewMemoryStore(), issue.KeyringConfig{Issuer: forge.Issuer}, "KeyringConfig.SealKeys is empty"},
+		"elsewhere, no seal":              {new(issue.MemoryStore), issue.KeyringConfig{Issuer: forge.Issuer}, "KeyringConfig.SealKeys is empty"},
 		"elsewhere, no issuer":            {new(issue.MemoryStore), issue.KeyringConfig{SealKeys: seals}, "KeyringConfig.Issuer is empty"},
 		"elsewhere, all said":             {new(issue.MemoryStore), issue.KeyringConfig{Issuer: forge.Issuer, SealKeys: seals}, ""},
 		"what wraps a file, nothing said": {wrapped, issue.KeyringConfig{}, "KeyringConfig.SealKeys is empty"},
@@ -40,7 +40,7 @@ func TestOpenKeyringNeedsASeal(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if err != nil {
-			if r, err := c.store.Load(t.Context(), issue.RingKey(c.cfg.Issuer)); !errors.Is(err, refresh.ErrNotFound) {
+			if r, err := c.store.Load(t.Context(), issue.RingKey(c.cfg.Issuer)); !errors.Is(err, recordstore.ErrNotFound) {
 				t.Errorf("%s: %v is stored all the same, error %v", name, r, err)
 			}
 			continue

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
@@ -62,13 +62,13 @@ func (i *simInstance) fails(odds int) string {
 	return []string{"refused", "hangs", "ack lost", "late", "crash before", "crash after"}[i.rand.IntN(6)]
 }
 
-func (i *simInstance) Load(ctx context.Context, key string) (refresh.Record, error) {
+func (i *simInstance) Load(ctx context.Context, key string) (recordstore.Record, error) {
 	switch i.fails(10) {
 	case "refused", "crashed":
-		return refresh.Record{}, errSim
+		return recordstore.Record{}, errSim
 	case "hangs":
 		<-ctx.Done()
-		return refresh.Record{}, ctx.Err()
+		return recordstore.Record{}, ctx.Err()
 	}
 	at := time.Now()
 	i.travel()
@@ -94,7 +94,7 @@ func (i *simInstance) Load(ctx context.Context, key string) (refresh.Record, err
 
 type simRead struct {
 	at     time.Time
-	record refresh.Record
+	record recordstore.Record
 }
 
 func (i *simInstance) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
@@ -135,7 +135,7 @@ func (i *simInstance) Save(ctx context.Context, key string, value []byte, revisi
 		i.die()
 		return 0, errSim
 	}
-	if errors.Is(err, refresh.ErrConflict) {
+	if errors.Is(err, recordstore.ErrConflict) {
 		i.sim.count("conflict")
 	}
 	return n, err
@@ -152,11 +152,11 @@ func (s *simulation) wrote(revision uint64, value []byte, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.history = append(s.history, simRead{time.Now(), refresh.Record{Value: slices.Clone(value), Revision: revision}})
+	s.history = append(s.history, simRead{time.Now(), recordstore.Record{Value: slices.Clone(value), Revision: revision}})
 }
 
 // deposed returns what the store held simLag ago, if i has such a leader now.
-func (s *simulation) deposed(i *simInstance, at time.Time) (refresh.Record, bool) {
+func (s *simulation) deposed(i *simInstance, at time.Time) (recordstore.Record, bool) {
 	i.mu.Lock()
 	if i.chaos && i.rand.IntN(40) == 0 {
 		i.deposed = at.Add(simLead)
@@ -164,7 +164,7 @@ func (s *simulation) deposed(i *simInstance, at time.Time) (refresh.Record, bool
 	behind := at.Before(i.deposed)
 	i.mu.Unlock()
 	if !behind {
-		return refresh.Record{}, false
+		return recordstore.Record{}, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,7 +176,7 @@ func (s *simulation) deposed(i *simInstance, at time.Time) (refresh.Record, bool
 			return s.history[n].record, true
 		}
 	}
-	return refresh.Record{}, false
+	return recordstore.Record{}, false
 }
 
 // travel is the time that a message takes.

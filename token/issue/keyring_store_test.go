@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 	"github.com/hybridtoken/hybridtoken/token/issue"
@@ -25,10 +25,10 @@ type hookedStore struct {
 	save func(save func() error) error
 }
 
-func (h *hookedStore) Load(ctx context.Context, key string) (refresh.Record, error) {
+func (h *hookedStore) Load(ctx context.Context, key string) (recordstore.Record, error) {
 	if h.load != nil {
 		if err := h.load(); err != nil {
-			return refresh.Record{}, err
+			return recordstore.Record{}, err
 		}
 	}
 	return h.Store.Load(ctx, key)
@@ -49,7 +49,7 @@ type lastWriteWins struct{ issue.MemoryStore }
 
 func (l *lastWriteWins) Save(ctx context.Context, key string, value []byte, _ uint64, expires time.Time) (uint64, error) {
 	r, err := l.Load(ctx, key)
-	if err != nil && !errors.Is(err, refresh.ErrNotFound) {
+	if err != nil && !errors.Is(err, recordstore.ErrNotFound) {
 		return 0, err
 	}
 	return l.MemoryStore.Save(ctx, key, value, r.Revision, expires)
@@ -221,7 +221,7 @@ func TestKeyringStorePanics(t *testing.T) {
 		}
 		forge.Issue(t, forge.NewIssuer(t, ring, nil), forge.Request())
 		store.load = nil
-		if _, err := ring.Rotate(t.Context()); !errors.Is(err, issue.ErrStore) || errors.Is(err, refresh.ErrConflict) { // in Save
+		if _, err := ring.Rotate(t.Context()); !errors.Is(err, issue.ErrStore) || errors.Is(err, recordstore.ErrConflict) { // in Save
 			t.Errorf("rotate: error %v", err)
 		}
 		panics.Store(false)
@@ -274,10 +274,10 @@ type stuckStore struct {
 	stuck atomic.Bool
 }
 
-func (s *stuckStore) Load(ctx context.Context, key string) (refresh.Record, error) {
+func (s *stuckStore) Load(ctx context.Context, key string) (recordstore.Record, error) {
 	if s.stuck.Load() {
 		<-ctx.Done()
-		return refresh.Record{}, ctx.Err()
+		return recordstore.Record{}, ctx.Err()
 	}
 	return s.MemoryStore.Load(ctx, key)
 }
@@ -318,7 +318,7 @@ type switchingStore struct {
 	now atomic.Pointer[issue.MemoryStore]
 }
 
-func (s *switchingStore) Load(ctx context.Context, key string) (refresh.Record, error) {
+func (s *switchingStore) Load(ctx context.Context, key string) (recordstore.Record, error) {
 	return s.now.Load().Load(ctx, key)
 }
 
