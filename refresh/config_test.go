@@ -104,3 +104,18 @@ func TestConfigFieldsAreLookedAt(t *testing.T) {
 		m.Close()
 	}
 }
+
+// The three profiles are what they are documented to be; a session lives by them for as long as it
+// does, and changing one is a change for everybody who uses it.
+func TestProfiles(t *testing.T) {
+	const minute, hour, day = time.Minute, time.Hour, 24 * time.Hour
+	for name, c := range map[string]struct{ is, want refresh.Lifetimes }{
+		"HighSecurity": {refresh.HighSecurity, refresh.Lifetimes{Idle: 15 * minute, Absolute: 30 * minute, Access: 5 * minute, LateEvery: day, LateBound: true}},
+		"Web":          {refresh.Web, refresh.Lifetimes{Idle: hour, Absolute: day, Access: 15 * minute, Grace: 10 * time.Second}},
+		"Consumer":     {refresh.Consumer, refresh.Lifetimes{Idle: 30 * day, Absolute: 90 * day, Access: 15 * minute, Grace: 10 * time.Second, LateEvery: day}},
+	} {
+		if c.is != c.want {
+			t.Errorf("%s is %+v, want %+v", name, c.is, c.want)
+		}
+	}
+}

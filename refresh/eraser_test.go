@@ -76,3 +76,34 @@ func TestSealsOutliveAnotherInstancesOutage(t *testing.T) {
 		}
 	})
 }
+
+// A look that comes for one rotation leaves what a later one has sealed: its window is open, or
+// was until a moment ago, and a retry that came within it may still be under way.
+func TestSealOfALaterRotationStays(t *testing.T) {
+	for name, second := range map[string]time.Duration{"its window is open": 20 * time.Second, "it was open a moment ago": 14 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newKeyed()
+				s := newSystem(t, func(c *refresh.Config) { c.Store = store })
+				g := s.refresh(t, s.login(t))
+				time.Sleep(second)
+				next := s.refresh(t, g) // its answer is lost
+				time.Sleep(28*time.Second - second)
+				synctest.Wait() // the look has come for the first
+				if n := len(store.holding(t, "s.", `"seal"`)); n != 1 {
+					t.Errorf("%d records with a seal", n)
+				}
+				if second == 20*time.Second {
+					if again := s.refresh(t, g); again.RefreshToken() != next.RefreshToken() {
+						t.Error("another successor")
+					}
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := len(store.holding(t, "s.", `"seal"`)); n != 0 {
+					t.Errorf("%d records with a seal when all windows have passed", n)
+				}
+			})
+		})
+	}
+}

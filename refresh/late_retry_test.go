@@ -147,3 +147,25 @@ func TestLateRetryDuringOutage(t *testing.T) {
 		s.refresh(t, s.refresh(t, g))
 	})
 }
+
+// The ration is full again when LateEvery has passed since the last late retry, to the
+// millisecond.
+func TestLateEveryToTheMillisecond(t *testing.T) {
+	for missing, want := range map[time.Duration]error{0: nil, time.Millisecond: refresh.ErrReused} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSystem(t, func(c *refresh.Config) { c.Lifetimes = refresh.Consumer })
+			g := s.login(t)
+			s.refresh(t, g)
+			time.Sleep(time.Hour)
+			g = s.refresh(t, g) // late
+			time.Sleep(time.Hour)
+			s.refresh(t, g)
+			time.Sleep(23*time.Hour - missing)
+			if want != nil {
+				s.refused(t, g, want)
+				return
+			}
+			s.refresh(t, g)
+		})
+	}
+}

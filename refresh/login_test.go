@@ -78,3 +78,41 @@ func TestLoginRefusals(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A session is refreshed until its last second, which is the shortest life of a token, and not
+// beyond.
+func TestLastSecondOfASession(t *testing.T) {
+	for left, want := range map[time.Duration]error{
+		time.Second + time.Millisecond: nil, time.Second: nil, time.Second - time.Millisecond: refresh.ErrSessionExpired,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSystem(t, func(c *refresh.Config) {
+				c.Lifetimes = refresh.Lifetimes{Idle: time.Hour, Absolute: time.Hour, Access: 10 * time.Second}
+			})
+			g := s.login(t)
+			time.Sleep(time.Hour - left)
+			if want != nil {
+				s.refused(t, g, want)
+				return
+			}
+			if next := s.refresh(t, g); next.AccessExpires.After(g.SessionExpires) {
+				t.Errorf("with %s left the token ends %s, the session %s", left, next.AccessExpires, g.SessionExpires)
+			}
+		})
+	}
+}
+
+// Claims have at most 16 KiB as JSON; what is refused beyond is their size, and below it at most
+// that of the token.
+func TestClaimsAtTheLimit(t *testing.T) {
+	s := newSystem(t)
+	for over, want := range map[int]string{0: "MaxTokenBytes", 1: "field Claims have 16385 bytes"} {
+		_, err := s.Login(t.Context(), refresh.Login{
+			Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now(),
+			Claims: map[string]any{"x": strings.Repeat("x", 16<<10-len(`{"x":""}`)+over)},
+		})
+		if !errors.Is(err, refresh.ErrLogin) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d bytes over: %v, want %q", over, err, want)
+		}
+	}
+}

@@ -449,3 +449,29 @@ func TestRotationsWithinAWindow(t *testing.T) {
 		s.refresh(t, s.refresh(t, g))
 	})
 }
+
+// Of the retries of one session 200 are answered at once, and then 20 a second.
+func TestRetriesAreAnsweredAtTheirPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g := s.login(t)
+		s.refresh(t, g)
+		answered := func() (n int) {
+			for range 300 {
+				switch _, err := s.Refresh(t.Context(), request(g.RefreshToken())); {
+				case err == nil:
+					n++
+				case !errors.Is(err, refresh.ErrBusy):
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		for i, want := range []int{200, 20, 20, 20} {
+			if n := answered(); n != want {
+				t.Errorf("after %d s %d are answered, want %d", i, n, want)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
