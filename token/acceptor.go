@@ -148,7 +148,7 @@ func (a *acceptor) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 	}
 	if key.verify(p.signed, p.signature) != nil {
 		if key = a.renewed(ctx, h, key); key == nil || key.verify(p.signed, p.signature) != nil {
-			return nil, nil, fmt.Errorf("token: %w", ErrSignature)
+			return nil, nil, fmt.Errorf("token: %w", errSignature)
 		}
 	}
 	if !known {
@@ -196,10 +196,10 @@ func (a *acceptor) call(ctx context.Context, opts []VerifyOption) (*verifyCall, 
 // allowed. What Keys returns is not trusted to be what was asked for.
 func (a *acceptor) key(ctx context.Context, h header) (*Key, error) {
 	if !slices.Contains(a.cfg.Algorithms, h.alg) {
-		return nil, fmt.Errorf("token: %w: header alg is none of %s", ErrAlgorithm, a.cfg.Algorithms)
+		return nil, fmt.Errorf("token: %w: header alg is none of %s", errAlgorithm, a.cfg.Algorithms)
 	}
 	if !a.profile.hasType(h) {
-		return nil, fmt.Errorf("token: %w: header typ is none of %q", ErrType, a.profile.types())
+		return nil, fmt.Errorf("token: %w: header typ is none of %q", errType, a.profile.types())
 	}
 	return a.lookup(ctx, h)
 }
@@ -260,7 +260,7 @@ func (a *acceptor) judge(c *Claims, now int64) error {
 	case c.expires.ms <= c.issued.ms:
 		return claim("exp", "is not after iat")
 	case c.expires.ms-c.issued.ms > a.lifetime:
-		return fmt.Errorf("token: %w: exp − iat is more than %s", ErrLifetime, time.Duration(a.lifetime)*time.Millisecond)
+		return fmt.Errorf("token: %w: exp − iat is more than %s", errLifetime, time.Duration(a.lifetime)*time.Millisecond)
 	}
 	if c.issued.ms > now {
 		a.clocks.accepted(c.issued.ms - now)
@@ -276,10 +276,10 @@ func (a *acceptor) concerns(c *Claims) error {
 			return err
 		}
 	case c.issuer != a.cfg.Issuer:
-		return fmt.Errorf("token: %w: iss is not %q", ErrIssuer, a.cfg.Issuer)
+		return fmt.Errorf("token: %w: iss is not %q", errIssuer, a.cfg.Issuer)
 	}
 	if !slices.ContainsFunc(c.audience, func(aud string) bool { return slices.Contains(a.cfg.Audiences, aud) }) {
-		return fmt.Errorf("token: %w: aud holds none of %q", ErrAudience, a.cfg.Audiences)
+		return fmt.Errorf("token: %w: aud holds none of %q", errAudience, a.cfg.Audiences)
 	}
 	return nil
 }

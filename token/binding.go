@@ -99,7 +99,7 @@ func binding(v strictjson.Value) (b Binding, err error) {
 	return b, err
 }
 
-func unbound(why string) error { return fmt.Errorf("token: %w: %s", ErrBinding, why) }
+func unbound(why string) error { return fmt.Errorf("token: %w: %s", errBinding, why) }
 
 // possession checks that call proves what c is bound to. The use of a proof that it
 // returns, nil for a token without one, is yet to be recorded.

@@ -14,38 +14,62 @@ var causes = [...]struct {
 	name string
 }{
 	{ErrKeysUnavailable, "keys_unavailable"},
-	{ErrReplayCacheFull, "proofs_full"},
+	{errReplayCacheFull, "proofs_full"},
 	{revoke.ErrStale, "stale"},
 	{ErrUnavailable, "unavailable"},
 	{ErrTooLarge, "too_large"},
-	{ErrMalformed, "malformed"},
-	{ErrAlgorithm, "algorithm"},
-	{ErrType, "type"},
+	{errMalformed, "malformed"},
+	{errAlgorithm, "algorithm"},
+	{errType, "type"},
 	{ErrUnknownKey, "unknown_key"},
-	{ErrSignature, "signature"},
-	{ErrClaims, "claims"},
-	{ErrIssuer, "issuer"},
-	{ErrAudience, "audience"},
+	{errSignature, "signature"},
+	{errClaims, "claims"},
+	{errIssuer, "issuer"},
+	{errAudience, "audience"},
 	{ErrExpired, "expired"},
 	{ErrNotYetValid, "not_yet_valid"},
-	{ErrLifetime, "lifetime"},
-	{ErrReplayed, "replayed"},
+	{errLifetime, "lifetime"},
+	{errReplayed, "replayed"},
 	{ErrNonce, "nonce"},
 	{ErrProof, "proof"},
-	{ErrBinding, "binding"},
+	{errBinding, "binding"},
 	{revoke.ErrRevoked, "revoked"},
 	{ErrInsufficientScope, "scope"},
-	{ErrInsufficientAuthentication, "authentication"},
+	{errInsufficientAuthentication, "authentication"},
 }
 
 // otherCause is the name of an error that none of causes matches.
 const otherCause = "other"
 
-// Cause returns one word for an error of [Verifier.Verify] or [Verifier.Recheck]: too_large, malformed, algorithm,
-// type, unknown_key, signature, claims, issuer, audience, expired, not_yet_valid, lifetime,
-// binding, proof, nonce, replayed, revoked, scope, authentication, keys_unavailable,
-// stale, proofs_full, unavailable, or other; of nil it is "". It holds nothing of the token and
-// is fit for the label of a metric. There may be more words in later versions.
+// Cause returns one word for an error of [Verifier.Verify], [Verifier.Recheck] or
+// [DPoP.Thumbprint]; of nil it is "". It holds nothing of the token and is fit for the label
+// of a metric. There may be more words in later versions. Those of [ErrInvalidToken], in the
+// order of the checks:
+//
+//   - too_large: [ErrTooLarge]
+//   - malformed: not three segments of strict base64url, or a header or claims that are not
+//     a strict JSON object, or a header that asks for what is refused (crit, b64, zip, enc)
+//   - algorithm: the header's alg is not in the allow-list
+//   - type: the header's typ is not that of an access token, or none of [Profile].Types
+//   - unknown_key: [ErrUnknownKey]
+//   - signature: it is not that key's over these bytes
+//   - claims: one is missing or of the wrong form, or not what [Profile].Require and Refuse
+//     ask for
+//   - issuer, audience: iss is another issuer's, aud names none of ours
+//   - expired: [ErrExpired]
+//   - not_yet_valid: [ErrNotYetValid]
+//   - lifetime: exp − iat exceeds what the denylist remembers
+//   - binding: the token is bound to a key of its sender, see [Binding], and possession was
+//     not proven, or it is bound to none where one is asked for
+//   - proof, nonce: [ErrProof], [ErrNonce]
+//   - replayed: the DPoP proof was used before, which is worth an alarm: somebody else may
+//     have seen it. It is of the family [ErrProof]
+//   - revoked: [revoke.ErrRevoked]
+//
+// Those of [ErrInsufficient] are scope ([ErrInsufficientScope]) and authentication
+// ([RequireFresh], [RequireACR]), and those of [ErrUnavailable] keys_unavailable
+// ([ErrKeysUnavailable]), stale ([revoke.ErrStale]), proofs_full ([DPoPConfig].MaxProofs)
+// and unavailable. What is none of these is other.
 func Cause(err error) string {
 	switch i := causeOf(err); i {
 	case -1:

@@ -73,7 +73,7 @@ func (r *reading) decode(payload []byte) (*Claims, error) {
 	var buf [16]strictjson.Member // more than that take memory
 	payloadText, members, err := strictjson.Members(buf[:0], payload)
 	if err != nil {
-		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
+		return nil, fmt.Errorf("token: %w: claims: %w", errMalformed, err)
 	}
 	c := &Claims{payload: payloadText}
 	hasIssuer, hasAudience := false, false
@@ -302,5 +302,5 @@ func missing(name string) error { return claim(name, "is missing") }
 
 // claim names the claim and what is wrong with it, never its value.
 func claim(name, wrong string) error {
-	return fmt.Errorf("token: %w: %s %s", ErrClaims, name, wrong)
+	return fmt.Errorf("token: %w: %s %s", errClaims, name, wrong)
 }

@@ -79,7 +79,7 @@ type DPoPConfig struct {
 	// 2 × Window, or NonceLifetime + Window with RequireNonce, and at most twice that.
 	// One takes about 40 bytes. Zero means 1,048,576; between 1,024 and 16,777,216.
 	//
-	// When there is no room, proofs are refused with [ErrReplayCacheFull]: a cache that
+	// When there is no room, proofs are refused with [ErrUnavailable]: a cache that
 	// forgot one to make room would let it be used again. Room is divided into
 	// sixteenths by the sender's key. Of the second half of one nobody gets who has an
 	// eighth of it, so that one sender takes the room of none; with the defaults one may
@@ -195,8 +195,8 @@ func (s *dpopState) retention() time.Duration {
 // Thumbprint checks the proof of a request that carries no access token, such as
 // one for a token, and returns the thumbprint of the key that it proves possession
 // of, for [Binding]. The error matches [ErrProof], [ErrNonce] (answer 400
-// use_dpop_nonce, with [DPoP.Nonce] in the DPoP-Nonce header), [ErrReplayed] or
-// [ErrUnavailable], as [ErrReplayCacheFull] does (answer 503). It uses the proof up.
+// use_dpop_nonce, with [DPoP.Nonce] in the DPoP-Nonce header) or [ErrUnavailable]
+// (answer 503). It uses the proof up. [Cause] tells of one that was used before.
 //
 // Anybody can make keys and proofs: call it after the grant was checked, or
 // strangers could fill the memory of used proofs.

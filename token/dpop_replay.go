@@ -103,13 +103,13 @@ func (c *replayCache) record(s *replayShard, sender uint64, k replayKey, created
 		return fmt.Errorf("token: %w: the clock was set back, and which DPoP proofs were used by then is forgotten", ErrUnavailable)
 	}
 	if s.young.has(k) || s.old.has(k) {
-		return fmt.Errorf("token: %w", ErrReplayed)
+		return fmt.Errorf("token: %w", errReplayed)
 	}
 	// Half of the room is for the first to come. In the other half nobody has more than
 	// an eighth, so that one sender takes it from none.
 	switch n := len(s.young.used) + len(s.old.used); {
 	case n >= c.limit, n >= c.limit/2 && int(s.young.by[sender]+s.old.by[sender]) >= c.limit/8:
-		return fmt.Errorf("token: %w", ErrReplayCacheFull)
+		return fmt.Errorf("token: %w", errReplayCacheFull)
 	}
 	s.young.used[k] = struct{}{}
 	s.young.by[sender]++

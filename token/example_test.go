@@ -80,7 +80,7 @@ func ExampleVerifier_Verify_errors() {
 		return "401"
 	}
 	fmt.Println(check(token.ErrKeysUnavailable))
-	fmt.Println(check(token.ErrAudience))
+	fmt.Println(check(token.ErrUnknownKey))
 	// Output:
 	// 503, try again
 	// 401

@@ -10,7 +10,34 @@ import (
 	"unsafe"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token/internal/jose"
 )
+
+// Members of the families of errors, which other packages know by [Cause].
+var (
+	ErrMalformed                  = errMalformed
+	ErrAlgorithm                  = errAlgorithm
+	ErrType                       = errType
+	ErrSignature                  = errSignature
+	ErrClaims                     = errClaims
+	ErrIssuer                     = errIssuer
+	ErrAudience                   = errAudience
+	ErrLifetime                   = errLifetime
+	ErrBinding                    = errBinding
+	ErrReplayed                   = errReplayed
+	ErrInsufficientAuthentication = errInsufficientAuthentication
+	ErrReplayCacheFull            = errReplayCacheFull
+	ErrWeakKey                    = jose.ErrWeak
+)
+
+// Causes are the words that Cause has.
+func Causes() []string {
+	words := []string{otherCause}
+	for _, c := range causes {
+		words = append(words, c.name)
+	}
+	return words
+}
 
 // RemoteKeysSeen is NewRemoteKeySet where the test says which addresses are public and
 // where the proxy is.

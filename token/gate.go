@@ -163,7 +163,7 @@ func parseHeader(data []byte) (header, error) {
 	})
 	switch {
 	case errors.Is(err, strictjson.ErrSyntax):
-		return header{}, fmt.Errorf("token: %w: header: %w", ErrMalformed, err)
+		return header{}, fmt.Errorf("token: %w: header: %w", errMalformed, err)
 	case err != nil:
 		return header{}, err
 	case !hasAlg:
@@ -185,5 +185,5 @@ func asciiEqualFold(s, ascii string) bool {
 }
 
 func malformed(what string) error {
-	return fmt.Errorf("token: %w: %s", ErrMalformed, what)
+	return fmt.Errorf("token: %w: %s", errMalformed, what)
 }

@@ -3,7 +3,6 @@ package token
 import (
 	"context"
 	"crypto"
-	"errors"
 	"fmt"
 	"log/slog"
 	"unicode/utf8"
@@ -73,7 +72,7 @@ func (k Key) LogValue() slog.Value {
 // verify reports whether signature is the key's over signingInput.
 func (k *Key) verify(signingInput, signature []byte) error {
 	if k.verifier == nil || !k.verifier.Verify(signingInput, signature) {
-		return ErrSignature
+		return errSignature
 	}
 	return nil
 }
@@ -82,10 +81,9 @@ func (k *Key) verify(signingInput, signature []byte) error {
 // *ecdsa.PublicKey on the curve of alg, or a *rsa.PublicKey. An empty kid stands
 // for the thumbprint.
 //
-// The error matches [ErrWeakKey] for an RSA modulus below 2048 bits (RFC 7518
-// section 3.3) or with a bad exponent or made by a faulty generator, and for a
-// point that is not on its curve or of small order; otherwise [ErrKey], for a
-// private key too.
+// The error matches [ErrKey]: for a weak key (an RSA modulus below 2048 bits, RFC 7518
+// section 3.3, with a bad exponent or made by a faulty generator; a point that is not
+// on its curve or of small order), and for a private key too.
 func NewKey(kid string, alg Algorithm, public crypto.PublicKey) (*Key, error) {
 	alg = alg.one()
 	if err := checkKey(kid, alg); err != nil {
@@ -126,10 +124,5 @@ func checkKey(kid string, alg Algorithm) error {
 	return nil
 }
 
-// keyError puts an error of package jose into our families.
-func keyError(err error) error {
-	if errors.Is(err, jose.ErrWeak) {
-		return fmt.Errorf("token: %w: %w", ErrWeakKey, err)
-	}
-	return fmt.Errorf("token: %w: %w", ErrKey, err)
-}
+// keyError puts an error of package jose into our family.
+func keyError(err error) error { return fmt.Errorf("token: %w: %w", ErrKey, err) }

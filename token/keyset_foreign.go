@@ -99,10 +99,7 @@ func parseForeignKeySet(data []byte, algorithms []Algorithm, issuer string) (*St
 // the error for the whole set names.
 func reason(err error) string {
 	text := strings.TrimPrefix(err.Error(), "token: ")
-	for _, family := range []string{ErrKey.Error(), ErrWeakKey.Error()} {
-		text = strings.TrimPrefix(text, family+": ")
-	}
-	return text
+	return strings.TrimPrefix(text, ErrKey.Error()+": ")
 }
 
 // maxReasons bounds what an error says of the keys of one set; the status has them all.

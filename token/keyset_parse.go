@@ -31,8 +31,8 @@ var errNoUsableKey = errors.New("no usable key in the set")
 //
 // The whole set is refused with [ErrKey] for a private or symmetric key in it,
 // which is compromised by being there, for two keys with one kid for one algorithm,
-// for a key that does not match its own alg and, with [ErrWeakKey], for a weak key, see [NewKey]; and
-// if no key is left.
+// for a key that does not match its own alg, for a weak key, see [NewKey], and if no
+// key is left.
 func ParseKeySet(data []byte, algorithms ...Algorithm) (*StaticKeySet, error) {
 	var keys []*Key
 	var skipped []skippedKey

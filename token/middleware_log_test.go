@@ -242,19 +242,3 @@ func TestNamedClaimsThatNoTokenHas(t *testing.T) {
 		}
 	}
 }
-
-// Every error has a word, and nothing else has.
-func TestCause(t *testing.T) {
-	if got := token.Cause(nil); got != "" {
-		t.Errorf("nil is %q", got)
-	}
-	for err, want := range map[error]string{
-		token.ErrTooLarge: "too_large", token.ErrSignature: "signature", token.ErrReplayed: "replayed", token.ErrBinding: "binding",
-		revoke.ErrRevoked: "revoked", revoke.ErrStale: "stale", token.ErrKeysUnavailable: "keys_unavailable", token.ErrUnavailable: "unavailable",
-		token.ErrInvalidToken: "other", token.ErrKey: "other", token.ErrInsufficientScope: "scope",
-	} {
-		if got := token.Cause(err); got != want {
-			t.Errorf("%v is %q, want %q", err, got, want)
-		}
-	}
-}

@@ -14,7 +14,7 @@ import (
 // iss before anything is verified, only to choose the Verifier of that issuer, which
 // then verifies all of the token, iss too. So a key vouches for its own issuer
 // alone, whatever kid it shares with another's, and no Verifier is tried after
-// another. A token of another issuer matches [ErrIssuer].
+// another. A token of another issuer is refused, and its [Cause] is issuer.
 //
 // Two Verifiers of one issuer are refused, and so are one [KeySet] of ours that
 // serves two issuers, and one key in the [StaticKeySet] or issue.Keyring of two: either of
@@ -166,13 +166,13 @@ func (v *Verifier) choose(raw string) (*acceptor, error) {
 	})
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("token: %w: claims: %w", ErrMalformed, err)
+		return nil, fmt.Errorf("token: %w: claims: %w", errMalformed, err)
 	case !found:
 		return nil, missing("iss")
 	}
 	chosen := v.of(issuer)
 	if chosen == nil {
-		return nil, fmt.Errorf("token: %w: iss is none of those configured", ErrIssuer)
+		return nil, fmt.Errorf("token: %w: iss is none of those configured", errIssuer)
 	}
 	return chosen, nil
 }

@@ -26,7 +26,7 @@ func RequireScope(scopes ...string) VerifyOption {
 
 // RequireFresh accepts only tokens whose user was authenticated within maxAge, by
 // auth_time, widened by the verifier's Leeway. Others, and those without auth_time,
-// are refused with [ErrInsufficientAuthentication], by the Middleware with 401 and a
+// are refused with [ErrInsufficient], by the Middleware with 401 and a
 // challenge that names max_age, so that the client can ask for a new login (RFC
 // 9470). maxAge counts in whole seconds; below one it accepts nothing.
 func RequireFresh(maxAge time.Duration) VerifyOption {
@@ -89,23 +89,23 @@ func (a *acceptor) sufficient(c *Claims, call *verifyCall, now int64) error {
 		age := now - c.authTime.ms
 		switch {
 		case c.unusable&unusableAuthTime != 0:
-			return fmt.Errorf("token: %w: auth_time is no number of seconds", ErrInsufficientAuthentication)
+			return fmt.Errorf("token: %w: auth_time is no number of seconds", errInsufficientAuthentication)
 		case !c.authTime.set:
-			return fmt.Errorf("token: %w: no auth_time", ErrInsufficientAuthentication)
+			return fmt.Errorf("token: %w: no auth_time", errInsufficientAuthentication)
 		case age > call.maxAge.Milliseconds()+a.leeway:
-			return fmt.Errorf("token: %w: auth_time is too long ago", ErrInsufficientAuthentication)
+			return fmt.Errorf("token: %w: auth_time is too long ago", errInsufficientAuthentication)
 		case age < -a.leeway: // it would stay fresh for ever
-			return fmt.Errorf("token: %w: auth_time lies in the future", ErrInsufficientAuthentication)
+			return fmt.Errorf("token: %w: auth_time lies in the future", errInsufficientAuthentication)
 		}
 	}
 	if call.acr != nil && !slices.Contains(call.acr, c.acr) {
 		switch {
 		case c.unusable&unusableACR != 0:
-			return fmt.Errorf("token: %w: acr is not a string", ErrInsufficientAuthentication)
+			return fmt.Errorf("token: %w: acr is not a string", errInsufficientAuthentication)
 		case c.acr == "":
-			return fmt.Errorf("token: %w: no acr", ErrInsufficientAuthentication)
+			return fmt.Errorf("token: %w: no acr", errInsufficientAuthentication)
 		}
-		return fmt.Errorf("token: %w: acr is none of %q", ErrInsufficientAuthentication, call.acr)
+		return fmt.Errorf("token: %w: acr is none of %q", errInsufficientAuthentication, call.acr)
 	}
 	return nil
 }

@@ -22,9 +22,9 @@ import (
 // reason [Key.Thumbprint] is no RFC 7638 thumbprint here.
 //
 // secret is random bytes, at least as many as the hash has (RFC 7518 section 3.2);
-// fewer match [ErrWeakKey], and so do a repeated text, bytes that count, and fewer than
+// fewer are refused with [ErrKey], and so are a repeated text, bytes that count, and fewer than
 // eight different bytes. That finds no password that is merely long: take bytes of crypto/rand. What
-// stands for a secret is refused with [ErrKey]: a path, a reference to a vault, the name of a
+// stands for a secret is refused, too: a path, a reference to a vault, the name of a
 // variable, a template that nobody filled in, a placeholder such as "change-me". So is
 // what looks like a public key (PEM, JWK, SSH, DER): a verifier that takes one for an
 // HMAC secret accepts tokens from everybody.

@@ -42,13 +42,13 @@ func (t *tenants) judge(c *Claims, tenantClaim string) error {
 	tenant, ok := t.of(c.issuer)
 	switch {
 	case !ok:
-		return fmt.Errorf("token: %w: iss is not %q with the GUID of a tenant", ErrIssuer, t.before+tenantMark+t.after)
+		return fmt.Errorf("token: %w: iss is not %q with the GUID of a tenant", errIssuer, t.before+tenantMark+t.after)
 	case c.tenant == "":
 		return missing(tenantClaim)
 	case c.tenant != tenant:
-		return fmt.Errorf("token: %w: iss is not that of the tenant in %s", ErrIssuer, tenantClaim)
+		return fmt.Errorf("token: %w: iss is not that of the tenant in %s", errIssuer, tenantClaim)
 	case !t.accept(tenant):
-		return fmt.Errorf("token: %w: Profile.Tenants does not accept the tenant", ErrIssuer)
+		return fmt.Errorf("token: %w: Profile.Tenants does not accept the tenant", errIssuer)
 	}
 	return nil
 }

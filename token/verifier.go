@@ -160,7 +160,7 @@ func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) 
 	}
 	a := v.of(c.issuer)
 	if a == nil {
-		return fmt.Errorf("token: %w: iss is none of those configured", ErrIssuer)
+		return fmt.Errorf("token: %w: iss is none of those configured", errIssuer)
 	}
 	call, err := a.call(ctx, opts)
 	if err != nil {

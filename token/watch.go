@@ -25,12 +25,12 @@ import (
 //   - [revoke.ErrStale], within a second, when the denylist is so far behind that the policy
 //     no longer lets the token pass
 //   - [ErrUnknownKey] or [ErrKeysUnavailable], within a second or two, when the key is gone
-//   - [ErrInsufficientAuthentication] when [RequireFresh] says so
+//   - [ErrInsufficient] when [RequireFresh] says so
 //
 // Its Err is [context.Canceled] then, and exact, whatever was called before: one that
 // begins after an event was applied tells of it. It keeps the deadline of ctx and ends
-// with it. c is what Verify of v returned; with other claims ([ErrIssuer], [ErrAudience] or
-// [ErrInvalidToken]) the context has ended at once.
+// with it. c is what Verify of v returned; with other claims ([ErrInvalidToken]) the context
+// has ended at once.
 //
 // Nothing waits for the token's end before Done is first called, or Err once the time of
 // [WithGrace] is over: until then the context costs its memory and nothing else. Afterwards
@@ -271,7 +271,7 @@ func (w *watch) judge(now revoke.Instant) error {
 	case now.Mono < w.ends:
 		return nil
 	case w.wallEnds < w.claims.expires.ms+w.a.leeway:
-		return fmt.Errorf("token: %w: auth_time is too long ago, by the monotonic clock", ErrInsufficientAuthentication)
+		return fmt.Errorf("token: %w: auth_time is too long ago, by the monotonic clock", errInsufficientAuthentication)
 	}
 	return fmt.Errorf("token: %w: exp, by the monotonic clock", ErrExpired)
 }

@@ -31,7 +31,7 @@ type provider struct {
 	claims      func(iat int64) forge.Object
 	want        revoke.Identity // but for Key and times
 	bad         map[string]func(header, claims forge.Object) (forge.Object, forge.Object)
-	wantBad     map[string]error
+	wantBad     map[string]string
 }
 
 // rsKey is the key that they all sign with here, as each of them writes it.
@@ -93,7 +93,7 @@ func providers() []provider {
 				"ID token": changed("typ", `"ID"`), "logout token": changed("typ", `"Logout"`), "no typ": changed("typ", ""), "another realm": changed("iss", `"https://sso.example.com/realms/other"`),
 				"no audience mapper": changed("aud", `"account"`), "no basic scope": changed("sub", ""), "lightweight": changed("sub", "", "aud", ""), "no client": changed("azp", ""), "its logout+jwt": typed("logout+jwt"),
 			},
-			wantBad: map[string]error{"another realm": token.ErrIssuer, "no audience mapper": token.ErrAudience, "its logout+jwt": token.ErrType},
+			wantBad: map[string]string{"another realm": "issuer", "no audience mapper": "audience", "its logout+jwt": "type"},
 		},
 		{
 			name:        "Keycloak, an older one",
@@ -113,7 +113,7 @@ func providers() []provider {
 			},
 			want:    revoke.Identity{Issuer: "https://sso.example.com/auth/realms/acme", Token: "0b7c", Session: "5d3a", Subject: "f1b0", Client: "web"},
 			bad:     map[string]func(forge.Object, forge.Object) (forge.Object, forge.Object){"refresh token": changed("typ", `"Refresh"`)},
-			wantBad: map[string]error{},
+			wantBad: map[string]string{},
 		},
 		{
 			name:        "Keycloak, a service account with at+jwt",
@@ -163,8 +163,8 @@ func providers() []provider {
 				"for userinfo alone":      changed("aud", `"https://acme.eu.auth0.com/userinfo"`),
 				"of another tenant of it": changed("iss", `"https://evil.eu.auth0.com/"`),
 			},
-			wantBad: map[string]error{
-				"ID token without nonce": token.ErrAudience, "issuer without slash": token.ErrIssuer, "for userinfo alone": token.ErrAudience, "of another tenant of it": token.ErrIssuer,
+			wantBad: map[string]string{
+				"ID token without nonce": "audience", "issuer without slash": "issuer", "for userinfo alone": "audience", "of another tenant of it": "issuer",
 			},
 		},
 		{
@@ -233,8 +233,8 @@ func providers() []provider {
 				"longer than an hour":   changed("exp", "4102444800"),
 				"a number for a client": changed("client_id", "7"),
 			},
-			wantBad: map[string]error{
-				"of another client": token.ErrAudience, "for another resource": token.ErrAudience, "of another pool": token.ErrIssuer, "of a pool elsewhere": token.ErrIssuer, "longer than an hour": token.ErrLifetime,
+			wantBad: map[string]string{
+				"of another client": "audience", "for another resource": "audience", "of another pool": "issuer", "of a pool elsewhere": "issuer", "longer than an hour": "lifetime",
 			},
 		},
 		{
@@ -255,7 +255,7 @@ func providers() []provider {
 			},
 			want:    revoke.Identity{Issuer: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI", Token: "j-1", Subject: "7abc", Client: "7abc"},
 			bad:     map[string]func(forge.Object, forge.Object) (forge.Object, forge.Object){"for no resource": changed("aud", "")},
-			wantBad: map[string]error{"for no resource": token.ErrAudience},
+			wantBad: map[string]string{"for no resource": "audience"},
 		},
 		{
 			name:        "Entra",
@@ -290,7 +290,7 @@ func providers() []provider {
 				"for Graph":             changed("aud", `"00000003-0000-0000-c000-000000000000"`),
 				"another tenant's key":  func(h, c forge.Object) (forge.Object, forge.Object) { return h.With("kid", `"kid-2"`), c },
 			},
-			wantBad: map[string]error{"of another tenant": token.ErrIssuer, "for Graph": token.ErrAudience, "another tenant's key": token.ErrUnknownKey},
+			wantBad: map[string]string{"of another tenant": "issuer", "for Graph": "audience", "another tenant's key": "unknown_key"},
 		},
 		{
 			name:        "Entra, an application",
@@ -353,8 +353,8 @@ func providers() []provider {
 				"no user":                changed("sub", ""),
 				"a SET of Cross-Account": typed("secevent+jwt"),
 			},
-			wantBad: map[string]error{
-				"for another client": token.ErrAudience, "issuer without scheme": token.ErrIssuer, "by a service account": token.ErrIssuer, "a SET of Cross-Account": token.ErrType,
+			wantBad: map[string]string{
+				"for another client": "audience", "issuer without scheme": "issuer", "by a service account": "issuer", "a SET of Cross-Account": "type",
 			},
 		},
 	}
@@ -408,14 +408,12 @@ func testProvider(t *testing.T, p provider) {
 	}
 	for name, change := range p.bad {
 		want := p.wantBad[name]
-		if want == nil {
-			want = token.ErrClaims
-			if name == "version 1.0" {
-				want = token.ErrInvalidToken
-			}
+		if want == "" {
+			want = "claims"
 		}
-		if c, err := v.Verify(t.Context(), rs.Forge(change(p.header, p.claims(now)))); c != nil || !errors.Is(err, want) {
-			t.Errorf("%s: error %v, want %v", name, err, want)
+		c, err := v.Verify(t.Context(), rs.Forge(change(p.header, p.claims(now))))
+		if c != nil || !errors.Is(err, token.ErrInvalidToken) || token.Cause(err) != want && name != "version 1.0" {
+			t.Errorf("%s: error %v, want one of %q", name, err, want)
 		}
 	}
 	// A verifier without the Profile accepts nothing but RFC 9068.

@@ -5,10 +5,9 @@ import (
 	"fmt"
 
 	"github.com/hybridtoken/hybridtoken/token"
-	"github.com/hybridtoken/hybridtoken/token/internal/jose"
 )
 
-// Errors of issuing. Those of keys are [token.ErrKey] and [token.ErrWeakKey]; a ring that
+// Errors of issuing. Those of keys are [token.ErrKey]; a ring that
 // has lost its store, or all of whose keys are revoked, is [token.ErrKeysUnavailable].
 var (
 	// ErrIssue: nothing was signed.
@@ -28,10 +27,5 @@ var (
 	ErrStoreCorrupt = fmt.Errorf("%w: not a ring of ours", ErrStore)
 )
 
-// keyError puts an error of package jose into the families of package token.
-func keyError(err error) error {
-	if errors.Is(err, jose.ErrWeak) {
-		return fmt.Errorf("issue: %w: %w", token.ErrWeakKey, err)
-	}
-	return fmt.Errorf("issue: %w: %w", token.ErrKey, err)
-}
+// keyError puts an error of package jose into the family of package token.
+func keyError(err error) error { return fmt.Errorf("issue: %w: %w", token.ErrKey, err) }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/issue"
 )
@@ -72,7 +73,7 @@ func ExampleKeyring_Remove() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ring, err := issue.OpenKeyring(ctx, new(issue.MemoryStore), issue.KeyringConfig{Issuer: "https://auth.example.com", SealKeys: []*issue.SealKey{seal}})
+	ring, err := issue.OpenKeyring(ctx, refresh.NewMemoryStore(), issue.KeyringConfig{Issuer: "https://auth.example.com", SealKeys: []*issue.SealKey{seal}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -3,8 +3,12 @@ package issue
 import (
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
+
+// MemoryStore is the one that package refresh names, too.
+type MemoryStore = recordstore.MemoryStore
 
 // RingKey is ringKey.
 func RingKey(issuer string) string { return ringKey(issuer) }

@@ -56,7 +56,7 @@ func TestKeyringOfSecrets(t *testing.T) {
 			t.Errorf("%s: the old secret: %v", alg, err)
 		}
 		wrong := forge.Issue(t, forge.NewIssuer(t, fixedRing(t, signingSecret(t, "new", alg, append([]byte("x"), longSecret...))), nil), forge.Request())
-		if _, err := forge.RingVerifier(t, ring, alg).Verify(t.Context(), wrong.Raw()); !errors.Is(err, token.ErrSignature) {
+		if _, err := forge.RingVerifier(t, ring, alg).Verify(t.Context(), wrong.Raw()); token.Cause(err) != "signature" {
 			t.Errorf("%s: another secret: error %v", alg, err)
 		}
 		for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS"} {

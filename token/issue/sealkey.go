@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/hybridtoken/hybridtoken/token"
+	"github.com/hybridtoken/hybridtoken/token/internal/jose"
 	"github.com/hybridtoken/hybridtoken/token/internal/placeholder"
 )
 
@@ -29,9 +30,9 @@ func NewSealKey(id string, key []byte) (*SealKey, error) {
 	case id == "" || len(id) > 64 || slices.ContainsFunc([]byte(id), func(c byte) bool { return c <= ' ' || c > '~' }):
 		return nil, fmt.Errorf("issue: %w: the id of a seal key is not 1 to 64 visible ASCII characters", token.ErrKey)
 	case len(key) != 32:
-		return nil, fmt.Errorf("issue: %w: a seal key of %d bytes, not 32", token.ErrWeakKey, len(key))
+		return nil, fmt.Errorf("issue: %w: %w: a seal key of %d bytes, not 32", token.ErrKey, jose.ErrWeak, len(key))
 	case len(slices.Compact(slices.Clone(key))) == 1:
-		return nil, fmt.Errorf("issue: %w: a seal key of one byte repeated", token.ErrWeakKey)
+		return nil, fmt.Errorf("issue: %w: %w: a seal key of one byte repeated", token.ErrKey, jose.ErrWeak)
 	}
 	if what := placeholder.StandsFor(key); what != "" {
 		return nil, fmt.Errorf("issue: %w: the seal key is %s", token.ErrKey, what)

@@ -98,7 +98,7 @@ func NewSigningSecret(kid string, alg token.Algorithm, secret []byte) (*SigningK
 // kid and alg are as for [NewSigningKey]; empty ones are taken from a JWK first, and
 // others must agree with it. A JWK of kty oct is a secret, as for [NewSigningSecret].
 //
-// Errors match [token.ErrKey], [token.ErrWeakKey] for keys too weak, and repeat nothing of data.
+// Errors match [token.ErrKey] and repeat nothing of data.
 func ParseSigningKey(kid string, alg token.Algorithm, data []byte) (*SigningKey, error) {
 	if len(data) > maxPrivateBytes {
 		return nil, fmt.Errorf("issue: %w: private key of %d bytes, more than %d", token.ErrKey, len(data), maxPrivateBytes)

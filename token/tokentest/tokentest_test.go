@@ -21,20 +21,19 @@ func TestTokens(t *testing.T) {
 	auth := tokentest.New(t)
 	other := tokentest.New(t)
 	for name, x := range map[string]struct {
-		raw  string
-		want error
+		raw, want string
 	}{
-		"good":                {auth.Token(), nil},
-		"scoped":              {auth.Token(tokentest.Scope("a"), tokentest.Subject("user-2")), nil},
-		"expired":             {auth.Expired(), token.ErrExpired},
-		"foreign":             {auth.Foreign(), token.ErrSignature},
-		"revoked":             {auth.Revoked(), revoke.ErrRevoked},
-		"another":             {other.Token(), token.ErrUnknownKey},
-		"another audience":    {auth.Token(func(r *issue.Request) { r.Audience = []string{"x"} }), token.ErrAudience},
-		"claims of one's own": {auth.Sign(map[string]any{"iss": tokentest.Issuer}), token.ErrClaims},
+		"good":                {auth.Token(), ""},
+		"scoped":              {auth.Token(tokentest.Scope("a"), tokentest.Subject("user-2")), ""},
+		"expired":             {auth.Expired(), "expired"},
+		"foreign":             {auth.Foreign(), "signature"},
+		"revoked":             {auth.Revoked(), "revoked"},
+		"another":             {other.Token(), "unknown_key"},
+		"another audience":    {auth.Token(func(r *issue.Request) { r.Audience = []string{"x"} }), "audience"},
+		"claims of one's own": {auth.Sign(map[string]any{"iss": tokentest.Issuer}), "claims"},
 	} {
-		if claims, err := auth.Verifier.Verify(t.Context(), x.raw); !errors.Is(err, x.want) || (claims == nil) != (x.want != nil) {
-			t.Errorf("%s: error %v, want %v", name, err, x.want)
+		if claims, err := auth.Verifier.Verify(t.Context(), x.raw); token.Cause(err) != x.want || (claims == nil) != (x.want != "") {
+			t.Errorf("%s: error %v, want one of %q", name, err, x.want)
 		}
 	}
 }
