@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -9,7 +10,8 @@ import (
 // Close waits for what is in flight and lets nothing in behind it.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newTransport("S", logger(nil))
+		b := &core{log: logger(nil)}
+		b.ctx, b.cancel = context.WithCancel(context.Background())
 		leave, err := b.enter()
 		if err != nil {
 			t.Fatal(err)

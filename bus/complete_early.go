@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"time"
@@ -18,7 +19,7 @@ const formerSlack = 2 * time.Second
 // retention of the last time would not do: the stream may have been made anew since, with
 // longer ones.
 func (p *publisher) completeEarly(ctx context.Context, rec *record, h revoke.Retention, now time.Time) error {
-	if !rec.open || rec.fixed || rec.signature != "" && p.signer == nil {
+	if !rec.open || rec.fixed || rec.signature != "" && p.b.signer == nil {
 		return nil // in the last two cases it is not ours to change, and replicas cut it back
 	}
 	var d decoder
@@ -62,11 +63,19 @@ func (p *publisher) completeEarly(ctx context.Context, rec *record, h revoke.Ret
 	}
 	signature := rec.signature
 	if signature != "" {
-		if signature, err = p.signer.sign(ctx, rec.subject, payload); err != nil {
+		if signature, err = p.b.signer.sign(ctx, rec.subject, payload); err != nil {
 			return err
 		}
 	}
-	p.ledger.complete(rec, payload, signature, e.Until.Add(revoke.StreamMargin))
+	l := &p.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := rec.memory()
+	rec.payload, rec.signature, rec.gone, rec.open = payload, signature, e.Until.Add(revoke.StreamMargin), false
+	if rec.kept {
+		l.bytes += rec.memory() - before
+		heap.Fix(&l.alive, rec.at)
+	}
 	return nil
 }
 
@@ -75,7 +84,9 @@ func (p *publisher) published(rec *record, e revoke.Event) revoke.Event {
 	if !rec.early {
 		return e
 	}
-	payload, _, _ := p.ledger.content(rec)
+	p.ledger.mu.Lock()
+	payload := rec.payload
+	p.ledger.mu.Unlock()
 	var d decoder
 	if msg, fault := d.decode(rec.subject, payload); fault == 0 {
 		e.Before, e.Until = msg.event.Before, msg.event.Until

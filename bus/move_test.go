@@ -76,7 +76,7 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 		}
 		defer b.end()
 		f, _ := newTestFollower(t)
-		f.t = b.transport
+		f.b = b
 		synctest.Wait()
 		attempts := func() (n int) {
 			time.Sleep(10 * time.Second)

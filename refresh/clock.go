@@ -22,5 +22,5 @@ func (m *Manager) clockOff() (ahead int64, err error) {
 	if last := m.clockTold.Load(); (last == 0 || now.Mono-last > int64(time.Minute)) && m.clockTold.CompareAndSwap(last, now.Mono) {
 		m.log.Error("refresh: this process's clock is off, by the bus's: no session is refreshed or begun until it is set", "ahead", off.Round(time.Millisecond))
 	}
-	return off.Milliseconds(), fmt.Errorf("%w: this process's is %s ahead of the bus's", ErrClock, off.Round(time.Millisecond))
+	return off.Milliseconds(), fmt.Errorf("%w: this process's is %s ahead of the bus's", errClock, off.Round(time.Millisecond))
 }

@@ -58,5 +58,5 @@
 // # What it does not do
 //
 // It checks no password, knows no user, speaks no HTTP. Instances' clocks may differ by
-// [revoke.Config].MaxSkew; one whose clock is further off mints nothing ([ErrClock]).
+// [revoke.Config].MaxSkew; one whose clock is further off mints nothing ([ErrTryAgain]).
 package refresh

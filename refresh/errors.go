@@ -15,10 +15,8 @@ var (
 	ErrTryAgain = errors.New("try again")
 )
 
-// The members of [ErrLoginAgain].
+// The members of [ErrLoginAgain] that callers tell apart.
 var (
-	// ErrUnknown: no refresh token of ours, or one of a session that is forgotten.
-	ErrUnknown error = &member{ErrLoginAgain, "unknown refresh token"}
 	// ErrSessionExpired: the session was idle for too long, or has reached its end.
 	ErrSessionExpired error = &member{ErrLoginAgain, "session expired"}
 	// ErrEnded: the session was ended by a logout, an operator, a password change, the
@@ -41,29 +39,37 @@ var (
 	ErrSuperseded error = &member{ErrLoginAgain, "logged out everywhere since the authentication"}
 )
 
-// The members of [ErrTryAgain].
+// errUnknown: no refresh token of ours, or one of a session that is forgotten. It is a
+// member of [ErrLoginAgain] that people read, in the error and in [Outcomes].
+var errUnknown error = &member{ErrLoginAgain, "unknown refresh token"}
+
+// The members of [ErrTryAgain] that callers tell apart.
 var (
 	// ErrStore: the [Store] could not do its work, or holds what this version of the
 	// package does not understand.
 	ErrStore error = &member{ErrTryAgain, "session store failed"}
-	// ErrBusy: others use the session, or its subject, at the same time, more often than is
-	// answered at once.
-	ErrBusy error = &member{ErrTryAgain, "session busy"}
 	// ErrPending: only half is done. Either what is over is over in the store, and the event
 	// that tells the services could not be published: that is recorded, and finished by the
 	// next call that comes upon it, or by a Manager that runs, about once a minute. Or the
 	// services know it, and the store could not end the sessions: then they get no token
 	// while the event lives. Call again to have all done.
 	ErrPending error = &member{ErrTryAgain, "revocation pending"}
-	// ErrClock: a clock is off, so that nothing is minted, and nobody's session taken for
+)
+
+// The members of [ErrTryAgain] that people read, in the error and in [Outcomes].
+var (
+	// errBusy: others use the session, or its subject, at the same time, more often than is
+	// answered at once.
+	errBusy error = &member{ErrTryAgain, "session busy"}
+	// errClock: a clock is off, so that nothing is minted, and nobody's session taken for
 	// expired or stolen. It is this process's, by the bus's ([revoke.List.ClockOff]), or that
 	// of another instance or publisher, which has dated a cutoff or a session ahead.
-	ErrClock error = &member{ErrTryAgain, "a clock is off"}
-	// ErrMint: no access token could be issued, or the one that was issued would be refused:
+	errClock error = &member{ErrTryAgain, "a clock is off"}
+	// errMint: no access token could be issued, or the one that was issued would be refused:
 	// the key that signs is revoked, or something that concerns the session meanwhile.
-	ErrMint error = &member{ErrTryAgain, "access token not issued"}
-	// ErrAsk: the application, asked whether the session may go on, could not tell.
-	ErrAsk error = &member{ErrTryAgain, "application did not answer"}
+	errMint error = &member{ErrTryAgain, "access token not issued"}
+	// errAsk: the application, asked whether the session may go on, could not tell.
+	errAsk error = &member{ErrTryAgain, "application did not answer"}
 )
 
 // What is the caller's to mend.

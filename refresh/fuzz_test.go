@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 )
 
 // FuzzParseToken: what is read is written back as it was; nothing has two spellings.
@@ -150,12 +152,12 @@ func FuzzDecodeOutages(f *testing.F) {
 		f.Fatal(spans, err)
 	}
 	// A record is refused by its length before it is read.
-	longest := append(good, bytes.Repeat([]byte(" "), MaxValueBytes-len(good))...)
+	longest := append(good, bytes.Repeat([]byte(" "), recordstore.MaxValueBytes-len(good))...)
 	if spans, err := decodeOutages(longest, now, skew); err != nil || len(spans) != 2 {
 		f.Fatal(spans, err)
 	}
 	if spans, err := decodeOutages(append(longest, ' '), now, skew); err == nil || spans != nil {
-		f.Fatalf("%d bytes: %v, %v", MaxValueBytes+1, spans, err)
+		f.Fatalf("%d bytes: %v, %v", recordstore.MaxValueBytes+1, spans, err)
 	}
 	for _, s := range []string{
 		string(good), "", "null", `{"v":2}`, `{"v":1,"spans":[[1]]}`, `{"v":1,"spans":[[1,2,3]]}`, `{"v":1,"spans":[[1800000000000,1799999990000]]}`,

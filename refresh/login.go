@@ -108,7 +108,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 			return nil, ErrSuperseded
 		case future:
 			// Logging in again is of no use. It was made by somebody whose clock is ahead.
-			return nil, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrClock)
+			return nil, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", errClock)
 		}
 		if verdict == unsure && l.Recheck == nil {
 			return nil, fmt.Errorf("%w, or within %s of it: field Recheck is nil, so nobody can tell which came first", ErrSuperseded, time.Duration(m.skew)*time.Millisecond)
@@ -154,7 +154,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		case errors.Is(err, errJudgeAnew):
 			rechecked = false
 			if err := m.backOff(ctx, try); err != nil {
-				return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+				return nil, fmt.Errorf("%w: %w", errBusy, err)
 			}
 			continue
 		case err != nil:
@@ -162,7 +162,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		}
 		return m.grant(s, s.Scope, t, p.encode(), now), nil
 	}
-	return nil, ErrBusy
+	return nil, errBusy
 }
 
 // begun returns a new session, without its secrets.
@@ -289,14 +289,14 @@ func (m *Manager) startAfter(start int64, l *Login) (int64, error) {
 	covered := m.covered(l)
 	furthest := m.millis() + m.skew + m.slack + 1
 	if start > furthest {
-		return 0, fmt.Errorf("%w: the subject's cutoff lies in the future", ErrClock)
+		return 0, fmt.Errorf("%w: the subject's cutoff lies in the future", errClock)
 	}
 	if !covered(start) {
 		return start, nil
 	}
 	low, high := start, furthest // covered, and not
 	if high <= low || covered(high) {
-		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", ErrClock)
+		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", errClock)
 	}
 	for high-low > 1 {
 		if mid := low + (high-low)/2; covered(mid) {
@@ -426,7 +426,7 @@ func (m *Manager) token(ctx context.Context, s *session, scope []string, issued 
 		return minted{}, err
 	}
 	if err != nil {
-		return minted{}, fmt.Errorf("%w: %w", ErrMint, err)
+		return minted{}, fmt.Errorf("%w: %w", errMint, err)
 	}
 	return t, nil
 }
@@ -434,7 +434,7 @@ func (m *Manager) token(ctx context.Context, s *session, scope []string, issued 
 // busy turns a conflict, which is no word for a caller, into one.
 func busy(err error) error {
 	if errors.Is(err, ErrConflict) {
-		return ErrBusy
+		return errBusy
 	}
 	return err
 }

@@ -18,7 +18,7 @@ import (
 //
 // A session that the store does not know, or not within a second, is told of for one token
 // lifetime and not recorded: the id is the caller's word. Of such ids a Manager tells
-// 1,000 at once and 20 a second; the others are [ErrBusy].
+// 1,000 at once and 20 a second; the others are [ErrTryAgain].
 //
 // An error of [ErrTryAgain] means that not all is done: call again. [ErrPending]: the session
 // is over here and its access tokens may be good until they expire, or the other way round.
@@ -71,7 +71,7 @@ func (m *Manager) logoutOf(ctx context.Context, sid string, how ending) error {
 		return m.tellAgain(ctx, r)
 	case err == nil:
 	case !m.onWord.allow("", m.now()):
-		return fmt.Errorf("%w: too many logouts of sessions that the store does not show", ErrBusy)
+		return fmt.Errorf("%w: too many logouts of sessions that the store does not show", errBusy)
 	case errors.Is(err, ErrNotFound):
 		// It never was, or is forgotten, and then no token of it counts any more; or the store
 		// has lost it, as one that was restored has, and its access tokens live.

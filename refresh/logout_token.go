@@ -39,11 +39,11 @@ func (m *Manager) logoutToken(ctx context.Context, refreshToken, client string) 
 	ctx, cancel := m.after(ctx)
 	defer cancel()
 	r, err := update[*session]{
-		load:   m.loading(sidText(p.sid), ErrUnknown),
+		load:   m.loading(sidText(p.sid), errUnknown),
 		change: func(r *session) (*session, error) { return r, m.holds(ctx, r, &p) },
 	}.do(ctx, m)
 	switch {
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, errUnknown):
 		return nil
 	case err != nil:
 		return err
@@ -59,17 +59,17 @@ func (m *Manager) logoutToken(ctx context.Context, refreshToken, client string) 
 	return err
 }
 
-// holds reports whether the token is of the session's family: ErrUnknown if it is not.
+// holds reports whether the token is of the session's family: errUnknown if it is not.
 func (m *Manager) holds(ctx context.Context, r *session, p *presented) error {
 	err := m.belongs(ctx, r, p, m.millis())
 	switch {
-	case errors.Is(err, ErrBusy): // its new token is on its way
+	case errors.Is(err, errBusy): // its new token is on its way
 		return nil
 	case err != nil || r.Ended != 0:
 		return err
 	}
-	if _, err := m.position(r, p, m.millis(), nil); errors.Is(err, ErrUnknown) {
-		return ErrUnknown // another spelling
+	if _, err := m.position(r, p, m.millis(), nil); errors.Is(err, errUnknown) {
+		return errUnknown // another spelling
 	}
 	return nil
 }

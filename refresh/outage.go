@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/pause"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -162,8 +163,8 @@ func (m *Manager) loadOutages(ctx context.Context) (*outageRecord, error) {
 // decodeOutages returns the outages that are of interest.
 func decodeOutages(data []byte, now, skew int64) (spans []span, err error) {
 	var rec outageRecord
-	if len(data) > MaxValueBytes {
-		return nil, fmt.Errorf("record of %d bytes, more than %d", len(data), MaxValueBytes)
+	if len(data) > recordstore.MaxValueBytes {
+		return nil, fmt.Errorf("record of %d bytes, more than %d", len(data), recordstore.MaxValueBytes)
 	}
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return nil, err

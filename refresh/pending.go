@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/pause"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -60,8 +61,8 @@ func (*workList) expires(m *Manager) int64 {
 }
 
 func decodeWork(data []byte) (*workList, error) {
-	if len(data) > MaxValueBytes {
-		return nil, fmt.Errorf("record of %d bytes, more than %d", len(data), MaxValueBytes)
+	if len(data) > recordstore.MaxValueBytes {
+		return nil, fmt.Errorf("record of %d bytes, more than %d", len(data), recordstore.MaxValueBytes)
 	}
 	if err := strictjson.Object(data, func(string, strictjson.Value) error { return nil }); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/token"
 )
@@ -149,8 +150,8 @@ func recordKey(kind, issuer, value string) string {
 
 func encodeRecord(r any) ([]byte, error) {
 	b, err := json.Marshal(r)
-	if err == nil && len(b) > MaxValueBytes {
-		err = fmt.Errorf("record of %d bytes, more than %d", len(b), MaxValueBytes)
+	if err == nil && len(b) > recordstore.MaxValueBytes {
+		err = fmt.Errorf("record of %d bytes, more than %d", len(b), recordstore.MaxValueBytes)
 	}
 	return b, err
 }
@@ -159,8 +160,8 @@ func decodeRecord(data []byte, r interface {
 	json.Unmarshaler
 	bytes() int
 }) error {
-	if len(data) > MaxValueBytes {
-		return fmt.Errorf("record of %d bytes, more than %d", len(data), MaxValueBytes)
+	if len(data) > recordstore.MaxValueBytes {
+		return fmt.Errorf("record of %d bytes, more than %d", len(data), recordstore.MaxValueBytes)
 	}
 	version := int64(0)
 	if err := strictjson.Object(data, func(name string, v strictjson.Value) error {

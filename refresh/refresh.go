@@ -42,7 +42,7 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	ahead, err := m.clockOff()
 	p, ok := parseToken(call.Token)
 	if err == nil && !ok {
-		err = ErrUnknown
+		err = errUnknown
 	}
 	var g *Grant
 	if p.ahead, p.arrived = ahead, m.millis()-ahead; err == nil {
@@ -55,7 +55,7 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	case p.stood == late:
 		m.counts.late.Add(1)
 	}
-	unjudged := ok && errors.Is(err, ErrClock) || errors.Is(err, errNotUnderstood)
+	unjudged := ok && errors.Is(err, errClock) || errors.Is(err, errNotUnderstood)
 	if (p.retry || unjudged) && errors.Is(err, ErrTryAgain) && !impatient(ctx, p.arrived+ahead, m.millis()) {
 		m.hold(ctx, &p, errors.Is(err, errFlood))
 	}
@@ -68,7 +68,7 @@ func (m *Manager) use(ctx context.Context, p *presented, call *Request) (*Grant,
 	var made rotation
 	next, err := update[*session]{
 		before: func(int) error { return m.restored(ctx, false) },
-		load:   m.loading(sidText(p.sid), ErrUnknown),
+		load:   m.loading(sidText(p.sid), errUnknown),
 		change: func(r *session) (_ *session, err error) {
 			now := m.millis()
 			at, err := m.presentedAt(ctx, r, p, now)
@@ -114,16 +114,16 @@ func (m *Manager) presentedAt(ctx context.Context, r *session, p *presented, now
 // belongs returns an error unless the token is of the session's family.
 func (m *Manager) belongs(ctx context.Context, r *session, p *presented, now int64) error {
 	if r.ExactFrom == 1 && !p.exact { // all its tokens have a check
-		return ErrUnknown
+		return errUnknown
 	}
 	family := p.family.hash(useFamily, p.sid)
 	switch {
 	case subtle.ConstantTimeCompare(family[:], r.Family) == 1:
 		return nil
 	case len(r.Former) > 0 && now <= r.FormerUntil && subtle.ConstantTimeCompare(family[:], r.Former) == 1:
-		return fmt.Errorf("%w: the session has a new refresh token", ErrBusy)
+		return fmt.Errorf("%w: the session has a new refresh token", errBusy)
 	}
-	return m.unless(ctx, r, ErrUnknown)
+	return m.unless(ctx, r, errUnknown)
 }
 
 // goesOn returns an error unless the session lives, as far as its record and the restores of
@@ -168,7 +168,7 @@ func (m *Manager) stands(ctx context.Context, r *session, p *presented, arrived 
 		}
 		at, err = m.position(r, p, arrived, m.held(r))
 	}
-	p.retry = p.retry || errors.Is(err, ErrBusy)
+	p.retry = p.retry || errors.Is(err, errBusy)
 	return at, err
 }
 
@@ -180,7 +180,7 @@ func (m *Manager) convict(ctx context.Context, r *session, p *presented, is stan
 		// It was good a moment ago: a lost compare-and-set is no replay, and no late retry, which
 		// would burn what the other use was given.
 		p.retry = true
-		return fmt.Errorf("%w: used by another at the same time", ErrBusy)
+		return fmt.Errorf("%w: used by another at the same time", errBusy)
 	case is == replayed:
 		return m.theft(ctx, r)
 	case is == doubtful:
@@ -398,7 +398,7 @@ func (m *Manager) ask(ctx context.Context, r *session, next *session) error {
 	}
 	a, err := m.cfg.Ask(ctx, m.describe(r))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrAsk, err)
+		return fmt.Errorf("%w: %w", errAsk, err)
 	}
 	if a.End {
 		reason := a.Reason
@@ -424,7 +424,7 @@ func (m *Manager) ask(ctx context.Context, r *session, next *session) error {
 	}
 	if a.Claims != nil {
 		if next.Claims, err = encodeClaims(a.Claims); err != nil {
-			return fmt.Errorf("%w: %w", ErrAsk, err)
+			return fmt.Errorf("%w: %w", errAsk, err)
 		}
 	}
 	return nil
@@ -438,7 +438,7 @@ const endedByApplication = "ended by the application"
 // instance's is ahead, and is then waited for.
 func (m *Manager) issuedAt(ctx context.Context, s *session) (int64, error) {
 	if ahead := s.Start - m.skew - m.millis(); ahead > m.slack {
-		return 0, fmt.Errorf("%w: the session begins in the future", ErrClock)
+		return 0, fmt.Errorf("%w: the session begins in the future", errClock)
 	} else if ahead > 0 {
 		if err := m.pause(ctx, ahead); err != nil {
 			return 0, err

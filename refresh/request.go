@@ -14,7 +14,7 @@ import (
 // slog or encoding/json.
 type Request struct {
 	// Token is the refresh token as the client sent it. What is none of ours, empty text
-	// too, is [ErrUnknown].
+	// too, is [ErrLoginAgain].
 	Token string
 
 	// Client is the client_id that presents the token, as it authenticated itself or, if

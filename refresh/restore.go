@@ -173,7 +173,7 @@ func (m *Manager) restored(ctx context.Context, anew bool) error {
 		},
 	}.do(ctx, m)
 	switch {
-	case errors.Is(err, ErrBusy):
+	case errors.Is(err, errBusy):
 		return fmt.Errorf("%w: what it holds of itself changes all the time", ErrStore)
 	case errors.Is(err, errUnsure) && counts != nil: // it counts the next time
 		e = counts
@@ -277,7 +277,7 @@ func (m *Manager) declareRestore(ctx context.Context, backup time.Time) error {
 	}
 	var read revoke.Instant
 	e, err := update[*epoch]{
-		before: m.backingOff(ctx, ErrBusy),
+		before: m.backingOff(ctx, errBusy),
 		load: func(ctx context.Context) (*epoch, error) {
 			read = m.now()
 			return m.loadEpoch(ctx)

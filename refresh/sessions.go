@@ -103,7 +103,7 @@ func (m *Manager) reauthenticate(ctx context.Context, sid string, as Login) (*Gr
 	}
 	var l Login
 	if _, err := (update[*session]{
-		load: m.loading(sid, ErrUnknown),
+		load: m.loading(sid, errUnknown),
 		change: func(r *session) (*session, error) {
 			l = as
 			return r, m.replaceable(ctx, r, &l)

@@ -43,7 +43,7 @@ type ManagerStatus struct {
 
 	// ClockAhead is by how much, at least, this process's clock is ahead of the bus's, and
 	// negative if it is behind, see [revoke.List.ClockOff]. Zero: the clocks agree, or
-	// nothing is known. Unless it is zero, no session is begun or refreshed ([ErrClock]).
+	// nothing is known. Unless it is zero, no session is begun or refreshed ([ErrTryAgain]).
 	ClockAhead time.Duration
 }
 
@@ -54,13 +54,17 @@ type Outcomes struct {
 	// token was unknown and nothing had to be.
 	Done uint64
 
-	// LoginAgain counts errors of [ErrLoginAgain]: "unknown", "expired", "ended",
-	// "reused", "too late", "client", "possession", "superseded", "other".
+	// LoginAgain counts errors of [ErrLoginAgain]: "unknown", no refresh token of ours, or
+	// one of a session that is forgotten; "expired", "ended", "reused", "too late", "client",
+	// "possession", "superseded"; "other".
 	LoginAgain map[string]uint64
 
-	// TryAgain counts errors of [ErrTryAgain]: "store", "busy", "pending", "clock", "mint",
-	// "ask"; "stale", the denylist's replica; "hung up", the caller's context ended within a
-	// second, before there was an answer; "other".
+	// TryAgain counts errors of [ErrTryAgain]: "store", "pending"; "busy", others used the
+	// session, or its subject, at the same time; "clock", this process's is off, or that of an
+	// instance or publisher that has dated something ahead; "mint", no access token could be
+	// issued, or the one that was would be refused; "ask", the application did not answer
+	// whether the session may go on; "stale", the denylist's replica; "hung up", the caller's
+	// context ended within a second, before there was an answer; "other".
 	TryAgain map[string]uint64
 
 	// Mistakes counts the caller's: "scope", "request", "login", "closed"; "event", a text
@@ -128,7 +132,7 @@ var kinds = [...]struct {
 }{
 	{ErrReused, "reused", ErrLoginAgain}, // before ErrEnded, which it is, too
 	{ErrEnded, "ended", ErrLoginAgain},
-	{ErrUnknown, "unknown", ErrLoginAgain},
+	{errUnknown, "unknown", ErrLoginAgain},
 	{ErrSessionExpired, "expired", ErrLoginAgain},
 	{ErrTooLate, "too late", ErrLoginAgain},
 	{ErrClient, "client", ErrLoginAgain},
@@ -138,11 +142,11 @@ var kinds = [...]struct {
 
 	{errHungUp, "hung up", ErrTryAgain},
 	{ErrPending, "pending", ErrTryAgain}, // before what kept it from being done
-	{ErrClock, "clock", ErrTryAgain},
-	{ErrMint, "mint", ErrTryAgain},
-	{ErrAsk, "ask", ErrTryAgain},
+	{errClock, "clock", ErrTryAgain},
+	{errMint, "mint", ErrTryAgain},
+	{errAsk, "ask", ErrTryAgain},
 	{ErrStore, "store", ErrTryAgain},
-	{ErrBusy, "busy", ErrTryAgain},
+	{errBusy, "busy", ErrTryAgain},
 	{revoke.ErrStale, "stale", ErrTryAgain},
 	{ErrTryAgain, "other", ErrTryAgain},
 

@@ -13,8 +13,8 @@ import "github.com/hybridtoken/hybridtoken/internal/recordstore"
 //	Load(ctx context.Context, key string) (Record, error)
 //	Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error)
 //
-// Keys are at most [MaxKeyBytes] of A–Z, a–z, 0–9, "-", "_" and "."; they neither begin
-// nor end with a dot nor hold two in a row. Values are at most [MaxValueBytes]. A Store
+// Keys are at most 64 bytes of A–Z, a–z, 0–9, "-", "_" and "."; they neither begin
+// nor end with a dot nor hold two in a row. Values are at most 128 KiB ([CheckRecord]). A Store
 // keeps neither the slices given to it nor those it has returned. Its methods are called
 // concurrently, from every instance of the service; ctx bounds them.
 //
@@ -39,11 +39,6 @@ type Store = recordstore.Store
 // A Record is what a [Store] holds under a key: Value, and Revision, which changes with
 // every Save. It prints how long the value is and none of it.
 type Record = recordstore.Record
-
-const (
-	MaxKeyBytes   = recordstore.MaxKeyBytes   // of a key given to a Store, 64
-	MaxValueBytes = recordstore.MaxValueBytes // of a value given to a Store, 128 KiB
-)
 
 // What a [Store] answers. Any other error means that it could not do its work.
 var (

@@ -72,10 +72,10 @@ func (m *Manager) join(ctx context.Context, l *Login, sub *subject, v verdict, s
 	defer tell() // once the turn is given up
 	release, waited, err := m.take(ctx, l.Subject)
 	if err != nil {
-		return fmt.Errorf("%w: other logins of the subject are under way: %w", ErrBusy, err)
+		return fmt.Errorf("%w: other logins of the subject are under way: %w", errBusy, err)
 	}
 	defer release()
-	load, backOff := m.loadingSubject(l.Subject), m.backingOff(ctx, ErrBusy)
+	load, backOff := m.loadingSubject(l.Subject), m.backingOff(ctx, errBusy)
 	if !waited {
 		load = beginning(sub, load)
 	}

@@ -41,7 +41,7 @@ type update[R interface {
 var errUnsure error = &member{ErrStore, "session store did not confirm"}
 
 // do returns the record as it is now. Where others change it all the time, the error is
-// ErrBusy.
+// errBusy.
 func (u update[R]) do(ctx context.Context, m *Manager) (R, error) {
 	var none R
 	var unsure error // the last write, if it is repeated
@@ -72,7 +72,7 @@ func (u update[R]) do(ctx context.Context, m *Manager) (R, error) {
 	if unsure != nil {
 		return none, unsure
 	}
-	return none, ErrBusy
+	return none, errBusy
 }
 
 func (u update[R]) read(ctx context.Context) (R, error) {

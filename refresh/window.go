@@ -43,7 +43,7 @@ func (m *Manager) position(s *session, p *presented, now int64, held []span) (po
 	hash := p.generation.hash(useGeneration, p.sid)
 	if subtle.ConstantTimeCompare(hash[:], s.Current) == 1 {
 		if s.misspelt(p, s.Generation) {
-			return position{}, ErrUnknown
+			return position{}, errUnknown
 		}
 		return position{standing: current, generation: s.Generation, known: true}, nil
 	}
@@ -60,7 +60,7 @@ func (m *Manager) position(s *session, p *presented, now int64, held []span) (po
 		return at, nil
 	}
 	if s.misspelt(p, at.generation) {
-		return position{}, ErrUnknown
+		return position{}, errUnknown
 	}
 	sealed := i >= 0 && len(s.Steps[i].Seal) > 0
 	open, doubt := m.window(at.used, now, held)
@@ -119,13 +119,13 @@ func (s *session) follow(p *presented, i int) (secret, error) {
 		holds = next
 	}
 	if hash := holds.hash(useGeneration, p.sid); subtle.ConstantTimeCompare(hash[:], s.Current) != 1 {
-		return secret{}, fmt.Errorf("%w: its successors were used up", ErrBusy)
+		return secret{}, fmt.Errorf("%w: its successors were used up", errBusy)
 	}
 	return holds, nil
 }
 
-// errFlood is of ErrBusy: more retries of one session than are answered at once.
-var errFlood error = &member{ErrBusy, "session busy: too many retries at once"}
+// errFlood is of errBusy: more retries of one session than are answered at once.
+var errFlood error = &member{errBusy, "session busy: too many retries at once"}
 
 // answer gives a retry within the window what the first use was given: the same refresh
 // token, and an access token dated by the instant that the rotation recorded, so that
@@ -180,7 +180,7 @@ func (m *Manager) rotate(s *session, p *presented, at *position, successor secre
 		s.prune(func(x *step) bool { return now <= x.Until+m.skew })
 	}
 	if len(s.Steps) >= maxSteps {
-		return fmt.Errorf("%w: refreshed %d times within the grace window", ErrBusy, maxSteps)
+		return fmt.Errorf("%w: refreshed %d times within the grace window", errBusy, maxSteps)
 	}
 	if m.grace() > 0 {
 		s.Steps = append(s.Steps, step{
@@ -226,7 +226,7 @@ func (m *Manager) hold(ctx context.Context, p *presented, flood bool) {
 				held = nil
 			}
 			switch {
-			case errors.Is(err, ErrBusy):
+			case errors.Is(err, errBusy):
 			case err != nil, at.standing == current, !at.known:
 				return r, nil
 			case (flood || !p.retry) && p.arrived-at.used-overlap(held, at.used, p.arrived) > m.grace()+m.skew:

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -149,7 +150,7 @@ func sessionsOn(t *testing.T, urls string, ca *tls.Config, auth *bus.Member, own
 		}
 		return nil
 	})
-	if _, err := store.Save(within(t), "x.largest", make([]byte, refresh.MaxValueBytes), 0, time.Now().Add(time.Minute)); err != nil {
+	if _, err := store.Save(within(t), "x.largest", make([]byte, recordstore.MaxValueBytes), 0, time.Now().Add(time.Minute)); err != nil {
 		t.Errorf("the largest record: %v", err)
 	}
 	checkSessionRights(t, connected)

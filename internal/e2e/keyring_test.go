@@ -400,7 +400,7 @@ func ringRecord(t *testing.T, nc *nats.Conn, store refresh.Store, but ...string)
 		t.Fatal(err)
 	}
 	stream := streamNamed(t, js, sessionsStream)
-	const prefix = "$KV." + natskv.DefaultBucket + "."
+	const prefix = "$KV.sessions."
 	info, err := stream.Info(within(t), jetstream.WithSubjectFilter(prefix+"ring.*"))
 	if err != nil {
 		t.Fatal(err)

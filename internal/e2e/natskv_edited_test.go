@@ -46,8 +46,8 @@ func TestBucketEditedToForget(t *testing.T) {
 		return err
 	}
 	change(bad)
-	eventually(t, "writes are refused", func() bool { return errors.Is(save(), natskv.ErrBucketUnsafe) })
-	if _, err := s.Load(within(t), "s.none"); !errors.Is(err, natskv.ErrBucketUnsafe) || errors.Is(err, refresh.ErrNotFound) {
+	eventually(t, "writes are refused", func() bool { return says(save(), "bucket unsafe") })
+	if _, err := s.Load(within(t), "s.none"); !says(err, "bucket unsafe") || errors.Is(err, refresh.ErrNotFound) {
 		t.Errorf("a record that is not there: %v", err)
 	}
 	if r, err := s.Load(within(t), "s.known"); err != nil || r.Revision != revision {

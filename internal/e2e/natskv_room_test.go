@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -172,7 +173,7 @@ func TestFullBucketTakesWhatShrinks(t *testing.T) {
 		}
 	}
 	_, js := plain(t, br.url())
-	if used := streamNamed(t, js, sessionsStream).CachedInfo().State.Bytes; used > 1<<20-refresh.MaxValueBytes || used < 850_000 {
+	if used := streamNamed(t, js, sessionsStream).CachedInfo().State.Bytes; used > 1<<20-recordstore.MaxValueBytes || used < 850_000 {
 		t.Errorf("%d bytes are used: the keyrings' share, or less than there is", used)
 	}
 	for i := range revisions {

@@ -260,9 +260,9 @@ func (r *sessionRun) refresh(f *family, wild bool) {
 			case errors.Is(err, refresh.ErrLoginAgain):
 				r.violation("%s: an honest client is logged out, %s after it first presented its token, try %d: %v", f.user, time.Since(began), try, err)
 				return
-			case errors.Is(err, natskv.ErrUnanswered):
+			case says(err, "write not answered"):
 				r.count("try again: write not confirmed", 1)
-			case errors.Is(err, refresh.ErrBusy):
+			case says(err, "session busy"):
 				r.count("try again: busy", 1)
 			case errors.Is(err, refresh.ErrTryAgain):
 				r.count("try again: store", 1)

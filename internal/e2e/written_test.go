@@ -230,7 +230,7 @@ func TestBucketOfTheVersionBefore(t *testing.T) {
 	if err := natskv.CreateBucket(within(t), nc, natskv.BucketConfig{Replicas: 1, MaxBytes: 1 << 20}); err != nil {
 		t.Errorf("an operator's tool that makes the bucket at each start: %v", err)
 	}
-	prefix := "$KV." + natskv.DefaultBucket + "."
+	prefix := "$KV.sessions."
 	records := 0
 	for _, m := range stored {
 		key := strings.TrimPrefix(m.Subject, prefix)

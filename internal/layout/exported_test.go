@@ -18,15 +18,15 @@ import (
 var exported = map[string]int{
 	"bus":               27,
 	"bus/embedded":      3,
-	"refresh":           51,
-	"refresh/natskv":    11,
+	"refresh":           44,
+	"refresh/natskv":    7,
 	"refresh/storetest": 2,
 	"revoke":            75,
 	"revoke/revoketest": 5,
-	"token":             80,
+	"token":             67,
 	"token/grpctoken":   4,
 	"token/idp":         6,
-	"token/issue":       30,
+	"token/issue":       29,
 	"token/tokentest":   11,
 }
 

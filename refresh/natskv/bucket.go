@@ -12,11 +12,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
-	"github.com/hybridtoken/hybridtoken/refresh"
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 )
 
-// DefaultBucket is the bucket's name unless another is configured.
-const DefaultBucket = "sessions"
+// defaultBucket is the bucket's name unless another is configured.
+const defaultBucket = "sessions"
 
 // Key and value of the stream's metadata that say what the bucket is for.
 const (
@@ -29,14 +29,14 @@ const (
 	minMaxBytes     = 1 << 20
 	// maxMessageBytes is what the server counts for the largest record: its value and
 	// the headers.
-	maxMessageBytes = refresh.MaxValueBytes + 1<<10
+	maxMessageBytes = recordstore.MaxValueBytes + 1<<10
 )
 
 // BucketConfig configures [CreateBucket]. The zero BucketConfig suits a production
 // cluster of three servers.
 type BucketConfig struct {
 	// Bucket is the bucket's name: at most 64 letters, digits, "-" and "_". Empty means
-	// [DefaultBucket].
+	// "sessions".
 	Bucket string
 
 	// Replicas is the number of servers that hold the bucket, 1 to 5. With fewer than
@@ -61,8 +61,8 @@ type BucketConfig struct {
 }
 
 // CreateBucket makes the bucket, as the operator's tool does once. It succeeds if the
-// bucket exists exactly as it would have made it, and otherwise fails with
-// [ErrBucketExists] and the list of differences: it never changes a bucket.
+// bucket exists exactly as it would have made it, and otherwise fails with the list of
+// differences: it never changes a bucket.
 //
 // In production, run servers with sync_interval: always; a client cannot see whether
 // they do. Servers that are electing are asked again until ctx ends; if it has no
@@ -91,14 +91,14 @@ func CreateBucket(ctx context.Context, nc *nats.Conn, cfg BucketConfig) error {
 		return fmt.Errorf("natskv: create bucket %s: %w", cfg.name(), err)
 	}
 	if diff := differences(have, want); len(diff) > 0 {
-		return fmt.Errorf("natskv: create bucket %s: %w: %s", cfg.name(), ErrBucketExists, strings.Join(diff, "; "))
+		return fmt.Errorf("natskv: create bucket %s: %w: %s", cfg.name(), errBucketExists, strings.Join(diff, "; "))
 	}
 	return nil
 }
 
 func (cfg BucketConfig) name() string {
 	if cfg.Bucket == "" {
-		return DefaultBucket
+		return defaultBucket
 	}
 	return cfg.Bucket
 }

@@ -62,7 +62,7 @@ func TestConfigsAreLookedAt(t *testing.T) {
 		if list := strings.Join(jsadmin.Weaknesses(c), "; "); list != want {
 			t.Errorf("%+v: %q, want %q", cfg, list, want)
 		}
-		if list := hazards(c, DefaultBucket); len(list) != 0 {
+		if list := hazards(c, defaultBucket); len(list) != 0 {
 			t.Errorf("%+v: %q", cfg, list)
 		}
 	}

@@ -10,7 +10,7 @@
 // Every write is a compare-and-set that a majority of the bucket's servers has
 // committed. A write that gets no answer is sent again, marked as the same, so that
 // what became of it is known even if a server dies in between; only when ctx ends
-// first does Save return [ErrUnanswered], and never refresh.ErrConflict by guess.
+// first does Save fail without an answer, and never with refresh.ErrConflict by guess.
 // While the bucket's servers elect a leader, 2 to 9 s, calls wait.
 //
 // Reads are answered by the bucket's leader, as the server knows it: one that was

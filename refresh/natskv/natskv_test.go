@@ -76,7 +76,7 @@ func TestHazards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list := hazards(good, DefaultBucket); len(list) > 0 {
+	if list := hazards(good, defaultBucket); len(list) > 0 {
 		t.Errorf("of our own: %q", list)
 	}
 	if list := jsadmin.Weaknesses(good); len(list) > 0 {
@@ -92,7 +92,7 @@ func TestHazards(t *testing.T) {
 	} {
 		c := good
 		change(&c)
-		if list := hazards(c, DefaultBucket); len(list) != 1 || !strings.Contains(list[0], want) {
+		if list := hazards(c, defaultBucket); len(list) != 1 || !strings.Contains(list[0], want) {
 			t.Errorf("want %q: %q", want, list)
 		}
 	}

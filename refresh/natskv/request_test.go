@@ -236,7 +236,7 @@ func TestNothingIsSent(t *testing.T) {
 	s.confirm["key"[0]%lanes] = lane
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Save(ended, "key", nil, 0, time.Now()); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnanswered) {
+	if _, err := s.Save(ended, "key", nil, 0, time.Now()); !errors.Is(err, context.Canceled) || errors.Is(err, errUnanswered) {
 		t.Errorf("saved for somebody who is gone: %v", err)
 	}
 	lane <- struct{}{} // as many are under way as may be

@@ -110,7 +110,7 @@ func (s *Store) safe(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.unsafe) > 0 {
-		return fmt.Errorf("%w: %s", ErrBucketUnsafe, strings.Join(r.unsafe, "; "))
+		return fmt.Errorf("%w: %s", errBucketUnsafe, strings.Join(r.unsafe, "; "))
 	}
 	return nil
 }

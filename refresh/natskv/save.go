@@ -146,7 +146,7 @@ func (w *write) judge(ctx context.Context) (seq uint64, done bool, err error) {
 // uncertain marks an error of a write that may have taken effect.
 func (w *write) uncertain(err error) error {
 	if err != nil && w.open && !errors.Is(err, refresh.ErrConflict) {
-		return fmt.Errorf("%w: %w", ErrUnanswered, err)
+		return fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	return err
 }

@@ -41,7 +41,7 @@ const (
 
 // Config configures [New].
 type Config struct {
-	// Bucket is the bucket's name. Empty means [DefaultBucket].
+	// Bucket is the bucket's name. Empty means "sessions".
 	Bucket string
 
 	// ClockSkew is how far the clocks of the service's instances and of the servers may
@@ -80,14 +80,14 @@ var _ refresh.Store = (*Store)(nil)
 // negative, and [nats.IgnoreAuthErrorAbort] set. With [nats.ReconnectBufSize] -1 nothing is
 // sent late, and with [nats.PingInterval] 2 s a dead server is noticed within six.
 //
-// It fails with [ErrNoBucket], with [ErrBucketUnsafe] and the list of what is wrong, or
-// if the credentials do not suffice, which it tries by writing and reading one record
-// of its own. A bucket that is changed later so that it would be refused here is found out
+// It fails with [ErrNoBucket], with the list of what would make the bucket forget sessions
+// or bring dead ones back, or if the credentials do not suffice, which it tries by writing
+// and reading one record of its own. A bucket that is changed later so that it would be refused here is found out
 // within ten seconds of use: then nothing is written to it, and of no record is said that
 // there is none, until it is mended.
 func New(ctx context.Context, nc *nats.Conn, cfg Config) (*Store, error) {
 	if cfg.Bucket == "" {
-		cfg.Bucket = DefaultBucket
+		cfg.Bucket = defaultBucket
 	}
 	if cfg.ClockSkew == 0 {
 		cfg.ClockSkew = defaultClockSkew
@@ -138,7 +138,7 @@ func (s *Store) open(ctx context.Context, log *slog.Logger) error {
 	list := hazards(c, s.bucket)
 	s.room.note(s.stream.CachedInfo(), list)
 	if len(list) > 0 {
-		return fmt.Errorf("%w: %s", ErrBucketUnsafe, strings.Join(list, "; "))
+		return fmt.Errorf("%w: %s", errBucketUnsafe, strings.Join(list, "; "))
 	}
 	if n := s.js.Conn().MaxPayload(); n > 0 && n < maxMessageBytes {
 		return fmt.Errorf("the server takes messages of %d bytes, fewer than %d (max_payload)", n, maxMessageBytes)

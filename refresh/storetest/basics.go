@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
@@ -91,12 +92,12 @@ func checkKeys(e *env) error {
 	p := e.name + "-"
 	keys := []string{
 		p + "a", p + "A", p + "a.a", p + "a.b", p + "a.b.c", p + "a-b", p + "a_b", p + "-", p + "_", p + "--",
-		strings.Repeat("x", refresh.MaxKeyBytes-len(p)) + p, strings.Repeat("x", refresh.MaxKeyBytes-len(p)-1) + p,
-		p + strings.Repeat("y.", (refresh.MaxKeyBytes-len(p)-1)/2) + "y",
+		strings.Repeat("x", recordstore.MaxKeyBytes-len(p)) + p, strings.Repeat("x", recordstore.MaxKeyBytes-len(p)-1) + p,
+		p + strings.Repeat("y.", (recordstore.MaxKeyBytes-len(p)-1)/2) + "y",
 	}
-	last := p + strings.Repeat("z", refresh.MaxKeyBytes-len(p)-1)
+	last := p + strings.Repeat("z", recordstore.MaxKeyBytes-len(p)-1)
 	keys = append(keys, last+"1", last+"2", last)
-	for part := range slices.Chunk([]byte(alphabet), refresh.MaxKeyBytes-len(p)) {
+	for part := range slices.Chunk([]byte(alphabet), recordstore.MaxKeyBytes-len(p)) {
 		keys = append(keys, p+string(part))
 	}
 	revisions := map[string]uint64{}
@@ -129,7 +130,7 @@ func checkBadKeys(e *env) error {
 	prefix, _, _ := strings.Cut(k, ".")
 	for _, bad := range []string{
 		"", "*", ">", prefix + ".*", prefix + ".>", "." + k, k + ".", prefix + ".." + k, k + " ", " " + k, k + "\n", k + "\x00", k + "\r\n",
-		prefix + "/" + k, "../" + k, k + "é", k + "\xff", strings.Repeat("k", refresh.MaxKeyBytes+1), strings.Repeat("k", 1<<20), strings.ToUpper(k) + "%2e",
+		prefix + "/" + k, "../" + k, k + "é", k + "\xff", strings.Repeat("k", recordstore.MaxKeyBytes+1), strings.Repeat("k", 1<<20), strings.ToUpper(k) + "%2e",
 	} {
 		if r, err := e.load(bad); err == nil {
 			return fmt.Errorf("got Load(%q) = %q, revision %d; nobody saved it", short(bad), short(string(r.Value)), r.Revision)
@@ -150,7 +151,7 @@ func checkBadKeys(e *env) error {
 func checkValues(e *env) error {
 	k := e.key()
 	var n uint64
-	for _, size := range []int{0, 1, 2, 255, 256, 257, 1000, 4096, 1<<15 - 1, 1 << 15, refresh.MaxValueBytes - 1, refresh.MaxValueBytes, 0, 3} {
+	for _, size := range []int{0, 1, 2, 255, 256, 257, 1000, 4096, 1<<15 - 1, 1 << 15, recordstore.MaxValueBytes - 1, recordstore.MaxValueBytes, 0, 3} {
 		value := make([]byte, size)
 		for i := range value {
 			value[i] = byte(i + i>>8 + size)
@@ -174,7 +175,7 @@ func checkValues(e *env) error {
 		}
 	}
 	// One that is too large is refused, or kept whole.
-	large := strings.Repeat("x", refresh.MaxValueBytes+1)
+	large := strings.Repeat("x", recordstore.MaxValueBytes+1)
 	got, err := e.save(k, large, n)
 	if err == nil {
 		return e.expect(k, large, got)

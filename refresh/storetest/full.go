@@ -19,7 +19,7 @@ func checkFull(e *env) error {
 		revision uint64
 	}
 	var all []kept
-	half := strings.Repeat("s", refresh.MaxValueBytes/2)
+	half := strings.Repeat("s", recordstore.MaxValueBytes/2)
 	refused := func(err error) error {
 		if errors.Is(err, refresh.ErrConflict) || errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("got Save of a record for which there is no room: %w", err)

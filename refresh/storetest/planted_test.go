@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
@@ -77,7 +78,7 @@ func (m *model) Save(ctx context.Context, key string, value []byte, revision uin
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if len(value) > refresh.MaxValueBytes {
+	if len(value) > recordstore.MaxValueBytes {
 		return 0, errors.New("too large")
 	}
 	m.mu.Lock()
