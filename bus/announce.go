@@ -18,31 +18,14 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// AppliedSubject is where [Member.RevokeAndWait] asks all replicas, outside of any
-// stream, whether they have applied a message. Replicas need the right to subscribe to
-// it and to publish the answer to the inbox that the question names (the server's
-// allow_responses, with at least 3 responses and 1 minute, or, for the farewell of one that
-// is closed to be heard whenever it is waited for, 10 minutes; or "_INBOX.>"). Those
-// without it follow as well as the others, and are not waited for. Behind a mirror in
-// another account, have that account export the subject as a service with streamed
-// responses, and the publishers' import it.
-//
-// The micro service framework of nats.go would answer its control requests ($SRV.PING
-// and others) to whatever subject they name as the reply, with the rights of the member
-// that answers: a right to ask would suffice to have a member store messages in the stream. It
-// also exchanges the connection's handlers, which are perhaps the caller's, and its
-// Stop does not wait. Hence this is plain request and reply, answered only to inboxes.
-const AppliedSubject = "hybridtoken.v1.applied"
-
 const (
 	// A replica remembers the records that it applied last: the question comes after
 	// the event has been acknowledged, often after it has been applied.
 	maxMarks = 4096
 
-	maxQuestions  = 256              // waiting for their message
-	maxAnswerWait = 30 * time.Second // for how long
-	questionQueue = 256              // not looked at yet
-	maxAskers     = 16               // told when the replica is closed
+	maxQuestions  = 256 // waiting for their message, for as long as the question says
+	questionQueue = 256 // not looked at yet
+	maxAskers     = 16  // told when the replica is closed
 
 	// Answers a second, and at once. Anyone who may ask must not make all replicas flood
 	// an inbox.
@@ -75,7 +58,8 @@ func (f *follower) rollCall() Announcement {
 // An announcer answers for one replica. The follower's goroutine tells it what was
 // applied; its own goroutine talks to those who ask.
 type announcer struct {
-	b    *core
+	t    *transport
+	cfg  *followConfig
 	list *revoke.List
 	id   string
 
@@ -146,8 +130,8 @@ type pending struct {
 	found mark // once it is ready
 }
 
-func (a *announcer) init(b *core, list *revoke.List) {
-	a.b, a.list = b, list
+func (a *announcer) init(t *transport, cfg *followConfig, list *revoke.List) {
+	a.t, a.cfg, a.list = t, cfg, list
 	a.id = rand.Text()
 	a.waiting = map[uint64][]pending{}
 	a.wake = make(chan struct{}, 1)
@@ -156,7 +140,7 @@ func (a *announcer) init(b *core, list *revoke.List) {
 
 // note takes note of a record that is applied, or was ignored. It never blocks.
 func (a *announcer) note(r replica.Record, applied bool) {
-	if a.b.cfg.NoAnnouncements {
+	if a.cfg.NoAnnouncements {
 		return
 	}
 	m := markOf(r)
@@ -229,7 +213,7 @@ func (a *announcer) ask(q question, reply string, now time.Time) (outcome string
 
 // run answers until ctx ends.
 func (a *announcer) run(ctx context.Context) {
-	if a.b.cfg.NoAnnouncements {
+	if a.cfg.NoAnnouncements {
 		return
 	}
 	for ctx.Err() == nil {
@@ -242,14 +226,14 @@ func (a *announcer) run(ctx context.Context) {
 			continue
 		}
 		if old := a.err.Swap(&err); old == nil || (*old).Error() != err.Error() {
-			a.b.log.Info("bus: not announced; RevokeAndWait will not wait for this replica", "error", err)
+			a.t.log.Info("bus: not announced; RevokeAndWait will not wait for this replica", "error", err)
 		}
-		renewed := a.b.conn.renewed.wait()
-		if a.b.conn.over() {
+		renewed := a.t.conn.renewed.wait()
+		if a.t.conn.over() {
 			return
 		}
 		timer := time.NewTimer(announceAgain)
-		if a.b.nc().IsClosed() {
+		if a.t.nc().IsClosed() {
 			timer.Reset(maxRedial) // if the other link was there before renewed was asked for
 		}
 		select {
@@ -264,8 +248,8 @@ func (a *announcer) run(ctx context.Context) {
 // serve listens for questions until ctx ends, or the server refuses something.
 func (a *announcer) serve(ctx context.Context) error {
 	questions := make(chan *nats.Msg, questionQueue)
-	renewed := a.b.conn.renewed.wait()
-	nc := a.b.nc()
+	renewed := a.t.conn.renewed.wait()
+	nc := a.t.nc()
 	a.before = nc.LastError()
 	sub, err := nc.ChanSubscribe(AppliedSubject, questions)
 	if err != nil {
@@ -313,10 +297,10 @@ func (a *announcer) serve(ctx context.Context) error {
 			if err := a.refusal(now); err != nil {
 				return err
 			}
-			if a.b.conn.over() {
+			if a.t.conn.over() {
 				return fmt.Errorf("bus: announce: %w", nats.ErrConnectionClosed)
 			}
-			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.b.nc().IsConnected() {
+			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.t.nc().IsConnected() {
 				a.err.Store(nil)
 			}
 		case <-renewed:
@@ -344,7 +328,7 @@ const maxDenied = 64
 // may ask could name one that it has no right to, and have it answer nobody.
 func (a *announcer) refusal(now time.Time) error {
 	a.denied = slices.DeleteFunc(a.denied, func(d denial) bool { return now.Sub(d.since) >= announceAgain })
-	err := a.b.nc().LastError()
+	err := a.t.nc().LastError()
 	if err == a.before || !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
 	}
@@ -361,7 +345,7 @@ func (a *announcer) refusal(now time.Time) error {
 	a.before = err
 	err = fmt.Errorf("bus: announce: %w", err)
 	if len(a.denied) == 0 {
-		a.b.log.Info("bus: an answer to RevokeAndWait is refused; who asks there does not hear of this replica", "error", err)
+		a.t.log.Info("bus: an answer to RevokeAndWait is refused; who asks there does not hear of this replica", "error", err)
 	}
 	a.err.Store(&err)
 	if len(a.denied) == maxDenied {
@@ -400,17 +384,10 @@ func (a *announcer) take(m *nats.Msg) {
 	a.answer(m.Reply, outcome, at)
 }
 
-// isInbox reports whether an answer may be sent there: never into a stream, anyone who
-// asks for it. "_R_" is what servers write for an inbox in another account.
-func isInbox(reply string) bool {
-	return len(reply) <= maxReplyBytes && (strings.HasPrefix(reply, "_INBOX") || strings.HasPrefix(reply, "_R_.")) &&
-		strings.Contains(reply, ".") && !strings.ContainsAny(reply, "*> \t\r\n")
-}
-
 func (a *announcer) answer(reply, outcome string, at time.Time) {
-	nc := a.b.nc()
+	nc := a.t.nc()
 	data, err := encodeAnswer(answer{
-		id: a.id, name: a.b.cfg.Name, outcome: outcome, at: at,
+		id: a.id, name: a.cfg.Name, outcome: outcome, at: at,
 		staleness: a.list.Config().MaxStaleness, state: a.list.Status(revoke.Now()).State,
 	})
 	if err == nil {

@@ -12,11 +12,17 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
+// AppliedSubject is where replicas are asked, outside of any stream, whether they have
+// applied a message.
+const AppliedSubject = "hybridtoken.v1.applied"
+
 const (
 	maxQuestionBytes = 512
 	maxAnswerBytes   = 2 << 10
 	maxReplicaID     = 64
 	maxReplyBytes    = 256
+
+	maxAnswerWait = 30 * time.Second // for a message that is not there yet
 )
 
 // A question asks whether one message of the log is applied. The sequence alone would
@@ -162,6 +168,13 @@ func decodeAnswer(data []byte) (a answer, ok bool) {
 	a.staleness = time.Duration(ms) * time.Millisecond
 	a.name = printable(a.name)
 	return a, true
+}
+
+// isInbox reports whether an answer may be sent there: never into a stream, anyone who
+// asks for it. "_R_" is what servers write for an inbox in another account.
+func isInbox(reply string) bool {
+	return len(reply) <= maxReplyBytes && (strings.HasPrefix(reply, "_INBOX") || strings.HasPrefix(reply, "_R_.")) &&
+		strings.Contains(reply, ".") && !strings.ContainsAny(reply, "*> \t\r\n")
 }
 
 func plainID(s string) bool {

@@ -151,11 +151,8 @@ func (a *asker) progress(w *wait, now time.Time) progress {
 
 // ask sends the question to anyone who listens.
 func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
-	l := &a.b.publisher.ledger
-	l.mu.Lock()
-	lost := rec.era != l.current()
-	q := question{sequence: rec.seq, digest: recordDigest(rec.subject, rec.payload), wait: 2 * maxAskPause}
-	l.mu.Unlock()
+	seq, payload, lost := a.b.publisher.ledger.place(rec)
+	q := question{sequence: seq, digest: recordDigest(rec.subject, payload), wait: 2 * maxAskPause}
 	a.mu.Lock()
 	w.lost = lost
 	if !lost && q.sequence != w.receipt.Sequence {

@@ -28,9 +28,11 @@ func newWait(t *testing.T, a *asker, cfg WaitConfig) *wait {
 }
 
 func newAsker() *asker {
-	p := newTestPublisher()
-	p.b.asker = asker{b: p.b, inbox: "_INBOX.x", waits: map[string]*wait{}, roster: map[string]known{}}
-	return &p.b.asker
+	b := &core{transport: newTransport("S", logger(nil))}
+	b.publisher.init(b.transport, nil, nil, nil)
+	b.transport.close()
+	b.asker = asker{b: b, inbox: "_INBOX.x", waits: map[string]*wait{}, roster: map[string]known{}}
+	return &b.asker
 }
 
 // say has a replica answer the nth question of a wait.

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -10,8 +9,7 @@ import (
 // Close waits for what is in flight and lets nothing in behind it.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &core{log: logger(nil)}
-		b.ctx, b.cancel = context.WithCancel(context.Background())
+		b := newTransport("S", logger(nil))
 		leave, err := b.enter()
 		if err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"time"
@@ -19,7 +18,7 @@ const formerSlack = 2 * time.Second
 // retention of the last time would not do: the stream may have been made anew since, with
 // longer ones.
 func (p *publisher) completeEarly(ctx context.Context, rec *record, h revoke.Retention, now time.Time) error {
-	if !rec.open || rec.fixed || rec.signature != "" && p.b.signer == nil {
+	if !rec.open || rec.fixed || rec.signature != "" && p.signer == nil {
 		return nil // in the last two cases it is not ours to change, and replicas cut it back
 	}
 	var d decoder
@@ -63,19 +62,11 @@ func (p *publisher) completeEarly(ctx context.Context, rec *record, h revoke.Ret
 	}
 	signature := rec.signature
 	if signature != "" {
-		if signature, err = p.b.signer.sign(ctx, rec.subject, payload); err != nil {
+		if signature, err = p.signer.sign(ctx, rec.subject, payload); err != nil {
 			return err
 		}
 	}
-	l := &p.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	before := rec.memory()
-	rec.payload, rec.signature, rec.gone, rec.open = payload, signature, e.Until.Add(revoke.StreamMargin), false
-	if rec.kept {
-		l.bytes += rec.memory() - before
-		heap.Fix(&l.alive, rec.at)
-	}
+	p.ledger.complete(rec, payload, signature, e.Until.Add(revoke.StreamMargin))
 	return nil
 }
 
@@ -84,9 +75,7 @@ func (p *publisher) published(rec *record, e revoke.Event) revoke.Event {
 	if !rec.early {
 		return e
 	}
-	p.ledger.mu.Lock()
-	payload := rec.payload
-	p.ledger.mu.Unlock()
+	payload, _, _ := p.ledger.content(rec)
 	var d decoder
 	if msg, fault := d.decode(rec.subject, payload); fault == 0 {
 		e.Before, e.Until = msg.event.Before, msg.event.Until

@@ -299,7 +299,7 @@ func TestStreamConfigIsLookedAt(t *testing.T) {
 			{retention(0, 0, time.Millisecond-1), "MaxSkew", ""}, {retention(0, 0, -1), "MaxSkew", ""}, {retention(0, 0, time.Second+1), "MaxSkew", ""}, {retention(0, 0, 2*time.Minute+time.Millisecond), "MaxSkew", ""},
 		},
 	}, func(cfg StreamConfig) (string, error) {
-		c, err := cfg.resolve()
+		c, err := streamSettings(cfg).resolve()
 		if err != nil {
 			return "", err
 		}
@@ -308,7 +308,7 @@ func TestStreamConfigIsLookedAt(t *testing.T) {
 		}
 		return strings.Join(weaknesses(c), "\n"), nil
 	})
-	c, err := StreamConfig{}.resolve()
+	c, err := streamSettings{}.resolve()
 	if err != nil || c.Name != "REVOCATIONS" || c.Replicas != 3 || c.MaxBytes != 1<<30 || c.MaxMsgSize != 64<<10 || c.Duplicates != 2*time.Minute || c.MaxMsgs != -1 || c.MaxMsgsPerSubject != -1 || c.MaxConsumers != -1 ||
 		c.Metadata["hybridtoken.token_lifetime_ms"] != "3600000" || c.Metadata["hybridtoken.session_lifetime_ms"] != "7776000000" || c.Metadata["hybridtoken.max_skew_ms"] != "2000" || c.Metadata["hybridtoken.schema"] != "1" || len(c.Metadata) != 4 {
 		t.Errorf("defaults %+v, %v", c, err)

@@ -4,40 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A core is what the halves of a [Member] share: the connection, the stream and its end.
+// A core is a [Member] but for what follows.
 type core struct {
-	conn   *connection
-	cfg    Config // with defaults resolved
-	stream string
-	log    *slog.Logger
-
-	// ctx ends when Close begins; everything in the background, and every call in
-	// flight, hangs on it and is waited for.
-	ctx    context.Context
-	cancel context.CancelFunc
-	mu     sync.Mutex // guards closed, and wg.Add against wg.Wait
-	closed bool
-	wg     sync.WaitGroup
-
-	signer *signer // nil: does not sign
-	trust  trust   // nil: demands no signatures
-
-	fixed     fixed // what the stream's metadata may not take back
+	*transport
+	cfg       Config // with defaults resolved
+	signer    *signer
+	trust     trust
 	publisher publisher
 	asker     asker
-	watching  sync.Once
-	filling   atomic.Bool // that the stream is getting full was reported
 
 	seen atomic.Pointer[seen] // of the connection, where no follower reports it
 }
@@ -82,76 +65,42 @@ func newCore(cfg Config) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("field Trust: %w", err)
 	}
-	if signer != nil && trust != nil && trust[keyNumberOf(signer.public)] == nil {
+	if signer != nil && trust != nil && !trust.holds(signer) {
 		return nil, errors.New("field Trust does not hold the Signer's key: this Member would ignore its own events")
 	}
-	b := &core{cfg: cfg, stream: cfg.Stream, log: logger(cfg.Logger), signer: signer, trust: trust}
-	b.ctx, b.cancel = context.WithCancel(context.Background())
-	b.publisher.b = b
+	b := &core{transport: newTransport(cfg.Stream, logger(cfg.Logger)), cfg: cfg, signer: signer, trust: trust}
+	b.publisher.init(b.transport, cfg.Issuers, signer, trust)
 	b.asker.b = b
 	return b, nil
 }
 
-// open opens the outbox and takes one look at the stream, which ctx bounds, for warnings:
-// what it finds is no error.
+// open gives the core its connection; ctx bounds a look at the stream.
 func (b *core) open(ctx context.Context, conn *connection) error {
 	b.conn = conn
-	if b.cfg.OutboxFile != "" {
-		if err := b.publisher.unpack(b.cfg.OutboxFile); err != nil {
-			return fmt.Errorf("field OutboxFile: %w", err)
-		}
+	return b.publisher.open(ctx, b.cfg.OutboxFile)
+}
+
+// follow starts to follow the stream into the list and returns at once.
+func (b *core) follow(list *revoke.List) (*follower, error) {
+	f, err := startFollower(b.transport, list, b.followConfig())
+	if err == nil {
+		b.publisher.startWatch()
 	}
-	if len(b.cfg.Issuers) > 0 && conn.isConnected() {
-		ctx, cancel := context.WithTimeout(ctx, infoTimeout)
-		defer cancel()
-		if _, err := b.publisher.read(ctx); err != nil {
-			b.log.Warn("bus: publishing will fail until this is mended", "error", err)
-		}
+	return f, err
+}
+
+func (b *core) followConfig() followConfig {
+	return followConfig{
+		Name: b.cfg.Name, NoHeartbeats: b.cfg.NoHeartbeats, NoAnnouncements: b.cfg.NoAnnouncements,
+		Signer: b.signer, Trust: b.trust, Suspect: b.publisher.suspect,
 	}
-	return nil
 }
 
 // maxIssuers bounds the issuers of one Member.
 const maxIssuers = 256
 
-// Close ends the followers, the calls in flight, which fail with [ErrClosed], and the
-// background work, and waits for all of them. It does not close the connection. It may
-// be called more than once.
-func (b *core) close() error {
-	b.mu.Lock()
-	b.closed = true
-	b.mu.Unlock()
-	b.cancel()
-	b.wg.Wait()
-	if o := b.publisher.outbox; o != nil {
-		o.close()
-	}
-	return nil
-}
-
-// enter admits one call or one goroutine of the background, which must call the
-// function returned when it ends. Its context is to be cancelled when b.ctx is.
-func (b *core) enter() (leave func(), err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil, fmt.Errorf("bus: %w", ErrClosed)
-	}
-	b.wg.Add(1)
-	return b.wg.Done, nil
-}
-
-// infoTimeout bounds one request for the stream's state. A server answers in
-// milliseconds; a cluster in election does not answer at all.
-const infoTimeout = 2 * time.Second
-
-// info asks the server for what a subscription needs to know of the stream. The
-// strings are reasons why the stream could forget events; a follower reports them.
-// The error is of the family [ErrNoStream] if the stream does not exist.
-func (b *core) info(ctx context.Context) (replica.LogInfo, []string, error) {
-	s, err := b.readStream(ctx)
-	if err != nil {
-		return replica.LogInfo{}, nil, err
-	}
-	return replica.LogInfo{Retention: s.retention, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
+// close ends the transport, and then what only that had use for.
+func (b *core) close() {
+	b.transport.close()
+	b.publisher.close()
 }

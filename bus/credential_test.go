@@ -16,7 +16,7 @@ const someJWT = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJpc3MiOiJhIn0.c2lnbm
 
 // No way in takes a credential, and none tells it.
 func TestCredentialsAreNotPublished(t *testing.T) {
-	b := &core{cfg: Config{Issuers: []string{testIssuer}}}
+	p := &publisher{issuers: []string{testIssuer}}
 	for field, e := range map[string]revoke.Event{
 		"value":  {Kind: revoke.KindToken, Value: someJWT},
 		"issuer": {Issuer: someJWT, Kind: revoke.KindToken, Value: "jti"},
@@ -25,11 +25,11 @@ func TestCredentialsAreNotPublished(t *testing.T) {
 		"actor":  {Kind: revoke.KindSession, Value: "s", Actor: someJWT},
 		"id":     {ID: someJWT, Kind: revoke.KindSession, Value: "s"},
 	} {
-		if _, err := b.own(e); !errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), field) || strings.Contains(err.Error(), someJWT[40:]) {
+		if _, err := p.own(e); !errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), field) || strings.Contains(err.Error(), someJWT[40:]) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := b.own(revoke.Event{Kind: revoke.KindToken, Value: "jti"}); err != nil {
+	if _, err := p.own(revoke.Event{Kind: revoke.KindToken, Value: "jti"}); err != nil {
 		t.Error(err)
 	}
 }

@@ -127,16 +127,16 @@ func (f *follower) climb(now revoke.Instant) {
 	case rewind:
 		f.feed.Rewind()
 		f.last = revoke.Instant{} // it is we who want it so: no sign of a loss
-		f.b.log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)
+		f.t.log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)
 	default:
-		from, id := f.report.Load().server, f.b.nc().ConnectedServerId()
-		if err := f.b.conn.move(now, f.escalation.patience/2); err != nil {
-			f.b.log.Warn("bus: no heartbeats; subscribing anew", "silence", silence, "server", from, "reason", err)
+		from, id := f.report.Load().server, f.t.nc().ConnectedServerId()
+		if err := f.t.conn.move(now, f.escalation.patience/2); err != nil {
+			f.t.log.Warn("bus: no heartbeats; subscribing anew", "silence", silence, "server", from, "reason", err)
 			return
 		}
 		f.moves.Add(1)
 		f.fled, f.flights = id, 0
-		f.b.log.Warn("bus: no heartbeats; moving to another server", "silence", silence, "from", from)
+		f.t.log.Warn("bus: no heartbeats; moving to another server", "silence", silence, "from", from)
 	}
 }
 
@@ -147,10 +147,10 @@ const maxFlights = 4
 // astray reports whether the connection is back at the server that was left, and
 // sends it on.
 func (f *follower) astray() bool {
-	if f.fled == "" || f.flights == maxFlights || f.b.nc().ConnectedServerId() != f.fled {
+	if f.fled == "" || f.flights == maxFlights || f.t.nc().ConnectedServerId() != f.fled {
 		f.fled = ""
 		return false
 	}
 	f.flights++
-	return f.b.nc().ForceReconnect() == nil
+	return f.t.nc().ForceReconnect() == nil
 }

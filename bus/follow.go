@@ -14,7 +14,8 @@ import (
 // A follower keeps one [revoke.List] in step with the stream, and never gives up while it
 // is open; see [Member].
 type follower struct {
-	b    *core
+	t    *transport
+	cfg  followConfig
 	list *revoke.List
 	idle time.Duration
 
@@ -57,9 +58,22 @@ type follower struct {
 	report   atomic.Pointer[report]
 }
 
-// follow starts to follow the stream and returns at once.
-func (b *core) follow(list *revoke.List) (*follower, error) {
-	leave, err := b.enter()
+// A followConfig says how to follow.
+type followConfig struct {
+	Name            string // in heartbeats and answers; at most 128 bytes
+	NoHeartbeats    bool   // sends none
+	NoAnnouncements bool   // does not answer roll calls
+	Signer          *signer
+	Trust           trust
+
+	// Suspect is told when the log has turned out to be another than the one applied so
+	// far, and when a record of that one was last applied.
+	Suspect func(last revoke.Instant)
+}
+
+// startFollower starts to follow the stream into the list and returns at once.
+func startFollower(t *transport, list *revoke.List, cfg followConfig) (*follower, error) {
+	leave, err := t.enter()
 	if err != nil {
 		return nil, err
 	}
@@ -69,26 +83,24 @@ func (b *core) follow(list *revoke.List) (*follower, error) {
 		return nil, err
 	}
 	f := &follower{
-		b: b, list: list, feed: feed,
+		t: t, cfg: cfg, list: list, feed: feed,
 		idle:       min(max(list.Config().MaxStaleness/5, 100*time.Millisecond), time.Second),
 		done:       make(chan struct{}),
 		dead:       make(chan struct{}),
 		readings:   make(chan reading, 1),
-		changes:    b.conn.listen(),
-		reconnects: b.conn.epoch,
-		beater:     beater{b: b, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1)},
+		changes:    t.conn.listen(),
+		reconnects: t.conn.epoch,
 	}
-	if !b.cfg.NoHeartbeats && (b.trust == nil || b.signer != nil) {
+	f.beater = beater{t: t, cfg: &f.cfg, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1), applied: &f.sequence}
+	if !cfg.NoHeartbeats && (cfg.Trust == nil || cfg.Signer != nil) {
 		feed.Attest()
 	}
-	f.beater.applied = &f.sequence
 	f.escalation = newEscalation(list.Config(), f.idle)
-	feed.LogTo(b.log)
-	f.announcer.init(b, list)
+	feed.LogTo(t.log)
+	f.announcer.init(t, &f.cfg, list)
 	f.said = revoke.ReasonConnecting.String()
-	f.ctx, f.cancel = context.WithCancel(b.ctx)
+	f.ctx, f.cancel = context.WithCancel(t.ctx)
 	f.report.Store(&report{})
-	b.startWatch()
 	feed.Broken(revoke.Now(), revoke.ReasonConnecting)
 	go func() {
 		defer leave()

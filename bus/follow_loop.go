@@ -36,19 +36,19 @@ func (f *follower) run() {
 	}()
 	failures := 0
 	for f.ctx.Err() == nil {
-		renewed := f.b.conn.renewed.wait()
+		renewed := f.t.conn.renewed.wait()
 		switch {
-		case f.b.conn.over():
-			f.end(revoke.ReasonClosed, f.b.conn.ended(), slog.LevelError)
+		case f.t.conn.over():
+			f.end(revoke.ReasonClosed, f.t.conn.ended(), slog.LevelError)
 			close(f.dead)
 			<-f.ctx.Done()
 			return
-		case !f.b.nc().IsConnected():
+		case !f.t.nc().IsConnected():
 			reason := revoke.ReasonDisconnected
 			if !f.ever {
 				reason = revoke.ReasonConnecting
 			}
-			f.end(reason, f.b.conn.disconnected(), slog.LevelWarn)
+			f.end(reason, f.t.conn.disconnected(), slog.LevelWarn)
 			select {
 			case <-f.changes.changes():
 			case <-renewed:
@@ -67,7 +67,7 @@ func (f *follower) run() {
 		if f.ctx.Err() != nil {
 			break
 		}
-		if !f.b.nc().IsConnected() {
+		if !f.t.nc().IsConnected() {
 			reason = revoke.ReasonDisconnected
 		}
 		// The connection spaces its attempts itself; all else has to work for a while.
@@ -97,15 +97,15 @@ var (
 
 // follow lives through one subscription and returns why it ended.
 func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
-	epoch, before := f.reconnects(), f.b.nc().LastError()
-	if server := serverOf(f.b.nc()); server != f.report.Load().server || server == "" {
+	epoch, before := f.reconnects(), f.t.nc().LastError()
+	if server := serverOf(f.t.nc()); server != f.report.Load().server || server == "" {
 		f.note(func(r *report) { r.connected, r.server = true, server })
 	}
 	f.beater.denied = false // perhaps no longer
 	var info replica.LogInfo
 	var hazards []string
 	err := f.connected(func(ctx context.Context) (err error) {
-		info, hazards, err = f.b.info(ctx)
+		info, hazards, err = f.t.info(ctx)
 		return err
 	})
 	if err != nil {
@@ -124,14 +124,14 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	}
 	if !at.Anchored && !f.last.IsZero() {
 		// The log is not the one that was: it may have lost more than we noticed.
-		f.b.publisher.suspect(f.last)
+		f.cfg.Suspect(f.last)
 		f.last = revoke.Instant{}
 	}
 	f.changed.wake()
 	f.tidy()
 	var s *subscription
 	err = f.connected(func(ctx context.Context) (err error) {
-		s, err = f.b.subscribe(ctx, at, f.idle, epoch, max(pullMessages>>min(f.silences, 8), leastPull))
+		s, err = subscribe(ctx, f.t, at, f.idle, epoch, max(pullMessages>>min(f.silences, 8), leastPull))
 		return err
 	})
 	defer func() { f.leave(s) }()
@@ -139,7 +139,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	if err != nil {
 		return f.reason(err, before), err
 	}
-	if f.moved(epoch) || !f.b.nc().IsConnected() {
+	if f.moved(epoch) || !f.t.nc().IsConnected() {
 		return revoke.ReasonDisconnected, errDisconnected
 	}
 
@@ -207,7 +207,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			f.beater.asked = true
 			again(revoke.Now())
 		case <-f.changes.changes():
-			if f.moved(epoch) || !f.b.nc().IsConnected() {
+			if f.moved(epoch) || !f.t.nc().IsConnected() {
 				return revoke.ReasonDisconnected, errDisconnected
 			}
 		case <-f.ctx.Done():
@@ -294,7 +294,7 @@ func (f *follower) connected(call func(context.Context) error) error {
 		for {
 			select {
 			case <-f.changes.changes():
-				if !f.b.nc().IsConnected() {
+				if !f.t.nc().IsConnected() {
 					cancel(errDisconnected)
 				}
 			case <-ctx.Done():
@@ -328,16 +328,16 @@ func (f *follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	switch {
 	case fault == revoke.FaultCritical && !f.heeds(m.Subject):
 		fault = msg.instead
-	case fault == revoke.FaultCritical && f.b.trust != nil && !f.b.trust.verifies(m):
+	case fault == revoke.FaultCritical && f.cfg.Trust != nil && !f.cfg.Trust.verifies(m):
 		fault, msg.member = revoke.FaultUnsigned, ""
-	case fault == 0 && !msg.beat && !f.b.trust.accepts(m, &msg.event):
-		fault, msg.member = revoke.FaultUnsigned, f.b.trust.lacks(&msg.event)
+	case fault == 0 && !msg.beat && !f.cfg.Trust.accepts(m, &msg.event):
+		fault, msg.member = revoke.FaultUnsigned, f.cfg.Trust.lacks(&msg.event)
 	}
 	switch {
 	case fault != 0:
 		err = f.feed.Fault(now, r, fault, msg.member)
 	case msg.beat:
-		if f.b.trust != nil && msg.heartbeat.Digest != nil && !f.b.trust.verifies(m) {
+		if f.cfg.Trust != nil && msg.heartbeat.Digest != nil && !f.cfg.Trust.verifies(m) {
 			msg.heartbeat.Digest = nil // who may beat may not say what the log holds
 		}
 		f.beater.heard(now, msg.heartbeat)
@@ -382,24 +382,23 @@ func (f *follower) heeds(subject string) bool {
 	if !slices.Equal(issuers, f.expected) { // hashed once, not for each such event
 		f.expected, f.heeded = issuers, make(map[string]struct{}, len(issuers))
 		for _, iss := range issuers {
-			f.heeded[eventSubject(iss, "")] = struct{}{}
+			f.heeded[issuerPrefix(iss)] = struct{}{}
 		}
 	}
-	const prefix = len(subjectPrefix) + 2*issuerHashSize + 1
-	_, ok := f.heeded[subject[:min(prefix, len(subject))]]
+	_, ok := f.heeded[prefixOf(subject)]
 	return ok
 }
 
 // end takes note of why there is no subscription, and logs it if that is news.
 func (f *follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
-	server := serverOf(f.b.nc())
+	server := serverOf(f.t.nc())
 	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
 	said := reason.String()
 	if known := err != errDisconnected; said != f.said || known && !f.told {
 		f.told = known || said == f.said && f.told
 		f.said = said
-		f.b.log.Log(context.Background(), level, "bus: not following", "reason", said, "error", err)
+		f.t.log.Log(context.Background(), level, "bus: not following", "reason", said, "error", err)
 	}
 }
 
@@ -413,7 +412,7 @@ func (f *follower) recovered(hb *replica.Heartbeat, now revoke.Instant) {
 	})
 	if f.said != "" {
 		f.said = ""
-		f.b.log.Info("bus: following", "stream", f.b.stream)
+		f.t.log.Info("bus: following", "stream", f.t.stream)
 	}
 }
 
@@ -428,7 +427,7 @@ func (f *follower) note(change func(*report)) {
 // reason finds the word for a failure of an attempt, before which the connection's
 // last error was before.
 func (f *follower) reason(err, before error) revoke.Reason {
-	last := f.b.nc().LastError()
+	last := f.t.nc().LastError()
 	switch {
 	case errors.Is(err, ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return revoke.ReasonNoStream

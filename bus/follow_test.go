@@ -16,8 +16,14 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
+// A followed is a follower, and what it hangs on.
+type followed struct {
+	*follower
+	b *core
+}
+
 // followScripted returns a follower of a scripted server's stream.
-func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *follower) {
+func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *followed) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	s.do(func() { s.carries = true })
@@ -29,7 +35,7 @@ func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *f
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, f
+	return s, &followed{f, b}
 }
 
 // asks returns how often the API was asked that.
@@ -82,7 +88,7 @@ func TestFollowersNormalDay(t *testing.T) {
 		}
 		infos := s.count("STREAM.INFO")
 		for i := range 60 {
-			r, err := f.b.publishEvent(t.Context(), sessionEvent(i))
+			r, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(i))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,7 +106,7 @@ func TestFollowersNormalDay(t *testing.T) {
 		if st.Subscriptions != 1 || st.Moves != 0 || st.Mirror || len(st.Hazards) != 0 || st.Err != nil || !st.Connected || st.Closed || st.Degraded {
 			t.Errorf("%+v", st)
 		}
-		if st.Sent != st.Returned || time.Since(st.BeatAt) > 2*time.Second || st.Beater != f.b.cfg.Name {
+		if st.Sent != st.Returned || time.Since(st.BeatAt) > 2*time.Second || st.Beater != f.cfg.Name {
 			t.Errorf("%d heartbeats returned of %d, the last of %q at %s", st.Returned, st.Sent, st.Beater, st.BeatAt)
 		}
 		between(t, "heartbeats in an hour", st.Sent, 1800, 3700)
@@ -195,7 +201,7 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 		f.isFresh(t, time.Minute)
 		s.do(func() { s.carries = false })
 		f.is(t, 20*time.Second, revoke.StateStale, revoke.ReasonNoHeartbeat)
-		if _, err := f.b.publishEvent(t.Context(), sessionEvent(1)); err != nil {
+		if _, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -29,7 +29,8 @@ type gauge struct {
 	mu       sync.Mutex
 	state    streamState
 	known    bool      // state was read once
-	at       time.Time // when
+	at       time.Time // when; zero: it is to be read again
+	era      uint64    // in which that reading was begun; it says nothing of another
 	began    time.Time // when the newest reading that was answered was begun
 	err      error     // of the last reading
 	failedAt time.Time
@@ -85,7 +86,7 @@ func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamStat
 	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.known && time.Since(g.at) < maxAge && g.written < g.state.maxBytes/100 {
+	if g.known && time.Since(g.at) < maxAge && p.isOfNow(g.era) && g.written < g.state.maxBytes/100 {
 		return g.state, nil
 	}
 	if g.known && g.err != nil && time.Since(g.failedAt) < refusalInterval { // not again at once
@@ -104,7 +105,7 @@ func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamStat
 			return streamState{}, context.Cause(ctx)
 		}
 		g.mu.Lock()
-		if g.err != nil || !g.at.IsZero() { // else it is about the time before a loss: again
+		if g.err != nil || !g.at.IsZero() && p.isOfNow(g.era) { // else it is about the time before a loss: again
 			return g.usable()
 		}
 	}
@@ -115,7 +116,7 @@ func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamStat
 func (p *publisher) startReading() (<-chan struct{}, error) {
 	g := &p.gauge
 	if g.reading == nil {
-		leave, err := p.b.enter()
+		leave, err := p.t.enter()
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +124,7 @@ func (p *publisher) startReading() (<-chan struct{}, error) {
 		g.reading = reading
 		go func() {
 			defer leave()
-			_, _ = p.read(p.b.ctx)
+			_, _ = p.read(p.t.ctx)
 			close(reading)
 		}()
 	}
@@ -171,7 +172,7 @@ func (p *publisher) vouch(ctx context.Context, acknowledged time.Time) error {
 }
 
 func (p *publisher) isUnsafe(list []string) error {
-	return fmt.Errorf("%w: %s: %s", ErrStreamUnsafe, p.b.stream, strings.Join(list, "; "))
+	return fmt.Errorf("%w: %s: %s", ErrStreamUnsafe, p.t.stream, strings.Join(list, "; "))
 }
 
 // usable returns the newest state. A stream known to be gone is an error; one that
@@ -191,7 +192,7 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 	g.mu.Unlock()
 	highest, era := p.ledger.begin()
 	began := time.Now()
-	st, err := p.b.readStream(ctx)
+	st, err := p.t.readStream(ctx)
 	st, err = p.took(ctx, st, err, before, highest, era)
 	if err == nil {
 		g.mu.Lock()
@@ -204,57 +205,54 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 // took takes in what the server said when it was asked with before bytes written, and
 // those two of [ledger.begin].
 func (p *publisher) took(ctx context.Context, st streamState, err error, before int64, highest, era uint64) (streamState, error) {
-	g, l := &p.gauge, &p.ledger
+	g := &p.gauge
 	if err == nil && p.clock.set(st.now, revoke.Now()) {
 		ahead := time.Duration(p.clock.ahead.Load())
 		level := slog.LevelWarn
 		if ahead.Abs() <= tolerance {
 			level = slog.LevelInfo
 		}
-		p.b.log.Log(ctx, level, "bus: this machine's clock and the server's", "ahead", ahead.Round(time.Millisecond))
+		p.t.log.Log(ctx, level, "bus: this machine's clock and the server's", "ahead", ahead.Round(time.Millisecond))
 	}
 	if st.mirror {
 		st.unsafe = append(st.unsafe, "it is a mirror")
 	}
 
-	l.mu.Lock()
-	current := era == l.current()
 	g.mu.Lock()
 	g.reading, g.err = nil, err
 	if err != nil {
 		g.failedAt = time.Now()
 		g.mu.Unlock()
-		l.mu.Unlock()
 		return st, err
 	}
-	old, known := g.state, g.known
-	g.state, g.known, g.at = st, true, time.Now()
+	// When the stream was made counts within one era: after a loss that was found by
+	// another sign it has perhaps been made anew, which is no loss more.
+	old, same := g.state, g.known && g.era == era
+	g.state, g.known, g.at, g.era = st, true, time.Now(), era
 	g.written -= before
-	if !current { // a loss was found meanwhile, and perhaps the stream is made anew only now
-		g.state.created, g.at = time.Time{}, time.Time{}
-	}
 	if g.noRoom == streamFull && int64(st.bytes)+maxMessageBytes <= st.maxBytes {
 		g.noRoom = roomLeft
 	}
 	g.mu.Unlock()
-	gone := current && st.first > old.first && l.missing(st.first, p.now())
-	l.mu.Unlock()
+	gone := st.first > old.first && p.ledger.missing(era, st.first, p.now())
 
 	if len(st.unsafe) > 0 && !slices.Equal(st.unsafe, old.unsafe) {
-		p.b.log.Error("bus: the stream is unsafe; nothing is published to it", "stream", p.b.stream, "because", st.unsafe)
+		p.t.log.Error("bus: the stream is unsafe; nothing is published to it", "stream", p.t.stream, "because", st.unsafe)
 	}
 	if len(st.weak) > 0 && !slices.Equal(st.weak, old.weak) {
-		p.b.log.Warn("bus: an accident could lose what the stream holds", "stream", p.b.stream, "because", st.weak)
+		p.t.log.Warn("bus: an accident could lose what the stream holds", "stream", p.t.stream, "because", st.weak)
 	}
-	switch {
-	case !current:
-	case known && !old.created.IsZero() && !old.created.Equal(st.created):
+	switch { // which is news only while the era lasts, see there
+	case same && !old.created.Equal(st.created):
 		p.recreated(era)
 	case st.last < highest, gone, st.forgets && !old.forgets:
 		p.doubt(era)
 	}
 	return st, nil
 }
+
+// isOfNow reports whether that era has not ended.
+func (p *publisher) isOfNow(era uint64) bool { return era == p.ledger.current() }
 
 // expire makes the next call of facts read again.
 func (p *publisher) expire() {
@@ -280,7 +278,7 @@ func (p *publisher) reserve(ctx context.Context, rec *record) error {
 	defer tick.Stop()
 	for end := time.Now().Add(attemptTimeout); !p.fits(rec); {
 		if p.surelyFull(rec) || time.Now().After(end) {
-			return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.b.stream, rec.limit, p.maxBytes())
+			return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.t.stream, rec.limit, p.maxBytes())
 		}
 		select {
 		case <-tick.C:

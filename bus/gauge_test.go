@@ -19,7 +19,7 @@ func TestFillIsWhatPublishGoesBy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fill := func() float64 { return p.b.publishing().Fill }
+	fill := func() float64 { return p.publishing().Fill }
 	read(50 << 20)
 	if f := fill(); f != 0.5 {
 		t.Fatalf("%v", f)

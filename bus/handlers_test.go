@@ -89,7 +89,7 @@ func TestAnswersAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, f := beatingFollower(t, Config{})
 		a := newAnnouncer(t)
-		a.b = f.b
+		a.t = f.t
 		a.answer("_INBOX.a.1", outcomeWaiting, time.Time{})
 		if a.answered.Load() != 1 || a.dropped.Load() != 0 {
 			t.Errorf("%d answered, %d dropped", a.answered.Load(), a.dropped.Load())

@@ -14,10 +14,6 @@ import (
 )
 
 const (
-	// heartbeatTTL keeps heartbeats for so long that after an ordinary outage the
-	// record applied last is still there to begin at, and long enough to count in digests.
-	heartbeatTTL = "15m"
-
 	// barrierSpacing is the least time between two heartbeats sent for barriers. All
 	// that are called meanwhile share one.
 	barrierSpacing = 10 * time.Millisecond
@@ -36,7 +32,8 @@ const (
 // A beater sends a follower's heartbeats. It belongs to the follower's goroutine
 // but for the atomic fields.
 type beater struct {
-	b        *core
+	t        *transport
+	cfg      *followConfig
 	feed     *replica.Feed
 	list     *revoke.List
 	interval time.Duration
@@ -66,7 +63,7 @@ type beater struct {
 
 // in returns when the next heartbeat is due, after sending one that is.
 func (h *beater) in(now revoke.Instant) time.Duration {
-	if h.b.cfg.NoHeartbeats || h.denied && mono(h.last, now) < deniedPause {
+	if h.cfg.NoHeartbeats || h.denied && mono(h.last, now) < deniedPause {
 		h.asked = false
 		return h.interval
 	}
@@ -116,15 +113,15 @@ func (h *beater) hold(now revoke.Instant) time.Duration {
 // in the log: an acknowledgement would prove nothing.
 func (h *beater) beat() {
 	h.asked = false
-	if h.b.cfg.NoHeartbeats || !h.b.nc().IsConnected() {
+	if h.cfg.NoHeartbeats || !h.t.nc().IsConnected() {
 		return
 	}
 	rand.Read(h.nonce[:]) // never fails
-	denied := h.b.refused(h.before, HeartbeatSubject)
-	h.before = h.b.nc().LastError()
+	denied := h.t.refused(h.before, HeartbeatSubject)
+	h.before = h.t.nc().LastError()
 	h.last = revoke.Now()
 	digest := h.feed.Digest()
-	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.b.cfg.Name, Digest: &digest})
+	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.cfg.Name, Digest: &digest})
 	if err != nil {
 		return // Open has tried it
 	}
@@ -152,16 +149,16 @@ func (h *beater) beat() {
 // heartbeat waits for it, those that come meanwhile go unsigned.
 func (h *beater) send(msg *nats.Msg) bool {
 	publish := func() bool {
-		err := h.b.nc().PublishMsg(msg)
+		err := h.t.nc().PublishMsg(msg)
 		if err != nil {
-			h.b.log.Debug("bus: heartbeat not sent", "error", err)
+			h.t.log.Debug("bus: heartbeat not sent", "error", err)
 		}
 		return err == nil
 	}
-	if h.b.signer == nil || !h.signing.CompareAndSwap(false, true) {
+	if h.cfg.Signer == nil || !h.signing.CompareAndSwap(false, true) {
 		return publish()
 	}
-	leave, err := h.b.enter()
+	leave, err := h.t.enter()
 	if err != nil {
 		h.signing.Store(false)
 		return false
@@ -169,11 +166,11 @@ func (h *beater) send(msg *nats.Msg) bool {
 	go func() {
 		defer leave()
 		defer h.signing.Store(false)
-		ctx, cancel := context.WithTimeout(h.b.ctx, signTimeout)
+		ctx, cancel := context.WithTimeout(h.t.ctx, signTimeout)
 		defer cancel()
-		signature, err := h.b.signer.sign(ctx, msg.Subject, msg.Data)
+		signature, err := h.cfg.Signer.sign(ctx, msg.Subject, msg.Data)
 		if err != nil {
-			h.b.log.Debug("bus: heartbeat not signed", "error", err)
+			h.t.log.Debug("bus: heartbeat not signed", "error", err)
 		} else {
 			msg.Header.Set(SignatureHeader, signature)
 		}

@@ -16,7 +16,7 @@ func TestHeedsExpectedIssuers(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := &follower{list: list}
-	subject := func(iss string) string { return eventSubject(iss, "device") }
+	subject := func(iss string) string { return issuerPrefix(iss) + "device" }
 	ask := func(iss string, want bool) {
 		t.Helper()
 		if f.heeds(subject(iss)) != want {

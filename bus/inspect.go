@@ -51,7 +51,7 @@ func (f *follower) inspect() {
 			continue
 		}
 		last, every = time.Now(), pause.Between(base, 2*base)
-		info, hazards, err := f.b.info(f.ctx)
+		info, hazards, err := f.t.info(f.ctx)
 		if err != nil {
 			continue // no answer is no judgement; that a stream is gone, the subscription tells
 		}
@@ -86,8 +86,8 @@ func (f *follower) hazards(list []string) {
 	}
 	f.note(func(r *report) { r.hazards = list })
 	if len(list) > 0 {
-		f.b.log.Warn("bus: the stream could forget revocations", "stream", f.b.stream, "reasons", strings.Join(list, "; "))
+		f.t.log.Warn("bus: the stream could forget revocations", "stream", f.t.stream, "reasons", strings.Join(list, "; "))
 	} else {
-		f.b.log.Info("bus: the stream's settings are as they should be again", "stream", f.b.stream)
+		f.t.log.Info("bus: the stream's settings are as they should be again", "stream", f.t.stream)
 	}
 }

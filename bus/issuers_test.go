@@ -19,14 +19,14 @@ func TestMemberOfSeveralIssuers(t *testing.T) {
 		s, b := newScripted(t, Config{Issuers: []string{partner, testIssuer}})
 		defer b.end()
 		for _, iss := range []string{testIssuer, partner} {
-			r, err := b.publishEvent(t.Context(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "s"})
+			r, err := b.publisher.publishEvent(t.Context(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "s"})
 			if err != nil || r.Event.Issuer != iss {
 				t.Errorf("%s: %v, %+v", iss, err, r.Event)
 			}
 		}
 		stored := s.events
 		for _, iss := range []string{"", partner + "/", "https://other.example.com"} {
-			_, err := b.publishEvent(t.Context(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "s"})
+			_, err := b.publisher.publishEvent(t.Context(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "s"})
 			if !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), "issuer") {
 				t.Errorf("%q: %v", iss, err)
 			}
@@ -38,7 +38,7 @@ func TestMemberOfSeveralIssuers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b := newScripted(t, Config{})
 		defer b.end()
-		if r, err := b.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: "s"}); err != nil || r.Event.Issuer != testIssuer {
+		if r, err := b.publisher.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: "s"}); err != nil || r.Event.Issuer != testIssuer {
 			t.Errorf("of the only issuer: %v, %+v", err, r.Event)
 		}
 	})
@@ -61,7 +61,7 @@ func TestOutboxOfSeveralIssuers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := o.put(&record{subject: Subject(iss, e.Kind), payload: payload, gone: e.Until}); err != nil {
+		if err := o.put(time.Now(), &record{subject: Subject(iss, e.Kind), payload: payload, gone: e.Until}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -26,11 +26,11 @@ func TestEventIsJudgedOnceAtEachBorder(t *testing.T) {
 		"with all else": {Kind: revoke.KindSubject, Value: "user", Before: time.Now(), Until: time.Now().Add(time.Hour), ID: "1", Reason: "r", Actor: "a"},
 	} {
 		p := newTestPublisher()
-		p.b.cfg.Issuers = []string{testIssuer}
+		p.issuers = []string{testIssuer}
 		g := &p.gauge
-		g.known, g.at, g.state = true, time.Now(), streamState{largest: revoke.DefaultRetention(), maxBytes: 1 << 30}
+		g.known, g.era, g.at, g.state = true, 1, time.Now(), streamState{largest: revoke.DefaultRetention(), maxBytes: 1 << 30}
 		count.Store(0)
-		valid, err := p.b.own(e)
+		valid, err := p.own(e)
 		if err != nil {
 			t.Fatal(err)
 		}

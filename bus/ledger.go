@@ -1,36 +1,29 @@
 package bus
 
 import (
-	"bytes"
 	"container/heap"
-	"context"
 	"slices"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/hybridtoken/hybridtoken/internal/pause"
-	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
 const (
 	// What a publisher remembers, to republish it should the stream lose it.
 	maxRemembered      = 100_000
 	maxRememberedBytes = 64 << 20
-
-	republishWorkers = 16
-	maxRepublishWait = 30 * time.Second
 )
 
 // A ledger holds what was acknowledged. Sequences of one stream only grow, so an
 // acknowledgement at or below the highest that was known when the message was sent
 // comes from a stream that has forgotten: rolled back, or made anew. An era is the
-// time between two such findings.
+// time between two such findings. Its methods take its lock, but for those that say that
+// the caller holds it, which only its own do.
 type ledger struct {
 	mu         sync.Mutex
-	era        uint64        // less one: the zero ledger is in era 1
+	eras       atomic.Uint64 // that have ended; changed under mu
 	highest    uint64        // acknowledged sequence of this era
 	alive      living        // what is to be republished after a loss
 	bytes      int64         // of alive
@@ -49,7 +42,8 @@ type ledger struct {
 	doubted   bool          // there was one meanwhile
 }
 
-func (l *ledger) current() uint64 { return l.era + 1 }
+// current returns the era, from 1. It takes no lock.
+func (l *ledger) current() uint64 { return l.eras.Load() + 1 }
 
 // begin returns what acknowledged must be given for a message sent after it.
 func (l *ledger) begin() (floor, era uint64) {
@@ -63,51 +57,26 @@ func tellsOfLoss(ack *jetstream.PubAck, retried bool, floor uint64) bool {
 	return ack.Sequence <= floor || ack.Duplicate && !retried
 }
 
-// contradicted reports whether ack tells of a loss of which the stream itself, asked,
-// knows nothing: it holds the newest that it acknowledged, and a log that was rolled back
-// has lost that first. Then ack is forged, by somebody who may write to our inbox, and must
-// not have everything published again. Without an answer ack is believed.
-func (p *publisher) contradicted(ctx context.Context, ack *jetstream.PubAck, retried bool, floor, era uint64) bool {
-	if !tellsOfLoss(ack, retried, floor) {
-		return false
-	}
-	l := &p.ledger
-	l.mu.Lock()
-	newest := l.newest(p.now())
-	if era != l.current() || newest == nil {
-		l.mu.Unlock()
-		return false
-	}
-	w := witness{newest.seq, newest.subject, newest.payload, newest.gone}
-	l.mu.Unlock()
-	if found, err := p.holds(ctx, w); err != nil || !found {
-		return false
-	}
-	l.mu.Lock()
-	l.stats.Contradicted++
-	l.mu.Unlock()
-	p.b.log.Warn("bus: an acknowledgement tells of a loss that the stream does not know of; others may write to this connection's inbox",
-		"stream", p.b.stream, "sequence", ack.Sequence)
-	return true
-}
+// A verdict is what an acknowledgement is worth.
+type verdict uint8
 
-// acknowledged judges an acknowledgement and reports whether rec may be relied on
-// to be in the stream. If not, rec must be sent again under a new message id.
-func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried bool, floor, era uint64) bool {
-	l := &p.ledger
+const (
+	stands   verdict = iota // the record is in the stream
+	outdated                // it was sent before a loss was found, and may be lost too
+	lossy                   // it tells of a loss, with which another era has begun
+)
+
+// acknowledge judges an acknowledgement of a message that was sent in that era, when floor
+// was the highest sequence, and takes note of it.
+func (l *ledger) acknowledge(rec *record, ack *jetstream.PubAck, retried bool, floor, era uint64, now time.Time) verdict {
 	l.mu.Lock()
-	if era == l.current() && tellsOfLoss(ack, retried, floor) {
-		p.lost(ack.Sequence)
-		l.mu.Unlock()
-		p.recover()
-		return false
-	}
-	defer p.b.startWatch()
 	defer l.mu.Unlock()
-	if era != l.current() {
-		// Another call found a loss while rec was under way: it may have been stored
-		// before that, and be lost too.
-		return false
+	switch {
+	case era != l.current():
+		return outdated
+	case tellsOfLoss(ack, retried, floor):
+		l.lost(ack.Sequence)
+		return lossy
 	}
 	l.highest = max(l.highest, ack.Sequence)
 	if rec.era == 0 {
@@ -117,82 +86,123 @@ func (p *publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	}
 	rec.era, rec.seq, rec.ends = era, ack.Sequence, 0
 	if !rec.kept {
-		l.remember(rec, p.now())
+		l.remember(rec, now)
 	}
-	return true
+	return stands
 }
 
-// missing reports whether an acknowledged event that must still be there stands before
-// the stream's first: limits that are set for a moment, and a purge, take the oldest. The
-// caller holds mu.
-func (l *ledger) missing(first uint64, now time.Time) bool {
-	return slices.ContainsFunc(l.alive, func(rec *record) bool {
-		return rec.era == l.current() && rec.seq != 0 && rec.seq < first && rec.gone.After(now.Add(2*time.Minute))
-	})
-}
-
-// recreated takes note that the stream was made anew in that era.
-func (p *publisher) recreated(era uint64) {
-	l := &p.ledger
+// contradicted counts an acknowledgement that the stream itself contradicts.
+func (l *ledger) contradicted() {
 	l.mu.Lock()
-	if era != l.current() { // it is the loss that ended the era
-		l.mu.Unlock()
-		return
-	}
-	p.lost(0)
-	l.mu.Unlock()
-	p.recover()
+	defer l.mu.Unlock()
+	l.stats.Contradicted++
 }
 
-// lost begins an era. The stream is read again before anything is sent in it, and when
-// that one was made is not held against what was known before: a stream made anew is one
-// loss, by whichever of its signs it was found. The caller holds the ledger's mu.
-func (p *publisher) lost(highest uint64) {
-	p.ledger.lost(highest)
-	g := &p.gauge
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.state.created, g.at = time.Time{}, time.Time{}
-}
-
-// lost begins an era, for [publisher.lost].
+// lost begins an era, whose highest acknowledged sequence is that one. The caller holds mu.
 func (l *ledger) lost(highest uint64) {
-	l.era++
+	l.eras.Add(1)
 	l.highest = highest
 	l.began = time.Now()
 	l.witnesses, l.doubted = nil, false
 	l.stats.Losses++
 }
 
-// recover sees to it that everything alive is republished.
-func (p *publisher) recover() {
-	l := &p.ledger
+// lostIn begins another era if that one has not ended, and reports whether it did.
+func (l *ledger) lostIn(era uint64) bool {
 	l.mu.Lock()
-	known, forgotten, already := len(l.alive), l.stats.Forgotten, l.recovering
+	defer l.mu.Unlock()
+	if era != l.current() { // it is the loss that ended the era
+		return false
+	}
+	l.lost(0)
+	return true
+}
+
+// doubt is lostIn for what the server's answers tell of. It may have to wait.
+func (l *ledger) doubt(era uint64, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case era != l.current(): // it is the loss that ended the era
+		return false
+	case now.Before(l.trusted):
+		l.doubted = true
+		return false
+	case now.After(l.trusted.Add(l.pause)): // long quiet
+		l.pause = firstDoubtPause
+	default:
+		l.pause = min(2*l.pause, maxDoubtPause)
+	}
+	l.trusted = now.Add(l.pause)
+	l.lost(0)
+	return true
+}
+
+// suspicious returns the era of which a follower is to be believed that its log, of which
+// it applied a record then, is gone; zero if there is nothing to lose, or it is known.
+func (l *ledger) suspicious(last time.Time) (era uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.began.After(last) || len(l.alive) == 0 { // this era is the answer to it
+		return 0
+	}
+	return l.current()
+}
+
+// missing reports whether an event acknowledged in that era, which is the present one, that
+// must still be there stands before the stream's first: limits that are set for a moment,
+// and a purge, take the oldest.
+func (l *ledger) missing(era, first uint64, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return era == l.current() && slices.ContainsFunc(l.alive, func(rec *record) bool {
+		return rec.era == era && rec.seq != 0 && rec.seq < first && rec.gone.After(now.Add(2*time.Minute))
+	})
+}
+
+// recover takes note that somebody republishes from now on. It reports whether somebody
+// did already, who will notice a new era, and how much is known.
+func (l *ledger) recover() (already bool, known int, forgotten uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	already = l.recovering
 	l.recovering = true
-	l.mu.Unlock()
-	p.b.log.Error("bus: the stream has lost acknowledged revocations; republishing those still known",
-		"stream", p.b.stream, "known", known, "forgotten", forgotten)
-	if p.outbox != nil {
-		if err := p.outbox.lost(); err != nil {
-			p.b.log.Error("bus: outbox not written: a restart before everything is republished would forget the rest", "error", err)
+	return already, len(l.alive), l.stats.Forgotten
+}
+
+// keep adds rec to the living, if it is not among them.
+func (l *ledger) keep(rec *record, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !rec.kept {
+		l.remember(rec, now)
+	}
+}
+
+// takeUp adds records that an outbox has kept, and returns how many of them were not
+// acknowledged.
+func (l *ledger) takeUp(recs []*record, now time.Time) (pending int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, rec := range recs {
+		if rec.seq != 0 {
+			// As if it had been acknowledged just now: if the stream holds something
+			// else there, the watch finds out.
+			rec.era = l.current()
+			l.highest = max(l.highest, rec.seq)
+		} else {
+			pending++
 		}
+		l.remember(rec, now)
 	}
-	if already {
-		return // that one will notice the new era
-	}
-	leave, err := p.b.enter()
-	if err != nil {
-		return // closed
-	}
-	go func() {
-		defer leave()
-		p.republish(p.b.ctx)
-	}()
+	// Before anything else is acknowledged, which would tell nothing of what was stored
+	// before: a stream made anew meanwhile may be longer than the one that was.
+	l.testify(time.Now())
+	return pending
 }
 
 // remember adds rec to the living, and makes room for it: what expires soonest goes
-// first, and is counted if it was alive.
+// first, and is counted if it was alive. The caller holds mu.
 func (l *ledger) remember(rec *record, now time.Time) {
 	rec.kept, rec.limit = true, limitMass
 	heap.Push(&l.alive, rec)
@@ -214,7 +224,8 @@ func (l *ledger) remember(rec *record, now time.Time) {
 	}
 }
 
-// lapse counts an event that has expired before it was acknowledged, once.
+// lapse counts an event that has expired before it was acknowledged, once. The caller holds
+// mu.
 func (l *ledger) lapse(rec *record) bool {
 	if rec.era == l.current() || rec.lapsed {
 		return false
@@ -245,104 +256,74 @@ func (l *ledger) pending(now time.Time) (list, lapsed []*record, aside int) {
 	return list, lapsed, aside
 }
 
-// republish sends again, as often as it takes, what was not acknowledged in the
-// current era.
-func (p *publisher) republish(ctx context.Context) {
-	said := "" // each reason once
-	for attempt := 0; ; attempt++ {
-		pending, lapsed, aside := p.ledger.pending(p.now())
-		if len(lapsed) > 0 {
-			p.b.log.Error("bus: events have expired before the stream acknowledged them", "stream", p.b.stream, "events", len(lapsed))
-			for _, rec := range lapsed {
-				p.settle(rec, 0)
+// acknowledgedAlive returns copies of the records that an outbox is to keep although
+// they were acknowledged.
+func (l *ledger) acknowledgedAlive(now time.Time) []*record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]*record, 0, len(l.alive))
+	for _, rec := range l.alive {
+		if rec.id != "" && rec.seq != 0 && now.Before(rec.gone) {
+			copied := rec.stored()
+			if rec.era != l.current() {
+				copied.seq = 0 // lost, and not acknowledged again yet
 			}
-		}
-		if len(pending) == 0 && aside == 0 {
-			p.b.log.Info("bus: everything known is republished", "stream", p.b.stream)
-			return
-		}
-		if len(pending) == 0 {
-			attempt = 16 // until those that were set aside are due
-		} else if err := p.republishOnce(ctx, pending); err == nil {
-			attempt = -1
-			continue
-		} else if ctx.Err() == nil && err.Error() != said {
-			said = err.Error()
-			p.b.log.Warn("bus: republishing interrupted", "stream", p.b.stream, "error", err)
-		}
-		if pause.Wait(ctx, pause.Growing(firstBackoff, maxRepublishWait, attempt)) != nil {
-			pending, _, aside := p.ledger.pending(p.now())
-			p.b.log.Error("bus: closed before everything was republished", "stream", p.b.stream, "pending", len(pending)+aside)
-			return
+			list = append(list, copied)
 		}
 	}
+	return list
 }
 
-// republishOnce delivers each record, or returns the first error.
-func (p *publisher) republishOnce(ctx context.Context, pending []*record) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan *record)
-	var wg sync.WaitGroup
-	for range min(republishWorkers, len(pending)) {
-		wg.Go(func() {
-			for rec := range work {
-				ctx, done := withDefaultTimeout(ctx, defaultTimeout)
-				err := p.renew(ctx, rec, time.Now())
-				if err == nil {
-					_, err = p.ready(ctx) // from then on it is known what time it is
-				}
-				if err == nil && p.now().Before(rec.gone) {
-					_, err = p.deliver(ctx, rec)
-				}
-				if err != nil && !p.setAside(rec, err) {
-					cancel(err)
-				}
-				done()
-			}
-		})
-	}
-send:
-	for _, rec := range pending {
-		select {
-		case work <- rec:
-		case <-ctx.Done():
-			break send
-		}
-	}
-	close(work)
-	wg.Wait()
-	return context.Cause(ctx)
+// content returns what is to be sent of rec, and whether its cutoff and life are open.
+func (l *ledger) content(rec *record) (payload []byte, signature string, open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return rec.payload, rec.signature, rec.open
 }
 
-// renew writes the present into rec as the time of its publication, and has it signed
-// again. Replicas compare it with the stream's timestamp, and would take the broker's
-// clock to be wrong.
-func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error {
-	l := &p.ledger
+// rewrite gives rec, which may be among the living, another content.
+func (l *ledger) rewrite(rec *record, payload []byte, signature string) {
 	l.mu.Lock()
-	payload, signature, open := rec.payload, rec.signature, rec.open
-	l.mu.Unlock()
-	if open { // limit needs the old one
-		return nil
-	}
-	const name = `,"at":` // the last member; in a text its quotes would be escaped
-	i := bytes.LastIndex(payload, []byte(name))
-	if i < 0 || rec.fixed || signature != "" && p.b.signer == nil { // signed by an earlier life of the outbox
-		return nil
-	}
-	head := slices.Clip(payload[:i+len(name)]) // a witness may hold the old one
-	payload = append(strconv.AppendInt(head, replica.CeilMilli(now).UnixMilli(), 10), '}')
-	if signature != "" {
-		var err error
-		if signature, err = p.b.signer.sign(ctx, rec.subject, payload); err != nil {
-			return err
-		}
-	}
-	l.mu.Lock()
+	defer l.mu.Unlock()
 	rec.payload, rec.signature = payload, signature
-	l.mu.Unlock()
-	return nil
+}
+
+// complete gives rec the content and the life that were open.
+func (l *ledger) complete(rec *record, payload []byte, signature string, gone time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := rec.memory()
+	rec.payload, rec.signature, rec.gone, rec.open = payload, signature, gone, false
+	if rec.kept {
+		l.bytes += rec.memory() - before
+		heap.Fix(&l.alive, rec.at)
+	}
+}
+
+// place returns where rec stands in the stream, and whether that has lost it.
+func (l *ledger) place(rec *record) (seq uint64, payload []byte, lost bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return rec.seq, rec.payload, rec.era != l.current()
+}
+
+// status returns the ledger's part of what is told, by that time.
+func (l *ledger) status(now time.Time) (s Publishing, refused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s = l.stats
+	if l.recovering {
+		for _, rec := range l.alive {
+			if rec.era != l.current() && !rec.lapsed {
+				s.Pending++
+				if now.Before(rec.aside) {
+					s.Withheld++
+				}
+			}
+		}
+	}
+	s.Checked = l.checked
+	return s, l.refused
 }
 
 // living is a heap of records, the soonest to expire first.
@@ -366,6 +347,3 @@ func (h *living) Pop() any {
 	*h = old[:len(old)-1]
 	return rec
 }
-
-// memory is about what the record takes here.
-func (r *record) memory() int64 { return int64(len(r.subject)+len(r.payload)+len(r.signature)) + 160 }

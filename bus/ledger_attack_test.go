@@ -49,17 +49,17 @@ func TestRenew(t *testing.T) {
 func TestOneLossIsOne(t *testing.T) {
 	p := newTestPublisher()
 	l := &p.ledger
-	p.gauge.state.created = time.Now()
+	p.gauge.era = 1
 	rec := living1h(1)
 	floor, era := l.begin()
-	if !p.acknowledged(rec, ack(5, false), false, floor, era) || p.gauge.state.created.IsZero() {
+	if !p.acknowledged(rec, ack(5, false), false, floor, era) || !p.isOfNow(p.gauge.era) {
 		t.Fatal("no good twin")
 	}
 	floor, era = l.begin()
 	if p.acknowledged(living1h(2), ack(3, false), false, floor, era) || l.stats.Losses != 1 {
 		t.Fatal("no loss")
 	}
-	if !p.gauge.state.created.IsZero() {
+	if p.isOfNow(p.gauge.era) {
 		t.Error("the next reading finds it again")
 	}
 	p.doubt(era)
@@ -89,7 +89,7 @@ func TestOneRecreationIsOneLoss(t *testing.T) {
 			p.acknowledged(living1h(9), ack(1, false), false, floor, era)
 		},
 		"reading":  func(p *publisher) {},
-		"sequence": func(p *publisher) { p.gauge.state.created = time.Time{} },
+		"sequence": func(p *publisher) { p.gauge.era = 0 },
 	}
 	for name, sign := range signs {
 		for _, underWay := range []bool{false, true} {
@@ -122,14 +122,14 @@ func TestOneRecreationIsOneLoss(t *testing.T) {
 			if n := l.stats.Losses; n != 1 {
 				t.Errorf("%s, readings under way %t: %d losses", name, underWay, n)
 			}
-			if p.gauge.at.IsZero() || !p.gauge.state.created.Equal(made) {
+			if !p.isOfNow(p.gauge.era) || !p.gauge.state.created.Equal(made) {
 				t.Fatalf("%s: when the stream was made is not known", name)
 			}
 			end(begin(), made.Add(time.Minute), 1)
 			if n := l.stats.Losses; n != 2 {
 				t.Errorf("%s: %d losses after the next recreation", name, n)
 			}
-			if !p.gauge.at.IsZero() {
+			if p.isOfNow(p.gauge.era) {
 				t.Errorf("%s: nothing is read before what was lost is published", name)
 			}
 		}

@@ -18,7 +18,7 @@ import (
 // reportLost finds out why own heartbeats do not come back, and logs it. The search takes
 // some requests, and nobody waits for it.
 func (h *beater) reportLost(denied error) {
-	leave, err := h.b.enter()
+	leave, err := h.t.enter()
 	if err != nil {
 		return // closed
 	}
@@ -26,12 +26,12 @@ func (h *beater) reportLost(denied error) {
 		defer leave()
 		why := denied
 		if why == nil {
-			ctx, cancel := context.WithTimeout(h.b.ctx, infoTimeout+attemptTimeout+2*h.interval)
+			ctx, cancel := context.WithTimeout(h.t.ctx, infoTimeout+attemptTimeout+2*h.interval)
 			why = h.whyLost(ctx)
 			cancel()
 		}
-		if h.b.ctx.Err() == nil {
-			h.b.log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", why)
+		if h.t.ctx.Err() == nil {
+			h.t.log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", why)
 		}
 	}()
 }
@@ -40,7 +40,7 @@ func (h *beater) reportLost(denied error) {
 // where the stream ends, and why it does not, by a heartbeat that asks for an
 // acknowledgement.
 func (h *beater) whyLost(ctx context.Context) error {
-	st, err := h.b.readStream(ctx)
+	st, err := h.t.readStream(ctx)
 	if err != nil {
 		return fmt.Errorf("the stream cannot be asked: %w", err)
 	}
@@ -53,7 +53,7 @@ func (h *beater) whyLost(ctx context.Context) error {
 	}
 	var nonce [16]byte
 	rand.Read(nonce[:]) // never fails
-	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: nonce, Time: time.Now(), Name: h.b.cfg.Name})
+	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: nonce, Time: time.Now(), Name: h.cfg.Name})
 	if err != nil {
 		return err // Open has tried it
 	}
@@ -62,15 +62,15 @@ func (h *beater) whyLost(ctx context.Context) error {
 	msg := nats.NewMsg(HeartbeatSubject)
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgTTLHeader, heartbeatTTL)
-	ack, err := h.b.js().PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
-	return h.b.whyNotTaken(ack, err)
+	ack, err := h.t.js().PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	return h.whyNotTaken(ack, err)
 }
 
 // whyNotTaken puts into words what came of a heartbeat that asked for an acknowledgement.
-func (b *core) whyNotTaken(ack *jetstream.PubAck, err error) error {
+func (h *beater) whyNotTaken(ack *jetstream.PubAck, err error) error {
 	switch {
-	case err == nil && ack.Stream != b.stream:
-		return fmt.Errorf("stream %s takes them, and %s, which is followed, does not bring them", ack.Stream, b.stream)
+	case err == nil && ack.Stream != h.t.stream:
+		return fmt.Errorf("stream %s takes them, and %s, which is followed, does not bring them", ack.Stream, h.t.stream)
 	case err == nil:
 		return errors.New("they were lost on the way; the stream has taken one just now")
 	case jsadmin.IsFull(err):

@@ -138,7 +138,7 @@ func (m *Member) Close() error {
 		if m.follower != nil {
 			_ = m.follower.close()
 		}
-		_ = m.core.close()
+		m.core.close()
 		_ = m.conn.close()
 	})
 	return nil
@@ -173,7 +173,7 @@ func (m *Member) Issuers() []string { return slices.Clone(m.core.cfg.Issuers) }
 // [ErrKept], and the Member goes on trying in the background, also after a restart;
 // publishing again is as harmless as ever.
 func (m *Member) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
-	return m.core.publishEvent(ctx, e)
+	return m.core.publisher.publishEvent(ctx, e)
 }
 
 // PublishAll publishes many events, several at a time and in no particular order,
@@ -185,7 +185,7 @@ func (m *Member) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
 // The error is nil if and only if every event was acknowledged; otherwise it wraps
 // the first failure. If ctx has no deadline each event has 15 s.
 func (m *Member) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
-	return m.core.publishAll(ctx, events)
+	return m.core.publisher.publishAll(ctx, events)
 }
 
 // RevokeAndWait publishes e as [Member.Publish] does, and then waits until the replicas

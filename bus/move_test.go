@@ -76,7 +76,7 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 		}
 		defer b.end()
 		f, _ := newTestFollower(t)
-		f.b = b
+		f.t = b.transport
 		synctest.Wait()
 		attempts := func() (n int) {
 			time.Sleep(10 * time.Second)

@@ -41,7 +41,7 @@ type outbox struct {
 	damaged int                // guarded by mu: stretches of the file, as it was read
 	why     error              // guarded by mu: the first of them
 	aside   string             // guarded by mu: where that file is kept
-	untold  []*record          // guarded by mu: what was in the file, until found has taken it
+	untold  []*record          // guarded by mu: what was in the file, until the user has taken it up
 	open    map[string]*record // guarded by mu: put, neither acknowledged nor dropped
 	held    int64              // guarded by mu: bytes of open
 	written int64              // guarded by mu: bytes in the file
@@ -58,12 +58,15 @@ type outbox struct {
 	unsynced int64 // guarded by syncing: the turn up to which it may lack some
 	syncErr  error // guarded by syncing: because of this
 
+	era uint64 // guarded by mu: the ledger's, in which acknowledgements count
+
 	syncFile func(*os.File) error
-	now      func() time.Time   // by which events have expired
-	stands   func(*record) bool // the acknowledgement, in the era that has begun; nil: always
-	keep     func() []*record   // what is alive beside open; nil: nothing
-	found    func([]*record)    // is told what was in the file, when it could not be read at first
+	others   others // what is alive beside open; nil: nothing
 }
+
+// others knows the records that an outbox is to keep beside those that wait, which a
+// [publisher] does. It is asked while the outbox's lock is held.
+type others interface{ acknowledgedAlive() []*record }
 
 const (
 	outboxVersion  = 1
@@ -84,7 +87,7 @@ const reopenPause = time.Second
 // openOutbox opens the outbox and returns what is alive in it. Its errors are of the
 // family [ErrOutbox]; what else goes wrong is reported by status, and tried again.
 func openOutbox(path string, issuers ...string) (o *outbox, alive []*record, damaged int, err error) {
-	o = &outbox{path: path, issuers: issuers, open: map[string]*record{}, syncFile: (*os.File).Sync, now: time.Now}
+	o = &outbox{path: path, issuers: issuers, open: map[string]*record{}, syncFile: (*os.File).Sync}
 	alive, err = o.begin()
 	if errors.Is(err, ErrOutbox) {
 		return nil, nil, 0, err
@@ -113,7 +116,7 @@ func (o *outbox) begin() (found []*record, err error) {
 	}
 	var alive []*record
 	if o.loaded {
-		alive = o.alive(o.keep)
+		alive = o.alive()
 	} else {
 		if found, err = o.load(); err != nil {
 			return nil, err
@@ -171,11 +174,10 @@ func (o *outbox) load() (found []*record, err error) {
 	return found, nil
 }
 
-// alive returns what the file is to hold, of which keep returns what is known beside open.
-// The caller holds mu.
-func (o *outbox) alive(keep func() []*record) (list []*record) {
-	if keep != nil {
-		list = keep()
+// alive returns what the file is to hold. The caller holds mu.
+func (o *outbox) alive() (list []*record) {
+	if o.others != nil {
+		list = o.others.acknowledgedAlive()
 	}
 	list = append(list, o.untold...)
 	for _, rec := range o.open {
@@ -184,23 +186,25 @@ func (o *outbox) alive(keep func() []*record) (list []*record) {
 	return list
 }
 
-// mend tries to open the outbox if that has failed, now and then. It is to be called
-// before mu is taken.
-func (o *outbox) mend() {
+// mend tries to open the outbox if that has failed, now and then. It returns whether that
+// has gone well, or what was in the file is known; the caller takes that up, and says so by
+// takenUp.
+func (o *outbox) mend() (found []*record, opened bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.file != nil || o.closed || time.Since(o.tried) < reopenPause {
-		o.mu.Unlock()
-		return
+		return nil, false
 	}
 	found, err := o.begin()
 	o.untold = found
-	o.mu.Unlock()
-	if o.found != nil && (err == nil || len(found) > 0) {
-		o.found(found)
-	}
+	return found, err == nil || len(found) > 0
+}
+
+// takenUp ends what mend began.
+func (o *outbox) takenUp() {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.untold = nil
-	o.mu.Unlock()
 }
 
 // maxAside bounds the damaged files that are kept.
@@ -288,9 +292,10 @@ func (o *outbox) isEmpty() bool {
 	return err != nil || info.Size() == 0
 }
 
-// put has the records on disk before it returns. An error keeps nobody from publishing:
-// it is reported, and what is published counts.
-func (o *outbox) put(recs ...*record) error {
+// put has the records on disk before it returns; now is the time by which others have
+// expired. An error keeps nobody from publishing: it is reported, and what is published
+// counts.
+func (o *outbox) put(now time.Time, recs ...*record) error {
 	var lines []byte
 	for _, rec := range recs {
 		rec.id = rand.Text()
@@ -300,7 +305,6 @@ func (o *outbox) put(recs ...*record) error {
 		}
 		lines = append(lines, line...)
 	}
-	o.mend()
 	o.mu.Lock()
 	if o.file == nil {
 		err := o.err
@@ -318,7 +322,7 @@ func (o *outbox) put(recs ...*record) error {
 		return len(o.open)+len(recs) > maxRemembered || o.held+int64(len(lines)) > maxRememberedBytes
 	}
 	if full() {
-		o.sweep(o.now())
+		o.sweep(now)
 	}
 	if full() {
 		o.failed++
@@ -429,17 +433,16 @@ func (o *outbox) write(b []byte) error {
 	return err
 }
 
-// settled takes note that a record was acknowledged, or, with a sequence of zero, that it
-// never will be. keep returns what else is known to be alive, for when the file is written
-// anew.
-func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
+// settled takes note that a record was acknowledged in that era, or, with a sequence of
+// zero, that it never will be.
+func (o *outbox) settled(rec *record, seq, era uint64) error {
 	if rec.id == "" {
 		return nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if seq != 0 && o.stands != nil && !o.stands(rec) {
-		return nil // the stream has lost it meanwhile, and lost has been written, or will be
+	if seq != 0 && era < o.era {
+		return nil // the stream has lost it meanwhile, and lost has been written
 	}
 	e := &outboxEntry{op: "ack", id: rec.id, seq: seq}
 	switch filed := o.open[rec.id]; {
@@ -459,7 +462,7 @@ func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
 	if err := o.write(line); err != nil || o.written < o.compactAt {
 		return err
 	}
-	if err := o.rewrite(o.alive(keep)); err != nil {
+	if err := o.rewrite(o.alive()); err != nil {
 		o.failed++
 		o.err = err
 		o.compactAt = o.written + compactAfter // it is long work: not for each event
@@ -468,14 +471,15 @@ func (o *outbox) settled(rec *record, seq uint64, keep func() []*record) error {
 	return nil
 }
 
-// lost takes note that the stream has lost what was acknowledged. Until all is published
-// again, a process that ends must leave the rest to the next.
-func (o *outbox) lost() error {
+// lost takes note that the stream has lost what was acknowledged before that era. Until all
+// is published again, a process that ends must leave the rest to the next.
+func (o *outbox) lost(era uint64) error {
 	line, err := encodeOutboxEntry(&outboxEntry{op: "lost", id: "-"})
 	if err != nil {
 		return err
 	}
 	o.mu.Lock()
+	o.era = max(o.era, era)
 	err = o.write(line)
 	o.turn++
 	turn := o.turn

@@ -13,7 +13,7 @@ import (
 // half a line costs nothing else.
 func TestOutboxDiskFull(t *testing.T) {
 	o, path := openTestOutbox(t)
-	if err := o.put(outboxRecord(t, "before")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "before")); err != nil {
 		t.Fatal(err)
 	}
 	ossignal.Ignore(syscall.SIGXFSZ)
@@ -31,7 +31,7 @@ func TestOutboxDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if err := o.put(outboxRecord(t, "full")); err == nil {
+		if err := o.put(time.Now(), outboxRecord(t, "full")); err == nil {
 			t.Error("no error")
 		}
 	}
@@ -39,7 +39,7 @@ func TestOutboxDiskFull(t *testing.T) {
 	if s := o.status(); s.failed != 3 || s.err == nil {
 		t.Errorf("status %+v", s)
 	}
-	if err := o.put(outboxRecord(t, "after")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "after")); err != nil {
 		t.Fatal(err)
 	}
 	if values, damaged := reopen(t, o, path); values["before"] == nil || values["after"] == nil || damaged != 1 {
@@ -55,7 +55,7 @@ func TestOutboxRewriteDiskFull(t *testing.T) {
 		var alive []*record
 		for range size * 8 {
 			rec := outboxRecord(t, "before")
-			if err := o.put(rec); err != nil {
+			if err := o.put(time.Now(), rec); err != nil {
 				t.Fatal(err)
 			}
 			alive = append(alive, rec)

@@ -51,7 +51,7 @@ func reopen(t *testing.T, o *outbox, path string) (values map[string]*record, da
 // is put when there is room again is whole.
 func TestOutboxTornLine(t *testing.T) {
 	o, path := openTestOutbox(t)
-	if err := o.put(outboxRecord(t, "before")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "before")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := o.file.WriteString(`01234567 {"op":"put","id":"half`); err != nil { // what the disk took of it
@@ -65,11 +65,11 @@ func TestOutboxTornLine(t *testing.T) {
 	defer full.Close()
 	for _, value := range []string{"half", "none"} {
 		o.file = full
-		if err := o.put(outboxRecord(t, value)); err == nil {
+		if err := o.put(time.Now(), outboxRecord(t, value)); err == nil {
 			t.Fatal("no error")
 		}
 		o.file = good
-		if err := o.put(outboxRecord(t, "after "+value)); err != nil {
+		if err := o.put(time.Now(), outboxRecord(t, "after "+value)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestOutboxNotSynced(t *testing.T) {
 	defer r.Close()
 	good := o.file
 	o.file = w
-	if err := o.put(outboxRecord(t, "a")); err == nil {
+	if err := o.put(time.Now(), outboxRecord(t, "a")); err == nil {
 		t.Fatal("no error")
 	}
 	w.Close()
@@ -104,7 +104,7 @@ func TestOutboxNotSynced(t *testing.T) {
 	if err := o.sync(turn); err == nil {
 		t.Error("the second is told that it is on the disk")
 	}
-	if err := o.put(outboxRecord(t, "b")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "b")); err != nil {
 		t.Errorf("the good twin: %v", err)
 	}
 }
@@ -113,7 +113,7 @@ func TestOutboxNotSynced(t *testing.T) {
 // has its name is the one that is written from then on.
 func TestOutboxFolderNotSynced(t *testing.T) {
 	o, path := openTestOutbox(t)
-	if err := o.put(outboxRecord(t, "before")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "before")); err != nil {
 		t.Fatal(err)
 	}
 	o.mu.Lock()
@@ -123,7 +123,7 @@ func TestOutboxFolderNotSynced(t *testing.T) {
 		}
 		return f.Sync()
 	}
-	alive := nothing()
+	var alive []*record
 	for _, rec := range o.open {
 		alive = append(alive, rec)
 	}
@@ -131,7 +131,7 @@ func TestOutboxFolderNotSynced(t *testing.T) {
 		t.Error("no error")
 	}
 	o.mu.Unlock()
-	if err := o.put(outboxRecord(t, "after")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "after")); err != nil {
 		t.Fatal(err)
 	}
 	if values, damaged := reopen(t, o, path); values["after"] == nil || values["before"] == nil || damaged != 0 {
@@ -148,7 +148,7 @@ func TestOutboxExpiredMakesRoom(t *testing.T) {
 		rec.id, rec.gone = fmt.Sprint(i), time.Now().Add(-time.Second)
 		o.hold(rec)
 	}
-	if err := o.put(outboxRecord(t, "next")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "next")); err != nil {
 		t.Fatal(err)
 	}
 	if len(o.open) != 1 || o.held <= 0 || o.held > 2000 {
@@ -169,7 +169,7 @@ func TestOutboxIsNotRewrittenForEach(t *testing.T) {
 		recs[i] = outboxRecord(t, fmt.Sprint("session-", i))
 		recs[i].signature = strings.Repeat("x", 5000)
 	}
-	if err := o.put(recs...); err != nil {
+	if err := o.put(time.Now(), recs...); err != nil {
 		t.Fatal(err)
 	}
 	if o.written < compactAfter {
@@ -177,11 +177,11 @@ func TestOutboxIsNotRewrittenForEach(t *testing.T) {
 	}
 	var acked []*record
 	looks := 0
-	keep := func() []*record { looks++; return acked[:len(acked):len(acked)] }
+	o.others = othersFunc(func() []*record { looks++; return acked[:len(acked):len(acked)] })
 	for i, rec := range recs {
 		rec.seq = uint64(i + 1)
 		acked = append(acked, rec.stored())
-		if err := o.settled(rec, rec.seq, keep); err != nil {
+		if err := o.settled(rec, rec.seq, 1); err != nil {
 			t.Fatal(err)
 		}
 		if looks > 5 {
@@ -201,7 +201,7 @@ func TestOutboxIsNotRewrittenForEach(t *testing.T) {
 func TestOutboxCannotBeRewritten(t *testing.T) {
 	o, path := openTestOutbox(t)
 	recs := []*record{outboxRecord(t, "a"), outboxRecord(t, "b"), outboxRecord(t, "c")}
-	if err := o.put(recs...); err != nil {
+	if err := o.put(time.Now(), recs...); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Join(path+".tmp", "in the way"), 0o700); err != nil {
@@ -209,19 +209,19 @@ func TestOutboxCannotBeRewritten(t *testing.T) {
 	}
 	o.written = compactAfter
 	looks := 0
-	keep := func() []*record { looks++; return nil }
-	if err := o.settled(recs[0], 1, keep); err == nil || looks != 1 {
+	o.others = othersFunc(func() []*record { looks++; return nil })
+	if err := o.settled(recs[0], 1, 1); err == nil || looks != 1 {
 		t.Errorf("%v, looked %d times", err, looks)
 	}
 	if s := o.status(); s.failed != 1 || s.err == nil {
 		t.Errorf("status %+v", s)
 	}
-	if err := o.settled(recs[1], 2, keep); err != nil || looks != 1 {
+	if err := o.settled(recs[1], 2, 1); err != nil || looks != 1 {
 		t.Errorf("at once again: %v, looked %d times", err, looks)
 	}
 	o.written = maxOutboxBytes - 10
 	o.compactAt = maxOutboxBytes
-	if err := o.put(outboxRecord(t, "d")); !errors.Is(err, errOutboxFull) {
+	if err := o.put(time.Now(), outboxRecord(t, "d")); !errors.Is(err, errOutboxFull) {
 		t.Errorf("beyond what is read: %v", err)
 	}
 }
@@ -234,7 +234,7 @@ func TestOutboxLost(t *testing.T) {
 		p := newTestPublisher()
 		p.outbox = o
 		l := &p.ledger
-		o.stands = func(rec *record) bool { return rec.era == l.current() }
+		o.others = p
 		recs := map[string]*record{}
 		acknowledge := func(value string, seq uint64) {
 			rec := recs[value]
@@ -242,13 +242,13 @@ func TestOutboxLost(t *testing.T) {
 			if !rec.kept {
 				l.remember(rec, time.Now())
 			}
-			if err := o.settled(rec, seq, p.acknowledgedAlive); err != nil {
+			if err := o.settled(rec, seq, rec.era); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for i, value := range []string{"first", "again", "late"} {
 			recs[value] = outboxRecord(t, value)
-			if err := o.put(recs[value]); err != nil {
+			if err := o.put(time.Now(), recs[value]); err != nil {
 				t.Fatal(err)
 			}
 			if value != "late" {
@@ -257,11 +257,11 @@ func TestOutboxLost(t *testing.T) {
 		}
 		recs["late"].era, recs["late"].seq = l.current(), 3
 		l.remember(recs["late"], time.Now())
-		p.lost(0)
-		if err := o.lost(); err != nil {
+		l.lost(0)
+		if err := o.lost(2); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.settled(recs["late"], 3, nothing); err != nil { // acknowledged before the loss
+		if err := o.settled(recs["late"], 3, 1); err != nil { // acknowledged before the loss
 			t.Fatal(err)
 		}
 		if compact {
@@ -310,7 +310,7 @@ func TestOutboxEndsWhileCompacting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o, path := openTestOutbox(t)
 			for _, value := range []string{"a", "b", "c"} {
-				if err := o.put(outboxRecord(t, value)); err != nil {
+				if err := o.put(time.Now(), outboxRecord(t, value)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -358,7 +358,7 @@ func TestOutboxOfAnotherIssuer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.put(foreign, large, &record{subject: HeartbeatSubject, payload: beat, gone: e.Until}, outboxRecord(t, "good")); err != nil {
+	if err := o.put(time.Now(), foreign, large, &record{subject: HeartbeatSubject, payload: beat, gone: e.Until}, outboxRecord(t, "good")); err != nil {
 		t.Fatal(err)
 	}
 	if values, damaged := reopen(t, o, path); len(values) != 1 || values["good"] == nil || damaged != 3 {
@@ -393,21 +393,21 @@ func TestOutboxKnowsTheHighest(t *testing.T) {
 	o, path := openTestOutbox(t)
 	for i, value := range []string{"a", "b", "c"} {
 		rec := outboxRecord(t, value)
-		if err := o.put(rec); err != nil {
+		if err := o.put(time.Now(), rec); err != nil {
 			t.Fatal(err)
 		}
 		if value == "b" { // published again meanwhile, with another time
 			rec.payload = bytes.Replace(rec.payload, []byte(`"at":`), []byte(`"at":1`), 1)
 		}
 		if value != "c" {
-			if err := o.settled(rec, uint64(70+i), nothing); err != nil {
+			if err := o.settled(rec, uint64(70+i), 1); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	o.crash()
 	p := newTestPublisher()
-	p.b.cfg.Issuers = []string{testIssuer}
+	p.issuers = []string{testIssuer}
 	if err := p.unpack(path); err != nil {
 		t.Fatal(err)
 	}

@@ -211,8 +211,8 @@ func unpackInto(t *testing.T, path string) (p *publisher, logged *bytes.Buffer) 
 	t.Helper()
 	p = newTestPublisher()
 	logged = new(bytes.Buffer)
-	p.b.log = slog.New(slog.NewTextHandler(logged, nil))
-	p.b.cfg.Issuers = []string{testIssuer}
+	p.t.log = slog.New(slog.NewTextHandler(logged, nil))
+	p.issuers = []string{testIssuer}
 	if err := p.unpack(path); err != nil {
 		t.Fatalf("the service does not start: %v", err)
 	}
@@ -241,7 +241,7 @@ func TestOutboxDamagedIsSetAside(t *testing.T) {
 			for round := range 2 { // a second accident does not write over the first
 				write(t, path, damaged)
 				p, logged := unpackInto(t, path)
-				s := p.b.publishing()
+				s := p.publishing()
 				if s.OutboxDamaged == 0 || s.OutboxErr != nil || s.OutboxSetAside != fmt.Sprintf("%s.damaged.%d", path, round+1) {
 					t.Fatalf("stats %+v", s)
 				}
@@ -263,13 +263,13 @@ func TestOutboxDamagedIsSetAside(t *testing.T) {
 				if len(pending) != want || len(p.ledger.alive) != len(found) {
 					t.Errorf("%d to be published again, want %d; %d known, want %d", len(pending), want, len(p.ledger.alive), len(found))
 				}
-				if err := p.outbox.put(outboxRecord(t, "new")); err != nil {
+				if err := p.outbox.put(time.Now(), outboxRecord(t, "new")); err != nil {
 					t.Error(err)
 				}
 				p.outbox.close()
 			}
 			again, logged := unpackInto(t, path)
-			if s := again.b.publishing(); s.OutboxDamaged != 0 || s.OutboxSetAside != "" || strings.Contains(logged.String(), "ERROR") {
+			if s := again.publishing(); s.OutboxDamaged != 0 || s.OutboxSetAside != "" || strings.Contains(logged.String(), "ERROR") {
 				t.Errorf("the new file: %+v, %s", s, logged)
 			}
 		})
@@ -281,7 +281,7 @@ func TestOutboxEmpty(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox")
 	write(t, path, nil)
 	p, logged := unpackInto(t, path)
-	if s := p.b.publishing(); s.OutboxDamaged != 1 || s.OutboxSetAside != "" || s.OutboxErr != nil || !strings.Contains(logged.String(), "empty") {
+	if s := p.publishing(); s.OutboxDamaged != 1 || s.OutboxSetAside != "" || s.OutboxErr != nil || !strings.Contains(logged.String(), "empty") {
 		t.Errorf("%+v, %s", s, logged)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(path)); len(entries) != 2 || err != nil { // the lock
@@ -289,7 +289,7 @@ func TestOutboxEmpty(t *testing.T) {
 	}
 	// The good twin: none yet.
 	p, logged = unpackInto(t, path+"2")
-	if s := p.b.publishing(); s.OutboxDamaged != 0 || s.OutboxErr != nil || logged.Len() > 0 {
+	if s := p.publishing(); s.OutboxDamaged != 0 || s.OutboxErr != nil || logged.Len() > 0 {
 		t.Errorf("%+v, %s", s, logged)
 	}
 }
@@ -336,7 +336,7 @@ func TestOutboxOpensWhenTheDiskDoes(t *testing.T) {
 			write(t, path, damaged)
 			c.harm(t, path)
 			p, logged := unpackInto(t, path)
-			s := p.b.publishing()
+			s := p.publishing()
 			if s.OutboxErr == nil || s.OutboxFailures == 0 || !strings.Contains(logged.String(), "level=ERROR") {
 				t.Errorf("stats %+v, logged %q", s, logged)
 			}
@@ -353,9 +353,9 @@ func TestOutboxOpensWhenTheDiskDoes(t *testing.T) {
 				p.outbox.tried = p.outbox.tried.Add(-reopenPause)
 			}
 			if !p.keep(outboxRecord(t, "after")) {
-				t.Fatalf("not kept: %v", p.b.publishing().OutboxErr)
+				t.Fatalf("not kept: %v", p.publishing().OutboxErr)
 			}
-			if s := p.b.publishing(); s.OutboxErr != nil || s.OutboxDamaged == 0 {
+			if s := p.publishing(); s.OutboxErr != nil || s.OutboxDamaged == 0 {
 				t.Errorf("stats %+v", s)
 			}
 			if n := count(); n != 4 {
@@ -383,8 +383,12 @@ func TestOutboxIsReopenedNowAndThen(t *testing.T) {
 			t.Fatal(err)
 		}
 		tried := o.tried
+		put := func() error { // as a publisher does
+			o.mend()
+			return o.put(time.Now(), outboxRecord(t, "a"))
+		}
 		for range 100 {
-			if o.put(outboxRecord(t, "a")) == nil {
+			if put() == nil {
 				t.Fatal("no error")
 			}
 		}
@@ -392,7 +396,7 @@ func TestOutboxIsReopenedNowAndThen(t *testing.T) {
 			t.Error("tried for each event")
 		}
 		time.Sleep(reopenPause)
-		if o.put(outboxRecord(t, "a")) == nil || o.tried == tried {
+		if put() == nil || o.tried == tried {
 			t.Error("not tried again")
 		}
 		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
@@ -427,7 +431,7 @@ func TestOutboxCannotSetAside(t *testing.T) {
 		write(t, fmt.Sprintf("%s.damaged.%d", path, i+1), []byte("of an earlier accident"))
 	}
 	p, _ := unpackInto(t, path)
-	if s := p.b.publishing(); s.OutboxErr == nil || s.OutboxDamaged == 0 || s.OutboxSetAside != "" {
+	if s := p.publishing(); s.OutboxErr == nil || s.OutboxDamaged == 0 || s.OutboxSetAside != "" {
 		t.Fatalf("%+v", s)
 	}
 	if !p.keep(outboxRecord(t, "new")) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 )
 
 // A new file that did not reach the disk as a whole never takes the good one's place:
@@ -20,7 +21,7 @@ func TestOutboxRewriteFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, path := openTestOutbox(t)
-			if err := o.put(outboxRecord(t, "before")); err != nil {
+			if err := o.put(time.Now(), outboxRecord(t, "before")); err != nil {
 				t.Fatal(err)
 			}
 			good, err := os.ReadFile(path)
@@ -47,7 +48,7 @@ func TestOutboxRewriteFails(t *testing.T) {
 				t.Errorf("left behind: %v", err)
 			}
 			o.syncFile = (*os.File).Sync
-			if err := o.put(outboxRecord(t, "after")); err != nil {
+			if err := o.put(time.Now(), outboxRecord(t, "after")); err != nil {
 				t.Fatal(err)
 			}
 			if values, _ := reopenAfter(t, o, path); values["before"] == nil || values["after"] == nil {

@@ -407,11 +407,6 @@ func isAnothers(first []byte, issuers []string) bool {
 	return 2*same < n
 }
 
-// stored is a copy of what the file holds: the record itself changes under other locks.
-func (r *record) stored() *record {
-	return &record{subject: r.subject, payload: r.payload, signature: r.signature, gone: r.gone, id: r.id, seq: r.seq, open: r.open}
-}
-
 func entryOf(rec *record) *outboxEntry {
 	return &outboxEntry{op: "put", id: rec.id, subject: rec.subject, payload: string(rec.payload), signature: rec.signature, gone: rec.gone, seq: rec.seq, open: rec.open}
 }

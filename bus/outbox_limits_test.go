@@ -21,20 +21,20 @@ import (
 // published again.
 func TestLossIsSynced(t *testing.T) {
 	o, _ := openTestOutbox(t)
-	if err := o.put(outboxRecord(t, "a")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "a")); err != nil {
 		t.Fatal(err)
 	}
 	broken, syncs := errors.New("input/output error"), 0
 	o.syncFile = func(f *os.File) error { syncs++; return f.Sync() }
-	if err := o.lost(); err != nil || syncs != 1 {
+	if err := o.lost(2); err != nil || syncs != 1 {
 		t.Errorf("%v, %d writings to the disk", err, syncs)
 	}
 	o.syncFile = func(*os.File) error { return broken }
-	if err := o.lost(); !errors.Is(err, broken) || o.status().failed != 1 {
+	if err := o.lost(2); !errors.Is(err, broken) || o.status().failed != 1 {
 		t.Errorf("%v, %d failures", err, o.status().failed)
 	}
 	o.file.Close() // the disk is gone
-	if err := o.lost(); err == nil || o.status().failed != 2 {
+	if err := o.lost(2); err == nil || o.status().failed != 2 {
 		t.Errorf("%v, %d failures", err, o.status().failed)
 	}
 }
@@ -173,7 +173,7 @@ func TestOutboxTroubleIsTold(t *testing.T) {
 		defer b.end()
 		publish := func(i int) {
 			t.Helper()
-			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -189,15 +189,15 @@ func TestOutboxTroubleIsTold(t *testing.T) {
 		if log.count("a restart would forget these events") != 1 || log.count("an event is published twice") != 1 {
 			t.Errorf("logged %s", &log)
 		}
-		if st := b.publishing(); st.OutboxErr == nil || st.OutboxFailures == 0 {
+		if st := b.publisher.publishing(); st.OutboxErr == nil || st.OutboxFailures == 0 {
 			t.Errorf("%+v", st)
 		}
 		// One that was put before the disk went, and is acknowledged or given up after.
 		rec := outboxRecord(t, "put before")
 		rec.id, rec.era = "before", 1
 		log.reset()
-		b.publisher.settle(rec, 9)
-		b.publisher.settle(rec, 0)
+		b.publisher.settle(rec, 9, 1)
+		b.publisher.settle(rec, 0, 0)
 		if log.count("after a restart an event is published twice") != 1 || log.count("an event that was given up is tried again") != 1 {
 			t.Errorf("logged %s", &log)
 		}
@@ -213,7 +213,7 @@ func TestRepublicationIsTold(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.everything()})
 		defer b.end()
 		for i := range 3 {
-			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -243,7 +243,7 @@ func TestRepublicationIsTold(t *testing.T) {
 			t.Errorf("logged %s", &log)
 		}
 		b.close()
-		if _, err := b.publishEvent(t.Context(), sessionEvent(9)); !errors.Is(err, ErrClosed) {
+		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(9)); !errors.Is(err, ErrClosed) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -257,7 +257,7 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.logger()})
 		defer b.end()
 		for i := range 3 {
-			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -270,11 +270,11 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 				return stored(int(s.store(m)))
 			}
 		})
-		r, err := b.publishEvent(t.Context(), sessionEvent(3))
+		r, err := b.publisher.publishEvent(t.Context(), sessionEvent(3))
 		if err != nil || r.Sequence != 4 || forged != 3 {
 			t.Fatalf("%v, sequence %d after %d attempts", err, r.Sequence, forged)
 		}
-		if st := b.publishing(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.count("others may write to this connection's inbox") != 2 {
+		if st := b.publisher.publishing(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.count("others may write to this connection's inbox") != 2 {
 			t.Errorf("%+v, logged %s", st, &log)
 		}
 	})
@@ -321,7 +321,7 @@ func TestStateIsKept(t *testing.T) {
 		for i := 0; time.Since(began) < 20*time.Minute; i++ {
 			time.Sleep(50 * time.Millisecond)
 			if i%80 == 0 { // what has not changed is not written
-				if _, err := f.b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
+				if _, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -338,7 +338,7 @@ func TestStateIsKept(t *testing.T) {
 		if n < 105 || n > 121 || least < savePause || most > savePause+savePause/10 || most < savePause+savePause/20 {
 			t.Errorf("%d writings in 20 minutes, %s to %s apart", n, least, most)
 		}
-		if _, err := f.b.publishEvent(t.Context(), sessionEvent(-1)); err != nil {
+		if _, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(-1)); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.barrier(t.Context()); err != nil {

@@ -25,7 +25,10 @@ func outboxRecord(t testing.TB, value string) *record {
 	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until.Add(revoke.StreamMargin), signature: "x"}
 }
 
-func nothing() []*record { return nil }
+// An othersFunc is what an outbox is to keep beside what waits.
+type othersFunc func() []*record
+
+func (f othersFunc) acknowledgedAlive() []*record { return f() }
 
 // crash ends an outbox as the process's end does: nothing is written any more.
 func (o *outbox) crash() { o.lock.Unlock() }
@@ -43,10 +46,10 @@ func TestOutboxSurvives(t *testing.T) {
 	open, acked, dropped, expired := outboxRecord(t, "open"), outboxRecord(t, "acked"), outboxRecord(t, "dropped"), outboxRecord(t, "expired")
 	over := outboxRecord(t, "over")
 	expired.gone, over.gone = time.Now().Add(-time.Second), time.Now().Add(-time.Second)
-	if err := o.put(open, acked, dropped, expired, over); err != nil {
+	if err := o.put(time.Now(), open, acked, dropped, expired, over); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(o.settled(over, 4710, nothing), o.settled(acked, 4711, nothing), o.settled(dropped, 0, nothing)); err != nil {
+	if err := errors.Join(o.settled(over, 4710, 1), o.settled(acked, 4711, 1), o.settled(dropped, 0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	o.crash()
@@ -131,7 +134,7 @@ func TestOutboxDamaged(t *testing.T) {
 	}
 	foreign := outboxRecord(t, "b")
 	foreign.payload = bytes.Replace(foreign.payload, []byte("auth."), []byte("evil."), 1)
-	if err := o.put(outboxRecord(t, "a"), foreign, outboxRecord(t, "c"), outboxRecord(t, "d")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "a"), foreign, outboxRecord(t, "c"), outboxRecord(t, "d")); err != nil {
 		t.Fatal(err)
 	}
 	o.crash()
@@ -162,20 +165,20 @@ func TestOutboxConcurrent(t *testing.T) {
 	o.written = compactAfter // as if it had grown
 	var mu sync.Mutex
 	kept := map[string]*record{}
-	keep := func() (list []*record) {
+	o.others = othersFunc(func() (list []*record) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, rec := range kept {
 			list = append(list, rec)
 		}
 		return list
-	}
+	})
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 50 {
 				rec := outboxRecord(t, fmt.Sprintf("%d-%d", i, j))
-				if err := o.put(rec); err != nil {
+				if err := o.put(time.Now(), rec); err != nil {
 					t.Error(err)
 					return
 				}
@@ -187,7 +190,7 @@ func TestOutboxConcurrent(t *testing.T) {
 				rec.seq = seq
 				kept[rec.id] = rec.stored()
 				mu.Unlock()
-				if err := o.settled(rec, seq, keep); err != nil {
+				if err := o.settled(rec, seq, 1); err != nil {
 					t.Error(err)
 				}
 				if j == 25 {
@@ -225,23 +228,23 @@ func TestOutboxFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := outboxRecord(t, "first")
-	if err := o.put(first); err != nil {
+	if err := o.put(time.Now(), first); err != nil {
 		t.Fatal(err)
 	}
 	held := o.held
 	o.held = maxRememberedBytes // as if more waited
 	over := outboxRecord(t, "over")
-	if err := o.put(over); !errors.Is(err, errOutboxFull) || over.id != "" {
+	if err := o.put(time.Now(), over); !errors.Is(err, errOutboxFull) || over.id != "" {
 		t.Errorf("%v, id %q", err, over.id)
 	}
 	if s := o.status(); s.failed != 1 || s.err == nil {
 		t.Errorf("status %+v", s)
 	}
-	if err := o.settled(first, 7, nothing); err != nil || o.held != maxRememberedBytes-held || len(o.open) != 0 {
+	if err := o.settled(first, 7, 1); err != nil || o.held != maxRememberedBytes-held || len(o.open) != 0 {
 		t.Fatalf("%v, %d held, %d open", err, o.held, len(o.open))
 	}
 	o.held = 0
-	if err := o.put(outboxRecord(t, "next")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "next")); err != nil {
 		t.Error(err)
 	}
 	o.crash()
@@ -263,7 +266,7 @@ func TestOutboxWriteFails(t *testing.T) {
 	if o.file, err = os.Open(path); err != nil { // to read only
 		t.Fatal(err)
 	}
-	if err := o.put(outboxRecord(t, "a")); err == nil {
+	if err := o.put(time.Now(), outboxRecord(t, "a")); err == nil {
 		t.Error("no error")
 	}
 	if s := o.status(); s.err == nil || s.failed != 1 {
@@ -271,14 +274,14 @@ func TestOutboxWriteFails(t *testing.T) {
 	}
 	o.file.Close()
 	o.file = good
-	if err := o.put(outboxRecord(t, "b")); err != nil {
+	if err := o.put(time.Now(), outboxRecord(t, "b")); err != nil {
 		t.Error(err)
 	}
 	if s := o.status(); s.err != nil {
 		t.Error(s.err)
 	}
 	o.close()
-	if err := o.put(outboxRecord(t, "c")); err == nil {
+	if err := o.put(time.Now(), outboxRecord(t, "c")); err == nil {
 		t.Error("written after Close")
 	}
 }

@@ -33,8 +33,8 @@ func (m *Member) String() string {
 		return "bus.Member(nil)"
 	}
 	list := "none"
-	if m.follower != nil {
-		list = m.follower.list.String()
+	if l := m.core.cfg.List; l != nil {
+		list = l.String()
 	}
 	return fmt.Sprintf("bus.Member{stream: %q, issuers: %q, list: %s}", m.core.stream, m.core.cfg.Issuers, list)
 }

@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hybridtoken/hybridtoken/internal/printtest"
 	"github.com/hybridtoken/hybridtoken/revoke"
-	"github.com/nats-io/nats.go"
 )
 
 // TestNothingPrintsASecret prints every exported type in every way: the key that signs
@@ -58,12 +59,14 @@ func TestStringsSayWhatItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &core{stream: "S", cfg: Config{Issuers: []string{"i"}}}
+	b := func(l *revoke.List) *core {
+		return &core{transport: &transport{stream: "S"}, cfg: Config{Issuers: []string{"i"}, List: l}}
+	}
 	for want, v := range map[string]any{
 		`bus.Config{Servers: true, Conn: false, Issuers: ["i"], Stream: "s", Name: "n", Signer: true, Trust: 2, OutboxFile: "o", NoHeartbeats: true, NoAnnouncements: false}`: Config{Servers: "nats://u:p@h", Issuers: []string{"i"}, Stream: "s", Name: "n", Signer: ed25519.PrivateKey{}, Trust: make([]ed25519.PublicKey, 2), OutboxFile: "o", NoHeartbeats: true},
 		`bus.Member(nil)`: (*Member)(nil),
-		`bus.Member{stream: "S", issuers: ["i"], list: none}`:                  &Member{core: b},
-		`bus.Member{stream: "S", issuers: ["i"], list: ` + list.String() + `}`: &Member{core: b, follower: &follower{b: b, list: list}},
+		`bus.Member{stream: "S", issuers: ["i"], list: none}`:                  &Member{core: b(nil)},
+		`bus.Member{stream: "S", issuers: ["i"], list: ` + list.String() + `}`: &Member{core: b(list)},
 	} {
 		if got := fmt.Sprint(v); got != want {
 			t.Errorf("%s, want %s", got, want)

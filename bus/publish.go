@@ -32,13 +32,13 @@ const (
 // A Receipt proves that the stream has acknowledged an event.
 type Receipt = revoke.Receipt
 
-func (b *core) publishEvent(ctx context.Context, e revoke.Event) (Receipt, error) {
-	r, _, err := b.publish(ctx, e)
+func (p *publisher) publishEvent(ctx context.Context, e revoke.Event) (Receipt, error) {
+	r, _, err := p.publish(ctx, e)
 	return r, err
 }
 
-func (b *core) publish(ctx context.Context, e revoke.Event) (Receipt, *record, error) {
-	ctx, done, err := b.call(ctx, defaultTimeout)
+func (p *publisher) publish(ctx context.Context, e revoke.Event) (Receipt, *record, error) {
+	ctx, done, err := p.t.call(ctx, defaultTimeout)
 	if err != nil {
 		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
@@ -47,21 +47,21 @@ func (b *core) publish(ctx context.Context, e revoke.Event) (Receipt, *record, e
 	if e.Kind.Mass() {
 		limit = limitMass
 	}
-	valid, err := b.own(e)
+	valid, err := p.own(e)
 	if err != nil {
 		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
-	e, rec, err := b.publisher.prepare(ctx, valid, limit)
+	e, rec, err := p.prepare(ctx, valid, limit)
 	if err != nil {
 		return Receipt{}, nil, fmt.Errorf("bus: publish: %w", err)
 	}
-	kept := b.publisher.keep(rec)
-	seq, err := b.publisher.deliver(ctx, rec)
+	kept := p.keep(rec)
+	seq, err := p.deliver(ctx, rec)
 	if err != nil {
-		err = b.publisher.undelivered(rec, kept, err)
+		err = p.undelivered(rec, kept, err)
 		return Receipt{}, nil, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
 	}
-	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: b.publisher.published(rec, e)}, rec, nil
+	return Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: p.published(rec, e)}, rec, nil
 }
 
 // A Result is what became of one event of a batch.
@@ -70,8 +70,8 @@ type Result struct {
 	Err     error // nil if and only if the event was acknowledged
 }
 
-func (b *core) publishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
-	ctx, done, err := b.call(ctx, 0)
+func (p *publisher) publishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
+	ctx, done, err := p.t.call(ctx, 0)
 	if err != nil {
 		return failed(len(events), fmt.Errorf("bus: publish all: %w", err))
 	}
@@ -79,15 +79,15 @@ func (b *core) publishAll(ctx context.Context, events []revoke.Event) ([]Result,
 	recs := make([]*record, len(events))
 	results := make([]Result, len(events))
 	for i, e := range events {
-		valid, err := b.own(e)
+		valid, err := p.own(e)
 		if err == nil {
-			results[i].Receipt.Event, recs[i], err = b.publisher.prepare(ctx, valid, limitBatch)
+			results[i].Receipt.Event, recs[i], err = p.prepare(ctx, valid, limitBatch)
 		}
 		if err != nil {
 			return failed(len(events), fmt.Errorf("bus: publish all: event %d of %d: %w", i+1, len(events), err))
 		}
 	}
-	kept := b.publisher.keep(recs...)
+	kept := p.keep(recs...)
 	var (
 		next  atomic.Int64
 		first atomic.Pointer[error] // the failure that stops the rest
@@ -102,20 +102,20 @@ func (b *core) publishAll(ctx context.Context, events []revoke.Event) ([]Result,
 				}
 				r := &results[i]
 				if err := first.Load(); err != nil {
-					*r = Result{Err: fmt.Errorf("bus: publish all: not tried after: %w", b.publisher.undelivered(recs[i], kept, *err))}
+					*r = Result{Err: fmt.Errorf("bus: publish all: not tried after: %w", p.undelivered(recs[i], kept, *err))}
 					continue
 				}
 				e := r.Receipt.Event
 				ctx, cancel := withDefaultTimeout(ctx, defaultTimeout)
-				seq, err := b.publisher.deliver(ctx, recs[i])
+				seq, err := p.deliver(ctx, recs[i])
 				cancel()
 				if err != nil {
 					first.CompareAndSwap(nil, &err)
-					err := b.publisher.undelivered(recs[i], kept, err)
+					err := p.undelivered(recs[i], kept, err)
 					*r = Result{Err: fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)}
 					continue
 				}
-				r.Receipt = Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: b.publisher.published(recs[i], e)}
+				r.Receipt = Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: p.published(recs[i], e)}
 			}
 		})
 	}
@@ -142,13 +142,13 @@ func failed(n int, err error) ([]Result, error) {
 
 // own fills in the issuer, or refuses one that is not configured. It judges e, once:
 // before anything is waited for.
-func (b *core) own(e revoke.Event) (replica.Valid, error) {
+func (p *publisher) own(e revoke.Event) (replica.Valid, error) {
 	if e.Issuer != "" {
 		if err := replica.CheckIdentifier("issuer", e.Issuer); err != nil {
 			return replica.Valid{}, err // and not with what it is, as below
 		}
 	}
-	switch issuers := b.cfg.Issuers; {
+	switch issuers := p.issuers; {
 	case len(issuers) == 0:
 		return replica.Valid{}, errors.New("this Member only follows: its Config.Issuers is empty")
 	case e.Issuer == "" && len(issuers) == 1:
@@ -165,28 +165,6 @@ func (b *core) own(e revoke.Event) (replica.Valid, error) {
 		e.At = time.Now() // Until counts from here, however long it takes to reach the stream
 	}
 	return replica.Validate(e)
-}
-
-// call admits a call and returns its context, which also ends when the Member is
-// closed. A timeout of zero adds none.
-func (b *core) call(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
-	ctx, cancel := context.WithCancelCause(ctx) // before entering: it panics for nil, and Close would wait for ever
-	leave, err := b.enter()
-	if err != nil {
-		cancel(nil)
-		return nil, nil, err
-	}
-	stop := context.AfterFunc(b.ctx, func() { cancel(ErrClosed) })
-	release := context.CancelFunc(func() {})
-	if timeout > 0 {
-		ctx, release = withDefaultTimeout(ctx, timeout)
-	}
-	return ctx, func() {
-		release()
-		stop()
-		cancel(nil)
-		leave()
-	}, nil
 }
 
 func withDefaultTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

@@ -37,28 +37,14 @@ type Publishing struct {
 	Weak   []string // why an accident could lose what the stream holds: one replica, in memory …
 }
 
-func (b *core) publishing() Publishing {
-	l, g := &b.publisher.ledger, &b.publisher.gauge
-	l.mu.Lock()
-	s := l.stats
-	if l.recovering {
-		for _, rec := range l.alive {
-			if rec.era != l.current() && !rec.lapsed {
-				s.Pending++
-				if b.publisher.now().Before(rec.aside) {
-					s.Withheld++
-				}
-			}
-		}
-	}
-	s.Checked = l.checked
-	refused := l.refused
-	l.mu.Unlock()
-	s.ClockAhead = time.Duration(b.publisher.clock.ahead.Load())
-	if o := b.publisher.outbox; o != nil {
+func (p *publisher) publishing() Publishing {
+	s, refused := p.ledger.status(p.now())
+	s.ClockAhead = time.Duration(p.clock.ahead.Load())
+	if o := p.outbox; o != nil {
 		o := o.status()
 		s.OutboxFailures, s.OutboxErr, s.OutboxDamaged, s.OutboxSetAside = o.failed, o.err, uint64(o.damaged), o.aside
 	}
+	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.Unsafe, s.Weak = slices.Clone(g.state.unsafe), slices.Clone(g.state.weak)

@@ -28,9 +28,9 @@ func newLink(nc *nats.Conn, life uint64) (*link, error) {
 	return &link{nc: nc, js: js, life: life, made: time.Now()}, nil
 }
 
-func (c *connection) nc() *nats.Conn    { return c.link.Load().nc }
-func (b *core) nc() *nats.Conn          { return b.conn.nc() }
-func (b *core) js() jetstream.JetStream { return b.conn.link.Load().js }
+func (c *connection) nc() *nats.Conn         { return c.link.Load().nc }
+func (t *transport) nc() *nats.Conn          { return t.conn.nc() }
+func (t *transport) js() jetstream.JetStream { return t.conn.link.Load().js }
 
 // over reports whether the connection has ended for good: it was closed, or it is the caller's
 // and that one was.

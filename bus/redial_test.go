@@ -158,7 +158,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 						value = "poison"
 					}
 					wg.Go(func() {
-						_, errs[i] = b.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: value})
+						_, errs[i] = b.publisher.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: value})
 					})
 				}
 				wg.Wait()
@@ -179,7 +179,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				}
 				// It is tried again now and then, and holds up nobody.
 				time.Sleep(time.Minute)
-				if st := b.publishing(); st.Withheld != 1 || st.Pending != 1 {
+				if st := b.publisher.publishing(); st.Withheld != 1 || st.Pending != 1 {
 					t.Errorf("%d withheld of %d pending", st.Withheld, st.Pending)
 				}
 				before := s.ends
@@ -189,7 +189,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				}
 				s.do(func() { s.poison = "" })
 				time.Sleep(asideFor + time.Minute)
-				if st := b.publishing(); !s.has("poison") || st.Withheld != 0 || st.Pending != 0 {
+				if st := b.publisher.publishing(); !s.has("poison") || st.Withheld != 0 || st.Pending != 0 {
 					t.Errorf("the server is mended: stored %t, %d withheld of %d pending", s.has("poison"), st.Withheld, st.Pending)
 				}
 				if n := strings.Count(logged.String(), "is set aside"); n < 5 || n > 9 {

@@ -35,7 +35,7 @@ func TestNormalDayIsQuiet(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.logger()})
 		defer b.end()
 		for i := range 60 {
-			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
@@ -48,7 +48,7 @@ func TestNormalDayIsQuiet(t *testing.T) {
 		if log.String() != "" {
 			t.Errorf("logged %s", &log)
 		}
-		st := b.publishing()
+		st := b.publisher.publishing()
 		if st.Acknowledged != 60 || st.Losses+st.Contradicted+st.Republished+st.Expired+st.Forgotten+st.OutboxFailures+st.OutboxDamaged != 0 ||
 			st.Pending != 0 || len(st.Unsafe)+len(st.Weak) != 0 || st.ClockAhead.Abs() > time.Second {
 			t.Errorf("%+v", st)
@@ -69,7 +69,7 @@ func TestPublishBacksOff(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := b.publishEvent(ctx, sessionEvent(1)); !errors.Is(err, ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := b.publisher.publishEvent(ctx, sessionEvent(1)); !errors.Is(err, ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v", err)
 		}
 		synctest.Wait()
@@ -104,7 +104,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		s, b := newScripted(t, Config{Logger: log.logger()})
 		defer b.end()
 		for i := range events {
-			if _, err := b.publishEvent(t.Context(), sessionEvent(i)); err != nil {
+			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -118,7 +118,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		})
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if st := b.publishing(); st.Losses != 1 || st.Pending != events || st.Republished != 0 {
+		if st := b.publisher.publishing(); st.Losses != 1 || st.Pending != events || st.Republished != 0 {
 			t.Errorf("%+v", st)
 		}
 		first := 0
@@ -139,7 +139,7 @@ func TestRepublicationComesToRest(t *testing.T) {
 		})
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if st := b.publishing(); st.Pending != 0 || st.Republished != events || st.Losses != 1 {
+		if st := b.publisher.publishing(); st.Pending != 0 || st.Republished != events || st.Losses != 1 {
 			t.Errorf("%+v", st)
 		}
 		s.do(func() { attempts = s.events })
@@ -184,7 +184,7 @@ func TestPerhapsStored(t *testing.T) {
 				s, b := newScripted(t, Config{})
 				defer b.end()
 				s.take = func(n int, _ *nats.Msg) string { return c.answers[min(n, len(c.answers))-1] }
-				_, err := b.publishEvent(t.Context(), sessionEvent(1))
+				_, err := b.publisher.publishEvent(t.Context(), sessionEvent(1))
 				if !errors.Is(err, c.as) {
 					t.Fatalf("got %v, want %v", err, c.as)
 				}
@@ -238,7 +238,7 @@ func TestNotSentIsNotPerhapsStored(t *testing.T) {
 			refusing := &refusingJetStream{JetStream: l.js, err: c.err}
 			l.js = refusing
 			b.conn.link.Store(&l)
-			valid, err := b.own(sessionEvent(1))
+			valid, err := b.publisher.own(sessionEvent(1))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -265,14 +265,14 @@ func TestNotSentIsNotPerhapsStored(t *testing.T) {
 }
 
 // A beatingFollower has a beater over a scripted server.
-func beatingFollower(t *testing.T, cfg Config) (*scripted, *follower) {
+func beatingFollower(t *testing.T, cfg Config) (*scripted, *followed) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	f, _ := newTestFollower(t)
-	f.b = b
-	f.beater.b, f.beater.interval, f.beater.wanted = b, time.Second, make(chan struct{}, 1)
+	f.t, f.cfg = b.transport, b.followConfig()
+	f.beater.t, f.beater.interval, f.beater.wanted = f.t, time.Second, make(chan struct{}, 1)
 	f.beater.behind = false
-	return s, f
+	return s, &followed{f, b}
 }
 
 // beat lets the beater beat for d, as the follower's goroutine does.
@@ -440,7 +440,7 @@ func TestBarrierHeartbeats(t *testing.T) {
 			t.Fatal("nothing in place of a heartbeat that was lost")
 		}
 		h.barriers.Add(-1)
-		h.b.cfg.NoHeartbeats = true
+		h.cfg.NoHeartbeats = true
 		h.asked = true
 		if d := h.in(revoke.Now()); d != h.interval || h.asked || h.sent.Load() != 3 {
 			t.Errorf("after %s, %d sent, though it is to send none", d, h.sent.Load())
@@ -463,7 +463,7 @@ func TestWhatOnCallReads(t *testing.T) {
 			time.Sleep(3 * time.Minute)
 			synctest.Wait()
 		}
-		if _, err := b.publishEvent(t.Context(), sessionEvent(1)); err != nil {
+		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
 		config, size := s.info.Config, s.info.State.Bytes
@@ -483,8 +483,8 @@ func TestWhatOnCallReads(t *testing.T) {
 			for round := range 2 {
 				s.do(c.cause)
 				look()
-				if !c.shown(b.publishing()) {
-					t.Errorf("%s: %+v", name, b.publishing())
+				if !c.shown(b.publisher.publishing()) {
+					t.Errorf("%s: %+v", name, b.publisher.publishing())
 				}
 				text := strings.TrimPrefix(log.String(), before)
 				if n := strings.Count(text, "\n"); c.line == "" && n > 0 || c.line != "" && (n != (1+c.more)*(round+1) || strings.Count(text, c.line) != round+1) {
@@ -492,7 +492,7 @@ func TestWhatOnCallReads(t *testing.T) {
 				}
 				s.do(func() { s.info.Config, s.info.State.Bytes = config, size })
 				look()
-				if st := b.publishing(); len(st.Unsafe)+len(st.Weak) != 0 || st.Fill > 0.01 {
+				if st := b.publisher.publishing(); len(st.Unsafe)+len(st.Weak) != 0 || st.Fill > 0.01 {
 					t.Errorf("%s is mended: %+v", name, st)
 				}
 			}
@@ -508,12 +508,12 @@ func TestUnsafeStreamIsPublishedToAgain(t *testing.T) {
 		config := s.info.Config
 		s.do(func() { s.info.Config.MaxAge = time.Hour })
 		time.Sleep(time.Minute)
-		if _, err := b.publishEvent(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.events != 0 {
+		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.events != 0 {
 			t.Fatalf("got %v, %d events", err, s.events)
 		}
 		s.do(func() { s.info.Config = config })
 		time.Sleep(2 * time.Second)
-		if _, err := b.publishEvent(t.Context(), sessionEvent(1)); err != nil {
+		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Errorf("mended: %v", err)
 		}
 	})

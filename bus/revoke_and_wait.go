@@ -99,7 +99,7 @@ func (b *core) revokeAndWait(ctx context.Context, e revoke.Event, cfg WaitConfig
 	if err != nil {
 		return WaitReceipt{}, fmt.Errorf("bus: revoke and wait: %w", err)
 	}
-	r, rec, err := b.publish(ctx, e)
+	r, rec, err := b.publisher.publish(ctx, e)
 	if err != nil {
 		return WaitReceipt{}, err
 	}

@@ -83,7 +83,7 @@ func newStream(t testing.TB) *scripted {
 	t.Helper()
 	emptyPools()
 	s := &scripted{t: t}
-	want, err := StreamConfig{}.resolve()
+	want, err := streamSettings{}.resolve()
 	if err != nil {
 		t.Fatal(err)
 	}

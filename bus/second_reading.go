@@ -48,7 +48,7 @@ func (f *follower) doubt(now revoke.Instant, epoch uint64) {
 	ctx, cancel := context.WithTimeout(f.ctx, secondTimeout)
 	done := make(chan replica.Digest, 1)
 	f.second = second{cancel: cancel, done: done, begun: now}
-	f.b.log.Info("bus: another member holds another log; reading it a second time", "stream", f.b.stream)
+	f.t.log.Info("bus: another member holds another log; reading it a second time", "stream", f.t.stream)
 	spread := secondSpread
 	if f.report.Load().mirror {
 		spread = secondSpreadMirror
@@ -60,7 +60,7 @@ func (f *follower) doubt(now revoke.Instant, epoch uint64) {
 		}
 		d, err := f.readSecond(ctx, epoch, from)
 		if err != nil {
-			f.b.log.Warn("bus: second reading of the log", "error", err)
+			f.t.log.Warn("bus: second reading of the log", "error", err)
 			return
 		}
 		done <- d
@@ -101,8 +101,8 @@ func (f *follower) settle(now revoke.Instant) error {
 		f.last = revoke.Instant{}
 		return errOtherContent
 	case known:
-		f.b.log.Warn("bus: the log holds what was applied; the member that holds another is mistaken, or reads another log",
-			"stream", f.b.stream, "mirror", f.report.Load().mirror)
+		f.t.log.Warn("bus: the log holds what was applied; the member that holds another is mistaken, or reads another log",
+			"stream", f.t.stream, "mirror", f.report.Load().mirror)
 	}
 	f.second.found = nil
 	return nil
@@ -112,11 +112,11 @@ func (f *follower) settle(now revoke.Instant) error {
 // from that sequence on.
 func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (replica.Digest, error) {
 	began := revoke.Now()
-	info, _, err := f.b.info(ctx)
+	info, _, err := f.t.info(ctx)
 	if err != nil {
 		return replica.Digest{}, err
 	}
-	s, err := f.b.subscribe(ctx, replica.Subscription{Start: 1}, f.idle, epoch, pullMessages)
+	s, err := subscribe(ctx, f.t, replica.Subscription{Start: 1}, f.idle, epoch, pullMessages)
 	if s != nil {
 		defer s.close()
 	}

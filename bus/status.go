@@ -54,7 +54,7 @@ func (m *Member) complete(s Status) Status {
 	if m.follower != nil {
 		s.Announcement = m.follower.rollCall()
 	}
-	s.Publishing = m.core.publishing()
+	s.Publishing = m.core.publisher.publishing()
 	return s
 }
 

@@ -39,6 +39,15 @@ func eventSubject(issuer, kind string) string {
 	return string(append(b, kind...))
 }
 
+// issuerPrefix returns what the subjects of all events for that issuer begin with.
+func issuerPrefix(issuer string) string { return eventSubject(issuer, "") }
+
+// prefixOf returns of an event's subject what [issuerPrefix] returns for its issuer.
+func prefixOf(subject string) string {
+	const prefix = len(subjectPrefix) + 2*issuerHashSize + 1
+	return subject[:min(prefix, len(subject))]
+}
+
 // recordDigest identifies a message of the log by what it says: SHA-256 over
 // subject and payload, each length-prefixed. Headers are left out; servers edit
 // them.

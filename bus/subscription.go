@@ -41,7 +41,7 @@ const (
 // subscription here; they also take a message of the log for a word of the
 // server's if its publisher gave it the right headers.
 type subscription struct {
-	b        *core
+	t        *transport
 	link     *link
 	gen      uint64
 	epoch    uint64 // reconnects before it began; it lives on one connection
@@ -61,17 +61,17 @@ type subscription struct {
 
 // subscribe creates the consumer where at says and asks for messages. Unless it is
 // nil, the subscription is to be closed, also after an error.
-func (b *core) subscribe(ctx context.Context, at replica.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
-	l := b.conn.link.Load()
+func subscribe(ctx context.Context, t *transport, at replica.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
+	l := t.conn.link.Load()
 	s := &subscription{
-		b: b, link: l, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
+		t: t, link: l, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
 		consumer: "hybridtoken-" + rand.Text(), // two consumers of one name would halve the log between them
 		inbox:    l.nc.NewInbox(),
 		msgs:     make(chan *nats.Msg, 2*batch+64),
 	}
 	var err error
 	if s.sub, err = l.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
-		return nil, fmt.Errorf("bus: subscribe: %w", b.conn.streamError(err))
+		return nil, fmt.Errorf("bus: subscribe: %w", t.conn.streamError(err))
 	}
 	cfg := jetstream.ConsumerConfig{
 		Name:              s.consumer,
@@ -86,15 +86,15 @@ func (b *core) subscribe(ctx context.Context, at replica.Subscription, idle time
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	if _, err = l.js.CreateConsumer(ctx, b.stream, cfg); err != nil {
-		return s, fmt.Errorf("bus: create consumer: %w", b.conn.streamError(err))
+	if _, err = l.js.CreateConsumer(ctx, t.stream, cfg); err != nil {
+		return s, fmt.Errorf("bus: create consumer: %w", t.conn.streamError(err))
 	}
 	s.created = true
 	return s, s.pull()
 }
 
 func (s *subscription) api(verb string) string {
-	return jetstream.DefaultAPIPrefix + "CONSUMER." + verb + "." + s.b.stream + "." + s.consumer
+	return jetstream.DefaultAPIPrefix + "CONSUMER." + verb + "." + s.t.stream + "." + s.consumer
 }
 
 // pull asks for more while there is room.
@@ -103,7 +103,7 @@ func (s *subscription) pull() error {
 		request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
 			s.batch, pullBytes, (pullExpiry * s.idle).Nanoseconds(), s.idle.Nanoseconds())
 		if err := s.link.nc.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
-			return fmt.Errorf("bus: ask for messages: %w", s.b.conn.streamError(err))
+			return fmt.Errorf("bus: ask for messages: %w", s.t.conn.streamError(err))
 		}
 		s.wantMessages += s.batch
 		s.wantBytes += pullBytes
@@ -121,7 +121,7 @@ func (s *subscription) record(m *nats.Msg) (replica.Record, error) {
 	if err != nil {
 		return replica.Record{}, fmt.Errorf("bus: delivery: %w", err)
 	}
-	if md.Stream != s.b.stream || md.Consumer != s.consumer {
+	if md.Stream != s.t.stream || md.Consumer != s.consumer {
 		return replica.Record{}, fmt.Errorf("bus: delivery of another consumer, %q of %q", md.Consumer, md.Stream)
 	}
 	s.behind = md.NumPending > 0
@@ -177,7 +177,7 @@ func (s *subscription) close() (heard bool) {
 
 // forget asks the server to delete the consumer.
 func (s *subscription) forget() bool {
-	return s.b.conn.epoch() == s.epoch && s.link.nc.IsConnected() && s.link.nc.Publish(s.api("DELETE"), nil) == nil
+	return s.t.conn.epoch() == s.epoch && s.link.nc.IsConnected() && s.link.nc.Publish(s.api("DELETE"), nil) == nil
 }
 
 // maxLeft bounds the consumers that a follower remembers to have left behind; the
@@ -200,6 +200,6 @@ func (f *follower) leave(s *subscription) {
 // has read that when anything of the subscription made after it arrives.
 func (f *follower) tidy() {
 	for _, name := range f.left {
-		_ = f.b.nc().Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.b.stream+"."+name, nil)
+		_ = f.t.nc().Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.t.stream+"."+name, nil)
 	}
 }

@@ -24,14 +24,14 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &core{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
-	f := &follower{b: b, list: l, feed: feed, beater: beater{b: b, feed: feed, list: l}, reconnects: func() uint64 { return 0 }, ctx: b.ctx}
-	f.beater.applied = &f.sequence
+	tr := &transport{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
+	f := &follower{t: tr, list: l, feed: feed, reconnects: func() uint64 { return 0 }, ctx: tr.ctx}
+	f.beater = beater{t: tr, cfg: &f.cfg, feed: feed, list: l, applied: &f.sequence}
 	f.escalation = newEscalation(l.Config(), time.Second)
-	f.announcer.init(b, l)
+	f.announcer.init(tr, &f.cfg, l)
 	f.report.Store(&report{})
 	at := feed.Begin(revoke.Now(), replica.LogInfo{Retention: revoke.DefaultRetention()})
-	return f, &subscription{b: b, gen: at.Generation, consumer: "own", batch: pullMessages, wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
+	return f, &subscription{t: tr, gen: at.Generation, consumer: "own", batch: pullMessages, wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
 }
 
 // delivery is the n-th message that a server delivers for a consumer.
@@ -87,7 +87,7 @@ func TestDeliveryAfterReconnect(t *testing.T) {
 // The last word of a server that goes down may be read before its connection ends.
 func TestServerShutdownIsADisconnection(t *testing.T) {
 	f, s := newTestFollower(t)
-	f.b.conn = connOf(new(nats.Conn))
+	f.t.conn = connOf(new(nats.Conn))
 	for text, want := range map[string]revoke.Reason{"Server Shutdown": revoke.ReasonDisconnected, "Consumer Deleted": revoke.ReasonRebuilding} {
 		err := s.status(&nats.Msg{Header: nats.Header{"Status": {"409"}, "Description": {text}}})
 		if err == nil {

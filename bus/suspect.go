@@ -22,12 +22,7 @@ var errSetAside = errors.New("set aside: the server has ended the connection eac
 // ended takes note that the link which rec was sent over was ended while it was under
 // way, for that reason.
 func (p *publisher) ended(rec *record, reason error) error {
-	l := &p.ledger
-	l.mu.Lock()
-	rec.ends++
-	ends := rec.ends
-	l.mu.Unlock()
-	if ends < maxEnds {
+	if p.ledger.ended(rec) < maxEnds {
 		return fmt.Errorf("%w: the connection was ended: %w", errDisconnected, reason)
 	}
 	return fmt.Errorf("%w: %w", errSetAside, reason)
@@ -36,17 +31,10 @@ func (p *publisher) ended(rec *record, reason error) error {
 // alone has a record that was under way when a link was ended wait until no other such is,
 // so that the next end tells which of them it was. Others go on beside it.
 func (p *publisher) alone(ctx context.Context, rec *record) (release func(), err error) {
-	l := &p.ledger
-	l.mu.Lock()
-	if rec.ends == 0 {
-		l.mu.Unlock()
+	suspects := p.ledger.suspectsOf(rec)
+	if suspects == nil {
 		return func() {}, nil
 	}
-	if l.suspects == nil {
-		l.suspects = make(chan struct{}, 1)
-	}
-	suspects := l.suspects
-	l.mu.Unlock()
 	select {
 	case suspects <- struct{}{}:
 		return func() { <-suspects }, nil
@@ -61,11 +49,36 @@ func (p *publisher) setAside(rec *record, err error) bool {
 	if !errors.Is(err, errSetAside) && !errors.Is(err, errTooLarge) {
 		return false
 	}
-	l := &p.ledger
-	l.mu.Lock()
-	rec.aside = p.now().Add(asideFor)
-	rec.ends = min(rec.ends, maxEnds-1) // once more, then
-	l.mu.Unlock()
-	p.b.log.Error("bus: an event cannot be published, and is set aside", "stream", p.b.stream, "subject", rec.subject, "again_in", asideFor, "error", err)
+	p.ledger.setAside(rec, p.now().Add(asideFor))
+	p.t.log.Error("bus: an event cannot be published, and is set aside", "stream", p.t.stream, "subject", rec.subject, "again_in", asideFor, "error", err)
 	return true
+}
+
+// ended counts a link that was ended while rec was under way, and returns how many were.
+func (l *ledger) ended(rec *record) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec.ends++
+	return rec.ends
+}
+
+// suspectsOf returns the channel on which suspects wait for each other, nil if rec is none.
+func (l *ledger) suspectsOf(rec *record) chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rec.ends == 0 {
+		return nil
+	}
+	if l.suspects == nil {
+		l.suspects = make(chan struct{}, 1)
+	}
+	return l.suspects
+}
+
+// setAside has rec wait until then, and then be sent once more.
+func (l *ledger) setAside(rec *record, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec.aside = until
+	rec.ends = min(rec.ends, maxEnds-1)
 }

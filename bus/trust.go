@@ -1,123 +1,20 @@
 package bus
 
 import (
-	"context"
-	"crypto"
 	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// SignatureHeader is the NATS header that carries the signature of an event: the id of
-// the key, a dot, and the Ed25519 signature (RFC 8032), in base64url without padding.
-//
-// The id is the first 12 bytes of the SHA-256 of the public key, in base64url. What is
-// signed is the text "hybridtoken revocation 1", a zero byte, the subject, a zero byte,
-// and the payload as it stands in the message. The subject binds the issuer and the
-// kind; a subject holds no zero byte.
-const SignatureHeader = "Hybridtoken-Signature"
-
-const (
-	signaturePrefix = "hybridtoken revocation 1\x00"
-	keyIDBytes      = 12
-	maxTrusted      = 16
-
-	// maxSigning bounds the calls of a Signer under way. It is given no context: those
-	// that hang stay.
-	maxSigning = 256
-)
-
-// A signer signs for one publisher.
-type signer struct {
-	key    crypto.Signer
-	public ed25519.PublicKey // as it was first said to be, which is what id names
-	id     string
-	slots  chan struct{} // holds a token for each call under way
-}
-
-// newSigner returns nil for nil.
-func newSigner(key crypto.Signer) (*signer, error) {
-	if key == nil {
-		return nil, nil
-	}
-	if k, ok := key.(ed25519.PrivateKey); ok && len(k) != ed25519.PrivateKeySize {
-		return nil, fmt.Errorf("it has %d bytes, not %d", len(k), ed25519.PrivateKeySize)
-	}
-	public, ok := key.Public().(ed25519.PublicKey)
-	if !ok || len(public) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("its public key is a %T, not an ed25519.PublicKey", key.Public())
-	}
-	public = slices.Clone(public)
-	return &signer{key, public, keyID(public), make(chan struct{}, maxSigning)}, nil
-}
-
-// sign returns the header's value. A key in a KMS may take its time: ctx bounds the
-// wait for it.
-func (s *signer) sign(ctx context.Context, subject string, payload []byte) (string, error) {
-	type result struct {
-		signature []byte
-		err       error
-	}
-	select {
-	case s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return "", fmt.Errorf("sign: %d calls of the Signer do not return: %w", maxSigning, context.Cause(ctx))
-	}
-	done := make(chan result, 1)
-	message := signed(subject, payload)
-	go func() {
-		r := result{err: errors.New("the Signer panicked")} // a recover of the caller's would not reach it
-		defer func() {
-			_ = recover()
-			<-s.slots
-			done <- r
-		}()
-		r.signature, r.err = s.key.Sign(rand.Reader, slices.Clone(message), crypto.Hash(0))
-	}()
-	select {
-	case r := <-done:
-		switch {
-		case r.err != nil:
-			return "", fmt.Errorf("sign: %w", r.err)
-		case !ed25519.Verify(s.public, message, r.signature):
-			return "", errors.New("sign: the Signer returned a signature that is not of the key that it had at first: replicas would ignore the event")
-		}
-		return s.id + "." + base64.RawURLEncoding.EncodeToString(r.signature), nil
-	case <-ctx.Done():
-		return "", fmt.Errorf("sign: %w", context.Cause(ctx))
-	}
-}
-
-func signed(subject string, payload []byte) []byte {
-	b := make([]byte, 0, len(signaturePrefix)+len(subject)+1+len(payload))
-	b = append(b, signaturePrefix...)
-	b = append(b, subject...)
-	b = append(b, 0)
-	return append(b, payload...)
-}
-
-// A keyNumber is a key's id, decoded.
-type keyNumber [keyIDBytes]byte
-
-func keyNumberOf(key ed25519.PublicKey) keyNumber {
-	sum := sha256.Sum256(key)
-	return keyNumber(sum[:keyIDBytes])
-}
-
-func keyID(key ed25519.PublicKey) string {
-	n := keyNumberOf(key)
-	return base64.RawURLEncoding.EncodeToString(n[:])
-}
+// maxTrusted bounds the keys of a trust.
+const maxTrusted = 16
 
 // A trust holds the keys whose signatures count. Nil demands none.
 type trust map[keyNumber]ed25519.PublicKey
@@ -147,6 +44,19 @@ func newTrust(keys []ed25519.PublicKey) (trust, error) {
 	}
 	return t, nil
 }
+
+// with returns the keys and s's, which is nil or one of them or one more.
+func (t trust) with(s *signer) trust {
+	keys := trust{}
+	maps.Copy(keys, t)
+	if s != nil {
+		keys[keyNumberOf(s.public)] = s.public
+	}
+	return keys
+}
+
+// holds reports whether the signer's key is one of the keys.
+func (t trust) holds(s *signer) bool { return t[keyNumberOf(s.public)] != nil }
 
 // weak reports whether a signature of zeros, or nearly, verifies under the key: the
 // points of small order are the keys for which that can be.
@@ -198,24 +108,4 @@ func (t trust) verifies(m *nats.Msg) bool {
 	}
 	key, ok := t[id]
 	return ok && ed25519.Verify(key, signed(m.Subject, m.Data), signature)
-}
-
-// parseSignature reads a header's value. Nothing has two spellings.
-func parseSignature(value string) (id keyNumber, signature []byte, ok bool) {
-	encoding := base64.RawURLEncoding.Strict()
-	if len(value) != encoding.EncodedLen(keyIDBytes)+1+encoding.EncodedLen(ed25519.SignatureSize) || strings.ContainsAny(value, "\r\n") {
-		return id, nil, false
-	}
-	name, rest, ok := strings.Cut(value, ".")
-	if !ok {
-		return id, nil, false
-	}
-	number, err := encoding.DecodeString(name)
-	if err != nil || len(number) != keyIDBytes {
-		return id, nil, false
-	}
-	if signature, err = encoding.DecodeString(rest); err != nil || len(signature) != ed25519.SignatureSize {
-		return id, nil, false
-	}
-	return keyNumber(number), signature, true
 }

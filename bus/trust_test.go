@@ -2,7 +2,6 @@ package bus
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -10,12 +9,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"io"
-	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,29 +28,6 @@ const (
 
 func vectorKey() ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-}
-
-func TestSignatureVector(t *testing.T) {
-	s, err := newSigner(vectorKey())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := base64.RawURLEncoding.EncodeToString(vectorKey().Public().(ed25519.PublicKey)); got != vectorPublic {
-		t.Errorf("public key %s", got)
-	}
-	got, err := s.sign(t.Context(), testSubject, []byte(vectorPayload))
-	if err != nil || got != vectorHeader {
-		t.Errorf("header %s, %v", got, err)
-	}
-	page, err := os.ReadFile("../docs/trust.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range []string{testSubject, vectorPayload, vectorPublic, vectorHeader} {
-		if !bytes.Contains(page, []byte(s+"\n")) {
-			t.Errorf("docs/trust.md does not show %s", s)
-		}
-	}
 }
 
 // One bit, anywhere, and it does not count. Kinds whose values nobody guesses need none.
@@ -214,71 +186,6 @@ func TestTrustConfig(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-}
-
-// A kms is a Signer as it may behave.
-type kms struct {
-	ed25519.PrivateKey
-	wait  chan struct{} // until the answer; nil: none
-	wrong bool
-	err   error
-}
-
-func (k kms) Sign(r io.Reader, message []byte, o crypto.SignerOpts) ([]byte, error) {
-	if k.wait != nil {
-		<-k.wait
-	}
-	if k.wrong {
-		message = append([]byte("x"), message...)
-	}
-	if k.err != nil {
-		return nil, k.err
-	}
-	return k.PrivateKey.Sign(r, message, o)
-}
-
-func TestSignerFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		down := errors.New("no KMS")
-		wait := make(chan struct{})
-		defer close(wait)
-		for name, c := range map[string]struct {
-			key  kms
-			want error
-		}{
-			"slow":  {kms{PrivateKey: vectorKey(), wait: wait}, context.DeadlineExceeded},
-			"down":  {kms{PrivateKey: vectorKey(), err: down}, down},
-			"wrong": {kms{PrivateKey: vectorKey(), wrong: true}, nil},
-			"good":  {kms{PrivateKey: vectorKey()}, nil},
-		} {
-			s, err := newSigner(c.key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			got, err := s.sign(ctx, "s", []byte("p"))
-			cancel()
-			if (err == nil) != (name == "good") || c.want != nil && !errors.Is(err, c.want) || (got == "") == (err == nil) {
-				t.Errorf("%s: %q, %v", name, got, err)
-			}
-		}
-	})
-}
-
-// FuzzParseSignature: what is read is written back as it was.
-func FuzzParseSignature(f *testing.F) {
-	for _, s := range []string{vectorHeader, "", ".", strings.Repeat("A", 103), vectorHeader + "=", vectorHeader[:50] + "\r" + vectorHeader[51:], strings.ToLower(vectorHeader), vectorHeader[:16] + "." + strings.Repeat("_", 86)} {
-		f.Add(s)
-	}
-	if _, _, ok := parseSignature(vectorHeader); !ok {
-		f.Fatal("the good seed is not read")
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		id, signature, ok := parseSignature(s)
-		if ok && base64.RawURLEncoding.EncodeToString(id[:])+"."+base64.RawURLEncoding.EncodeToString(signature) != s {
-			t.Fatalf("%q has two spellings", s)
-		}
-	})
 }
 
 // BenchmarkTrust is what a signed event costs a follower beside decoding it.

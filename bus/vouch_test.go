@@ -28,7 +28,7 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 				n := 0
 				publish := func() error {
 					n++
-					_, err := b.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", n)})
+					_, err := b.publisher.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", n)})
 					return err
 				}
 				for range 20 {
@@ -81,7 +81,7 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 				if err := publish(); err != nil {
 					t.Error(err)
 				}
-				if st := b.publishing(); st.Losses != 1 || st.Pending != 0 || len(st.Unsafe) != 0 {
+				if st := b.publisher.publishing(); st.Losses != 1 || st.Pending != 0 || len(st.Unsafe) != 0 {
 					t.Errorf("%+v", st)
 				}
 			})
@@ -103,7 +103,7 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 		}
 		defer b.close()
 		for i := range 10 {
-			if _, err := b.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", i)}); err != nil {
+			if _, err := b.publisher.publishEvent(t.Context(), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("sid-%d.", i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,7 +115,7 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		if st := b.publishing(); st.Losses != 1 {
+		if st := b.publisher.publishing(); st.Losses != 1 {
 			t.Errorf("%d losses", st.Losses)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,53 +15,32 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-const (
-	// A doubt is a loss that the server's answers tell of, not an acknowledgement. A
-	// server that is wrong about it, for ever, must not have everything republished
-	// for ever: after one doubt the next has to wait, each time twice as long.
-	firstDoubtPause = time.Minute
-	maxDoubtPause   = 8 * time.Hour
-
-	// maxWitnesses bounds how many messages one look at the stream reads back.
-	maxWitnesses = 32
-)
-
-// A witness is an acknowledged message that must still be where it was. A log that
-// was rolled back has lost the newest there was, hence of each stretch of time in
-// which it could happen unseen the newest of ours tells for all.
-type witness struct {
-	seq     uint64
-	subject string
-	payload []byte
-	gone    time.Time
-}
-
 // startWatch begins to look after the stream in the background, until Close.
-func (b *core) startWatch() {
-	b.watching.Do(func() {
-		leave, err := b.enter()
+func (p *publisher) startWatch() {
+	p.watching.Do(func() {
+		leave, err := p.t.enter()
 		if err != nil {
 			return // closed
 		}
 		go func() {
 			defer leave()
-			b.watch()
+			p.watch()
 		}()
 	})
 }
 
 // watch looks at the stream every half a minute, and after a reconnect: who
 // publishes nothing would else never learn that the stream has lost his events.
-func (b *core) watch() {
-	changes := b.conn.listen()
+func (p *publisher) watch() {
+	changes := p.t.conn.listen()
 	defer changes.stop()
-	for epoch := b.conn.epoch(); ; {
+	for epoch := p.t.conn.epoch(); ; {
 		timer := time.NewTimer(pause.Between(fillInterval*5/6, fillInterval*7/6))
 		for due := false; !due; {
-			renewed := b.conn.renewed.wait()
-			if now := b.conn.epoch(); now != epoch && b.conn.isConnected() {
+			renewed := p.t.conn.renewed.wait()
+			if now := p.t.conn.epoch(); now != epoch && p.t.conn.isConnected() {
 				epoch = now
-				b.publisher.ledger.readable()
+				p.ledger.readable()
 				timer.Reset(pause.Between(0, time.Second)) // not all members at once
 			}
 			select {
@@ -70,34 +48,27 @@ func (b *core) watch() {
 				due = true
 			case <-changes.changes():
 			case <-renewed:
-			case <-b.ctx.Done():
+			case <-p.t.ctx.Done():
 				due = true
 			}
 		}
 		timer.Stop()
 		switch {
-		case b.ctx.Err() != nil:
+		case p.t.ctx.Err() != nil:
 			return
-		case len(b.cfg.Issuers) > 0:
-			if o := b.publisher.outbox; o != nil {
-				o.mend()
-			}
-			b.publisher.check(b.ctx)
+		case len(p.issuers) > 0:
+			p.mend()
+			p.check(p.t.ctx)
 		default:
-			_, _ = b.readStream(b.ctx) // for its warnings
+			_, _ = p.t.readStream(p.t.ctx) // for its warnings
 		}
 	}
 }
 
 // check asks the server whether what it acknowledged is still there.
 func (p *publisher) check(ctx context.Context) {
-	l := &p.ledger
 	now := time.Now()
-	l.mu.Lock()
-	l.testify(p.now())
-	era, list := l.current(), slices.Clone(l.witnesses)
-	refused := l.refused
-	l.mu.Unlock()
+	era, list, refused := p.ledger.testimony(p.now())
 	if _, err := p.facts(ctx, 0); err != nil { // which has its own ways to notice
 		return
 	}
@@ -115,21 +86,8 @@ func (p *publisher) check(ctx context.Context) {
 			return
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.refused = refused; l.current() != era {
-		return
-	}
-	if !refused {
-		l.checked = now
-	}
-	if len(list) > 0 {
-		l.witnesses = slices.DeleteFunc(l.witnesses, func(w witness) bool { return w.seq < list[len(list)-1].seq })
-	}
-	if l.doubted && now.After(l.trusted) { // what had to wait
-		l.mu.Unlock()
+	if p.ledger.found(era, list, refused, now) { // what had to wait
 		p.doubt(era)
-		l.mu.Lock()
 	}
 }
 
@@ -137,12 +95,12 @@ func (p *publisher) check(ctx context.Context) {
 func (p *publisher) holds(ctx context.Context, w witness) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
-	nc := p.b.nc()
+	nc := p.t.nc()
 	before := nc.LastError()
 	// The leader's subject: package jetstream would ask any replica. The answer is decoded
 	// here because anybody who may write to the inbox can give one, and the client library
 	// expects it to be whole.
-	m, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+p.b.stream, fmt.Appendf(nil, `{"seq":%d}`, w.seq))
+	m, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+p.t.stream, fmt.Appendf(nil, `{"seq":%d}`, w.seq))
 	if err == nil {
 		var answer storedMessage
 		if answer, err = decodeStored(m.Data); err == nil {
@@ -152,8 +110,8 @@ func (p *publisher) holds(ctx context.Context, w witness) (bool, error) {
 	if jsadmin.IsCode(err, jetstream.JSErrCodeMessageNotFound) {
 		return false, nil
 	}
-	if refusal := p.b.refused(before, "$JS.API.STREAM.MSG.GET."+p.b.stream); refusal != nil {
-		p.b.log.Warn("bus: the stream's messages may not be read back; it could lose some unnoticed", "error", refusal)
+	if refusal := p.t.refused(before, "$JS.API.STREAM.MSG.GET."+p.t.stream); refusal != nil {
+		p.t.log.Warn("bus: the stream's messages may not be read back; it could lose some unnoticed", "error", refusal)
 		return false, fmt.Errorf("%w: %w", errNotPermitted, refusal)
 	}
 	return false, err
@@ -183,87 +141,18 @@ func decodeStored(data []byte) (storedMessage, error) {
 	return *answer.Message, nil
 }
 
-// refused returns the server's word that the connection may not publish on subject,
-// unless it is older than before, the connection's last error when that was tried.
-func (b *core) refused(before error, subject string) error {
-	return b.conn.refused(before, subject)
-}
-
 // doubt takes note that the stream seems to have lost what was acknowledged in that
 // era, and has it republished, at once or, if there was another doubt, later.
 func (p *publisher) doubt(era uint64) {
-	l := &p.ledger
-	now := time.Now()
-	l.mu.Lock()
-	switch {
-	case era != l.current(): // it is the loss that ended the era
-		l.mu.Unlock()
-		return
-	case now.Before(l.trusted):
-		l.doubted = true
-		l.mu.Unlock()
-		return
-	case now.After(l.trusted.Add(l.pause)): // long quiet
-		l.pause = firstDoubtPause
-	default:
-		l.pause = min(2*l.pause, maxDoubtPause)
+	if p.ledger.doubt(era, time.Now()) {
+		p.recover()
 	}
-	l.trusted = now.Add(l.pause)
-	p.lost(0)
-	l.mu.Unlock()
-	p.recover()
 }
 
 // suspect is doubt for a follower, which found its place in the log gone that was
 // still there at last.
 func (p *publisher) suspect(last revoke.Instant) {
-	l := &p.ledger
-	l.mu.Lock()
-	era, known := l.current(), l.began.After(last.Time()) // this era is the answer to it
-	empty := len(l.alive) == 0
-	l.mu.Unlock()
-	if !known && !empty {
+	if era := p.ledger.suspicious(last.Time()); era != 0 {
 		p.doubt(era)
 	}
-}
-
-// reconnected takes note of which connection messages are sent over. A server that
-// restarts may have been rolled back.
-func (l *ledger) reconnected(epoch uint64, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if epoch != l.epoch {
-		l.epoch = epoch
-		l.testify(now)
-	}
-}
-
-// readable has it tried again whether messages may be read back.
-func (l *ledger) readable() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.refused = false
-}
-
-// newest returns the newest acknowledged message that is not about to expire, or nil.
-func (l *ledger) newest(now time.Time) (newest *record) {
-	for _, rec := range l.alive {
-		if rec.era == l.current() && rec.gone.After(now.Add(2*time.Minute)) && (newest == nil || rec.seq > newest.seq) {
-			newest = rec
-		}
-	}
-	return newest
-}
-
-// testify makes a witness of the newest acknowledged message that is not about to
-// expire.
-func (l *ledger) testify(now time.Time) {
-	newest := l.newest(now)
-	if newest == nil || slices.ContainsFunc(l.witnesses, func(w witness) bool { return w.seq == newest.seq }) {
-		return
-	}
-	if len(l.witnesses) == maxWitnesses {
-		l.witnesses = slices.Delete(l.witnesses, 1, 2)
-	}
-	l.witnesses = append(l.witnesses, witness{newest.seq, newest.subject, newest.payload, newest.gone})
 }

@@ -1,12 +1,8 @@
 package bus
 
 import (
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
@@ -60,7 +56,7 @@ type decoder struct {
 // is reports whether events of that kind for that issuer have this subject.
 func (d *decoder) is(subject, issuer, kind string) bool {
 	if d.prefix == "" || d.issuer != issuer {
-		d.issuer, d.prefix = issuer, eventSubject(issuer, "")
+		d.issuer, d.prefix = issuer, issuerPrefix(issuer)
 	}
 	rest, ok := strings.CutPrefix(subject, d.prefix)
 	return ok && rest == kind
@@ -197,98 +193,6 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 	return msg, 0, false
 }
 
-func decodeHeartbeat(data []byte) (replica.Heartbeat, revoke.Fault) {
-	if len(data) > maxHeartbeatBytes {
-		return replica.Heartbeat{}, revoke.FaultOversized
-	}
-	var v, nonce, ts, name, digest strictjson.Value
-	err := strictjson.Object(data, func(member string, value strictjson.Value) error {
-		switch member {
-		case "v":
-			v = value
-		case "nonce":
-			nonce = value
-		case "ts":
-			ts = value
-		case "name":
-			name = value
-		case "digest":
-			digest = value
-		}
-		return nil
-	})
-	if err != nil {
-		return replica.Heartbeat{}, revoke.FaultMalformed
-	}
-	// Every follower may publish here, so a critical mark counts for nothing: one
-	// bad follower must not make all replicas stale.
-	switch n, ok := v.Int(); {
-	case !ok || n < 1:
-		return replica.Heartbeat{}, revoke.FaultMalformed
-	case n != wireVersion:
-		return replica.Heartbeat{}, revoke.FaultVersion
-	}
-	var hb replica.Heartbeat
-	digits, ok := nonce.Text()
-	if !ok || len(digits) != hex.EncodedLen(len(hb.Nonce)) {
-		return replica.Heartbeat{}, revoke.FaultMalformed
-	}
-	if _, err := hex.Decode(hb.Nonce[:], []byte(digits)); err != nil {
-		return replica.Heartbeat{}, revoke.FaultMalformed
-	}
-	if !instant(ts, &hb.Time) || hb.Time.UnixMilli() < revoke.MinMillis {
-		return replica.Heartbeat{}, revoke.FaultMalformed
-	}
-	if s, ok := name.Text(); ok && len(s) <= maxNameBytes { // it is for people
-		hb.Name = s
-	}
-	hb.Digest = decodeDigest(digest)
-	return hb, 0
-}
-
-func present(v strictjson.Value) bool { return v.Kind() != 0 }
-
-// text, instant and texts leave *dst alone for a missing member and report false
-// for one of the wrong type.
-
-func text(v strictjson.Value, dst *string) bool {
-	if !present(v) {
-		return true
-	}
-	s, ok := v.Text()
-	*dst = s
-	return ok
-}
-
-func instant(v strictjson.Value, dst *time.Time) bool {
-	if !present(v) {
-		return true
-	}
-	ms, ok := v.Integer()
-	if !ok || ms <= 0 {
-		return false
-	}
-	*dst = time.UnixMilli(ms).UTC()
-	return true
-}
-
-var errElement = errors.New("element of the wrong type, or one too many")
-
-func texts(v strictjson.Value, dst *[]string, most int) bool {
-	if !present(v) {
-		return true
-	}
-	isArray, err := v.Elements(func(v strictjson.Value) error {
-		s, ok := v.Text()
-		if !ok || len(*dst) == most {
-			return errElement
-		}
-		*dst = append(*dst, s)
-		return nil
-	})
-	return isArray && err == nil
-}
-
 // encodeEvent returns the canonical JSON of e, of which a replica must find every member
 // usable: members in a fixed order, empty ones left out, times rounded up to milliseconds.
 func encodeEvent(e *revoke.Event) ([]byte, error) {
@@ -328,64 +232,4 @@ func encodeUsable(e *revoke.Event) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes of JSON, more than %d", revoke.ErrInvalidEvent, len(data), maxEventBytes)
 	}
 	return data, err
-}
-
-// encodeHeartbeat returns the canonical JSON of hb. Its time is rounded down: a
-// heartbeat must not claim to have been sent later than it was.
-func encodeHeartbeat(hb replica.Heartbeat) ([]byte, error) {
-	if len(hb.Name) > maxNameBytes {
-		return nil, fmt.Errorf("bus: heartbeat name has %d bytes, more than %d", len(hb.Name), maxNameBytes)
-	}
-	w := writer{buf: append(make([]byte, 0, 128), `{"v":1,"nonce":"`...)}
-	w.buf = hex.AppendEncode(w.buf, hb.Nonce[:])
-	w.buf = append(w.buf, `","ts":`...)
-	w.buf = strconv.AppendInt(w.buf, hb.Time.UnixMilli(), 10)
-	w.text("name", hb.Name)
-	if hb.Digest != nil {
-		w.buf = appendDigest(w.buf, hb.Digest)
-	}
-	return w.end()
-}
-
-// A writer appends JSON members and keeps the first error.
-type writer struct {
-	buf []byte
-	err error
-}
-
-func (w *writer) text(name, s string) {
-	if s == "" {
-		return
-	}
-	w.name(name)
-	w.quote(s)
-}
-
-func (w *writer) millis(name string, t time.Time) {
-	if t.IsZero() {
-		return
-	}
-	w.name(name)
-	w.buf = strconv.AppendInt(w.buf, replica.CeilMilli(t).UnixMilli(), 10)
-}
-
-func (w *writer) name(name string) {
-	w.buf = append(w.buf, ',', '"')
-	w.buf = append(w.buf, name...)
-	w.buf = append(w.buf, '"', ':')
-}
-
-func (w *writer) quote(s string) {
-	buf, err := strictjson.AppendText(w.buf, s)
-	if err != nil {
-		if w.err == nil {
-			w.err = errors.New("bus: text is not valid UTF-8")
-		}
-		return
-	}
-	w.buf = buf
-}
-
-func (w *writer) end() ([]byte, error) {
-	return append(w.buf, '}'), w.err
 }

@@ -1,0 +1,103 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/replica"
+)
+
+// A transport is what the halves of a [Member] share: the connection, the stream, and the
+// life that ends with Close.
+type transport struct {
+	conn   *connection
+	stream string
+	log    *slog.Logger
+
+	// ctx ends when Close begins; everything in the background, and every call in
+	// flight, hangs on it and is waited for.
+	ctx    context.Context
+	cancel context.CancelFunc
+	mu     sync.Mutex // guards closed, and wg.Add against wg.Wait
+	closed bool
+	wg     sync.WaitGroup
+
+	fixed   fixed       // what the stream's metadata may not take back
+	filling atomic.Bool // that the stream is getting full was reported
+}
+
+// newTransport returns one that has no connection yet.
+func newTransport(stream string, log *slog.Logger) *transport {
+	t := &transport{stream: stream, log: log}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t
+}
+
+// close ends the calls in flight, which fail with [ErrClosed], and the background work, and
+// waits for all of them. It does not close the connection. It may be called more than once.
+func (t *transport) close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.cancel()
+	t.wg.Wait()
+}
+
+// enter admits one call or one goroutine of the background, which must call the
+// function returned when it ends. Its context is to be cancelled when t.ctx is.
+func (t *transport) enter() (leave func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, fmt.Errorf("bus: %w", ErrClosed)
+	}
+	t.wg.Add(1)
+	return t.wg.Done, nil
+}
+
+// call admits a call and returns its context, which also ends when the Member is
+// closed. A timeout of zero adds none.
+func (t *transport) call(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
+	ctx, cancel := context.WithCancelCause(ctx) // before entering: it panics for nil, and Close would wait for ever
+	leave, err := t.enter()
+	if err != nil {
+		cancel(nil)
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(t.ctx, func() { cancel(ErrClosed) })
+	release := context.CancelFunc(func() {})
+	if timeout > 0 {
+		ctx, release = withDefaultTimeout(ctx, timeout)
+	}
+	return ctx, func() {
+		release()
+		stop()
+		cancel(nil)
+		leave()
+	}, nil
+}
+
+// infoTimeout bounds one request for the stream's state. A server answers in
+// milliseconds; a cluster in election does not answer at all.
+const infoTimeout = 2 * time.Second
+
+// info asks the server for what a subscription needs to know of the stream. The
+// strings are reasons why the stream could forget events; a follower reports them.
+// The error is of the family [ErrNoStream] if the stream does not exist.
+func (t *transport) info(ctx context.Context) (replica.LogInfo, []string, error) {
+	s, err := t.readStream(ctx)
+	if err != nil {
+		return replica.LogInfo{}, nil, err
+	}
+	return replica.LogInfo{Retention: s.retention, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
+}
+
+// refused returns the server's word that the connection may not publish on subject,
+// unless it is older than before, the connection's last error when that was tried.
+func (t *transport) refused(before error, subject string) error {
+	return t.conn.refused(before, subject)
+}
