@@ -63,6 +63,10 @@ var identifiers = []string{
 	"3.14159", "1.2.840.113549", "a.b.c", "com.example.web", "0.AXEA-_abcDEF.AgABAAEAAAD", "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK", "Müller, Jürgen", "山田太郎", "key=value", "a b c", "alice smith",
 	"Basic Telecommunications Ltd", "Bearer of News GmbH", "bearer-service", "DPoP demo client 2", "Basic Plan 2026", "cookie", "password-reset-service", "client_secret_basic", "ey", "eyJ", "eyJhbGci", "eyes.wide.open",
 	"htr1_", "htr1_user", strings.Repeat("x", revoke.MaxValueBytes), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", "e30.e30.e30", "eyJhIjoxfQ.eyJiIjoyfQ.c2ln", "user:pass@host", "ftp://alice@example.com/", "https://auth.example.com/realms/a?b=c:d@e",
+	// Almost each of the forms that are refused.
+	"com.engineeringdepart.web", "db.local.example.com", "a.public.example.org", "v4.local.key", "v2.public.schedule-of-2026", "v5.local.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "-----BEGINNING of the end", `{"kty":"EC","crv":"P-256"}`,
+	`{"d":1,"k":2}`, `{"payload":"p"}`, `{"signature":"s","signatures":[]}`, `{"access_token"}`, `{"the password":1}`, "x=1 __Host-session", "x=1 __Secure-", "__Host-a=short", "cookie: a;b=cdefghijkl", "cookie jar: a=bcdefghijklm",
+	"id_token=short", "forbearer 1234567890123456", "bearer 123456789012345", "bearer ofthewholecompanynews", "https://alice:@example.com/", "https://example.com/?to=a:b@c", "https://a.example.com/ and https://b@example.com/",
 	"_IdP:7c9b2e51f0d94f3a8a6d1f0c3b2e4a59", "2026-01-01T00:00:00Z", "\u202ename", "a\u00ff\u2028\x01",
 }
 

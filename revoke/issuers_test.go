@@ -237,3 +237,28 @@ func TestAnyIssuer(t *testing.T) {
 		t.Errorf("%d foreign events after any issuer went, want 1; expected %q", n, l.ExpectedIssuers())
 	}
 }
+
+// A log that systems share brings events of other issuers all day long: each is counted, and one
+// a minute is logged.
+func TestForeignIssuersAreLoggedOnceAMinute(t *testing.T) {
+	var logged bytes.Buffer
+	l, err := revoke.NewList(revoke.Config{Local: true, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.ExpectIssuer(iss)
+	logged.Reset()
+	now := revoke.Now()
+	for i, c := range []struct {
+		after time.Duration
+		lines int
+	}{{0, 1}, {0, 1}, {time.Minute - 1, 1}, {1, 2}, {time.Minute - 1, 2}, {1, 3}} {
+		now = now.Add(c.after)
+		if err := l.Apply(now, revoke.Event{Issuer: "https://another.example.org", Kind: revoke.KindToken, Value: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(logged.String(), "no verifier here uses"); n != c.lines || l.Stats(now).ForeignIssuer != uint64(i+1) {
+			t.Errorf("event %d: %d lines, want %d; %d counted", i, n, c.lines, l.Stats(now).ForeignIssuer)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/internal/printtest"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/internal/replica/tape"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -153,4 +154,26 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// A List prints whether it can vouch for tokens, and if not why.
+func TestListPrintsItsState(t *testing.T) {
+	r, log := tape.NewReader(t, revoke.Config{}), &tape.Log{}
+	r.Begin(log)
+	r.Beat(log)
+	r.Must(r.Read(log))
+	stale, other := tape.NewReader(t, revoke.Config{}), &tape.Log{}
+	stale.Now = stale.Now.Add(-time.Hour)
+	stale.Begin(other)
+	stale.Beat(other)
+	stale.Must(stale.Read(other))
+	for want, l := range map[string]*revoke.List{
+		"revoke.List{local, 0 revocations settled}":                localList(t),
+		"revoke.List{fresh, 0 revocations settled}":                r.List,
+		"revoke.List{stale (no heartbeat), 0 revocations settled}": stale.List,
+	} {
+		if got := l.String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }

@@ -126,3 +126,19 @@ func FuzzReadState(f *testing.F) {
 		_ = l.Check(Now(), &id, Deny())
 	})
 }
+
+// An entry keeps from 1 to MaxKeep exceptions, as events do: a List whose subject has kept as many
+// sessions as an event may reads its own file again.
+func TestStateEntryWithAsManyExceptionsAsAnEvent(t *testing.T) {
+	now := time.UnixMilli(1_800_000_000_000)
+	for n, want := range map[int]bool{0: false, 1: true, MaxKeep: true, MaxKeep + 1: false} {
+		e := entry{id: hasher{1, 2}.digest(KindSubject, "i", "u"), kind: KindSubject, before: now.UnixMilli(), until: ceilSeconds(now.Add(time.Hour)), keep: new(exceptions)}
+		for i := range n {
+			e.keep.list = append(e.keep.list, exception{digest{uint64(i) + 1, 0}, never})
+		}
+		s, err := readState(bytes.NewReader(encodeState(t, now, e)), now)
+		if (err == nil) != want || want && len(s.entries[0].keep.list) != n {
+			t.Errorf("%d exceptions: %v", n, err)
+		}
+	}
+}

@@ -35,7 +35,7 @@ func TestStatusAsJSON(t *testing.T) {
 			t.Errorf("%s came back as %s: %v", text, back, err)
 		}
 	}
-	for _, bad := range []string{`""`, `"Kind(1)"`, `"Session"`, `2`} {
+	for _, bad := range []string{`""`, `"Kind(1)"`, `"Session"`, `"sessions_of_16by"`, `"a session of a subject"`, `2`} {
 		k := revoke.KindKey
 		if err := json.Unmarshal([]byte(bad), &k); err == nil || k != revoke.KindKey {
 			t.Errorf("%s was taken for %s", bad, k)
