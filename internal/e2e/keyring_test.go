@@ -116,7 +116,7 @@ func agree(t *testing.T, all ...*authority) (kids []string) {
 func (a *authority) announced(t *testing.T) string {
 	t.Helper()
 	for _, k := range a.ring.Status().Keys {
-		if k.State == issue.KeyAnnounced {
+		if k.State == "announced" {
 			return k.Key.ID()
 		}
 	}

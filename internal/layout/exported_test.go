@@ -26,7 +26,7 @@ var exported = map[string]int{
 	"token":             67,
 	"token/grpctoken":   4,
 	"token/idp":         6,
-	"token/issue":       29,
+	"token/issue":       25,
 	"token/tokentest":   11,
 }
 

@@ -7,6 +7,13 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
+// The states of a key.
+const (
+	KeyAnnounced = keyAnnounced
+	KeyActive    = keyActive
+	KeyRetired   = keyRetired
+)
+
 // MemoryStore is the one that package refresh names, too.
 type MemoryStore = recordstore.MemoryStore
 

@@ -50,22 +50,22 @@ type ringState struct {
 	dead bool           // every key that could sign is revoked; signs is what signed last
 }
 
-// A KeyState is where a key of a ring is in its life. There it is published.
-type KeyState string
-
 // A key is announced before it signs, so that every verifier knows it by then, and
 // goes on being published after it has signed, until every token it signed has
 // expired.
 const (
-	KeyAnnounced KeyState = "announced"
-	KeyActive    KeyState = "active"
-	KeyRetired   KeyState = "retired"
+	keyAnnounced = "announced"
+	keyActive    = "active"
+	keyRetired   = "retired"
 )
 
-// A KeyStatus tells of one key of a ring.
+// A KeyStatus tells of one key of a ring, which is published.
 type KeyStatus struct {
-	Key   *token.Key
-	State KeyState // empty: given to NewKeyring to be published
+	Key *token.Key
+	// State is "announced", so that every verifier knows the key before it signs; "active",
+	// which signs; "retired", until every token it signed has expired; or empty, given to
+	// NewKeyring to be published.
+	State string
 	// Since is when the key was first seen in that state in the store; the zero time if
 	// that is yet to happen, and in a ring without a store.
 	Since time.Time
@@ -122,7 +122,7 @@ func NewKeyring(cfg KeyringConfig, active *SigningKey, others ...*token.Key) (*K
 	if err != nil {
 		return nil, err
 	}
-	statuses := []KeyStatus{{Key: active.key, State: KeyActive}}
+	statuses := []KeyStatus{{Key: active.key, State: keyActive}}
 	for _, k := range others {
 		statuses = append(statuses, KeyStatus{Key: k})
 	}
@@ -198,9 +198,9 @@ func (r *Keyring) Rotate(ctx context.Context) (*token.Key, error) {
 	defer r.mu.Unlock()
 	statuses := slices.Clone(r.state.Load().statuses)
 	for i := range statuses {
-		statuses[i].State = KeyRetired
+		statuses[i].State = keyRetired
 	}
-	if err := r.publish(s, append(statuses, KeyStatus{Key: s.key, State: KeyActive})); err != nil {
+	if err := r.publish(s, append(statuses, KeyStatus{Key: s.key, State: keyActive})); err != nil {
 		return nil, err
 	}
 	return s.key, nil

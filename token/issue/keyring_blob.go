@@ -276,7 +276,7 @@ func (o *ringObject) ring(known func(*SigningKey) error) (*ringSet, error) {
 	})
 	active := 0
 	for _, k := range set.keys {
-		if k.state == KeyActive {
+		if k.state == keyActive {
 			active++
 		}
 	}
@@ -306,9 +306,7 @@ func readStoredKey(v strictjson.Value, version int64) (k storedKey, err error) {
 		case "alg":
 			alg, ok = v.Text()
 		case "state":
-			var state string
-			state, ok = v.Text()
-			k.state = KeyState(state)
+			k.state, ok = v.Text()
 		case "since":
 			k.since, ok = v.Int()
 		case "hurry":
@@ -329,7 +327,7 @@ func readStoredKey(v strictjson.Value, version int64) (k storedKey, err error) {
 	switch {
 	case err != nil:
 		return k, err
-	case k.state != KeyAnnounced && k.state != KeyActive && k.state != KeyRetired:
+	case k.state != keyAnnounced && k.state != keyActive && k.state != keyRetired:
 		return k, errors.New("unknown state")
 	case k.since < 0 || k.since > maxSince:
 		return k, errors.New("since is before 1970 or after 9999")

@@ -143,7 +143,7 @@ func FuzzDecodeRing(f *testing.F) {
 		if twice, err := encodePlain(again.set); err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("another ring: error %v", err)
 		}
-		if _, err := newRingState(set.keys[set.find(KeyActive)].SigningKey, set.statuses()); err != nil {
+		if _, err := newRingState(set.keys[set.find(keyActive)].SigningKey, set.statuses()); err != nil {
 			t.Fatalf("a ring that cannot be used: %v", err)
 		}
 	})

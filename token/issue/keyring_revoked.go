@@ -71,13 +71,13 @@ func (r *Keyring) stateOf(set *ringSet) (*ringState, error) {
 			live.keys = append(live.keys[:i], live.keys[i+1:]...)
 		}
 	}
-	signs := live.find(KeyActive)
+	signs := live.find(keyActive)
 	if signs < 0 {
-		if signs = live.find(KeyAnnounced); signs >= 0 {
-			live.keys[signs].state, live.keys[signs].since = KeyActive, 0
+		if signs = live.find(keyAnnounced); signs >= 0 {
+			live.keys[signs].state, live.keys[signs].since = keyActive, 0
 		}
 	}
-	key, dead := set.keys[set.find(KeyActive)].SigningKey, signs < 0
+	key, dead := set.keys[set.find(keyActive)].SigningKey, signs < 0
 	if !dead {
 		key = live.keys[signs].SigningKey
 	}
@@ -92,7 +92,7 @@ func (r *Keyring) stateOf(set *ringSet) (*ringState, error) {
 // dropRevoked removes the keys that are revoked from a set, for good, and reports whether
 // there were any.
 func (p plan) dropRevoked(set *ringSet, revoked func(*token.Key) bool) (changed bool, err error) {
-	active := set.keys[set.find(KeyActive)].key
+	active := set.keys[set.find(keyActive)].key
 	for i := len(set.keys) - 1; i >= 0; i-- { // the active one last: none of the others is to take over
 		if k := set.keys[i].key; k != active && revoked(k) {
 			set.keys = append(set.keys[:i], set.keys[i+1:]...)

@@ -19,7 +19,7 @@ type ringSet struct {
 // A storedKey is one key of a ringSet.
 type storedKey struct {
 	*SigningKey
-	state KeyState
+	state string
 	// since is when somebody who had read the key in this state from the store looked
 	// at a clock, in milliseconds; 0 until then. It is never the time of a writer, whose
 	// Save may arrive much later than it was sent: what is saved was seen by nobody yet.
@@ -30,7 +30,7 @@ type storedKey struct {
 func (s *ringSet) clone() *ringSet { return &ringSet{s.gen, slices.Clone(s.keys)} }
 
 // find returns the index of the key in that state, or -1.
-func (s *ringSet) find(state KeyState) int {
+func (s *ringSet) find(state string) int {
 	return slices.IndexFunc(s.keys, func(k storedKey) bool { return k.state == state })
 }
 
@@ -59,7 +59,7 @@ func (p plan) first(key *SigningKey) (*ringSet, error) {
 			return nil, err
 		}
 	}
-	set := &ringSet{gen: 1, keys: []storedKey{{SigningKey: key, state: KeyActive}}}
+	set := &ringSet{gen: 1, keys: []storedKey{{SigningKey: key, state: keyActive}}}
 	return set, p.announce(set)
 }
 
@@ -79,16 +79,16 @@ func (p plan) seen(set *ringSet, now int64) bool {
 // advance takes the steps that are due and reports whether there were any. What it
 // changes nobody has seen: since is 0.
 func (p plan) advance(set *ringSet, now int64) (changed bool, err error) {
-	if next := set.find(KeyAnnounced); next >= 0 && p.due(set, &set.keys[next], now) {
+	if next := set.find(keyAnnounced); next >= 0 && p.due(set, &set.keys[next], now) {
 		p.activate(set, next)
 		changed = true
 	}
 	n := len(set.keys)
 	set.keys = slices.DeleteFunc(set.keys, func(k storedKey) bool {
-		return k.state == KeyRetired && k.since != 0 && now-k.since >= p.retireFor
+		return k.state == keyRetired && k.since != 0 && now-k.since >= p.retireFor
 	})
 	changed = changed || len(set.keys) != n
-	if set.find(KeyAnnounced) < 0 && len(set.keys) < shape.MaxKeys {
+	if set.find(keyAnnounced) < 0 && len(set.keys) < shape.MaxKeys {
 		return true, p.announce(set)
 	}
 	return changed, nil
@@ -99,16 +99,16 @@ func (p plan) due(set *ringSet, next *storedKey, now int64) bool {
 	if next.since == 0 || now-next.since < p.ripeAfter {
 		return false
 	}
-	active := &set.keys[set.find(KeyActive)]
+	active := &set.keys[set.find(keyActive)]
 	return next.hurry || active.since != 0 && now-active.since >= p.rotateEvery
 }
 
 // activate makes the key at i the active one, and retires that which was.
 func (p plan) activate(set *ringSet, i int) {
-	if old := set.find(KeyActive); old >= 0 {
-		set.keys[old].state, set.keys[old].since = KeyRetired, 0
+	if old := set.find(keyActive); old >= 0 {
+		set.keys[old].state, set.keys[old].since = keyRetired, 0
 	}
-	set.keys[i] = storedKey{SigningKey: set.keys[i].SigningKey, state: KeyActive}
+	set.keys[i] = storedKey{SigningKey: set.keys[i].SigningKey, state: keyActive}
 }
 
 // announce adds a new key. There is always one, so that there is something to turn
@@ -118,13 +118,13 @@ func (p plan) announce(set *ringSet) error {
 	if err != nil {
 		return err
 	}
-	set.keys = append(set.keys, storedKey{SigningKey: key, state: KeyAnnounced})
+	set.keys = append(set.keys, storedKey{SigningKey: key, state: keyAnnounced})
 	return nil
 }
 
 // hasten makes the announced key take over as soon as it may.
 func (p plan) hasten(set *ringSet) (*token.Key, error) {
-	i := set.find(KeyAnnounced)
+	i := set.find(keyAnnounced)
 	if i < 0 {
 		return nil, fmt.Errorf("%w: %d keys are published: wait until old ones are gone", token.ErrKey, len(set.keys))
 	}
@@ -139,17 +139,17 @@ func (p plan) remove(set *ringSet, kid string) error {
 	if i < 0 {
 		return fmt.Errorf("%w: kid %q", token.ErrUnknownKey, kid)
 	}
-	active := set.keys[i].state == KeyActive
+	active := set.keys[i].state == keyActive
 	set.keys = slices.Delete(set.keys, i, i+1)
 	if !active {
 		return nil
 	}
-	if set.find(KeyAnnounced) < 0 {
+	if set.find(keyAnnounced) < 0 {
 		if err := p.announce(set); err != nil {
 			return err
 		}
 	}
-	p.activate(set, set.find(KeyAnnounced))
+	p.activate(set, set.find(keyAnnounced))
 	return nil
 }
 

@@ -307,7 +307,7 @@ func (r *Keyring) tell(old, s *ringState) {
 	if old == nil {
 		return
 	}
-	before := map[string]KeyState{}
+	before := map[string]string{}
 	for _, k := range old.statuses {
 		before[k.Key.ID()] = k.State
 	}

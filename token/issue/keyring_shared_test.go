@@ -84,7 +84,7 @@ func put(t testing.TB, store issue.Store, blob []byte) {
 }
 
 // states returns the kids in one state.
-func states(ring *issue.Keyring, state issue.KeyState) (kids []string) {
+func states(ring *issue.Keyring, state string) (kids []string) {
 	for _, k := range ring.Status().Keys {
 		if k.State == state {
 			kids = append(kids, k.Key.ID())

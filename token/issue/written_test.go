@@ -33,7 +33,7 @@ func TestKeyringOfTheVersionBefore(t *testing.T) {
 			store := fileStore(t, path)
 			ring := openRing(t, store, cfg)
 			var kids []string
-			for _, state := range []issue.KeyState{issue.KeyRetired, issue.KeyActive, issue.KeyAnnounced} {
+			for _, state := range []string{issue.KeyRetired, issue.KeyActive, issue.KeyAnnounced} {
 				list := states(ring, state)
 				if len(list) != 1 {
 					t.Fatalf("%s: %d keys are %s", name, len(list), state)
