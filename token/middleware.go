@@ -87,6 +87,7 @@ type admission struct {
 	tokenContext
 	owner         *Verifier
 	authorization string
+	carrier       any // of a token that came otherwise, see [carried]
 	spent         spentProof
 }
 
@@ -132,16 +133,20 @@ func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer a.stop()
 		p.v.refused.Accepted()
 		p.next.ServeHTTP(w, r.WithContext(a))
-		return
-	case answerTo(err) != answerUnavailable:
-		p.v.logger.DebugContext(r.Context(), "token: token refused", "error", err)
-		p.v.refused.Refused(r.Context(), p.v.logger, time.Now(), "token: tokens are refused", Cause(err), err)
 	default:
-		if heldBack, ok := p.v.warned.allow(time.Now(), time.Second); ok {
-			p.v.logger.WarnContext(r.Context(), "token: tokens cannot be verified", "error", err, "unreported", heldBack)
-		}
+		p.log(r.Context(), err)
+		p.refuse(w, scheme, err)
 	}
-	p.refuse(w, scheme, err)
+}
+
+// log tells why a token was refused.
+func (p *route) log(ctx context.Context, err error) {
+	if answerTo(err) != answerUnavailable {
+		p.v.logger.DebugContext(ctx, "token: token refused", "error", err)
+		p.v.refused.Refused(ctx, p.v.logger, time.Now(), "token: tokens are refused", Cause(err), err)
+	} else if heldBack, ok := p.v.warned.allow(time.Now(), time.Second); ok {
+		p.v.logger.WarnContext(ctx, "token: tokens cannot be verified", "error", err, "unreported", heldBack)
+	}
 }
 
 // admit returns the context of r if it may pass.
@@ -150,10 +155,7 @@ func (p *route) admit(r *http.Request, scheme, raw string) (*admission, error) {
 	a := &admission{owner: p.v, authorization: r.Header.Get("Authorization")}
 	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == a.authorization {
 		if outer.owner == p.v {
-			// What ends its context ends this one, for which the options of this route hold.
-			a.since, a.spent = outer.since, outer.spent
-			a.init(ctx, p.v, outer.claims, p.opts, p.grace)
-			return a, p.v.Recheck(ctx, outer.claims, p.opts...)
+			return p.within(ctx, outer)
 		}
 		a.spent = outer.spent
 	}
@@ -176,6 +178,15 @@ func (p *route) admit(r *http.Request, scheme, raw string) (*admission, error) {
 	}
 	a.init(ctx, p.v, claims, p.opts, p.grace)
 	return a, nil
+}
+
+// within returns the context of a request that the same Verifier has let in further out. What
+// ends that one's ends this one's, for which the options of this route hold.
+func (p *route) within(ctx context.Context, outer *admission) (*admission, error) {
+	a := &admission{owner: p.v, authorization: outer.authorization, carrier: outer.carrier, spent: outer.spent}
+	a.since = outer.since
+	a.init(ctx, p.v, outer.claims, p.opts, p.grace)
+	return a, p.v.Recheck(ctx, outer.claims, p.opts...)
 }
 
 // A limiter lets one warning through in each period, and counts the others: an outage

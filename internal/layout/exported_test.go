@@ -21,6 +21,7 @@ var exported = map[string]int{
 	"refresh":           44,
 	"refresh/natskv":    7,
 	"refresh/storetest": 2,
+	"refresh/web":       12,
 	"revoke":            75,
 	"revoke/revoketest": 5,
 	"token":             67,

@@ -33,10 +33,11 @@ func TestArrowsPointDown(t *testing.T) {
 		accepts    = module + "/token"
 		issues     = module + "/token/issue"
 		inside     = module + "/internal/inside" // which imports nothing
+		admit      = module + "/internal/admit"  // nor does this
 		replica    = module + "/internal/replica"
 	)
 	// What stands behind the two doors; a verifier does not see the second.
-	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, replica, diskfile, pause}
+	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, admit, replica, diskfile, pause}
 	issue := append(slices.Clone(accept), accepts, records, module+"/token/issue/internal/privatekey")
 	sessions := append(slices.Clone(issue), issues)
 	for _, c := range []struct {
@@ -53,6 +54,7 @@ func TestArrowsPointDown(t *testing.T) {
 		{"./token/tokentest", []string{jwx}, []string{nats}, sessions},
 		{"./refresh", []string{jwx, issues}, []string{nats}, sessions},
 		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn, jsadmin)},
+		{"./refresh/web", []string{module + "/refresh"}, []string{nats}, append(slices.Clone(sessions), module+"/refresh")},
 		{"./refresh/storetest", []string{module + "/refresh"}, []string{nats}, append(slices.Clone(sessions), module+"/refresh")},
 		{"./token", []string{jwx}, []string{nats, issues}, accept},
 		{"./token/issue", []string{jwx, accepts}, []string{nats, module + "/refresh"}, issue},
@@ -121,6 +123,7 @@ var privateKeyParsers = regexp.MustCompile(`x509\.Parse(PKCS8PrivateKey|PKCS1Pri
 var imports = map[string]string{
 	"bus":                             "internal/diskfile internal/jsadmin internal/natsconn internal/pause internal/replica internal/strictjson revoke",
 	"bus/embedded":                    "bus internal/diskfile revoke",
+	"internal/admit":                  "",
 	"internal/diskfile":               "",
 	"internal/gate":                   "",
 	"internal/inside":                 "",
@@ -134,12 +137,13 @@ var imports = map[string]string{
 	"internal/replica":                "internal/inside revoke",
 	"internal/replica/tape":           "internal/replica revoke",
 	"internal/strictjson":             "",
-	"refresh":                         "internal/pause internal/recordstore internal/replica internal/strictjson revoke token token/issue",
+	"refresh":                         "internal/admit internal/pause internal/recordstore internal/replica internal/strictjson revoke token token/issue",
 	"refresh/natskv":                  "internal/jsadmin internal/natsconn internal/pause internal/recordstore refresh",
 	"refresh/storetest":               "internal/recordstore refresh",
+	"refresh/web":                     "internal/admit refresh revoke token",
 	"revoke":                          "internal/diskfile internal/inside",
 	"revoke/revoketest":               "internal/replica revoke",
-	"token":                           "internal/pause internal/refusals internal/replica internal/strictjson revoke token/internal/jose token/internal/own token/internal/placeholder token/internal/shape",
+	"token":                           "internal/admit internal/pause internal/refusals internal/replica internal/strictjson revoke token/internal/jose token/internal/own token/internal/placeholder token/internal/shape",
 	"token/grpctoken":                 "internal/refusals token",
 	"token/idp":                       "token",
 	"token/internal/forge":            "revoke token token/issue",

@@ -1,0 +1,89 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/admit"
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+func init() {
+	admit.NewRoute = func(verifier, options, owner any) (admit.Route, error) {
+		v, opts := verifier.(*Verifier), slices.Clone(options.([]VerifyOption))
+		call, err := v.checked(opts)
+		if err != nil {
+			return nil, err
+		}
+		r := &carried{route{v: v, opts: opts, grace: defaultGrace}, owner}
+		if call.graceSet {
+			r.grace = call.grace
+		}
+		return r, nil
+	}
+	admit.Expired = func(ctx context.Context, verifier any, raw string) any {
+		return verifier.(*Verifier).expired(ctx, raw)
+	}
+}
+
+// expired returns the claims of a token that has expired, and of which nothing else that comes
+// before that is wrong.
+func (v *Verifier) expired(ctx context.Context, raw string) *Claims {
+	s, err := cut(raw, v.maxTokenBytes)
+	if err != nil {
+		return nil
+	}
+	a, err := v.choose(raw)
+	if err != nil {
+		return nil
+	}
+	claims, _, err := a.signed(ctx, s)
+	if err != nil || !errors.Is(a.judge(claims, time.Now().UnixMilli()), ErrExpired) {
+		return nil
+	}
+	return claims
+}
+
+// A carried is a route whose tokens come otherwise than in an Authorization header. None of
+// them proves that its sender holds a key.
+type carried struct {
+	route
+	owner any // who carries them
+}
+
+func (p *carried) Admit(r *http.Request, raw string) (admit.Admission, error) {
+	a := &admission{owner: p.v, carrier: p.owner}
+	a.since = revoke.Now()
+	claims, err := p.v.Verify(r.Context(), raw, p.opts...)
+	if err != nil {
+		return nil, err
+	}
+	a.init(r.Context(), p.v, claims, p.opts, p.grace)
+	return a, nil
+}
+
+func (p *carried) Again(r *http.Request) (admit.Admission, bool, error) {
+	outer, ok := r.Context().Value(admissionKey{}).(*admission)
+	if !ok || outer.carrier != p.owner || outer.owner != p.v {
+		return nil, false, nil
+	}
+	a, err := p.within(r.Context(), outer)
+	return a, true, err
+}
+
+func (p *carried) Accepted() { p.v.refused.Accepted() }
+
+func (p *carried) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if err == nil {
+		p.refuse(w, "", errNoToken)
+		return
+	}
+	p.log(r.Context(), err)
+	p.refuse(w, "", err)
+}
+
+// Stop ends the context.
+func (a *admission) Stop() { a.stop() }
