@@ -14,9 +14,26 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
+
+// AppliedSubject is "hybridtoken.v1.applied", where [Member.RevokeAndWait] asks all replicas, outside of any
+// stream, whether they have applied a message. Replicas need the right to subscribe to
+// it and to publish the answer to the inbox that the question names (the server's
+// allow_responses, with at least 3 responses and 1 minute, or, for the farewell of one that
+// is closed to be heard whenever it is waited for, 10 minutes; or "_INBOX.>"). Those
+// without it follow as well as the others, and are not waited for. Behind a mirror in
+// another account, have that account export the subject as a service with streamed
+// responses, and the publishers' import it.
+//
+// The micro service framework of nats.go would answer its control requests ($SRV.PING
+// and others) to whatever subject they name as the reply, with the rights of the member
+// that answers: a right to ask would suffice to have a member store messages in the stream. It
+// also exchanges the connection's handlers, which are perhaps the caller's, and its
+// Stop does not wait. Hence this is plain request and reply, answered only to inboxes.
+const AppliedSubject = wire.AppliedSubject
 
 const (
 	// A replica remembers the records that it applied last: the question comes after
@@ -101,14 +118,14 @@ const maxKept = 1 << 10
 
 func markOf(r replica.Record) mark {
 	if len(r.Data) > maxKept || r.Data == nil {
-		return mark{sequence: r.Sequence, digest: recordDigest(r.Subject, r.Data)}
+		return mark{sequence: r.Sequence, digest: wire.RecordDigest(r.Subject, r.Data)}
 	}
 	return mark{sequence: r.Sequence, subject: r.Subject, data: r.Data}
 }
 
 func (m mark) is(digest [32]byte) bool {
 	if m.data != nil {
-		return recordDigest(m.subject, m.data) == digest
+		return wire.RecordDigest(m.subject, m.data) == digest
 	}
 	return m.digest == digest
 }
@@ -116,15 +133,15 @@ func (m mark) is(digest [32]byte) bool {
 func (m mark) outcome(digest [32]byte) string {
 	switch {
 	case !m.is(digest):
-		return outcomeOther
+		return wire.OutcomeOther
 	case m.at == 0:
-		return outcomeIgnored
+		return wire.OutcomeIgnored
 	}
-	return outcomeApplied
+	return wire.OutcomeApplied
 }
 
 type pending struct {
-	question
+	wire.Question
 	reply string
 	until time.Time
 	found mark // once it is ready
@@ -180,35 +197,35 @@ func (a *announcer) note(r replica.Record, applied bool) {
 }
 
 // ask returns what is known about q, and keeps it if that is nothing yet.
-func (a *announcer) ask(q question, reply string, now time.Time) (outcome string, at time.Time) {
+func (a *announcer) ask(q wire.Question, reply string, now time.Time) (outcome string, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := len(a.marks)
 	mark := func(i int) mark { return a.marks[(a.next+i)%n] } // oldest first
-	i := sort.Search(n, func(i int) bool { return mark(i).sequence >= q.sequence })
+	i := sort.Search(n, func(i int) bool { return mark(i).sequence >= q.Sequence })
 	switch {
-	case i < n && mark(i).sequence == q.sequence:
+	case i < n && mark(i).sequence == q.Sequence:
 		m := mark(i)
-		if outcome = m.outcome(q.digest); outcome == outcomeApplied {
+		if outcome = m.outcome(q.Digest); outcome == wire.OutcomeApplied {
 			at = time.Unix(0, m.at)
 		}
 		return outcome, at
-	case n > 0 && q.sequence < a.newest && i == 0:
-		return outcomePast, at
-	case n > 0 && q.sequence < a.newest:
-		return outcomeOther, at
+	case n > 0 && q.Sequence < a.newest && i == 0:
+		return wire.OutcomePast, at
+	case n > 0 && q.Sequence < a.newest:
+		return wire.OutcomeOther, at
 	}
-	next := pending{question: q, reply: reply, until: now.Add(q.wait)}
-	list := a.waiting[q.sequence]
+	next := pending{Question: q, reply: reply, until: now.Add(q.Wait)}
+	list := a.waiting[q.Sequence]
 	// Who asks again gets one answer all the same: the server counts them, and takes it
 	// ill if there are more than the rights to answer allow.
-	if i := slices.IndexFunc(list, func(p pending) bool { return p.reply == reply && p.digest == q.digest }); i >= 0 {
+	if i := slices.IndexFunc(list, func(p pending) bool { return p.reply == reply && p.Digest == q.Digest }); i >= 0 {
 		list[i] = next
 	} else if a.open < maxQuestions {
 		a.open++
-		a.waiting[q.sequence] = append(list, next)
+		a.waiting[q.Sequence] = append(list, next)
 	}
-	return outcomeWaiting, at
+	return wire.OutcomeWaiting, at
 }
 
 // run answers until ctx ends.
@@ -251,12 +268,12 @@ func (a *announcer) serve(ctx context.Context) error {
 	renewed := a.t.conn.renewed.wait()
 	nc := a.t.nc()
 	a.before = nc.LastError()
-	sub, err := nc.ChanSubscribe(AppliedSubject, questions)
+	sub, err := nc.ChanSubscribe(wire.AppliedSubject, questions)
 	if err != nil {
 		return fmt.Errorf("bus: announce: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only if it is over already
-	defer listenForEchoes(nc, AppliedSubject, func(m *nats.Msg) {
+	defer listenForEchoes(nc, wire.AppliedSubject, func(m *nats.Msg) {
 		select {
 		case questions <- m:
 		default:
@@ -282,8 +299,8 @@ func (a *announcer) serve(ctx context.Context) error {
 					continue
 				}
 				at := time.Unix(0, p.found.at)
-				outcome := p.found.outcome(p.digest)
-				if outcome != outcomeApplied {
+				outcome := p.found.outcome(p.Digest)
+				if outcome != wire.OutcomeApplied {
 					at = time.Time{}
 				}
 				a.answer(p.reply, outcome, at)
@@ -334,7 +351,7 @@ func (a *announcer) refusal(now time.Time) error {
 	}
 	// To ask there is another right, which a publisher over the same connection may lack.
 	text := err.Error()
-	if strings.Contains(text, `Subscription to "`+AppliedSubject+`"`) {
+	if strings.Contains(text, `Subscription to "`+wire.AppliedSubject+`"`) {
 		a.askers = nil
 		return fmt.Errorf("bus: announce: %w", err)
 	}
@@ -362,8 +379,8 @@ func (a *announcer) isDenied(reply string) bool {
 
 // take reads one question and answers it.
 func (a *announcer) take(m *nats.Msg) {
-	q, ok := decodeQuestion(m.Data)
-	if !ok || !isInbox(m.Reply) || a.isDenied(m.Reply) {
+	q, ok := wire.DecodeQuestion(m.Data)
+	if !ok || !wire.IsInbox(m.Reply) || a.isDenied(m.Reply) {
 		a.dropped.Add(1)
 		return
 	}
@@ -386,9 +403,9 @@ func (a *announcer) take(m *nats.Msg) {
 
 func (a *announcer) answer(reply, outcome string, at time.Time) {
 	nc := a.t.nc()
-	data, err := encodeAnswer(answer{
-		id: a.id, name: a.cfg.Name, outcome: outcome, at: at,
-		staleness: a.list.Config().MaxStaleness, state: a.list.Status(revoke.Now()).State,
+	data, err := wire.EncodeAnswer(wire.Answer{
+		ID: a.id, Name: a.cfg.Name, Outcome: outcome, At: at,
+		Staleness: a.list.Config().MaxStaleness, State: a.list.Status(revoke.Now()).State,
 	})
 	if err == nil {
 		err = nc.Publish(reply, data)
@@ -404,7 +421,7 @@ func (a *announcer) answer(reply, outcome string, at time.Time) {
 // farewell tells those who asked not to wait any longer.
 func (a *announcer) farewell() {
 	for _, reply := range a.askers {
-		a.answer(reply, outcomeGone, time.Time{})
+		a.answer(reply, wire.OutcomeGone, time.Time{})
 	}
 }
 

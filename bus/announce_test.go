@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -30,7 +31,7 @@ func recordOf(seq uint64, log byte) replica.Record {
 
 func digestOf(seq uint64, log byte) [32]byte {
 	r := recordOf(seq, log)
-	return recordDigest(r.Subject, r.Data)
+	return wire.RecordDigest(r.Subject, r.Data)
 }
 
 func ask(a *announcer, seq uint64, log byte) string {
@@ -38,8 +39,8 @@ func ask(a *announcer, seq uint64, log byte) string {
 }
 
 func askFor(a *announcer, seq uint64, log byte, reply string) string {
-	outcome, at := a.ask(question{sequence: seq, digest: digestOf(seq, log), wait: time.Second}, reply, time.Now())
-	if (outcome == outcomeApplied) == at.IsZero() {
+	outcome, at := a.ask(wire.Question{Sequence: seq, Digest: digestOf(seq, log), Wait: time.Second}, reply, time.Now())
+	if (outcome == wire.OutcomeApplied) == at.IsZero() {
 		panic(fmt.Sprintf("%s at %v", outcome, at))
 	}
 	return outcome
@@ -49,7 +50,7 @@ func askFor(a *announcer, seq uint64, log byte, reply string) string {
 // remembers: it never says yes by sequence alone.
 func TestMarks(t *testing.T) {
 	a := newAnnouncer(t)
-	if got := ask(a, 1, 1); got != outcomeWaiting {
+	if got := ask(a, 1, 1); got != wire.OutcomeWaiting {
 		t.Errorf("empty: %s", got)
 	}
 	const n = 3 * maxMarks
@@ -64,9 +65,9 @@ func TestMarks(t *testing.T) {
 		log  byte
 		want string
 	}{
-		{n, 1, outcomeApplied}, {n, 2, outcomeOther}, {n - 2, 1, outcomeIgnored}, {n - 2, 2, outcomeOther},
-		{n - 1, 1, outcomeOther}, {n + 1, 1, outcomeWaiting}, {oldest + 2, 1, outcomeApplied}, {oldest, 1, outcomeIgnored},
-		{oldest - 1, 1, outcomePast}, {1, 1, outcomePast},
+		{n, 1, wire.OutcomeApplied}, {n, 2, wire.OutcomeOther}, {n - 2, 1, wire.OutcomeIgnored}, {n - 2, 2, wire.OutcomeOther},
+		{n - 1, 1, wire.OutcomeOther}, {n + 1, 1, wire.OutcomeWaiting}, {oldest + 2, 1, wire.OutcomeApplied}, {oldest, 1, wire.OutcomeIgnored},
+		{oldest - 1, 1, wire.OutcomePast}, {1, 1, wire.OutcomePast},
 	} {
 		if got := ask(a, c.seq, c.log); got != c.want {
 			t.Errorf("sequence %d of log %d: %s, want %s", c.seq, c.log, got, c.want)
@@ -78,17 +79,17 @@ func TestMarks(t *testing.T) {
 
 	// A subscription that begins at the cursor changes nothing.
 	a.note(recordOf(n, 1), true)
-	if got := ask(a, n-4, 1); got != outcomeApplied {
+	if got := ask(a, n-4, 1); got != wire.OutcomeApplied {
 		t.Errorf("after an anchor: %s", got)
 	}
 	// Another log, or the same again: only what it held counts.
 	a.note(recordOf(3, 2), true)
-	for seq, want := range map[uint64]string{3: outcomeOther, n: outcomeWaiting, 2: outcomePast} {
+	for seq, want := range map[uint64]string{3: wire.OutcomeOther, n: wire.OutcomeWaiting, 2: wire.OutcomePast} {
 		if got := ask(a, seq, 1); got != want {
 			t.Errorf("after a rebuild, sequence %d: %s, want %s", seq, got, want)
 		}
 	}
-	if got := ask(a, 3, 2); got != outcomeApplied {
+	if got := ask(a, 3, 2); got != wire.OutcomeApplied {
 		t.Errorf("after a rebuild: %s", got)
 	}
 }
@@ -97,7 +98,7 @@ func TestMarks(t *testing.T) {
 func TestPendingQuestions(t *testing.T) {
 	a := newAnnouncer(t)
 	for i := range 2 * maxQuestions {
-		if got := askFor(a, 7, 1, fmt.Sprint("_INBOX.x.", i)); got != outcomeWaiting {
+		if got := askFor(a, 7, 1, fmt.Sprint("_INBOX.x.", i)); got != wire.OutcomeWaiting {
 			t.Fatal(got)
 		}
 	}
@@ -112,7 +113,7 @@ func TestPendingQuestions(t *testing.T) {
 	if len(a.ready) != maxQuestions || a.open != 0 || len(a.waiting) != 0 || len(a.wake) != 1 {
 		t.Errorf("%d ready, %d open, %d waiting", len(a.ready), a.open, len(a.waiting))
 	}
-	if got := a.ready[0].found.outcome(a.ready[0].digest); got != outcomeApplied {
+	if got := a.ready[0].found.outcome(a.ready[0].Digest); got != wire.OutcomeApplied {
 		t.Error(got)
 	}
 	ask(a, 9, 1)
@@ -142,9 +143,9 @@ func TestQuestionsAskedAgain(t *testing.T) {
 	a.note(recordOf(7, 1), true)
 	got := map[string]int{}
 	for _, p := range a.ready {
-		got[p.reply+" "+p.found.outcome(p.digest)]++
+		got[p.reply+" "+p.found.outcome(p.Digest)]++
 	}
-	if len(got) != 3 || got["_INBOX.x.again "+outcomeApplied] != 1 || got["_INBOX.x.again "+outcomeOther] != 1 || got["_INBOX.x.other "+outcomeApplied] != 1 {
+	if len(got) != 3 || got["_INBOX.x.again "+wire.OutcomeApplied] != 1 || got["_INBOX.x.again "+wire.OutcomeOther] != 1 || got["_INBOX.x.other "+wire.OutcomeApplied] != 1 {
 		t.Errorf("answers %v", got)
 	}
 	if a.open != 0 || len(a.waiting) != 0 {

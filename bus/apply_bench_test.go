@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -21,13 +22,13 @@ func BenchmarkApply(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		data, err := encodeEvent(&e)
+		data, err := wire.EncodeEvent(&e)
 		if err != nil {
 			b.Fatal(err)
 		}
 		n := i + 1
 		messages[i] = &nats.Msg{
-			Sub: &nats.Subscription{}, Subject: Subject(testIssuer, revoke.KindSession), Data: data,
+			Sub: &nats.Subscription{}, Subject: wire.Subject(testIssuer, revoke.KindSession), Data: data,
 			Reply: fmt.Sprintf("$JS.ACK.%s.own.1.%d.%d.%d.%d", DefaultStream, n, n, now.UnixNano()+int64(i), len(messages)-n),
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 )
 
 // answerQueue is how many answers may wait to be looked at; more are lost, and asked
@@ -30,7 +32,7 @@ type asker struct {
 
 // A known is a replica that answered lately.
 type known struct {
-	answer
+	wire.Answer
 	seen time.Time
 }
 
@@ -49,23 +51,23 @@ type wait struct {
 
 // A heard is what one replica said to one wait.
 type heard struct {
-	answer
+	wire.Answer
 	answered time.Time // when it confirmed; or, for others, last
 	silent   bool      // it said nothing to this wait, but is known
 }
 
 func (h *heard) replica(id string, acknowledged time.Time) Replica {
-	r := Replica{ID: id, Name: h.name, State: h.state, MaxStaleness: h.staleness}
+	r := Replica{ID: id, Name: h.Name, State: h.State, MaxStaleness: h.Staleness}
 	switch {
 	case h.silent:
 		r.Problem = "no answer"
-	case h.outcome == outcomeApplied:
-		r.Applied, r.AppliedAt, r.Delay = true, h.at, max(h.answered.Sub(acknowledged), time.Nanosecond)
-	case h.outcome == outcomeIgnored:
+	case h.Outcome == wire.OutcomeApplied:
+		r.Applied, r.AppliedAt, r.Delay = true, h.At, max(h.answered.Sub(acknowledged), time.Nanosecond)
+	case h.Outcome == wire.OutcomeIgnored:
 		r.Problem = "seen, but not understood or not trusted"
-	case h.outcome == outcomeOther:
+	case h.Outcome == wire.OutcomeOther:
 		r.Problem = "its log holds another message there"
-	case h.outcome == outcomePast:
+	case h.Outcome == wire.OutcomePast:
 		r.Problem = "its log has passed the message without remembering it"
 	default:
 		r.Problem = "not applied yet"
@@ -108,7 +110,7 @@ func (a *asker) enter(w *wait) (reply string, err error) {
 			delete(a.roster, id)
 			continue
 		}
-		w.heard[id] = &heard{answer: k.answer, answered: k.seen, silent: true}
+		w.heard[id] = &heard{Answer: k.Answer, answered: k.seen, silent: true}
 	}
 	return a.inbox + "." + w.token, nil
 }
@@ -124,7 +126,7 @@ func (a *asker) leave(w *wait) WaitReceipt {
 func (w *wait) effective() time.Time {
 	largest := w.cfg.MaxStaleness
 	for _, h := range w.heard {
-		largest = max(largest, h.staleness)
+		largest = max(largest, h.Staleness)
 	}
 	return w.receipt.Time.Add(largest)
 }
@@ -134,13 +136,13 @@ func (a *asker) progress(w *wait, now time.Time) progress {
 	defer a.mu.Unlock()
 	p := progress{nobody: w.nobody}
 	for _, h := range w.heard {
-		if !h.silent && h.outcome == outcomeApplied {
+		if !h.silent && h.Outcome == wire.OutcomeApplied {
 			p.applied++
 			continue
 		}
 		p.missing++
 		if len(p.names) < 5 {
-			p.names = append(p.names, h.name)
+			p.names = append(p.names, h.Name)
 		}
 	}
 	if w.lost {
@@ -152,12 +154,12 @@ func (a *asker) progress(w *wait, now time.Time) progress {
 // ask sends the question to anyone who listens.
 func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
 	seq, payload, lost := a.b.publisher.ledger.place(rec)
-	q := question{sequence: seq, digest: recordDigest(rec.subject, payload), wait: 2 * maxAskPause}
+	q := wire.Question{Sequence: seq, Digest: wire.RecordDigest(rec.subject, payload), Wait: 2 * maxAskPause}
 	a.mu.Lock()
 	w.lost = lost
-	if !lost && q.sequence != w.receipt.Sequence {
+	if !lost && q.Sequence != w.receipt.Sequence {
 		// The stream had lost it, and it was published again.
-		w.receipt.Sequence, w.receipt.Time = q.sequence, now
+		w.receipt.Sequence, w.receipt.Time = q.Sequence, now
 	}
 	a.mu.Unlock()
 	if lost {
@@ -166,7 +168,7 @@ func (a *asker) ask(w *wait, rec *record, reply string, now time.Time) {
 	// Each question has a reply of its own: servers that allow_responses count how often
 	// one is used, and replicas answer for as long as somebody else is waited for.
 	w.asked++
-	msg := &nats.Msg{Subject: AppliedSubject, Reply: reply + strconv.Itoa(w.asked), Data: encodeQuestion(q)}
+	msg := &nats.Msg{Subject: wire.AppliedSubject, Reply: reply + strconv.Itoa(w.asked), Data: wire.EncodeQuestion(q)}
 	nc := a.b.nc()
 	if err := nc.PublishMsg(msg); err != nil {
 		a.b.log.Debug("bus: question not sent", "error", err)
@@ -228,15 +230,15 @@ func (a *asker) take(m *nats.Msg, now time.Time) {
 		}
 		return
 	}
-	ans, ok := decodeAnswer(m.Data)
+	ans, ok := wire.DecodeAnswer(m.Data)
 	if !ok {
 		return
 	}
-	if ans.outcome == outcomeGone {
-		delete(a.roster, ans.id)
+	if ans.Outcome == wire.OutcomeGone {
+		delete(a.roster, ans.ID)
 		for _, w := range a.waits {
-			if h := w.heard[ans.id]; h != nil && (h.silent || h.outcome != outcomeApplied) {
-				delete(w.heard, ans.id)
+			if h := w.heard[ans.ID]; h != nil && (h.silent || h.Outcome != wire.OutcomeApplied) {
+				delete(w.heard, ans.ID)
 				w.wake()
 			}
 		}
@@ -245,27 +247,27 @@ func (a *asker) take(m *nats.Msg, now time.Time) {
 	if w == nil {
 		return // too late
 	}
-	if _, is := a.roster[ans.id]; is || len(a.roster) < maxReplicas {
-		a.roster[ans.id] = known{ans, now}
+	if _, is := a.roster[ans.ID]; is || len(a.roster) < maxReplicas {
+		a.roster[ans.ID] = known{ans, now}
 	}
-	h := w.heard[ans.id]
+	h := w.heard[ans.ID]
 	switch {
 	case h == nil && len(w.heard) >= maxReplicas:
 		if len(w.ignored) < maxReplicas {
 			if w.ignored == nil {
 				w.ignored = map[string]bool{}
 			}
-			w.ignored[ans.id] = true
+			w.ignored[ans.ID] = true
 		}
 		return
 	case h == nil:
 		h = new(heard)
-		w.heard[ans.id] = h
-		delete(w.ignored, ans.id)
-	case !h.silent && h.outcome == outcomeApplied:
+		w.heard[ans.ID] = h
+		delete(w.ignored, ans.ID)
+	case !h.silent && h.Outcome == wire.OutcomeApplied:
 		return // it knows it, and replicas do not forget
 	}
-	*h = heard{answer: ans, answered: now}
+	*h = heard{Answer: ans, answered: now}
 	w.wake()
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -38,11 +39,11 @@ func newAsker() *asker {
 // say has a replica answer the nth question of a wait.
 func (a *asker) say(t *testing.T, w *wait, n int, id, outcome string, now time.Time) {
 	t.Helper()
-	ans := answer{id: id, name: "name-" + id, outcome: outcome, staleness: 15 * time.Second, state: revoke.StateFresh}
-	if outcome == outcomeApplied {
-		ans.at = now
+	ans := wire.Answer{ID: id, Name: "name-" + id, Outcome: outcome, Staleness: 15 * time.Second, State: revoke.StateFresh}
+	if outcome == wire.OutcomeApplied {
+		ans.At = now
 	}
-	data, err := encodeAnswer(ans)
+	data, err := wire.EncodeAnswer(ans)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,14 +55,14 @@ func TestRosterLife(t *testing.T) {
 	a := newAsker()
 	now := time.Now()
 	first := newWait(t, a, WaitConfig{})
-	a.say(t, first, 1, "old", outcomeApplied, now.Add(-rosterLife-time.Second))
-	a.say(t, first, 1, "recent", outcomeApplied, now.Add(-rosterLife+time.Minute))
+	a.say(t, first, 1, "old", wire.OutcomeApplied, now.Add(-rosterLife-time.Second))
+	a.say(t, first, 1, "recent", wire.OutcomeApplied, now.Add(-rosterLife+time.Minute))
 	a.leave(first)
 	w := newWait(t, a, WaitConfig{})
 	if p := a.progress(w, now); p.applied != 0 || p.missing != 1 || len(p.names) != 1 || p.names[0] != "name-recent" {
 		t.Errorf("%+v", p)
 	}
-	a.say(t, w, 12, "recent", outcomeApplied, now)
+	a.say(t, w, 12, "recent", wire.OutcomeApplied, now)
 	if p := a.progress(w, now); p.applied != 1 || p.missing != 0 {
 		t.Errorf("%+v", p)
 	}
@@ -77,7 +78,7 @@ func TestConfirmedAndLost(t *testing.T) {
 	w := newWait(t, a, WaitConfig{Replicas: 1})
 	rec := living1h(1)
 	rec.era, rec.seq = 1, 7
-	a.say(t, w, 1, "one", outcomeApplied, time.Now())
+	a.say(t, w, 1, "one", wire.OutcomeApplied, time.Now())
 	if p := a.progress(w, time.Now()); p.applied != 1 {
 		t.Fatalf("the good twin: %+v", p)
 	}
@@ -94,25 +95,25 @@ func TestAskerIsBounded(t *testing.T) {
 	a := newAsker()
 	now := time.Now()
 	w := newWait(t, a, WaitConfig{})
-	a.say(t, w, 1, "first", outcomeWaiting, now)
-	a.say(t, w, 1, "applied", outcomeApplied, now)
-	a.say(t, w, 1, "leaving", outcomeWaiting, now)
+	a.say(t, w, 1, "first", wire.OutcomeWaiting, now)
+	a.say(t, w, 1, "applied", wire.OutcomeApplied, now)
+	a.say(t, w, 1, "leaving", wire.OutcomeWaiting, now)
 	for i := range maxReplicas + 10 {
-		a.say(t, w, 1, fmt.Sprint("r", i), outcomeWaiting, now)
+		a.say(t, w, 1, fmt.Sprint("r", i), wire.OutcomeWaiting, now)
 	}
 	for i := range 3 { // one that answers again is not one more
-		a.say(t, w, 2+i, fmt.Sprint("r", maxReplicas+9), outcomeWaiting, now)
+		a.say(t, w, 2+i, fmt.Sprint("r", maxReplicas+9), wire.OutcomeWaiting, now)
 	}
 	if len(w.heard) != maxReplicas || len(a.roster) != maxReplicas || len(w.ignored) != 13 {
 		t.Errorf("%d heard, %d in the roster, %d ignored", len(w.heard), len(a.roster), len(w.ignored))
 	}
-	a.say(t, w, 2, "first", outcomeApplied, now)
-	a.say(t, w, 2, "applied", outcomeOther, now)
+	a.say(t, w, 2, "first", wire.OutcomeApplied, now)
+	a.say(t, w, 2, "applied", wire.OutcomeOther, now)
 	if p := a.progress(w, now); p.applied != 2 || p.missing != maxReplicas-2 || len(p.names) > 5 {
 		t.Errorf("%d applied, %d missing, names %q", p.applied, p.missing, p.names)
 	}
-	a.say(t, w, 3, "applied", outcomeGone, now)
-	a.say(t, w, 3, "leaving", outcomeGone, now)
+	a.say(t, w, 3, "applied", wire.OutcomeGone, now)
+	a.say(t, w, 3, "leaving", wire.OutcomeGone, now)
 	if p := a.progress(w, now); p.applied != 2 || p.missing != maxReplicas-3 {
 		t.Errorf("%d applied, %d missing", p.applied, p.missing)
 	}
@@ -123,7 +124,7 @@ func TestAskerIsBounded(t *testing.T) {
 	if len(a.waits) != 0 {
 		t.Error("the wait is over and remembered")
 	}
-	a.say(t, w, 4, "late", outcomeApplied, now) // to nobody
+	a.say(t, w, 4, "late", wire.OutcomeApplied, now) // to nobody
 	for _, token := range []string{"", "x", w.token, w.token + "1", "1" + w.token} {
 		a.take(&nats.Msg{Subject: "_INBOX.x." + token}, now)
 	}
@@ -138,7 +139,7 @@ func TestEffectiveBy(t *testing.T) {
 		t.Errorf("nobody there: %s", got)
 	}
 	w = newWait(t, a, WaitConfig{MaxStaleness: time.Second})
-	a.say(t, w, 1, "one", outcomeWaiting, time.Now())
+	a.say(t, w, 1, "one", wire.OutcomeWaiting, time.Now())
 	if got := a.leave(w).EffectiveBy.Sub(w.receipt.Time); got != 15*time.Second {
 		t.Errorf("one of 15 s: %s", got)
 	}
@@ -149,16 +150,16 @@ func TestWhyNotApplied(t *testing.T) {
 	a := newAsker()
 	now := time.Now()
 	known := newWait(t, a, WaitConfig{})
-	a.say(t, known, 1, "silent", outcomeWaiting, now)
+	a.say(t, known, 1, "silent", wire.OutcomeWaiting, now)
 	a.leave(known)
 	w := newWait(t, a, WaitConfig{})
 	want := map[string]string{"silent": "no answer"}
 	for outcome, problem := range map[string]string{
-		outcomeApplied: "",
-		outcomeWaiting: "not applied yet",
-		outcomeIgnored: "seen, but not understood or not trusted",
-		outcomeOther:   "its log holds another message there",
-		outcomePast:    "its log has passed the message without remembering it",
+		wire.OutcomeApplied: "",
+		wire.OutcomeWaiting: "not applied yet",
+		wire.OutcomeIgnored: "seen, but not understood or not trusted",
+		wire.OutcomeOther:   "its log holds another message there",
+		wire.OutcomePast:    "its log has passed the message without remembering it",
 	} {
 		a.say(t, w, 1, outcome, outcome, now)
 		want[outcome] = problem
@@ -166,7 +167,7 @@ func TestWhyNotApplied(t *testing.T) {
 	got := map[string]string{}
 	for _, r := range a.leave(w).Replicas {
 		got[r.ID] = r.Problem
-		if r.Applied != (r.ID == outcomeApplied) || r.Applied == r.AppliedAt.IsZero() {
+		if r.Applied != (r.ID == wire.OutcomeApplied) || r.Applied == r.AppliedAt.IsZero() {
 			t.Errorf("%s: %+v", r.ID, r)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -21,12 +22,12 @@ func (p *publisher) completeEarly(ctx context.Context, rec *record, h revoke.Ret
 	if !rec.open || rec.fixed || rec.signature != "" && p.signer == nil {
 		return nil // in the last two cases it is not ours to change, and replicas cut it back
 	}
-	var d decoder
-	msg, fault := d.decode(rec.subject, rec.payload)
-	if fault != 0 || msg.beat {
+	var d wire.Decoder
+	msg, fault := d.Decode(rec.subject, rec.payload)
+	if fault != 0 || msg.Beat {
 		return nil // it is not from here
 	}
-	e := msg.event
+	e := msg.Event
 	if e.At.IsZero() {
 		return nil // nor is this
 	}
@@ -56,13 +57,13 @@ func (p *publisher) completeEarly(ctx context.Context, rec *record, h revoke.Ret
 	if rec.kept { // it was given up for a while, see renew
 		e.At = now
 	}
-	payload, err := encodeEvent(&e)
+	payload, err := wire.EncodeEvent(&e)
 	if err != nil {
 		return err
 	}
 	signature := rec.signature
 	if signature != "" {
-		if signature, err = p.signer.sign(ctx, rec.subject, payload); err != nil {
+		if signature, err = p.signer.Sign(ctx, rec.subject, payload); err != nil {
 			return err
 		}
 	}
@@ -76,9 +77,9 @@ func (p *publisher) published(rec *record, e revoke.Event) revoke.Event {
 		return e
 	}
 	payload, _, _ := p.ledger.content(rec)
-	var d decoder
-	if msg, fault := d.decode(rec.subject, payload); fault == 0 {
-		e.Before, e.Until = msg.event.Before, msg.event.Until
+	var d wire.Decoder
+	if msg, fault := d.Decode(rec.subject, payload); fault == 0 {
+		e.Before, e.Until = msg.Event.Before, msg.Event.Until
 	}
 	return e
 }

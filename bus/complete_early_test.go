@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -21,11 +22,11 @@ func openRecord(t *testing.T, e revoke.Event, former bool) *record {
 			e.Before = e.At.Add(2 * time.Second)
 		}
 	}
-	payload, err := encodeEvent(&e)
+	payload, err := wire.EncodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.At.Add(revoke.MaxLifetime + revoke.StreamMargin), open: true}
+	return &record{subject: wire.Subject(e.Issuer, e.Kind), payload: payload, gone: e.At.Add(revoke.MaxLifetime + revoke.StreamMargin), open: true}
 }
 
 // Invariants 1, 3 and 9: an event that was prepared before the stream was seen reaches as
@@ -58,7 +59,7 @@ func TestLimit(t *testing.T) {
 			if fault != 0 {
 				t.Fatal(fault)
 			}
-			got, want := msg.event, old.event
+			got, want := msg.Event, old.Event
 			life := h.SessionLifetime
 			if e.Kind == revoke.KindToken {
 				life = h.TokenLifetime
@@ -72,8 +73,8 @@ func TestLimit(t *testing.T) {
 			if !rec.gone.Equal(got.Until.Add(revoke.StreamMargin)) || rec.open {
 				t.Errorf("%s: gone %s, open %v", name, rec.gone, rec.open)
 			}
-			if slack := h.Slack(); e.Kind.Cutoff() && !got.Before.Equal(old.event.At.Add(slack)) {
-				t.Errorf("%s, clock moved by %s: before lies %s after its time, want %s", name, shift, got.Before.Sub(old.event.At), slack)
+			if slack := h.Slack(); e.Kind.Cutoff() && !got.Before.Equal(old.Event.At.Add(slack)) {
+				t.Errorf("%s, clock moved by %s: before lies %s after its time, want %s", name, shift, got.Before.Sub(old.Event.At), slack)
 			}
 			want.At, want.Until, want.Before = got.At, got.Until, got.Before
 			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
@@ -124,7 +125,7 @@ func TestLimitKeepsWhatWasGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	msg, _ := decode(rec.subject, rec.payload)
-	if e := msg.event; !e.Before.Equal(now.Add(-time.Minute)) || !e.Until.Equal(now.Add(2*time.Hour)) {
+	if e := msg.Event; !e.Before.Equal(now.Add(-time.Minute)) || !e.Until.Equal(now.Add(2*time.Hour)) {
 		t.Errorf("%+v", e)
 	}
 }
@@ -139,11 +140,11 @@ func TestLimitRaisesShortLives(t *testing.T) {
 			t.Fatal(err)
 		}
 		msg, _ := decode(rec.subject, rec.payload)
-		want := msg.event.At.Add(time.Hour)
+		want := msg.Event.At.Add(time.Hour)
 		if k == revoke.KindToken { // whose life its publisher knows
 			want = now.Add(time.Minute)
 		}
-		if e := msg.event; !e.Until.Equal(want) || !rec.gone.Equal(want.Add(revoke.StreamMargin)) || rec.open {
+		if e := msg.Event; !e.Until.Equal(want) || !rec.gone.Equal(want.Add(revoke.StreamMargin)) || rec.open {
 			t.Errorf("%+v, gone %s", e, rec.gone)
 		}
 	}
@@ -160,8 +161,8 @@ func TestReceiptSaysWhatWasPublished(t *testing.T) {
 	if err := p.completeEarly(t.Context(), rec, h, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	e := p.published(rec, old.event)
-	if at := old.event.At; !e.Before.Equal(at.Add(10*time.Second)) || !e.Until.Equal(at.Add(10*time.Second+time.Hour)) {
+	e := p.published(rec, old.Event)
+	if at := old.Event.At; !e.Before.Equal(at.Add(10*time.Second)) || !e.Until.Equal(at.Add(10*time.Second+time.Hour)) {
 		t.Errorf("at %s: %+v", at, e)
 	}
 }

@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -299,16 +301,17 @@ func TestStreamConfigIsLookedAt(t *testing.T) {
 			{retention(0, 0, time.Millisecond-1), "MaxSkew", ""}, {retention(0, 0, -1), "MaxSkew", ""}, {retention(0, 0, time.Second+1), "MaxSkew", ""}, {retention(0, 0, 2*time.Minute+time.Millisecond), "MaxSkew", ""},
 		},
 	}, func(cfg StreamConfig) (string, error) {
-		c, err := streamSettings(cfg).resolve()
+		c, err := stream.Settings(cfg).Resolve()
 		if err != nil {
 			return "", err
 		}
-		if list := hazards(c); len(list) > 0 {
+		st := stream.StateOf(&jetstream.StreamInfo{Config: c}, new(stream.Fixed))
+		if list := st.Unsafe; len(list) > 0 {
 			return "", fmt.Errorf("it would forget: %q", list)
 		}
-		return strings.Join(weaknesses(c), "\n"), nil
+		return strings.Join(st.Weak, "\n"), nil
 	})
-	c, err := streamSettings{}.resolve()
+	c, err := stream.Settings{}.Resolve()
 	if err != nil || c.Name != "REVOCATIONS" || c.Replicas != 3 || c.MaxBytes != 1<<30 || c.MaxMsgSize != 64<<10 || c.Duplicates != 2*time.Minute || c.MaxMsgs != -1 || c.MaxMsgsPerSubject != -1 || c.MaxConsumers != -1 ||
 		c.Metadata["hybridtoken.token_lifetime_ms"] != "3600000" || c.Metadata["hybridtoken.session_lifetime_ms"] != "7776000000" || c.Metadata["hybridtoken.max_skew_ms"] != "2000" || c.Metadata["hybridtoken.schema"] != "1" || len(c.Metadata) != 4 {
 		t.Errorf("defaults %+v, %v", c, err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -17,8 +18,8 @@ import (
 type core struct {
 	*transport
 	cfg       Config // with defaults resolved
-	signer    *signer
-	trust     trust
+	signer    *wire.Signer
+	trust     wire.Trust
 	publisher publisher
 	asker     asker
 
@@ -50,22 +51,22 @@ func newCore(cfg Config) (*core, error) {
 		return nil, fmt.Errorf("field Stream: %w", err)
 	}
 	if cfg.Name == "" {
-		if host, err := os.Hostname(); err == nil && len(host) <= maxNameBytes {
+		if host, err := os.Hostname(); err == nil && len(host) <= wire.MaxNameBytes {
 			cfg.Name = host
 		}
 	}
-	if _, err := encodeHeartbeat(replica.Heartbeat{Name: cfg.Name}); err != nil {
+	if _, err := wire.EncodeHeartbeat(replica.Heartbeat{Name: cfg.Name}); err != nil {
 		return nil, fmt.Errorf("field Name: %w", err)
 	}
-	signer, err := newSigner(cfg.Signer)
+	signer, err := wire.NewSigner(cfg.Signer)
 	if err != nil {
 		return nil, fmt.Errorf("field Signer: %w", err)
 	}
-	trust, err := newTrust(cfg.Trust)
+	trust, err := wire.NewTrust(cfg.Trust)
 	if err != nil {
 		return nil, fmt.Errorf("field Trust: %w", err)
 	}
-	if signer != nil && trust != nil && !trust.holds(signer) {
+	if signer != nil && trust != nil && !trust.Holds(signer) {
 		return nil, errors.New("field Trust does not hold the Signer's key: this Member would ignore its own events")
 	}
 	b := &core{transport: newTransport(cfg.Stream, logger(cfg.Logger)), cfg: cfg, signer: signer, trust: trust}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -40,11 +41,11 @@ func TestOutboxPublishesNoCredentials(t *testing.T) {
 	until := time.Now().Add(time.Hour).Truncate(time.Millisecond)
 	entry := func(id, signature string, seq uint64, e revoke.Event) []byte {
 		e.Issuer, e.Until, e.At = testIssuer, until, time.Now().Truncate(time.Millisecond)
-		payload, err := encodeEvent(&e)
+		payload, err := wire.EncodeEvent(&e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		line, err := encodeOutboxEntry(&outboxEntry{op: "put", id: id, subject: Subject(testIssuer, e.Kind), payload: string(payload), signature: signature, gone: until, seq: seq})
+		line, err := encodeOutboxEntry(&outboxEntry{op: "put", id: id, subject: wire.Subject(testIssuer, e.Kind), payload: string(payload), signature: signature, gone: until, seq: seq})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +68,7 @@ func TestOutboxPublishesNoCredentials(t *testing.T) {
 	}
 	for id, holds := range map[string]bool{"reason": false, "signed": true, "stored": true, "good": false} {
 		msg, fault := decode(alive[id].subject, alive[id].payload)
-		if fault != 0 || bytes.Contains(alive[id].payload, []byte(someJWT)) != holds || !msg.event.Until.Equal(until) {
+		if fault != 0 || bytes.Contains(alive[id].payload, []byte(someJWT)) != holds || !msg.Event.Until.Equal(until) {
 			t.Errorf("%s: %s", id, alive[id].payload)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
@@ -23,7 +24,7 @@ func TestEventsCountAsLongAsTheyAreNeeded(t *testing.T) {
 		for hour := range 48 {
 			at := midnight.Add(time.Duration(hour)*30*time.Minute + 29*time.Second)
 			event := replica.Record{Sequence: 7, Time: at, Subject: "event", Data: []byte("x"), Life: ttl(need)}
-			beat := replica.Record{Sequence: 9, Time: at.Add(need - 5*time.Minute), Subject: HeartbeatSubject, Life: 15 * time.Minute}
+			beat := replica.Record{Sequence: 9, Time: at.Add(need - 5*time.Minute), Subject: wire.HeartbeatSubject, Life: 15 * time.Minute}
 			var whole, lacking replica.LogDigest
 			whole.Add(&event)
 			whole.Add(&beat)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -28,7 +29,7 @@ type follower struct {
 	announcer  announcer
 
 	// The goroutine's own.
-	decoder    decoder
+	decoder    wire.Decoder
 	feed       *replica.Feed
 	beater     beater
 	changes    *listener      // of the connection
@@ -63,8 +64,8 @@ type followConfig struct {
 	Name            string // in heartbeats and answers; at most 128 bytes
 	NoHeartbeats    bool   // sends none
 	NoAnnouncements bool   // does not answer roll calls
-	Signer          *signer
-	Trust           trust
+	Signer          *wire.Signer
+	Trust           wire.Trust
 
 	// Suspect is told when the log has turned out to be another than the one applied so
 	// far, and when a record of that one was last applied.

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -324,51 +325,51 @@ func (f *follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	if err != nil {
 		return false, err
 	}
-	msg, fault := f.decoder.decode(m.Subject, m.Data)
+	msg, fault := f.decoder.Decode(m.Subject, m.Data)
 	switch {
 	case fault == revoke.FaultCritical && !f.heeds(m.Subject):
-		fault = msg.instead
-	case fault == revoke.FaultCritical && f.cfg.Trust != nil && !f.cfg.Trust.verifies(m):
-		fault, msg.member = revoke.FaultUnsigned, ""
-	case fault == 0 && !msg.beat && !f.cfg.Trust.accepts(m, &msg.event):
-		fault, msg.member = revoke.FaultUnsigned, f.cfg.Trust.lacks(&msg.event)
+		fault = msg.Instead
+	case fault == revoke.FaultCritical && f.cfg.Trust != nil && !f.cfg.Trust.Verifies(m):
+		fault, msg.Member = revoke.FaultUnsigned, ""
+	case fault == 0 && !msg.Beat && !f.cfg.Trust.Accepts(m, &msg.Event):
+		fault, msg.Member = revoke.FaultUnsigned, f.cfg.Trust.Lacks(&msg.Event)
 	}
 	switch {
 	case fault != 0:
-		err = f.feed.Fault(now, r, fault, msg.member)
-	case msg.beat:
-		if f.cfg.Trust != nil && msg.heartbeat.Digest != nil && !f.cfg.Trust.verifies(m) {
-			msg.heartbeat.Digest = nil // who may beat may not say what the log holds
+		err = f.feed.Fault(now, r, fault, msg.Member)
+	case msg.Beat:
+		if f.cfg.Trust != nil && msg.Heartbeat.Digest != nil && !f.cfg.Trust.Verifies(m) {
+			msg.Heartbeat.Digest = nil // who may beat may not say what the log holds
 		}
-		f.beater.heard(now, msg.heartbeat)
+		f.beater.heard(now, msg.Heartbeat)
 		if r.Sequence > f.old { // one that stood there before, nobody has sent now
 			f.escalation.heard(now)
 			f.silences = 0
 		} else if s.behind {
 			f.escalation.advance(now)
 		}
-		err = f.feed.Heartbeat(now, r, msg.heartbeat)
+		err = f.feed.Heartbeat(now, r, msg.Heartbeat)
 	default:
-		err = f.feed.Received(now, r, &msg.received)
+		err = f.feed.Received(now, r, &msg.Received)
 	}
 	if err != nil {
 		return false, fmt.Errorf("bus: %w", err)
 	}
-	if !msg.beat {
+	if !msg.Beat {
 		f.announcer.note(r, fault == 0)
 	}
 	f.last = now
 	f.sequence.Store(r.Sequence)
 	switch {
-	case msg.beat:
-		f.recovered(&msg.heartbeat, now)
+	case msg.Beat:
+		f.recovered(&msg.Heartbeat, now)
 	case fault != 0:
 		f.recovered(nil, now)
 	case s.behind:
 		f.escalation.advance(now) // its heartbeats are still to come
 	}
 	f.beater.behind = s.behind
-	return msg.beat, nil
+	return msg.Beat, nil
 }
 
 // heeds reports whether events on that subject may make the List stale: those of
@@ -382,10 +383,10 @@ func (f *follower) heeds(subject string) bool {
 	if !slices.Equal(issuers, f.expected) { // hashed once, not for each such event
 		f.expected, f.heeded = issuers, make(map[string]struct{}, len(issuers))
 		for _, iss := range issuers {
-			f.heeded[issuerPrefix(iss)] = struct{}{}
+			f.heeded[wire.IssuerPrefix(iss)] = struct{}{}
 		}
 	}
-	_, ok := f.heeded[prefixOf(subject)]
+	_, ok := f.heeded[wire.PrefixOf(subject)]
 	return ok
 }
 
@@ -407,7 +408,7 @@ func (f *follower) recovered(hb *replica.Heartbeat, now revoke.Instant) {
 	f.note(func(r *report) {
 		r.err = nil
 		if hb != nil {
-			r.beater, r.beat = printable(hb.Name), now
+			r.beater, r.beat = wire.Printable(hb.Name), now
 		}
 	})
 	if f.said != "" {

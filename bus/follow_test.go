@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -119,7 +120,7 @@ func TestFollowersNormalDay(t *testing.T) {
 				t.Errorf("applied up to %d of %d", st.Sequence, s.info.State.LastSeq)
 			}
 			for _, l := range s.log {
-				if ttl := l.msg.Header.Get("Nats-TTL"); l.msg.Subject == HeartbeatSubject && ttl != "15m" {
+				if ttl := l.msg.Header.Get("Nats-TTL"); l.msg.Subject == wire.HeartbeatSubject && ttl != "15m" {
 					t.Fatalf("a heartbeat that lives %s", ttl)
 				}
 			}
@@ -247,11 +248,11 @@ func TestFollowerAttests(t *testing.T) {
 				other := func(d time.Duration) {
 					for range d / time.Second {
 						time.Sleep(time.Second)
-						data, err := encodeHeartbeat(replica.Heartbeat{Nonce: [16]byte([]byte(rand.Text())[:16]), Time: time.Now(), Name: "other"})
+						data, err := wire.EncodeHeartbeat(replica.Heartbeat{Nonce: [16]byte([]byte(rand.Text())[:16]), Time: time.Now(), Name: "other"})
 						if err != nil {
 							t.Fatal(err)
 						}
-						s.do(func() { s.store(&nats.Msg{Subject: HeartbeatSubject, Data: data}) })
+						s.do(func() { s.store(&nats.Msg{Subject: wire.HeartbeatSubject, Data: data}) })
 						synctest.Wait()
 					}
 				}

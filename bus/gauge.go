@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -27,7 +29,7 @@ const (
 // what was written since.
 type gauge struct {
 	mu       sync.Mutex
-	state    streamState
+	state    stream.State
 	known    bool      // state was read once
 	at       time.Time // when; zero: it is to be read again
 	era      uint64    // in which that reading was begun; it says nothing of another
@@ -53,8 +55,8 @@ const (
 // server refuses for want of room is full, whatever the reading says. The caller holds mu.
 func (g *gauge) fill() float64 {
 	share := 0.0
-	if g.state.maxBytes > 0 {
-		share = float64(int64(g.state.bytes)+g.written) / float64(g.state.maxBytes)
+	if g.state.MaxBytes > 0 {
+		share = float64(int64(g.state.Bytes)+g.written) / float64(g.state.MaxBytes)
 	}
 	if g.noRoom != roomLeft {
 		share = max(share, 1)
@@ -82,11 +84,11 @@ func (g *gauge) isKnown() bool {
 // facts returns the stream's state, at most maxAge old and less than 1 % of
 // MaxBytes of our own writing behind. While the server does not answer it makes do
 // with an older one. Calls share one reading, which does not end with any of them.
-func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamState, error) {
+func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (stream.State, error) {
 	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.known && time.Since(g.at) < maxAge && p.isOfNow(g.era) && g.written < g.state.maxBytes/100 {
+	if g.known && time.Since(g.at) < maxAge && p.isOfNow(g.era) && g.written < g.state.MaxBytes/100 {
 		return g.state, nil
 	}
 	if g.known && g.err != nil && time.Since(g.failedAt) < refusalInterval { // not again at once
@@ -95,14 +97,14 @@ func (p *publisher) facts(ctx context.Context, maxAge time.Duration) (streamStat
 	for {
 		reading, err := p.startReading()
 		if err != nil {
-			return streamState{}, err
+			return stream.State{}, err
 		}
 		g.mu.Unlock()
 		select {
 		case <-reading:
 		case <-ctx.Done():
 			g.mu.Lock()
-			return streamState{}, context.Cause(ctx)
+			return stream.State{}, context.Cause(ctx)
 		}
 		g.mu.Lock()
 		if g.err != nil || !g.at.IsZero() && p.isOfNow(g.era) { // else it is about the time before a loss: again
@@ -149,7 +151,7 @@ func (p *publisher) vouch(ctx context.Context, acknowledged time.Time) error {
 	g := &p.gauge
 	for attempt := 0; ; attempt++ {
 		g.mu.Lock()
-		known, unsafe, err := !g.began.Before(acknowledged.Add(-settingsAge)), g.state.unsafe, g.err
+		known, unsafe, err := !g.began.Before(acknowledged.Add(-settingsAge)), g.state.Unsafe, g.err
 		g.mu.Unlock()
 		switch {
 		case known && len(unsafe) > 0:
@@ -177,15 +179,15 @@ func (p *publisher) isUnsafe(list []string) error {
 
 // usable returns the newest state. A stream known to be gone is an error; one that
 // could not be asked about is taken to be as it was.
-func (g *gauge) usable() (streamState, error) {
+func (g *gauge) usable() (stream.State, error) {
 	if g.err != nil && (!g.known || errors.Is(g.err, ErrNoStream)) {
-		return streamState{}, g.err
+		return stream.State{}, g.err
 	}
 	return g.state, nil
 }
 
 // read asks the server and takes the answer in.
-func (p *publisher) read(ctx context.Context) (streamState, error) {
+func (p *publisher) read(ctx context.Context) (stream.State, error) {
 	g := &p.gauge
 	g.mu.Lock()
 	before := g.written
@@ -204,9 +206,9 @@ func (p *publisher) read(ctx context.Context) (streamState, error) {
 
 // took takes in what the server said when it was asked with before bytes written, and
 // those two of [ledger.begin].
-func (p *publisher) took(ctx context.Context, st streamState, err error, before int64, highest, era uint64) (streamState, error) {
+func (p *publisher) took(ctx context.Context, st stream.State, err error, before int64, highest, era uint64) (stream.State, error) {
 	g := &p.gauge
-	if err == nil && p.clock.set(st.now, revoke.Now()) {
+	if err == nil && p.clock.set(st.Now, revoke.Now()) {
 		ahead := time.Duration(p.clock.ahead.Load())
 		level := slog.LevelWarn
 		if ahead.Abs() <= tolerance {
@@ -214,8 +216,8 @@ func (p *publisher) took(ctx context.Context, st streamState, err error, before 
 		}
 		p.t.log.Log(ctx, level, "bus: this machine's clock and the server's", "ahead", ahead.Round(time.Millisecond))
 	}
-	if st.mirror {
-		st.unsafe = append(st.unsafe, "it is a mirror")
+	if st.Mirror {
+		st.Unsafe = append(st.Unsafe, "it is a mirror")
 	}
 
 	g.mu.Lock()
@@ -230,22 +232,22 @@ func (p *publisher) took(ctx context.Context, st streamState, err error, before 
 	old, same := g.state, g.known && g.era == era
 	g.state, g.known, g.at, g.era = st, true, time.Now(), era
 	g.written -= before
-	if g.noRoom == streamFull && int64(st.bytes)+maxMessageBytes <= st.maxBytes {
+	if g.noRoom == streamFull && int64(st.Bytes)+wire.MaxMessageBytes <= st.MaxBytes {
 		g.noRoom = roomLeft
 	}
 	g.mu.Unlock()
-	gone := st.first > old.first && p.ledger.missing(era, st.first, p.now())
+	gone := st.First > old.First && p.ledger.missing(era, st.First, p.now())
 
-	if len(st.unsafe) > 0 && !slices.Equal(st.unsafe, old.unsafe) {
-		p.t.log.Error("bus: the stream is unsafe; nothing is published to it", "stream", p.t.stream, "because", st.unsafe)
+	if len(st.Unsafe) > 0 && !slices.Equal(st.Unsafe, old.Unsafe) {
+		p.t.log.Error("bus: the stream is unsafe; nothing is published to it", "stream", p.t.stream, "because", st.Unsafe)
 	}
-	if len(st.weak) > 0 && !slices.Equal(st.weak, old.weak) {
-		p.t.log.Warn("bus: an accident could lose what the stream holds", "stream", p.t.stream, "because", st.weak)
+	if len(st.Weak) > 0 && !slices.Equal(st.Weak, old.Weak) {
+		p.t.log.Warn("bus: an accident could lose what the stream holds", "stream", p.t.stream, "because", st.Weak)
 	}
 	switch { // which is news only while the era lasts, see there
-	case same && !old.created.Equal(st.created):
+	case same && !old.Created.Equal(st.Created):
 		p.recreated(era)
-	case st.last < highest, gone, st.forgets && !old.forgets:
+	case st.Last < highest, gone, st.Forgets && !old.Forgets:
 		p.doubt(era)
 	}
 	return st, nil
@@ -302,15 +304,15 @@ func (p *publisher) surelyFull(rec *record) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	beside := g.written + g.inFlight
-	return beside == 0 || g.err != nil || int64(g.state.bytes)+rec.size() > g.state.maxBytes/100*int64(rec.limit)
+	return beside == 0 || g.err != nil || int64(g.state.Bytes)+rec.size() > g.state.MaxBytes/100*int64(rec.limit)
 }
 
 func (p *publisher) fits(rec *record) bool {
 	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	after := int64(g.state.bytes) + g.written + g.inFlight + rec.size()
-	if after > g.state.maxBytes/100*int64(rec.limit) {
+	after := int64(g.state.Bytes) + g.written + g.inFlight + rec.size()
+	if after > g.state.MaxBytes/100*int64(rec.limit) {
 		return false
 	}
 	g.inFlight += rec.size()
@@ -338,5 +340,5 @@ func (p *publisher) release(rec *record, stored bool) {
 func (p *publisher) maxBytes() int64 {
 	p.gauge.mu.Lock()
 	defer p.gauge.mu.Unlock()
-	return p.gauge.state.maxBytes
+	return p.gauge.state.MaxBytes
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
 )
 
 // What Stats shows as the stream's fill is what events are refused by: also what was
@@ -15,7 +17,7 @@ func TestFillIsWhatPublishGoesBy(t *testing.T) {
 	read := func(bytes uint64) {
 		t.Helper()
 		floor, era := p.ledger.begin()
-		if _, err := p.took(context.Background(), streamState{maxBytes: 100 << 20, bytes: bytes, created: time.Unix(1, 0)}, nil, g.written, floor, era); err != nil {
+		if _, err := p.took(context.Background(), stream.State{MaxBytes: 100 << 20, Bytes: bytes, Created: time.Unix(1, 0)}, nil, g.written, floor, era); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -90,12 +91,12 @@ func TestAnswersAreCounted(t *testing.T) {
 		_, f := beatingFollower(t, Config{})
 		a := newAnnouncer(t)
 		a.t = f.t
-		a.answer("_INBOX.a.1", outcomeWaiting, time.Time{})
+		a.answer("_INBOX.a.1", wire.OutcomeWaiting, time.Time{})
 		if a.answered.Load() != 1 || a.dropped.Load() != 0 {
 			t.Errorf("%d answered, %d dropped", a.answered.Load(), a.dropped.Load())
 		}
 		f.b.end()
-		a.answer("_INBOX.a.1", outcomeWaiting, time.Time{})
+		a.answer("_INBOX.a.1", wire.OutcomeWaiting, time.Time{})
 		if a.answered.Load() != 1 || a.dropped.Load() != 1 {
 			t.Errorf("closed: %d answered, %d dropped", a.answered.Load(), a.dropped.Load())
 		}

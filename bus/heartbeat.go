@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -117,11 +118,11 @@ func (h *beater) beat() {
 		return
 	}
 	rand.Read(h.nonce[:]) // never fails
-	denied := h.t.refused(h.before, HeartbeatSubject)
+	denied := h.t.refused(h.before, wire.HeartbeatSubject)
 	h.before = h.t.nc().LastError()
 	h.last = revoke.Now()
 	digest := h.feed.Digest()
-	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.cfg.Name, Digest: &digest})
+	data, err := wire.EncodeHeartbeat(replica.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.cfg.Name, Digest: &digest})
 	if err != nil {
 		return // Open has tried it
 	}
@@ -129,9 +130,9 @@ func (h *beater) beat() {
 	if h.first.IsZero() {
 		h.first = h.last
 	}
-	msg := nats.NewMsg(HeartbeatSubject)
+	msg := nats.NewMsg(wire.HeartbeatSubject)
 	msg.Data = data
-	msg.Header.Set(jetstream.MsgTTLHeader, heartbeatTTL)
+	msg.Header.Set(jetstream.MsgTTLHeader, wire.HeartbeatTTL)
 	if !h.send(msg) {
 		return
 	}
@@ -168,11 +169,11 @@ func (h *beater) send(msg *nats.Msg) bool {
 		defer h.signing.Store(false)
 		ctx, cancel := context.WithTimeout(h.t.ctx, signTimeout)
 		defer cancel()
-		signature, err := h.cfg.Signer.sign(ctx, msg.Subject, msg.Data)
+		signature, err := h.cfg.Signer.Sign(ctx, msg.Subject, msg.Data)
 		if err != nil {
 			h.t.log.Debug("bus: heartbeat not signed", "error", err)
 		} else {
-			msg.Header.Set(SignatureHeader, signature)
+			msg.Header.Set(wire.SignatureHeader, signature)
 		}
 		publish()
 	}()

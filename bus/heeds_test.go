@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -16,7 +17,7 @@ func TestHeedsExpectedIssuers(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := &follower{list: list}
-	subject := func(iss string) string { return issuerPrefix(iss) + "device" }
+	subject := func(iss string) string { return wire.IssuerPrefix(iss) + "device" }
 	ask := func(iss string, want bool) {
 		t.Helper()
 		if f.heeds(subject(iss)) != want {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -57,11 +58,11 @@ func TestOutboxOfSeveralIssuers(t *testing.T) {
 		}
 		defer o.close()
 		e := revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: sid, Until: time.Now().Add(time.Hour)}
-		payload, err := encodeEvent(&e)
+		payload, err := wire.EncodeEvent(&e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := o.put(time.Now(), &record{subject: Subject(iss, e.Kind), payload: payload, gone: e.Until}); err != nil {
+		if err := o.put(time.Now(), &record{subject: wire.Subject(iss, e.Kind), payload: payload, gone: e.Until}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -17,12 +19,12 @@ func TestRenew(t *testing.T) {
 	p := newTestPublisher()
 	old := time.Now().Add(-time.Hour)
 	e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "s", Until: time.UnixMilli(time.Now().UnixMilli() + 3_600_000), At: old, Reason: `,"at":1}`}
-	payload, err := encodeEvent(&e)
+	payload, err := wire.EncodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)
 	}
 	payload = append(make([]byte, 0, 2*len(payload)), payload...) // with room to be written over
-	rec := &record{subject: Subject(e.Issuer, e.Kind), payload: payload}
+	rec := &record{subject: wire.Subject(e.Issuer, e.Kind), payload: payload}
 	before := bytes.Clone(payload)
 	now := time.Now()
 	if err := p.renew(t.Context(), rec, now); err != nil {
@@ -35,12 +37,12 @@ func TestRenew(t *testing.T) {
 	if fault != 0 {
 		t.Fatalf("%s: %s", fault, rec.payload)
 	}
-	if got := msg.event.At.Sub(now); got < 0 || got >= time.Millisecond {
+	if got := msg.Event.At.Sub(now); got < 0 || got >= time.Millisecond {
 		t.Errorf("its time is off by %s", got)
 	}
-	e.At, msg.event.At = time.Time{}, time.Time{}
-	if fmt.Sprint(e.Value, e.Reason, e.Until.UnixMilli()) != fmt.Sprint(msg.event.Value, msg.event.Reason, msg.event.Until.UnixMilli()) {
-		t.Errorf("%+v became %+v", e, msg.event)
+	e.At, msg.Event.At = time.Time{}, time.Time{}
+	if fmt.Sprint(e.Value, e.Reason, e.Until.UnixMilli()) != fmt.Sprint(msg.Event.Value, msg.Event.Reason, msg.Event.Until.UnixMilli()) {
+		t.Errorf("%+v became %+v", e, msg.Event)
 	}
 }
 
@@ -100,7 +102,7 @@ func TestOneRecreationIsOneLoss(t *testing.T) {
 				return reading{0, highest, era}
 			}
 			end := func(r reading, created time.Time, last uint64) {
-				_, _ = p.took(t.Context(), streamState{created: created, last: last, maxBytes: 1 << 30}, nil, r.before, r.highest, r.era)
+				_, _ = p.took(t.Context(), stream.State{Created: created, Last: last, MaxBytes: 1 << 30}, nil, r.before, r.highest, r.era)
 			}
 			end(begin(), old, 100)
 			floor, era := l.begin()
@@ -122,7 +124,7 @@ func TestOneRecreationIsOneLoss(t *testing.T) {
 			if n := l.stats.Losses; n != 1 {
 				t.Errorf("%s, readings under way %t: %d losses", name, underWay, n)
 			}
-			if !p.isOfNow(p.gauge.era) || !p.gauge.state.created.Equal(made) {
+			if !p.isOfNow(p.gauge.era) || !p.gauge.state.Created.Equal(made) {
 				t.Fatalf("%s: when the stream was made is not known", name)
 			}
 			end(begin(), made.Add(time.Minute), 1)

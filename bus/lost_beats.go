@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
@@ -44,24 +45,24 @@ func (h *beater) whyLost(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the stream cannot be asked: %w", err)
 	}
-	if h.applied.Load() < st.last { // or is it on its way?
+	if h.applied.Load() < st.Last { // or is it on its way?
 		_ = pause.Wait(ctx, 2*h.interval)
-		if at := h.applied.Load(); at < st.last {
-			return fmt.Errorf("the stream holds messages up to %d and this subscription has brought none after %d: its consumer is paused, or its server stands still", st.last, at)
+		if at := h.applied.Load(); at < st.Last {
+			return fmt.Errorf("the stream holds messages up to %d and this subscription has brought none after %d: its consumer is paused, or its server stands still", st.Last, at)
 		}
 		return errors.New("they came late: this subscription has caught up with the stream only now")
 	}
 	var nonce [16]byte
 	rand.Read(nonce[:]) // never fails
-	data, err := encodeHeartbeat(replica.Heartbeat{Nonce: nonce, Time: time.Now(), Name: h.cfg.Name})
+	data, err := wire.EncodeHeartbeat(replica.Heartbeat{Nonce: nonce, Time: time.Now(), Name: h.cfg.Name})
 	if err != nil {
 		return err // Open has tried it
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	msg := nats.NewMsg(HeartbeatSubject)
+	msg := nats.NewMsg(wire.HeartbeatSubject)
 	msg.Data = data
-	msg.Header.Set(jetstream.MsgTTLHeader, heartbeatTTL)
+	msg.Header.Set(jetstream.MsgTTLHeader, wire.HeartbeatTTL)
 	ack, err := h.t.js().PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
 	return h.whyNotTaken(ack, err)
 }
@@ -76,7 +77,7 @@ func (h *beater) whyNotTaken(ack *jetstream.PubAck, err error) error {
 	case jsadmin.IsFull(err):
 		return fmt.Errorf("the stream has no room for them: %w", err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return fmt.Errorf("no stream takes them: none has the subject %s, or it has no leader: %w", HeartbeatSubject, err)
+		return fmt.Errorf("no stream takes them: none has the subject %s, or it has no leader: %w", wire.HeartbeatSubject, err)
 	case isAPI(err):
 		return fmt.Errorf("the stream refuses them: %w", err)
 	}

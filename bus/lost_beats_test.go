@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 )
 
@@ -30,7 +31,7 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 		"the stream refuses them":                                          func(s *scripted) { s.beat = refusal(jsadmin.CodeSealed, "sealed") },
 		"none is acknowledged: the stream has no leader":                   func(s *scripted) { s.beat = "" },
 		"no stream takes them":                                             func(s *scripted) { s.beat = "503" },
-		"Permissions Violation":                                            func(s *scripted) { s.deny = HeartbeatSubject },
+		"Permissions Violation":                                            func(s *scripted) { s.deny = wire.HeartbeatSubject },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log pages
@@ -66,7 +67,8 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 	if probe == nil {
 		t.Fatal("no heartbeat asked for an acknowledgement")
 	}
-	hb, fault := decodeHeartbeat(probe.Data)
+	msg, fault := decode(wire.HeartbeatSubject, probe.Data)
+	hb := msg.Heartbeat
 	if fault != 0 || hb.Name != "orders" || hb.Nonce == [16]byte{} || hb.Digest != nil || probe.Header.Get(jetstream.MsgTTLHeader) != "15m" {
 		t.Errorf("it is %s with %v", probe.Data, probe.Header)
 	}

@@ -10,14 +10,8 @@ import (
 // changes one changes it here, and looks for where it is told.
 func TestNumbers(t *testing.T) {
 	for name, c := range map[string]struct{ got, want any }{
-		// WIRE.md, and every member beside this one
-		"digestVersion": {digestVersion, 1}, "wireVersion": {wireVersion, 1}, "schemaVersion": {schemaVersion, "1"}, "heartbeatTTL": {heartbeatTTL, "15m"},
-		"maxMessageBytes": {maxMessageBytes, 65536}, "maxEventBytes": {maxEventBytes, 61440}, "maxHeartbeatBytes": {maxHeartbeatBytes, 2048}, "maxNameBytes": {maxNameBytes, 128},
-		"keyIDBytes": {keyIDBytes, 12}, "maxTrusted": {maxTrusted, 16}, "issuerHashSize": {issuerHashSize, 16}, "signaturePrefix": {signaturePrefix, "hybridtoken revocation 1\x00"},
-		"maxPlainDigits": {maxPlainDigits, 15},
 		// RevokeAndWait
-		"maxQuestionBytes": {maxQuestionBytes, 512}, "maxAnswerBytes": {maxAnswerBytes, 2048}, "maxReplicaID": {maxReplicaID, 64}, "maxReplyBytes": {maxReplyBytes, 256},
-		"maxMarks": {maxMarks, 4096}, "maxKept": {maxKept, 1024}, "maxQuestions": {maxQuestions, 256}, "maxAnswerWait": {maxAnswerWait, 30 * time.Second}, "questionQueue": {questionQueue, 256},
+		"maxMarks": {maxMarks, 4096}, "maxKept": {maxKept, 1024}, "maxQuestions": {maxQuestions, 256}, "questionQueue": {questionQueue, 256},
 		"maxAskers": {maxAskers, 16}, "answerRate": {answerRate, 500}, "answerBurst": {answerBurst, 500}, "announceAgain": {announceAgain, 10 * time.Minute}, "maxDenied": {maxDenied, 64},
 		"answerQueue": {answerQueue, 4096}, "tokenBytes": {tokenBytes, 26}, "maxReplicas": {maxReplicas, 10_000}, "rosterLife": {rosterLife, 10 * time.Minute},
 		"defaultRoll": {defaultRoll, 250 * time.Millisecond}, "firstAskPause": {firstAskPause, 200 * time.Millisecond}, "maxAskPause": {maxAskPause, 2 * time.Second}, "nobodyPatience": {nobodyPatience, 2 * time.Second},
@@ -33,9 +27,9 @@ func TestNumbers(t *testing.T) {
 		"infoTimeout": {infoTimeout, 2 * time.Second}, "fillInterval": {fillInterval, 30 * time.Second}, "refusalInterval": {refusalInterval, time.Second}, "settingsAge": {settingsAge, 2 * time.Second}, "recountInterval": {recountInterval, 20 * time.Millisecond},
 		"maxRemembered": {maxRemembered, 100_000}, "maxRememberedBytes": {maxRememberedBytes, 64 << 20}, "republishWorkers": {republishWorkers, 16}, "maxRepublishWait": {maxRepublishWait, 30 * time.Second},
 		"firstDoubtPause": {firstDoubtPause, time.Minute}, "maxDoubtPause": {maxDoubtPause, 8 * time.Hour}, "maxWitnesses": {maxWitnesses, 32}, "maxEnds": {maxEnds, 2}, "asideFor": {asideFor, 10 * time.Minute}, "tolerance": {tolerance, 10 * time.Second},
-		"formerSlack": {formerSlack, 2 * time.Second}, "maxSigning": {maxSigning, 256},
+		"formerSlack": {formerSlack, 2 * time.Second},
 		// the stream
-		"defaultMaxBytes": {defaultMaxBytes, 1 << 30}, "minMaxBytes": {minMaxBytes, 16 << 20}, "warnPercent": {warnPercent, 80}, "streamTimeout": {streamTimeout, 3 * time.Second},
+		"warnPercent": {warnPercent, 80}, "streamTimeout": {streamTimeout, 3 * time.Second},
 		// the connection
 		"steady": {steady, time.Minute}, "firstRedial": {firstRedial, 500 * time.Millisecond}, "maxRedial": {maxRedial, 30 * time.Second}, "maxUnreached": {maxUnreached, 2 * time.Second}, "refusalLook": {refusalLook, 5 * time.Second}, "refusalPatience": {refusalPatience, 30 * time.Second},
 		// the outbox

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/diskfile"
 )
 
@@ -71,7 +72,7 @@ type others interface{ acknowledgedAlive() []*record }
 const (
 	outboxVersion  = 1
 	maxOutboxBytes = 512 << 20
-	maxOutboxLine  = 4 * maxMessageBytes
+	maxOutboxLine  = 4 * wire.MaxMessageBytes
 	// compactAfter is the size from which on a file is written anew when it has doubled.
 	compactAfter = 16 << 20
 )

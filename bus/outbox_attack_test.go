@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/gate"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -42,7 +43,7 @@ func reopen(t *testing.T, o *outbox, path string) (values map[string]*record, da
 		if fault != 0 {
 			t.Fatal(fault)
 		}
-		values[msg.event.Value] = rec
+		values[msg.Event.Value] = rec
 	}
 	return values, damaged
 }
@@ -344,21 +345,21 @@ func write(t *testing.T, path string, data []byte) {
 func TestOutboxOfAnotherIssuer(t *testing.T) {
 	o, path := openTestOutbox(t)
 	e := revoke.Event{Issuer: "https://other.example.com", Kind: revoke.KindSession, Value: "foreign", Until: time.Now().Add(time.Hour)}
-	payload, err := encodeEvent(&e)
+	payload, err := wire.EncodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign := &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until}
+	foreign := &record{subject: wire.Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until}
 	large := outboxRecord(t, "large")
-	large.payload = append(large.payload[:len(large.payload)-1], `,"x":"`+strings.Repeat("x", maxEventBytes)+`"}`...)
+	large.payload = append(large.payload[:len(large.payload)-1], `,"x":"`+strings.Repeat("x", wire.MaxEventBytes)+`"}`...)
 	if _, fault := decode(large.subject, large.payload); fault != 0 {
 		t.Fatalf("the large one is no event: %s", fault)
 	}
-	beat, err := encodeHeartbeat(replica.Heartbeat{Time: time.Now()})
+	beat, err := wire.EncodeHeartbeat(replica.Heartbeat{Time: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.put(time.Now(), foreign, large, &record{subject: HeartbeatSubject, payload: beat, gone: e.Until}, outboxRecord(t, "good")); err != nil {
+	if err := o.put(time.Now(), foreign, large, &record{subject: wire.HeartbeatSubject, payload: beat, gone: e.Until}, outboxRecord(t, "good")); err != nil {
 		t.Fatal(err)
 	}
 	if values, damaged := reopen(t, o, path); len(values) != 1 || values["good"] == nil || damaged != 3 {

@@ -89,7 +89,7 @@ func checkDamaged(t *testing.T, what string, sample []byte, lines []damagedLine,
 		// Nothing is invented: each is as it was put.
 		at := bytes.Index(sample, []byte(`"id":"`+id+`"`))
 		msg, fault := decode(rec.subject, rec.payload)
-		if at < 0 || fault != 0 || msg.event.Value != "value "+id {
+		if at < 0 || fault != 0 || msg.Event.Value != "value "+id {
 			t.Errorf("%s: %s says %q", what, id, rec.payload)
 		}
 	}

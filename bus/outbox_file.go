@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/strictjson"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -86,7 +87,7 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 		case "signature":
 			text(&e.signature)
 		case "gone":
-			ok = instant(v, &e.gone) && ok
+			ok = wire.Instant(v, &e.gone) && ok
 		case "open":
 			var is bool
 			e.open, is = v.Bool()
@@ -101,7 +102,7 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 	case err != nil || !ok || e.id == "" || len(e.id) > 64:
 		return outboxEntry{}, false
 	case e.op == "put":
-		return e, !e.gone.IsZero() && len(e.payload) <= maxEventBytes
+		return e, !e.gone.IsZero() && len(e.payload) <= wire.MaxEventBytes
 	case e.op == "ack":
 		return e, e.seq != 0
 	}
@@ -112,7 +113,7 @@ func decodeOutboxEntry(body []byte) (e outboxEntry, ok bool) {
 type outboxReading struct {
 	issuers []string // whose events it may hold
 	now     time.Time
-	decoder decoder
+	decoder wire.Decoder
 	alive   map[string]*record
 	named   []string          // the issuers of its first line
 	others  map[string]string // issuers of those alive that are none of issuers, by id
@@ -312,10 +313,10 @@ func (f *outboxReading) take(body []byte) bool {
 	switch e.op {
 	case "put":
 		// What is published is decided here and not by who can write the file.
-		msg, fault := f.decoder.decode(e.subject, []byte(e.payload))
-		iss := msg.event.Issuer
+		msg, fault := f.decoder.Decode(e.subject, []byte(e.payload))
+		iss := msg.Event.Issuer
 		ours := slices.Contains(f.issuers, iss)
-		if fault != 0 || msg.beat || !ours && !slices.Contains(f.named, iss) {
+		if fault != 0 || msg.Beat || !ours && !slices.Contains(f.named, iss) {
 			return false
 		}
 		if delete(f.others, e.id); !ours {
@@ -418,10 +419,10 @@ func entryOf(rec *record) *outboxEntry {
 // the byte.
 func (f *outboxReading) refuseCredentials() {
 	for id, rec := range f.alive {
-		msg, fault := f.decoder.decode(rec.subject, rec.payload)
-		if e := &msg.event; rec.seq == 0 && fault == 0 && errors.Is(e.Validate(), revoke.ErrCredential) {
+		msg, fault := f.decoder.Decode(rec.subject, rec.payload)
+		if e := &msg.Event; rec.seq == 0 && fault == 0 && errors.Is(e.Validate(), revoke.ErrCredential) {
 			e.ID, e.Reason, e.Actor = "", "", ""
-			payload, err := encodeEvent(e)
+			payload, err := wire.EncodeEvent(e)
 			switch {
 			case err != nil, errors.Is(e.Validate(), revoke.ErrCredential):
 				delete(f.alive, id)

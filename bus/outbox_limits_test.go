@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -146,7 +147,7 @@ func TestOutboxEntriesAreWhole(t *testing.T) {
 	}{
 		{"op", `"ack"`, true}, {"op", `"drop"`, true}, {"op", `"lost"`, true}, {"op", `"other"`, false}, {"op", "", false}, {"op", "1", false},
 		{"id", "", false}, {"id", `""`, false}, {"id", "1", false}, {"id", `"` + strings.Repeat("i", 64) + `"`, true}, {"id", `"` + strings.Repeat("i", 65) + `"`, false},
-		{"subject", "1", false}, {"payload", "1", false}, {"payload", `"` + strings.Repeat("p", maxEventBytes) + `"`, true}, {"payload", `"` + strings.Repeat("p", maxEventBytes+1) + `"`, false},
+		{"subject", "1", false}, {"payload", "1", false}, {"payload", `"` + strings.Repeat("p", wire.MaxEventBytes) + `"`, true}, {"payload", `"` + strings.Repeat("p", wire.MaxEventBytes+1) + `"`, false},
 		{"signature", "1", false}, {"signature", "", true}, {"gone", "", false}, {"gone", "0", false}, {"gone", `"1"`, false}, {"gone", "-1", false},
 		{"open", "1", false}, {"open", "", true}, {"open", "false", true}, {"seq", "", true}, {"seq", "0", false}, {"seq", "-1", false}, {"seq", `"1"`, false}, {"seq", "1", true},
 	} {

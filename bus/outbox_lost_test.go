@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -28,11 +29,11 @@ func TestDamageThatTakesALoss(t *testing.T) {
 		return begin, len(file) - 1
 	}
 	put := func(id string) outboxEntry {
-		payload, err := encodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.KindToken, Value: id, Until: now.Add(time.Hour)})
+		payload, err := wire.EncodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.KindToken, Value: id, Until: now.Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return outboxEntry{op: "put", id: id, subject: Subject(testIssuer, revoke.KindToken), payload: string(payload), gone: now.Add(2 * time.Hour)}
+		return outboxEntry{op: "put", id: id, subject: wire.Subject(testIssuer, revoke.KindToken), payload: string(payload), gone: now.Add(2 * time.Hour)}
 	}
 	add(put("A"))
 	add(outboxEntry{op: "ack", id: "A", seq: 7})

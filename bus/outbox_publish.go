@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 )
 
 // unpack opens the outbox and takes up what it holds. One that the disk refuses is opened
@@ -44,7 +46,7 @@ func (p *publisher) takeUp(alive []*record, s outboxStatus) {
 
 // vouches reports whether the record is signed by this Member's key or a trusted one.
 func (p *publisher) vouches(rec *record) bool {
-	return p.trust.with(p.signer).verifies(&nats.Msg{Subject: rec.subject, Data: rec.payload, Header: nats.Header{SignatureHeader: {rec.signature}}})
+	return p.trust.With(p.signer).Verifies(&nats.Msg{Subject: rec.subject, Data: rec.payload, Header: nats.Header{wire.SignatureHeader: {rec.signature}}})
 }
 
 // keep puts the records into the outbox, if there is one, and reports whether they are on

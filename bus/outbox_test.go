@@ -12,17 +12,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 func outboxRecord(t testing.TB, value string) *record {
 	t.Helper()
 	e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: value, Until: time.Now().Add(time.Hour), At: time.Now()}
-	payload, err := encodeEvent(&e)
+	payload, err := wire.EncodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until.Add(revoke.StreamMargin), signature: "x"}
+	return &record{subject: wire.Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until.Add(revoke.StreamMargin), signature: "x"}
 }
 
 // An othersFunc is what an outbox is to keep beside what waits.
@@ -75,7 +76,7 @@ func TestOutboxSurvives(t *testing.T) {
 			if fault != 0 || rec.signature != "x" {
 				t.Fatalf("cut by %d: %v", cut, rec)
 			}
-			seqs[msg.event.Value] = rec.seq
+			seqs[msg.Event.Value] = rec.seq
 		}
 		seq, isOpen := seqs["open"]
 		n, isExpired := seqs["expired"]
@@ -315,7 +316,7 @@ func FuzzReadOutbox(f *testing.F) {
 			return
 		}
 		for _, rec := range alive {
-			if msg, fault := decode(rec.subject, rec.payload); fault != 0 || msg.event.Issuer != testIssuer {
+			if msg, fault := decode(rec.subject, rec.payload); fault != 0 || msg.Event.Issuer != testIssuer {
 				t.Fatalf("read %+v", rec)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -14,9 +16,9 @@ import (
 // A publisher brings records into the stream and knows what it brought.
 type publisher struct {
 	t       *transport
-	issuers []string // for which it publishes, sorted; empty: for none
-	signer  *signer  // nil: does not sign
-	trust   trust    // what its replicas demand; nil: no signatures
+	issuers []string     // for which it publishes, sorted; empty: for none
+	signer  *wire.Signer // nil: does not sign
+	trust   wire.Trust   // what its replicas demand; nil: no signatures
 
 	watching sync.Once
 
@@ -27,7 +29,7 @@ type publisher struct {
 }
 
 // init makes it ready to publish over t, for which it waits.
-func (p *publisher) init(t *transport, issuers []string, s *signer, demanded trust) {
+func (p *publisher) init(t *transport, issuers []string, s *wire.Signer, demanded wire.Trust) {
 	p.t, p.issuers, p.signer, p.trust = t, issuers, s, demanded
 }
 
@@ -73,7 +75,7 @@ func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int)
 		if err != nil {
 			return e, nil, err
 		}
-		retention = st.largest
+		retention = st.Largest
 	}
 	asked := e
 	e, err := valid.Complete(time.Now(), retention)
@@ -87,12 +89,12 @@ func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int)
 	} else {
 		asked = e
 	}
-	payload, err := encodeUsable(&asked)
+	payload, err := wire.EncodeUsable(&asked)
 	if err != nil {
 		return e, nil, err
 	}
 	rec := &record{
-		subject: Subject(e.Issuer, e.Kind),
+		subject: wire.Subject(e.Issuer, e.Kind),
 		payload: payload,
 		gone:    e.Until.Add(revoke.StreamMargin),
 		limit:   limit,
@@ -102,7 +104,7 @@ func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int)
 	switch {
 	case !e.Kind.Mass():
 	case p.signer != nil:
-		if rec.signature, err = p.signer.sign(ctx, rec.subject, payload); err != nil {
+		if rec.signature, err = p.signer.Sign(ctx, rec.subject, payload); err != nil {
 			return e, nil, err
 		}
 	case p.trust != nil:
@@ -113,15 +115,15 @@ func (p *publisher) prepare(ctx context.Context, valid replica.Valid, limit int)
 
 // ready returns the stream's state once it is known, and an error if nothing may
 // be published to it.
-func (p *publisher) ready(ctx context.Context) (streamState, error) {
+func (p *publisher) ready(ctx context.Context) (stream.State, error) {
 	for attempt := 0; ; attempt++ {
 		st, err := p.facts(ctx, fillInterval)
-		if err == nil && len(st.unsafe) > 0 {
+		if err == nil && len(st.Unsafe) > 0 {
 			st, err = p.facts(ctx, refusalInterval) // mended meanwhile?
 		}
 		switch {
-		case err == nil && len(st.unsafe) > 0:
-			return st, p.isUnsafe(st.unsafe)
+		case err == nil && len(st.Unsafe) > 0:
+			return st, p.isUnsafe(st.Unsafe)
 		case err == nil, errors.Is(err, ErrNoStream):
 			return st, err
 		}

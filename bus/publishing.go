@@ -47,7 +47,7 @@ func (p *publisher) publishing() Publishing {
 	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s.Unsafe, s.Weak = slices.Clone(g.state.unsafe), slices.Clone(g.state.weak)
+	s.Unsafe, s.Weak = slices.Clone(g.state.Unsafe), slices.Clone(g.state.Weak)
 	if refused {
 		s.Weak = append(s.Weak, "its messages may not be read back")
 	}

@@ -127,7 +127,7 @@ func (p *publisher) renew(ctx context.Context, rec *record, now time.Time) error
 	payload = append(strconv.AppendInt(head, replica.CeilMilli(now).UnixMilli(), 10), '}')
 	if signature != "" {
 		var err error
-		if signature, err = p.signer.sign(ctx, rec.subject, payload); err != nil {
+		if signature, err = p.signer.Sign(ctx, rec.subject, payload); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -298,7 +299,7 @@ func TestHeartbeatsDenied(t *testing.T) {
 		if n := log.count("own heartbeats do not come back"); n != 1 {
 			t.Errorf("logged %d times: %s", n, &log)
 		}
-		s.do(func() { s.deny = HeartbeatSubject })
+		s.do(func() { s.deny = wire.HeartbeatSubject })
 		f.beater.lost, f.beater.reported = 0, false
 		f.beat(10 * time.Minute)
 		if n := f.beater.sent.Load() - before; n < 15 || n > 40 {

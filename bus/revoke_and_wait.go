@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -141,7 +142,7 @@ func (b *core) await(ctx context.Context, w *wait, rec *record) error {
 		case !now.Before(end):
 			return fmt.Errorf("%s within MaxStaleness", p.text(w.cfg))
 		}
-		if refusal := b.refused(before, AppliedSubject); refusal != nil {
+		if refusal := b.refused(before, wire.AppliedSubject); refusal != nil {
 			return fmt.Errorf("replicas may not be asked: %w", refusal)
 		}
 		next := asked.Add(pause)
@@ -192,7 +193,7 @@ func (p progress) text(cfg WaitConfig) string {
 // newInbox returns a subject that replicas answer to.
 func (b *core) newInbox() (string, error) {
 	inbox := b.nc().NewInbox()
-	if !isInbox(inbox) {
+	if !wire.IsInbox(inbox) {
 		prefix, _, _ := strings.Cut(inbox, ".")
 		return "", fmt.Errorf("replicas answer only to inboxes whose prefix begins with _INBOX, and this connection's is %q", prefix)
 	}

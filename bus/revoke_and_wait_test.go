@@ -10,16 +10,17 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // questions returns the questions that were asked of replicas.
-func (s *scripted) questions(t *testing.T) (list []question) {
+func (s *scripted) questions(t *testing.T) (list []wire.Question) {
 	t.Helper()
 	s.do(func() {
 		for _, m := range s.others {
-			if m.Subject == AppliedSubject {
-				q, ok := decodeQuestion(m.Data)
+			if m.Subject == wire.AppliedSubject {
+				q, ok := wire.DecodeQuestion(m.Data)
 				if !ok {
 					t.Errorf("no question: %s", m.Data)
 				}
@@ -68,7 +69,7 @@ func TestRevokeAndWaitForAll(t *testing.T) {
 				t.Errorf("%d: asked %d times", replicas, n)
 			}
 			for _, q := range list {
-				if q.wait != 4*time.Second || q.sequence != r.Sequence {
+				if q.Wait != 4*time.Second || q.Sequence != r.Sequence {
 					t.Errorf("question %+v about %d", q, r.Sequence)
 				}
 			}
@@ -150,7 +151,7 @@ func TestRevokeAndWaitForNobody(t *testing.T) {
 				t.Errorf("after %s", took)
 			}
 		}
-		s.do(func() { s.deny = AppliedSubject })
+		s.do(func() { s.deny = wire.AppliedSubject })
 		if _, err := f.b.revokeAndWait(t.Context(), sessionEvent(2), WaitConfig{}); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), "replicas may not be asked") {
 			t.Errorf("no right to ask: %v", err)
 		}
@@ -190,7 +191,7 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		var log pages
 		s, b := newScripted(t, Config{Logger: log.everything()})
 		defer b.end()
-		s.do(func() { s.denySub, s.carries = AppliedSubject, true })
+		s.do(func() { s.denySub, s.carries = wire.AppliedSubject, true })
 		list, err := revoke.NewList(revoke.Config{})
 		if err != nil {
 			t.Fatal(err)
@@ -217,10 +218,10 @@ func TestAnnouncingIsRefused(t *testing.T) {
 			t.Errorf("told %d times", n)
 		}
 		log.reset()
-		q := question{sequence: 1 << 40, wait: time.Minute}
+		q := wire.Question{Sequence: 1 << 40, Wait: time.Minute}
 		ask := func(inbox string) {
 			t.Helper()
-			if err := b.nc().PublishMsg(&nats.Msg{Subject: AppliedSubject, Reply: inbox, Data: encodeQuestion(q)}); err != nil {
+			if err := b.nc().PublishMsg(&nats.Msg{Subject: wire.AppliedSubject, Reply: inbox, Data: wire.EncodeQuestion(q)}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(2 * time.Second)
@@ -252,7 +253,7 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		gone := map[string]int{}
 		s.do(func() {
 			for _, m := range s.others {
-				if a, ok := decodeAnswer(m.Data); ok && a.outcome == outcomeGone {
+				if a, ok := wire.DecodeAnswer(m.Data); ok && a.Outcome == wire.OutcomeGone {
 					gone[m.Subject]++
 				}
 			}
@@ -273,7 +274,7 @@ func TestAnswersAreRationed(t *testing.T) {
 		defer f.b.end()
 		a := newAnnouncer(t)
 		a.t, a.cfg = f.t, &f.cfg
-		m := &nats.Msg{Reply: "_INBOX.x.1", Data: encodeQuestion(question{sequence: 1, wait: time.Second})}
+		m := &nats.Msg{Reply: "_INBOX.x.1", Data: wire.EncodeQuestion(wire.Question{Sequence: 1, Wait: time.Second})}
 		for range 3 {
 			for range answerBurst + 7 {
 				a.take(m)

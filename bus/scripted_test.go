@@ -18,6 +18,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 )
 
 // A scripted is a server that answers as a test says, over pipes, so that it goes by a
@@ -83,7 +86,7 @@ func newStream(t testing.TB) *scripted {
 	t.Helper()
 	emptyPools()
 	s := &scripted{t: t}
-	want, err := streamSettings{}.resolve()
+	want, err := stream.Settings{}.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,9 +207,9 @@ func (s *scripted) answer(c *scriptedConn, m *nats.Msg) string {
 		return s.answerAPI(c, m, f)
 	}
 	switch {
-	case m.Subject == HeartbeatSubject:
+	case m.Subject == wire.HeartbeatSubject:
 		s.beats = append(s.beats, time.Now())
-		if m.Header.Get(SignatureHeader) != "" {
+		if m.Header.Get(wire.SignatureHeader) != "" {
 			s.signed++
 		}
 		if s.carries {
@@ -219,7 +222,7 @@ func (s *scripted) answer(c *scriptedConn, m *nats.Msg) string {
 			}
 			return s.beat
 		}
-	case strings.HasPrefix(m.Subject, subjectPrefix):
+	case strings.HasPrefix(m.Subject, "revocations.v1."):
 		s.events++
 		if s.take != nil {
 			return s.take(s.events, m)

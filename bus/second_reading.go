@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -143,7 +144,7 @@ func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (replica.
 			}
 			digest.Add(&r)
 			server := info.Time.Add(mono(began, revoke.Now()))
-			if m.Subject == HeartbeatSubject && r.Sequence >= from && digest.Whole(&r, server) {
+			if m.Subject == wire.HeartbeatSubject && r.Sequence >= from && digest.Whole(&r, server) {
 				return digest.At(&r), nil
 			}
 		case <-ctx.Done():

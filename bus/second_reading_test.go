@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -19,18 +20,19 @@ func (s *scripted) say(t *testing.T, name string, change func(*replica.Digest)) 
 	s.do(func() {
 		for i := len(s.log) - 1; i >= 0; i-- {
 			m := s.log[i].msg
-			hb, fault := decodeHeartbeat(m.Data)
-			if m.Subject != HeartbeatSubject || fault != 0 || hb.Digest == nil || hb.Digest.Sequence == 0 {
+			msg, fault := decode(wire.HeartbeatSubject, m.Data)
+			hb := msg.Heartbeat
+			if m.Subject != wire.HeartbeatSubject || fault != 0 || hb.Digest == nil || hb.Digest.Sequence == 0 {
 				continue
 			}
 			hb.Name, hb.Time = name, time.Now()
 			hb.Nonce[0] ^= 1
 			change(hb.Digest)
-			data, err := encodeHeartbeat(hb)
+			data, err := wire.EncodeHeartbeat(hb)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.store(&nats.Msg{Subject: HeartbeatSubject, Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {heartbeatTTL}}})
+			s.store(&nats.Msg{Subject: wire.HeartbeatSubject, Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {wire.HeartbeatTTL}}})
 			return
 		}
 		t.Fatal("no heartbeat has a digest")
@@ -77,11 +79,11 @@ func TestForkHasTheLogReadAnew(t *testing.T) {
 		s.do(func() { // a message that nobody has applied, in place of a heartbeat four minutes ago
 			for i := range s.log {
 				if time.Since(s.log[i].time) < 4*time.Minute {
-					data, err := encodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "forked", Until: time.Now().Add(time.Hour)})
+					data, err := wire.EncodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "forked", Until: time.Now().Add(time.Hour)})
 					if err != nil {
 						t.Fatal(err)
 					}
-					s.log[i].msg = &nats.Msg{Subject: Subject(testIssuer, revoke.KindSession), Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {"2h"}}}
+					s.log[i].msg = &nats.Msg{Subject: wire.Subject(testIssuer, revoke.KindSession), Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {"2h"}}}
 					return
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 )
@@ -55,7 +56,7 @@ func (p *publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 	for attempt := 0; ; attempt++ {
 		st, err := p.ready(ctx)
 		if err == nil && id == "" {
-			err = p.completeEarly(ctx, rec, st.largest, time.Now()) // before it is first sent: one id, one content
+			err = p.completeEarly(ctx, rec, st.Largest, time.Now()) // before it is first sent: one id, one content
 			id = messageID(rec)
 		}
 		if err != nil {
@@ -98,7 +99,7 @@ func (p *publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	p.foresee()
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	if rec.signature != "" {
-		msg.Header = nats.Header{SignatureHeader: {rec.signature}}
+		msg.Header = nats.Header{wire.SignatureHeader: {rec.signature}}
 	}
 	err = l.attempt(ctx, attemptTimeout, func(ctx context.Context) (err error) {
 		ack, err = l.js.PublishMsg(ctx, msg,

@@ -10,10 +10,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
+
+// DefaultStream is "REVOCATIONS", the name of the stream where none is configured.
+const DefaultStream = stream.DefaultName
 
 // StreamConfig configures [CreateStream]. The zero StreamConfig suits a production
 // cluster of three servers.
@@ -65,7 +69,7 @@ func CreateStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) error {
 	}
 	conn := &connection{log: logger(nil)}
 	conn.link.Store(l)
-	want, err := streamSettings(cfg).resolve()
+	want, err := stream.Settings(cfg).Resolve()
 	if err != nil {
 		return fmt.Errorf("bus: create stream: %w", err)
 	}
@@ -78,7 +82,7 @@ func CreateStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) error {
 	if err != nil {
 		return fmt.Errorf("bus: create stream %s: %w", want.Name, conn.streamError(err))
 	}
-	if diff := differences(have, want); len(diff) > 0 {
+	if diff := stream.Differences(have, want); len(diff) > 0 {
 		return fmt.Errorf("bus: create stream %s: %w: %s", want.Name, ErrStreamExists, strings.Join(diff, "; "))
 	}
 	return nil
@@ -113,9 +117,9 @@ func (c *connection) askAgain(ctx context.Context, subject string, request func(
 	}
 }
 
-func (t *transport) readStream(ctx context.Context) (streamState, error) {
+func (t *transport) readStream(ctx context.Context) (stream.State, error) {
 	if !t.conn.over() && !t.conn.isConnected() {
-		return streamState{}, fmt.Errorf("bus: read stream %s: %w", t.stream, t.conn.disconnected())
+		return stream.State{}, fmt.Errorf("bus: read stream %s: %w", t.stream, t.conn.disconnected())
 	}
 	var s jetstream.Stream
 	l := t.conn.link.Load()
@@ -123,9 +127,9 @@ func (t *transport) readStream(ctx context.Context) (streamState, error) {
 		s, err = l.js.Stream(ctx, t.stream)
 		return err
 	}); err != nil {
-		return streamState{}, fmt.Errorf("bus: read stream %s: %w", t.stream, t.conn.streamError(err))
+		return stream.State{}, fmt.Errorf("bus: read stream %s: %w", t.stream, t.conn.streamError(err))
 	}
-	st := stateOf(s.CachedInfo(), &t.fixed)
+	st := stream.StateOf(s.CachedInfo(), &t.fixed)
 	t.warnFill(st)
 	return st, nil
 }
@@ -135,13 +139,13 @@ const warnPercent = 80
 
 // warnFill logs once that the stream is getting full, until it is less so. Messages
 // expire by themselves; those of a flood perhaps never do.
-func (t *transport) warnFill(st streamState) {
-	switch limit := uint64(max(st.maxBytes, 0)) / 100; {
-	case st.maxBytes <= 0, st.bytes < limit*(warnPercent-5):
+func (t *transport) warnFill(st stream.State) {
+	switch limit := uint64(max(st.MaxBytes, 0)) / 100; {
+	case st.MaxBytes <= 0, st.Bytes < limit*(warnPercent-5):
 		t.filling.Store(false)
-	case st.bytes >= limit*warnPercent && !t.filling.Swap(true):
+	case st.Bytes >= limit*warnPercent && !t.filling.Swap(true):
 		t.log.Warn("bus: the stream is nearly full; soon revocations will be refused, and then heartbeats",
-			"stream", t.stream, "bytes", st.bytes, "max_bytes", st.maxBytes)
+			"stream", t.stream, "bytes", st.Bytes, "max_bytes", st.MaxBytes)
 	}
 }
 

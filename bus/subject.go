@@ -1,66 +1,27 @@
 package bus
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// DefaultStream is the name of the stream where none is configured.
-const DefaultStream = "REVOCATIONS"
+// HeartbeatSubject is "revocations.v1.heartbeat", where heartbeats are published, in the same
+// stream as the events, since their place in its order is all that they mean.
+const HeartbeatSubject = wire.HeartbeatSubject
 
-// HeartbeatSubject is where heartbeats are published, in the same stream as the
-// events, since their place in its order is all that they mean.
-const HeartbeatSubject = subjectPrefix + "heartbeat"
-
-const (
-	subjectPrefix  = "revocations.v1."
-	streamSubjects = subjectPrefix + ">"
-	issuerHashSize = 16 // bytes; 32 hexadecimal digits in a subject
-)
+// SignatureHeader is "Hybridtoken-Signature", the NATS header that carries the signature of an
+// event: the id of the key, a dot, and the Ed25519 signature (RFC 8032), in base64url without
+// padding.
+//
+// The id is the first 12 bytes of the SHA-256 of the public key, in base64url. What is
+// signed is the text "hybridtoken revocation 1", a zero byte, the subject, a zero byte,
+// and the payload as it stands in the message. The subject binds the issuer and the
+// kind; a subject holds no zero byte.
+const SignatureHeader = wire.SignatureHeader
 
 // Subject returns the subject of events of that kind for that issuer:
 // "revocations.v1.<issuer-hash>.<kind>". The hash is the first 16 bytes of the
 // SHA-256 of iss in lowercase hexadecimal, because an iss holds characters that a
 // subject cannot. Use it to write NATS permissions; a "*" in place of the kind
 // allows all of an issuer's.
-func Subject(issuer string, kind revoke.Kind) string {
-	return eventSubject(issuer, kind.String())
-}
-
-func eventSubject(issuer, kind string) string {
-	sum := sha256.Sum256([]byte(issuer))
-	var buf [len(subjectPrefix) + 2*issuerHashSize + 1 + 16]byte
-	b := append(buf[:0], subjectPrefix...)
-	b = hex.AppendEncode(b, sum[:issuerHashSize])
-	b = append(b, '.')
-	return string(append(b, kind...))
-}
-
-// issuerPrefix returns what the subjects of all events for that issuer begin with.
-func issuerPrefix(issuer string) string { return eventSubject(issuer, "") }
-
-// prefixOf returns of an event's subject what [issuerPrefix] returns for its issuer.
-func prefixOf(subject string) string {
-	const prefix = len(subjectPrefix) + 2*issuerHashSize + 1
-	return subject[:min(prefix, len(subject))]
-}
-
-// recordDigest identifies a message of the log by what it says: SHA-256 over
-// subject and payload, each length-prefixed. Headers are left out; servers edit
-// them.
-func recordDigest(subject string, data []byte) [32]byte {
-	h := sha256.New()
-	var n [8]byte
-	binary.LittleEndian.PutUint64(n[:], uint64(len(subject)))
-	h.Write(n[:])
-	h.Write([]byte(subject))
-	binary.LittleEndian.PutUint64(n[:], uint64(len(data)))
-	h.Write(n[:])
-	h.Write(data)
-	var sum [32]byte
-	h.Sum(sum[:0])
-	return sum
-}
+func Subject(issuer string, kind revoke.Kind) string { return wire.Subject(issuer, kind) }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
@@ -132,7 +133,7 @@ func (s *subscription) record(m *nats.Msg) (replica.Record, error) {
 		Delivery:   md.Sequence.Consumer,
 		Sequence:   md.Sequence.Stream,
 		Time:       md.Timestamp,
-		Life:       life(m),
+		Life:       wire.Life(m),
 		Subject:    m.Subject,
 		Data:       m.Data,
 	}, s.pull()

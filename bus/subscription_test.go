@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -45,7 +46,7 @@ func connOf(nc *nats.Conn) *connection {
 func delivery(stream, consumer string, n int, value string) *nats.Msg {
 	return &nats.Msg{
 		Sub:     &nats.Subscription{},
-		Subject: Subject(testIssuer, revoke.KindSession),
+		Subject: wire.Subject(testIssuer, revoke.KindSession),
 		Reply:   fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.%d.0", stream, consumer, n, n, time.Now().UnixNano()),
 		Data:    fmt.Appendf(nil, `{"v":1,"iss":%q,"kind":"session","value":%q}`, testIssuer, value),
 	}

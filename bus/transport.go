@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
@@ -26,8 +27,8 @@ type transport struct {
 	closed bool
 	wg     sync.WaitGroup
 
-	fixed   fixed       // what the stream's metadata may not take back
-	filling atomic.Bool // that the stream is getting full was reported
+	fixed   stream.Fixed // what the stream's metadata may not take back
+	filling atomic.Bool  // that the stream is getting full was reported
 }
 
 // newTransport returns one that has no connection yet.
@@ -93,7 +94,7 @@ func (t *transport) info(ctx context.Context) (replica.LogInfo, []string, error)
 	if err != nil {
 		return replica.LogInfo{}, nil, err
 	}
-	return replica.LogInfo{Retention: s.retention, LastSequence: s.last, Time: s.now, Mirror: s.mirror}, s.unsafe, nil
+	return replica.LogInfo{Retention: s.Retention, LastSequence: s.Last, Time: s.Now, Mirror: s.Mirror}, s.Unsafe, nil
 }
 
 // refused returns the server's word that the connection may not publish on subject,

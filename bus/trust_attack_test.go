@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -26,16 +27,16 @@ func TestOutboxIsNoOracle(t *testing.T) {
 	signers := map[string]crypto.Signer{"own": vectorKey(), "trusted": trusted, "stranger": stranger, "garbage": nil, "none": nil}
 	for value, key := range signers {
 		e := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSubject, Value: value, Before: time.Now(), Until: time.Now().Add(time.Hour), At: time.Now().Add(-time.Minute)}
-		payload, err := encodeEvent(&e)
+		payload, err := wire.EncodeEvent(&e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		rec := &record{subject: Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until}
+		rec := &record{subject: wire.Subject(e.Issuer, e.Kind), payload: payload, gone: e.Until}
 		switch {
 		case key != nil:
-			s, err := newSigner(key)
+			s, err := wire.NewSigner(key)
 			if err == nil {
-				rec.signature, err = s.sign(t.Context(), rec.subject, payload)
+				rec.signature, err = s.Sign(t.Context(), rec.subject, payload)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -51,10 +52,10 @@ func TestOutboxIsNoOracle(t *testing.T) {
 
 	p := newTestPublisher()
 	p.issuers = []string{testIssuer}
-	if p.signer, err = newSigner(vectorKey()); err != nil {
+	if p.signer, err = wire.NewSigner(vectorKey()); err != nil {
 		t.Fatal(err)
 	}
-	if p.trust, err = newTrust([]ed25519.PublicKey{vectorKey().Public().(ed25519.PublicKey), trusted.Public().(ed25519.PublicKey)}); err != nil {
+	if p.trust, err = wire.NewTrust([]ed25519.PublicKey{vectorKey().Public().(ed25519.PublicKey), trusted.Public().(ed25519.PublicKey)}); err != nil {
 		t.Fatal(err)
 	}
 	p.t.closed = true // nothing in the background
@@ -62,16 +63,16 @@ func TestOutboxIsNoOracle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.outbox.close()
-	only := trust(nil).with(p.signer)
+	only := wire.Trust(nil).With(p.signer)
 	for _, rec := range p.ledger.alive {
 		old := rec.signature
 		if err := p.renew(t.Context(), rec, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		msg, _ := decode(rec.subject, rec.payload)
-		m := &nats.Msg{Subject: rec.subject, Data: rec.payload, Header: nats.Header{SignatureHeader: {rec.signature}}}
-		value := msg.event.Value
-		if good := value == "own" || value == "trusted"; only.verifies(m) != good {
+		m := &nats.Msg{Subject: rec.subject, Data: rec.payload, Header: nats.Header{wire.SignatureHeader: {rec.signature}}}
+		value := msg.Event.Value
+		if good := value == "own" || value == "trusted"; only.Verifies(m) != good {
 			t.Errorf("%s: signed by our key: %t", value, !good)
 		} else if !good && rec.signature != old {
 			t.Errorf("%s: the signature was changed", value)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -33,11 +35,12 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 	if err := json.Unmarshal(written(t, "stream-config.json"), &c); err != nil {
 		t.Fatal(err)
 	}
-	if list := hazards(c); len(list) > 0 {
-		t.Errorf("hazards: %q", list)
+	st := stream.StateOf(&jetstream.StreamInfo{Config: c}, new(stream.Fixed))
+	if len(st.Unsafe) > 0 {
+		t.Errorf("hazards: %q", st.Unsafe)
 	}
-	if h, err := retention(c.Metadata); err != nil || h.TokenLifetime != time.Hour || h.SessionLifetime != 3652*24*time.Hour {
-		t.Errorf("retention %+v, %v", h, err)
+	if h := st.Retention; h.TokenLifetime != time.Hour || h.SessionLifetime != 3652*24*time.Hour {
+		t.Errorf("retention %+v", h)
 	}
 	beats, kinds := 0, map[revoke.Kind]int{}
 	for line := range bytes.Lines(written(t, "stream.jsonl")) {
@@ -50,15 +53,15 @@ func TestStreamOfTheVersionBefore(t *testing.T) {
 			t.Errorf("fault %s: %s", fault, m.Data)
 			continue
 		}
-		if msg.beat {
+		if msg.Beat {
 			beats++
-			if msg.heartbeat.Name != "sample" || msg.heartbeat.Time.IsZero() || msg.heartbeat.Nonce == [16]byte{} {
-				t.Errorf("heartbeat %+v of %s", msg.heartbeat, m.Data)
+			if msg.Heartbeat.Name != "sample" || msg.Heartbeat.Time.IsZero() || msg.Heartbeat.Nonce == [16]byte{} {
+				t.Errorf("heartbeat %+v of %s", msg.Heartbeat, m.Data)
 			}
 			continue
 		}
-		kinds[msg.event.Kind]++
-		again, err := encodeEvent(&msg.event)
+		kinds[msg.Event.Kind]++
+		again, err := wire.EncodeEvent(&msg.Event)
 		if err != nil || string(again) != m.Data {
 			t.Errorf("%v: read\n%s\nwritten again\n%s", err, m.Data, again)
 		}
@@ -101,10 +104,10 @@ func TestOutboxOfTheVersionBefore(t *testing.T) {
 		acknowledged, pending := 0, []string(nil)
 		for _, rec := range alive {
 			msg, fault := decode(rec.subject, rec.payload)
-			if fault != 0 || rec.subject != Subject(testIssuer, msg.event.Kind) || !rec.gone.After(msg.event.Until) {
+			if fault != 0 || rec.subject != wire.Subject(testIssuer, msg.Event.Kind) || !rec.gone.After(msg.Event.Until) {
 				t.Errorf("%s: fault %s of %s", name, fault, rec.payload)
 			}
-			if mass := msg.event.Kind != revoke.KindToken && msg.event.Kind != revoke.KindSession; mass != (rec.signature != "") {
+			if mass := msg.Event.Kind != revoke.KindToken && msg.Event.Kind != revoke.KindSession; mass != (rec.signature != "") {
 				t.Errorf("%s: signature %q of %s", name, rec.signature, rec.payload)
 			}
 			if rec.open != want.open {
@@ -113,7 +116,7 @@ func TestOutboxOfTheVersionBefore(t *testing.T) {
 			if rec.seq != 0 {
 				acknowledged++
 			} else {
-				pending = append(pending, msg.event.Value)
+				pending = append(pending, msg.Event.Value)
 			}
 		}
 		slices.Sort(pending)

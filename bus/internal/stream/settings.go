@@ -1,4 +1,4 @@
-package bus
+package stream
 
 import (
 	"fmt"
@@ -7,12 +7,13 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// defaultStream is the name of the stream where none is configured.
-const defaultStream = "REVOCATIONS"
+// DefaultName is the name of the stream where none is configured.
+const DefaultName = "REVOCATIONS"
 
 const (
 	defaultMaxBytes = 1 << 30
@@ -22,8 +23,8 @@ const (
 	minMaxBytes = 16 << 20
 )
 
-// streamSettings are what CreateStream is configured with, see bus.StreamConfig.
-type streamSettings struct {
+// Settings are what CreateStream is configured with, see bus.StreamConfig.
+type Settings struct {
 	Name           string
 	Replicas       int
 	MaxBytes       int64
@@ -31,11 +32,11 @@ type streamSettings struct {
 	Retention      revoke.Retention
 }
 
-// resolve returns the configuration of the stream to make.
-func (cfg streamSettings) resolve() (jetstream.StreamConfig, error) {
+// Resolve returns the configuration of the stream to make.
+func (cfg Settings) Resolve() (jetstream.StreamConfig, error) {
 	var zero jetstream.StreamConfig
 	if cfg.Name == "" {
-		cfg.Name = defaultStream
+		cfg.Name = DefaultName
 	}
 	if err := jsadmin.CheckName(cfg.Name); err != nil {
 		return zero, fmt.Errorf("field Name: %w", err)
@@ -66,8 +67,8 @@ func (cfg streamSettings) resolve() (jetstream.StreamConfig, error) {
 		}
 	}
 	c.Description = "revocations of access tokens; append-only"
-	c.Subjects = []string{streamSubjects}
-	c.MaxMsgSize = maxMessageBytes
+	c.Subjects = []string{wire.StreamSubjects}
+	c.MaxMsgSize = wire.MaxMessageBytes
 	c.AllowDirect = true
 	c.Duplicates = 2 * time.Minute
 	c.Metadata = map[string]string{

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"fmt"
@@ -12,75 +12,75 @@ import (
 const (
 	wireVersion = 1
 
-	// maxMessageBytes is the largest message that the stream takes and that a
+	// MaxMessageBytes is the largest message that the stream takes and that a
 	// follower reads. It bounds how fast a flood can fill the stream.
-	maxMessageBytes = 64 << 10
+	MaxMessageBytes = 64 << 10
 
-	// maxEventBytes leaves room for headers. Every legal event fits whose texts are
+	// MaxEventBytes leaves room for headers. Every legal event fits whose texts are
 	// what identifiers are, whatever their length; one whose bytes have to be escaped,
 	// each of which takes up to six ("\u0001"), may not.
-	maxEventBytes = maxMessageBytes - 4<<10
+	MaxEventBytes = MaxMessageBytes - 4<<10
 
 	// largestPlain bounds the JSON of a legal event without escapes: around each text
 	// stand quotes and a comma; the rest is names, numbers and punctuation.
 	largestPlain = (2+revoke.MaxKeep)*(revoke.MaxValueBytes+3) + 3*(revoke.MaxReasonBytes+3) + 256
 
 	maxHeartbeatBytes = 2 << 10
-	maxNameBytes      = 128
+	MaxNameBytes      = 128 // of a member
 )
 
-var _ [maxEventBytes - largestPlain]struct{} // the one must fit in the other
+var _ [MaxEventBytes - largestPlain]struct{} // the one must fit in the other
 
-// A message is what a record of the log says: an event, or a heartbeat.
-type message struct {
-	event     revoke.Event
-	received  replica.Received // the same, as the Feed takes it
-	heartbeat replica.Heartbeat
-	beat      bool // which of the two
+// A Message is what a record of the log says: an event, or a heartbeat.
+type Message struct {
+	Event     revoke.Event
+	Received  replica.Received // the same, as the Feed takes it
+	Heartbeat replica.Heartbeat
+	Beat      bool // which of the two
 
 	unusable []string // optional members of the event that it has and that could not be used
-	member   string   // of a message with a fault: what was at fault, if that is known
+	Member   string   // of a message with a fault: what was at fault, if that is known
 
 	// instead is the fault in place of FaultCritical, for who does not heed the mark.
-	instead revoke.Fault
+	Instead revoke.Fault
 }
 
-// A decoder reads records. It remembers the subjects of the issuer it read last: a
+// A Decoder reads records. It remembers the subjects of the issuer it read last: a
 // hash for each event would be a good part of the work. It is not for concurrent use;
 // its zero value is ready.
-type decoder struct {
+type Decoder struct {
 	issuer string
 	prefix string // of the subjects of its events; empty: no issuer yet
 }
 
 // is reports whether events of that kind for that issuer have this subject.
-func (d *decoder) is(subject, issuer, kind string) bool {
+func (d *Decoder) is(subject, issuer, kind string) bool {
 	if d.prefix == "" || d.issuer != issuer {
-		d.issuer, d.prefix = issuer, issuerPrefix(issuer)
+		d.issuer, d.prefix = issuer, IssuerPrefix(issuer)
 	}
 	rest, ok := strings.CutPrefix(subject, d.prefix)
 	return ok && rest == kind
 }
 
-// decode reads one record. A fault of zero means that there was none.
-func (d *decoder) decode(subject string, data []byte) (message, revoke.Fault) {
+// Decode reads one record. A fault of zero means that there was none.
+func (d *Decoder) Decode(subject string, data []byte) (Message, revoke.Fault) {
 	if subject == HeartbeatSubject {
 		hb, fault := decodeHeartbeat(data)
-		return message{heartbeat: hb, beat: true}, fault
+		return Message{Heartbeat: hb, Beat: true}, fault
 	}
-	if len(data) > maxMessageBytes {
-		return message{}, revoke.FaultOversized
+	if len(data) > MaxMessageBytes {
+		return Message{}, revoke.FaultOversized
 	}
 	if received, ok := plainEvent(data); ok {
 		e := received.Event()
 		if !d.is(subject, e.Issuer, e.Kind.String()) {
-			return message{}, revoke.FaultSubject
+			return Message{}, revoke.FaultSubject
 		}
-		return message{event: e, received: received}, 0
+		return Message{Event: e, Received: received}, 0
 	}
 	m, fault, critical := d.anyEvent(subject, data)
 	if fault != 0 && critical {
-		return message{instead: fault, member: m.member}, revoke.FaultCritical
+		return Message{Instead: fault, Member: m.Member}, revoke.FaultCritical
 	}
 	return m, fault
 }
@@ -102,7 +102,7 @@ func (m *member) set(v strictjson.Value, sound bool) {
 //
 // Only v, iss, kind and value can void an event. All else that cannot be used is left
 // out and named in the message.
-func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revoke.Fault, critical bool) {
+func (d *Decoder) anyEvent(subject string, data []byte) (msg Message, fault revoke.Fault, critical bool) {
 	var v, crit, id, iss, kind, value, before, keep, until, reason, actor, at member
 	err := strictjson.Salvage(data, func(name string, val strictjson.Value, sound bool) {
 		switch name {
@@ -132,8 +132,8 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 			at.set(val, sound)
 		}
 	})
-	malformed := func(member string) (message, revoke.Fault, bool) {
-		return message{member: member}, revoke.FaultMalformed, false
+	malformed := func(member string) (Message, revoke.Fault, bool) {
+		return Message{Member: member}, revoke.FaultMalformed, false
 	}
 	if err != nil {
 		return malformed("")
@@ -146,7 +146,7 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 	case !ok || n < 1 || v.bad:
 		return malformed("v")
 	case n != wireVersion:
-		return message{member: "v"}, revoke.FaultVersion, marked
+		return Message{Member: "v"}, revoke.FaultVersion, marked
 	}
 	issuer, ok := iss.Text()
 	if !ok || iss.bad || issuer == "" || len(issuer) > revoke.MaxValueBytes {
@@ -157,11 +157,11 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 		return malformed("kind")
 	}
 	if !d.is(subject, issuer, kindName) {
-		return message{}, revoke.FaultSubject, false
+		return Message{}, revoke.FaultSubject, false
 	}
 	k, ok := replica.ParseKind(kindName)
 	if !ok {
-		return message{member: "kind"}, revoke.FaultKind, marked
+		return Message{Member: "kind"}, revoke.FaultKind, marked
 	}
 	e := revoke.Event{Issuer: issuer, Kind: k}
 	drop := func(name string, unusable bool) {
@@ -178,9 +178,9 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 	drop("id", id.bad || !text(id.Value, &e.ID))
 	drop("reason", reason.bad || !text(reason.Value, &e.Reason))
 	drop("actor", actor.bad || !text(actor.Value, &e.Actor))
-	drop("before", before.bad || !instant(before.Value, &e.Before))
-	drop("until", until.bad || !instant(until.Value, &e.Until))
-	drop("at", at.bad || !instant(at.Value, &e.At))
+	drop("before", before.bad || !Instant(before.Value, &e.Before))
+	drop("until", until.bad || !Instant(until.Value, &e.Until))
+	drop("at", at.bad || !Instant(at.Value, &e.At))
 	if keep.bad || !texts(keep.Value, &e.Keep, revoke.MaxKeep) {
 		e.Keep = nil // and not what was read of it: who else was meant nobody knows
 		drop("keep", true)
@@ -189,24 +189,24 @@ func (d *decoder) anyEvent(subject string, data []byte) (msg message, fault revo
 	if err != nil {
 		return malformed("value")
 	}
-	msg.received, msg.event, msg.unusable = received, received.Event(), received.Unusable()
+	msg.Received, msg.Event, msg.unusable = received, received.Event(), received.Unusable()
 	return msg, 0, false
 }
 
-// encodeEvent returns the canonical JSON of e, of which a replica must find every member
+// EncodeEvent returns the canonical JSON of e, of which a replica must find every member
 // usable: members in a fixed order, empty ones left out, times rounded up to milliseconds.
-func encodeEvent(e *revoke.Event) ([]byte, error) {
+func EncodeEvent(e *revoke.Event) ([]byte, error) {
 	read := *e
 	if unusable, err := read.DropUnusable(); err != nil {
 		return nil, err
 	} else if len(unusable) > 0 {
 		return nil, e.Validate()
 	}
-	return encodeUsable(e)
+	return EncodeUsable(e)
 }
 
-// encodeUsable is encodeEvent of an event that was judged already.
-func encodeUsable(e *revoke.Event) ([]byte, error) {
+// EncodeUsable is EncodeEvent of an event that was judged already.
+func EncodeUsable(e *revoke.Event) ([]byte, error) {
 	w := writer{buf: append(make([]byte, 0, 256), `{"v":1`...)}
 	w.text("id", e.ID)
 	w.text("iss", e.Issuer)
@@ -228,8 +228,8 @@ func encodeUsable(e *revoke.Event) ([]byte, error) {
 	w.text("actor", e.Actor)
 	w.millis("at", e.At)
 	data, err := w.end()
-	if err == nil && len(data) > maxEventBytes {
-		return nil, fmt.Errorf("%w: %d bytes of JSON, more than %d", revoke.ErrInvalidEvent, len(data), maxEventBytes)
+	if err == nil && len(data) > MaxEventBytes {
+		return nil, fmt.Errorf("%w: %d bytes of JSON, more than %d", revoke.ErrInvalidEvent, len(data), MaxEventBytes)
 	}
 	return data, err
 }

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"context"
@@ -15,16 +15,16 @@ import (
 // that hang stay.
 const maxSigning = 256
 
-// A signer signs for one publisher.
-type signer struct {
+// A Signer signs for one publisher.
+type Signer struct {
 	key    crypto.Signer
 	public ed25519.PublicKey // as it was first said to be, which is what id names
 	id     string
 	slots  chan struct{} // holds a token for each call under way
 }
 
-// newSigner returns nil for nil.
-func newSigner(key crypto.Signer) (*signer, error) {
+// NewSigner returns nil for nil.
+func NewSigner(key crypto.Signer) (*Signer, error) {
 	if key == nil {
 		return nil, nil
 	}
@@ -36,12 +36,12 @@ func newSigner(key crypto.Signer) (*signer, error) {
 		return nil, fmt.Errorf("its public key is a %T, not an ed25519.PublicKey", key.Public())
 	}
 	public = slices.Clone(public)
-	return &signer{key, public, keyID(public), make(chan struct{}, maxSigning)}, nil
+	return &Signer{key, public, keyID(public), make(chan struct{}, maxSigning)}, nil
 }
 
-// sign returns the header's value. A key in a KMS may take its time: ctx bounds the
+// Sign returns the header's value. A key in a KMS may take its time: ctx bounds the
 // wait for it.
-func (s *signer) sign(ctx context.Context, subject string, payload []byte) (string, error) {
+func (s *Signer) Sign(ctx context.Context, subject string, payload []byte) (string, error) {
 	type result struct {
 		signature []byte
 		err       error

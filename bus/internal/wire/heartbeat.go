@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"encoding/hex"
@@ -10,9 +10,9 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// heartbeatTTL keeps heartbeats for so long that after an ordinary outage the
+// HeartbeatTTL keeps heartbeats for so long that after an ordinary outage the
 // record applied last is still there to begin at, and long enough to count in digests.
-const heartbeatTTL = "15m"
+const HeartbeatTTL = "15m"
 
 func decodeHeartbeat(data []byte) (replica.Heartbeat, revoke.Fault) {
 	if len(data) > maxHeartbeatBytes {
@@ -53,21 +53,21 @@ func decodeHeartbeat(data []byte) (replica.Heartbeat, revoke.Fault) {
 	if _, err := hex.Decode(hb.Nonce[:], []byte(digits)); err != nil {
 		return replica.Heartbeat{}, revoke.FaultMalformed
 	}
-	if !instant(ts, &hb.Time) || hb.Time.UnixMilli() < revoke.MinMillis {
+	if !Instant(ts, &hb.Time) || hb.Time.UnixMilli() < revoke.MinMillis {
 		return replica.Heartbeat{}, revoke.FaultMalformed
 	}
-	if s, ok := name.Text(); ok && len(s) <= maxNameBytes { // it is for people
+	if s, ok := name.Text(); ok && len(s) <= MaxNameBytes { // it is for people
 		hb.Name = s
 	}
 	hb.Digest = decodeDigest(digest)
 	return hb, 0
 }
 
-// encodeHeartbeat returns the canonical JSON of hb. Its time is rounded down: a
+// EncodeHeartbeat returns the canonical JSON of hb. Its time is rounded down: a
 // heartbeat must not claim to have been sent later than it was.
-func encodeHeartbeat(hb replica.Heartbeat) ([]byte, error) {
-	if len(hb.Name) > maxNameBytes {
-		return nil, fmt.Errorf("bus: heartbeat name has %d bytes, more than %d", len(hb.Name), maxNameBytes)
+func EncodeHeartbeat(hb replica.Heartbeat) ([]byte, error) {
+	if len(hb.Name) > MaxNameBytes {
+		return nil, fmt.Errorf("bus: heartbeat name has %d bytes, more than %d", len(hb.Name), MaxNameBytes)
 	}
 	w := writer{buf: append(make([]byte, 0, 128), `{"v":1,"nonce":"`...)}
 	w.buf = hex.AppendEncode(w.buf, hb.Nonce[:])

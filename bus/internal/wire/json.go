@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 func present(v strictjson.Value) bool { return v.Kind() != 0 }
 
-// text, instant and texts leave *dst alone for a missing member and report false
+// text, Instant and texts leave *dst alone for a missing member and report false
 // for one of the wrong type.
 
 func text(v strictjson.Value, dst *string) bool {
@@ -23,7 +23,7 @@ func text(v strictjson.Value, dst *string) bool {
 	return ok
 }
 
-func instant(v strictjson.Value, dst *time.Time) bool {
+func Instant(v strictjson.Value, dst *time.Time) bool {
 	if !present(v) {
 		return true
 	}

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"encoding/hex"
@@ -18,9 +18,9 @@ import (
 // is passed over.
 const digestVersion = 1
 
-// life returns for how long the server keeps a message after its timestamp, as the
+// Life returns for how long the server keeps a message after its timestamp, as the
 // server reads the header; 0 for ever.
-func life(m *nats.Msg) time.Duration {
+func Life(m *nats.Msg) time.Duration {
 	values := m.Header[jetstream.MsgTTLHeader]
 	if len(values) == 0 || values[0] == "" || strings.EqualFold(values[0], "never") {
 		return 0

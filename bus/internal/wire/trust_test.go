@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ func vectorKey() ed25519.PrivateKey {
 func TestTrustAccepts(t *testing.T) {
 	old, key, other := vectorKey(), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
 	public := func(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
-	tr, err := newTrust([]ed25519.PublicKey{public(old), public(key)})
+	tr, err := NewTrust([]ed25519.PublicKey{public(old), public(key)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,17 +47,17 @@ func TestTrustAccepts(t *testing.T) {
 	}
 	message := func(k ed25519.PrivateKey, e revoke.Event) *nats.Msg {
 		t.Helper()
-		payload, err := encodeEvent(&e)
+		payload, err := EncodeEvent(&e)
 		if err != nil {
 			t.Fatal(err)
 		}
 		m := &nats.Msg{Subject: Subject(e.Issuer, e.Kind), Data: payload}
 		if k != nil {
-			s, err := newSigner(k)
+			s, err := NewSigner(k)
 			if err != nil {
 				t.Fatal(err)
 			}
-			header, err := s.sign(t.Context(), m.Subject, m.Data)
+			header, err := s.Sign(t.Context(), m.Subject, m.Data)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +67,7 @@ func TestTrustAccepts(t *testing.T) {
 	}
 	accepts := func(m *nats.Msg) bool {
 		msg, fault := decode(m.Subject, m.Data)
-		return fault == 0 && tr.accepts(m, &msg.event)
+		return fault == 0 && tr.Accepts(m, &msg.Event)
 	}
 	mass := 0
 	for kind := revoke.KindToken; kind <= revoke.KindIssuer; kind++ {
@@ -93,12 +93,12 @@ func TestTrustAccepts(t *testing.T) {
 		mass++
 		// What leaves its times to the moment of storing could be stored again.
 		e.Until = time.Time{}
-		if accepts(message(key, e)) || tr.lacks(&e) != "until" {
+		if accepts(message(key, e)) || tr.Lacks(&e) != "until" {
 			t.Errorf("%s: accepted without until", kind)
 		}
 		if e = event(kind, value); kind.Cutoff() {
 			e.Before = time.Time{}
-			if accepts(message(key, e)) || tr.lacks(&e) != "before" {
+			if accepts(message(key, e)) || tr.Lacks(&e) != "before" {
 				t.Errorf("%s: accepted without before", kind)
 			}
 		}
@@ -113,12 +113,12 @@ func TestTrustAccepts(t *testing.T) {
 		for bit := range 8 {
 			m := &nats.Msg{Subject: good.Subject, Data: bytes.Clone(good.Data), Header: good.Header}
 			m.Data[i] ^= 1 << bit
-			if tr.accepts(m, &e) {
+			if tr.Accepts(m, &e) {
 				t.Fatalf("accepted with bit %d of byte %d of the payload flipped", bit, i)
 			}
 		}
 	}
-	if moved := (&nats.Msg{Subject: Subject("https://other.example.com", revoke.KindSubject), Data: good.Data, Header: good.Header}); tr.accepts(moved, &e) {
+	if moved := (&nats.Msg{Subject: Subject("https://other.example.com", revoke.KindSubject), Data: good.Data, Header: good.Header}); tr.Accepts(moved, &e) {
 		t.Error("accepted on another subject")
 	}
 	value := good.Header.Get(SignatureHeader)
@@ -128,7 +128,7 @@ func TestTrustAccepts(t *testing.T) {
 		"huge": {SignatureHeader: {strings.Repeat("A", 1<<20)}}, "no dot": {SignatureHeader: {strings.Replace(value, ".", "A", 1)}},
 		"another key's id": {SignatureHeader: {keyID(public(old)) + value[16:]}}, "unknown id": {SignatureHeader: {keyID(public(other)) + value[16:]}},
 	} {
-		if m := (&nats.Msg{Subject: good.Subject, Data: good.Data, Header: header}); tr.accepts(m, &e) {
+		if m := (&nats.Msg{Subject: good.Subject, Data: good.Data, Header: header}); tr.Accepts(m, &e) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -140,7 +140,7 @@ func TestTrustAccepts(t *testing.T) {
 		if string(b) == value {
 			continue
 		}
-		if m := (&nats.Msg{Subject: good.Subject, Data: good.Data, Header: nats.Header{SignatureHeader: {string(b)}}}); tr.accepts(m, &e) {
+		if m := (&nats.Msg{Subject: good.Subject, Data: good.Data, Header: nats.Header{SignatureHeader: {string(b)}}}); tr.Accepts(m, &e) {
 			t.Fatalf("accepted with character %d of the header changed", i)
 		}
 	}
@@ -149,7 +149,7 @@ func TestTrustAccepts(t *testing.T) {
 	}
 
 	// The key is exchanged: what the old one signed does not count any more.
-	if tr, err = newTrust([]ed25519.PublicKey{public(key)}); err != nil {
+	if tr, err = NewTrust([]ed25519.PublicKey{public(key)}); err != nil {
 		t.Fatal(err)
 	}
 	if accepts(message(old, event(revoke.KindSubject, "u"))) || !accepts(message(key, event(revoke.KindSubject, "u"))) {
@@ -169,11 +169,11 @@ func TestTrustConfig(t *testing.T) {
 		"empty": {}, "short": {good[:31]}, "nil": {nil}, "twice": {good, good}, "zeros": {make([]byte, 32)}, "identity": {low}, "order 8": {good, eight},
 		"many": make([]ed25519.PublicKey, 17),
 	} {
-		if _, err := newTrust(keys); err == nil {
+		if _, err := NewTrust(keys); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	tr, err := newTrust([]ed25519.PublicKey{good})
+	tr, err := NewTrust([]ed25519.PublicKey{good})
 	if err != nil || len(tr) != 1 {
 		t.Errorf("the good twin: %v", err)
 	}
@@ -182,7 +182,7 @@ func TestTrustConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, key := range map[string]crypto.Signer{"ECDSA": ec, "short": ed25519.PrivateKey("short")} {
-		if _, err := newSigner(key); err == nil {
+		if _, err := NewSigner(key); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -190,14 +190,14 @@ func TestTrustConfig(t *testing.T) {
 
 // BenchmarkTrust is what a signed event costs a follower beside decoding it.
 func BenchmarkTrust(b *testing.B) {
-	tr, err := newTrust([]ed25519.PublicKey{vectorKey().Public().(ed25519.PublicKey)})
+	tr, err := NewTrust([]ed25519.PublicKey{vectorKey().Public().(ed25519.PublicKey)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	m := &nats.Msg{Subject: testSubject, Data: []byte(vectorPayload), Header: nats.Header{SignatureHeader: {vectorHeader}}}
 	msg, _ := decode(m.Subject, m.Data)
 	for b.Loop() {
-		if !tr.accepts(m, &msg.event) {
+		if !tr.Accepts(m, &msg.Event) {
 			b.Fatal("not accepted")
 		}
 	}

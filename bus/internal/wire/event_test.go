@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"bytes"
@@ -22,8 +22,8 @@ const (
 	testSubject = "revocations.v1.1ce18487e0b9bfefc8259d779bfe9874.subject"
 )
 
-func decode(subject string, data []byte) (message, revoke.Fault) {
-	return new(decoder).decode(subject, data)
+func decode(subject string, data []byte) (Message, revoke.Fault) {
+	return new(Decoder).Decode(subject, data)
 }
 
 func at(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
@@ -43,11 +43,11 @@ func TestDecodeHandWritten(t *testing.T) {
 		Before: at(1767225600000), Keep: []string{"s1", "s2"}, Until: at(1767229200000),
 		Reason: "password_change", Actor: "help desk", At: at(1767225598000),
 	}
-	if fault != 0 || got.beat || !reflect.DeepEqual(got.event, want) {
+	if fault != 0 || got.Beat || !reflect.DeepEqual(got.Event, want) {
 		t.Fatalf("got %+v, fault %d", got, fault)
 	}
 	short, fault := decode(Subject("i", revoke.KindToken), []byte(`{"v":1,"iss":"i","kind":"token","value":"jti"}`))
-	if fault != 0 || !reflect.DeepEqual(short.event, revoke.Event{Issuer: "i", Kind: revoke.KindToken, Value: "jti"}) {
+	if fault != 0 || !reflect.DeepEqual(short.Event, revoke.Event{Issuer: "i", Kind: revoke.KindToken, Value: "jti"}) {
 		t.Fatalf("shortest event: got %+v, fault %d", short, fault)
 	}
 }
@@ -59,13 +59,13 @@ func TestEncodeGolden(t *testing.T) {
 		Before: at(testMillis).Add(time.Nanosecond), Keep: []string{"s1", "s\n2"}, Until: at(testMillis + 1),
 		Reason: "r", Actor: "ä", At: at(testMillis),
 	}
-	got, err := encodeEvent(&e)
+	got, err := EncodeEvent(&e)
 	want := `{"v":1,"id":"one","iss":"https://auth.example.com","kind":"subject","value":"user-1","before":1767225600001,` +
 		`"keep":["s1","s\n2"],"until":1767225600001,"reason":"r","actor":"ä","at":1767225600000}`
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
-	hb, err := encodeHeartbeat(replica.Heartbeat{Nonce: [16]byte{1: 1, 15: 15}, Time: at(testMillis).Add(999 * time.Microsecond), Name: "n"})
+	hb, err := EncodeHeartbeat(replica.Heartbeat{Nonce: [16]byte{1: 1, 15: 15}, Time: at(testMillis).Add(999 * time.Microsecond), Name: "n"})
 	if want := `{"v":1,"nonce":"0001000000000000000000000000000f","ts":1767225600000,"name":"n"}`; err != nil || string(hb) != want {
 		t.Errorf("got  %s, %v\nwant %s", hb, err, want)
 	}
@@ -148,8 +148,8 @@ func TestDecodeFaults(t *testing.T) {
 		{"key, no thumbprint", Subject(testIssuer, revoke.KindKey), `{"v":1,"iss":"https://auth.example.com","kind":"key","value":"kid-1"}`, revoke.FaultMalformed},
 		{"issuer", Subject(testIssuer, revoke.KindIssuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer"}`, 0},
 		{"issuer with a value", Subject(testIssuer, revoke.KindIssuer), `{"v":1,"iss":"https://auth.example.com","kind":"issuer","value":"x"}`, revoke.FaultMalformed},
-		{"largest that is read", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)), 0},
-		{"one byte more", testSubject, good + strings.Repeat(" ", maxMessageBytes-len(good)+1), revoke.FaultOversized},
+		{"largest that is read", testSubject, good + strings.Repeat(" ", MaxMessageBytes-len(good)), 0},
+		{"one byte more", testSubject, good + strings.Repeat(" ", MaxMessageBytes-len(good)+1), revoke.FaultOversized},
 		{"deep nesting", testSubject, with(`"v":1`, `"v":1,"x":`+strings.Repeat("[", 30_000)+strings.Repeat("]", 30_000)), revoke.FaultMalformed},
 		{"nested 1,001 deep", testSubject, with(`"v":1`, `"v":1,"x":`+strings.Repeat("[", 1000)+strings.Repeat("]", 1000)), revoke.FaultMalformed},
 
@@ -182,7 +182,7 @@ func TestLargestEvent(t *testing.T) {
 		ID: note, Issuer: control, Kind: revoke.KindSubject, Value: control, Keep: slices.Repeat([]string{control}, revoke.MaxKeep),
 		Before: at(1<<53 - 1), Until: at(1<<53 - 1), At: at(1<<53 - 1), Reason: note, Actor: note,
 	}
-	data, err := encodeEvent(&e)
+	data, err := EncodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,16 +190,16 @@ func TestLargestEvent(t *testing.T) {
 		t.Errorf("the largest event has %d bytes, the bound is %d", len(data), largestPlain)
 	}
 	got, fault := decode(Subject(e.Issuer, e.Kind), data)
-	if fault != 0 || !reflect.DeepEqual(got.event, e) {
+	if fault != 0 || !reflect.DeepEqual(got.Event, e) {
 		t.Errorf("it comes back changed, or with fault %d", fault)
 	}
 	escaped := e
 	escaped.Keep = slices.Repeat([]string{strings.Repeat("\"", revoke.MaxValueBytes)}, revoke.MaxKeep)
-	if _, err := encodeEvent(&escaped); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), fmt.Sprint(maxEventBytes)) {
+	if _, err := EncodeEvent(&escaped); !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), fmt.Sprint(MaxEventBytes)) {
 		t.Errorf("escaped, beyond the bound: %v", err)
 	}
 	e.Keep = append(e.Keep, "one more")
-	if _, err := encodeEvent(&e); err == nil {
+	if _, err := EncodeEvent(&e); err == nil {
 		t.Error("an illegal event was encoded")
 	}
 }
@@ -208,13 +208,13 @@ func TestLargestEvent(t *testing.T) {
 func TestRecordDigest(t *testing.T) {
 	seen := map[[32]byte]string{}
 	for _, r := range [][2]string{{"a", "bc"}, {"ab", "c"}, {"abc", ""}, {"", "abc"}, {"a", "bd"}} {
-		d := recordDigest(r[0], []byte(r[1]))
+		d := RecordDigest(r[0], []byte(r[1]))
 		if other, ok := seen[d]; ok {
 			t.Errorf("%q and %q have the same digest", r, other)
 		}
 		seen[d] = fmt.Sprint(r)
 	}
-	if first, second := recordDigest("a", []byte("b")), recordDigest("a", []byte("b")); first != second {
+	if first, second := RecordDigest("a", []byte("b")), RecordDigest("a", []byte("b")); first != second {
 		t.Error("not a function")
 	}
 }
@@ -255,47 +255,47 @@ func FuzzDecodeEvent(f *testing.F) {
 		m, fault := decode(subject, data)
 		checkPlain(t, subject, data, m, fault)
 		if fault != 0 {
-			if !reflect.DeepEqual(m.event, revoke.Event{}) || m.unusable != nil {
+			if !reflect.DeepEqual(m.Event, revoke.Event{}) || m.unusable != nil {
 				t.Fatalf("fault %d with an event", fault)
 			}
 			return
 		}
-		if m.beat || m.event.Issuer != iss || m.event.Kind.String() != kind {
+		if m.Beat || m.Event.Issuer != iss || m.Event.Kind.String() != kind {
 			t.Fatalf("not the subject's: %+v", m)
 		}
-		once, err := encodeEvent(&m.event)
-		if err != nil || len(once) > maxEventBytes {
+		once, err := EncodeEvent(&m.Event)
+		if err != nil || len(once) > MaxEventBytes {
 			t.Fatalf("accepted but not encodable: %d bytes, %v", len(once), err)
 		}
 		again, fault := decode(subject, once)
 		m.unusable = nil // left out, and hence not written
-		if m.received, err = replica.Receive(m.event); err != nil {
+		if m.Received, err = replica.Receive(m.Event); err != nil {
 			t.Fatal(err)
 		}
 		if fault != 0 || !reflect.DeepEqual(again, m) {
 			t.Fatalf("decode(encode(e)) = %+v, fault %d, want %+v", again, fault, m)
 		}
-		if twice, _ := encodeEvent(&again.event); !bytes.Equal(once, twice) {
+		if twice, _ := EncodeEvent(&again.Event); !bytes.Equal(once, twice) {
 			t.Fatalf("not canonical: %s, %s", once, twice)
 		}
 	})
 }
 
 // checkPlain: the quick reading decides as the one with all the rules does, and is not
-// left unused for what encodeEvent writes of plain texts.
-func checkPlain(t *testing.T, subject string, data []byte, m message, fault revoke.Fault) {
+// left unused for what EncodeEvent writes of plain texts.
+func checkPlain(t *testing.T, subject string, data []byte, m Message, fault revoke.Fault) {
 	t.Helper()
-	if len(data) > maxMessageBytes {
+	if len(data) > MaxMessageBytes {
 		return
 	}
-	slow, slowFault, critical := new(decoder).anyEvent(subject, data)
+	slow, slowFault, critical := new(Decoder).anyEvent(subject, data)
 	if slowFault != 0 && critical {
-		slowFault, slow.instead = revoke.FaultCritical, slowFault
+		slowFault, slow.Instead = revoke.FaultCritical, slowFault
 	}
 	if slowFault != fault || !reflect.DeepEqual(slow, m) {
 		t.Fatalf("read as %+v, fault %d; with all rules %+v, fault %d", m, fault, slow, slowFault)
 	}
-	e := slow.event
+	e := slow.Event
 	if fault != 0 || len(e.Keep) > 0 || strings.ContainsFunc(fmt.Sprintf("%q", []string{e.ID, e.Issuer, e.Value, e.Reason, e.Actor}), func(r rune) bool { return r == '\\' || r > '~' }) {
 		return
 	}
@@ -304,7 +304,7 @@ func checkPlain(t *testing.T, subject string, data []byte, m message, fault revo
 			return
 		}
 	}
-	once, err := encodeEvent(&e)
+	once, err := EncodeEvent(&e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,16 +323,16 @@ func FuzzDecodeHeartbeat(f *testing.F) {
 	f.Add([]byte(`{"v":1,"nonce":"` + testNonce + `","ts":1767225600000,"digest":{"alg":1,"seq":-7,"count":null,"sum":""}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, fault := decode(HeartbeatSubject, data)
-		if !m.beat {
+		if !m.Beat {
 			t.Fatal("not a heartbeat")
 		}
 		if fault != 0 {
-			if m.heartbeat != (replica.Heartbeat{}) {
+			if m.Heartbeat != (replica.Heartbeat{}) {
 				t.Fatalf("fault %d with a heartbeat", fault)
 			}
 			return
 		}
-		once, err := encodeHeartbeat(m.heartbeat)
+		once, err := EncodeHeartbeat(m.Heartbeat)
 		if err != nil {
 			t.Fatal(err)
 		}

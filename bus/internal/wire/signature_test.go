@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"bytes"
@@ -10,18 +10,18 @@ import (
 )
 
 func TestSignatureVector(t *testing.T) {
-	s, err := newSigner(vectorKey())
+	s, err := NewSigner(vectorKey())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := base64.RawURLEncoding.EncodeToString(vectorKey().Public().(ed25519.PublicKey)); got != vectorPublic {
 		t.Errorf("public key %s", got)
 	}
-	got, err := s.sign(t.Context(), testSubject, []byte(vectorPayload))
+	got, err := s.Sign(t.Context(), testSubject, []byte(vectorPayload))
 	if err != nil || got != vectorHeader {
 		t.Errorf("header %s, %v", got, err)
 	}
-	page, err := os.ReadFile("../docs/trust.md")
+	page, err := os.ReadFile("../../../docs/trust.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func newReplica(t testing.TB) *reader {
 }
 
 // take hands over a message and returns what was decoded.
-func (r *reader) take(t testing.TB, subject string, data []byte) (message, revoke.Fault) {
+func (r *reader) take(t testing.TB, subject string, data []byte) (Message, revoke.Fault) {
 	t.Helper()
 	r.n++
 	rec := replica.Record{Generation: r.gen, Delivery: r.n, Sequence: r.n, Time: r.ts, Subject: subject, Data: data}
@@ -53,9 +53,9 @@ func (r *reader) take(t testing.TB, subject string, data []byte) (message, revok
 	var err error
 	switch {
 	case fault != 0:
-		err = r.feed.Fault(r.now, rec, fault, m.member)
+		err = r.feed.Fault(r.now, rec, fault, m.Member)
 	default:
-		err = r.feed.Received(r.now, rec, &m.received) // as the follower does
+		err = r.feed.Received(r.now, rec, &m.Received) // as the follower does
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestUnusableMembersRevoke(t *testing.T) {
 			r := newReplica(t)
 			m, fault := r.take(t, Subject(testIssuer, kind), data)
 			if fault != 0 {
-				t.Errorf("%s, %s: fault %q (member %q): not revoked", kind, what, fault, m.member)
+				t.Errorf("%s, %s: fault %q (member %q): not revoked", kind, what, fault, m.Member)
 				return
 			}
 			cutoff, life := at(before), at(until)
@@ -281,8 +281,8 @@ func TestNumbersByTheirWorth(t *testing.T) {
 	for _, v := range []string{`1`, `1.0`, `1e0`, `10e-1`} {
 		for _, ms := range []string{`1767225600000`, `1767225600000.0`, `1.7672256e12`, `1.7672256E+12`, `17672256e5`, `1767225600000000e-3`} {
 			m, fault := decode(testSubject, []byte(`{"v":`+v+`,"iss":"`+testIssuer+`","kind":"subject","value":"u","before":`+ms+`}`))
-			if fault != 0 || len(m.unusable) > 0 || !m.event.Before.Equal(at(testMillis)) {
-				t.Errorf("v %s, before %s: %v, unusable %v, fault %d", v, ms, m.event.Before, m.unusable, fault)
+			if fault != 0 || len(m.unusable) > 0 || !m.Event.Before.Equal(at(testMillis)) {
+				t.Errorf("v %s, before %s: %v, unusable %v, fault %d", v, ms, m.Event.Before, m.unusable, fault)
 			}
 		}
 	}
@@ -358,7 +358,7 @@ func FuzzUnusable(f *testing.F) {
 			head, _ = strictjson.AppendText(head, e.Value)
 		}
 		data := append(append(head, more...), '}')
-		if len(data) > maxMessageBytes {
+		if len(data) > MaxMessageBytes {
 			return
 		}
 		// Is it one object, in which nothing that counts is there twice?
@@ -381,19 +381,19 @@ func FuzzUnusable(f *testing.F) {
 		r := newReplica(t)
 		m, fault := r.take(t, Subject(e.Issuer, e.Kind), data)
 		if fault != 0 {
-			if e.Value == "" && m.member == "value" { // twice null: for an issuer that is ambiguous, too
+			if e.Value == "" && m.Member == "value" { // twice null: for an issuer that is ambiguous, too
 				return
 			}
-			t.Fatalf("fault %q, member %q", fault, m.member)
+			t.Fatalf("fault %q, member %q", fault, m.Member)
 		}
-		if more, err := m.event.DropUnusable(); r.list.Stats(r.now).Applied[e.Kind] != 1 || more != nil || err != nil {
-			t.Fatalf("applied as %+v, of which more is unusable: %v, %v", m.event, more, err)
+		if more, err := m.Event.DropUnusable(); r.list.Stats(r.now).Applied[e.Kind] != 1 || more != nil || err != nil {
+			t.Fatalf("applied as %+v, of which more is unusable: %v, %v", m.Event, more, err)
 		}
 		// A token issued long before every cutoff, in a session that nobody can have named.
-		until := m.event.Until
+		until := m.Event.Until
 		if until.IsZero() || until.After(r.ts) {
 			if !r.revoked(token(&e, time.UnixMilli(0), strings.Repeat("s", revoke.MaxValueBytes+1)), 0) {
-				t.Fatalf("not revoked by %+v", m.event)
+				t.Fatalf("not revoked by %+v", m.Event)
 			}
 		}
 	})

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"strings"
@@ -8,7 +8,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// plainEvent reads an event that looks as encodeEvent writes nearly all of them: its
+// plainEvent reads an event that looks as EncodeEvent writes nearly all of them: its
 // members in its order, no spaces, no exceptions, and texts of ASCII without escapes.
 // A replay reads little else, and this is several times as fast as to read JSON. What
 // looks otherwise, or is not valid, is not ok and says nothing: anyEvent reads it with

@@ -1,4 +1,4 @@
-package bus
+package stream
 
 import (
 	"fmt"
@@ -47,9 +47,9 @@ func retention(meta map[string]string) (revoke.Retention, error) {
 	return h, nil
 }
 
-// A fixed remembers the longest retention that this process has read of a stream. They are
+// A Fixed remembers the longest retention that this process has read of a stream. They are
 // fixed for its life: who lets them shrink has events forgotten that were to live longer.
-type fixed struct {
+type Fixed struct {
 	mu        sync.Mutex
 	created   time.Time        // guarded by mu: of which stream; it may be made anew
 	retention revoke.Retention // guarded by mu
@@ -57,7 +57,7 @@ type fixed struct {
 
 // shrunk takes note of h, which is zero if it cannot be read, and lists what is shorter
 // than it was. The largest hold: cutoffs and lives were made by them.
-func (f *fixed) shrunk(created time.Time, h revoke.Retention) (largest revoke.Retention, list []string) {
+func (f *Fixed) shrunk(created time.Time, h revoke.Retention) (largest revoke.Retention, list []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !created.Equal(f.created) {

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"context"
@@ -26,15 +26,15 @@ func (s *turncoat) Sign(r io.Reader, message []byte, o crypto.SignerOpts) ([]byt
 // an error: replicas would ignore what it signs.
 func TestSignerExchangesItsKey(t *testing.T) {
 	key := &turncoat{vectorKey()}
-	s, err := newSigner(key)
+	s, err := NewSigner(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.sign(t.Context(), "s", []byte("p")); err != nil {
+	if _, err := s.Sign(t.Context(), "s", []byte("p")); err != nil {
 		t.Fatalf("the good twin: %v", err)
 	}
 	key.key = ed25519.NewKeyFromSeed(append(make([]byte, ed25519.SeedSize-1), 9))
-	if got, err := s.sign(t.Context(), "s", []byte("p")); err == nil {
+	if got, err := s.Sign(t.Context(), "s", []byte("p")); err == nil {
 		t.Errorf("signed by another key than the one that it names: %s", got)
 	}
 }
@@ -46,11 +46,11 @@ func (panicking) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { pa
 // A Signer that panics costs the call and not the process, whose recover cannot reach it,
 // and what it panicked with, which nobody knows, is in no error.
 func TestSignerPanics(t *testing.T) {
-	s, err := newSigner(panicking{kms{PrivateKey: vectorKey()}})
+	s, err := NewSigner(panicking{kms{PrivateKey: vectorKey()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.sign(t.Context(), "s", []byte("p")); err == nil || got != "" || strings.Contains(err.Error(), "secret") {
+	if got, err := s.Sign(t.Context(), "s", []byte("p")); err == nil || got != "" || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -60,14 +60,14 @@ func TestSignerPanics(t *testing.T) {
 func TestSignerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wait := make(chan struct{})
-		s, err := newSigner(kms{PrivateKey: vectorKey(), wait: wait})
+		s, err := NewSigner(kms{PrivateKey: vectorKey(), wait: wait})
 		if err != nil {
 			t.Fatal(err)
 		}
 		before := runtime.NumGoroutine()
 		for range 3 * maxSigning {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			_, err := s.sign(ctx, "s", []byte("p"))
+			_, err := s.Sign(ctx, "s", []byte("p"))
 			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatal(err)
@@ -77,7 +77,7 @@ func TestSignerHangs(t *testing.T) {
 			t.Errorf("%d goroutines wait for the Signer", n)
 		}
 		close(wait)
-		if _, err := s.sign(t.Context(), "s", []byte("p")); err != nil {
+		if _, err := s.Sign(t.Context(), "s", []byte("p")); err != nil {
 			t.Error(err)
 		}
 	})
@@ -118,12 +118,12 @@ func TestSignerFails(t *testing.T) {
 			"wrong": {kms{PrivateKey: vectorKey(), wrong: true}, nil},
 			"good":  {kms{PrivateKey: vectorKey()}, nil},
 		} {
-			s, err := newSigner(c.key)
+			s, err := NewSigner(c.key)
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			got, err := s.sign(ctx, "s", []byte("p"))
+			got, err := s.Sign(ctx, "s", []byte("p"))
 			cancel()
 			if (err == nil) != (name == "good") || c.want != nil && !errors.Is(err, c.want) || (got == "") == (err == nil) {
 				t.Errorf("%s: %q, %v", name, got, err)

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"strings"
@@ -18,11 +18,11 @@ func TestLife(t *testing.T) {
 	} {
 		m := nats.NewMsg("s")
 		m.Header.Set(jetstream.MsgTTLHeader, value)
-		if got := life(m); got != want {
+		if got := Life(m); got != want {
 			t.Errorf("%q: %s, want %s", value, got, want)
 		}
 	}
-	if got := life(&nats.Msg{}); got != 0 {
+	if got := Life(&nats.Msg{}); got != 0 {
 		t.Errorf("no header: %s", got)
 	}
 }
@@ -33,7 +33,7 @@ func TestDigestOnTheWire(t *testing.T) {
 	hb := replica.Heartbeat{Nonce: [16]byte{1}, Time: time.UnixMilli(1_767_225_600_000), Name: "a"}
 	for _, d := range []*replica.Digest{nil, {}, {Sequence: 1, Count: 0, Sum: [32]byte{31: 1}}, {Sequence: 1 << 52, Count: 1 << 40, Sum: [32]byte{0: 0xff}}} {
 		hb.Digest = d
-		data, err := encodeHeartbeat(hb)
+		data, err := EncodeHeartbeat(hb)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package bus
+package stream
 
 import (
 	"strings"
@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 )
 
 func TestHazards(t *testing.T) {
-	good, err := streamSettings{}.resolve()
+	good, err := Settings{}.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,14 +56,14 @@ func TestHazardsOfMirrors(t *testing.T) {
 		bad    int
 	}{
 		"whole":           {jetstream.StreamSource{}, 0},
-		"whole by name":   {jetstream.StreamSource{FilterSubject: streamSubjects, OptStartSeq: 1}, 0},
+		"whole by name":   {jetstream.StreamSource{FilterSubject: wire.StreamSubjects, OptStartSeq: 1}, 0},
 		"everything":      {jetstream.StreamSource{FilterSubject: ">"}, 0},
 		"from a sequence": {jetstream.StreamSource{OptStartSeq: 2}, 1},
 		"from a time":     {jetstream.StreamSource{OptStartTime: &now}, 1},
-		"one subject":     {jetstream.StreamSource{FilterSubject: HeartbeatSubject}, 1},
-		"some subjects":   {jetstream.StreamSource{SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: HeartbeatSubject, Destination: HeartbeatSubject}}}, 1},
+		"one subject":     {jetstream.StreamSource{FilterSubject: wire.HeartbeatSubject}, 1},
+		"some subjects":   {jetstream.StreamSource{SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: wire.HeartbeatSubject, Destination: wire.HeartbeatSubject}}}, 1},
 	} {
-		config, err := streamSettings{}.resolve()
+		config, err := Settings{}.Resolve()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,17 +76,17 @@ func TestHazardsOfMirrors(t *testing.T) {
 
 // CreateStream calls nothing the same that differs in a way that matters.
 func TestDifferences(t *testing.T) {
-	want, err := streamSettings{}.resolve()
+	want, err := Settings{}.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
 	same := want
 	same.Description, same.Compression = "ours", jetstream.S2Compression
-	if diff := differences(same, want); len(diff) > 0 {
+	if diff := Differences(same, want); len(diff) > 0 {
 		t.Errorf("the same: %q", diff)
 	}
 	for name, change := range map[string]func(c *jetstream.StreamConfig){
-		"subjects":          func(c *jetstream.StreamConfig) { c.Subjects = []string{streamSubjects, "other.>"} },
+		"subjects":          func(c *jetstream.StreamConfig) { c.Subjects = []string{wire.StreamSubjects, "other.>"} },
 		"mirror":            func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "ORIGIN"} },
 		"sources":           func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "OTHER"}} },
 		"max consumers":     func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 },
@@ -99,14 +101,14 @@ func TestDifferences(t *testing.T) {
 	} {
 		c := want
 		change(&c)
-		if diff := differences(c, want); len(diff) != 1 || !strings.HasPrefix(diff[0], name) {
+		if diff := Differences(c, want); len(diff) != 1 || !strings.HasPrefix(diff[0], name) {
 			t.Errorf("%s: %q", name, diff)
 		}
 	}
 }
 
 func TestWeaknesses(t *testing.T) {
-	good, err := streamSettings{}.resolve()
+	good, err := Settings{}.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"encoding/hex"
@@ -17,7 +17,7 @@ import (
 // TestDigestVectors holds the digest to what a program in another language has computed
 // from WIRE.md. The heartbeats lie before, on and after the edges of the groups.
 func TestDigestVectors(t *testing.T) {
-	data, err := os.ReadFile("testdata/wire/digest.json")
+	data, err := os.ReadFile("../../testdata/wire/digest.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestDigestVectors(t *testing.T) {
 		if m.TTL != nil {
 			msg.Header.Set(jetstream.MsgTTLHeader, *m.TTL)
 		}
-		r := replica.Record{Sequence: m.Seq, Time: time.Unix(0, ns), Life: life(msg), Subject: m.Subject, Data: []byte(m.Payload)}
+		r := replica.Record{Sequence: m.Seq, Time: time.Unix(0, ns), Life: Life(msg), Subject: m.Subject, Data: []byte(m.Payload)}
 		log.Add(&r)
 		if m.Subject != HeartbeatSubject {
 			continue

@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"crypto/ed25519"
@@ -16,10 +16,10 @@ import (
 // maxTrusted bounds the keys of a trust.
 const maxTrusted = 16
 
-// A trust holds the keys whose signatures count. Nil demands none.
-type trust map[keyNumber]ed25519.PublicKey
+// A Trust holds the keys whose signatures count. Nil demands none.
+type Trust map[keyNumber]ed25519.PublicKey
 
-func newTrust(keys []ed25519.PublicKey) (trust, error) {
+func NewTrust(keys []ed25519.PublicKey) (Trust, error) {
 	if keys == nil {
 		return nil, nil
 	}
@@ -29,7 +29,7 @@ func newTrust(keys []ed25519.PublicKey) (trust, error) {
 	case len(keys) > maxTrusted:
 		return nil, fmt.Errorf("it holds %d keys, more than %d", len(keys), maxTrusted)
 	}
-	t := trust{}
+	t := Trust{}
 	for i, k := range keys {
 		if len(k) != ed25519.PublicKeySize {
 			return nil, fmt.Errorf("key %d has %d bytes, not %d", i, len(k), ed25519.PublicKeySize)
@@ -45,9 +45,9 @@ func newTrust(keys []ed25519.PublicKey) (trust, error) {
 	return t, nil
 }
 
-// with returns the keys and s's, which is nil or one of them or one more.
-func (t trust) with(s *signer) trust {
-	keys := trust{}
+// With returns the keys and s's, which is nil or one of them or one more.
+func (t Trust) With(s *Signer) Trust {
+	keys := Trust{}
 	maps.Copy(keys, t)
 	if s != nil {
 		keys[keyNumberOf(s.public)] = s.public
@@ -55,8 +55,8 @@ func (t trust) with(s *signer) trust {
 	return keys
 }
 
-// holds reports whether the signer's key is one of the keys.
-func (t trust) holds(s *signer) bool { return t[keyNumberOf(s.public)] != nil }
+// Holds reports whether the signer's key is one of the keys.
+func (t Trust) Holds(s *Signer) bool { return t[keyNumberOf(s.public)] != nil }
 
 // weak reports whether a signature of zeros, or nearly, verifies under the key: the
 // points of small order are the keys for which that can be.
@@ -73,20 +73,20 @@ func weak(key ed25519.PublicKey) bool {
 	return false
 }
 
-// accepts reports whether the message may count: it is of no mass kind, or nothing is
+// Accepts reports whether the message may count: it is of no mass kind, or nothing is
 // demanded, or it lacks nothing and is signed by one of the keys.
-func (t trust) accepts(m *nats.Msg, e *revoke.Event) bool {
-	return t == nil || !e.Kind.Mass() || t.lacks(e) == "" && t.verifies(m)
+func (t Trust) Accepts(m *nats.Msg, e *revoke.Event) bool {
+	return t == nil || !e.Kind.Mass() || t.Lacks(e) == "" && t.Verifies(m)
 }
 
-// lacks returns the member without which a signature is not enough.
+// Lacks returns the member without which a signature is not enough.
 //
 // A signature says nothing of when the message was stored. Anyone who may publish can store
 // a signed one again; so it has to say itself until when it cuts off, and for how long,
 // which otherwise the time of storing decides. Nor may the reading that revokes most
 // stand in for either: it counts from the time of storing as well, and to store the
 // event again would lock out everybody who has logged in since.
-func (t trust) lacks(e *revoke.Event) string {
+func (t Trust) Lacks(e *revoke.Event) string {
 	switch {
 	case e.Kind.Cutoff() && e.Before.IsZero():
 		return "before"
@@ -96,8 +96,8 @@ func (t trust) lacks(e *revoke.Event) string {
 	return ""
 }
 
-// verifies reports whether the message is signed by one of the keys.
-func (t trust) verifies(m *nats.Msg) bool {
+// Verifies reports whether the message is signed by one of the keys.
+func (t Trust) Verifies(m *nats.Msg) bool {
 	values := m.Header[SignatureHeader]
 	if len(values) != 1 {
 		return false

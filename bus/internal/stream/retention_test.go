@@ -1,4 +1,4 @@
-package bus
+package stream
 
 import (
 	"strings"
@@ -14,7 +14,7 @@ import (
 // that CreateStream makes by default, and no other.
 func TestMaxSkewOfStreams(t *testing.T) {
 	made := func(skew time.Duration) jetstream.StreamConfig {
-		c, err := streamSettings{Retention: revoke.Retention{MaxSkew: skew}}.resolve()
+		c, err := Settings{Retention: revoke.Retention{MaxSkew: skew}}.Resolve()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,10 +25,10 @@ func TestMaxSkewOfStreams(t *testing.T) {
 	if h, err := retention(older.Metadata); err != nil || h.MaxSkew != 2*time.Second {
 		t.Errorf("an older stream: %v, %v", h, err)
 	}
-	if d := differences(older, made(2*time.Second)); len(d) != 0 {
+	if d := Differences(older, made(2*time.Second)); len(d) != 0 {
 		t.Errorf("an older stream is the default one, but for %q", d)
 	}
-	if d := differences(older, made(10*time.Second)); len(d) != 1 || !strings.Contains(d[0], metaMaxSkew) {
+	if d := Differences(older, made(10*time.Second)); len(d) != 1 || !strings.Contains(d[0], metaMaxSkew) {
 		t.Errorf("an older stream and one for 10 s: %q", d)
 	}
 	for _, skew := range []time.Duration{time.Millisecond, 500 * time.Millisecond, 10 * time.Second, revoke.MaxSkewLimit} {
@@ -37,7 +37,7 @@ func TestMaxSkewOfStreams(t *testing.T) {
 		}
 	}
 	for _, skew := range []time.Duration{-1, 1, 1500 * time.Microsecond, revoke.MaxSkewLimit + time.Millisecond} {
-		if _, err := (streamSettings{Retention: revoke.Retention{MaxSkew: skew}}).resolve(); err == nil || !strings.Contains(err.Error(), "Retention.MaxSkew") {
+		if _, err := (Settings{Retention: revoke.Retention{MaxSkew: skew}}).Resolve(); err == nil || !strings.Contains(err.Error(), "Retention.MaxSkew") {
 			t.Errorf("%s: %v", skew, err)
 		}
 	}
@@ -53,7 +53,7 @@ func TestMaxSkewOfStreams(t *testing.T) {
 // What a stream's metadata loses or lowers is a hazard, and publishers go on by the
 // largest that they have read; a stream made anew is another stream.
 func TestRetentionThatShrink(t *testing.T) {
-	var s fixed
+	var s Fixed
 	at := time.Now()
 	h := revoke.Retention{TokenLifetime: time.Hour, SessionLifetime: 24 * time.Hour, MaxSkew: 10 * time.Second}
 	if got, bad := s.shrunk(at, h); got != h || len(bad) != 0 {

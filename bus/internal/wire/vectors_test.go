@@ -1,4 +1,4 @@
-package bus
+package wire
 
 import (
 	"crypto/ed25519"
@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -35,7 +33,7 @@ type wireVector struct {
 // The vectors say, as data that programs in other languages can read, what messages
 // mean; what they expect was computed from WIRE.md and not by this package.
 func TestWireVectors(t *testing.T) {
-	data, err := os.ReadFile("testdata/wire/events.json")
+	data, err := os.ReadFile("../../testdata/wire/events.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +58,7 @@ func TestWireVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trusting, err := newTrust([]ed25519.PublicKey{key})
+	trusting, err := NewTrust([]ed25519.PublicKey{key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,25 +77,25 @@ func TestWireVectors(t *testing.T) {
 			for name, value := range v.Headers {
 				msg.Header[name] = []string{value}
 			}
-			if !trusting.accepts(msg, &m.event) {
-				fault, m.member = revoke.FaultUnsigned, trusting.lacks(&m.event)
+			if !trusting.Accepts(msg, &m.Event) {
+				fault, m.Member = revoke.FaultUnsigned, trusting.Lacks(&m.Event)
 			}
 		}
 		if (fault == 0) != want.Applied {
-			t.Errorf("%s: fault %q, member %q", v.Name, fault, m.member)
+			t.Errorf("%s: fault %q, member %q", v.Name, fault, m.Member)
 			continue
 		}
 		if fault != 0 {
 			refused++
-			if fault.String() != want.Fault || m.member != want.Member {
-				t.Errorf("%s: fault %q, member %q, want %q, %q", v.Name, fault, m.member, want.Fault, want.Member)
+			if fault.String() != want.Fault || m.Member != want.Member {
+				t.Errorf("%s: fault %q, member %q, want %q, %q", v.Name, fault, m.Member, want.Fault, want.Member)
 			}
 			continue
 		}
 		applied++
 		unusable := slices.Sorted(slices.Values(m.unusable))
-		if m.event.Issuer != want.Iss || m.event.Kind.String() != want.Kind || m.event.Value != want.Value || !slices.Equal(unusable, want.Unusable) {
-			t.Errorf("%s: %+v, unusable %q, want %+v", v.Name, m.event, unusable, want)
+		if m.Event.Issuer != want.Iss || m.Event.Kind.String() != want.Kind || m.Event.Value != want.Value || !slices.Equal(unusable, want.Unusable) {
+			t.Errorf("%s: %+v, unusable %q, want %+v", v.Name, m.Event, unusable, want)
 			continue
 		}
 		r := newReplica(t)
@@ -106,58 +104,24 @@ func TestWireVectors(t *testing.T) {
 		cutoff := at(v.Timestamp)
 		if want.Before != 0 {
 			cutoff = at(want.Before)
-			if r.revoked(token(&m.event, cutoff.Add(time.Millisecond), ""), 0) {
+			if r.revoked(token(&m.Event, cutoff.Add(time.Millisecond), ""), 0) {
 				t.Errorf("%s: revokes what was issued after %d", v.Name, want.Before)
 			}
 		}
-		if !r.revoked(token(&m.event, cutoff, ""), 0) {
+		if !r.revoked(token(&m.Event, cutoff, ""), 0) {
 			t.Errorf("%s: does not revoke what was issued at %d", v.Name, cutoff.UnixMilli())
 		}
 		for _, sid := range []string{"s1", "s2"} {
-			if want.Kind == "subject" && r.revoked(token(&m.event, cutoff, sid), 0) == slices.Contains(want.Keep, sid) {
+			if want.Kind == "subject" && r.revoked(token(&m.Event, cutoff, sid), 0) == slices.Contains(want.Keep, sid) {
 				t.Errorf("%s: spares %s: %t", v.Name, sid, !slices.Contains(want.Keep, sid))
 			}
 		}
 		lives := at(want.Until).Sub(r.ts)
-		if !r.revoked(token(&m.event, cutoff, ""), lives) || r.revoked(token(&m.event, cutoff, ""), lives+13*time.Minute) {
+		if !r.revoked(token(&m.Event, cutoff, ""), lives) || r.revoked(token(&m.Event, cutoff, ""), lives+13*time.Minute) {
 			t.Errorf("%s: does not live until %d", v.Name, want.Until)
 		}
 	}
 	if applied < 60 || refused < 30 {
 		t.Errorf("%d vectors are applied and %d refused", applied, refused)
-	}
-}
-
-// The page names what the code knows.
-func TestWirePage(t *testing.T) {
-	data, err := os.ReadFile("WIRE.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page := string(data)
-	want := []string{
-		metaSchema, metaTokenLifetime, metaSessionLifetime, metaMaxSkew, HeartbeatSubject, SignatureHeader, "`hybridtoken revocation 1`", "`Nats-TTL: " + heartbeatTTL + "`",
-		jetstream.MsgTTLHeader, jetstream.MsgIDHeader, jetstream.ExpectedStreamHeader, Subject(testIssuer, revoke.KindSubject)[len(subjectPrefix) : len(subjectPrefix)+2*issuerHashSize],
-		"65,536 bytes", "1 to 512 bytes", "at most 64 texts", "at most 256 bytes", "at most 2,048 bytes", "at most 128 bytes", "100000000000", "9007199254740991", "3653 days", "365 days",
-	}
-	for _, name := range append([]string{"v", "iss", "kind", "value"}, optional...) {
-		want = append(want, "`"+name+"`")
-	}
-	for k := revoke.KindToken; k <= revoke.KindIssuer; k++ {
-		want = append(want, "`"+k.String()+"`")
-	}
-	for f := revoke.FaultMalformed; f <= revoke.FaultUnsigned; f++ {
-		if f != revoke.FaultOversized { // which the stream takes none of
-			want = append(want, "`"+f.String()+"`")
-		}
-	}
-	for _, s := range want {
-		if !strings.Contains(page, s) {
-			t.Errorf("WIRE.md does not say %q", s)
-		}
-	}
-	if maxMessageBytes != 65536 || revoke.MaxValueBytes != 512 || revoke.MaxKeep != 64 || revoke.MaxReasonBytes != 256 || maxHeartbeatBytes != 2048 || maxNameBytes != 128 ||
-		revoke.MaxLifetime != 3653*24*time.Hour {
-		t.Error("a bound that WIRE.md names has changed")
 	}
 }
