@@ -65,6 +65,12 @@ type Config struct {
 	// called.
 	OnReplay, OnGrace, OnLate func(ctx context.Context, s Session)
 
+	// OnUnbound is called when the refresh token of a session that is bound to its device
+	// ([Manager.BindDevice]) came to [Manager.Refresh] without a proof of the key: somebody has copied
+	// it, or the browser has lost the key. answered: [Request].InsecureUnbound was set, and
+	// it was refreshed all the same. It is called in the same way, too. Nil: nothing is called.
+	OnUnbound func(ctx context.Context, s Session, answered bool)
+
 	// Logger receives replays, sessions that others left half ended, and failures.
 	// Nil means silent.
 	Logger *slog.Logger

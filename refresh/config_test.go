@@ -63,7 +63,7 @@ func TestConfigFieldsAreLookedAt(t *testing.T) {
 		"Lifetimes.LateEvery": {life(func(l *refresh.Lifetimes) { l.LateEvery = -1 }), life(func(l *refresh.Lifetimes) { l.LateEvery = 10*time.Minute - 1 }), life(func(l *refresh.Lifetimes) { l.LateEvery = year + 1 })},
 	}
 	// Whatever these are, it can be meant; LateBound only takes away.
-	harmless := "Config.Ask Config.OnReplay Config.OnGrace Config.OnLate Config.Logger Lifetimes.LateBound"
+	harmless := "Config.Ask Config.OnReplay Config.OnGrace Config.OnLate Config.OnUnbound Config.Logger Lifetimes.LateBound"
 	for _, typ := range []reflect.Type{reflect.TypeFor[refresh.Config](), reflect.TypeFor[refresh.Lifetimes]()} {
 		for _, f := range reflect.VisibleFields(typ) {
 			if name := typ.Name() + "." + f.Name; f.IsExported() && refused[name] == nil && !strings.Contains(" "+harmless+" ", " "+name+" ") {

@@ -34,6 +34,17 @@
 // than what the replica of the denylist is proven to know. A ban stops no login: who is
 // banned must fail your own check.
 //
+// # Sessions bound to a device
+//
+// A session that is bound to a key of its browser's device (Device Bound Session Credentials, a
+// draft of the W3C, the text of 2026-02-17; Chromium 156 was looked at) is refreshed by proofs
+// of that key: what was copied from the device, its cookies too, gets nothing. [Login].BindDevice
+// offers it, [Manager.BindDevice] answers the registration, and [Manager.RefreshBound] each
+// proof. Access tokens are bound to nothing: a copied one is good until it expires. A session
+// stays bound for good; [Request].InsecureUnbound lets a browser go on that has lost its key.
+// So does one that the answer to its registration has not reached: it is bound, and its
+// browser does not know. The draft may change, and these with it.
+//
 // # When things fail
 //
 // Every error of a refresh is of one of two families. [ErrLoginAgain]: the session is
@@ -46,7 +57,8 @@
 // # What rests in the store
 //
 // Hashes of random secrets; within the window the successor, encrypted under a key that
-// only the holder of the predecessor can make; and in the clear what a page of devices
+// only the holder of the predecessor can make; the public key of a device, and a salt by which
+// challenges for it can be made and no proof; and in the clear what a page of devices
 // shows. A thief of the store can refresh nothing. Of a session that is over there
 // rest its id, its subject, its times, and by whom and why it was ended, until its last
 // access token has expired; and until the services know of it, what a page of devices showed.

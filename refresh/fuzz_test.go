@@ -51,6 +51,57 @@ func seedSession(tb testing.TB) []byte {
 	return b
 }
 
+// seedBound is a session that is bound to its device.
+func seedBound(tb testing.TB) []byte {
+	s, err := decodeSession(seedSession(tb), sidText([16]byte{}))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.offer(&offered{secret: newSecret()}, 5)
+	salt := newSecret()
+	s.BoundKey, s.BoundSalt, s.BoundAt, s.Must = []byte("a key in its PKIX form"), salt[:], 6, []string{"bound_key"}
+	s.useUp()
+	b, err := encodeRecord(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+// FuzzParseBound: what names a bound session, offers to bind one or asks for a proof has one
+// spelling, and what is made is read.
+func FuzzParseBound(f *testing.F) {
+	salt := newSecret()
+	s := &session{SID: sidText([16]byte{1}), BoundSalt: salt[:]}
+	s.useUp()
+	offer := (&offered{[16]byte{1}, newSecret()}).encode()
+	if _, ok := parseOffer(offer); !ok {
+		f.Fatal("an offer is not read")
+	}
+	if sid, ok := parseBoundID(s.boundID()); !ok || sid != [16]byte{1} {
+		f.Fatal("an id is not read")
+	}
+	if why := s.fresh(s.challenge(7), 8, 1, 1); why != "" {
+		f.Fatal(why)
+	}
+	for _, text := range []string{offer, s.boundID(), s.challenge(7), "", offerPrefix, offer + "A", offer[:20] + "\n" + offer[21:], s.boundID()[:42] + "\r", strings.ToUpper(s.challenge(7)), strings.Repeat("_", 43), strings.Repeat("_", 32)} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if o, ok := parseOffer(text); ok && o.encode() != text {
+			t.Fatalf("%q is a second spelling", text)
+		}
+		if sid, ok := parseBoundID(text); ok {
+			if b, err := tokenEncoding.DecodeString(text); err != nil || [16]byte(b) != sid || tokenEncoding.EncodeToString(b) != text {
+				t.Fatalf("%q is a second spelling", text)
+			}
+		}
+		if s.fresh(text, 8, 1, 1) == "" && text != s.challenge(7) && text != s.challenge(6) && text != s.challenge(8) && text != s.challenge(9) {
+			t.Fatalf("the challenge %q is none of ours", text)
+		}
+	})
+}
+
 func seedSubject(tb testing.TB) []byte {
 	b, err := encodeRecord(&subject{V: recordVersion, Live: []live{{SID: sidText([16]byte{1}), Until: 5}}, Cutoff: 7, Op: "x", At: 8, Keep: []string{"k"}, Ending: []live{{SID: sidText([16]byte{2}), Until: 5}}})
 	if err != nil {
@@ -73,7 +124,7 @@ func FuzzDecodeRecords(f *testing.F) {
 	}
 	for _, b := range [][]byte{
 		[]byte(`{"v":1,"epoch":5,"count":6,"at":7,"fell":8,"boundary":9,"x":[]}`),
-		good, list, nil, []byte(`{}`), []byte(`{"v":2}`), []byte(`{"v":1}`), good[:len(good)/2], append(bytes.Clone(good), 'x'),
+		good, list, seedBound(f), bytes.Replace(seedBound(f), []byte(`"bound_at":6`), []byte(`"bound_at":-6`), 1), nil, []byte(`{}`), []byte(`{"v":2}`), []byte(`{"v":1}`), good[:len(good)/2], append(bytes.Clone(good), 'x'),
 		bytes.Replace(good, []byte(`"v":1`), []byte(`"v":1,"v":1`), 1), bytes.Replace(good, []byte(`"until":3`), []byte(`"until":9223372036854775807`), 1),
 		bytes.Replace(good, []byte(`"sub":"u"`), []byte(`"sub":"\ud800"`), 1), bytes.Replace(list, []byte(`"u":5`), []byte(`"u":-5`), 1),
 		grown(f, good, `"a":{"b":[1,{"c":null}]},"<é\"":"</\u2028"`), grown(f, list, `"n":-1.50e+3,"":null,"must":["n","cutoff"]`),

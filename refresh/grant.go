@@ -30,13 +30,38 @@ type Grant struct {
 	// Pointers, because fmt prints a string field in places where it does not call
 	// String.
 	access, refresh *string
+	device          *deviceGrant
 }
+
+// A deviceGrant is what a browser is told of the key of its device.
+type deviceGrant struct{ authorization, session, challenge string }
 
 // AccessToken returns the access token.
 func (g *Grant) AccessToken() string { return *g.access }
 
-// RefreshToken returns the refresh token.
+// RefreshToken returns the refresh token. It is empty where the session keeps the one that it
+// has: after [Manager.BindDevice], and after [Manager.RefreshBound] if none came along.
 func (g *Grant) RefreshToken() string { return *g.refresh }
+
+// DeviceOffer returns what the browser is to be told after a [Login] with BindDevice, in the
+// parameters of the header Secure-Session-Registration: the authorization, which is a secret,
+// and the challenge. Both are empty where nothing is offered.
+func (g *Grant) DeviceOffer() (authorization, challenge string) {
+	if g.device == nil || g.device.session != "" {
+		return "", ""
+	}
+	return g.device.authorization, g.device.challenge
+}
+
+// DeviceSession returns the id of the device-bound session and the challenge for its next
+// proof, after [Manager.BindDevice] and [Manager.RefreshBound]. Otherwise both are empty. The
+// id is for that browser alone.
+func (g *Grant) DeviceSession() (id, challenge string) {
+	if g.device == nil || g.device.session == "" {
+		return "", ""
+	}
+	return g.device.session, g.device.challenge
+}
 
 // String names the session and no secret.
 func (g Grant) String() string {
@@ -66,6 +91,8 @@ type Session struct {
 	AuthTime time.Time // when the user was authenticated
 	ACR      string
 	AMR      []string
+
+	DeviceBound bool // to a key of its device, see [Manager.BindDevice]
 }
 
 // A Device is what the application knows about where a session lives. It is kept and
@@ -98,6 +125,7 @@ func (m *Manager) describe(s *session) Session {
 		ID: s.SID, Subject: s.Subject, Client: s.Client, Tenant: s.Tenant, Scope: append([]string(nil), s.Scope...),
 		Device: Device{s.Label, s.Address}, Created: time.UnixMilli(s.Start), LastUsed: time.UnixMilli(s.Used), Expires: time.UnixMilli(at),
 		AuthTime: time.UnixMilli(s.AuthTime), ACR: s.ACR, AMR: append([]string(nil), s.AMR...),
+		DeviceBound: s.bound(),
 	}
 }
 

@@ -46,6 +46,10 @@ type Login struct {
 	Binding token.Binding  // the key that every refresh has to prove; see [Request].Binding
 	Claims  map[string]any // custom claims, kept as JSON of at most 16 KiB
 	Device  Device
+
+	// BindDevice offers to bind the session to a key of the browser's device, see
+	// [Grant.DeviceOffer] and [Manager.BindDevice]. It does not go with Binding.
+	BindDevice bool
 }
 
 const maxClaimsBytes = 16 << 10
@@ -83,6 +87,7 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 	p := presented{family: newSecret(), generation: newSecret()}
 	rand.Read(p.sid[:]) // never fails
 	sid := sidText(p.sid)
+	offer := offered{p.sid, newSecret()} // one for all tries: an old answer of the store may show an earlier one
 	at := place{key: m.sessionKey(sid)}
 	rechecked := false
 	for try := range maxTries {
@@ -137,6 +142,9 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		family, current := p.family.hash(useFamily, p.sid), p.generation.hash(useGeneration, p.sid)
 		s.Family = family[:]
 		s.nextGeneration(current)
+		if l.BindDevice {
+			s.offer(&offer, now)
+		}
 		t, err := m.firstToken(ctx, s)
 		if errors.Is(err, ErrConflict) { // by a cutoff that came meanwhile
 			rechecked = false
@@ -160,7 +168,11 @@ func (m *Manager) login(ctx context.Context, l Login) (*Grant, error) {
 		case err != nil:
 			return nil, err
 		}
-		return m.grant(s, s.Scope, t, p.encode(), now), nil
+		g := m.grant(s, s.Scope, t, p.encode(), now)
+		if l.BindDevice {
+			g.device = &deviceGrant{authorization: offer.encode(), challenge: offer.challenge()}
+		}
+		return g, nil
 	}
 	return nil, errBusy
 }
@@ -200,6 +212,8 @@ func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
 		return nil, errors.New("field AuthTime lies in the future: the session would survive a logout everywhere")
 	case l.AuthTime.Before(now.Add(-m.cfg.Lifetimes.Absolute)):
 		return nil, fmt.Errorf("field AuthTime lies longer ago than a session lasts, %s", m.cfg.Lifetimes.Absolute)
+	case l.BindDevice && !l.Binding.IsZero():
+		return nil, errors.New("fields BindDevice and Binding are both set: a session is bound to one key")
 	}
 	l.Device = l.Device.cut()
 	for _, f := range []struct{ name, value string }{{"Subject", l.Subject}, {"Client", l.Client}, {"Tenant", l.Tenant}} {

@@ -16,6 +16,10 @@ import (
 func TestNothingPrintsASecret(t *testing.T) {
 	s := newSystem(t)
 	g := s.refresh(t, s.login(t))
+	offered := s.login(t, offering)
+	authorization, _ := offered.DeviceOffer()
+	b, used := s.bind(t)
+	proof := b.next()
 	memory := refresh.NewMemoryStore()
 	const stored = "what a record of the store holds"
 	if _, err := memory.Save(t.Context(), "k", []byte(stored), 0, time.Now().Add(time.Hour)); err != nil {
@@ -24,10 +28,13 @@ func TestNothingPrintsASecret(t *testing.T) {
 	table := map[string]any{
 		"Grant": g, "Manager": s.Manager, "MemoryStore": memory, "Store": refresh.Store(memory), "Record": refresh.Record{Value: []byte(stored), Revision: 1},
 		"ManagerStatus": s.Status(), "Config": refresh.Config{Store: memory}, "Request": refresh.Request{Token: g.RefreshToken(), Client: "web"},
+		"DeviceProof": proof,
 	}
-	// These hold what the application knows of its users, and no secret.
-	without := []string{"Answer", "Device", "Lifetimes", "Login", "LogoutAllOption", "Outcomes", "PendingStatus", "Publisher", "Session", "StoreFill"}
+	// These hold what the application knows of its users, or is sent to anyone who asks, and
+	// no secret.
+	without := []string{"Answer", "ChallengeError", "Device", "Lifetimes", "Login", "LogoutAllOption", "Outcomes", "PendingStatus", "Publisher", "Session", "StoreFill"}
 	printtest.HoldsAll(t, ".", table, without...)
+	table["Grant of a login that is to be bound"], table["Grant of a bound session"] = offered, used
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -45,6 +52,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	secrets := map[string][]byte{
 		"refresh token": []byte(g.RefreshToken()), "family secret": []byte(raw[33:74]), "generation secret": []byte(raw[76:]),
 		"access token": []byte(g.AccessToken()), "record": []byte(stored),
+		"authorization": []byte(authorization), "proof": []byte(proof.Proof), "refresh token of a bound session": []byte(proof.Token), "id of a bound session": []byte(b.id),
 	}
 	for name, v := range table {
 		out := printtest.Prints(v)
@@ -60,6 +68,9 @@ func TestNothingPrintsASecret(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	for secret, raw := range secrets {
+		if found := printtest.Leaks(printtest.Hidden(offered)+printtest.Hidden(used), printtest.Forms(raw)); len(found) > 0 {
+			t.Errorf("a hidden Grant shows the %s: %q", secret, found)
+		}
 		if found := printtest.Leaks(printtest.Hidden(g), printtest.Forms(raw)); len(found) > 0 {
 			t.Errorf("a hidden Grant shows the %s: %q", secret, found)
 		}

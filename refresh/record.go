@@ -73,6 +73,15 @@ type session struct {
 	Former      []byte `json:"former,omitempty"`
 	FormerUntil int64  `json:"former_until,omitempty"`
 
+	// The key of its device, see bound.go. It is named in Must: who does not know it would let
+	// a refresh token do.
+	Offer      []byte `json:"offer,omitempty"` // to bind it: the hash of the authorization
+	OfferUntil int64  `json:"offer_until,omitempty"`
+	BoundKey   []byte `json:"bound_key,omitempty"`  // PKIX
+	BoundSalt  []byte `json:"bound_salt,omitempty"` // empty: it is not bound
+	BoundMark  []byte `json:"bound_mark,omitempty"` // another after each use
+	BoundAt    int64  `json:"bound_at,omitempty"`
+
 	Ended   int64  `json:"ended,omitempty"` // zero while it lives
 	Reason  string `json:"reason,omitempty"`
 	Actor   string `json:"actor,omitempty"`
@@ -192,10 +201,14 @@ func decodeSession(data []byte, sid string) (*session, error) {
 	if s.SID != sid {
 		return nil, errors.New("record of another session")
 	}
-	times := []int64{s.AuthTime, s.Start, s.Until, s.Used, s.Issued, s.Ended, s.FormerUntil}
+	times := []int64{s.AuthTime, s.Start, s.Until, s.Used, s.Issued, s.Ended, s.FormerUntil, s.OfferUntil, s.BoundAt}
 	bad := len(s.Steps) > maxSteps || len(s.Former) != 0 && len(s.Former) != len(digest{})
 	if s.Ended == 0 { // of one that was ended before it was ever read, nothing else is known
 		bad = bad || len(s.Family) != len(digest{}) || len(s.Current) != len(digest{}) || s.Subject == "" || s.Client == "" || len(s.Audience) == 0
+	}
+	bad = bad || len(s.Offer) != 0 && len(s.Offer) != len(digest{}) || s.bound() && len(s.BoundSalt) != len(secret{})
+	if s.Ended == 0 {
+		bad = bad || s.bound() != (len(s.BoundKey) > 0) || len(s.BoundKey) > maxBoundKey || s.bound() && len(s.BoundMark) != markBytes
 	}
 	bad = bad || s.Late < 0 || len(s.Held) > maxSpans
 	times = append(times, s.LateAt, s.LastAt)
@@ -305,11 +318,12 @@ func (s *session) end(now int64, reason, actor string, pending bool) *session {
 }
 
 // remains is what the store keeps of a session that is over and told of. Of its secrets'
-// hashes it needs the family's, by which its tokens are known.
+// hashes it needs the family's, by which its tokens are known, and of a bound one the salt,
+// by which its browser's name for it is.
 func (s *session) remains() *session {
 	return &session{
 		V: s.V, SID: s.SID, Subject: s.Subject, Start: s.Start, Until: s.Until, Used: s.Used, Issued: s.Issued,
-		Family: s.Family, Generation: s.Generation, ExactFrom: s.ExactFrom, Ended: s.Ended, Reason: s.Reason, Actor: s.Actor,
+		Family: s.Family, Generation: s.Generation, ExactFrom: s.ExactFrom, BoundSalt: s.BoundSalt, Ended: s.Ended, Reason: s.Reason, Actor: s.Actor,
 		unknown: s.must(), place: s.place,
 	}
 }

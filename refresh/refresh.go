@@ -48,6 +48,9 @@ func (m *Manager) refresh(ctx context.Context, call *Request) (*Grant, error) {
 	if p.ahead, p.arrived = ahead, m.millis()-ahead; err == nil {
 		g, err = m.use(ctx, &p, call)
 	}
+	if p.unbound != nil {
+		m.tellUnbound(ctx, p.unbound, err == nil)
+	}
 	switch {
 	case err != nil:
 	case p.stood == inWindow:
@@ -71,7 +74,7 @@ func (m *Manager) use(ctx context.Context, p *presented, call *Request) (*Grant,
 		load:   m.loading(sidText(p.sid), errUnknown),
 		change: func(r *session) (_ *session, err error) {
 			now := m.millis()
-			at, err := m.presentedAt(ctx, r, p, now)
+			at, err := m.presentedAt(ctx, r, p, call, now)
 			if err != nil {
 				return nil, err
 			}
@@ -97,12 +100,18 @@ func (m *Manager) use(ctx context.Context, p *presented, call *Request) (*Grant,
 
 // presentedAt says where the presented token stands in the session, if the session goes on
 // and the token may be used. Otherwise it does to the session what that says.
-func (m *Manager) presentedAt(ctx context.Context, r *session, p *presented, now int64) (position, error) {
+func (m *Manager) presentedAt(ctx context.Context, r *session, p *presented, call *Request, now int64) (position, error) {
 	if err := m.belongs(ctx, r, p, now); err != nil {
 		return position{}, err
 	}
 	if err := m.goesOn(ctx, r, now); err != nil {
 		return position{}, err
+	}
+	if r.bound() {
+		p.unbound = r
+		if !call.InsecureUnbound { // before anyone is convicted: a copy of the token is worth nothing
+			return position{}, fmt.Errorf("%w: by its device", ErrPossession)
+		}
 	}
 	at, err := m.stands(ctx, r, p, min(now, p.arrived))
 	if err != nil {
@@ -238,9 +247,7 @@ func sameToken(found, written *session) error {
 
 // giveOut returns the grant of a rotation that is stored, and tells of it.
 func (m *Manager) giveOut(ctx context.Context, s *session, p *presented, made *rotation) *Grant {
-	if m.cfg.Lifetimes.Grace > 0 {
-		m.eraser.note(s.SID, m.now().Add(m.cfg.Lifetimes.Grace+time.Duration(m.skew+1)*time.Millisecond+finishTimeout))
-	}
+	m.noteSeals(s)
 	if made.standing == late {
 		m.log.Info("refresh: a used refresh token was presented late, and given a new successor", "sid", s.SID, "sub", s.Subject, "client_id", s.Client, "times", s.Late)
 		if m.cfg.OnLate != nil {

@@ -67,6 +67,7 @@ type presented struct {
 	stood   standing // where it did, once it is good
 	retry   bool     // it was used up, and this is a retry that may be one in the window
 	arrived int64    // when the call began, unix milliseconds by our clock, or by the bus's
+	unbound *session // it is of a session that is bound to its device
 	ahead   int64    // if ours is off by so many milliseconds
 }
 

@@ -28,6 +28,12 @@ type Request struct {
 	// Zero: none was proven.
 	Binding token.Binding
 
+	// InsecureUnbound refreshes a session that is bound to its device by [Manager.BindDevice]
+	// without a proof: for a browser that cannot make one any more. Who has copied its cookies
+	// refreshes then as if nothing were bound, and the user is not told; [Config].OnUnbound is.
+	// Otherwise the error is ErrPossession.
+	InsecureUnbound bool
+
 	// Scope narrows the access token to these scopes (RFC 6749 section 6); the refresh
 	// token keeps what was granted. One that was not granted is [ErrScope]. Nil: all that
 	// was granted. Empty and not nil: none.

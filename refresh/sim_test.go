@@ -51,6 +51,7 @@ type sim struct {
 // simCounts prove that the histories hold what they are about.
 type simCounts struct {
 	logins, refreshes, graces, replays, logouts, everywhere, bans, lost, conflicts, ambiguous, lates, renewed, superseded, denied, pending, kept int
+	bound, boundUses, challenged, worthless                                                                                                      int
 }
 
 type simToken struct {
@@ -199,6 +200,10 @@ func (s *sim) run(steps int) {
 			if c := s.oneOf(s.clients(func(c *simClient) bool { return !c.busy && !c.gone })); c != nil {
 				s.use(c, c.refresh, false)
 			}
+		case n >= 85 && n < 88:
+			if c := s.oneOf(s.clients(func(c *simClient) bool { return c.offer[0] != "" && !c.busy && !c.gone })); c != nil {
+				s.register(c)
+			}
 		case n < 76:
 			if c := s.oneOf(s.clients(func(c *simClient) bool { return !c.gone })); c != nil && stolen[c] == "" {
 				stolen[c] = c.refresh
@@ -206,7 +211,9 @@ func (s *sim) run(steps int) {
 		case n < 78:
 			// In the order of the clients: a map has none.
 			if c := s.oneOf(s.clients(func(c *simClient) bool { return stolen[c] != "" })); c != nil {
-				c.blame("theft")
+				if c.id == "" {
+					c.blame("theft")
+				}
 				s.use(c, stolen[c], true)
 			}
 		case n < 79:
@@ -266,7 +273,17 @@ func (s *sim) finish() {
 	s.bus.Advance(8 * time.Second)
 	// Honest clients go on.
 	for _, c := range s.clients(func(c *simClient) bool { return !c.gone && c.cause == "" }) {
-		if c.first.IsZero() || s.now().Sub(c.first) < 8*time.Second {
+		if c.id != "" {
+			for range 3 { // the first may answer a challenge that was used
+				given := len(c.tokens)
+				s.use(c, c.refresh, false)
+				s.drain()
+				if len(c.tokens) > given {
+					break
+				}
+			}
+			s.counts.kept++
+		} else if c.first.IsZero() || s.now().Sub(c.first) < 8*time.Second {
 			s.use(c, c.refresh, false)
 			s.drain()
 			s.counts.kept++
@@ -391,6 +408,7 @@ func TestSimulation(t *testing.T) {
 			"logouts everywhere": all.everywhere, "bans": all.bans, "lost answers": all.lost, "conflicts": all.conflicts,
 			"ambiguous writes": all.ambiguous, "late writes": all.lates, "renewed sessions": all.renewed, "superseded logins": all.superseded,
 			"denied refreshes": all.denied, "pending revocations": all.pending, "sessions kept to the end": all.kept,
+			"bound sessions": all.bound, "proofs": all.boundUses, "challenges": all.challenged, "tokens without a proof": all.worthless,
 		} {
 			if n < histories/100 {
 				t.Errorf("%d %s in %d histories: they hold too little", n, name, histories)
@@ -416,4 +434,8 @@ func (c *simCounts) add(d *simCounts) {
 	c.denied += d.denied
 	c.pending += d.pending
 	c.kept += d.kept
+	c.bound += d.bound
+	c.boundUses += d.boundUses
+	c.challenged += d.challenged
+	c.worthless += d.worthless
 }

@@ -36,6 +36,9 @@ type simClient struct {
 	banned time.Time // by the denylist alone, since then
 	gone   bool      // its client knows that it is over
 
+	offer         [2]string // to bind it to its device: authorization and challenge
+	id, challenge string    // once it is bound
+
 	retired map[string]retirement // refresh tokens, and since when they must be worth nothing
 }
 
@@ -56,14 +59,14 @@ func (c *simClient) blame(why string) {
 // call.
 func (s *sim) login(u *simUser) {
 	in := s.any()
-	recheck := s.chance(50)
+	recheck, offered := s.chance(50), s.chance(40)
 	s.start("login", func() {
 		began, ending, endings := s.now(), u.ending, u.endings
 		before := in.m.Now().Time()
 		s.pause()
 		c := &simClient{user: u, retired: map[string]retirement{}, version: u.version, checked: s.now()}
 		s.pause()
-		l := Login{Subject: u.name, Client: "web", Audience: []string{"api"}, AuthTime: before}
+		l := Login{Subject: u.name, Client: "web", Audience: []string{"api"}, AuthTime: before, BindDevice: offered}
 		if recheck {
 			l.Recheck = func(context.Context) error {
 				s.pause()
@@ -85,6 +88,7 @@ func (s *sim) login(u *simUser) {
 		}
 		s.counts.logins++
 		c.sid, c.refresh, c.tokens = g.SessionID, g.RefreshToken(), []string{g.AccessToken()}
+		c.offer[0], c.offer[1] = g.DeviceOffer()
 		if ending > 0 || endings != u.endings {
 			c.blame("logged in at the time of a logout everywhere")
 		}
@@ -110,7 +114,11 @@ func (s *sim) legal(err error) {
 
 // use presents a refresh token, the client's present one or, as a thief, an old copy.
 func (s *sim) use(c *simClient, refreshToken string, thief bool) {
-	in := s.any()
+	if c.id != "" && !thief {
+		s.useBound(c)
+		return
+	}
+	in, bound := s.any(), c.id != ""
 	if !thief {
 		c.busy = true
 		if c.first.IsZero() {
@@ -131,6 +139,9 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 			if errors.Is(err, ErrTryAgain) {
 				s.failures++
 			}
+			if bound && errors.Is(err, ErrPossession) {
+				s.counts.worthless++
+			}
 			s.note("refresh %s by %d, thief %t: %v", c.sid[:4], in.name, thief, err)
 			if !thief && errors.Is(err, ErrLoginAgain) {
 				c.gone = true
@@ -147,6 +158,9 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 		}
 		s.note("refresh %s by %d, thief %t, began %s, iat %s", c.sid[:4], in.name, thief, began.Format("05.000"), s.minted[g.AccessToken()].identity.IssuedAt.Format("05.000"))
 		s.counts.refreshes++
+		if bound {
+			s.violation("session %s: a token of a bound session is good without a proof", c.sid)
+		}
 		if g.SessionID != c.sid {
 			s.violation("session %s: the grant is of another", c.sid)
 		}

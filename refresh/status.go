@@ -14,7 +14,7 @@ import (
 // no session and no user. In JSON durations are nanoseconds, and times RFC 3339.
 type ManagerStatus struct {
 	// What the calls of each method came to.
-	Login, Refresh, Reauthenticate, Logout, Revoke, LogoutToken, LogoutAll, DeleteSubject, Sessions Outcomes
+	Login, Refresh, Reauthenticate, Logout, Revoke, LogoutToken, LogoutAll, DeleteSubject, Sessions, BindDevice, RefreshBound Outcomes
 
 	// Of Refresh.Done, those answered again within the window, and those answered as a late
 	// retry (see [Lifetimes].LateEvery). The others have rotated.
@@ -63,7 +63,7 @@ type Outcomes struct {
 	// session, or its subject, at the same time; "clock", this process's is off, or that of an
 	// instance or publisher that has dated something ahead; "mint", no access token could be
 	// issued, or the one that was would be refused; "ask", the application did not answer
-	// whether the session may go on; "stale", the denylist's replica; "hung up", the caller's
+	// whether the session may go on; "challenge", a proof by the device's key is needed; "stale", the denylist's replica; "hung up", the caller's
 	// context ended within a second, before there was an answer; "other".
 	TryAgain map[string]uint64
 
@@ -102,6 +102,7 @@ func (m *Manager) Status() ManagerStatus {
 		Login: c.login.outcomes(), Refresh: c.refresh.outcomes(), Reauthenticate: c.reauthenticate.outcomes(),
 		Logout: c.logout.outcomes(), Revoke: c.revoke.outcomes(), LogoutToken: c.logoutToken.outcomes(),
 		LogoutAll: c.logoutAll.outcomes(), DeleteSubject: c.deleteSubject.outcomes(), Sessions: c.sessions.outcomes(),
+		BindDevice: c.bindDevice.outcomes(), RefreshBound: c.refreshBound.outcomes(),
 		AnsweredAgain: c.again.Load(), AnsweredLate: c.late.Load(), Thefts: c.thefts.Load(),
 		ClockAhead: m.cfg.Revocations.ClockOff(m.now()),
 	}
@@ -119,7 +120,7 @@ func (m *Manager) Status() ManagerStatus {
 
 // counts are what a Manager counts.
 type counts struct {
-	login, refresh, reauthenticate, logout, revoke, logoutToken, logoutAll, deleteSubject, sessions callCounts
+	login, refresh, reauthenticate, logout, revoke, logoutToken, logoutAll, deleteSubject, sessions, bindDevice, refreshBound callCounts
 
 	again, late, thefts atomic.Uint64
 }
@@ -141,6 +142,7 @@ var kinds = [...]struct {
 	{ErrLoginAgain, "other", ErrLoginAgain},
 
 	{errHungUp, "hung up", ErrTryAgain},
+	{errChallenge, "challenge", ErrTryAgain},
 	{ErrPending, "pending", ErrTryAgain}, // before what kept it from being done
 	{errClock, "clock", ErrTryAgain},
 	{errMint, "mint", ErrTryAgain},

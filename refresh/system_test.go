@@ -3,6 +3,8 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ type system struct {
 	verifier *token.Verifier
 	events   []revoke.Event
 	fail     error // of the next publishing
+	end      bool  // what the application says, where a test has it asked
 	mu       sync.Mutex
 }
 
@@ -62,6 +65,20 @@ func (r *recorder) Save(ctx context.Context, key string, value []byte, revision 
 	r.saved = append(r.saved, append([]byte(key+" "), value...))
 	r.mu.Unlock()
 	return r.Store.Save(ctx, key, value, revision, expires)
+}
+
+// last returns what was stored last under a key that begins so.
+func (r *recorder) last(t *testing.T, kind string) []byte {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, saved := range slices.Backward(r.saved) {
+		if key, value, _ := strings.Cut(string(saved), " "); strings.HasPrefix(key, kind) {
+			return []byte(value)
+		}
+	}
+	t.Fatal("nothing was stored")
+	return nil
 }
 
 const issuerName = "https://auth.example.com"

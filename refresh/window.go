@@ -130,7 +130,7 @@ var errFlood error = &member{errBusy, "session busy: too many retries at once"}
 // answer gives a retry within the window what the first use was given: the same refresh
 // token, and an access token dated by the instant that the rotation recorded, so that
 // nothing has to be written. Only where such a token would soon have expired, it is dated
-// anew, and that is written.
+// anew, and that is written; and so is the record as it is where it offers to be bound.
 func (m *Manager) answer(ctx context.Context, r *session, p *presented, at *position, call *Request, scope []string) (*Grant, error) {
 	if !m.retries.allow(r.SID, m.now()) {
 		return nil, errFlood
@@ -156,7 +156,7 @@ func (m *Manager) answer(ctx context.Context, r *session, p *presented, at *posi
 	if err != nil {
 		return nil, err
 	}
-	if anew {
+	if anew || r.offering(now, m.skew) { // an old answer of the store may not show yet that it is bound
 		if err := m.save(ctx, next); err != nil {
 			return nil, err
 		}

@@ -100,13 +100,13 @@ func FuzzProof(f *testing.F) {
 	}
 	d := &dpopState{cfg: DPoPConfig{Algorithms: publicAlgorithms}}
 	f.Fuzz(func(t *testing.T, header, claims []byte) {
-		if h, err := parseProofHeader(header); err == nil {
+		if h, err := parseProofHeader(header, "dpop+jwt"); err == nil {
 			plain := plainObject(t, header)
 			jwk := plainObject(t, plain["jwk"])
 			if !strings.EqualFold(plainText(plain["typ"]), "dpop+jwt") || plainText(plain["alg"]) != string(h.alg) || plainText(jwk["kty"]) != h.jwk.Kty {
 				t.Fatalf("%q read as %+v", header, h)
 			}
-			if public, err := d.key(h); err == nil {
+			if public, err := h.key(d.cfg.Algorithms); err == nil {
 				if public == nil {
 					t.Fatal("neither key nor error")
 				}

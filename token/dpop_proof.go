@@ -35,11 +35,14 @@ func (d *dpopState) check(s *Sender, raw, jkt string, now time.Time) (*proofUse,
 	if err != nil {
 		return nil, proofError(err)
 	}
-	h, err := parseProofHeader(p.header)
+	h, err := parseProofHeader(p.header, "dpop+jwt")
+	if err == nil && !h.hasKey {
+		err = errors.New("header jwk is missing")
+	}
 	if err != nil {
 		return nil, proofError(err)
 	}
-	public, err := d.key(h)
+	public, err := h.key(d.cfg.Algorithms)
 	if err != nil {
 		return nil, proofError(err)
 	}
@@ -75,46 +78,43 @@ func proofError(err error) error { return badProof(strings.TrimPrefix(err.Error(
 
 // A proofHeader is what we use of the JOSE header of a proof.
 type proofHeader struct {
-	alg Algorithm
-	jwk foreignKey
+	alg    Algorithm
+	hasKey bool
+	jwk    foreignKey
 }
 
-// parseProofHeader reads the header of a proof. This is the one kind of token that
-// brings its own key; whose key it is, the access token says.
-func parseProofHeader(data []byte) (proofHeader, error) {
+// parseProofHeader reads the header of a proof of that typ. Proofs are the one kind of
+// token that brings its own key; whose key it is, the access token or the session says.
+func parseProofHeader(data []byte, typ string) (proofHeader, error) {
 	plain, err := parseHeader(data)
 	switch {
 	case err != nil:
 		return proofHeader{}, err
-	case !asciiEqualFold(plain.typ, "dpop+jwt"):
-		return proofHeader{}, errors.New("header typ is not dpop+jwt")
+	case !asciiEqualFold(plain.typ, typ):
+		return proofHeader{}, errors.New("header typ is not " + typ)
 	}
 	h := proofHeader{alg: plain.alg}
-	found := false
 	err = strictjson.Object(data, func(name string, v strictjson.Value) error {
 		if name != "jwk" {
 			return nil
 		}
-		found = true
+		h.hasKey = true
 		if v.Kind() != '{' {
 			return errors.New("header jwk is not an object")
 		}
 		return strictjson.Object(v.Raw(), h.jwk.member)
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return proofHeader{}, err
-	case !found:
-		return proofHeader{}, errors.New("header jwk is missing")
 	}
 	return h, nil
 }
 
 // key returns the public key of h for the algorithm of h, which must be allowed.
-func (d *dpopState) key(h proofHeader) (crypto.PublicKey, error) {
+func (h *proofHeader) key(allowed []Algorithm) (crypto.PublicKey, error) {
 	k := h.jwk
 	switch {
-	case !slices.Contains(d.cfg.Algorithms, h.alg):
+	case !slices.Contains(allowed, h.alg):
 		return nil, errors.New("algorithm not allowed")
 	case k.private != "" || k.Kty == "oct":
 		return nil, errors.New("jwk holds a private or symmetric key")

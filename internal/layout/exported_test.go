@@ -18,7 +18,7 @@ import (
 var exported = map[string]int{
 	"bus":               27,
 	"bus/embedded":      3,
-	"refresh":           44,
+	"refresh":           46,
 	"refresh/natskv":    7,
 	"refresh/storetest": 2,
 	"refresh/web":       12,

@@ -32,12 +32,13 @@ func TestArrowsPointDown(t *testing.T) {
 		pause      = module + "/internal/pause"
 		accepts    = module + "/token"
 		issues     = module + "/token/issue"
-		inside     = module + "/internal/inside" // which imports nothing
-		admit      = module + "/internal/admit"  // nor does this
+		inside     = module + "/internal/inside"      // which imports nothing
+		admit      = module + "/internal/admit"       // nor does this
+		proofs     = module + "/internal/deviceproof" // nor this
 		replica    = module + "/internal/replica"
 	)
 	// What stands behind the two doors; a verifier does not see the second.
-	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, admit, replica, diskfile, pause}
+	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, admit, proofs, replica, diskfile, pause}
 	issue := append(slices.Clone(accept), accepts, records, module+"/token/issue/internal/privatekey")
 	sessions := append(slices.Clone(issue), issues)
 	for _, c := range []struct {
@@ -126,6 +127,7 @@ var imports = map[string]string{
 	"internal/admit":                  "",
 	"bus/internal/stream":             "bus/internal/wire internal/jsadmin revoke",
 	"bus/internal/wire":               "internal/replica internal/strictjson revoke",
+	"internal/deviceproof":            "",
 	"internal/diskfile":               "",
 	"internal/gate":                   "",
 	"internal/inside":                 "",
@@ -139,13 +141,13 @@ var imports = map[string]string{
 	"internal/replica":                "internal/inside revoke",
 	"internal/replica/tape":           "internal/replica revoke",
 	"internal/strictjson":             "",
-	"refresh":                         "internal/admit internal/pause internal/recordstore internal/replica internal/strictjson revoke token token/issue",
+	"refresh":                         "internal/admit internal/deviceproof internal/pause internal/recordstore internal/replica internal/strictjson revoke token token/issue",
 	"refresh/natskv":                  "internal/jsadmin internal/natsconn internal/pause internal/recordstore refresh",
 	"refresh/storetest":               "internal/recordstore refresh",
 	"refresh/web":                     "internal/admit refresh revoke token",
 	"revoke":                          "internal/diskfile internal/inside",
 	"revoke/revoketest":               "internal/replica revoke",
-	"token":                           "internal/admit internal/pause internal/refusals internal/replica internal/strictjson revoke token/internal/jose token/internal/own token/internal/placeholder token/internal/shape",
+	"token":                           "internal/admit internal/deviceproof internal/pause internal/refusals internal/replica internal/strictjson revoke token/internal/jose token/internal/own token/internal/placeholder token/internal/shape",
 	"token/grpctoken":                 "internal/refusals token",
 	"token/idp":                       "token",
 	"token/internal/forge":            "revoke token token/issue",
