@@ -219,3 +219,64 @@ func FuzzDecodeRecords(f *testing.F) {
 		}
 	})
 }
+
+// A file with the right checksum whose content cannot be, one bad member a row, is refused as a
+// whole; so is nothing that can be.
+func TestFileContentThatCannotBe(t *testing.T) {
+	record := func(replace ...string) string {
+		return strings.NewReplacer(replace...).Replace(`{"key":"r.a","revision":2,"expires":5,"value":"AAAA"}`)
+	}
+	file := func(records ...string) string { return `{"revision":2,"records":[` + strings.Join(records, ",") + `]}` }
+	limit, over := base64.RawURLEncoding.EncodedLen(maxRingBytes), `"value":"`
+	for body, good := range map[string]bool{
+		file():         true,
+		file(record()): true,
+		file(record(), record(`r.a`, `r.b`, `n":2`, `n":1`)):       true,
+		file(record(`"expires":5`, `"expires":-5`)):                true,
+		file(record(`"AAAA"`, `""`)):                               true,
+		file(record(over+`AAAA`, over+strings.Repeat("A", limit))): true,
+
+		``:                              false,
+		`[]`:                            false,
+		`{}`:                            false,
+		`{"revision":2}`:                false,
+		`{"records":[]}`:                false,
+		`{"revision":-1,"records":[]}`:  false,
+		`{"revision":1.5,"records":[]}`: false,
+		`{"revision":"2","records":[]}`: false,
+		`{"revision":9223372036854775807,"records":[]}`:                false,
+		`{"revision":2,"revision":2,"records":[]}`:                     false,
+		`{"revision":2,"records":{}}`:                                  false,
+		`{"revision":2,"records":null}`:                                false,
+		`{"revision":2,"records":[],"more":1}`:                         false,
+		file(`1`):                                                      false,
+		file(`null`):                                                   false,
+		file(`{}`):                                                     false,
+		file(record(), record()):                                       false,
+		file(record(`"key":"r.a",`, ``)):                               false,
+		file(record(`"r.a"`, `1`)):                                     false,
+		file(record(`r.a`, ``)):                                        false,
+		file(record(`r.a`, `r a`)):                                     false,
+		file(record(`"revision":2,`, ``)):                              false,
+		file(record(`n":2`, `n":0`)):                                   false,
+		file(record(`n":2`, `n":-1`)):                                  false,
+		file(record(`n":2`, `n":3`)):                                   false,
+		file(record(`n":2`, `n":"2"`)):                                 false,
+		file(record(`"expires":5,`, ``)):                               false,
+		file(record(`"expires":5`, `"expires":"5"`)):                   false,
+		file(record(`"expires":5`, `"expires":9223372036854775807`)):   false,
+		file(record(`,"value":"AAAA"`, ``)):                            false,
+		file(record(`"AAAA"`, `1`)):                                    false,
+		file(record(`AAAA`, `A`)):                                      false,
+		file(record(`AAAA`, `AB`)):                                     false,
+		file(record(`AAAA`, `AA==`)):                                   false,
+		file(record(`AAAA`, `+/+/`)):                                   false,
+		file(record(over+`AAAA`, over+strings.Repeat("A", limit)+`A`)): false,
+		file(record(`{`, `{"more":1,`)):                                false,
+	} {
+		content, err := decodeFile([]byte(fileHead + fileSum([]byte(body)) + "\n" + body))
+		if (err == nil) != good || (content == nil) == good {
+			t.Errorf("%.200s: %v", body, err)
+		}
+	}
+}

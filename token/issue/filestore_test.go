@@ -131,6 +131,14 @@ func TestFileStoreRefuses(t *testing.T) {
 		t.Errorf("no directory: error %v", err)
 	}
 
+	file := filepath.Join(privateDir(t), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := issue.NewFileStore(filepath.Join(file, "ring.json")); !errors.Is(err, issue.ErrStore) || !strings.Contains(err.Error(), "is no directory") {
+		t.Errorf("a file for a directory: error %v", err)
+	}
+
 	// A ring that was there all along, now in a file that is not as it should be.
 	good := filepath.Join(privateDir(t), "ring.json")
 	openRing(t, fileStore(t, good), issue.KeyringConfig{})

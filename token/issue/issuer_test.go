@@ -189,6 +189,10 @@ func TestIssueRefuses(t *testing.T) {
 	if _, err := i.Issue(ctx, forge.Request()); !errors.Is(err, issue.ErrIssue) || !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: error %v", err)
 	}
+	var none context.Context
+	if _, err := i.Issue(none, forge.Request()); !errors.Is(err, issue.ErrIssue) {
+		t.Errorf("nil context: error %v", err)
+	}
 }
 
 func TestNewIssuerRefuses(t *testing.T) {
@@ -207,6 +211,14 @@ func TestNewIssuerRefuses(t *testing.T) {
 		{"Lifetime", func(c *config) { c.Lifetime = time.Minute + 1 }, func(c *config) { c.Lifetime = time.Minute + time.Millisecond }},
 		{"Lifetime", func(c *config) { c.Lifetime = time.Hour + time.Millisecond }, func(c *config) { c.Lifetime = time.Hour }},
 		{"Lifetime", func(c *config) { c.TokenLifetime = time.Minute }, func(c *config) { c.Lifetime, c.TokenLifetime = 2*time.Hour, 3*time.Hour }},
+		{"TokenLifetime", func(c *config) { c.TokenLifetime = -1 }, nil},
+		{"TokenLifetime", func(c *config) { c.TokenLifetime = time.Second - 1 }, func(c *config) { c.Lifetime, c.TokenLifetime = time.Second, time.Second }},
+		{"TokenLifetime", func(c *config) { c.TokenLifetime = revoke.MaxLifetime + 1 }, func(c *config) { c.TokenLifetime = revoke.MaxLifetime }},
+		{"MaxSkew", func(c *config) { c.MaxSkew = -time.Second }, nil},
+		{"MaxSkew", func(c *config) { c.MaxSkew = time.Millisecond - 1 }, func(c *config) { c.MaxSkew = time.Millisecond }},
+		{"MaxSkew", func(c *config) { c.MaxSkew = time.Second + 1 }, func(c *config) { c.MaxSkew = time.Second + time.Millisecond }},
+		{"MaxSkew", func(c *config) { c.MaxSkew = revoke.MaxSkewLimit + time.Millisecond }, func(c *config) { c.MaxSkew = revoke.MaxSkewLimit }},
+		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = 255 }, func(c *config) { c.MaxTokenBytes = 256 }},
 		{"TenantClaim", func(c *config) { c.TenantClaim = "sub" }, func(c *config) { c.TenantClaim = "org" }},
 		{"TenantClaim", func(c *config) { c.TenantClaim = `a"` }, nil},
 		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = -1 }, nil},
@@ -357,5 +369,46 @@ func TestClaimsThatAreNoText(t *testing.T) {
 		}
 		r.Claims["x"] = c.good
 		forge.Issue(t, i, r)
+	}
+}
+
+// What a token is bound to stands in cnf, under the names of RFC 9449 section 6.1 and RFC 8705
+// section 3.1; a token that is bound to nothing has none.
+func TestConfirmationOfTheBinding(t *testing.T) {
+	i := forge.NewIssuer(t, forge.Ring(t, issue.KeyringConfig{}), nil)
+	jkt, x5t := strings.Repeat("A", 43), "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0"
+	for _, c := range []struct {
+		binding token.Binding
+		want    string // empty: refused
+	}{
+		{token.Binding{}, `"hyt_at":`},
+		{token.Binding{KeyThumbprint: jkt}, `"cnf":{"jkt":"` + jkt + `"}`},
+		{token.Binding{CertificateThumbprint: x5t}, `"cnf":{"x5t#S256":"` + x5t + `"}`},
+		{token.Binding{KeyThumbprint: jkt, CertificateThumbprint: x5t}, `"cnf":{"jkt":"` + jkt + `","x5t#S256":"` + x5t + `"}`},
+		{token.Binding{KeyThumbprint: jkt[:42]}, ""},
+		{token.Binding{KeyThumbprint: jkt + "A"}, ""},
+		{token.Binding{KeyThumbprint: jkt[:42] + "="}, ""},
+		{token.Binding{KeyThumbprint: jkt[:42] + `"`}, ""},
+		{token.Binding{CertificateThumbprint: x5t[:42]}, ""},
+		{token.Binding{CertificateThumbprint: jkt[:42] + "\n"}, ""},
+		{token.Binding{KeyThumbprint: jkt, CertificateThumbprint: "x"}, ""},
+	} {
+		r := forge.Request()
+		r.Binding = c.binding
+		issued, err := i.Issue(t.Context(), r)
+		if c.want == "" {
+			if issued != nil || !errors.Is(err, issue.ErrRequest) || !strings.Contains(err.Error(), "Binding") {
+				t.Errorf("%+v: %v", c.binding, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%+v: %v", c.binding, err)
+			continue
+		}
+		payload := forge.PayloadOf(t, issued.Raw())
+		if !strings.Contains(payload, c.want) || strings.Contains(payload, `"cnf"`) != (c.binding != token.Binding{}) || issued.Claims().Binding() != c.binding {
+			t.Errorf("%+v: %s", c.binding, payload)
+		}
 	}
 }

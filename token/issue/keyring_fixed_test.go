@@ -155,6 +155,16 @@ func TestNewKeyringRefuses(t *testing.T) {
 	if _, err := issue.NewKeyring(issue.KeyringConfig{MaxAge: -1}, active); err == nil || !strings.Contains(err.Error(), "KeyringConfig.MaxAge ") {
 		t.Errorf("MaxAge: error %v", err)
 	}
+	list, err := revoke.NewList(revoke.Config{Local: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"": false, forge.Issuer: true} { // Revocations name keys by issuer
+		ring, err := issue.NewKeyring(issue.KeyringConfig{Issuer: name, Revocations: list}, active)
+		if (err == nil) != want || (ring == nil) == want || err != nil && !strings.Contains(err.Error(), "KeyringConfig.Issuer ") {
+			t.Errorf("Issuer %q with Revocations: error %v", name, err)
+		}
+	}
 }
 
 func manyKeys(t testing.TB, n int) (keys []*token.Key) {

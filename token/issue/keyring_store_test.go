@@ -325,3 +325,25 @@ func (s *switchingStore) Load(ctx context.Context, key string) (recordstore.Reco
 func (s *switchingStore) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
 	return s.now.Load().Save(ctx, key, value, revision, expires)
 }
+
+// An unnumbered store gives records without their revision, as none may: a writer that went by it would
+// overwrite what others have written.
+type unnumbered struct{ issue.MemoryStore }
+
+func (u *unnumbered) Load(ctx context.Context, key string) (recordstore.Record, error) {
+	r, err := u.MemoryStore.Load(ctx, key)
+	r.Revision = 0
+	return r, err
+}
+
+func TestKeyringOfAStoreWithoutRevisions(t *testing.T) {
+	store := new(unnumbered)
+	ring, err := issue.OpenKeyring(t.Context(), &store.MemoryStore, kept(issue.KeyringConfig{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	if other, err := issue.OpenKeyring(t.Context(), store, kept(issue.KeyringConfig{})); other != nil || !errors.Is(err, issue.ErrStore) || !strings.Contains(err.Error(), "without a revision") {
+		t.Errorf("opened: %v", err)
+	}
+}

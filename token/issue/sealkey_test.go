@@ -43,6 +43,8 @@ func TestNewSealKeyRefuses(t *testing.T) {
 		"short":        {"a", good[:31], jose.ErrWeak},
 		"long":         {"a", append(bytes.Clone(good), 1), jose.ErrWeak},
 		"all one byte": {"a", make([]byte, 32), jose.ErrWeak},
+		"placeholder":  {"a", []byte("changeme-changeme-changeme-12345"), token.ErrKey},
+		"a path":       {"a", []byte("/run/secrets/hybridtoken/sealkey"), token.ErrKey},
 	} {
 		if k, err := issue.NewSealKey(x.id, x.key); !errors.Is(err, x.want) || err != nil && !errors.Is(err, token.ErrKey) || (k == nil) != (x.want != nil) {
 			t.Errorf("%s: error %v", name, err)
