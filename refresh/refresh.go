@@ -78,6 +78,9 @@ func (m *Manager) use(ctx context.Context, p *presented, call *Request) (*Grant,
 			if err != nil {
 				return nil, err
 			}
+			if err := call.prove(r); err != nil {
+				return nil, err
+			}
 			scope, err := r.allows(call)
 			if err != nil {
 				return nil, err

@@ -28,6 +28,13 @@ type Request struct {
 	// Zero: none was proven.
 	Binding token.Binding
 
+	// Prove, if it is set, is asked for Binding, once at most: when Token is known to be one of a
+	// session of Client's that goes on. Strangers can make keys and proofs, but no such token: so they do not
+	// fill the memory of used proofs, as they could where [token.DPoP.Thumbprint] is called beforehand. Its
+	// error is [ErrTryAgain] if it matches [token.ErrUnavailable], and [ErrPossession]
+	// otherwise. Nil: Binding counts.
+	Prove func() (token.Binding, error)
+
 	// InsecureUnbound refreshes a session that is bound to its device by [Manager.BindDevice]
 	// without a proof: for a browser that cannot make one any more. Who has copied its cookies
 	// refreshes then as if nothing were bound, and the user is not told; [Config].OnUnbound is.
@@ -48,7 +55,27 @@ func (r *Request) check() error {
 	if r.Client == "" {
 		return errors.New("field Client is empty: the token could be another client's")
 	}
+	if r.Prove != nil && !r.Binding.IsZero() {
+		return errors.New("fields Binding and Prove are both set")
+	}
 	r.Device = r.Device.cut()
+	return nil
+}
+
+// prove finds the Binding of a request whose token is one of s, if it is yet to be proven.
+func (r *Request) prove(s *session) error {
+	if r.Prove == nil || r.Client != s.Client {
+		return nil
+	}
+	prove := r.Prove
+	r.Prove = nil // who looks at the session again needs no second proof
+	var err error
+	switch r.Binding, err = prove(); {
+	case errors.Is(err, token.ErrUnavailable):
+		return fmt.Errorf("%w: %w", ErrTryAgain, err)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrPossession, err)
+	}
 	return nil
 }
 

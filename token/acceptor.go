@@ -86,10 +86,7 @@ func newAcceptor(cfg VerifierConfig) (*acceptor, error) {
 func (a *acceptor) accept(c *Claims, identity replica.Prepared, call *verifyCall, raw string, remember func()) (*Claims, error) {
 	at := time.Now()
 	now, ms := revoke.At(at), at.UnixMilli()
-	if err := a.judge(c, ms); err != nil {
-		return nil, err
-	}
-	use, err := a.possession(c, call, raw, at)
+	use, err := a.stands(c, call, raw, at)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +108,21 @@ func (a *acceptor) accept(c *Claims, identity replica.Prepared, call *verifyCall
 		*call.accepted = now
 	}
 	return c, nil
+}
+
+// stands returns nil if the token is in force, for this service, and its sender's. The use of a
+// proof that it returns, nil for a token without one, is yet to be recorded.
+func (a *acceptor) stands(c *Claims, call *verifyCall, raw string, at time.Time) (*proofUse, error) {
+	if call.asIssuer {
+		if err := a.issued(c); err != nil {
+			return nil, err
+		}
+		return nil, a.inForce(c, at.UnixMilli())
+	}
+	if err := a.judge(c, at.UnixMilli()); err != nil {
+		return nil, err
+	}
+	return a.possession(c, call, raw, at)
 }
 
 // holdsKey returns nil if the key that verified a token with that header and iss is still there.
@@ -244,6 +256,11 @@ func (a *acceptor) judge(c *Claims, now int64) error {
 	if err := a.concerns(c); err != nil {
 		return err
 	}
+	return a.inForce(c, now)
+}
+
+// inForce compares what the claims say with the time.
+func (a *acceptor) inForce(c *Claims, now int64) error {
 	switch {
 	case now-a.leeway >= c.expires.ms:
 		return fmt.Errorf("token: %w: exp", ErrExpired)
@@ -270,16 +287,22 @@ func (a *acceptor) judge(c *Claims, now int64) error {
 
 // concerns returns nil if c is of an issuer and for an audience of this Verifier's.
 func (a *acceptor) concerns(c *Claims) error {
-	switch {
-	case a.tenants != nil:
-		if err := a.tenants.judge(c, a.cfg.TenantClaim); err != nil {
-			return err
-		}
-	case c.issuer != a.cfg.Issuer:
-		return fmt.Errorf("token: %w: iss is not %q", errIssuer, a.cfg.Issuer)
+	if err := a.issued(c); err != nil {
+		return err
 	}
 	if !slices.ContainsFunc(c.audience, func(aud string) bool { return slices.Contains(a.cfg.Audiences, aud) }) {
 		return fmt.Errorf("token: %w: aud holds none of %q", errAudience, a.cfg.Audiences)
+	}
+	return nil
+}
+
+// issued returns nil if c is of an issuer of this Verifier's.
+func (a *acceptor) issued(c *Claims) error {
+	if a.tenants != nil {
+		return a.tenants.judge(c, a.cfg.TenantClaim)
+	}
+	if c.issuer != a.cfg.Issuer {
+		return fmt.Errorf("token: %w: iss is not %q", errIssuer, a.cfg.Issuer)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 )
 
 func init() {
+	admit.AsIssuer = VerifyOption(func(c *verifyCall) { c.asIssuer = true })
 	admit.NewRoute = func(verifier, options, owner any) (admit.Route, error) {
 		v, opts := verifier.(*Verifier), slices.Clone(options.([]VerifyOption))
 		call, err := v.checked(opts)

@@ -222,6 +222,11 @@ func (d *DPoP) Nonce() string {
 	return d.s.nonce(time.Now())
 }
 
+// Algorithms returns the names by which a proof may call the algorithm that it is signed
+// with: dpop_signing_alg_values_supported of a server's metadata (RFC 9449 section 5.1).
+// [EdDSA] has two.
+func (d *DPoP) Algorithms() []string { return strings.Fields(d.s.algs) }
+
 // String returns the algorithms.
 func (d *DPoP) String() string { return "token.DPoP{algs: " + d.s.algs + "}" }
 

@@ -44,6 +44,11 @@ var NewRoute func(verifier, options, owner any) (Route, error)
 // it had not expired, and nil for any other. They let nobody in. Package token sets it.
 var Expired func(ctx context.Context, verifier any, raw string) (claims any)
 
+// AsIssuer is a token.VerifyOption that lets Verify accept a token for whomever it was issued, and
+// without proof of possession: for the service that issued it and is asked about it by those who
+// check the one and the other themselves. Package token sets it.
+var AsIssuer any
+
 // SessionOf returns the session id that a refresh token names, or pretends to; "" if it is none
 // of ours. Package refresh sets it.
 var SessionOf func(refreshToken string) string

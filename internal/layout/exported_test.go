@@ -21,7 +21,7 @@ var exported = map[string]int{
 	"refresh":           46,
 	"refresh/natskv":    7,
 	"refresh/storetest": 2,
-	"refresh/web":       12,
+	"refresh/web":       18,
 	"revoke":            75,
 	"revoke/revoketest": 5,
 	"token":             67,

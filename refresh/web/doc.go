@@ -1,6 +1,13 @@
-// Package web gives the sessions of package refresh to browsers: cookies, the protection
-// against requests from other sites (CSRF), a middleware for the application's pages, and
-// handlers for refresh, logout and the list of a user's sessions.
+// Package web speaks HTTP for the sessions of package refresh, for any net/http router. There are
+// two doors, which may stand side by side.
+//
+// To browsers a [Browser] gives cookies, the protection against requests from other sites
+// (CSRF), a middleware for the application's pages, and handlers for refresh, logout and the
+// list of a user's sessions.
+//
+// To apps, and to other people's services, an [App] answers in JSON, as OAuth has it: the token
+// endpoint for refreshes, logout, the list of a user's sessions, revocation, introspection and
+// metadata. Begin with [NewApp]; what follows is about browsers.
 //
 // Begin with [NewBrowser]. The application keeps its login form: its handler checks the
 // password and calls [Browser.Login], which does the rest.
