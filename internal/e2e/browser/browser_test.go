@@ -14,10 +14,15 @@ import (
 // must not be stored either.
 func page(text string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
-		fmt.Fprintf(w, "<!doctype html><html lang=en><link rel=icon href=data:,><title>t</title><body>%s</body></html>", text)
+		show(w, text)
 	})
+}
+
+// show shows a text, and says nothing of caches.
+func show(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, "<!doctype html><html lang=en><link rel=icon href=data:,><title>t</title><body>%s</body></html>", text)
 }
 
 // The harness itself: names lead to their servers and to no others, profiles share nothing,

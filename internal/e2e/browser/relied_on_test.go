@@ -165,9 +165,8 @@ func TestReliedOnBack(t *testing.T) {
 			if _, err := r.Cookie("__Host-s"); err == nil {
 				text = "private matters"
 			}
-			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			w.Header().Set("Cache-Control", storing)
-			fmt.Fprintf(w, "<!doctype html><link rel=icon href=data:,><title>t</title><p>%s", text)
+			show(w, text)
 		}
 	}
 	cookie := http.Cookie{Name: "__Host-s", Value: "x", Path: "/", Secure: true, HttpOnly: true}

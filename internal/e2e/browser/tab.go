@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -127,16 +129,29 @@ func (tab *Tab) Text() string {
 	return Eval[string](tab, "document.body.innerText")
 }
 
-// Fill puts text into a field, as somebody who types.
+// Fill clicks into a field and writes text, as somebody who pastes it.
 func (tab *Tab) Fill(selector, text string) {
 	tab.t.Helper()
-	must(tab, "typing into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
+	tab.Click(selector)
+	must(tab, "writing into "+selector, chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, input.InsertText, input.InsertTextParams{Text: text})
+		return err
+	}))
 }
 
-// Click clicks with the mouse. It does not wait for what the click begins.
+// Click clicks on the middle of an element with the mouse. It does not wait for what the click
+// begins. It asks the page where the element is: chromedp's own selectors lose a page that comes
+// out of the back-forward cache.
 func (tab *Tab) Click(selector string) {
 	tab.t.Helper()
-	must(tab, "clicking "+selector, chromedp.Click(chromedp.CSS(selector)))
+	find := "document.querySelector(" + Quote(selector) + ")"
+	tab.Wait(find)
+	at := Eval[struct{ X, Y float64 }](tab, `(e => {
+		e.scrollIntoView({block: "center", behavior: "instant"})
+		const r = e.getBoundingClientRect()
+		return {X: r.x + r.width / 2, Y: r.y + r.height / 2}
+	})(`+find+`)`)
+	must(tab, "clicking "+selector, chromedp.MouseClickXY(at.X, at.Y))
 }
 
 // Key presses a key, given as in package kb of chromedp.
@@ -180,6 +195,15 @@ func (tab *Tab) Leave(url string) {
 	Eval[bool](tab, "window.leftOnce = true")
 	tab.Start("location.href = " + Quote(url))
 	tab.At(url)
+}
+
+// Before has every page that is loaded from now on run a script before its own.
+func (tab *Tab) Before(script string) {
+	tab.t.Helper()
+	must(tab, "a script before the page's own", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+		return err
+	}))
 }
 
 // Viewport sets the size of the page in CSS pixels.
