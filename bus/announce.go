@@ -19,22 +19,6 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// AppliedSubject is "hybridtoken.v1.applied", where [Member.RevokeAndWait] asks all replicas, outside of any
-// stream, whether they have applied a message. Replicas need the right to subscribe to
-// it and to publish the answer to the inbox that the question names (the server's
-// allow_responses, with at least 3 responses and 1 minute, or, for the farewell of one that
-// is closed to be heard whenever it is waited for, 10 minutes; or "_INBOX.>"). Those
-// without it follow as well as the others, and are not waited for. Behind a mirror in
-// another account, have that account export the subject as a service with streamed
-// responses, and the publishers' import it.
-//
-// The micro service framework of nats.go would answer its control requests ($SRV.PING
-// and others) to whatever subject they name as the reply, with the rights of the member
-// that answers: a right to ask would suffice to have a member store messages in the stream. It
-// also exchanges the connection's handlers, which are perhaps the caller's, and its
-// Stop does not wait. Hence this is plain request and reply, answered only to inboxes.
-const AppliedSubject = wire.AppliedSubject
-
 const (
 	// A replica remembers the records that it applied last: the question comes after
 	// the event has been acknowledged, often after it has been applied.
@@ -53,7 +37,7 @@ const (
 	announceAgain = 10 * time.Minute
 )
 
-// Announcement tells whether a [Member] can be waited for by [Member.RevokeAndWait].
+// Announcement tells whether package bus/rollcall can wait for this [Member].
 type Announcement struct {
 	Listening bool   // for questions
 	Answered  uint64 // questions, each state of the answer
@@ -243,7 +227,7 @@ func (a *announcer) run(ctx context.Context) {
 			continue
 		}
 		if old := a.err.Swap(&err); old == nil || (*old).Error() != err.Error() {
-			a.t.log.Info("bus: not announced; RevokeAndWait will not wait for this replica", "error", err)
+			a.t.log.Info("bus: not announced; roll calls will not wait for this replica", "error", err)
 		}
 		renewed := a.t.conn.renewed.wait()
 		if a.t.conn.over() {
@@ -362,7 +346,7 @@ func (a *announcer) refusal(now time.Time) error {
 	a.before = err
 	err = fmt.Errorf("bus: announce: %w", err)
 	if len(a.denied) == 0 {
-		a.t.log.Info("bus: an answer to RevokeAndWait is refused; who asks there does not hear of this replica", "error", err)
+		a.t.log.Info("bus: an answer to a roll call is refused; who asks there does not hear of this replica", "error", err)
 	}
 	a.err.Store(&err)
 	if len(a.denied) == maxDenied {

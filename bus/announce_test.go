@@ -128,7 +128,7 @@ func TestPendingQuestions(t *testing.T) {
 }
 
 // Who asks again and again is answered once when the record comes. More answers than
-// AppliedSubject says, which the server refuses, would end the announcing for minutes.
+// rollcall.Subject says, which the server refuses, would end the announcing for minutes.
 func TestQuestionsAskedAgain(t *testing.T) {
 	a := newAnnouncer(t)
 	for range 5 {

@@ -80,8 +80,9 @@ type Config struct {
 	// not. Someone else must then, or nobody is ever fresh.
 	NoHeartbeats bool
 
-	// NoAnnouncements keeps this member from answering [Member.RevokeAndWait], which then
-	// does not wait for it. See [AppliedSubject] for the rights that answering takes.
+	// NoAnnouncements keeps this member from answering the roll calls of package
+	// bus/rollcall, which then do not wait for it. Subject, there, says what rights answering
+	// takes.
 	NoAnnouncements bool
 
 	// Signer signs the events of the mass kinds (subject, client, tenant, key, issuer)

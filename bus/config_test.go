@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -160,15 +161,15 @@ func TestConfigIsLookedAt(t *testing.T) {
 		},
 	}
 	settleConfig(t, []string{"NoHeartbeats", "NoAnnouncements", "Logger"}, rows, func(cfg Config) (string, error) {
-		var log pages
+		var log scripted.Pages
 		var err error
 		synctest.Test(t, func(t *testing.T) {
-			cfg.Logger = log.logger()
+			cfg.Logger = log.Logger()
 			if cfg.Servers == "" && cfg.Conn == nil && cfg.InProcess == nil {
 				cfg.Servers = "nats://127.0.0.1:4222"
 			}
 			if cfg.Conn == nil {
-				cfg.Options = append(slices.Clone(cfg.Options), nats.SetCustomDialer(newStream(t)), nats.SkipHostLookup())
+				cfg.Options = append(slices.Clone(cfg.Options), nats.SetCustomDialer(scripted.New(t)), nats.SkipHostLookup())
 			}
 			if cfg.Issuers == nil && cfg.List == nil {
 				cfg.Issuers = []string{testIssuer}
@@ -249,38 +250,24 @@ func TestConnOfTheCallerIsLookedAt(t *testing.T) {
 		"a quick ping":          {nats.PingInterval(5 * time.Second), "", ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var log pages
-			nc, err := nats.Connect("nats://127.0.0.1:4222", nats.SetCustomDialer(newStream(t)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(time.Second), c.option)
+			var log scripted.Pages
+			nc, err := nats.Connect("nats://127.0.0.1:4222", nats.SetCustomDialer(scripted.New(t)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(time.Second), c.option)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer synctest.Wait()
 			defer nc.Close()
-			conn, err := useConn(Config{Conn: nc, Logger: log.logger(), Shared: true})
+			conn, err := useConn(Config{Conn: nc, Logger: log.Logger(), Shared: true})
 			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if err == nil && !conn.shared {
 				t.Errorf("%s: Shared is forgotten", name)
 			}
-			if log.count(c.warn) == 0 || c.warn == "" && log.String() != "" {
+			if log.Count(c.warn) == 0 || c.warn == "" && log.String() != "" {
 				t.Errorf("%s: logged %q", name, &log)
 			}
 		})
-	}
-}
-
-func TestWaitConfigIsLookedAt(t *testing.T) {
-	settleConfig(t, nil, map[string][]setting[WaitConfig]{
-		"Replicas":     {{WaitConfig{Replicas: 10_000}, "", ""}, {WaitConfig{Replicas: -1}, "-1", ""}, {WaitConfig{Replicas: 10_001}, "10001", ""}},
-		"RollCall":     {{WaitConfig{RollCall: time.Minute}, "", ""}, {WaitConfig{RollCall: -1}, "-1", ""}, {WaitConfig{RollCall: time.Minute + 1}, "1m", ""}},
-		"MaxStaleness": {{WaitConfig{MaxStaleness: revoke.MaxLifetime}, "", ""}, {WaitConfig{MaxStaleness: -1}, "-1", ""}, {WaitConfig{MaxStaleness: revoke.MaxLifetime + 1}, "ten years", ""}},
-	}, func(cfg WaitConfig) (string, error) {
-		_, err := cfg.withDefaults()
-		return "", err
-	})
-	if c, err := (WaitConfig{}).withDefaults(); err != nil || c.Replicas != 0 || c.RollCall != 250*time.Millisecond || c.MaxStaleness != 15*time.Second {
-		t.Errorf("defaults %+v, %v", c, err)
 	}
 }
 

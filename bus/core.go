@@ -21,7 +21,7 @@ type core struct {
 	signer    *wire.Signer
 	trust     wire.Trust
 	publisher publisher
-	asker     asker
+	caller    caller // for package rollcall
 
 	seen atomic.Pointer[seen] // of the connection, where no follower reports it
 }
@@ -71,7 +71,7 @@ func newCore(cfg Config) (*core, error) {
 	}
 	b := &core{transport: newTransport(cfg.Stream, logger(cfg.Logger)), cfg: cfg, signer: signer, trust: trust}
 	b.publisher.init(b.transport, cfg.Issuers, signer, trust)
-	b.asker.b = b
+	b.caller.t, b.caller.publisher = b.transport, &b.publisher
 	return b, nil
 }
 

@@ -23,7 +23,8 @@
 // A follower behind a server that looks healthy but brings no heartbeats moves to
 // another; give [Join] the addresses of all. [Member.Readiness] answers the probes of
 // a load balancer, and must not be a liveness probe; [Member.WaitChange] is for
-// alarms and metrics.
+// alarms and metrics. Package bus/rollcall publishes a revocation and hears from each replica
+// that it has applied it, for callers who have to show that.
 //
 // # What it refuses
 //

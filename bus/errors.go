@@ -29,10 +29,6 @@ var (
 	// another configuration. The error lists the differences.
 	ErrStreamExists = errors.New("stream exists with another configuration")
 
-	// ErrUnconfirmed is returned by [Member.RevokeAndWait] for an event that is revoked,
-	// acknowledged by the stream, and not known to be applied by all who were waited for.
-	ErrUnconfirmed = errors.New("revoked, but not confirmed by the replicas")
-
 	// ErrClosed means that the Member or its connection was closed.
 	ErrClosed = errors.New("closed")
 )

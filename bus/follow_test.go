@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -24,10 +25,10 @@ type followed struct {
 }
 
 // followScripted returns a follower of a scripted server's stream.
-func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *followed) {
+func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted.Server, *followed) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
-	s.do(func() { s.carries = true })
+	s.Do(func() { s.Carries = true })
 	l, err := revoke.NewList(list)
 	if err != nil {
 		t.Fatal(err)
@@ -37,12 +38,6 @@ func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted, *f
 		t.Fatal(err)
 	}
 	return s, &followed{f, b}
-}
-
-// asks returns how often the API was asked that.
-func (s *scripted) count(verb string) (n int) {
-	s.do(func() { n = s.asks[verb] })
-	return n
 }
 
 // is waits for d and then demands that state and reason.
@@ -81,13 +76,13 @@ func between[T int | uint64](t *testing.T, what string, n, least, most T) {
 // stream's settings once or twice a minute, and says that it follows, once.
 func TestFollowersNormalDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		var log scripted.Pages
+		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		if err := f.waitFresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		infos := s.count("STREAM.INFO")
+		infos := s.Count("STREAM.INFO")
 		for i := range 60 {
 			r, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(i))
 			if err != nil {
@@ -111,16 +106,16 @@ func TestFollowersNormalDay(t *testing.T) {
 			t.Errorf("%d heartbeats returned of %d, the last of %q at %s", st.Returned, st.Sent, st.Beater, st.BeatAt)
 		}
 		between(t, "heartbeats in an hour", st.Sent, 1800, 3700)
-		between(t, "requests for messages", s.count("CONSUMER.MSG"), 150, 260)
-		between(t, "consumers", s.count("CONSUMER.CREATE"), 1, 1)
-		between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 0, 0)
-		between(t, "requests for the settings", s.count("STREAM.INFO")-infos, 100, 320)
-		s.do(func() {
-			if st.Sequence != s.info.State.LastSeq {
-				t.Errorf("applied up to %d of %d", st.Sequence, s.info.State.LastSeq)
+		between(t, "requests for messages", s.Count("CONSUMER.MSG"), 150, 260)
+		between(t, "consumers", s.Count("CONSUMER.CREATE"), 1, 1)
+		between(t, "consumers deleted", s.Count("CONSUMER.DELETE"), 0, 0)
+		between(t, "requests for the settings", s.Count("STREAM.INFO")-infos, 100, 320)
+		s.Do(func() {
+			if st.Sequence != s.Info.State.LastSeq {
+				t.Errorf("applied up to %d of %d", st.Sequence, s.Info.State.LastSeq)
 			}
-			for _, l := range s.log {
-				if ttl := l.msg.Header.Get("Nats-TTL"); l.msg.Subject == wire.HeartbeatSubject && ttl != "15m" {
+			for _, l := range s.Log {
+				if ttl := l.Msg.Header.Get("Nats-TTL"); l.Msg.Subject == wire.HeartbeatSubject && ttl != "15m" {
 					t.Fatalf("a heartbeat that lives %s", ttl)
 				}
 			}
@@ -132,7 +127,7 @@ func TestFollowersNormalDay(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 1, 1)
+		between(t, "consumers deleted", s.Count("CONSUMER.DELETE"), 1, 1)
 		if st := f.status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.StateFresh {
 			t.Errorf("closed: %+v", st)
 		}
@@ -147,11 +142,11 @@ func TestFollowersNormalDay(t *testing.T) {
 // told once; and all is well when it speaks again.
 func TestFollowerOfASilentServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		var log scripted.Pages
+		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
-		s.do(func() { s.mute = true })
+		s.Do(func() { s.Mute = true })
 		f.isFresh(t, 3*time.Second)
 		if n := f.status().Subscriptions; n != 1 {
 			t.Errorf("left after less than 3 s: %d subscriptions", n)
@@ -165,23 +160,23 @@ func TestFollowerOfASilentServer(t *testing.T) {
 		before := f.status().Subscriptions
 		f.isStale(t, time.Hour)
 		between(t, "subscriptions in an hour", f.status().Subscriptions-before, 50, 80) // one a minute, and the escalation's
-		between(t, "consumers", s.count("CONSUMER.CREATE"), 1, int(f.status().Subscriptions))
+		between(t, "consumers", s.Count("CONSUMER.CREATE"), 1, int(f.status().Subscriptions))
 		if st := f.status(); st.Moves != 0 { // there is no other server
 			t.Errorf("%d moves", st.Moves)
 		}
-		if n := log.count("reading the log from its start"); n != 1 {
+		if n := log.Count("reading the log from its start"); n != 1 {
 			t.Errorf("read from its start %d times", n)
 		}
-		if n := log.count("subscribing anew"); n < 10 || n > 60 {
+		if n := log.Count("subscribing anew"); n < 10 || n > 60 {
 			t.Errorf("said %d times that it subscribes anew", n)
 		}
-		if n := log.count("not following"); n != 1 {
+		if n := log.Count("not following"); n != 1 {
 			t.Errorf("said %d times that it does not follow:\n%s", n, &log)
 		}
-		log.reset()
-		s.do(func() { s.mute = false })
+		log.Reset()
+		s.Do(func() { s.Mute = false })
 		f.isFresh(t, 2*time.Minute)
-		if n := log.count("bus: following"); n < 1 || n > 3 || log.count("not following") > n-1 {
+		if n := log.Count("bus: following"); n < 1 || n > 3 || log.Count("not following") > n-1 {
 			t.Errorf("logged %s", &log)
 		}
 		before = f.status().Subscriptions
@@ -196,11 +191,11 @@ func TestFollowerOfASilentServer(t *testing.T) {
 // ladder's steps, each of which is logged; events that it brings meanwhile are applied.
 func TestFollowerWithoutHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, f := followScripted(t, Config{Logger: log.logger()}, revoke.Config{})
+		var log scripted.Pages
+		s, f := followScripted(t, Config{Logger: log.Logger()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
-		s.do(func() { s.carries = false })
+		s.Do(func() { s.Carries = false })
 		f.is(t, 20*time.Second, revoke.StateStale, revoke.ReasonNoHeartbeat)
 		if _, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
@@ -211,13 +206,13 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 		}
 		f.isStale(t, time.Hour)
 		between(t, "subscriptions in an hour", f.status().Subscriptions, 12, 20)
-		if n := log.count("own heartbeats do not come back"); n != 1 {
+		if n := log.Count("own heartbeats do not come back"); n != 1 {
 			t.Errorf("told %d times that heartbeats are lost: %s", n, &log)
 		}
-		if n := log.count("reading the log from its start"); n != 1 {
+		if n := log.Count("reading the log from its start"); n != 1 {
 			t.Errorf("read from its start %d times", n)
 		}
-		s.do(func() { s.carries = true })
+		s.Do(func() { s.Carries = true })
 		f.isFresh(t, 7*time.Minute)
 		st := f.status()
 		f.isFresh(t, time.Hour)
@@ -252,7 +247,7 @@ func TestFollowerAttests(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						s.do(func() { s.store(&nats.Msg{Subject: wire.HeartbeatSubject, Data: data}) })
+						s.Do(func() { s.Store(&nats.Msg{Subject: wire.HeartbeatSubject, Data: data}) })
 						synctest.Wait()
 					}
 				}
@@ -277,7 +272,7 @@ func TestFollowersTroubles(t *testing.T) {
 		return `{"error":{"code":404,"err_code":10059,"description":"stream not found"}}`, strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO.")
 	}
 	for name, c := range map[string]struct {
-		cause, mend func(*scripted)
+		cause, mend func(*scripted.Server)
 		reason      revoke.Reason
 		err         error
 		asks        string // of which there are at most
@@ -285,30 +280,30 @@ func TestFollowersTroubles(t *testing.T) {
 		within      time.Duration
 	}{
 		"no stream": {
-			func(s *scripted) { s.api = noStream },
-			func(s *scripted) { s.api = nil },
+			func(s *scripted.Server) { s.API = noStream },
+			func(s *scripted.Server) { s.API = nil },
 			revoke.ReasonNoStream, ErrNoStream, "STREAM.INFO", 1600, 6 * time.Second,
 		},
 		"not permitted": {
-			func(s *scripted) { s.deny = "$JS.API.CONSUMER.CREATE" },
-			func(s *scripted) { s.deny = "" },
+			func(s *scripted.Server) { s.Deny = "$JS.API.CONSUMER.CREATE" },
+			func(s *scripted.Server) { s.Deny = "" },
 			revoke.ReasonNotPermitted, context.DeadlineExceeded, "CONSUMER.CREATE", 900, 12 * time.Second,
 		},
 		"the password": {
-			func(s *scripted) { s.password = "another" },
-			func(s *scripted) { s.password = "" },
+			func(s *scripted.Server) { s.Password = "another" },
+			func(s *scripted.Server) { s.Password = "" },
 			revoke.ReasonDisconnected, errDisconnected, "CONSUMER.CREATE", 1, time.Minute,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log pages
-				s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+				var log scripted.Pages
+				s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
 				defer f.b.end()
 				f.isFresh(t, time.Minute)
-				log.reset()
-				s.do(func() { c.cause(s) })
-				s.cut()
+				log.Reset()
+				s.Do(func() { c.cause(s) })
+				s.Cut()
 				f.isFresh(t, 10*time.Second)
 				f.isStale(t, 10*time.Second)
 				// While it tries, the reason is another: between two attempts it is this one.
@@ -323,19 +318,19 @@ func TestFollowersTroubles(t *testing.T) {
 				if err := f.waitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) || !strings.Contains(err.Error(), c.err.Error()) {
 					t.Errorf("waiting: %v", err)
 				}
-				before := s.count(c.asks)
+				before := s.Count(c.asks)
 				f.isStale(t, time.Hour)
-				between(t, c.asks+" in an hour", s.count(c.asks)-before, c.most/10, c.most)
+				between(t, c.asks+" in an hour", s.Count(c.asks)-before, c.most/10, c.most)
 				if st := f.status(); !errors.Is(st.Err, c.err) || st.Closed || st.Moves != 0 {
 					t.Errorf("%+v", st)
 				}
-				if n := log.count("not following"); n > 4 || log.count(`not following" reason="`+c.reason.String()) == 0 && log.count(`not following" reason=`+c.reason.String()) == 0 {
+				if n := log.Count("not following"); n > 4 || log.Count(`not following" reason="`+c.reason.String()) == 0 && log.Count(`not following" reason=`+c.reason.String()) == 0 {
 					t.Errorf("said %d times why it does not follow:\n%s", n, &log)
 				}
-				log.reset()
-				s.do(func() { c.mend(s) })
+				log.Reset()
+				s.Do(func() { c.mend(s) })
 				f.isFresh(t, c.within)
-				if n := log.count("bus: following"); n != 1 || log.count("not following") != 0 {
+				if n := log.Count("bus: following"); n != 1 || log.Count("not following") != 0 {
 					t.Errorf("mended, it said %s", &log)
 				}
 			})
@@ -353,44 +348,44 @@ func ended(t *testing.T) context.Context {
 // A consumer that skips a message, or whose server ends it, is given up; the log goes on
 // where it was, and nobody becomes stale.
 func TestFollowerOfABrokenConsumer(t *testing.T) {
-	consumers := func(s *scripted, f func(*scriptedConsumer)) {
-		s.do(func() {
-			for _, c := range s.conns {
-				for _, k := range c.consumers {
+	consumers := func(s *scripted.Server, f func(*scripted.Consumer)) {
+		s.Do(func() {
+			for _, c := range s.Conns {
+				for _, k := range c.Consumers {
 					f(k)
 				}
 			}
 		})
 	}
 	for name, c := range map[string]struct {
-		cause func(*scripted)
+		cause func(*scripted.Server)
 		err   string
 	}{
-		"gap": {func(s *scripted) { consumers(s, func(k *scriptedConsumer) { k.delivered++ }) }, "gap"},
-		"deleted": {func(s *scripted) {
-			consumers(s, func(k *scriptedConsumer) { k.word("409", "Consumer Deleted") })
+		"gap": {func(s *scripted.Server) { consumers(s, func(k *scripted.Consumer) { k.Delivered++ }) }, "gap"},
+		"deleted": {func(s *scripted.Server) {
+			consumers(s, func(k *scripted.Consumer) { k.Word("409", "Consumer Deleted") })
 		}, "Consumer Deleted"},
-		"shutdown": {func(s *scripted) {
-			consumers(s, func(k *scriptedConsumer) { k.requests[0].left = 1; k.word("409", "Server Shutdown") })
+		"shutdown": {func(s *scripted.Server) {
+			consumers(s, func(k *scripted.Consumer) { k.Requests[0].Left = 1; k.Word("409", "Server Shutdown") })
 		}, "shuts down"},
-		"unknown": {func(s *scripted) { consumers(s, func(k *scriptedConsumer) { k.word("503", "") }) }, "503"},
+		"unknown": {func(s *scripted.Server) { consumers(s, func(k *scripted.Consumer) { k.Word("503", "") }) }, "503"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log pages
-				s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+				var log scripted.Pages
+				s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
 				defer f.b.end()
 				f.isFresh(t, time.Minute)
-				log.reset()
+				log.Reset()
 				c.cause(s)
 				f.isFresh(t, 5*time.Second)
 				if st := f.status(); st.Subscriptions != 2 || st.Err != nil {
 					t.Errorf("%+v", st)
 				}
-				if log.count("not following") != 1 || log.count(c.err) != 1 || log.count("bus: following") != 1 {
+				if log.Count("not following") != 1 || log.Count(c.err) != 1 || log.Count("bus: following") != 1 {
 					t.Errorf("logged %s", &log)
 				}
-				between(t, "consumers deleted", s.count("CONSUMER.DELETE"), 1, 2)
+				between(t, "consumers deleted", s.Count("CONSUMER.DELETE"), 1, 2)
 				f.isFresh(t, time.Hour)
 				if st := f.status(); st.Subscriptions != 2 {
 					t.Errorf("%d subscriptions", st.Subscriptions)
@@ -407,16 +402,16 @@ func TestFollowerAsksForTheRest(t *testing.T) {
 		s, f := followScripted(t, Config{}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, 45*time.Second)
-		before := s.count("CONSUMER.MSG")
-		s.do(func() {
-			for _, c := range s.conns {
-				for _, k := range c.consumers {
-					k.word("409", "Message Size Exceeds MaxBytes")
+		before := s.Count("CONSUMER.MSG")
+		s.Do(func() {
+			for _, c := range s.Conns {
+				for _, k := range c.Consumers {
+					k.Word("409", "Message Size Exceeds MaxBytes")
 				}
 			}
 		})
 		f.isFresh(t, time.Second)
-		if n := s.count("CONSUMER.MSG") - before; n != 1 || f.status().Subscriptions != 1 {
+		if n := s.Count("CONSUMER.MSG") - before; n != 1 || f.status().Subscriptions != 1 {
 			t.Errorf("%d requests after one has ended, %d subscriptions", n, f.status().Subscriptions)
 		}
 	})
@@ -426,27 +421,27 @@ func TestFollowerAsksForTheRest(t *testing.T) {
 // is mended, sooner since it is looked for more often.
 func TestFollowerShowsHazards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		var log scripted.Pages
+		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
-		log.reset()
+		log.Reset()
 		for round := range 2 {
-			s.do(func() { s.info.Config.MaxAge = time.Hour })
+			s.Do(func() { s.Info.Config.MaxAge = time.Hour })
 			f.isFresh(t, 66*time.Second)
 			if st := f.status(); len(st.Hazards) != 1 || !strings.Contains(st.Hazards[0], "max age") {
 				t.Fatalf("hazards %q", st.Hazards)
 			}
 			f.isFresh(t, 10*time.Minute)
-			if n := log.count("the stream could forget revocations"); n != 1+round {
+			if n := log.Count("the stream could forget revocations"); n != 1+round {
 				t.Errorf("logged %d times", n)
 			}
-			s.do(func() { s.info.Config.MaxAge = 0 })
+			s.Do(func() { s.Info.Config.MaxAge = 0 })
 			f.isFresh(t, 13*time.Second)
 			if st := f.status(); len(st.Hazards) != 0 {
 				t.Fatalf("mended: %q", st.Hazards)
 			}
-			if n := log.count("as they should be again"); n != 1+round {
+			if n := log.Count("as they should be again"); n != 1+round {
 				t.Errorf("mended, logged %d times", n)
 			}
 		}
@@ -462,10 +457,10 @@ func TestFollowerJudgesTheStream(t *testing.T) {
 		s, f := followScripted(t, Config{}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
-		old := s.info.Config.Metadata
-		s.do(func() { s.info.Config.Metadata = map[string]string{"x": "y"} })
+		old := s.Info.Config.Metadata
+		s.Do(func() { s.Info.Config.Metadata = map[string]string{"x": "y"} })
 		f.is(t, 66*time.Second, revoke.StateStale, revoke.ReasonBadStream)
-		s.do(func() { s.info.Config.Metadata = old })
+		s.Do(func() { s.Info.Config.Metadata = old })
 		f.isFresh(t, 13*time.Second)
 		if st := f.status(); st.Subscriptions != 1 || len(st.Hazards) != 0 {
 			t.Errorf("%d subscriptions, hazards %q", st.Subscriptions, st.Hazards)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -21,8 +22,8 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 		o.DisconnectedErrCB(nil, broken)
 		o.DisconnectedErrCB(nil, nil)
 	}
-	var log pages
-	c := &connection{log: log.logger()}
+	var log scripted.Pages
+	c := &connection{log: log.Logger()}
 	var o nats.Options
 	c.observe(&o)
 	call(&o)
@@ -44,7 +45,7 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 	if c.failed.Load() != nil {
 		t.Error("why an attempt failed outlives the connection after it")
 	}
-	if n := log.count("bus: disconnected"); n != 2 {
+	if n := log.Count("bus: disconnected"); n != 2 {
 		t.Errorf("logged %s", &log)
 	}
 }
@@ -52,7 +53,7 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 // Settings that freshness depends on are not for options to take back.
 func TestDialInsists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStream(t)
+		s := scripted.New(t)
 		c, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222", InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
 			nats.SetCustomDialer(s), nats.NoReconnect(), nats.MaxReconnects(3), nats.RetryOnFailedConnect(false), nats.ReconnectBufSize(8 << 20), nil,
 		}})

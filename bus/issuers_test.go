@@ -25,15 +25,15 @@ func TestMemberOfSeveralIssuers(t *testing.T) {
 				t.Errorf("%s: %v, %+v", iss, err, r.Event)
 			}
 		}
-		stored := s.events
+		stored := s.Events
 		for _, iss := range []string{"", partner + "/", "https://other.example.com"} {
 			_, err := b.publisher.publishEvent(t.Context(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: "s"})
 			if !errors.Is(err, revoke.ErrInvalidEvent) || !strings.Contains(err.Error(), "issuer") {
 				t.Errorf("%q: %v", iss, err)
 			}
 		}
-		if s.events != stored {
-			t.Errorf("%d events stored of none that may be", s.events-stored)
+		if s.Events != stored {
+			t.Errorf("%d events stored of none that may be", s.Events-stored)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 )
@@ -17,35 +18,35 @@ import (
 // a day on which they do.
 func TestWhyHeartbeatsAreLost(t *testing.T) {
 	var probe *nats.Msg
-	for want, cause := range map[string]func(*scripted){
-		"the stream cannot be asked": func(s *scripted) {
-			s.api = func(m *nats.Msg) (string, bool) {
-				return refusal(jsadmin.CodeNotAvailable, "no leader"), strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO.")
+	for want, cause := range map[string]func(*scripted.Server){
+		"the stream cannot be asked": func(s *scripted.Server) {
+			s.API = func(m *nats.Msg) (string, bool) {
+				return scripted.Refusal(jsadmin.CodeNotAvailable, "no leader"), strings.HasPrefix(m.Subject, "$JS.API.STREAM.INFO.")
 			}
 		},
-		"its consumer is paused":                                           func(s *scripted) { s.info.State.LastSeq = 99 },
-		"the stream has taken one just now":                                func(s *scripted) { s.beat = stored(1) },
-		"stream OTHER takes them, and REVOCATIONS":                         func(s *scripted) { s.beat = `{"stream":"OTHER","seq":1}` },
-		"the stream has no room for them":                                  func(s *scripted) { s.beat = refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded") },
-		"no room for them: nats: nats: API error: code=503 err_code=10028": func(s *scripted) { s.beat = refusal(jsadmin.CodeMemoryExceeded, "insufficient memory") },
-		"the stream refuses them":                                          func(s *scripted) { s.beat = refusal(jsadmin.CodeSealed, "sealed") },
-		"none is acknowledged: the stream has no leader":                   func(s *scripted) { s.beat = "" },
-		"no stream takes them":                                             func(s *scripted) { s.beat = "503" },
-		"Permissions Violation":                                            func(s *scripted) { s.deny = wire.HeartbeatSubject },
+		"its consumer is paused":                                           func(s *scripted.Server) { s.Info.State.LastSeq = 99 },
+		"the stream has taken one just now":                                func(s *scripted.Server) { s.Beat = scripted.Stored(1) },
+		"stream OTHER takes them, and REVOCATIONS":                         func(s *scripted.Server) { s.Beat = `{"stream":"OTHER","seq":1}` },
+		"the stream has no room for them":                                  func(s *scripted.Server) { s.Beat = scripted.Refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded") },
+		"no room for them: nats: nats: API error: code=503 err_code=10028": func(s *scripted.Server) { s.Beat = scripted.Refusal(jsadmin.CodeMemoryExceeded, "insufficient memory") },
+		"the stream refuses them":                                          func(s *scripted.Server) { s.Beat = scripted.Refusal(jsadmin.CodeSealed, "sealed") },
+		"none is acknowledged: the stream has no leader":                   func(s *scripted.Server) { s.Beat = "" },
+		"no stream takes them":                                             func(s *scripted.Server) { s.Beat = "503" },
+		"Permissions Violation":                                            func(s *scripted.Server) { s.Deny = wire.HeartbeatSubject },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var log pages
-			s, f := beatingFollower(t, Config{Logger: log.logger(), Name: "orders"})
+			var log scripted.Pages
+			s, f := beatingFollower(t, Config{Logger: log.Logger(), Name: "orders"})
 			defer f.b.end()
 			f.beater.applied.Store(0)
-			s.do(func() { cause(s) })
+			s.Do(func() { cause(s) })
 			for range lostBeats {
 				f.beater.beat()
 				time.Sleep(time.Second)
 			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if n := log.count("own heartbeats do not come back"); n != 0 {
+			if n := log.Count("own heartbeats do not come back"); n != 0 {
 				t.Errorf("%s: told after %d", want, lostBeats)
 			}
 			for range 5 {
@@ -54,12 +55,12 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if log.count("own heartbeats do not come back") != 1 || log.count(want) == 0 {
+			if log.Count("own heartbeats do not come back") != 1 || log.Count(want) == 0 {
 				t.Errorf("%s: %s", want, &log)
 			}
-			s.do(func() {
-				if s.probe != nil {
-					probe = s.probe
+			s.Do(func() {
+				if s.Probe != nil {
+					probe = s.Probe
 				}
 			})
 		})
@@ -79,7 +80,7 @@ func TestHeartbeatsThatCameLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, f := beatingFollower(t, Config{})
 		defer f.b.end()
-		s.do(func() { s.info.State.LastSeq = 7 })
+		s.Do(func() { s.Info.State.LastSeq = 7 })
 		began := time.Now()
 		time.AfterFunc(f.beater.interval, func() { f.beater.applied.Store(7) })
 		if err := f.beater.whyLost(t.Context()); err == nil || !strings.Contains(err.Error(), "they came late") || time.Since(began) != 2*f.beater.interval {

@@ -188,21 +188,6 @@ func (m *Member) PublishAll(ctx context.Context, events []revoke.Event) ([]Resul
 	return m.core.publisher.publishAll(ctx, events)
 }
 
-// RevokeAndWait publishes e as [Member.Publish] does, and then waits until the replicas
-// confirm that they have applied it: all that announce themselves, or as many as cfg
-// says. It waits until ctx ends, or cfg.MaxStaleness has passed, after which there is
-// little to wait for. Use it where the caller has to show that a revocation has taken
-// effect; Publish is quicker, and the guarantee the same.
-//
-// The error is of Publish's families if the revocation must be presumed not to have
-// happened; the receipt is then zero. It is of the family [ErrUnconfirmed], and of
-// ctx's where that ended the wait, if the event is acknowledged and not all have
-// confirmed it, nobody being there included; the receipt is then filled in and says
-// who did. There is no need to publish again.
-func (m *Member) RevokeAndWait(ctx context.Context, e revoke.Event, cfg WaitConfig) (WaitReceipt, error) {
-	return m.core.revokeAndWait(ctx, e, cfg)
-}
-
 // WaitFresh returns nil when the List is fresh. The error is in the families of
 // ctx's and [revoke.ErrStale], or [ErrClosed]. Its text says why the List is not fresh:
 // the reason, and the Err of [Member.Status].

@@ -9,17 +9,19 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 )
 
 // A service that starts before its servers is told so, with what the attempt met, once for
 // each time without a connection, and joins all the same.
 func TestJoinTellsThatItIsNotConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s := newStream(t)
-		s.do(func() { s.refuses = true })
+		var log scripted.Pages
+		s := scripted.New(t)
+		s.Do(func() { s.Refuses = true })
 		m, err := Join(t.Context(), Config{
-			Servers: "nats://127.0.0.1:4222", Issuers: []string{testIssuer}, Logger: log.logger(),
+			Servers: "nats://127.0.0.1:4222", Issuers: []string{testIssuer}, Logger: log.Logger(),
 			Options: []nats.Option{nats.SetCustomDialer(s), nats.SkipHostLookup()},
 		})
 		if err != nil {
@@ -27,10 +29,10 @@ func TestJoinTellsThatItIsNotConnected(t *testing.T) {
 		}
 		defer m.Close()
 		time.Sleep(time.Minute)
-		if n := log.count("not connected; trying again"); n != 1 || m.Status().Connected {
+		if n := log.Count("not connected; trying again"); n != 1 || m.Status().Connected {
 			t.Errorf("told %d times: %s", n, &log)
 		}
-		s.do(func() { s.refuses = false })
+		s.Do(func() { s.Refuses = false })
 		time.Sleep(time.Minute)
 		if !m.Status().Connected {
 			t.Errorf("not connected: %s", &log)
@@ -43,13 +45,13 @@ func TestJoinJudgesBeforeItDials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		s := newStream(t)
+		s := scripted.New(t)
 		_, err := Join(ctx, Config{
 			Servers: "nats://127.0.0.1:4222", Issuers: []string{testIssuer, testIssuer},
 			Options: []nats.Option{nats.SetCustomDialer(s), nats.SkipHostLookup()},
 		})
-		if err == nil || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "twice") || len(s.attempts) != 0 {
-			t.Errorf("%v after %d attempts", err, len(s.attempts))
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "twice") || len(s.Attempts) != 0 {
+			t.Errorf("%v after %d attempts", err, len(s.Attempts))
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -24,11 +25,10 @@ func TestCloseAfterNilContext(t *testing.T) {
 		event := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "s"}
 		var none context.Context
 		for name, call := range map[string]func(){
-			"Publish":       func() { _, _ = b.publisher.publishEvent(none, event) },
-			"PublishAll":    func() { _, _ = b.publisher.publishAll(none, []revoke.Event{event}) },
-			"RevokeAndWait": func() { _, _ = b.revokeAndWait(none, event, WaitConfig{}) },
-			"Join":          func() { _, _ = Join(none, Config{}) },
-			"CreateStream":  func() { _ = CreateStream(none, &nats.Conn{}, StreamConfig{}) },
+			"Publish":      func() { _, _ = b.publisher.publishEvent(none, event) },
+			"PublishAll":   func() { _, _ = b.publisher.publishAll(none, []revoke.Event{event}) },
+			"Join":         func() { _, _ = Join(none, Config{}) },
+			"CreateStream": func() { _ = CreateStream(none, &nats.Conn{}, StreamConfig{}) },
 		} {
 			func() {
 				defer func() {
@@ -48,7 +48,7 @@ type panickingKey struct{ crypto.Signer }
 
 // A program that recovers from a panic in Join has no Member to close.
 func TestJoinThatPanicsLeavesNothing(t *testing.T) {
-	s := newStream(t)
+	s := scripted.New(t)
 	list, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestJoinThatPanicsLeavesNothing(t *testing.T) {
 		_, _ = Join(t.Context(), cfg)
 	}()
 	open := func() (n int) {
-		s.do(func() { n = len(s.conns) })
+		s.Do(func() { n = len(s.Conns) })
 		return n
 	}
 	for deadline := time.Now().Add(10 * time.Second); open() > 0; runtime.Gosched() {

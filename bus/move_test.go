@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -15,15 +16,15 @@ import (
 func TestFollowerMovesToAnotherServer(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			var log pages
-			s := newStream(t)
-			s.carries = true
+			var log scripted.Pages
+			s := scripted.New(t)
+			s.Carries = true
 			conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			conn.shared = shared
-			b, err := openCore(t, conn, Config{Issuers: []string{testIssuer}, Logger: log.everything()})
+			b, err := openCore(t, conn, Config{Issuers: []string{testIssuer}, Logger: log.Everything()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,10 +39,10 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			}
 			f.isFresh(t, time.Minute)
 			from := b.nc().ConnectedServerId()
-			s.do(func() { s.isolated = from })
+			s.Do(func() { s.Isolated = from })
 			if !shared {
 				f.isFresh(t, 14*time.Second)
-				if st := f.status(); st.Moves != 1 || b.nc().ConnectedServerId() == from || log.count("moving to another server") != 1 {
+				if st := f.status(); st.Moves != 1 || b.nc().ConnectedServerId() == from || log.Count("moving to another server") != 1 {
 					t.Errorf("%d moves, logged %s", st.Moves, &log)
 				}
 				f.isFresh(t, time.Hour)
@@ -51,10 +52,10 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 				return
 			}
 			f.isStale(t, time.Hour)
-			if st := f.status(); st.Moves != 0 || b.nc().ConnectedServerId() != from || log.count("the connection is shared and stays where it is") < 5 {
+			if st := f.status(); st.Moves != 0 || b.nc().ConnectedServerId() != from || log.Count("the connection is shared and stays where it is") < 5 {
 				t.Errorf("%d moves, logged %s", st.Moves, &log)
 			}
-			s.do(func() { s.isolated = "" })
+			s.Do(func() { s.Isolated = "" })
 			f.isFresh(t, 7*time.Minute)
 		})
 	}
@@ -64,8 +65,8 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 // ever.
 func TestFollowerThatIsLedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStream(t)
-		s.id = "the one"
+		s := scripted.New(t)
+		s.ID = "the one"
 		conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +82,7 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 		attempts := func() (n int) {
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
-			s.do(func() { n = len(s.attempts) })
+			s.Do(func() { n = len(s.Attempts) })
 			return n
 		}
 		before := attempts()

@@ -9,7 +9,7 @@ import (
 )
 
 // Over a connection with [nats.NoEcho] a server delivers nothing to those who have sent
-// it. What members of one process say to each other there (a question on [AppliedSubject],
+// it. What members of one process say to each other there (a question of a roll call,
 // the answer, a farewell) is handed on here instead. What comes from the stream is
 // JetStream's to send and needs none of it.
 var echoes struct {

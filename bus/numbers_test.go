@@ -10,11 +10,9 @@ import (
 // changes one changes it here, and looks for where it is told.
 func TestNumbers(t *testing.T) {
 	for name, c := range map[string]struct{ got, want any }{
-		// RevokeAndWait
+		// answers to roll calls
 		"maxMarks": {maxMarks, 4096}, "maxKept": {maxKept, 1024}, "maxQuestions": {maxQuestions, 256}, "questionQueue": {questionQueue, 256},
 		"maxAskers": {maxAskers, 16}, "answerRate": {answerRate, 500}, "answerBurst": {answerBurst, 500}, "announceAgain": {announceAgain, 10 * time.Minute}, "maxDenied": {maxDenied, 64},
-		"answerQueue": {answerQueue, 4096}, "tokenBytes": {tokenBytes, 26}, "maxReplicas": {maxReplicas, 10_000}, "rosterLife": {rosterLife, 10 * time.Minute},
-		"defaultRoll": {defaultRoll, 250 * time.Millisecond}, "firstAskPause": {firstAskPause, 200 * time.Millisecond}, "maxAskPause": {maxAskPause, 2 * time.Second}, "nobodyPatience": {nobodyPatience, 2 * time.Second},
 		// heartbeats and followers
 		"barrierSpacing": {barrierSpacing, 10 * time.Millisecond}, "lostBeats": {lostBeats, 3}, "signTimeout": {signTimeout, 2 * time.Second}, "deniedPause": {deniedPause, 30 * time.Second}, "maxHold": {maxHold, 30 * time.Second},
 		"pullMessages": {pullMessages, 500}, "leastPull": {leastPull, 125}, "pullBytes": {pullBytes, 16 << 20}, "pullExpiry": {pullExpiry, 30}, "createTimeout": {createTimeout, 5 * time.Second}, "abandonedAfter": {abandonedAfter, time.Minute}, "maxLeft": {maxLeft, 16},

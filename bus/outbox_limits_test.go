@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -168,9 +169,9 @@ func TestOutboxEntriesAreWhole(t *testing.T) {
 // restart would forget, once for the one that it would publish again.
 func TestOutboxTroubleIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
+		var log scripted.Pages
 		path := filepath.Join(t.TempDir(), "outbox")
-		s, b := newScripted(t, Config{Logger: log.everything(), OutboxFile: path})
+		s, b := newScripted(t, Config{Logger: log.Everything(), OutboxFile: path})
 		defer b.end()
 		publish := func(i int) {
 			t.Helper()
@@ -187,7 +188,7 @@ func TestOutboxTroubleIsTold(t *testing.T) {
 		o.file.Close() // the disk is gone
 		o.mu.Unlock()
 		publish(1)
-		if log.count("a restart would forget these events") != 1 || log.count("an event is published twice") != 1 {
+		if log.Count("a restart would forget these events") != 1 || log.Count("an event is published twice") != 1 {
 			t.Errorf("logged %s", &log)
 		}
 		if st := b.publisher.publishing(); st.OutboxErr == nil || st.OutboxFailures == 0 {
@@ -196,13 +197,13 @@ func TestOutboxTroubleIsTold(t *testing.T) {
 		// One that was put before the disk went, and is acknowledged or given up after.
 		rec := outboxRecord(t, "put before")
 		rec.id, rec.era = "before", 1
-		log.reset()
+		log.Reset()
 		b.publisher.settle(rec, 9, 1)
 		b.publisher.settle(rec, 0, 0)
-		if log.count("after a restart an event is published twice") != 1 || log.count("an event that was given up is tried again") != 1 {
+		if log.Count("after a restart an event is published twice") != 1 || log.Count("an event that was given up is tried again") != 1 {
 			t.Errorf("logged %s", &log)
 		}
-		s.do(func() { s.take = func(int, *nats.Msg) string { return "" } })
+		s.Do(func() { s.Take = func(int, *nats.Msg) string { return "" } })
 	})
 }
 
@@ -210,37 +211,41 @@ func TestOutboxTroubleIsTold(t *testing.T) {
 // each reason for which that fails is told once, its end once, and at Close what is left.
 func TestRepublicationIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, b := newScripted(t, Config{Logger: log.everything()})
+		var log scripted.Pages
+		s, b := newScripted(t, Config{Logger: log.Everything()})
 		defer b.end()
 		for i := range 3 {
 			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		s.do(func() {
-			s.info.Created, s.info.State.LastSeq, s.log = time.Now(), 0, nil
-			s.take = func(int, *nats.Msg) string { return refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded") }
+		s.Do(func() {
+			s.Info.Created, s.Info.State.LastSeq, s.Log = time.Now(), 0, nil
+			s.Take = func(int, *nats.Msg) string {
+				return scripted.Refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
+			}
 		})
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if log.count("has lost acknowledged revocations") != 1 || log.count("republishing interrupted") != 1 || log.count("everything known is republished") != 0 {
+		if log.Count("has lost acknowledged revocations") != 1 || log.Count("republishing interrupted") != 1 || log.Count("everything known is republished") != 0 {
 			t.Errorf("logged %s", &log)
 		}
-		s.do(func() { s.take = nil })
+		s.Do(func() { s.Take = nil })
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if log.count("everything known is republished") != 1 || log.count("closed before everything") != 0 {
+		if log.Count("everything known is republished") != 1 || log.Count("closed before everything") != 0 {
 			t.Errorf("logged %s", &log)
 		}
-		log.reset()
-		s.do(func() {
-			s.info.Created, s.info.State.LastSeq, s.log = time.Now(), 0, nil
-			s.take = func(int, *nats.Msg) string { return refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded") }
+		log.Reset()
+		s.Do(func() {
+			s.Info.Created, s.Info.State.LastSeq, s.Log = time.Now(), 0, nil
+			s.Take = func(int, *nats.Msg) string {
+				return scripted.Refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
+			}
 		})
 		time.Sleep(10 * time.Minute)
 		b.close()
-		if log.count("closed before everything was republished") != 1 || log.count("pending=3") != 1 {
+		if log.Count("closed before everything was republished") != 1 || log.Count("pending=3") != 1 {
 			t.Errorf("logged %s", &log)
 		}
 		b.close()
@@ -254,8 +259,8 @@ func TestRepublicationIsTold(t *testing.T) {
 // is counted and told, and the event is sent again.
 func TestForgedAcknowledgementsAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, b := newScripted(t, Config{Logger: log.logger()})
+		var log scripted.Pages
+		s, b := newScripted(t, Config{Logger: log.Logger()})
 		defer b.end()
 		for i := range 3 {
 			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
@@ -263,19 +268,19 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 			}
 		}
 		forged := 0
-		s.do(func() {
-			s.take = func(_ int, m *nats.Msg) string {
+		s.Do(func() {
+			s.Take = func(_ int, m *nats.Msg) string {
 				if forged++; forged <= 2 {
-					return stored(1)
+					return scripted.Stored(1)
 				}
-				return stored(int(s.store(m)))
+				return scripted.Stored(int(s.Store(m)))
 			}
 		})
 		r, err := b.publisher.publishEvent(t.Context(), sessionEvent(3))
 		if err != nil || r.Sequence != 4 || forged != 3 {
 			t.Fatalf("%v, sequence %d after %d attempts", err, r.Sequence, forged)
 		}
-		if st := b.publisher.publishing(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.count("others may write to this connection's inbox") != 2 {
+		if st := b.publisher.publishing(); st.Contradicted != 2 || st.Losses != 0 || st.Acknowledged != 4 || log.Count("others may write to this connection's inbox") != 2 {
 			t.Errorf("%+v, logged %s", st, &log)
 		}
 	})
@@ -290,21 +295,21 @@ func TestOpenTellsThatPublishingWillFail(t *testing.T) {
 		want    int
 	}{"missing": {true, []string{testIssuer}, 1}, "there": {false, []string{testIssuer}, 0}, "a follower's": {true, nil, 0}} {
 		synctest.Test(t, func(t *testing.T) {
-			var log pages
-			s := newStream(t)
+			var log scripted.Pages
+			s := scripted.New(t)
 			if c.missing {
-				s.api = func(m *nats.Msg) (string, bool) {
+				s.API = func(m *nats.Msg) (string, bool) {
 					return `{"error":{"code":404,"err_code":10059,"description":"stream not found"}}`, true
 				}
 			}
 			conn := dialScripted(t, s)
 			synctest.Wait()
-			b, err := openCore(t, conn, Config{Issuers: c.issuers, Logger: log.logger()})
+			b, err := openCore(t, conn, Config{Issuers: c.issuers, Logger: log.Logger()})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer b.end()
-			if n := log.count("publishing will fail until this is mended"); n != c.want {
+			if n := log.Count("publishing will fail until this is mended"); n != c.want {
 				t.Errorf("%s: told %d times", name, n)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/internal/printtest"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -41,7 +42,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	table := map[string]any{
 		"Config": cfg, "Member": m, "Status": m.Status(), "Publishing": m.Status().Publishing,
 	}
-	without := []string{"Announcement", "Receipt", "Replica", "Result", "StreamConfig", "WaitConfig", "WaitReceipt"}
+	without := []string{"Announcement", "Receipt", "Result", "StreamConfig"}
 	printtest.HoldsAll(t, ".", table, without...)
 	for name, v := range table { // while the follower tries to connect
 		out := printtest.Prints(v)
@@ -91,12 +92,12 @@ func TestServerIsNamedWithoutCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, list := range map[string]*revoke.List{"publishes": nil, "follows": list} {
-			s := newStream(t)
-			s.password = password
-			var log pages
+			s := scripted.New(t)
+			s.Password = password
+			var log scripted.Pages
 			m, err := Join(t.Context(), Config{
 				Servers: "nats://" + credentials + "@127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0)},
-				List: list, Issuers: []string{testIssuer}, Logger: log.everything(),
+				List: list, Issuers: []string{testIssuer}, Logger: log.Everything(),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -113,8 +114,8 @@ func TestServerIsNamedWithoutCredentials(t *testing.T) {
 			if st := m.Status(); st.Server != "nats://127.0.0.1:4222" {
 				t.Errorf("%s: connected to %q", name, strings.ReplaceAll(st.Server, secret, "SECRET"))
 			}
-			s.cut()
-			await("connected again", func(st Status) bool { return log.count("bus: connected") > 0 && st.Connected })
+			s.Cut()
+			await("connected again", func(st Status) bool { return log.Count("bus: connected") > 0 && st.Connected })
 			m.Close()
 			if text := log.String(); strings.Contains(text, secret) {
 				t.Errorf("%s: logged %s", name, strings.ReplaceAll(text, secret, "SECRET"))

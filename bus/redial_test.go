@@ -12,10 +12,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func dialScripted(t *testing.T, s *scripted, opts ...nats.Option) *connection {
+func dialScripted(t *testing.T, s *scripted.Server, opts ...nats.Option) *connection {
 	t.Helper()
 	opts = append([]nats.Option{nats.SetCustomDialer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)
 	c, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222", Options: opts})
@@ -30,7 +31,7 @@ func dialScripted(t *testing.T, s *scripted, opts ...nats.Option) *connection {
 // mended, all is well.
 func TestDialledAgainForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStream(t)
+		s := scripted.New(t)
 		closed := 0
 		c := dialScripted(t, s, nats.ClosedHandler(func(*nats.Conn) { closed++ }))
 		defer c.close()
@@ -38,12 +39,11 @@ func TestDialledAgainForEver(t *testing.T) {
 			t.Fatal("not connected")
 		}
 		time.Sleep(time.Hour)
-		s.do(func() { s.ending = true; s.attempts = nil })
-		s.cut()
+		s.Do(func() { s.Ending = true; s.Attempts = nil })
+		s.Cut()
 		time.Sleep(time.Hour)
-		s.mu.Lock()
-		attempts := s.attempts
-		s.mu.Unlock()
+		var attempts []time.Time
+		s.Do(func() { attempts = s.Attempts })
 		if n := len(attempts); n < 120 || n > 300 {
 			t.Errorf("%d attempts in an hour", n)
 		}
@@ -58,14 +58,14 @@ func TestDialledAgainForEver(t *testing.T) {
 		if c.over() {
 			t.Error("given up")
 		}
-		s.do(func() { s.ending = false })
+		s.Do(func() { s.Ending = false })
 		time.Sleep(maxRedial + time.Second)
 		if !c.isConnected() {
 			t.Error("not connected when the server is well again")
 		}
 		// What was a series does not count for ever.
 		time.Sleep(2 * steady)
-		s.do(func() { s.poison = "now"; s.attempts = nil })
+		s.Do(func() { s.Poison = "now"; s.Attempts = nil })
 		if err := c.nc().Publish("x", []byte("now")); err != nil {
 			t.Fatal(err)
 		}
@@ -87,8 +87,8 @@ func TestDialledAgainForEver(t *testing.T) {
 // applied anew once servers have refused for long enough.
 func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStream(t)
-		s.password = "old"
+		s := scripted.New(t)
+		s.Password = "old"
 		var mu sync.Mutex
 		file := "old"
 		c := dialScripted(t, s, func(o *nats.Options) error {
@@ -100,8 +100,8 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 		if synctest.Wait(); !c.isConnected() {
 			t.Fatal("not connected")
 		}
-		s.do(func() { s.password = "new" })
-		s.cut()
+		s.Do(func() { s.Password = "new" })
+		s.Cut()
 		time.Sleep(10 * time.Minute)
 		if c.isConnected() {
 			t.Fatal("connected with a password that was exchanged")
@@ -118,10 +118,10 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 		}
 		// One that is wrong for some seconds is nothing that has to be made anew.
 		life := c.link.Load().life
-		s.do(func() { s.password = "wrong" })
-		s.cut()
+		s.Do(func() { s.Password = "wrong" })
+		s.Cut()
 		time.Sleep(8 * time.Second)
-		s.do(func() { s.password = "new" })
+		s.Do(func() { s.Password = "new" })
 		time.Sleep(2 * time.Second)
 		if !c.isConnected() || c.link.Load().life != life {
 			t.Errorf("connected: %t, over link %d, before %d", c.isConnected(), c.link.Load().life, life)
@@ -135,8 +135,8 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 	for _, outbox := range []bool{false, true} {
 		t.Run(fmt.Sprintf("outbox %t", outbox), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStream(t)
-				s.poison, s.delay = "poison", 50*time.Millisecond
+				s := scripted.New(t)
+				s.Poison, s.Delay = "poison", 50*time.Millisecond
 				c := dialScripted(t, s)
 				defer c.close()
 				var logged strings.Builder
@@ -163,7 +163,7 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				}
 				wg.Wait()
 				for i, err := range errs[:innocents] {
-					if err != nil || !s.has(fmt.Sprintf("innocent-%d", i)) {
+					if err != nil || !s.Has(fmt.Sprintf("innocent-%d", i)) {
 						t.Errorf("innocent %d: %v", i, err)
 					}
 				}
@@ -171,8 +171,8 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				if !errors.Is(err, errSetAside) || !errors.Is(err, ErrNotAcknowledged) || errors.Is(err, ErrClosed) || errors.Is(err, ErrKept) != outbox {
 					t.Errorf("the culprit: %v", err)
 				}
-				if s.ends != 2 {
-					t.Errorf("the server ended %d connections, want 2", s.ends)
+				if s.Ends != 2 {
+					t.Errorf("the server ended %d connections, want 2", s.Ends)
 				}
 				if !outbox {
 					return
@@ -182,15 +182,15 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 				if st := b.publisher.publishing(); st.Withheld != 1 || st.Pending != 1 {
 					t.Errorf("%d withheld of %d pending", st.Withheld, st.Pending)
 				}
-				before := s.ends
+				before := s.Ends
 				time.Sleep(time.Hour)
-				if n := s.ends - before; n < 4 || n > 7 {
+				if n := s.Ends - before; n < 4 || n > 7 {
 					t.Errorf("tried %d times in an hour", n)
 				}
-				s.do(func() { s.poison = "" })
+				s.Do(func() { s.Poison = "" })
 				time.Sleep(asideFor + time.Minute)
-				if st := b.publisher.publishing(); !s.has("poison") || st.Withheld != 0 || st.Pending != 0 {
-					t.Errorf("the server is mended: stored %t, %d withheld of %d pending", s.has("poison"), st.Withheld, st.Pending)
+				if st := b.publisher.publishing(); !s.Has("poison") || st.Withheld != 0 || st.Pending != 0 {
+					t.Errorf("the server is mended: stored %t, %d withheld of %d pending", s.Has("poison"), st.Withheld, st.Pending)
 				}
 				if n := strings.Count(logged.String(), "is set aside"); n < 5 || n > 9 {
 					t.Errorf("told %d times:\n%s", n, logged.String())

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
@@ -32,8 +33,8 @@ func sessionEvent(i int) revoke.Event {
 // On a normal day a publisher asks for the stream's state twice a minute and says nothing.
 func TestNormalDayIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, b := newScripted(t, Config{Logger: log.logger()})
+		var log scripted.Pages
+		s, b := newScripted(t, Config{Logger: log.Logger()})
 		defer b.end()
 		for i := range 60 {
 			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
@@ -41,9 +42,9 @@ func TestNormalDayIsQuiet(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 		}
-		s.do(func() {
-			if s.asked < 60 || s.asked > 250 || s.events != 60 {
-				t.Errorf("asked %d times, %d events", s.asked, s.events)
+		s.Do(func() {
+			if s.Asked < 60 || s.Asked > 250 || s.Events != 60 {
+				t.Errorf("asked %d times, %d events", s.Asked, s.Events)
 			}
 		})
 		if log.String() != "" {
@@ -64,9 +65,9 @@ func TestPublishBacksOff(t *testing.T) {
 		s, b := newScripted(t, Config{})
 		defer b.end()
 		var at []time.Time
-		s.take = func(int, *nats.Msg) string {
+		s.Take = func(int, *nats.Msg) string {
 			at = append(at, time.Now())
-			return refusal(10039, "try again")
+			return scripted.Refusal(10039, "try again")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -75,7 +76,7 @@ func TestPublishBacksOff(t *testing.T) {
 		}
 		synctest.Wait()
 		n := 0
-		s.do(func() { n = len(at) })
+		s.Do(func() { n = len(at) })
 		if n < 40 || n > 130 {
 			t.Fatalf("%d attempts in a minute", n)
 		}
@@ -88,7 +89,7 @@ func TestPublishBacksOff(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		s.do(func() {
+		s.Do(func() {
 			if len(at) != n {
 				t.Error("it goes on after the call has ended")
 			}
@@ -101,8 +102,8 @@ func TestPublishBacksOff(t *testing.T) {
 func TestRepublicationComesToRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const events = 5
-		var log pages
-		s, b := newScripted(t, Config{Logger: log.logger()})
+		var log scripted.Pages
+		s, b := newScripted(t, Config{Logger: log.Logger()})
 		defer b.end()
 		for i := range events {
 			if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(i)); err != nil {
@@ -110,11 +111,11 @@ func TestRepublicationComesToRest(t *testing.T) {
 			}
 		}
 		attempts := 0
-		s.do(func() {
-			s.info.Created, s.info.State.LastSeq, s.log = time.Now(), 0, nil
-			s.take = func(int, *nats.Msg) string {
+		s.Do(func() {
+			s.Info.Created, s.Info.State.LastSeq, s.Log = time.Now(), 0, nil
+			s.Take = func(int, *nats.Msg) string {
 				attempts++
-				return refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
+				return scripted.Refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
 			}
 		})
 		time.Sleep(10 * time.Minute)
@@ -123,19 +124,19 @@ func TestRepublicationComesToRest(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		first := 0
-		s.do(func() { first = attempts })
+		s.Do(func() { first = attempts })
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		s.do(func() {
+		s.Do(func() {
 			if n := attempts - first; n < events || n > 25*events {
 				t.Errorf("%d attempts in ten minutes, after %d", n, first)
 			}
 		})
 		seen := map[string]int{}
-		s.do(func() {
-			s.take = func(_ int, m *nats.Msg) string {
+		s.Do(func() {
+			s.Take = func(_ int, m *nats.Msg) string {
 				seen[string(m.Data[:strings.Index(string(m.Data), `"until"`)])]++
-				return stored(int(s.store(m)))
+				return scripted.Stored(int(s.Store(m)))
 			}
 		})
 		time.Sleep(time.Minute)
@@ -143,15 +144,15 @@ func TestRepublicationComesToRest(t *testing.T) {
 		if st := b.publisher.publishing(); st.Pending != 0 || st.Republished != events || st.Losses != 1 {
 			t.Errorf("%+v", st)
 		}
-		s.do(func() { attempts = s.events })
+		s.Do(func() { attempts = s.Events })
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		s.do(func() {
-			if s.events != attempts || len(seen) != events {
-				t.Errorf("%d more events in two hours, %d different", s.events-attempts, len(seen))
+		s.Do(func() {
+			if s.Events != attempts || len(seen) != events {
+				t.Errorf("%d more events in two hours, %d different", s.Events-attempts, len(seen))
 			}
 		})
-		if n := log.count("has lost acknowledged revocations"); n != 1 || b.publisher.ledger.recovering {
+		if n := log.Count("has lost acknowledged revocations"); n != 1 || b.publisher.ledger.recovering {
 			t.Errorf("the loss is logged %d times", n)
 		}
 	})
@@ -159,8 +160,8 @@ func TestRepublicationComesToRest(t *testing.T) {
 
 // An error says "perhaps stored" if and only if a try may have stored the event.
 func TestPerhapsStored(t *testing.T) {
-	full := refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
-	busy := refusal(10039, "try again")
+	full := scripted.Refusal(jsadmin.CodeStoreFailed, "maximum bytes exceeded")
+	busy := scripted.Refusal(10039, "try again")
 	for name, c := range map[string]struct {
 		answers []string // the last for all that follow
 		perhaps bool
@@ -171,20 +172,20 @@ func TestPerhapsStored(t *testing.T) {
 		"no answer, then refused":  {[]string{"", full}, true, ErrFull},
 		"no answer, busy, refused": {[]string{"", busy, full}, true, ErrFull},
 		"another stream has it":    {[]string{`{"stream":"OTHER","seq":1}`}, true, context.DeadlineExceeded},
-		"not the stream's subject": {[]string{refusal(jsadmin.CodeStreamNotMatch, "expected stream does not match")}, false, ErrStreamUnsafe},
-		"sealed":                   {[]string{refusal(jsadmin.CodeSealed, "sealed")}, false, ErrStreamUnsafe},
-		"no TTL":                   {[]string{refusal(jsadmin.CodeTTLDisabled, "ttl")}, false, ErrStreamUnsafe},
-		"too large":                {[]string{refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, false, errTooLarge},
-		"no answer, too large":     {[]string{"", refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, true, errTooLarge},
+		"not the stream's subject": {[]string{scripted.Refusal(jsadmin.CodeStreamNotMatch, "expected stream does not match")}, false, ErrStreamUnsafe},
+		"sealed":                   {[]string{scripted.Refusal(jsadmin.CodeSealed, "sealed")}, false, ErrStreamUnsafe},
+		"no TTL":                   {[]string{scripted.Refusal(jsadmin.CodeTTLDisabled, "ttl")}, false, ErrStreamUnsafe},
+		"too large":                {[]string{scripted.Refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, false, errTooLarge},
+		"no answer, too large":     {[]string{"", scripted.Refusal(jetstream.JSErrCodeStreamMessageExceedsMaximum, "large")}, true, errTooLarge},
 		"never an answer":          {[]string{""}, true, context.DeadlineExceeded},
 		"no answer, duplicate":     {[]string{"", `{"stream":"REVOCATIONS","seq":1,"duplicate":true}`}, false, nil},
-		"busy, then stored":        {[]string{busy, stored(1)}, false, nil},
+		"busy, then stored":        {[]string{busy, scripted.Stored(1)}, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, b := newScripted(t, Config{})
 				defer b.end()
-				s.take = func(n int, _ *nats.Msg) string { return c.answers[min(n, len(c.answers))-1] }
+				s.Take = func(n int, _ *nats.Msg) string { return c.answers[min(n, len(c.answers))-1] }
 				_, err := b.publisher.publishEvent(t.Context(), sessionEvent(1))
 				if !errors.Is(err, c.as) {
 					t.Fatalf("got %v, want %v", err, c.as)
@@ -266,7 +267,7 @@ func TestNotSentIsNotPerhapsStored(t *testing.T) {
 }
 
 // A beatingFollower has a beater over a scripted server.
-func beatingFollower(t *testing.T, cfg Config) (*scripted, *followed) {
+func beatingFollower(t *testing.T, cfg Config) (*scripted.Server, *followed) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	f, _ := newTestFollower(t)
@@ -288,24 +289,24 @@ func (f *follower) beat(d time.Duration) {
 // that may send them goes on as if nothing were.
 func TestHeartbeatsDenied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, f := beatingFollower(t, Config{Logger: log.logger()})
+		var log scripted.Pages
+		s, f := beatingFollower(t, Config{Logger: log.Logger()})
 		defer f.b.end()
 		f.beat(10 * time.Minute) // none comes back
 		before := f.beater.sent.Load()
 		if before < 250 || before > 1300 {
 			t.Errorf("%d heartbeats in ten minutes", before)
 		}
-		if n := log.count("own heartbeats do not come back"); n != 1 {
+		if n := log.Count("own heartbeats do not come back"); n != 1 {
 			t.Errorf("logged %d times: %s", n, &log)
 		}
-		s.do(func() { s.deny = wire.HeartbeatSubject })
+		s.Do(func() { s.Deny = wire.HeartbeatSubject })
 		f.beater.lost, f.beater.reported = 0, false
 		f.beat(10 * time.Minute)
 		if n := f.beater.sent.Load() - before; n < 15 || n > 40 {
 			t.Errorf("%d heartbeats in ten minutes, though denied", n)
 		}
-		if n := log.count("Permissions Violation for Publish to"); n == 0 || log.count("do not come back") != 2 {
+		if n := log.Count("Permissions Violation for Publish to"); n == 0 || log.Count("do not come back") != 2 {
 			t.Errorf("logged %s", &log)
 		}
 		if !f.beater.denied {
@@ -324,7 +325,7 @@ func TestHeartbeatsDenied(t *testing.T) {
 			}
 		}
 		f.beater.heard(revoke.Now(), replica.Heartbeat{Nonce: f.beater.nonce})
-		s.do(func() { s.deny = "" })
+		s.Do(func() { s.Deny = "" })
 		before = f.beater.sent.Load()
 		f.beat(time.Minute)
 		if n := f.beater.sent.Load() - before; n < 25 {
@@ -337,8 +338,8 @@ func TestHeartbeatsDenied(t *testing.T) {
 // nothing of the way from here, and ends no search for what was lost.
 func TestOwnHeartbeatsAreOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		_, f := beatingFollower(t, Config{Logger: log.logger()})
+		var log scripted.Pages
+		_, f := beatingFollower(t, Config{Logger: log.Logger()})
 		defer f.b.end()
 		h := &f.beater
 		h.heard(revoke.Now(), replica.Heartbeat{}) // before any was sent
@@ -365,7 +366,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second) // in which the cause is looked for
 		synctest.Wait()
-		if log.count("do not come back") != 0 {
+		if log.Count("do not come back") != 0 {
 			t.Errorf("too soon: %s", &log)
 		}
 		for range 5 {
@@ -373,7 +374,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if log.count("do not come back") != 1 {
+		if log.Count("do not come back") != 1 {
 			t.Errorf("logged %s", &log)
 		}
 		h.heard(revoke.Now(), replica.Heartbeat{Nonce: h.nonce})
@@ -382,7 +383,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if log.count("do not come back") != 2 {
+		if log.Count("do not come back") != 2 {
 			t.Errorf("the next loss is not logged: %s", &log)
 		}
 	})
@@ -404,9 +405,9 @@ func TestHeartbeatsAreSigned(t *testing.T) {
 			if cfg.Signer != nil {
 				want = lostBeats
 			}
-			s.do(func() {
-				if len(s.beats) != lostBeats || s.signed != want {
-					t.Errorf("%d heartbeats, %d signed, want %d", len(s.beats), s.signed, want)
+			s.Do(func() {
+				if len(s.Beats) != lostBeats || s.Signed != want {
+					t.Errorf("%d heartbeats, %d signed, want %d", len(s.Beats), s.Signed, want)
 				}
 			})
 		})
@@ -457,8 +458,8 @@ func TestBarrierHeartbeats(t *testing.T) {
 // again, and not for what is no cause.
 func TestWhatOnCallReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, b := newScripted(t, Config{Logger: log.logger()})
+		var log scripted.Pages
+		s, b := newScripted(t, Config{Logger: log.Logger()})
 		defer b.end()
 		look := func() {
 			time.Sleep(3 * time.Minute)
@@ -467,22 +468,22 @@ func TestWhatOnCallReads(t *testing.T) {
 		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
-		config, size := s.info.Config, s.info.State.Bytes
+		config, size := s.Info.Config, s.Info.State.Bytes
 		for name, c := range map[string]struct {
 			line  string
 			cause func()
 			shown func(Publishing) bool
 			more  int // lines: what it has forgotten is lost, and cannot be published again yet
 		}{
-			"nearly full":    {"nearly full", func() { s.info.State.Bytes = 85 * uint64(config.MaxBytes) / 100 }, func(s Publishing) bool { return s.Fill > 0.84 && s.Fill < 0.86 }, 0},
-			"one replica":    {"an accident could lose", func() { s.info.Config.Replicas = 1 }, func(s Publishing) bool { return len(s.Weak) == 1 }, 0},
-			"forgets":        {"the stream is unsafe", func() { s.info.Config.MaxAge = time.Hour }, func(s Publishing) bool { return len(s.Unsafe) == 1 }, 2},
-			"is a mirror":    {"the stream is unsafe", func() { s.info.Config.Mirror = &jetstream.StreamSource{Name: "X"} }, func(s Publishing) bool { return len(s.Unsafe) == 1 }, 0},
+			"nearly full":    {"nearly full", func() { s.Info.State.Bytes = 85 * uint64(config.MaxBytes) / 100 }, func(s Publishing) bool { return s.Fill > 0.84 && s.Fill < 0.86 }, 0},
+			"one replica":    {"an accident could lose", func() { s.Info.Config.Replicas = 1 }, func(s Publishing) bool { return len(s.Weak) == 1 }, 0},
+			"forgets":        {"the stream is unsafe", func() { s.Info.Config.MaxAge = time.Hour }, func(s Publishing) bool { return len(s.Unsafe) == 1 }, 2},
+			"is a mirror":    {"the stream is unsafe", func() { s.Info.Config.Mirror = &jetstream.StreamSource{Name: "X"} }, func(s Publishing) bool { return len(s.Unsafe) == 1 }, 0},
 			"nothing at all": {"", func() {}, func(s Publishing) bool { return len(s.Unsafe)+len(s.Weak) == 0 && s.Fill < 0.01 }, 0},
 		} {
 			before := log.String()
 			for round := range 2 {
-				s.do(c.cause)
+				s.Do(c.cause)
 				look()
 				if !c.shown(b.publisher.publishing()) {
 					t.Errorf("%s: %+v", name, b.publisher.publishing())
@@ -491,7 +492,7 @@ func TestWhatOnCallReads(t *testing.T) {
 				if n := strings.Count(text, "\n"); c.line == "" && n > 0 || c.line != "" && (n != (1+c.more)*(round+1) || strings.Count(text, c.line) != round+1) {
 					t.Errorf("%s, %d times: logged %s", name, round+1, text)
 				}
-				s.do(func() { s.info.Config, s.info.State.Bytes = config, size })
+				s.Do(func() { s.Info.Config, s.Info.State.Bytes = config, size })
 				look()
 				if st := b.publisher.publishing(); len(st.Unsafe)+len(st.Weak) != 0 || st.Fill > 0.01 {
 					t.Errorf("%s is mended: %+v", name, st)
@@ -506,13 +507,13 @@ func TestUnsafeStreamIsPublishedToAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := newScripted(t, Config{})
 		defer b.end()
-		config := s.info.Config
-		s.do(func() { s.info.Config.MaxAge = time.Hour })
+		config := s.Info.Config
+		s.Do(func() { s.Info.Config.MaxAge = time.Hour })
 		time.Sleep(time.Minute)
-		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.events != 0 {
-			t.Fatalf("got %v, %d events", err, s.events)
+		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.Events != 0 {
+			t.Fatalf("got %v, %d events", err, s.Events)
 		}
-		s.do(func() { s.info.Config = config })
+		s.Do(func() { s.Info.Config = config })
 		time.Sleep(2 * time.Second)
 		if _, err := b.publisher.publishEvent(t.Context(), sessionEvent(1)); err != nil {
 			t.Errorf("mended: %v", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -15,11 +16,11 @@ import (
 
 // say has another member send a heartbeat that carries the digest of the last one in the
 // log, changed.
-func (s *scripted) say(t *testing.T, name string, change func(*replica.Digest)) {
+func say(t *testing.T, s *scripted.Server, name string, change func(*replica.Digest)) {
 	t.Helper()
-	s.do(func() {
-		for i := len(s.log) - 1; i >= 0; i-- {
-			m := s.log[i].msg
+	s.Do(func() {
+		for i := len(s.Log) - 1; i >= 0; i-- {
+			m := s.Log[i].Msg
 			msg, fault := decode(wire.HeartbeatSubject, m.Data)
 			hb := msg.Heartbeat
 			if m.Subject != wire.HeartbeatSubject || fault != 0 || hb.Digest == nil || hb.Digest.Sequence == 0 {
@@ -32,7 +33,7 @@ func (s *scripted) say(t *testing.T, name string, change func(*replica.Digest)) 
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.store(&nats.Msg{Subject: wire.HeartbeatSubject, Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {wire.HeartbeatTTL}}})
+			s.Store(&nats.Msg{Subject: wire.HeartbeatSubject, Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {wire.HeartbeatTTL}}})
 			return
 		}
 		t.Fatal("no heartbeat has a digest")
@@ -43,47 +44,47 @@ func (s *scripted) say(t *testing.T, name string, change func(*replica.Digest)) 
 // minute, beside the subscription; it takes nothing away where it is not so, and is told.
 func TestLiarHasTheLogReadOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		var log scripted.Pages
+		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, 15*time.Minute)
-		if n := s.count("CONSUMER.CREATE"); n != 1 || log.count("WARN") != 0 {
+		if n := s.Count("CONSUMER.CREATE"); n != 1 || log.Count("WARN") != 0 {
 			t.Fatalf("%d consumers on a normal day: %s", n, &log)
 		}
-		s.say(t, "liar", func(d *replica.Digest) { d.Sum[0] ^= 1 })
+		say(t, s, "liar", func(d *replica.Digest) { d.Sum[0] ^= 1 })
 		for range 70 {
 			f.isFresh(t, time.Second)
 		}
-		if log.count("reading it a second time") != 1 || log.count("is mistaken") != 1 || s.count("CONSUMER.CREATE") != 2 || s.count("CONSUMER.DELETE") != 1 {
-			t.Errorf("%d consumers, %d deleted, logged %s", s.count("CONSUMER.CREATE"), s.count("CONSUMER.DELETE"), &log)
+		if log.Count("reading it a second time") != 1 || log.Count("is mistaken") != 1 || s.Count("CONSUMER.CREATE") != 2 || s.Count("CONSUMER.DELETE") != 1 {
+			t.Errorf("%d consumers, %d deleted, logged %s", s.Count("CONSUMER.CREATE"), s.Count("CONSUMER.DELETE"), &log)
 		}
 		f.isFresh(t, time.Hour)
-		if st := f.status(); st.Subscriptions != 1 || s.count("CONSUMER.CREATE") != 2 || log.count("second time") != 1 {
-			t.Errorf("%d subscriptions, %d consumers", st.Subscriptions, s.count("CONSUMER.CREATE"))
+		if st := f.status(); st.Subscriptions != 1 || s.Count("CONSUMER.CREATE") != 2 || log.Count("second time") != 1 {
+			t.Errorf("%d subscriptions, %d consumers", st.Subscriptions, s.Count("CONSUMER.CREATE"))
 		}
 		for range 60 { // however often it lies
-			s.say(t, "liar", func(d *replica.Digest) { d.Count++ })
+			say(t, s, "liar", func(d *replica.Digest) { d.Count++ })
 			f.isFresh(t, time.Minute)
 		}
-		between(t, "consumers for an hour of lies", s.count("CONSUMER.CREATE")-2, 3, 20)
+		between(t, "consumers for an hour of lies", s.Count("CONSUMER.CREATE")-2, 3, 20)
 	})
 }
 
 // A log that holds something else than was applied is read anew, and the reason is told.
 func TestForkHasTheLogReadAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log pages
-		s, f := followScripted(t, Config{Logger: log.everything()}, revoke.Config{})
+		var log scripted.Pages
+		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, 15*time.Minute)
-		s.do(func() { // a message that nobody has applied, in place of a heartbeat four minutes ago
-			for i := range s.log {
-				if time.Since(s.log[i].time) < 4*time.Minute {
+		s.Do(func() { // a message that nobody has applied, in place of a heartbeat four minutes ago
+			for i := range s.Log {
+				if time.Since(s.Log[i].Time) < 4*time.Minute {
 					data, err := wire.EncodeEvent(&revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "forked", Until: time.Now().Add(time.Hour)})
 					if err != nil {
 						t.Fatal(err)
 					}
-					s.log[i].msg = &nats.Msg{Subject: wire.Subject(testIssuer, revoke.KindSession), Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {"2h"}}}
+					s.Log[i].Msg = &nats.Msg{Subject: wire.Subject(testIssuer, revoke.KindSession), Data: data, Header: nats.Header{jetstream.MsgTTLHeader: {"2h"}}}
 					return
 				}
 			}
@@ -95,11 +96,11 @@ func TestForkHasTheLogReadAnew(t *testing.T) {
 			t.Fatal("revoked before it was read")
 		}
 		for i := 0; i < 20 && !isRevoked(); i++ { // others, who have read it so, say so
-			s.say(t, "other", func(d *replica.Digest) { d.Sum[0] ^= 1 })
+			say(t, s, "other", func(d *replica.Digest) { d.Sum[0] ^= 1 })
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
-		if !isRevoked() || log.count("holds something else than what was applied") == 0 || f.status().Subscriptions < 2 {
+		if !isRevoked() || log.Count("holds something else than what was applied") == 0 || f.status().Subscriptions < 2 {
 			t.Errorf("revoked %t, %d subscriptions, logged %s", isRevoked(), f.status().Subscriptions, &log)
 		}
 		before := f.status().Subscriptions

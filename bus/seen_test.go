@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 )
 
 // A stuckDialer reaches a server once. A second dial waits, as for a machine that
 // does not answer, and the client library lets nobody ask it anything meanwhile.
 type stuckDialer struct {
-	server  *scripted
+	server  *scripted.Server
 	dialed  int
 	stuck   chan struct{} // holds a token when somebody waits
 	release chan struct{}
@@ -34,7 +36,7 @@ func (d *stuckDialer) Dial(network, address string) (net.Conn, error) {
 func TestStatusWhileDialing(t *testing.T) {
 	for name, given := range map[string]bool{"Servers": false, "Conn": true} {
 		t.Run(name, func(t *testing.T) {
-			d := &stuckDialer{server: newStream(t), stuck: make(chan struct{}, 1), release: make(chan struct{})}
+			d := &stuckDialer{server: scripted.New(t), stuck: make(chan struct{}, 1), release: make(chan struct{})}
 			options := []nats.Option{nats.SetCustomDialer(d), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0)}
 			cfg := Config{Servers: "nats://127.0.0.1:4222", Options: options, Issuers: []string{testIssuer}}
 			if given {
@@ -54,7 +56,7 @@ func TestStatusWhileDialing(t *testing.T) {
 			if s := m.Status(); !s.Connected || s.Server != "nats://127.0.0.1:4222" || s.Closed {
 				t.Errorf("connected: %+v", s)
 			}
-			d.server.cut()
+			d.server.Cut()
 			<-d.stuck
 			statuses := make(chan Status)
 			go func() {

@@ -33,7 +33,7 @@ type Status struct {
 
 	StateFile revoke.StateFileStatus // of the List's state file, if it has one
 
-	Announcement Announcement // whether RevokeAndWait of others can wait for this Member
+	Announcement Announcement // whether roll calls of others can wait for this Member
 	Publishing   Publishing   // what was published, and what is known of the stream
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -16,8 +17,8 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 	for _, every := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 5 * time.Second} {
 		t.Run(fmt.Sprintf("an event every %s", every), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStream(t)
-				s.delay = 50 * time.Millisecond
+				s := scripted.New(t)
+				s.Delay = 50 * time.Millisecond
 				c := dialScripted(t, s)
 				defer c.close()
 				b, err := openCore(t, c, Config{Issuers: []string{testIssuer}})
@@ -38,7 +39,7 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 					time.Sleep(every)
 				}
 				asked := func() (n int) {
-					s.do(func() { n = s.asked })
+					s.Do(func() { n = s.Asked })
 					return n
 				}
 				readings := asked()
@@ -46,7 +47,7 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 					t.Errorf("%d readings for one event", asked()-readings)
 				}
 				edited := time.Now()
-				s.do(func() { s.info.Config.MaxAge = time.Minute })
+				s.Do(func() { s.Info.Config.MaxAge = time.Minute })
 				counted := n
 				for {
 					begun := time.Now()
@@ -64,17 +65,17 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 					time.Sleep(every)
 				}
 				// Whatever it has forgotten by then, it is given again.
-				s.do(func() {
-					s.info.Config.MaxAge = 0
+				s.Do(func() {
+					s.Info.Config.MaxAge = 0
 					if every < time.Second { // a limit for each subject drops from the middle, which no position tells
-						s.log = s.log[len(s.log)-1:]
+						s.Log = s.Log[len(s.Log)-1:]
 					} else {
-						s.log, s.info.State.FirstSeq = nil, s.info.State.LastSeq+1
+						s.Log, s.Info.State.FirstSeq = nil, s.Info.State.LastSeq+1
 					}
 				})
 				time.Sleep(2 * time.Minute)
 				for i := 1; i <= counted; i++ {
-					if !s.has(fmt.Sprintf("sid-%d.", i)) {
+					if !s.Has(fmt.Sprintf("sid-%d.", i)) {
 						t.Errorf("event %d of %d was not published again", i, counted)
 					}
 				}
@@ -93,8 +94,8 @@ func TestEditedToForgetIsNoticed(t *testing.T) {
 // stream's first sequence tells.
 func TestForgottenBetweenTwoReadings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStream(t)
-		s.delay = 50 * time.Millisecond
+		s := scripted.New(t)
+		s.Delay = 50 * time.Millisecond
 		c := dialScripted(t, s)
 		defer c.close()
 		b, err := openCore(t, c, Config{Issuers: []string{testIssuer}})
@@ -107,10 +108,10 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.do(func() { s.log, s.info.State.FirstSeq = s.log[5:], 6 })
+		s.Do(func() { s.Log, s.Info.State.FirstSeq = s.Log[5:], 6 })
 		time.Sleep(2 * fillInterval)
 		for i := range 10 {
-			if !s.has(fmt.Sprintf("sid-%d.", i)) {
+			if !s.Has(fmt.Sprintf("sid-%d.", i)) {
 				t.Errorf("event %d was not published again", i)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -66,7 +67,7 @@ func Example() {
 	}
 
 	// A caller that must show that a revocation took effect waits for the replicas.
-	receipt, err := auth.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindClient, Value: "stolen-app"}, bus.WaitConfig{Replicas: 1})
+	receipt, err := rollcall.Revoke(ctx, auth, revoke.Event{Kind: revoke.KindClient, Value: "stolen-app"}, rollcall.Config{Replicas: 1})
 	if err != nil {
 		log.Fatal(err)
 	}

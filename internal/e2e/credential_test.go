@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -19,8 +20,8 @@ func TestNoTokenGetsIntoTheStream(t *testing.T) {
 	bad, good := revoke.Event{Kind: revoke.KindToken, Value: jwt}, revoke.Event{Kind: revoke.KindToken, Value: "jti"}
 	_, publish := b.Publish(within(t), bad)
 	results, all := b.PublishAll(within(t), []revoke.Event{good, bad})
-	_, wait := b.RevokeAndWait(within(t), bad, bus.WaitConfig{})
-	for way, err := range map[string]error{"Publish": publish, "PublishAll": all, "its result": results[1].Err, "RevokeAndWait": wait} {
+	_, wait := rollcall.Revoke(within(t), b, bad, rollcall.Config{})
+	for way, err := range map[string]error{"Publish": publish, "PublishAll": all, "its result": results[1].Err, "rollcall.Revoke": wait} {
 		if !errors.Is(err, revoke.ErrCredential) || !strings.Contains(err.Error(), "value") || strings.Contains(err.Error(), "eyJ") {
 			t.Errorf("%s: %v", way, err)
 		}

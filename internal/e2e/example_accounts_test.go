@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -34,7 +35,7 @@ func TestExampleOneAccount(t *testing.T) {
 		// Both replicas can be asked and answer, time and again.
 		for i := range 4 {
 			id := session(fmt.Sprint(name, i))
-			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: id.Session}, bus.WaitConfig{Replicas: 2})
+			r, err := rollcall.Revoke(within(t), b, revoke.Event{Kind: revoke.KindSession, Value: id.Session}, rollcall.Config{Replicas: 2})
 			if err != nil || len(applied(r)) != 2 {
 				t.Fatalf("%s: %v; %+v", name, err, r.Replicas)
 			}
@@ -52,7 +53,7 @@ func TestExampleOneAccount(t *testing.T) {
 
 	checkRights(t, br.url(), append(publisherRights(),
 		right{"verifier", bus.HeartbeatSubject, true},
-		right{"verifier", bus.AppliedSubject, false}, right{"publisher", bus.AppliedSubject, true}, right{"auth", bus.AppliedSubject, true}))
+		right{"verifier", rollcall.Subject, false}, right{"publisher", rollcall.Subject, true}, right{"auth", rollcall.Subject, true}))
 	pileUp(t, br, bus.DefaultStream, 400)
 }
 
@@ -96,7 +97,7 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	waitFresh(t, join(t, dial(t, br.url(), user("verifier")...), another, late))
 	mustRefuse(t, late, session("published"))
 
-	// RevokeAndWait across accounts, by exactly these rights: the member beside the
+	// A roll call across accounts, by exactly these rights: the member beside the
 	// stream and both verifiers behind the mirror answer, time and again.
 	for name, b := range map[string]*bus.Member{
 		"auth":      auth,
@@ -105,7 +106,7 @@ func TestExampleMirrorFollowed(t *testing.T) {
 	} {
 		for i := range 4 {
 			id := session(fmt.Sprint(name, i))
-			r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: id.Session}, bus.WaitConfig{Replicas: 3})
+			r, err := rollcall.Revoke(within(t), b, revoke.Event{Kind: revoke.KindSession, Value: id.Session}, rollcall.Config{Replicas: 3})
 			if err != nil || len(applied(r)) != 3 {
 				t.Fatalf("%s: %v; %+v", name, err, r.Replicas)
 			}
@@ -147,10 +148,10 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	barrier(t, f)
 
 	checkRights(t, br.url(), append(publisherRights(),
-		right{"verifier", bus.HeartbeatSubject, false}, right{"verifier", bus.AppliedSubject, false},
+		right{"verifier", bus.HeartbeatSubject, false}, right{"verifier", rollcall.Subject, false},
 		right{"verifier", "JS.auth.API.CONSUMER.CREATE.REVOCATIONS", false}, right{"verifier", "$JS.FC.REVOCATIONS.x", false},
 		right{"verifier", "$JS.API.CONSUMER.CREATE.REVOCATIONS.x", false}, right{"verifier", "$JS.API.STREAM.INFO.REVOCATIONS", false},
-		right{"publisher", bus.AppliedSubject, true}, right{"auth", bus.AppliedSubject, true}))
+		right{"publisher", rollcall.Subject, true}, right{"auth", rollcall.Subject, true}))
 	// Those rights that were there to try have left their mark; from here on nothing may.
 	barrier(t, auth)
 	faults := len(beside.Stats(revoke.Now()).Faults)
@@ -160,7 +161,7 @@ func TestExampleMirrorAttacked(t *testing.T) {
 	subjects := map[string]string{
 		"event": bus.Subject(issuer, revoke.KindSubject), "fresh": "revocations.v1.injected", "import": "JS.auth.API.CONSUMER.CREATE.REVOCATIONS",
 		"deliver": "mirror.verifiers.injected", "flow": "$JS.FC.REVOCATIONS.injected", "delete": "$JS.API.STREAM.DELETE." + bus.DefaultStream,
-		"purge": "$JS.API.STREAM.PURGE." + mirrorStream, "update": "$JS.API.STREAM.UPDATE." + mirrorStream, "applied": bus.AppliedSubject,
+		"purge": "$JS.API.STREAM.PURGE." + mirrorStream, "update": "$JS.API.STREAM.UPDATE." + mirrorStream, "applied": rollcall.Subject,
 	}
 	count := func() map[string]uint64 {
 		m := map[string]uint64{}

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/internal/recordstore"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
@@ -79,7 +80,7 @@ func TestExampleCluster(t *testing.T) {
 	}
 	confirm := func(sid string) {
 		t.Helper()
-		r, err := auth.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: sid}, bus.WaitConfig{Replicas: 2})
+		r, err := rollcall.Revoke(within(t), auth, revoke.Event{Kind: revoke.KindSession, Value: sid}, rollcall.Config{Replicas: 2})
 		if err != nil || len(applied(r)) != 2 {
 			t.Fatalf("%v; %+v", err, r.Replicas)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -84,7 +85,7 @@ func TestLeafWithoutJetStream(t *testing.T) {
 			f := join(t, dial(t, leaf.url()), bus.Config{Name: "at the leaf"}, l)
 			waitFresh(t, f)
 			publish(t, join(t, dial(t, leaf.url()), bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "from the leaf"})
-			r, err := join(t, dial(t, hub.url()), bus.Config{}, nil).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 1})
+			r, err := rollcall.Revoke(within(t), join(t, dial(t, hub.url()), bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, rollcall.Config{Replicas: 1})
 			if err != nil || len(r.Replicas) != 1 || !r.Replicas[0].Applied || r.Replicas[0].Name != "at the leaf" {
 				t.Errorf("%+v: %v", r, err)
 			}
@@ -157,7 +158,7 @@ func TestLeafWithDomain(t *testing.T) {
 	join(t, dial(t, hub.url()), bus.Config{Name: "at the hub"}, newList(t, brief())) // whose digests prove the mirror
 	f := join(t, dial(t, leaf.url()), there, l)
 	waitFresh(t, f)
-	r, err := join(t, dial(t, hub.url()), bus.Config{}, nil).RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, bus.WaitConfig{Replicas: 2})
+	r, err := rollcall.Revoke(within(t), join(t, dial(t, hub.url()), bus.Config{}, nil), revoke.Event{Kind: revoke.KindSession, Value: "from the hub"}, rollcall.Config{Replicas: 2})
 	if err != nil || len(r.Replicas) != 2 {
 		t.Errorf("%+v: %v", r, err)
 	}

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if os.Getenv(podEnv) != "" {
-		pod() // a process of TestRevokeAndWaitFrozen
+		pod() // a process of TestRollCallFrozen
 		return
 	}
 	if os.Getenv(authorEnv) != "" {

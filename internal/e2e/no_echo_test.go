@@ -8,13 +8,14 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // A connection with NoEcho, over which a server delivers nothing to those who sent it,
 // keeps nobody of its process from being waited for: neither a replica of the same Bus,
 // nor one of another Bus over it, however often it was wrapped; nor one elsewhere.
-func TestRevokeAndWaitWithoutEcho(t *testing.T) {
+func TestRollCallWithoutEcho(t *testing.T) {
 	t.Parallel() // it waits
 	br := newBroker(t, nil)
 	createStream(t, dial(t, br.url()), bus.StreamConfig{})
@@ -32,22 +33,22 @@ func TestRevokeAndWaitWithoutEcho(t *testing.T) {
 	for _, f := range fs {
 		eventually(t, "announced", func() bool { return f.Status().Announcement.Listening })
 	}
-	wait := func(sid string, cfg bus.WaitConfig) bus.WaitReceipt {
+	wait := func(sid string, cfg rollcall.Config) rollcall.Receipt {
 		t.Helper()
-		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
+		r, err := rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
 		if err != nil {
 			t.Fatalf("%v; %+v", err, r.Replicas)
 		}
 		return r
 	}
-	got := applied(wait("all", bus.WaitConfig{Replicas: 4}))
+	got := applied(wait("all", rollcall.Config{Replicas: 4}))
 	for _, name := range []string{"own", "sister", "wrapped again", "elsewhere"} {
 		if _, ok := got[name]; !ok || len(got) != 4 {
 			t.Fatalf("%s has not confirmed: %+v", name, got)
 		}
 	}
 	mustRefuse(t, own, session("all"))
-	if r := wait("again", bus.WaitConfig{}); len(applied(r)) != 4 {
+	if r := wait("again", rollcall.Config{}); len(applied(r)) != 4 {
 		t.Errorf("%+v", r.Replicas)
 	}
 	// A farewell is heard, too.
@@ -57,7 +58,7 @@ func TestRevokeAndWaitWithoutEcho(t *testing.T) {
 		}
 	}
 	eventually(t, "those that are closed are not waited for", func() bool {
-		r := wait("alone", bus.WaitConfig{})
+		r := wait("alone", rollcall.Config{})
 		return len(r.Replicas) == 1 && r.Replicas[0].Name == "own"
 	})
 	// And what nobody hears is not heard here either.
@@ -65,8 +66,8 @@ func TestRevokeAndWaitWithoutEcho(t *testing.T) {
 		t.Fatal(err)
 	}
 	alone := join(t, shared, bus.Config{Name: "alone"}, nil)
-	r, err := alone.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "nobody"}, bus.WaitConfig{})
-	if !errors.Is(err, bus.ErrUnconfirmed) || len(applied(r)) != 0 {
+	r, err := rollcall.Revoke(within(t), alone, revoke.Event{Kind: revoke.KindSession, Value: "nobody"}, rollcall.Config{})
+	if !errors.Is(err, rollcall.ErrUnconfirmed) || len(applied(r)) != 0 {
 		t.Errorf("%v, %+v", err, r.Replicas)
 	}
 }

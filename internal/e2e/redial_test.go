@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -37,7 +38,7 @@ func alive(t *testing.T, name string, b *bus.Member, l *revoke.List) {
 	barrier(t, b)
 	sid := "alive-" + name
 	askUntil(t, name+": a replica confirms", func(ctx context.Context) error {
-		_, err := b.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}, bus.WaitConfig{Replicas: 1})
+		_, err := rollcall.Revoke(ctx, b, revoke.Event{Kind: revoke.KindSession, Value: sid}, rollcall.Config{Replicas: 1})
 		return err
 	})
 	mustRefuse(t, l, session(sid))

@@ -37,7 +37,7 @@ var ofServers = []string{
 	"TestMayListenAndNotAnswer", "TestMayAnswerAndNotAsk", "TestAskerMutesNobodyElse", "TestAnswersStayOutOfTheStream",
 	// Connections that end, and streams that come back other than they were.
 	"TestReadinessOfTheDead", "TestWhyNotConnected", "TestCreateStreamSoonOrNever", "TestAnchorPlainRestart", "TestAnchorRolledBackAndWrittenPast", "TestAnchorRolledBack",
-	"TestAnchorStreamRecreated", "TestAnchorStreamRecreatedUnseen", "TestAnchorEmptied", "TestRevokeAndWaitRecreated", "TestTrust", "TestTrustRepublished",
+	"TestAnchorStreamRecreated", "TestAnchorStreamRecreatedUnseen", "TestAnchorEmptied", "TestRollCallRecreated", "TestTrust", "TestTrustRepublished",
 	"TestLyingDigest", "TestUnsignedDigest",
 	// Buckets of sessions.
 	"TestStoreConforms", "TestStoreRights", "TestStoreLivesAcrossRestart", "TestFullBucket", "TestUnsafeBucket",

@@ -16,8 +16,9 @@ import (
 // functions, variables and constants, without methods and fields. One more is a decision,
 // and stands here; who takes some away lowers the number.
 var exported = map[string]int{
-	"bus":               27,
+	"bus":               22,
 	"bus/embedded":      3,
+	"bus/rollcall":      6,
 	"refresh":           46,
 	"refresh/natskv":    7,
 	"refresh/storetest": 2,

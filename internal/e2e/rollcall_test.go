@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -52,13 +53,13 @@ func (w *waited) add(t *testing.T, url, name string) (*bus.Member, *revoke.List)
 	return f, l
 }
 
-// revoke is a RevokeAndWait of a session.
-func (w *waited) revoke(ctx context.Context, sid string, cfg bus.WaitConfig) (bus.WaitReceipt, error) {
-	return w.pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
+// revoke is a roll call for a session.
+func (w *waited) revoke(ctx context.Context, sid string, cfg rollcall.Config) (rollcall.Receipt, error) {
+	return rollcall.Revoke(ctx, w.pub, revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
 }
 
 // revokeUntil has the context end once the event is acknowledged and ok.
-func (w *waited) revokeUntil(t *testing.T, sid string, cfg bus.WaitConfig, ok func() bool) (r bus.WaitReceipt, err error) {
+func (w *waited) revokeUntil(t *testing.T, sid string, cfg rollcall.Config, ok func() bool) (r rollcall.Receipt, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -74,7 +75,7 @@ func (w *waited) revokeUntil(t *testing.T, sid string, cfg bus.WaitConfig, ok fu
 	return r, err
 }
 
-func (w *waited) mustConfirm(t *testing.T, sid string, n int, cfg bus.WaitConfig) bus.WaitReceipt {
+func (w *waited) mustConfirm(t *testing.T, sid string, n int, cfg rollcall.Config) rollcall.Receipt {
 	t.Helper()
 	r, err := w.revoke(within(t), sid, cfg)
 	if err != nil {
@@ -86,8 +87,8 @@ func (w *waited) mustConfirm(t *testing.T, sid string, n int, cfg bus.WaitConfig
 	return r
 }
 
-func applied(r bus.WaitReceipt) map[string]bus.Replica {
-	m := map[string]bus.Replica{}
+func applied(r rollcall.Receipt) map[string]rollcall.Replica {
+	m := map[string]rollcall.Replica{}
 	for _, rep := range r.Replicas {
 		if rep.Applied {
 			m[rep.Name] = rep
@@ -96,7 +97,7 @@ func applied(r bus.WaitReceipt) map[string]bus.Replica {
 	return m
 }
 
-func replicaOf(t *testing.T, r bus.WaitReceipt, name string) bus.Replica {
+func replicaOf(t *testing.T, r rollcall.Receipt, name string) rollcall.Replica {
 	t.Helper()
 	for _, rep := range r.Replicas {
 		if rep.Name == name {
@@ -104,12 +105,12 @@ func replicaOf(t *testing.T, r bus.WaitReceipt, name string) bus.Replica {
 		}
 	}
 	t.Fatalf("the receipt does not name %s: %+v", name, r.Replicas)
-	return bus.Replica{}
+	return rollcall.Replica{}
 }
 
-func mustBeUnconfirmed(t *testing.T, r bus.WaitReceipt, err, cause error) {
+func mustBeUnconfirmed(t *testing.T, r rollcall.Receipt, err, cause error) {
 	t.Helper()
-	if !errors.Is(err, bus.ErrUnconfirmed) || cause != nil && !errors.Is(err, cause) || errors.Is(err, bus.ErrNotAcknowledged) {
+	if !errors.Is(err, rollcall.ErrUnconfirmed) || cause != nil && !errors.Is(err, cause) || errors.Is(err, bus.ErrNotAcknowledged) {
 		t.Fatalf("got %v, want ErrUnconfirmed and %v", err, cause)
 	}
 	if r.Sequence == 0 || r.ID == "" || r.Event.Value == "" || !r.EffectiveBy.After(r.Time) {
@@ -118,14 +119,14 @@ func mustBeUnconfirmed(t *testing.T, r bus.WaitReceipt, err, cause error) {
 }
 
 // When it returns nil, every announced replica refuses, and the receipt names each.
-func TestRevokeAndWait(t *testing.T) {
+func TestRollCall(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 12)
 	quiet := join(t, dial(t, w.br.url()), bus.Config{Name: "quiet", NoAnnouncements: true}, newList(t, quick))
 	waitFresh(t, quiet)
 	for i := range 10 {
 		id := session(fmt.Sprint("s", i))
-		r := w.mustConfirm(t, id.Session, len(w.lists), bus.WaitConfig{})
+		r := w.mustConfirm(t, id.Session, len(w.lists), rollcall.Config{})
 		for _, l := range w.lists {
 			mustRefuse(t, l, id)
 		}
@@ -151,25 +152,25 @@ func TestRevokeAndWait(t *testing.T) {
 	cfg := quick
 	cfg.MaxStaleness = time.Minute
 	waitFresh(t, join(t, dial(t, w.br.url()), bus.Config{Name: "slow"}, newList(t, cfg)))
-	if r := w.mustConfirm(t, "larger", 13, bus.WaitConfig{}); r.EffectiveBy.Sub(r.Time) != time.Minute {
+	if r := w.mustConfirm(t, "larger", 13, rollcall.Config{}); r.EffectiveBy.Sub(r.Time) != time.Minute {
 		t.Errorf("effective after %s, want the announced minute", r.EffectiveBy.Sub(r.Time))
 	}
-	if r := w.mustConfirm(t, "given", 13, bus.WaitConfig{MaxStaleness: time.Hour}); r.EffectiveBy.Sub(r.Time) != time.Hour {
+	if r := w.mustConfirm(t, "given", 13, rollcall.Config{MaxStaleness: time.Hour}); r.EffectiveBy.Sub(r.Time) != time.Hour {
 		t.Errorf("effective after %s, want the given hour", r.EffectiveBy.Sub(r.Time))
 	}
 }
 
 // Many waits at once, each of which means what it says.
-func TestRevokeAndWaitTogether(t *testing.T) {
+func TestRollCallTogether(t *testing.T) {
 	w := newWaited(t, 4)
 	// From here on all are known, and each wait is for all of them: one that nobody has heard
 	// of may answer later than the others, on a machine that is busy.
-	w.mustConfirm(t, "before", 4, bus.WaitConfig{Replicas: 4})
+	w.mustConfirm(t, "before", 4, rollcall.Config{Replicas: 4})
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() {
 			id := session(fmt.Sprint("t", i))
-			r, err := w.revoke(within(t), id.Session, bus.WaitConfig{})
+			r, err := w.revoke(within(t), id.Session, rollcall.Config{})
 			if err != nil || len(applied(r)) != 4 {
 				t.Errorf("%v; %+v", err, r.Replicas)
 				return
@@ -184,18 +185,18 @@ func TestRevokeAndWaitTogether(t *testing.T) {
 
 // Who is cut off does not confirm, is named, and refuses or is stale by EffectiveBy.
 // Invariant 1.
-func TestRevokeAndWaitPartitioned(t *testing.T) {
+func TestRollCallPartitioned(t *testing.T) {
 	t.Parallel() // it waits
 	w := newWaited(t, 3, 6*time.Second)
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "far")
 	waitFresh(t, far)
-	w.mustConfirm(t, "before", 4, bus.WaitConfig{Replicas: 4}) // all are known from here on
+	w.mustConfirm(t, "before", 4, rollcall.Config{Replicas: 4}) // all are known from here on
 
 	p.hang()
 	id := session("cut")
 	mustPass(t, list, id)
-	r, err := w.revoke(within(t), id.Session, bus.WaitConfig{MaxStaleness: 6 * time.Second})
+	r, err := w.revoke(within(t), id.Session, rollcall.Config{MaxStaleness: 6 * time.Second})
 	mustBeUnconfirmed(t, r, err, nil)
 	if !strings.Contains(err.Error(), "far") {
 		t.Errorf("the error does not name who is missing: %v", err)
@@ -212,30 +213,30 @@ func TestRevokeAndWaitPartitioned(t *testing.T) {
 	}
 
 	// As many as are needed are enough.
-	w.mustConfirm(t, "enough", 3, bus.WaitConfig{Replicas: 3})
-	r, err = w.revokeUntil(t, "more", bus.WaitConfig{Replicas: 4}, func() bool { return true })
+	w.mustConfirm(t, "enough", 3, rollcall.Config{Replicas: 3})
+	r, err = w.revokeUntil(t, "more", rollcall.Config{Replicas: 4}, func() bool { return true })
 	mustBeUnconfirmed(t, r, err, context.Canceled)
 
 	// It heals.
 	p.resume()
 	p.cut()
 	waitFresh(t, far)
-	w.mustConfirm(t, "healed", 4, bus.WaitConfig{})
+	w.mustConfirm(t, "healed", 4, rollcall.Config{})
 	mustRefuse(t, list, id)
 }
 
 // Who can answer and not read the log says so; and confirms when it can again, asked by
 // the same wait.
-func TestRevokeAndWaitBlind(t *testing.T) {
+func TestRollCallBlind(t *testing.T) {
 	w := newWaited(t, 2)
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "blind")
 	waitFresh(t, far)
-	w.mustConfirm(t, "before", 3, bus.WaitConfig{Replicas: 3})
-	p.lose(func(subject string) bool { return subject != bus.AppliedSubject })
+	w.mustConfirm(t, "before", 3, rollcall.Config{Replicas: 3})
+	p.lose(func(subject string) bool { return subject != rollcall.Subject })
 	eventually(t, "it answers that it has not", func() bool { // an answer may be under way when the wait ends
 		before := far.Status().Announcement.Answered
-		r, err := w.revokeUntil(t, "unseen", bus.WaitConfig{}, func() bool { return far.Status().Announcement.Answered > before })
+		r, err := w.revokeUntil(t, "unseen", rollcall.Config{}, func() bool { return far.Status().Announcement.Answered > before })
 		mustBeUnconfirmed(t, r, err, context.Canceled)
 		rep := replicaOf(t, r, "blind")
 		if rep.Applied || rep.Problem != "not applied yet" && rep.Problem != "no answer" {
@@ -244,14 +245,14 @@ func TestRevokeAndWaitBlind(t *testing.T) {
 		return rep.Problem == "not applied yet"
 	})
 	type result struct {
-		r   bus.WaitReceipt
+		r   rollcall.Receipt
 		err error
 	}
 	done := make(chan result, 1)
 	ctx := within(t)
 	answered := far.Status().Announcement.Answered
 	go func() {
-		r, err := w.revoke(ctx, "late", bus.WaitConfig{})
+		r, err := w.revoke(ctx, "late", rollcall.Config{})
 		done <- result{r, err}
 	}()
 	eventually(t, "it is asked", func() bool { return far.Status().Announcement.Answered > answered })
@@ -269,22 +270,22 @@ func TestRevokeAndWaitBlind(t *testing.T) {
 
 // A sequence confirms nothing: the log may be another. Nor does it take the publisher's
 // noticing. Once it has noticed, and published again, the same wait ends well.
-func TestRevokeAndWaitRecreated(t *testing.T) {
+func TestRollCallRecreated(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 0)
 	p := newProxy(t, w.br.url())
 	far, list := w.add(t, p.url(), "other-log")
 	waitFresh(t, far)
-	w.mustConfirm(t, "before", 1, bus.WaitConfig{})
+	w.mustConfirm(t, "before", 1, rollcall.Config{})
 	p.hang()
 	ctx := within(t)
 	type result struct {
-		r   bus.WaitReceipt
+		r   rollcall.Receipt
 		err error
 	}
 	done := make(chan result, 1)
 	go func() {
-		r, err := w.revoke(ctx, "lost", bus.WaitConfig{})
+		r, err := w.revoke(ctx, "lost", rollcall.Config{})
 		done <- result{r, err}
 	}()
 	last := lastSequence(t, w.br.url())
@@ -334,27 +335,27 @@ func TestRevokeAndWaitRecreated(t *testing.T) {
 }
 
 // Nobody there, the caller gone, nothing stored: three different answers.
-func TestRevokeAndWaitFailures(t *testing.T) {
+func TestRollCallFailures(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 0)
 	l := newList(t, quick)
 	waitFresh(t, join(t, dial(t, w.br.url()), bus.Config{NoAnnouncements: true}, l))
-	r, err := w.revoke(within(t), "nobody", bus.WaitConfig{})
+	r, err := w.revoke(within(t), "nobody", rollcall.Config{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if len(r.Replicas) != 0 || !strings.Contains(err.Error(), "no replica announces itself") {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
 	eventually(t, "revoked all the same", func() bool { return refused(l, session("nobody")) })
 
-	r, err = w.revokeUntil(t, "gone", bus.WaitConfig{Replicas: 1}, func() bool { return true })
+	r, err = w.revokeUntil(t, "gone", rollcall.Config{Replicas: 1}, func() bool { return true })
 	mustBeUnconfirmed(t, r, err, context.Canceled)
 
-	for _, cfg := range []bus.WaitConfig{{Replicas: -1}, {Replicas: 10_001}, {RollCall: -1}, {RollCall: time.Hour}, {MaxStaleness: -1}} {
-		if r, err := w.revoke(within(t), "refused", cfg); err == nil || r.Sequence != 0 || errors.Is(err, bus.ErrUnconfirmed) {
+	for _, cfg := range []rollcall.Config{{Replicas: -1}, {Replicas: 10_001}, {RollCall: -1}, {RollCall: time.Hour}, {MaxStaleness: -1}} {
+		if r, err := w.revoke(within(t), "refused", cfg); err == nil || r.Sequence != 0 || errors.Is(err, rollcall.ErrUnconfirmed) {
 			t.Errorf("%+v: %v %+v", cfg, err, r)
 		}
 	}
-	if r, err := w.pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Issuer: issuer + "/", Value: "x"}, bus.WaitConfig{}); !errors.Is(err, revoke.ErrInvalidEvent) || r.Sequence != 0 {
+	if r, err := rollcall.Revoke(within(t), w.pub, revoke.Event{Kind: revoke.KindSession, Issuer: issuer + "/", Value: "x"}, rollcall.Config{}); !errors.Is(err, revoke.ErrInvalidEvent) || r.Sequence != 0 {
 		t.Errorf("an issuer that is not ours: %v %+v", err, r)
 	}
 	_, js := plain(t, w.br.url())
@@ -363,20 +364,20 @@ func TestRevokeAndWaitFailures(t *testing.T) {
 	}
 	short, cancel2 := context.WithTimeout(t.Context(), time.Second)
 	defer cancel2()
-	if r, err := w.revoke(short, "not stored", bus.WaitConfig{}); err == nil || errors.Is(err, bus.ErrUnconfirmed) || r.Sequence != 0 {
+	if r, err := w.revoke(short, "not stored", rollcall.Config{}); err == nil || errors.Is(err, rollcall.ErrUnconfirmed) || r.Sequence != 0 {
 		t.Errorf("not stored: %v %+v", err, r)
 	}
 	w.pub.Close()
-	if _, err := w.revoke(within(t), "closed", bus.WaitConfig{}); !errors.Is(err, bus.ErrClosed) || errors.Is(err, bus.ErrUnconfirmed) {
+	if _, err := w.revoke(within(t), "closed", rollcall.Config{}); !errors.Is(err, bus.ErrClosed) || errors.Is(err, rollcall.ErrUnconfirmed) {
 		t.Errorf("closed: %v", err)
 	}
 }
 
 // A connection whose inboxes look like no inbox is told so, after the event is stored.
-func TestRevokeAndWaitForeignInbox(t *testing.T) {
+func TestRollCallForeignInbox(t *testing.T) {
 	w := newWaited(t, 1)
 	b := join(t, dial(t, w.br.url(), nats.CustomInboxPrefix("replies")), bus.Config{}, nil)
-	r, err := b.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}, bus.WaitConfig{})
+	r, err := rollcall.Revoke(within(t), b, revoke.Event{Kind: revoke.KindSession, Value: "x"}, rollcall.Config{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if !strings.Contains(err.Error(), "_INBOX") {
 		t.Error(err)
@@ -384,31 +385,31 @@ func TestRevokeAndWaitForeignInbox(t *testing.T) {
 	barrier(t, w.followers[0])
 	mustRefuse(t, w.lists[0], session("x"))
 	own := join(t, dial(t, w.br.url(), nats.CustomInboxPrefix("_INBOX_auth")), bus.Config{}, nil)
-	if r, err := own.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "y"}, bus.WaitConfig{}); err != nil || len(applied(r)) != 1 {
+	if r, err := rollcall.Revoke(within(t), own, revoke.Event{Kind: revoke.KindSession, Value: "y"}, rollcall.Config{}); err != nil || len(applied(r)) != 1 {
 		t.Errorf("a prefix of its own: %v %+v", err, r)
 	}
 }
 
 // A replica that is closed is not waited for any more; one that died is, for a while.
-func TestRevokeAndWaitFarewell(t *testing.T) {
+func TestRollCallFarewell(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 3)
-	w.mustConfirm(t, "a", 3, bus.WaitConfig{Replicas: 3}) // however long the first answers take
+	w.mustConfirm(t, "a", 3, rollcall.Config{Replicas: 3}) // however long the first answers take
 	w.followers[0].Close()
-	w.mustConfirm(t, "b", 2, bus.WaitConfig{})
+	w.mustConfirm(t, "b", 2, rollcall.Config{})
 	// A new one is found by itself.
 	f, _ := w.add(t, w.br.url(), "new")
 	waitFresh(t, f)
-	w.mustConfirm(t, "c", 3, bus.WaitConfig{RollCall: 3 * time.Second})
+	w.mustConfirm(t, "c", 3, rollcall.Config{RollCall: 3 * time.Second})
 }
 
 // Answers are information: a lie about one's own state is believed, yet it neither
 // speaks for another nor brings EffectiveBy forward, and no name reaches a screen that
 // hides something.
-func TestRevokeAndWaitLiar(t *testing.T) {
+func TestRollCallLiar(t *testing.T) {
 	w := newWaited(t, 2)
 	nc, _ := plain(t, w.br.url())
-	if _, err := nc.Subscribe(bus.AppliedSubject, func(m *nats.Msg) {
+	if _, err := nc.Subscribe(rollcall.Subject, func(m *nats.Msg) {
 		for _, s := range []string{
 			`{"v":1,"id":"LIAR","name":"liar\u001b[2J\u202e","outcome":"applied","at":1767225600000,"state":"fresh","staleness":0}`,
 			`{"v":1,"id":"LONG","name":"` + strings.Repeat("ü", 500) + `","outcome":"applied","at":1767225600000,"state":"fresh","staleness":1}`,
@@ -427,7 +428,7 @@ func TestRevokeAndWaitLiar(t *testing.T) {
 	if err := nc.FlushWithContext(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	r := w.mustConfirm(t, "lie", 4, bus.WaitConfig{})
+	r := w.mustConfirm(t, "lie", 4, rollcall.Config{})
 	for _, rep := range r.Replicas {
 		if len(rep.Name) > 128 || strings.ContainsFunc(rep.Name, func(c rune) bool { return !unicode.IsPrint(c) }) {
 			t.Errorf("name %q", rep.Name)
@@ -439,11 +440,11 @@ func TestRevokeAndWaitLiar(t *testing.T) {
 }
 
 // A flood of answers costs bounded memory, and revokes nothing less.
-func TestRevokeAndWaitAnswerFlood(t *testing.T) {
+func TestRollCallAnswerFlood(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 1)
 	nc, _ := plain(t, w.br.url())
-	if _, err := nc.Subscribe(bus.AppliedSubject, func(m *nats.Msg) {
+	if _, err := nc.Subscribe(rollcall.Subject, func(m *nats.Msg) {
 		for i := range 12_000 {
 			_ = m.Respond(fmt.Appendf(nil, `{"v":1,"id":"F%d","name":"flood","outcome":"waiting","state":"fresh","staleness":0}`, i))
 		}
@@ -453,7 +454,7 @@ func TestRevokeAndWaitAnswerFlood(t *testing.T) {
 	if err := nc.FlushWithContext(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	r, err := w.revoke(within(t), "flooded", bus.WaitConfig{MaxStaleness: 4 * time.Second})
+	r, err := w.revoke(within(t), "flooded", rollcall.Config{MaxStaleness: 4 * time.Second})
 	mustBeUnconfirmed(t, r, err, nil)
 	if len(r.Replicas) > 10_000 || len(r.Replicas) < 1000 || len(err.Error()) > 1000 {
 		t.Errorf("%d replicas, %d ignored, error of %d bytes", len(r.Replicas), r.Ignored, len(err.Error()))
@@ -463,20 +464,20 @@ func TestRevokeAndWaitAnswerFlood(t *testing.T) {
 }
 
 // A flood of questions is dropped, delays nothing, and is over when it is over.
-func TestRevokeAndWaitQuestionFlood(t *testing.T) {
+func TestRollCallQuestionFlood(t *testing.T) {
 	t.Parallel()
 	w := newWaited(t, 1)
 	nc, _ := plain(t, w.br.url())
 	f := w.followers[0]
 	for i := range 3000 {
 		q := fmt.Appendf(nil, `{"v":1,"seq":%d,"digest":"%064x","wait":30000}`, 1_000_000+i, i)
-		if err := nc.PublishRequest(bus.AppliedSubject, "_INBOX.victim.x", q); err != nil {
+		if err := nc.PublishRequest(rollcall.Subject, "_INBOX.victim.x", q); err != nil {
 			t.Fatal(err)
 		}
 	}
 	eventually(t, "some are dropped", func() bool { return f.Status().Announcement.Dropped > 0 })
 	barrier(t, f)
-	w.mustConfirm(t, "after", 1, bus.WaitConfig{})
+	w.mustConfirm(t, "after", 1, rollcall.Config{})
 }
 
 // Replicas never answer into the stream, no matter who asks them to, with whatever rights
@@ -487,7 +488,7 @@ func TestAnswersStayOutOfTheStream(t *testing.T) {
 	subject := bus.Subject(issuer, revoke.KindSession)
 	f := w.followers[0]
 	for _, reply := range []string{subject, bus.HeartbeatSubject, "$JS.API.STREAM.DELETE." + bus.DefaultStream, "_INBOX"} {
-		if err := nc.PublishRequest(bus.AppliedSubject, reply, fmt.Appendf(nil, `{"v":1,"seq":1,"digest":"%064x","wait":1000}`, 1)); err != nil {
+		if err := nc.PublishRequest(rollcall.Subject, reply, fmt.Appendf(nil, `{"v":1,"seq":1,"digest":"%064x","wait":1000}`, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -496,7 +497,7 @@ func TestAnswersStayOutOfTheStream(t *testing.T) {
 		want--
 	}
 	eventually(t, "all are refused", func() bool { return f.Status().Announcement.Dropped >= want })
-	w.mustConfirm(t, "after them", 1, bus.WaitConfig{}) // whatever was asked before has been looked at
+	w.mustConfirm(t, "after them", 1, rollcall.Config{}) // whatever was asked before has been looked at
 	if a := f.Status().Announcement; a.Dropped != want || a.Answered == 0 {
 		t.Errorf("nats-server %s: %+v, want %d questions dropped", w.br.version, a, want)
 	}
@@ -540,7 +541,7 @@ func TestAnnouncingNotPermitted(t *testing.T) {
 	})
 	heard := newList(t, quick)
 	waitFresh(t, join(t, admin, bus.Config{Name: "heard"}, heard))
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "x"}, bus.WaitConfig{})
+	r, err := rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "x"}, rollcall.Config{})
 	if err != nil || len(r.Replicas) != 1 || r.Replicas[0].Name != "heard" {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}

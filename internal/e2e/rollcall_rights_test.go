@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -34,7 +35,7 @@ func leastRights(t *testing.T, most int) {
 		guarded(o)
 		for _, u := range o.Users {
 			if u.Username == "member" {
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
 				u.Permissions.Response = &server.ResponsePermission{MaxMsgs: most, Expires: time.Minute}
 			}
 		}
@@ -47,8 +48,8 @@ func leastRights(t *testing.T, most int) {
 	waitFresh(t, f)
 	eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "first"}, bus.WaitConfig{Replicas: 2, MaxStaleness: 8 * time.Second})
-	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 1 || !r.Replicas[0].Applied {
+	r, err := rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "first"}, rollcall.Config{Replicas: 2, MaxStaleness: 8 * time.Second})
+	if !errors.Is(err, rollcall.ErrUnconfirmed) || len(r.Replicas) != 1 || !r.Replicas[0].Applied {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -57,7 +58,7 @@ func leastRights(t *testing.T, most int) {
 	if a := f.Status().Announcement; a.Answered < 4 {
 		t.Errorf("it was asked %d times: this shows nothing", a.Answered)
 	}
-	r, err = pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "second"}, bus.WaitConfig{Replicas: 1, MaxStaleness: 8 * time.Second})
+	r, err = rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "second"}, rollcall.Config{Replicas: 1, MaxStaleness: 8 * time.Second})
 	if err != nil || len(r.Replicas) != 1 {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
@@ -73,7 +74,7 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 		guarded(o)
 		for _, u := range o.Users {
 			if u.Username == "member" {
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
 			}
 		}
 	})
@@ -84,8 +85,8 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 	f := join(t, dial(t, br.url(), as("member")...), bus.Config{}, l)
 	waitFresh(t, f)
 	eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
-	r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, bus.WaitConfig{MaxStaleness: time.Second})
-	if !errors.Is(err, bus.ErrUnconfirmed) || len(r.Replicas) != 0 {
+	r, err := rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "s"}, rollcall.Config{MaxStaleness: time.Second})
+	if !errors.Is(err, rollcall.ErrUnconfirmed) || len(r.Replicas) != 0 {
 		t.Errorf("%v; %+v", err, r.Replicas)
 	}
 	eventually(t, "it knows that it is not heard", func() bool {
@@ -105,7 +106,7 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 		guarded(o)
 		for _, u := range o.Users {
 			if u.Username == "member" {
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
 				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, "_INBOX.>")
 			}
 		}
@@ -117,15 +118,15 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 	f := join(t, dial(t, br.url(), as("member")...), bus.Config{}, l)
 	waitFresh(t, f)
 	eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
-	all := bus.WaitConfig{Replicas: 1}
-	if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "before"}, all); err != nil {
+	all := rollcall.Config{Replicas: 1}
+	if r, err := rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "before"}, all); err != nil {
 		t.Fatalf("%v; %+v", err, r)
 	}
 	evil, _ := plain(t, br.url(), as("admin")...)
 	question := []byte(`{"v":1,"seq":1,"digest":"` + strings.Repeat("0", 64) + `","wait":1000}`)
 	ask := func(inbox string) {
 		t.Helper()
-		if err := evil.PublishRequest(bus.AppliedSubject, inbox, question); err != nil {
+		if err := evil.PublishRequest(rollcall.Subject, inbox, question); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,7 +143,7 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 		if !f.Status().Announcement.Listening {
 			t.Fatalf("muted: %+v", f.Status().Announcement)
 		}
-		if r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, all); err != nil {
+		if r, err := rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "s"}, all); err != nil {
 			t.Errorf("%v; %+v", err, r)
 		}
 	}
@@ -150,7 +151,7 @@ func TestAskerMutesNobodyElse(t *testing.T) {
 
 // A receipt tells of a replica that does not trust the event, and so does not obey it,
 // from one that does.
-func TestRevokeAndWaitUntrusted(t *testing.T) {
+func TestRollCallUntrusted(t *testing.T) {
 	t.Parallel()
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
@@ -161,13 +162,13 @@ func TestRevokeAndWaitUntrusted(t *testing.T) {
 		join(t, conn, bus.Config{Name: "strict", Trust: trustOf(public)}, strict),
 		join(t, conn, bus.Config{Name: "lax"}, lax))
 	pub := join(t, conn, bus.Config{}, nil)
-	var r bus.WaitReceipt
+	var r rollcall.Receipt
 	askUntil(t, "both answer in time", func(ctx context.Context) (err error) {
-		r, err = pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSubject, Value: "u"}, bus.WaitConfig{})
+		r, err = rollcall.Revoke(ctx, pub, revoke.Event{Kind: revoke.KindSubject, Value: "u"}, rollcall.Config{})
 		if err == nil {
 			t.Fatalf("confirmed by one who does not trust it: %+v", r.Replicas)
 		}
-		if len(r.Replicas) == 2 && !slices.ContainsFunc(r.Replicas, func(x bus.Replica) bool { return x.Problem == "no answer" }) {
+		if len(r.Replicas) == 2 && !slices.ContainsFunc(r.Replicas, func(x rollcall.Replica) bool { return x.Problem == "no answer" }) {
 			return nil
 		}
 		return fmt.Errorf("%w; %+v", err, r.Replicas)
@@ -192,7 +193,7 @@ func TestAnswersAreRationed(t *testing.T) {
 	const batch, batches = 100, 30
 	for n := range batches {
 		for range batch {
-			if err := nc.PublishRequest(bus.AppliedSubject, "_INBOX.victim.x", fmt.Appendf(nil, `{"v":1,"seq":1,"digest":"%064x","wait":0}`, 1)); err != nil {
+			if err := nc.PublishRequest(rollcall.Subject, "_INBOX.victim.x", fmt.Appendf(nil, `{"v":1,"seq":1,"digest":"%064x","wait":0}`, 1)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -213,7 +214,7 @@ func TestMayAnswerAndNotAsk(t *testing.T) {
 		for _, u := range o.Users {
 			if u.Username == "member" {
 				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, bus.Subject(issuer, revoke.KindSession))
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, bus.AppliedSubject)
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
 				u.Permissions.Response = &server.ResponsePermission{MaxMsgs: 3, Expires: time.Minute}
 			}
 		}
@@ -223,15 +224,15 @@ func TestMayAnswerAndNotAsk(t *testing.T) {
 	both := join(t, dial(t, br.url(), as("member")...), bus.Config{}, newList(t, quick))
 	waitFresh(t, both)
 	eventually(t, "it listens", func() bool { return both.Status().Announcement.Listening })
-	_, err := both.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: "s"}, bus.WaitConfig{MaxStaleness: 5 * time.Second})
-	if !errors.Is(err, bus.ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
+	_, err := rollcall.Revoke(within(t), both, revoke.Event{Kind: revoke.KindSession, Value: "s"}, rollcall.Config{MaxStaleness: 5 * time.Second})
+	if !errors.Is(err, rollcall.ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("%v", err)
 	}
 	// The announcer looks at the connection's errors every second: the second wait is after
 	// the first's roll-call.
 	pub := join(t, admin, bus.Config{}, nil)
 	for sid := range 2 {
-		r, err := pub.RevokeAndWait(within(t), revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(sid)}, bus.WaitConfig{RollCall: 2500 * time.Millisecond, MaxStaleness: 5 * time.Second})
+		r, err := rollcall.Revoke(within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint(sid)}, rollcall.Config{RollCall: 2500 * time.Millisecond, MaxStaleness: 5 * time.Second})
 		if err != nil || len(r.Replicas) != 1 {
 			t.Errorf("%v; %+v", err, r.Replicas)
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/bus/rollcall"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -122,11 +123,11 @@ func (p *podProcess) until(word string, by time.Time) {
 	}
 }
 
-// RevokeAndWait beside a pod that is frozen and one that was killed: the receipt names
+// A roll call beside a pod that is frozen and one that was killed: the receipt names
 // both, and by EffectiveBy the frozen one, thawed, refuses or is stale with its very
 // first check, and accepts nothing from then on. Invariant 1. Who was killed said no
 // farewell: a wait for all goes on to its bound; one for a number does not.
-func TestRevokeAndWaitFrozen(t *testing.T) {
+func TestRollCallFrozen(t *testing.T) {
 	t.Parallel() // it waits
 	br := newBroker(t, nil)
 	conn := dial(t, br.url())
@@ -140,19 +141,19 @@ func TestRevokeAndWaitFrozen(t *testing.T) {
 	for _, p := range []*podProcess{steady, frozen, killed} {
 		p.until("accepted", time.Now().Add(time.Hour))
 	}
-	wait := func(sid string, cfg bus.WaitConfig) (bus.WaitReceipt, error) {
+	wait := func(sid string, cfg rollcall.Config) (rollcall.Receipt, error) {
 		t.Helper()
 		cfg.MaxStaleness = podStaleness
-		return pub.RevokeAndWait(ctx, revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
+		return rollcall.Revoke(ctx, pub, revoke.Event{Kind: revoke.KindSession, Value: sid}, cfg)
 	}
 	eventually(t, "all three confirm", func() bool {
-		_, err := wait("before", bus.WaitConfig{Replicas: 3})
+		_, err := wait("before", rollcall.Config{Replicas: 3})
 		return err == nil
 	})
 
 	frozen.signal(syscall.SIGSTOP)
 	killed.kill()
-	r, err := wait("meanwhile", bus.WaitConfig{})
+	r, err := wait("meanwhile", rollcall.Config{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if got := applied(r); len(got) != 1 || !got["steady"].Applied {
 		t.Errorf("confirmed by %+v", got)
@@ -173,16 +174,16 @@ func TestRevokeAndWaitFrozen(t *testing.T) {
 	// The thawed one confirms again. The dead one is named, until it has been silent for
 	// ten minutes or somebody gives a number.
 	eventually(t, "the thawed pod confirms", func() bool {
-		r, err := wait("thawed", bus.WaitConfig{Replicas: 2})
+		r, err := wait("thawed", rollcall.Config{Replicas: 2})
 		return err == nil && applied(r)["frozen"].Applied
 	})
 	again := startPod(ctx, t, br.url(), "again")
 	again.until("refused", r.EffectiveBy) // it was told of by the log
 	eventually(t, "as many as there are confirm", func() bool {
-		r, err := wait("number", bus.WaitConfig{Replicas: 3})
+		r, err := wait("number", rollcall.Config{Replicas: 3})
 		return err == nil && applied(r)["again"].Applied
 	})
-	r, err = wait("all", bus.WaitConfig{})
+	r, err = wait("all", rollcall.Config{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if rep := replicaOf(t, r, "killed"); rep.Problem != "no answer" || len(applied(r)) != 3 {
 		t.Errorf("%+v", r.Replicas)

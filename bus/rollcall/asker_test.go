@@ -1,6 +1,8 @@
-package bus
+package rollcall
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"strconv"
@@ -9,32 +11,44 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/bridge"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// newWait returns a wait that has begun, without a connection, of an asker that knows
-// those replicas.
-func newWait(t *testing.T, a *asker, cfg WaitConfig) *wait {
+// A fakeMember is a Member without a connection, of which nothing is heard.
+type fakeMember struct {
+	place bridge.Place
+	sent  []*nats.Msg
+}
+
+func (m *fakeMember) Publish(context.Context, revoke.Event) (revoke.Receipt, func() bridge.Place, error) {
+	return revoke.Receipt{}, func() bridge.Place { return m.place }, nil
+}
+func (m *fakeMember) Call(ctx context.Context) (context.Context, func(), error) {
+	return ctx, func() {}, nil
+}
+func (m *fakeMember) Kept(first func() any) any                 { return first() }
+func (m *fakeMember) NewInbox() string                          { return "_INBOX.x" }
+func (m *fakeMember) Listen(string, int, func(*nats.Msg)) error { return nil }
+func (m *fakeMember) Send(msg *nats.Msg)                        { m.sent = append(m.sent, msg) }
+func (m *fakeMember) Refusals(string) func() error              { return func() error { return nil } }
+
+// beginWait returns a wait that has begun, of an asker that knows those replicas.
+func beginWait(t *testing.T, a *asker, cfg Config) *wait {
 	t.Helper()
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wait{cfg: cfg, receipt: Receipt{Sequence: 7, Time: time.Now()}, heard: map[string]*heard{}, changed: make(chan struct{}, 1)}
+	w := newWait(cfg, revoke.Receipt{Sequence: 7, Time: time.Now()}, func() bridge.Place { return a.member.(*fakeMember).place })
 	if _, err := a.enter(w); err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
-func newAsker() *asker {
-	b := &core{transport: newTransport("S", logger(nil))}
-	b.publisher.init(b.transport, nil, nil, nil)
-	b.transport.close()
-	b.asker = asker{b: b, inbox: "_INBOX.x", waits: map[string]*wait{}, roster: map[string]known{}}
-	return &b.asker
-}
+func newTestAsker() *asker { return newAsker(&fakeMember{place: bridge.Place{Sequence: 7}}) }
 
 // say has a replica answer the nth question of a wait.
 func (a *asker) say(t *testing.T, w *wait, n int, id, outcome string, now time.Time) {
@@ -52,13 +66,13 @@ func (a *asker) say(t *testing.T, w *wait, n int, id, outcome string, now time.T
 
 // Who was known and says nothing is waited for, for ten minutes and no longer.
 func TestRosterLife(t *testing.T) {
-	a := newAsker()
+	a := newTestAsker()
 	now := time.Now()
-	first := newWait(t, a, WaitConfig{})
+	first := beginWait(t, a, Config{})
 	a.say(t, first, 1, "old", wire.OutcomeApplied, now.Add(-rosterLife-time.Second))
 	a.say(t, first, 1, "recent", wire.OutcomeApplied, now.Add(-rosterLife+time.Minute))
 	a.leave(first)
-	w := newWait(t, a, WaitConfig{})
+	w := beginWait(t, a, Config{})
 	if p := a.progress(w, now); p.applied != 0 || p.missing != 1 || len(p.names) != 1 || p.names[0] != "name-recent" {
 		t.Errorf("%+v", p)
 	}
@@ -74,27 +88,31 @@ func TestRosterLife(t *testing.T) {
 // What was confirmed does not count while the stream has lost the event: those who have
 // it may be the only ones that ever will (invariant 9).
 func TestConfirmedAndLost(t *testing.T) {
-	a := newAsker()
-	w := newWait(t, a, WaitConfig{Replicas: 1})
-	rec := living1h(1)
-	rec.era, rec.seq = 1, 7
+	a := newTestAsker()
+	w := beginWait(t, a, Config{Replicas: 1})
 	a.say(t, w, 1, "one", wire.OutcomeApplied, time.Now())
 	if p := a.progress(w, time.Now()); p.applied != 1 {
 		t.Fatalf("the good twin: %+v", p)
 	}
-	a.b.publisher.ledger.lost(0)
-	a.ask(w, rec, "_INBOX.x."+w.token, time.Now()) // asks nobody: there is no connection
-	if p := a.progress(w, time.Now()); p.applied != 0 || w.asked != 0 {
+	m := a.member.(*fakeMember)
+	m.place.Lost = true
+	a.ask(w, "_INBOX.x."+w.token, time.Now())
+	if p := a.progress(w, time.Now()); p.applied != 0 || w.asked != 0 || len(m.sent) != 0 {
 		t.Errorf("%+v, asked %d times for what is not there", p, w.asked)
+	}
+	m.place = bridge.Place{Sequence: 9, Digest: [32]byte{1}} // published again
+	a.ask(w, "_INBOX.x."+w.token, time.Now())
+	if p := a.progress(w, time.Now()); p.applied != 1 || w.receipt.Sequence != 9 || len(m.sent) != 1 || !bytes.Equal(m.sent[0].Data, wire.EncodeQuestion(wire.Question{Sequence: 9, Digest: [32]byte{1}, Wait: 4 * time.Second})) {
+		t.Errorf("published again: %+v, %+v, %d questions", p, w.receipt, len(m.sent))
 	}
 }
 
 // However many answer, what is kept is bounded, in the wait and after it; an answer that
 // was given is not taken back; and a farewell is from those who are not counted on.
 func TestAskerIsBounded(t *testing.T) {
-	a := newAsker()
+	a := newTestAsker()
 	now := time.Now()
-	w := newWait(t, a, WaitConfig{})
+	w := beginWait(t, a, Config{})
 	a.say(t, w, 1, "first", wire.OutcomeWaiting, now)
 	a.say(t, w, 1, "applied", wire.OutcomeApplied, now)
 	a.say(t, w, 1, "leaving", wire.OutcomeWaiting, now)
@@ -133,12 +151,12 @@ func TestAskerIsBounded(t *testing.T) {
 // EffectiveBy counts with the largest staleness that anybody announced or the caller
 // knows of, from the newest acknowledgement.
 func TestEffectiveBy(t *testing.T) {
-	a := newAsker()
-	w := newWait(t, a, WaitConfig{MaxStaleness: time.Second})
+	a := newTestAsker()
+	w := beginWait(t, a, Config{MaxStaleness: time.Second})
 	if got := a.leave(w).EffectiveBy.Sub(w.receipt.Time); got != time.Second {
 		t.Errorf("nobody there: %s", got)
 	}
-	w = newWait(t, a, WaitConfig{MaxStaleness: time.Second})
+	w = beginWait(t, a, Config{MaxStaleness: time.Second})
 	a.say(t, w, 1, "one", wire.OutcomeWaiting, time.Now())
 	if got := a.leave(w).EffectiveBy.Sub(w.receipt.Time); got != 15*time.Second {
 		t.Errorf("one of 15 s: %s", got)
@@ -147,12 +165,12 @@ func TestEffectiveBy(t *testing.T) {
 
 // Each way not to have applied the event has its words; who has applied it has no problem.
 func TestWhyNotApplied(t *testing.T) {
-	a := newAsker()
+	a := newTestAsker()
 	now := time.Now()
-	known := newWait(t, a, WaitConfig{})
+	known := beginWait(t, a, Config{})
 	a.say(t, known, 1, "silent", wire.OutcomeWaiting, now)
 	a.leave(known)
-	w := newWait(t, a, WaitConfig{})
+	w := beginWait(t, a, Config{})
 	want := map[string]string{"silent": "no answer"}
 	for outcome, problem := range map[string]string{
 		wire.OutcomeApplied: "",
