@@ -28,7 +28,7 @@ type acceptor struct {
 	plain    verifyCall       // that of a call without options; read-only
 	named    [numNames]string // claims that the configuration names
 	clocks   clocks
-	headers  headerMemo
+	header   lastHeader
 	unnamed  unnamed
 	watches  watches // of tokens in use
 }
@@ -143,7 +143,7 @@ func (a *acceptor) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 	if err := fits(len(s.signed)+1+len(s.signature), a.cfg.MaxTokenBytes); err != nil { // of several, each has its own limit
 		return nil, nil, err
 	}
-	h, known := a.headers.find(s.header)
+	h, known := a.header.find(s.header)
 	m := scratches.Get().(*scratch)
 	defer scratches.Put(m)
 	p, err := m.decode(s, known)
@@ -164,7 +164,7 @@ func (a *acceptor) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 		}
 	}
 	if !known {
-		a.headers.learn(s.header, h, key)
+		a.header.learn(s.header, h)
 	}
 	claims, err := a.reading.decode(p.payload)
 	if err != nil {

@@ -47,8 +47,7 @@ type cacheKey struct{ hi, lo uint64 }
 
 // A verified is a token that was accepted. It is immutable.
 type verified struct {
-	header   string // segment, which tokens share
-	payload  string // segment
+	signed   string // header and payload, as received
 	claims   *Claims
 	by       *acceptor
 	key      *Key             // that verified it
@@ -75,7 +74,7 @@ func (c *cache) find(s segments) *verified {
 		return nil
 	}
 	known, ok := tokens.GetIfPresent(c.key(s.signature))
-	if !ok || known.header != s.header || known.payload != s.payload {
+	if !ok || known.signed != s.signed {
 		return nil
 	}
 	return known
@@ -87,7 +86,7 @@ func (c *cache) add(s segments, claims *Claims, by *acceptor, key *Key, identity
 	c.once.Do(c.open)
 	claims.share(&by.cfg)
 	c.tokens.Load().Set(c.key(s.signature), &verified{
-		by.headers.shared(s.header), strings.Clone(s.payload), claims, by, key, identity,
+		strings.Clone(s.signed), claims, by, key, identity,
 	})
 }
 
@@ -110,7 +109,8 @@ var verifiedBytes = int(reflect.TypeFor[verified]().Size()+reflect.TypeFor[Claim
 
 // bytes is the memory that v keeps, rounded up as an allocator does.
 func (v *verified) bytes() uint32 {
-	n := verifiedBytes + 2*len(v.header) + len(v.payload) + len(v.claims.payload) // kid is of a copy of the header
+	n := verifiedBytes + len(v.signed) + len(v.claims.payload)
+	n += strings.IndexByte(v.signed, '.') // kid and typ are of a copy of the header
 	for _, all := range [][]string{v.claims.audience, v.claims.scopes, v.claims.amr} {
 		n += 16 * cap(all) // their text is in the payload
 	}
