@@ -17,6 +17,7 @@ func TestSkipsAreHeardOf(t *testing.T) {
 		"internal/e2e/testdata/written/write_test.go": 2, // a program that writes samples when asked to
 		"token/vectors_test.go":                       1,
 		"refresh/refresh_test.go":                     1,
+		"refresh/web/cookies_test.go":                 1,
 		"token/fuzz_test.go":                          1,
 		"internal/e2e/servers_test.go":                1, // what takes minutes, and what the gate runs
 		"internal/e2e/before_test.go":                 1, // in a shallow clone, which the gate's summary names

@@ -32,7 +32,7 @@ type shop struct {
 	http.Handler
 	*web.Browser
 	sessions *refresh.Manager
-	store    *gate
+	store    *brake
 	list     *revoke.List
 	verifier *token.Verifier
 	ring     *issue.Keyring
@@ -49,8 +49,8 @@ type shop struct {
 	visits   int
 }
 
-// A gate is a store that a test can hold up or break.
-type gate struct {
+// A brake is a store that a test can hold up or break.
+type brake struct {
 	refresh.Store
 	mu    sync.Mutex
 	hold  chan struct{} // nil: open
@@ -58,13 +58,13 @@ type gate struct {
 	saves int
 }
 
-func (g *gate) set(hold chan struct{}, fail error) {
+func (g *brake) set(hold chan struct{}, fail error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.hold, g.fail = hold, fail
 }
 
-func (g *gate) Load(ctx context.Context, key string) (refresh.Record, error) {
+func (g *brake) Load(ctx context.Context, key string) (refresh.Record, error) {
 	g.mu.Lock()
 	hold, err := g.hold, g.fail
 	g.mu.Unlock()
@@ -81,7 +81,7 @@ func (g *gate) Load(ctx context.Context, key string) (refresh.Record, error) {
 	return g.Store.Load(ctx, key)
 }
 
-func (g *gate) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+func (g *brake) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
 	g.mu.Lock()
 	err := g.fail
 	g.saves++
@@ -145,7 +145,7 @@ func newShop(t testing.TB, change ...any) *shop {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	s.store = &gate{Store: refresh.NewMemoryStore()}
+	s.store = &brake{Store: refresh.NewMemoryStore()}
 	sessions := refresh.Config{
 		Issuer: issuer, Store: s.store, Revocations: s.list, Publisher: s, Lifetimes: refresh.Web, Logger: logger,
 		Ask: func(context.Context, refresh.Session) (refresh.Answer, error) {

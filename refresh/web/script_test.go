@@ -1,0 +1,98 @@
+package web_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/internal/gate"
+	"github.com/hybridtoken/hybridtoken/refresh/web"
+)
+
+// The script is served so that every browser runs it, by src alone, and knows the handler's path.
+func TestScript(t *testing.T) {
+	s := newShop(t, func(c *web.BrowserConfig) { c.Path = "/auth/s-1/" })
+	r := s.agent(t).get("/auth/s-1/session.js")
+	text := body(r)
+	if r.StatusCode != 200 || r.Header.Get("Content-Type") != "text/javascript; charset=utf-8" || r.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(r.Header.Get("Cache-Control"), "max-age") {
+		t.Errorf("%d %v", r.StatusCode, r.Header)
+	}
+	if !strings.Contains(text, `"/auth/s-1/refresh"`) || strings.Contains(text, "/session/") || strings.Contains(text, "eval") || strings.Contains(text, "innerHTML") {
+		t.Error("the script is not for this handler")
+	}
+	status(t, "the script by POST", s.agent(t).post("/auth/s-1/session.js"), 405)
+}
+
+// Five tabs whose access token has run out send four requests each: one refresh with Web Locks,
+// one a tab without, and every request is answered. What fails for another reason is told as it
+// is. The script runs in Node.js, in as many worlds as there are tabs.
+func TestScriptRefreshesOnce(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		gate.Skip(t, "there is no program node to run the script")
+	}
+	text := body(newShop(t).agent(t).get("/session/session.js"))
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct{ name, world, want string }{
+		{"with locks", `{locks: true}`, `{"refreshes":1,"answers":{"200":20}}`},
+		{"without locks", `{}`, `{"refreshes":5,"answers":{"200":20}}`},
+		{"a session that is over", `{locks: true, refresh: 401}`, `{"refreshes":20,"answers":{"401":20}}`},
+		{"nobody knows", `{locks: true, refresh: 503}`, `{"refreshes":20,"answers":{"503":20}}`},
+		{"another failure", `{locks: true, fails: 500}`, `{"refreshes":0,"answers":{"500":20}}`},
+		{"another site", `{locks: true, url: "https://other.example/x"}`, `{"refreshes":0,"answers":{"401":20}}`},
+	} {
+		cmd := exec.Command(node, "-")
+		cmd.Stdin = strings.NewReader(`const text = ` + string(quoted) + `, world = ` + x.world + `;` + tabs)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", x.name, err, &stderr)
+		}
+		if got := strings.TrimSpace(string(out)); got != x.want {
+			t.Errorf("%s: %s, want %s", x.name, got, x.want)
+		}
+	}
+}
+
+// tabs is a browser with five tabs, as far as the script can tell, and a service: a cookie that is fresh or
+// not, locks that all tabs share, a body that must arrive each time.
+const tabs = `
+const vm = require("node:vm");
+let fresh = false, refreshes = 0, chain = Promise.resolve();
+const answers = {};
+const later = () => new Promise(f => setTimeout(f, 1 + Math.random() * 3));
+async function fetch(input, init) {
+  const request = input instanceof Request ? input : new Request(new URL(input, "https://shop.example/"), init);
+  const body = await request.text(), sent = fresh;
+  await later();
+  if (request.url === "https://shop.example/session/refresh") {
+    if (request.method !== "POST") throw new Error("refresh by " + request.method);
+    refreshes++;
+    if (world.refresh) return new Response("", {status: world.refresh});
+    fresh = true;
+    return new Response("{}", {status: 200});
+  }
+  if (body !== "order") throw new Error("the body is lost");
+  if (world.fails) return new Response("", {status: world.fails});
+  return new Response("", {status: sent && !world.url ? 200 : 401});
+}
+const locks = {request: (name, f) => chain = chain.then(f, f)};
+class Here extends Request { constructor(input, init) { super(typeof input === "string" ? new URL(input, "https://shop.example/") : input, init); } }
+(async () => {
+  const all = [];
+  for (let tab = 0; tab < 5; tab++) {
+    const page = vm.createContext({fetch, Request: Here, URL, location: {origin: "https://shop.example"}, navigator: world.locks ? {locks} : {}});
+    vm.runInContext(text, page);
+    for (let call = 0; call < 4; call++)
+      all.push(page.sessionFetch(world.url || "/orders", {method: "POST", body: "order"}).then(r => answers[r.status] = (answers[r.status] || 0) + 1));
+  }
+  await Promise.all(all);
+  console.log(JSON.stringify({refreshes, answers}));
+})();
+`
