@@ -25,6 +25,12 @@ func init() {
 		}
 		return r, nil
 	}
+	admit.Raw = func(ctx context.Context, owner any) string {
+		if a, ok := ctx.Value(admissionKey{}).(*admission); ok && a.carrier == owner {
+			return a.carried
+		}
+		return ""
+	}
 	admit.Expired = func(ctx context.Context, verifier any, raw string) any {
 		return verifier.(*Verifier).expired(ctx, raw)
 	}
@@ -56,7 +62,7 @@ type carried struct {
 }
 
 func (p *carried) Admit(r *http.Request, raw string) (admit.Admission, error) {
-	a := &admission{owner: p.v, carrier: p.owner}
+	a := &admission{owner: p.v, carrier: p.owner, carried: raw}
 	a.since = revoke.Now()
 	claims, err := p.v.Verify(r.Context(), raw, p.opts...)
 	if err != nil {

@@ -87,7 +87,8 @@ type admission struct {
 	tokenContext
 	owner         *Verifier
 	authorization string
-	carrier       any // of a token that came otherwise, see [carried]
+	carrier       any    // of a token that came otherwise, see [carried]
+	carried       string // that token
 	spent         spentProof
 }
 
@@ -183,7 +184,7 @@ func (p *route) admit(r *http.Request, scheme, raw string) (*admission, error) {
 // within returns the context of a request that the same Verifier has let in further out. What
 // ends that one's ends this one's, for which the options of this route hold.
 func (p *route) within(ctx context.Context, outer *admission) (*admission, error) {
-	a := &admission{owner: p.v, authorization: outer.authorization, carrier: outer.carrier, spent: outer.spent}
+	a := &admission{owner: p.v, authorization: outer.authorization, carrier: outer.carrier, carried: outer.carried, spent: outer.spent}
 	a.since = outer.since
 	a.init(ctx, p.v, outer.claims, p.opts, p.grace)
 	return a, p.v.Recheck(ctx, outer.claims, p.opts...)

@@ -40,6 +40,10 @@ type Admission interface {
 // by Again. The error is of options that cannot take effect. Package token sets it.
 var NewRoute func(verifier, options, owner any) (Route, error)
 
+// Raw returns the token that a Route of owner has let a request with that context in with, or "".
+// Package token sets it.
+var Raw func(ctx context.Context, owner any) string
+
 // Expired returns the claims, a *token.Claims, of a token that a *token.Verifier would accept if
 // it had not expired, and nil for any other. They let nobody in. Package token sets it.
 var Expired func(ctx context.Context, verifier any, raw string) (claims any)

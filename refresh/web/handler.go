@@ -16,6 +16,7 @@ import (
 //	POST /session/refresh            new tokens
 //	POST /session/logout             ends the session
 //	POST /session/logout-everywhere  ends all sessions of the user
+//	POST /session/logout-others      ends all but this one
 //	GET  /session/sessions           the user's sessions: "your devices"
 //	POST /session/sessions/end       ends one of them; the field id of the form says which
 //	GET  /session/session.js         a script for pages that fetch, see below
@@ -63,6 +64,7 @@ func (b *Browser) Handler() http.Handler {
 	at("POST", "refresh", b.refresh)
 	at("POST", "logout", b.logout)
 	at("POST", "logout-everywhere", inside(b.logoutEverywhere))
+	at("POST", "logout-others", inside(b.logoutTheOthers))
 	at("GET", "sessions", inside(b.sessions))
 	at("POST", "sessions/end", inside(b.endSession))
 	at("GET", "session.js", b.script())
@@ -131,6 +133,14 @@ func (b *Browser) logout(w http.ResponseWriter, r *http.Request) {
 func (b *Browser) logoutEverywhere(w http.ResponseWriter, r *http.Request, claims *token.Claims) {
 	_, err := b.cfg.Sessions.LogoutAll(r.Context(), claims.Subject(), refresh.By(claims.Subject()))
 	b.loggedOut(w, r, err, false)
+}
+
+func (b *Browser) logoutTheOthers(w http.ResponseWriter, r *http.Request, claims *token.Claims) {
+	if _, err := b.LogoutOthers(w, r, refresh.By(claims.Subject())); err != nil {
+		b.refuse(w, r, err)
+		return
+	}
+	b.done(w, r, nil)
 }
 
 // loggedOut answers when the session of the browser has ended, or could not be ended.

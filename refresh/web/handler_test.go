@@ -19,7 +19,7 @@ func TestChangesByPostOnly(t *testing.T) {
 	s := newShop(t)
 	a := s.loggedIn(t)
 	saves := s.store.saves
-	for _, path := range []string{"refresh", "logout", "logout-everywhere", "sessions/end"} {
+	for _, path := range []string{"refresh", "logout", "logout-everywhere", "logout-others", "sessions/end"} {
 		for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"} {
 			for _, c := range []change{all(), navigating, silent, with("Sec-Fetch-Site", "cross-site")} {
 				r := a.do(method, "/session/"+path, c)
@@ -144,6 +144,36 @@ func TestLogoutEverywhere(t *testing.T) {
 			status(t, "another user", other.post("/session/refresh"), 200)
 		})
 	}
+}
+
+// A logout of the others ends them, and leaves this browser with new cookies.
+func TestLogoutOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		a, b := s.loggedIn(t), s.loggedIn(t)
+		before := a.clone()
+		status(t, "without a session", s.agent(t).post("/session/logout-others"), 401)
+		status(t, "from another site", a.post("/session/logout-others", with("Sec-Fetch-Site", "cross-site")), 403)
+		status(t, "the other browser", b.get("/page"), 200)
+		r := a.post("/session/logout-others", navigating, form("return_to=/page"))
+		if status(t, "others", r, 303); r.Header.Get("Location") != "/page" || len(a.jar) != 2 {
+			t.Errorf("sent to %q, with %d cookies", r.Header.Get("Location"), len(a.jar))
+		}
+		if a.cookie("session-refresh").Value == before.cookie("session-refresh").Value {
+			t.Error("the refresh token is still the same")
+		}
+		status(t, "this browser", a.get("/page"), 200)
+		status(t, "and a refresh", a.post("/session/refresh"), 200)
+		status(t, "the other browser", b.get("/page"), 401)
+		status(t, "and its refresh", b.post("/session/refresh"), 401)
+		s.failPublishing(errors.New("no bus"))
+		status(t, "half done", a.post("/session/logout-others"), 409)
+		if len(a.jar) != 2 {
+			t.Errorf("half done: %d cookies left", len(a.jar))
+		}
+		s.failPublishing(nil)
+		status(t, "again", a.post("/session/logout-others"), 204)
+	})
 }
 
 // A logout that the services could not be told of is 409, has ended the session here and takes

@@ -64,8 +64,8 @@ func (b *Browser) changes(r *http.Request) error {
 
 // Login begins a session for the browser that sent r, after the application has checked who its
 // user is, and gives it the cookies: call it before the answer is written. l is as
-// [refresh.Manager.Login] has it; its Client is filled in, and it has no Binding, which
-// no browser can prove. The session of the cookies that came along is ended first, whoever's it was.
+// [refresh.Manager.Login] has it; its Client is filled in, and a Device.Label, from what the browser
+// calls itself ("Firefox on Linux"), where there is none. It has no Binding, which no browser can prove. The session of the cookies that came along is ended first, whoever's it was.
 //
 // The error is one of [refresh.Manager.Login]; [ErrCrossSite] for a request that another site
 // may have sent; or [ErrTooLarge] where the access token does not fit into a
@@ -88,6 +88,9 @@ func (b *Browser) login(w http.ResponseWriter, r *http.Request, l refresh.Login)
 	}
 	if err := b.complete(&l); err != nil {
 		return nil, err
+	}
+	if l.Device.Label == "" {
+		l.Device.Label = deviceLabel(r.UserAgent())
 	}
 	c := b.cookies(r)
 	if err := b.end(r.Context(), &c); err != nil && !endedHere(err) {

@@ -57,6 +57,12 @@ func (b *Browser) Middleware(next http.Handler, opts ...token.VerifyOption) http
 	})
 }
 
+// AccessToken returns the access token that r was let in with by [Browser.Middleware], for a request
+// that the application makes to another service on behalf of its user ("Authorization: Bearer"). Do
+// not take it from the cookie: what the browser sent may have been refreshed since. A request to
+// another site, or a page, must not get it. It is empty outside of Middleware.
+func (b *Browser) AccessToken(r *http.Request) string { return admit.Raw(r.Context(), b) }
+
 // errNoToken: there is no access token.
 var errNoToken = errors.New("no access token")
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -386,4 +387,38 @@ func TestBrowserConfig(t *testing.T) {
 			x()
 		}()
 	}
+}
+
+// AccessToken is the token that a request was let in with, also where the browser sent another,
+// and nothing outside of the Browser's own Middleware.
+func TestAccessToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		var got, inner string
+		s.page = func(w http.ResponseWriter, r *http.Request) {
+			got = s.AccessToken(r)
+			s.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { inner = s.AccessToken(r) })).ServeHTTP(w, r)
+		}
+		a := s.loggedIn(t)
+		status(t, "page", a.get("/page"), 200)
+		if first := a.cookie("session").Value; got != first || inner != first {
+			t.Error("the token is not that of the cookie")
+		}
+		time.Sleep(16 * time.Minute)
+		sent := a.clone().jar
+		status(t, "page", a.get("/page"), 200)
+		anew := a.cookie("session").Value
+		if got != anew || inner != anew || slices.ContainsFunc(sent, func(c *kept) bool { return c.Value == got }) {
+			t.Error("the token is not the new one")
+		}
+		other := newShop(t)
+		if s.AccessToken(a.request("GET", "/page")) != "" {
+			t.Error("a request that no Middleware has let in has a token")
+		}
+		s.page = func(w http.ResponseWriter, r *http.Request) { got = other.AccessToken(r) }
+		status(t, "page", a.get("/page"), 200)
+		if got != "" {
+			t.Error("another Browser has the token")
+		}
+	})
 }
