@@ -2,4 +2,8 @@
 // Start with quickstart:
 //
 //	go run ./examples/quickstart
+//
+// Package auth is sessions in a browser:
+//
+//	go run ./examples/auth
 package examples
