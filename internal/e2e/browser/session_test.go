@@ -55,6 +55,10 @@ func TestLoginUseLogout(t *testing.T) {
 			tab.Leave(shopURL + "/")
 			tab.Back(shopURL + "/private") // the good twin of what follows
 			tab.Shows("Private matters of ada")
+			other := p.Tab() // has left a private page, too
+			other.Go(shopURL + "/prices")
+			other.Shows("prices for ada")
+			other.Leave(shopURL + "/")
 			tab.Click("#logout")
 			tab.At(shopURL + "/")
 			if got := p.Cookies(); len(got) != 0 {
@@ -63,6 +67,9 @@ func TestLoginUseLogout(t *testing.T) {
 			tab.Start("history.back()")
 			tab.Wait("!location.href.endsWith('example/') && document.readyState === 'complete'")
 			tab.Shows("Log in")
+			other.Start("history.back()")
+			other.Wait("!location.href.endsWith('example/') && document.readyState === 'complete'")
+			other.Shows("Log in")
 			if got := tab.Go(shopURL + "/private"); got != http.StatusOK {
 				t.Errorf("the login page is answered with %d", got)
 			}

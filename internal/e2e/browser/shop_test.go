@@ -40,6 +40,8 @@ const (
 type shop struct {
 	*browser.Browser
 	sessions *refresh.Manager
+	bus      *bus.Member
+	verifier *token.Verifier
 	api      http.Handler // of the other service
 	mu       sync.Mutex
 	claims   map[string]any // of every login
@@ -86,6 +88,7 @@ func newShop(t *testing.T, change func(*web.BrowserConfig, *refresh.Config), opt
 		return member, list, verifier
 	}
 	member, list, verifier := replica("shop", shopURL)
+	s.bus, s.verifier = member, verifier
 	_, _, apiVerifier := replica("orders")
 	s.api = apiVerifier.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 
@@ -232,6 +235,20 @@ func (s *shop) askOther(raw string) int {
 	w := httptest.NewRecorder()
 	s.api.ServeHTTP(w, r)
 	return w.Code
+}
+
+// spoil has a profile's access token be of no use any more, as if it had run out.
+func (s *shop) spoil(t *testing.T, p *browser.Profile) {
+	t.Helper()
+	c, _ := p.Cookie(shopHost, accessCookie)
+	claims, err := s.verifier.Verify(t.Context(), c.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.bus.Publish(t.Context(), revoke.Event{Kind: revoke.KindToken, Value: claims.ID(), Until: claims.ExpiresAt()}); err != nil {
+		t.Fatal(err)
+	}
+	browser.Eventually(t, "the token is refused", func() bool { _, err := s.verifier.Verify(t.Context(), c.Value); return err != nil })
 }
 
 // logIn has somebody type name and password, and ends on the private page.
