@@ -7,7 +7,7 @@
 // an event of package revoke, at every service within milliseconds. [Manager.DeleteSubject]
 // also forgets whose they were.
 //
-// [Config].Store is the one of package natskv in production, and a [MemoryStore] in tests.
+// [Config].Store is the one of package natskv in production, and that of [NewMemoryStore] in tests.
 // Where the store or the bus does not answer, a call waits for its context, or for 15 s if
 // that has no deadline: give the handlers of [Manager.Login] and [Manager.Refresh] one of 5 s
 // or so. What ends sessions does not stop with its context, see [Manager.Logout].

@@ -7,8 +7,8 @@ import "github.com/hybridtoken/hybridtoken/internal/recordstore"
 // It knows nothing of what is in them: it is a map of bytes whose every write is a
 // compare-and-set, and that compare-and-set is what decides between concurrent uses of
 // one refresh token (invariant 8), and between instances that change a keyring.
-// [MemoryStore] and package natskv are Stores; package storetest tests whether another
-// one is. It is the interface
+// [NewMemoryStore] makes one, package natskv another, and package storetest tests whether a
+// third is one. It is the interface
 //
 //	Load(ctx context.Context, key string) (Record, error)
 //	Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error)
@@ -50,9 +50,6 @@ var (
 // those who write one.
 func CheckRecord(key string, value []byte) error { return recordstore.Check(key, value) }
 
-// A MemoryStore is a [Store] in memory: for tests, and for a single process whose users
-// may be logged out by its restart.
-type MemoryStore = recordstore.MemoryStore
-
-// NewMemoryStore returns an empty store.
-func NewMemoryStore() *MemoryStore { return new(MemoryStore) }
+// NewMemoryStore returns an empty [Store] in memory: for tests, and for a single process
+// whose users may be logged out by its restart.
+func NewMemoryStore() Store { return new(recordstore.MemoryStore) }

@@ -19,7 +19,7 @@ var exported = map[string]int{
 	"bus":               22,
 	"bus/embedded":      3,
 	"bus/rollcall":      6,
-	"refresh":           46,
+	"refresh":           45,
 	"refresh/natskv":    7,
 	"refresh/storetest": 2,
 	"refresh/web":       18,

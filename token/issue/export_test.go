@@ -14,7 +14,7 @@ const (
 	KeyRetired   = keyRetired
 )
 
-// MemoryStore is the one that package refresh names, too.
+// MemoryStore is the one that package refresh makes.
 type MemoryStore = recordstore.MemoryStore
 
 // RingKey is ringKey.
