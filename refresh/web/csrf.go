@@ -109,7 +109,14 @@ func (b *Browser) fromHere(r *http.Request) (silent bool, err error) {
 	if err := b.origins.Check(r); err != nil {
 		return false, fmt.Errorf("%w: %w", ErrCrossSite, err)
 	}
-	return r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "", nil
+	if r.Header.Get("Sec-Fetch-Site") != "" {
+		return false, nil
+	}
+	// CrossOriginProtection compares the host of the Origin alone.
+	if origin := r.Header.Get("Origin"); origin != "" && !b.trusted[origin] && !isSecureOrigin(origin, r.Host) {
+		return false, fmt.Errorf("%w: the Origin is in the clear", ErrCrossSite)
+	}
+	return r.Header.Get("Origin") == "", nil
 }
 
 // carries returns an error unless a request carries a token of that session.
@@ -148,11 +155,18 @@ func (b *Browser) handshake(r *http.Request) error {
 	if len(r.Header["Origin"]) == 1 && b.trusted[origin] {
 		return nil
 	}
-	if u, err := url.Parse(origin); err == nil && len(r.Header["Origin"]) == 1 && u.Host != "" && u.Host == r.Host &&
-		(u.Scheme == "https" || u.Scheme == "http" && r.TLS == nil) {
+	if len(r.Header["Origin"]) == 1 && isSecureOrigin(origin, r.Host) {
 		return nil
 	}
 	return fmt.Errorf("%w: the Origin of a WebSocket handshake is not ours", ErrCrossSite)
+}
+
+// isSecureOrigin reports whether origin is of host, and over TLS or on this machine: a page that
+// comes in the clear may be anybody's who is on the way, and has cookies that are Secure sent to
+// the host all the same. Whether this process ends TLS itself tells nothing: a proxy may.
+func isSecureOrigin(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && u.Host == host && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))
 }
 
 // sessionID returns the session that the cookies name: by an access token that is good, or

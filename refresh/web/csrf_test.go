@@ -192,3 +192,27 @@ func TestWebSocketHandshake(t *testing.T) {
 		}
 	}
 }
+
+// A page in the clear, which anybody on the way can replace, is another site: also where TLS
+// ends in front of this process, so that the request itself tells nothing of TLS.
+func TestPageInTheClear(t *testing.T) {
+	s := newShop(t)
+	a := s.loggedIn(t)
+	proxied := func(r *http.Request) { r.TLS = nil }
+	handshake := with("Upgrade", "websocket")
+	for _, x := range []struct {
+		name, origin string
+		status       int
+	}{
+		{"over TLS", origin, 200},
+		{"in the clear", "http://" + host, 403},
+	} {
+		status(t, "a form, "+x.name, a.post("/page", silent, with("Origin", x.origin), proxied), x.status)
+		status(t, "a WebSocket, "+x.name, a.get("/page", silent, handshake, with("Origin", x.origin), proxied), x.status)
+	}
+	for _, local := range []string{"localhost:8080", "127.0.0.1:8080"} {
+		there := func(r *http.Request) { r.Host = local }
+		status(t, "a form on "+local, a.post("/page", silent, with("Origin", "http://"+local), proxied, there), 200)
+		status(t, "a WebSocket on "+local, a.get("/page", silent, handshake, with("Origin", "http://"+local), proxied, there), 200)
+	}
+}
