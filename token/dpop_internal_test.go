@@ -348,3 +348,40 @@ func TestNonceIsOneSpelling(t *testing.T) {
 		t.Error("a nonce of a clock far ahead passed")
 	}
 }
+
+// What is forgotten is remembered by its time, though it was a single proof.
+func TestASingleForgottenProofIsNoNewOne(t *testing.T) {
+	const keep = time.Minute
+	start := time.Unix(1700000000, 0)
+	for _, later := range []time.Duration{2 * keep, 3*keep + time.Second, time.Hour} {
+		c := newReplayCache(keep, 1600)
+		use := func(jti string, created, now time.Time) error {
+			return (&proofUse{cache: c, jkt: "k", jti: jti, uri: "u", created: created.UnixMilli()}).record(now)
+		}
+		if err := use("a", start, start); err != nil {
+			t.Fatal(err)
+		}
+		now := start.Add(later)
+		if err := use("b", now, now); err != nil {
+			t.Errorf("another, after %s: %v", later, err)
+		}
+		if err := use("a", start, now); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("used again after %s: %v", later, err)
+		}
+		if err := use("c", start.Add(time.Millisecond), now); err != nil {
+			t.Errorf("the good twin, after %s: %v", later, err)
+		}
+	}
+}
+
+// The zero DPoPConfig means what its fields say.
+func TestDPoPDefaults(t *testing.T) {
+	d, err := NewDPoP(DPoPConfig{BaseURL: "https://api.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := d.s.cfg
+	if c.Window != time.Minute || c.NonceLifetime != 5*time.Minute || c.MaxProofs != 1<<20 || len(c.NonceKeys) != 1 || len(c.Algorithms) == 0 || c.RequireNonce {
+		t.Errorf("%+v", c)
+	}
+}

@@ -242,3 +242,66 @@ func TestNamedClaimsThatNoTokenHas(t *testing.T) {
 		}
 	}
 }
+
+// A claim tenant of a form that no event names is passed over, once an hour aloud where there is a
+// denylist; one of the right form is silent.
+func TestTenantsOfAnotherFormAreToldOnceAnHour(t *testing.T) {
+	forge.Keys()
+	for name, c := range map[string]struct {
+		tenant string
+		list   bool
+		says   int
+	}{
+		"an object":              {`{"id":"acme"}`, true, 2},
+		"a number":               {`17`, true, 2},
+		"text":                   {`"acme"`, true, 0},
+		"an object, no denylist": {`{"id":"acme"}`, false, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ed := forge.Ed(t, "ed", forge.Keys().Ed)
+			var logged bytes.Buffer
+			v := forge.Verifier(t, func(cfg *token.VerifierConfig) {
+				cfg.Algorithms, cfg.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
+				cfg.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+				if c.list {
+					cfg.Revocations, cfg.InsecureNoRevocations = forge.LocalList(t, revoke.Config{}), false
+				}
+			})
+			logged.Reset()
+			for i, pass := range []time.Duration{0, 0, time.Hour - 1, 1} {
+				time.Sleep(pass)
+				if _, err := v.Verify(t.Context(), ed.Forge(ed.Header(), forge.Claims(time.Now()).With("tenant", c.tenant).With("n", strconv.Itoa(i)))); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+			if n := strings.Count(logged.String(), "which is passed over"); n != c.says {
+				t.Errorf("%s: said %d times, want %d:\n%s", name, n, c.says, &logged)
+			}
+		})
+	}
+}
+
+// How far an issuer's clock is ahead is logged, and told by IssuedAhead, as it is.
+func TestHowFarAnIssuerIsAhead(t *testing.T) {
+	forge.Keys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
+		var logged bytes.Buffer
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
+			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		})
+		for _, ahead := range []time.Duration{59 * time.Second, 75 * time.Second, 70 * time.Second} {
+			_, err := v.Verify(t.Context(), ed.Forge(ed.Header(), forge.Claims(time.Now().Add(ahead)).Without("nbf")))
+			if (err == nil) != (ahead <= time.Minute) {
+				t.Errorf("%s ahead: %v", ahead, err)
+			}
+		}
+		if s := logged.String(); strings.Count(s, "from the future") != 1 || !strings.Contains(s, " ahead=1m15s ") {
+			t.Errorf("logged:\n%s", s)
+		}
+		if a := v.IssuedAhead()[forge.Issuer]; a != (token.IssuedAhead{Accepted: 1, Refused: 2, Furthest: 75 * time.Second}) {
+			t.Errorf("%+v", a)
+		}
+	})
+}

@@ -362,3 +362,44 @@ func TestMiddlewareWarnsOnceASecond(t *testing.T) {
 		}
 	})
 }
+
+// A request that a program made by hand, without a URL, is judged by its header.
+func TestRequestWithoutURL(t *testing.T) {
+	dpop, err := token.NewDPoP(token.DPoPConfig{BaseURL: "https://api.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAPI(t, func(c *token.VerifierConfig) { c.DPoP = dpop })
+	for header, want := range map[string]int{"Bearer " + forge.Issue(t, a.issuer, forge.Request()).Raw(): 200, "Bearer x": 401, "": 401} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.URL, r.RequestURI = nil, ""
+		r.Header.Set("Authorization", header)
+		w := httptest.NewRecorder()
+		a.h.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%.10s…: %d, want %d", header, w.Code, want)
+		}
+	}
+}
+
+// What cannot take effect panics when the route is made, and not at the first request.
+func TestMiddlewareWithoutAHandler(t *testing.T) {
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := verifierOf(t, "https://a.example.com", ed, nil)
+	for _, next := range []http.Handler{nil, http.NotFoundHandler()} {
+		func() {
+			defer func() {
+				if p := recover(); (p != nil) != (next == nil) {
+					t.Errorf("handler %v: panic %v", next, p)
+				}
+			}()
+			v.Middleware(next)
+		}()
+	}
+	if err := v.CheckOptions(token.RequireScope("a")); err != nil {
+		t.Error(err)
+	}
+	if err := v.CheckOptions(token.RequireACR()); err == nil {
+		t.Error("an option without effect")
+	}
+}

@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -89,6 +90,22 @@ func TestNothingPrintsASecret(t *testing.T) {
 			if found := printtest.Leaks(out, printtest.Forms(raw)); len(found) > 0 {
 				t.Errorf("%s, hidden, shows the %s: %q", name, secret, found)
 			}
+		}
+	}
+}
+
+// A Verifier prints whose tokens it accepts, and what was made by no constructor prints as that.
+func TestVerifiersPrintTheirIssuers(t *testing.T) {
+	a, b := forge.Ed(t, "a", forge.Keys().Ed), forge.EC(t, "b")
+	va, vb := verifierOf(t, "https://a.example.com", a, nil), verifierOf(t, "https://b.example.com", b, nil)
+	for want, v := range map[string]any{
+		"token.Verifier(nil)":                             (*token.Verifier)(nil),
+		`token.Verifier{issuer: "https://a.example.com"}`: va,
+		"token.Verifier{2 issuers}":                       one(t, va, vb),
+		"token.DPoP{}":                                    token.DPoP{},
+	} {
+		if got := fmt.Sprintf("%+v", v); got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }
