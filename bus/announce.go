@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -59,7 +60,7 @@ func (f *follower) rollCall() Announcement {
 // An announcer answers for one replica. The follower's goroutine tells it what was
 // applied; its own goroutine talks to those who ask.
 type announcer struct {
-	t    *transport
+	t    *transport.Transport
 	cfg  *followConfig
 	list *revoke.List
 	id   string
@@ -131,7 +132,7 @@ type pending struct {
 	found mark // once it is ready
 }
 
-func (a *announcer) init(t *transport, cfg *followConfig, list *revoke.List) {
+func (a *announcer) init(t *transport.Transport, cfg *followConfig, list *revoke.List) {
 	a.t, a.cfg, a.list = t, cfg, list
 	a.id = rand.Text()
 	a.waiting = map[uint64][]pending{}
@@ -227,15 +228,15 @@ func (a *announcer) run(ctx context.Context) {
 			continue
 		}
 		if old := a.err.Swap(&err); old == nil || (*old).Error() != err.Error() {
-			a.t.log.Info("bus: not announced; roll calls will not wait for this replica", "error", err)
+			a.t.Log.Info("bus: not announced; roll calls will not wait for this replica", "error", err)
 		}
-		renewed := a.t.conn.renewed.wait()
-		if a.t.conn.over() {
+		renewed := a.t.Conn.Renewed.Wait()
+		if a.t.Conn.Over() {
 			return
 		}
 		timer := time.NewTimer(announceAgain)
-		if a.t.nc().IsClosed() {
-			timer.Reset(maxRedial) // if the other link was there before renewed was asked for
+		if a.t.NATS().IsClosed() {
+			timer.Reset(transport.MaxRedial) // if the other link was there before renewed was asked for
 		}
 		select {
 		case <-timer.C:
@@ -249,15 +250,15 @@ func (a *announcer) run(ctx context.Context) {
 // serve listens for questions until ctx ends, or the server refuses something.
 func (a *announcer) serve(ctx context.Context) error {
 	questions := make(chan *nats.Msg, questionQueue)
-	renewed := a.t.conn.renewed.wait()
-	nc := a.t.nc()
+	renewed := a.t.Conn.Renewed.Wait()
+	nc := a.t.NATS()
 	a.before = nc.LastError()
 	sub, err := nc.ChanSubscribe(wire.AppliedSubject, questions)
 	if err != nil {
 		return fmt.Errorf("bus: announce: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only if it is over already
-	defer listenForEchoes(nc, wire.AppliedSubject, func(m *nats.Msg) {
+	defer transport.ListenForEchoes(nc, wire.AppliedSubject, func(m *nats.Msg) {
 		select {
 		case questions <- m:
 		default:
@@ -298,10 +299,10 @@ func (a *announcer) serve(ctx context.Context) error {
 			if err := a.refusal(now); err != nil {
 				return err
 			}
-			if a.t.conn.over() {
+			if a.t.Conn.Over() {
 				return fmt.Errorf("bus: announce: %w", nats.ErrConnectionClosed)
 			}
-			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.t.nc().IsConnected() {
+			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.t.NATS().IsConnected() {
 				a.err.Store(nil)
 			}
 		case <-renewed:
@@ -329,7 +330,7 @@ const maxDenied = 64
 // may ask could name one that it has no right to, and have it answer nobody.
 func (a *announcer) refusal(now time.Time) error {
 	a.denied = slices.DeleteFunc(a.denied, func(d denial) bool { return now.Sub(d.since) >= announceAgain })
-	err := a.t.nc().LastError()
+	err := a.t.NATS().LastError()
 	if err == a.before || !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
 	}
@@ -346,7 +347,7 @@ func (a *announcer) refusal(now time.Time) error {
 	a.before = err
 	err = fmt.Errorf("bus: announce: %w", err)
 	if len(a.denied) == 0 {
-		a.t.log.Info("bus: an answer to a roll call is refused; who asks there does not hear of this replica", "error", err)
+		a.t.Log.Info("bus: an answer to a roll call is refused; who asks there does not hear of this replica", "error", err)
 	}
 	a.err.Store(&err)
 	if len(a.denied) == maxDenied {
@@ -386,7 +387,7 @@ func (a *announcer) take(m *nats.Msg) {
 }
 
 func (a *announcer) answer(reply, outcome string, at time.Time) {
-	nc := a.t.nc()
+	nc := a.t.NATS()
 	data, err := wire.EncodeAnswer(wire.Answer{
 		ID: a.id, Name: a.cfg.Name, Outcome: outcome, At: at,
 		Staleness: a.list.Config().MaxStaleness, State: a.list.Status(revoke.Now()).State,
@@ -399,7 +400,7 @@ func (a *announcer) answer(reply, outcome string, at time.Time) {
 		return
 	}
 	a.answered.Add(1)
-	echo(nc, &nats.Msg{Subject: reply, Data: data})
+	transport.Echo(nc, &nats.Msg{Subject: reply, Data: data})
 }
 
 // farewell tells those who asked not to wait any longer.

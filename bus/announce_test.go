@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -16,7 +17,7 @@ func newAnnouncer(t *testing.T) *announcer {
 		t.Fatal(err)
 	}
 	a := new(announcer)
-	a.init(new(transport), new(followConfig), list)
+	a.init(new(transport.Transport), new(followConfig), list)
 	return a
 }
 

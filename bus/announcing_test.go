@@ -51,7 +51,7 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		q := wire.Question{Sequence: 1 << 40, Wait: time.Minute}
 		ask := func(inbox string) {
 			t.Helper()
-			if err := b.nc().PublishMsg(&nats.Msg{Subject: wire.AppliedSubject, Reply: inbox, Data: wire.EncodeQuestion(q)}); err != nil {
+			if err := b.NATS().PublishMsg(&nats.Msg{Subject: wire.AppliedSubject, Reply: inbox, Data: wire.EncodeQuestion(q)}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(2 * time.Second)

@@ -4,19 +4,21 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 )
 
 // Close waits for what is in flight and lets nothing in behind it.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newTransport("S", logger(nil))
-		leave, err := b.enter()
+		b := transport.New("S", transport.Logger(nil))
+		leave, err := b.Enter()
 		if err != nil {
 			t.Fatal(err)
 		}
 		closed := make(chan struct{})
 		go func() {
-			b.close()
+			b.Close()
 			close(closed)
 		}()
 		synctest.Wait()
@@ -25,14 +27,14 @@ func TestCloseWaits(t *testing.T) {
 			t.Error("Close did not wait")
 		default:
 		}
-		if b.ctx.Err() == nil {
+		if b.Context.Err() == nil {
 			t.Error("what is in flight is not told to end")
 		}
-		if _, err := b.enter(); !errors.Is(err, ErrClosed) {
+		if _, err := b.Enter(); !errors.Is(err, ErrClosed) {
 			t.Errorf("entered behind Close: %v", err)
 		}
 		leave()
 		<-closed
-		b.close()
+		b.Close()
 	})
 }

@@ -7,14 +7,15 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/bridge"
-	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
+	"github.com/hybridtoken/hybridtoken/bus/internal/publish"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // A caller is a Member as package rollcall needs it.
 type caller struct {
-	t         *transport
-	publisher *publisher
+	t         *transport.Transport
+	publisher *publish.Publisher
 
 	once sync.Once
 	kept any
@@ -26,19 +27,12 @@ func init() {
 
 // Publish implements [bridge.Member].
 func (c *caller) Publish(ctx context.Context, e revoke.Event) (Receipt, func() bridge.Place, error) {
-	r, rec, err := c.publisher.publish(ctx, e)
-	if err != nil {
-		return Receipt{}, nil, err
-	}
-	return r, func() bridge.Place {
-		seq, payload, lost := c.publisher.ledger.place(rec)
-		return bridge.Place{Sequence: seq, Digest: wire.RecordDigest(rec.subject, payload), Lost: lost}
-	}, nil
+	return c.publisher.PublishPlaced(ctx, e)
 }
 
 // Call implements [bridge.Member].
 func (c *caller) Call(ctx context.Context) (context.Context, func(), error) {
-	return c.t.call(ctx, 0)
+	return c.t.Call(ctx, 0)
 }
 
 // Kept implements [bridge.Member].
@@ -48,17 +42,17 @@ func (c *caller) Kept(first func() any) any {
 }
 
 // NewInbox implements [bridge.Member].
-func (c *caller) NewInbox() string { return c.t.nc().NewInbox() }
+func (c *caller) NewInbox() string { return c.t.NATS().NewInbox() }
 
 // Listen implements [bridge.Member].
 func (c *caller) Listen(inbox string, queue int, take func(*nats.Msg)) error {
 	msgs := make(chan *nats.Msg, queue)
-	on := c.t.conn.link.Load()
-	deaf, err := on.hear(inbox, msgs)
+	on := c.t.Conn.Link.Load()
+	deaf, err := on.Hear(inbox, msgs)
 	if err != nil {
-		return c.t.conn.streamError(err)
+		return c.t.Conn.StreamError(err)
 	}
-	leave, err := c.t.enter()
+	leave, err := c.t.Enter()
 	if err != nil {
 		deaf()
 		return err
@@ -66,9 +60,9 @@ func (c *caller) Listen(inbox string, queue int, take func(*nats.Msg)) error {
 	go func() {
 		defer leave()
 		for {
-			renewed := c.t.conn.renewed.wait()
-			if now := c.t.conn.link.Load(); now != on {
-				if again, err := now.hear(inbox, msgs); err == nil {
+			renewed := c.t.Conn.Renewed.Wait()
+			if now := c.t.Conn.Link.Load(); now != on {
+				if again, err := now.Hear(inbox, msgs); err == nil {
 					deaf()
 					on, deaf = now, again
 				} // else that one has ended, too
@@ -77,7 +71,7 @@ func (c *caller) Listen(inbox string, queue int, take func(*nats.Msg)) error {
 			case m := <-msgs:
 				take(m)
 			case <-renewed:
-			case <-c.t.ctx.Done():
+			case <-c.t.Context.Done():
 				deaf()
 				return
 			}
@@ -86,36 +80,18 @@ func (c *caller) Listen(inbox string, queue int, take func(*nats.Msg)) error {
 	return nil
 }
 
-// hear has what is sent to the inbox come over that link until deaf is called.
-func (l *link) hear(inbox string, msgs chan *nats.Msg) (deaf func(), err error) {
-	sub, err := l.nc.ChanSubscribe(inbox+".*", msgs)
-	if err != nil {
-		return nil, err
-	}
-	silence := listenForEchoes(l.nc, inbox+".", func(m *nats.Msg) {
-		select {
-		case msgs <- m:
-		default: // more are lost
-		}
-	})
-	return func() {
-		silence()
-		_ = sub.Unsubscribe() // fails only if it is over already
-	}, nil
-}
-
 // Send implements [bridge.Member].
 func (c *caller) Send(m *nats.Msg) {
-	nc := c.t.nc()
+	nc := c.t.NATS()
 	if err := nc.PublishMsg(m); err != nil {
-		c.t.log.Debug("bus: question not sent", "error", err)
+		c.t.Log.Debug("bus: question not sent", "error", err)
 		return
 	}
-	echo(nc, m)
+	transport.Echo(nc, m)
 }
 
 // Refusals implements [bridge.Member].
 func (c *caller) Refusals(subject string) func() error {
-	before := c.t.nc().LastError()
-	return func() error { return c.t.refused(before, subject) }
+	before := c.t.NATS().LastError()
+	return func() error { return c.t.Refused(before, subject) }
 }

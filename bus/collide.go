@@ -1,8 +1,9 @@
 package bus
 
 import (
-	"os"
 	"path/filepath"
+
+	"github.com/hybridtoken/hybridtoken/internal/diskfile"
 )
 
 // collide reports whether a state file and an outbox would get into each other's way: as
@@ -11,10 +12,10 @@ func collide(state, outbox string) bool {
 	if state == "" || outbox == "" {
 		return false
 	}
-	if isSameFile(state, outbox) || filepath.Clean(state) == filepath.Clean(outbox) {
+	if diskfile.Same(state, outbox) || filepath.Clean(state) == filepath.Clean(outbox) {
 		return true
 	}
-	if !isSameFile(filepath.Dir(state), filepath.Dir(outbox)) {
+	if !diskfile.Same(filepath.Dir(state), filepath.Dir(outbox)) {
 		return false
 	}
 	x, y := filepath.Base(state), filepath.Base(outbox)
@@ -24,13 +25,4 @@ func collide(state, outbox string) bool {
 		}
 	}
 	return false
-}
-
-func isSameFile(x, y string) bool {
-	a, err := os.Stat(x)
-	if err != nil {
-		return false
-	}
-	b, err := os.Stat(y)
-	return err == nil && os.SameFile(a, b)
 }

@@ -15,8 +15,11 @@ import (
 func TestCollide(t *testing.T) {
 	dir := t.TempDir()
 	outbox, other := filepath.Join(dir, "outbox"), filepath.Join(dir, "other")
-	write(t, outbox, []byte("x"))
-	write(t, other, []byte("x"))
+	for _, name := range []string{outbox, other} {
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	hard, soft, linked := filepath.Join(dir, "hard"), filepath.Join(dir, "soft"), filepath.Join(t.TempDir(), "linked")
 	for _, err := range []error{os.Link(outbox, hard), os.Symlink(outbox, soft), os.Symlink(dir, linked)} {
 		if err != nil {

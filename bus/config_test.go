@@ -202,73 +202,12 @@ func TestNameOfTheHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for given, want := range map[string]string{"": host, "orders": "orders"} {
 			_, b := newScripted(t, Config{Name: given})
-			if b.cfg.Name != want || b.stream != DefaultStream {
-				t.Errorf("name %q of %q, stream %q", b.cfg.Name, given, b.stream)
+			if b.cfg.Name != want || b.StreamName != DefaultStream {
+				t.Errorf("name %q of %q, stream %q", b.cfg.Name, given, b.StreamName)
 			}
 			b.end()
 		}
 	})
-}
-
-// Servers that cannot be meant are refused, and named by their place in the list, never by
-// what may hold a password.
-func TestServersThatCannotBeMeant(t *testing.T) {
-	for servers, want := range map[string]string{
-		"": "no server URL", " , ,": "no server URL",
-		"http://a:secret@b":               "server URL 1",
-		"nats://127.0.0.1:1, redis://x:y": "server URL 2",
-		"nats://a:b c@127.0.0.1:x":        "unreadable server URL",
-	} {
-		conn, err := dialServers(t.Context(), Config{Servers: servers})
-		if err == nil {
-			conn.close()
-		}
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "b c") {
-			t.Errorf("%q: %v, want %q", servers, err, want)
-		}
-	}
-	for _, servers := range []string{"127.0.0.1:1", "nats://127.0.0.1:1", "ws://127.0.0.1:1", ",nats://127.0.0.1:1, ", "tls://127.0.0.1:1", "wss://127.0.0.1:1"} {
-		conn, err := dialServers(t.Context(), Config{Servers: servers})
-		if err != nil {
-			t.Errorf("%q: %v", servers, err)
-			continue
-		}
-		conn.close()
-	}
-}
-
-func TestConnOfTheCallerIsLookedAt(t *testing.T) {
-	for name, c := range map[string]struct {
-		option     nats.Option
-		says, warn string
-	}{
-		"as it should be":       {func(*nats.Options) error { return nil }, "", ""},
-		"a finite MaxReconnect": {nats.MaxReconnects(60), "MaxReconnects", ""},
-		"no reconnecting":       {nats.NoReconnect(), "econnect", ""},
-		"an ending by password": {func(o *nats.Options) error { o.IgnoreAuthErrorAbort = false; return nil }, "IgnoreAuthErrorAbort", ""},
-		"a slow ping":           {nats.PingInterval(5*time.Second + 1), "", "PingInterval"},
-		"a quick ping":          {nats.PingInterval(5 * time.Second), "", ""},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			var log scripted.Pages
-			nc, err := nats.Connect("nats://127.0.0.1:4222", nats.SetCustomDialer(scripted.New(t)), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), nats.PingInterval(time.Second), c.option)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer synctest.Wait()
-			defer nc.Close()
-			conn, err := useConn(Config{Conn: nc, Logger: log.Logger(), Shared: true})
-			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
-				t.Errorf("%s: %v", name, err)
-			}
-			if err == nil && !conn.shared {
-				t.Errorf("%s: Shared is forgotten", name)
-			}
-			if log.Count(c.warn) == 0 || c.warn == "" && log.String() != "" {
-				t.Errorf("%s: logged %q", name, &log)
-			}
-		})
-	}
 }
 
 // A stream's settings that weaken are named by every Member that publishes to it.

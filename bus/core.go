@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/publish"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
@@ -16,11 +18,11 @@ import (
 
 // A core is a [Member] but for what follows.
 type core struct {
-	*transport
+	*transport.Transport
 	cfg       Config // with defaults resolved
 	signer    *wire.Signer
 	trust     wire.Trust
-	publisher publisher
+	publisher *publish.Publisher
 	caller    caller // for package rollcall
 
 	seen atomic.Pointer[seen] // of the connection, where no follower reports it
@@ -69,23 +71,23 @@ func newCore(cfg Config) (*core, error) {
 	if signer != nil && trust != nil && !trust.Holds(signer) {
 		return nil, errors.New("field Trust does not hold the Signer's key: this Member would ignore its own events")
 	}
-	b := &core{transport: newTransport(cfg.Stream, logger(cfg.Logger)), cfg: cfg, signer: signer, trust: trust}
-	b.publisher.init(b.transport, cfg.Issuers, signer, trust)
-	b.caller.t, b.caller.publisher = b.transport, &b.publisher
+	b := &core{Transport: transport.New(cfg.Stream, transport.Logger(cfg.Logger)), cfg: cfg, signer: signer, trust: trust}
+	b.publisher = publish.New(b.Transport, cfg.Issuers, signer, trust)
+	b.caller.t, b.caller.publisher = b.Transport, b.publisher
 	return b, nil
 }
 
 // open gives the core its connection; ctx bounds a look at the stream.
-func (b *core) open(ctx context.Context, conn *connection) error {
-	b.conn = conn
-	return b.publisher.open(ctx, b.cfg.OutboxFile)
+func (b *core) open(ctx context.Context, conn *transport.Connection) error {
+	b.Conn = conn
+	return b.publisher.Open(ctx, b.cfg.OutboxFile)
 }
 
 // follow starts to follow the stream into the list and returns at once.
 func (b *core) follow(list *revoke.List) (*follower, error) {
-	f, err := startFollower(b.transport, list, b.followConfig())
+	f, err := startFollower(b.Transport, list, b.followConfig())
 	if err == nil {
-		b.publisher.startWatch()
+		b.publisher.StartWatch()
 	}
 	return f, err
 }
@@ -93,7 +95,7 @@ func (b *core) follow(list *revoke.List) (*follower, error) {
 func (b *core) followConfig() followConfig {
 	return followConfig{
 		Name: b.cfg.Name, NoHeartbeats: b.cfg.NoHeartbeats, NoAnnouncements: b.cfg.NoAnnouncements,
-		Signer: b.signer, Trust: b.trust, Suspect: b.publisher.suspect,
+		Signer: b.signer, Trust: b.trust, Suspect: b.publisher.Suspect,
 	}
 }
 
@@ -102,6 +104,6 @@ const maxIssuers = 256
 
 // close ends the transport, and then what only that had use for.
 func (b *core) close() {
-	b.transport.close()
-	b.publisher.close()
+	b.Transport.Close()
+	b.publisher.Close()
 }

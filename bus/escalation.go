@@ -2,8 +2,6 @@ package bus
 
 import (
 	"errors"
-	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/pause"
@@ -82,40 +80,7 @@ func (l *escalation) climb(now revoke.Instant) (step int) {
 	return step
 }
 
-var (
-	errNoBeats  = errors.New("bus: connected, but no heartbeats arrive")
-	errIsShared = errors.New("the connection is shared and stays where it is")
-	errIsAlone  = errors.New("no other server is known")
-)
-
-// move forces the connection to another server, unless another follower over it did
-// so within the last gap. The error says why it must stay.
-func (c *connection) move(now revoke.Instant, gap time.Duration) error {
-	switch {
-	case c.shared:
-		return errIsShared
-	case alone(c.nc().Servers()):
-		return errIsAlone
-	}
-	if last := c.movedAt.Load(); last != 0 && now.Mono-last < int64(gap) || !c.movedAt.CompareAndSwap(last, now.Mono) {
-		return nil
-	}
-	return c.nc().ForceReconnect()
-}
-
-// alone reports whether all addresses are one server's. A name may stand for several.
-func alone(servers []string) bool {
-	for _, s := range servers {
-		u, err := url.Parse(s)
-		if err != nil || s != servers[0] {
-			return false
-		}
-		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
-			return false
-		}
-	}
-	return true
-}
+var errNoBeats = errors.New("bus: connected, but no heartbeats arrive")
 
 // rewind is the step that reads the log from its start.
 const rewind = 1
@@ -127,16 +92,16 @@ func (f *follower) climb(now revoke.Instant) {
 	case rewind:
 		f.feed.Rewind()
 		f.last = revoke.Instant{} // it is we who want it so: no sign of a loss
-		f.t.log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)
+		f.t.Log.Warn("bus: no heartbeats; reading the log from its start", "silence", silence)
 	default:
-		from, id := f.report.Load().server, f.t.nc().ConnectedServerId()
-		if err := f.t.conn.move(now, f.escalation.patience/2); err != nil {
-			f.t.log.Warn("bus: no heartbeats; subscribing anew", "silence", silence, "server", from, "reason", err)
+		from, id := f.report.Load().server, f.t.NATS().ConnectedServerId()
+		if err := f.t.Conn.Move(now, f.escalation.patience/2); err != nil {
+			f.t.Log.Warn("bus: no heartbeats; subscribing anew", "silence", silence, "server", from, "reason", err)
 			return
 		}
 		f.moves.Add(1)
 		f.fled, f.flights = id, 0
-		f.t.log.Warn("bus: no heartbeats; moving to another server", "silence", silence, "from", from)
+		f.t.Log.Warn("bus: no heartbeats; moving to another server", "silence", silence, "from", from)
 	}
 }
 
@@ -147,10 +112,10 @@ const maxFlights = 4
 // astray reports whether the connection is back at the server that was left, and
 // sends it on.
 func (f *follower) astray() bool {
-	if f.fled == "" || f.flights == maxFlights || f.t.nc().ConnectedServerId() != f.fled {
+	if f.fled == "" || f.flights == maxFlights || f.t.NATS().ConnectedServerId() != f.fled {
 		f.fled = ""
 		return false
 	}
 	f.flights++
-	return f.t.nc().ForceReconnect() == nil
+	return f.t.NATS().ForceReconnect() == nil
 }

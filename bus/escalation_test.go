@@ -98,22 +98,3 @@ func TestEscalationLetsReplaysGoOn(t *testing.T) {
 		t.Errorf("after a heartbeat steps %d and %d", first, second)
 	}
 }
-
-// Several addresses, or a name that may stand for several servers, are worth a move.
-func TestAlone(t *testing.T) {
-	for _, c := range []struct {
-		servers []string
-		alone   bool
-	}{
-		{[]string{"nats://127.0.0.1:4222"}, true},
-		{[]string{"nats://127.0.0.1:4222", "nats://127.0.0.1:4222"}, true},
-		{[]string{"nats://127.0.0.1:4222", "nats://127.0.0.1:4223"}, false},
-		{[]string{"tls://[2001:db8::1]:4222"}, true},
-		{[]string{"nats://nats:4222"}, false},
-		{nil, true},
-	} {
-		if got := alone(c.servers); got != c.alone {
-			t.Errorf("%q: %v", c.servers, got)
-		}
-	}
-}

@@ -3,10 +3,10 @@ package bus
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -15,7 +15,7 @@ import (
 // A follower keeps one [revoke.List] in step with the stream, and never gives up while it
 // is open; see [Member].
 type follower struct {
-	t    *transport
+	t    *transport.Transport
 	cfg  followConfig
 	list *revoke.List
 	idle time.Duration
@@ -32,11 +32,11 @@ type follower struct {
 	decoder    wire.Decoder
 	feed       *replica.Feed
 	beater     beater
-	changes    *listener      // of the connection
-	ever       bool           // connected at least once
-	last       revoke.Instant // when a record was last applied or matched; zero: the log will be replayed
-	said       string         // the reason logged last; empty while records arrive
-	told       bool           // with a cause, which is known a moment later than the reason
+	changes    *transport.Listener // of the connection
+	ever       bool                // connected at least once
+	last       revoke.Instant      // when a record was last applied or matched; zero: the log will be replayed
+	said       string              // the reason logged last; empty while records arrive
+	told       bool                // with a cause, which is known a moment later than the reason
 	escalation escalation
 	left       []string // consumers that the server may not know to be left
 
@@ -51,7 +51,7 @@ type follower struct {
 
 	readings chan reading // the stream's settings, read again; see inspect
 
-	changed  signal
+	changed  transport.Signal
 	sequence atomic.Uint64
 	second   second
 	begun    atomic.Uint64
@@ -73,8 +73,8 @@ type followConfig struct {
 }
 
 // startFollower starts to follow the stream into the list and returns at once.
-func startFollower(t *transport, list *revoke.List, cfg followConfig) (*follower, error) {
-	leave, err := t.enter()
+func startFollower(t *transport.Transport, list *revoke.List, cfg followConfig) (*follower, error) {
+	leave, err := t.Enter()
 	if err != nil {
 		return nil, err
 	}
@@ -89,18 +89,18 @@ func startFollower(t *transport, list *revoke.List, cfg followConfig) (*follower
 		done:       make(chan struct{}),
 		dead:       make(chan struct{}),
 		readings:   make(chan reading, 1),
-		changes:    t.conn.listen(),
-		reconnects: t.conn.epoch,
+		changes:    t.Conn.Listen(),
+		reconnects: t.Conn.Epoch,
 	}
 	f.beater = beater{t: t, cfg: &f.cfg, feed: feed, list: list, interval: list.Config().HeartbeatInterval, wanted: make(chan struct{}, 1), applied: &f.sequence}
 	if !cfg.NoHeartbeats && (cfg.Trust == nil || cfg.Signer != nil) {
 		feed.Attest()
 	}
 	f.escalation = newEscalation(list.Config(), f.idle)
-	feed.LogTo(t.log)
+	feed.LogTo(t.Log)
 	f.announcer.init(t, &f.cfg, list)
 	f.said = revoke.ReasonConnecting.String()
-	f.ctx, f.cancel = context.WithCancel(t.ctx)
+	f.ctx, f.cancel = context.WithCancel(t.Context)
 	f.report.Store(&report{})
 	feed.Broken(revoke.Now(), revoke.ReasonConnecting)
 	go func() {
@@ -137,7 +137,7 @@ func (f *follower) barrier(ctx context.Context) error {
 // await waits until ok, which sees every change.
 func (f *follower) await(ctx context.Context, what string, ok func(revoke.Status) bool) error {
 	for {
-		changed := f.changed.wait()
+		changed := f.changed.Wait()
 		select {
 		case <-f.dead:
 			return fmt.Errorf("bus: %s: member %w", what, ErrClosed)
@@ -157,31 +157,5 @@ func (f *follower) await(ctx context.Context, what string, ok func(revoke.Status
 			}
 			return stale
 		}
-	}
-}
-
-// A signal wakes everyone who waits for a change.
-type signal struct {
-	mu sync.Mutex
-	ch chan struct{} // guarded by mu: closed at the next change; nil: nobody waits
-}
-
-// wait returns a channel that is closed at the next change. Look at the state after
-// wait returned, not before.
-func (s *signal) wait() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ch == nil {
-		s.ch = make(chan struct{})
-	}
-	return s.ch
-}
-
-func (s *signal) wake() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ch != nil {
-		close(s.ch)
-		s.ch = nil
 	}
 }

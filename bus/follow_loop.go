@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
@@ -24,7 +25,7 @@ func (f *follower) run() {
 	var announcing sync.WaitGroup
 	announcing.Go(func() { f.announcer.run(f.ctx) })
 	defer announcing.Wait()
-	defer f.changes.stop()
+	defer f.changes.Stop()
 	var keeping sync.WaitGroup
 	keeping.Go(f.keepState)
 	keeping.Go(f.inspect)
@@ -37,21 +38,21 @@ func (f *follower) run() {
 	}()
 	failures := 0
 	for f.ctx.Err() == nil {
-		renewed := f.t.conn.renewed.wait()
+		renewed := f.t.Conn.Renewed.Wait()
 		switch {
-		case f.t.conn.over():
-			f.end(revoke.ReasonClosed, f.t.conn.ended(), slog.LevelError)
+		case f.t.Conn.Over():
+			f.end(revoke.ReasonClosed, f.t.Conn.Ended(), slog.LevelError)
 			close(f.dead)
 			<-f.ctx.Done()
 			return
-		case !f.t.nc().IsConnected():
+		case !f.t.NATS().IsConnected():
 			reason := revoke.ReasonDisconnected
 			if !f.ever {
 				reason = revoke.ReasonConnecting
 			}
-			f.end(reason, f.t.conn.disconnected(), slog.LevelWarn)
+			f.end(reason, f.t.Conn.Disconnected(), slog.LevelWarn)
 			select {
-			case <-f.changes.changes():
+			case <-f.changes.Changes():
 			case <-renewed:
 			case <-time.After(time.Second): // the client library drops events rather than wait
 			case <-f.ctx.Done():
@@ -68,7 +69,7 @@ func (f *follower) run() {
 		if f.ctx.Err() != nil {
 			break
 		}
-		if !f.t.nc().IsConnected() {
+		if !f.t.NATS().IsConnected() {
 			reason = revoke.ReasonDisconnected
 		}
 		// The connection spaces its attempts itself; all else has to work for a while.
@@ -98,15 +99,15 @@ var (
 
 // follow lives through one subscription and returns why it ended.
 func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
-	epoch, before := f.reconnects(), f.t.nc().LastError()
-	if server := serverOf(f.t.nc()); server != f.report.Load().server || server == "" {
+	epoch, before := f.reconnects(), f.t.NATS().LastError()
+	if server := transport.ServerOf(f.t.NATS()); server != f.report.Load().server || server == "" {
 		f.note(func(r *report) { r.connected, r.server = true, server })
 	}
 	f.beater.denied = false // perhaps no longer
 	var info replica.LogInfo
 	var hazards []string
 	err := f.connected(func(ctx context.Context) (err error) {
-		info, hazards, err = f.t.info(ctx)
+		info, hazards, err = f.t.Info(ctx)
 		return err
 	})
 	if err != nil {
@@ -128,7 +129,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		f.cfg.Suspect(f.last)
 		f.last = revoke.Instant{}
 	}
-	f.changed.wake()
+	f.changed.Wake()
 	f.tidy()
 	var s *subscription
 	err = f.connected(func(ctx context.Context) (err error) {
@@ -140,8 +141,8 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	if err != nil {
 		return f.reason(err, before), err
 	}
-	if f.moved(epoch) || !f.t.nc().IsConnected() {
-		return revoke.ReasonDisconnected, errDisconnected
+	if f.moved(epoch) || !f.t.NATS().IsConnected() {
+		return revoke.ReasonDisconnected, transport.ErrDisconnected
 	}
 
 	now = revoke.Now()
@@ -167,7 +168,7 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			f.left = f.left[:0]
 			record, beat, err := f.take(now, s, m)
 			switch {
-			case err == errDisconnected:
+			case err == transport.ErrDisconnected:
 				return revoke.ReasonDisconnected, err
 			case err != nil && record:
 				return revoke.ReasonRebuilding, err
@@ -207,9 +208,9 @@ func (f *follower) follow(now revoke.Instant) (revoke.Reason, error) {
 		case <-f.beater.wanted:
 			f.beater.asked = true
 			again(revoke.Now())
-		case <-f.changes.changes():
-			if f.moved(epoch) || !f.t.nc().IsConnected() {
-				return revoke.ReasonDisconnected, errDisconnected
+		case <-f.changes.Changes():
+			if f.moved(epoch) || !f.t.NATS().IsConnected() {
+				return revoke.ReasonDisconnected, transport.ErrDisconnected
 			}
 		case <-f.ctx.Done():
 			return revoke.ReasonClosed, f.ctx.Err()
@@ -294,9 +295,9 @@ func (f *follower) connected(call func(context.Context) error) error {
 	wg.Go(func() {
 		for {
 			select {
-			case <-f.changes.changes():
-				if !f.t.nc().IsConnected() {
-					cancel(errDisconnected)
+			case <-f.changes.Changes():
+				if !f.t.NATS().IsConnected() {
+					cancel(transport.ErrDisconnected)
 				}
 			case <-ctx.Done():
 				return
@@ -306,8 +307,8 @@ func (f *follower) connected(call func(context.Context) error) error {
 	err := call(ctx)
 	cancel(nil)
 	wg.Wait()
-	if err != nil && context.Cause(ctx) == errDisconnected {
-		return errDisconnected
+	if err != nil && context.Cause(ctx) == transport.ErrDisconnected {
+		return transport.ErrDisconnected
 	}
 	return err
 }
@@ -319,7 +320,7 @@ func (f *follower) moved(epoch uint64) bool { return f.reconnects() != epoch }
 func (f *follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat bool, err error) {
 	// A reconnect goes unannounced; what it lost, no chain of an old consumer tells.
 	if f.moved(s.epoch) {
-		return false, errDisconnected
+		return false, transport.ErrDisconnected
 	}
 	r, err := s.record(m)
 	if err != nil {
@@ -393,13 +394,13 @@ func (f *follower) heeds(subject string) bool {
 // end takes note of why there is no subscription, and logs it if that is news.
 func (f *follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
-	server := serverOf(f.t.nc())
+	server := transport.ServerOf(f.t.NATS())
 	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
 	said := reason.String()
-	if known := err != errDisconnected; said != f.said || known && !f.told {
+	if known := err != transport.ErrDisconnected; said != f.said || known && !f.told {
 		f.told = known || said == f.said && f.told
 		f.said = said
-		f.t.log.Log(context.Background(), level, "bus: not following", "reason", said, "error", err)
+		f.t.Log.Log(context.Background(), level, "bus: not following", "reason", said, "error", err)
 	}
 }
 
@@ -413,7 +414,7 @@ func (f *follower) recovered(hb *replica.Heartbeat, now revoke.Instant) {
 	})
 	if f.said != "" {
 		f.said = ""
-		f.t.log.Info("bus: following", "stream", f.t.stream)
+		f.t.Log.Info("bus: following", "stream", f.t.StreamName)
 	}
 }
 
@@ -422,19 +423,19 @@ func (f *follower) note(change func(*report)) {
 	r := *f.report.Load()
 	change(&r)
 	f.report.Store(&r)
-	f.changed.wake()
+	f.changed.Wake()
 }
 
 // reason finds the word for a failure of an attempt, before which the connection's
 // last error was before.
 func (f *follower) reason(err, before error) revoke.Reason {
-	last := f.t.nc().LastError()
+	last := f.t.NATS().LastError()
 	switch {
 	case errors.Is(err, ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return revoke.ReasonNoStream
 	case errors.Is(err, ErrClosed):
 		return revoke.ReasonClosed
-	case errors.Is(err, errDisconnected):
+	case errors.Is(err, transport.ErrDisconnected):
 		return revoke.ReasonDisconnected
 	case last != before && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
 		return revoke.ReasonNotPermitted

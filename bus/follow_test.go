@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -84,7 +85,7 @@ func TestFollowersNormalDay(t *testing.T) {
 		}
 		infos := s.Count("STREAM.INFO")
 		for i := range 60 {
-			r, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(i))
+			r, err := f.b.publisher.Publish(t.Context(), sessionEvent(i))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +198,7 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 		f.isFresh(t, time.Minute)
 		s.Do(func() { s.Carries = false })
 		f.is(t, 20*time.Second, revoke.StateStale, revoke.ReasonNoHeartbeat)
-		if _, err := f.b.publisher.publishEvent(t.Context(), sessionEvent(1)); err != nil {
+		if _, err := f.b.publisher.Publish(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -292,7 +293,7 @@ func TestFollowersTroubles(t *testing.T) {
 		"the password": {
 			func(s *scripted.Server) { s.Password = "another" },
 			func(s *scripted.Server) { s.Password = "" },
-			revoke.ReasonDisconnected, errDisconnected, "CONSUMER.CREATE", 1, time.Minute,
+			revoke.ReasonDisconnected, transport.ErrDisconnected, "CONSUMER.CREATE", 1, time.Minute,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

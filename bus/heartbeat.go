@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -33,7 +34,7 @@ const (
 // A beater sends a follower's heartbeats. It belongs to the follower's goroutine
 // but for the atomic fields.
 type beater struct {
-	t        *transport
+	t        *transport.Transport
 	cfg      *followConfig
 	feed     *replica.Feed
 	list     *revoke.List
@@ -114,12 +115,12 @@ func (h *beater) hold(now revoke.Instant) time.Duration {
 // in the log: an acknowledgement would prove nothing.
 func (h *beater) beat() {
 	h.asked = false
-	if h.cfg.NoHeartbeats || !h.t.nc().IsConnected() {
+	if h.cfg.NoHeartbeats || !h.t.NATS().IsConnected() {
 		return
 	}
 	rand.Read(h.nonce[:]) // never fails
-	denied := h.t.refused(h.before, wire.HeartbeatSubject)
-	h.before = h.t.nc().LastError()
+	denied := h.t.Refused(h.before, wire.HeartbeatSubject)
+	h.before = h.t.NATS().LastError()
 	h.last = revoke.Now()
 	digest := h.feed.Digest()
 	data, err := wire.EncodeHeartbeat(replica.Heartbeat{Nonce: h.nonce, Time: h.last.Time(), Name: h.cfg.Name, Digest: &digest})
@@ -150,16 +151,16 @@ func (h *beater) beat() {
 // heartbeat waits for it, those that come meanwhile go unsigned.
 func (h *beater) send(msg *nats.Msg) bool {
 	publish := func() bool {
-		err := h.t.nc().PublishMsg(msg)
+		err := h.t.NATS().PublishMsg(msg)
 		if err != nil {
-			h.t.log.Debug("bus: heartbeat not sent", "error", err)
+			h.t.Log.Debug("bus: heartbeat not sent", "error", err)
 		}
 		return err == nil
 	}
 	if h.cfg.Signer == nil || !h.signing.CompareAndSwap(false, true) {
 		return publish()
 	}
-	leave, err := h.t.enter()
+	leave, err := h.t.Enter()
 	if err != nil {
 		h.signing.Store(false)
 		return false
@@ -167,11 +168,11 @@ func (h *beater) send(msg *nats.Msg) bool {
 	go func() {
 		defer leave()
 		defer h.signing.Store(false)
-		ctx, cancel := context.WithTimeout(h.t.ctx, signTimeout)
+		ctx, cancel := context.WithTimeout(h.t.Context, signTimeout)
 		defer cancel()
 		signature, err := h.cfg.Signer.Sign(ctx, msg.Subject, msg.Data)
 		if err != nil {
-			h.t.log.Debug("bus: heartbeat not signed", "error", err)
+			h.t.Log.Debug("bus: heartbeat not signed", "error", err)
 		} else {
 			msg.Header.Set(wire.SignatureHeader, signature)
 		}

@@ -51,7 +51,7 @@ func (f *follower) inspect() {
 			continue
 		}
 		last, every = time.Now(), pause.Between(base, 2*base)
-		info, hazards, err := f.t.info(f.ctx)
+		info, hazards, err := f.t.Info(f.ctx)
 		if err != nil {
 			continue // no answer is no judgement; that a stream is gone, the subscription tells
 		}
@@ -75,7 +75,7 @@ func (f *follower) judge(now revoke.Instant, r reading) {
 	}
 	f.hazards(r.hazards)
 	f.feed.Judge(now, r.info)
-	f.changed.wake()
+	f.changed.Wake()
 }
 
 // hazards reports why the stream could forget, when that has changed.
@@ -86,8 +86,8 @@ func (f *follower) hazards(list []string) {
 	}
 	f.note(func(r *report) { r.hazards = list })
 	if len(list) > 0 {
-		f.t.log.Warn("bus: the stream could forget revocations", "stream", f.t.stream, "reasons", strings.Join(list, "; "))
+		f.t.Log.Warn("bus: the stream could forget revocations", "stream", f.t.StreamName, "reasons", strings.Join(list, "; "))
 	} else {
-		f.t.log.Info("bus: the stream's settings are as they should be again", "stream", f.t.stream)
+		f.t.Log.Info("bus: the stream's settings are as they should be again", "stream", f.t.StreamName)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
@@ -19,7 +20,7 @@ import (
 // reportLost finds out why own heartbeats do not come back, and logs it. The search takes
 // some requests, and nobody waits for it.
 func (h *beater) reportLost(denied error) {
-	leave, err := h.t.enter()
+	leave, err := h.t.Enter()
 	if err != nil {
 		return // closed
 	}
@@ -27,12 +28,12 @@ func (h *beater) reportLost(denied error) {
 		defer leave()
 		why := denied
 		if why == nil {
-			ctx, cancel := context.WithTimeout(h.t.ctx, infoTimeout+attemptTimeout+2*h.interval)
+			ctx, cancel := context.WithTimeout(h.t.Context, transport.InfoTimeout+transport.AttemptTimeout+2*h.interval)
 			why = h.whyLost(ctx)
 			cancel()
 		}
-		if h.t.ctx.Err() == nil {
-			h.t.log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", why)
+		if h.t.Context.Err() == nil {
+			h.t.Log.Warn("bus: own heartbeats do not come back; freshness depends on other members'", "error", why)
 		}
 	}()
 }
@@ -41,7 +42,7 @@ func (h *beater) reportLost(denied error) {
 // where the stream ends, and why it does not, by a heartbeat that asks for an
 // acknowledgement.
 func (h *beater) whyLost(ctx context.Context) error {
-	st, err := h.t.readStream(ctx)
+	st, err := h.t.ReadStream(ctx)
 	if err != nil {
 		return fmt.Errorf("the stream cannot be asked: %w", err)
 	}
@@ -58,27 +59,27 @@ func (h *beater) whyLost(ctx context.Context) error {
 	if err != nil {
 		return err // Open has tried it
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, transport.AttemptTimeout)
 	defer cancel()
 	msg := nats.NewMsg(wire.HeartbeatSubject)
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgTTLHeader, wire.HeartbeatTTL)
-	ack, err := h.t.js().PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	ack, err := h.t.JetStream().PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
 	return h.whyNotTaken(ack, err)
 }
 
 // whyNotTaken puts into words what came of a heartbeat that asked for an acknowledgement.
 func (h *beater) whyNotTaken(ack *jetstream.PubAck, err error) error {
 	switch {
-	case err == nil && ack.Stream != h.t.stream:
-		return fmt.Errorf("stream %s takes them, and %s, which is followed, does not bring them", ack.Stream, h.t.stream)
+	case err == nil && ack.Stream != h.t.StreamName:
+		return fmt.Errorf("stream %s takes them, and %s, which is followed, does not bring them", ack.Stream, h.t.StreamName)
 	case err == nil:
 		return errors.New("they were lost on the way; the stream has taken one just now")
 	case jsadmin.IsFull(err):
 		return fmt.Errorf("the stream has no room for them: %w", err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("no stream takes them: none has the subject %s, or it has no leader: %w", wire.HeartbeatSubject, err)
-	case isAPI(err):
+	case transport.IsAPI(err):
 		return fmt.Errorf("the stream refuses them: %w", err)
 	}
 	return fmt.Errorf("none is acknowledged: the stream has no leader, or the line to it is cut: %w", err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -20,7 +21,7 @@ import (
 // on moving, ever more rarely, but at least every 6 minutes (or MaxStaleness, where that
 // is longer).
 type Member struct {
-	conn     *connection
+	conn     *transport.Connection
 	core     *core
 	follower *follower // nil: no List
 
@@ -108,7 +109,7 @@ func join(ctx context.Context, cfg Config) (*Member, error) {
 }
 
 // connect makes the connection that cfg describes, or takes that of the caller.
-func connect(ctx context.Context, cfg Config) (*connection, error) {
+func connect(ctx context.Context, cfg Config) (*transport.Connection, error) {
 	given := 0
 	for _, is := range []bool{cfg.Servers != "", cfg.Conn != nil, cfg.InProcess != nil} {
 		if is {
@@ -121,11 +122,14 @@ func connect(ctx context.Context, cfg Config) (*connection, error) {
 	case cfg.Conn == nil && cfg.Shared:
 		return nil, errors.New("field Shared is set without Conn: a connection that Join makes is shared with nobody")
 	case cfg.Conn == nil:
-		return dialServers(ctx, cfg)
+		return transport.Dial(ctx, transport.Config{
+			Servers: cfg.Servers, InProcess: cfg.InProcess, CredentialsFile: cfg.CredentialsFile, TLS: cfg.TLS,
+			InboxPrefix: cfg.InboxPrefix, Options: cfg.Options, Name: cfg.Name, Logger: cfg.Logger,
+		})
 	case cfg.CredentialsFile != "" || cfg.TLS != nil || cfg.InboxPrefix != "" || len(cfg.Options) > 0:
 		return nil, errors.New("fields CredentialsFile, TLS, InboxPrefix and Options belong to a connection that Join makes, and Conn is set")
 	}
-	return useConn(cfg)
+	return transport.Use(cfg.Conn, cfg.Shared, cfg.Logger)
 }
 
 // Close ends the Member: its calls in flight, which fail with [ErrClosed], its background
@@ -139,7 +143,7 @@ func (m *Member) Close() error {
 			_ = m.follower.close()
 		}
 		m.core.close()
-		_ = m.conn.close()
+		_ = m.conn.Close()
 	})
 	return nil
 }
@@ -173,7 +177,7 @@ func (m *Member) Issuers() []string { return slices.Clone(m.core.cfg.Issuers) }
 // [ErrKept], and the Member goes on trying in the background, also after a restart;
 // publishing again is as harmless as ever.
 func (m *Member) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
-	return m.core.publisher.publishEvent(ctx, e)
+	return m.core.publisher.Publish(ctx, e)
 }
 
 // PublishAll publishes many events, several at a time and in no particular order,
@@ -185,7 +189,12 @@ func (m *Member) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
 // The error is nil if and only if every event was acknowledged; otherwise it wraps
 // the first failure. If ctx has no deadline each event has 15 s.
 func (m *Member) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
-	return m.core.publisher.publishAll(ctx, events)
+	list, err := m.core.publisher.PublishAll(ctx, events)
+	results := make([]Result, len(list))
+	for i, r := range list {
+		results[i] = Result(r)
+	}
+	return results, err
 }
 
 // WaitFresh returns nil when the List is fresh. The error is in the families of

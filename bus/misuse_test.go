@@ -25,8 +25,8 @@ func TestCloseAfterNilContext(t *testing.T) {
 		event := revoke.Event{Issuer: testIssuer, Kind: revoke.KindSession, Value: "s"}
 		var none context.Context
 		for name, call := range map[string]func(){
-			"Publish":      func() { _, _ = b.publisher.publishEvent(none, event) },
-			"PublishAll":   func() { _, _ = b.publisher.publishAll(none, []revoke.Event{event}) },
+			"Publish":      func() { _, _ = b.publisher.Publish(none, event) },
+			"PublishAll":   func() { _, _ = b.publisher.PublishAll(none, []revoke.Event{event}) },
 			"Join":         func() { _, _ = Join(none, Config{}) },
 			"CreateStream": func() { _ = CreateStream(none, &nats.Conn{}, StreamConfig{}) },
 		} {

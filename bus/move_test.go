@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -19,11 +20,16 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			var log scripted.Pages
 			s := scripted.New(t)
 			s.Carries = true
-			conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
+			conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			conn.shared = shared
+			if shared {
+				defer conn.Close()
+				if conn, err = transport.Use(conn.NATS(), true, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
 			b, err := openCore(t, conn, Config{Issuers: []string{testIssuer}, Logger: log.Everything()})
 			if err != nil {
 				t.Fatal(err)
@@ -38,11 +44,11 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.isFresh(t, time.Minute)
-			from := b.nc().ConnectedServerId()
+			from := b.NATS().ConnectedServerId()
 			s.Do(func() { s.Isolated = from })
 			if !shared {
 				f.isFresh(t, 14*time.Second)
-				if st := f.status(); st.Moves != 1 || b.nc().ConnectedServerId() == from || log.Count("moving to another server") != 1 {
+				if st := f.status(); st.Moves != 1 || b.NATS().ConnectedServerId() == from || log.Count("moving to another server") != 1 {
 					t.Errorf("%d moves, logged %s", st.Moves, &log)
 				}
 				f.isFresh(t, time.Hour)
@@ -52,7 +58,7 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 				return
 			}
 			f.isStale(t, time.Hour)
-			if st := f.status(); st.Moves != 0 || b.nc().ConnectedServerId() != from || log.Count("the connection is shared and stays where it is") < 5 {
+			if st := f.status(); st.Moves != 0 || b.NATS().ConnectedServerId() != from || log.Count("the connection is shared and stays where it is") < 5 {
 				t.Errorf("%d moves, logged %s", st.Moves, &log)
 			}
 			s.Do(func() { s.Isolated = "" })
@@ -67,7 +73,7 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := scripted.New(t)
 		s.ID = "the one"
-		conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
+		conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +83,7 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 		}
 		defer b.end()
 		f, _ := newTestFollower(t)
-		f.t = b.transport
+		f.t = b.Transport
 		synctest.Wait()
 		attempts := func() (n int) {
 			time.Sleep(10 * time.Second)

@@ -1,14 +1,18 @@
 package bus
 
 import (
+	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-func openCore(t testing.TB, conn *connection, cfg Config) (*core, error) {
+func openCore(t testing.TB, conn *transport.Connection, cfg Config) (*core, error) {
 	t.Helper()
 	b, err := newCore(cfg)
 	if err != nil {
@@ -21,11 +25,11 @@ func openCore(t testing.TB, conn *connection, cfg Config) (*core, error) {
 func newScripted(t *testing.T, cfg Config) (*scripted.Server, *core) {
 	t.Helper()
 	s := scripted.New(t)
-	conn, err := dialServers(t.Context(), Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
+	conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.close() })
+	t.Cleanup(func() { conn.Close() })
 	if len(cfg.Issuers) == 0 {
 		cfg.Issuers = []string{testIssuer}
 	}
@@ -35,4 +39,15 @@ func newScripted(t *testing.T, cfg Config) (*scripted.Server, *core) {
 	}
 	t.Cleanup(func() { b.close() })
 	return s, b
+}
+
+// end closes what a bubble holds open before it may end.
+func (b *core) end() {
+	b.close()
+	b.Conn.Close()
+	synctest.Wait()
+}
+
+func sessionEvent(i int) revoke.Event {
+	return revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)}
 }

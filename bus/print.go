@@ -36,7 +36,7 @@ func (m *Member) String() string {
 	if l := m.core.cfg.List; l != nil {
 		list = l.String()
 	}
-	return fmt.Sprintf("bus.Member{stream: %q, issuers: %q, list: %s}", m.core.stream, m.core.cfg.Issuers, list)
+	return fmt.Sprintf("bus.Member{stream: %q, issuers: %q, list: %s}", m.core.StreamName, m.core.cfg.Issuers, list)
 }
 
 // Format implements [fmt.Formatter]: every verb prints [Member.String].

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/internal/printtest"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -61,7 +62,7 @@ func TestStringsSayWhatItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := func(l *revoke.List) *core {
-		return &core{transport: &transport{stream: "S"}, cfg: Config{Issuers: []string{"i"}, List: l}}
+		return &core{Transport: &transport.Transport{StreamName: "S"}, cfg: Config{Issuers: []string{"i"}, List: l}}
 	}
 	for want, v := range map[string]any{
 		`bus.Config{Servers: true, Conn: false, Issuers: ["i"], Stream: "s", Name: "n", Signer: true, Trust: 2, OutboxFile: "o", NoHeartbeats: true, NoAnnouncements: false}`: Config{Servers: "nats://u:p@h", Issuers: []string{"i"}, Stream: "s", Name: "n", Signer: ed25519.PrivateKey{}, Trust: make([]ed25519.PublicKey, 2), OutboxFile: "o", NoHeartbeats: true},

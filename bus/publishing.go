@@ -1,9 +1,6 @@
 package bus
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Publishing is what a [Member] has published and what it knows of its stream. One that has
 // not published knows nothing of it; one that has looks every 25 to 35 s, and after each
@@ -35,22 +32,4 @@ type Publishing struct {
 
 	Unsafe []string // why nothing is published to the stream; see [ErrStreamUnsafe]
 	Weak   []string // why an accident could lose what the stream holds: one replica, in memory …
-}
-
-func (p *publisher) publishing() Publishing {
-	s, refused := p.ledger.status(p.now())
-	s.ClockAhead = time.Duration(p.clock.ahead.Load())
-	if o := p.outbox; o != nil {
-		o := o.status()
-		s.OutboxFailures, s.OutboxErr, s.OutboxDamaged, s.OutboxSetAside = o.failed, o.err, uint64(o.damaged), o.aside
-	}
-	g := &p.gauge
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	s.Unsafe, s.Weak = slices.Clone(g.state.Unsafe), slices.Clone(g.state.Weak)
-	if refused {
-		s.Weak = append(s.Weak, "its messages may not be read back")
-	}
-	s.Fill = g.fill()
-	return s
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
@@ -49,7 +50,7 @@ func (f *follower) doubt(now revoke.Instant, epoch uint64) {
 	ctx, cancel := context.WithTimeout(f.ctx, secondTimeout)
 	done := make(chan replica.Digest, 1)
 	f.second = second{cancel: cancel, done: done, begun: now}
-	f.t.log.Info("bus: another member holds another log; reading it a second time", "stream", f.t.stream)
+	f.t.Log.Info("bus: another member holds another log; reading it a second time", "stream", f.t.StreamName)
 	spread := secondSpread
 	if f.report.Load().mirror {
 		spread = secondSpreadMirror
@@ -61,7 +62,7 @@ func (f *follower) doubt(now revoke.Instant, epoch uint64) {
 		}
 		d, err := f.readSecond(ctx, epoch, from)
 		if err != nil {
-			f.t.log.Warn("bus: second reading of the log", "error", err)
+			f.t.Log.Warn("bus: second reading of the log", "error", err)
 			return
 		}
 		done <- d
@@ -102,8 +103,8 @@ func (f *follower) settle(now revoke.Instant) error {
 		f.last = revoke.Instant{}
 		return errOtherContent
 	case known:
-		f.t.log.Warn("bus: the log holds what was applied; the member that holds another is mistaken, or reads another log",
-			"stream", f.t.stream, "mirror", f.report.Load().mirror)
+		f.t.Log.Warn("bus: the log holds what was applied; the member that holds another is mistaken, or reads another log",
+			"stream", f.t.StreamName, "mirror", f.report.Load().mirror)
 	}
 	f.second.found = nil
 	return nil
@@ -113,7 +114,7 @@ func (f *follower) settle(now revoke.Instant) error {
 // from that sequence on.
 func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (replica.Digest, error) {
 	began := revoke.Now()
-	info, _, err := f.t.info(ctx)
+	info, _, err := f.t.Info(ctx)
 	if err != nil {
 		return replica.Digest{}, err
 	}
@@ -151,7 +152,7 @@ func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (replica.
 			return replica.Digest{}, context.Cause(ctx)
 		}
 		if f.moved(epoch) {
-			return replica.Digest{}, errDisconnected
+			return replica.Digest{}, transport.ErrDisconnected
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package bus
 
-import "github.com/nats-io/nats.go"
+import (
+	"github.com/nats-io/nats.go"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
+)
 
 // A seen is what a Member without a List last saw of its connection; immutable. The client
 // library tells nobody anything while it dials, so that [Member.Status] cannot ask it.
@@ -11,19 +15,19 @@ type seen struct {
 
 // see keeps b.seen up to date until Close. It has looked once when it returns.
 func (b *core) see() error {
-	leave, err := b.enter()
+	leave, err := b.Enter()
 	if err != nil {
 		return err
 	}
-	changes := b.conn.listen()
+	changes := b.Conn.Listen()
 	b.seen.Store(b.look())
 	go func() {
 		defer leave()
-		defer changes.stop()
+		defer changes.Stop()
 		defer b.seen.Store(&seen{closed: true})
 		for {
-			renewed := b.conn.renewed.wait()
-			changed := changes.changes()
+			renewed := b.Conn.Renewed.Wait()
+			changed := changes.Changes()
 			b.seen.Store(b.look())
 			select {
 			case status := <-changed:
@@ -31,7 +35,7 @@ func (b *core) see() error {
 					b.seen.Store(&seen{})
 				}
 			case <-renewed:
-			case <-b.ctx.Done():
+			case <-b.Context.Done():
 				return
 			}
 		}
@@ -41,5 +45,5 @@ func (b *core) see() error {
 
 // look asks the client library, and waits while that dials.
 func (b *core) look() *seen {
-	return &seen{serverOf(b.nc()), b.conn.over()}
+	return &seen{transport.ServerOf(b.NATS()), b.Conn.Over()}
 }

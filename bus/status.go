@@ -45,7 +45,7 @@ func (m *Member) Status() Status {
 		s = m.follower.status()
 	} else {
 		seen := m.core.seen.Load()
-		s.Server, s.Connected, s.Closed = seen.server, seen.server != "", seen.closed || m.core.ctx.Err() != nil
+		s.Server, s.Connected, s.Closed = seen.server, seen.server != "", seen.closed || m.core.Context.Err() != nil
 	}
 	return m.complete(s)
 }
@@ -54,7 +54,7 @@ func (m *Member) complete(s Status) Status {
 	if m.follower != nil {
 		s.Announcement = m.follower.rollCall()
 	}
-	s.Publishing = m.core.publisher.publishing()
+	s.Publishing = Publishing(m.core.publisher.Status())
 	return s
 }
 
@@ -146,7 +146,7 @@ func (m *Member) WaitChange(ctx context.Context, from Status) (Status, error) {
 func (f *follower) waitChange(ctx context.Context, from Status) (Status, error) {
 	old := from.level()
 	for {
-		changed := f.changed.wait()
+		changed := f.changed.Wait()
 		dead := false
 		select {
 		case <-f.dead:

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
-	"github.com/hybridtoken/hybridtoken/internal/pause"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -63,102 +61,27 @@ func CreateStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) error {
 	if nc == nil {
 		return errors.New("bus: create stream: the connection is nil")
 	}
-	l, err := newLink(nc, 0)
+	l, err := transport.NewLink(nc, 0)
 	if err != nil {
 		return fmt.Errorf("bus: create stream: %w", err)
 	}
-	conn := &connection{log: logger(nil)}
-	conn.link.Store(l)
+	conn := &transport.Connection{Log: transport.Logger(nil)}
+	conn.Link.Store(l)
 	want, err := stream.Settings(cfg).Resolve()
 	if err != nil {
 		return fmt.Errorf("bus: create stream: %w", err)
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, defaultTimeout)
+		ctx, cancel = context.WithTimeout(ctx, transport.DefaultTimeout)
 		defer cancel()
 	}
-	have, err := jsadmin.Create(ctx, want, conn.askAgain)
+	have, err := jsadmin.Create(ctx, want, conn.AskAgain)
 	if err != nil {
-		return fmt.Errorf("bus: create stream %s: %w", want.Name, conn.streamError(err))
+		return fmt.Errorf("bus: create stream %s: %w", want.Name, conn.StreamError(err))
 	}
 	if diff := stream.Differences(have, want); len(diff) > 0 {
 		return fmt.Errorf("bus: create stream %s: %w: %s", want.Name, ErrStreamExists, strings.Join(diff, "; "))
 	}
 	return nil
-}
-
-// streamTimeout bounds one request of [CreateStream]; making a stream takes several
-// servers' disks.
-const streamTimeout = 3 * time.Second
-
-// askAgain makes a request to subject that may be made twice until it is answered or ctx
-// ends: one that comes while the servers elect is refused, or is never answered at all,
-// and one that comes before there is a connection is not even sent.
-func (c *connection) askAgain(ctx context.Context, subject string, request func(context.Context, jetstream.JetStream) error) error {
-	for {
-		l := c.link.Load()
-		before := l.nc.LastError()
-		err := l.attempt(ctx, streamTimeout, func(ctx context.Context) error { return request(ctx, l.js) })
-		refusal := c.refused(before, subject)
-		switch {
-		case err != nil && refusal != nil:
-			return fmt.Errorf("%w: %w", errNotPermitted, refusal)
-		case err != nil && !c.over() && !l.nc.IsConnected():
-			err = c.disconnected()
-		case errors.Is(err, context.DeadlineExceeded), jsadmin.IsElecting(err):
-		case errors.Is(err, errDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded): // and connected again since
-		default:
-			return err
-		}
-		if pause.Wait(ctx, 250*time.Millisecond) != nil {
-			return err
-		}
-	}
-}
-
-func (t *transport) readStream(ctx context.Context) (stream.State, error) {
-	if !t.conn.over() && !t.conn.isConnected() {
-		return stream.State{}, fmt.Errorf("bus: read stream %s: %w", t.stream, t.conn.disconnected())
-	}
-	var s jetstream.Stream
-	l := t.conn.link.Load()
-	if err := l.attempt(ctx, infoTimeout, func(ctx context.Context) (err error) {
-		s, err = l.js.Stream(ctx, t.stream)
-		return err
-	}); err != nil {
-		return stream.State{}, fmt.Errorf("bus: read stream %s: %w", t.stream, t.conn.streamError(err))
-	}
-	st := stream.StateOf(s.CachedInfo(), &t.fixed)
-	t.warnFill(st)
-	return st, nil
-}
-
-// warnPercent is how full a stream is of which a warning is logged.
-const warnPercent = 80
-
-// warnFill logs once that the stream is getting full, until it is less so. Messages
-// expire by themselves; those of a flood perhaps never do.
-func (t *transport) warnFill(st stream.State) {
-	switch limit := uint64(max(st.MaxBytes, 0)) / 100; {
-	case st.MaxBytes <= 0, st.Bytes < limit*(warnPercent-5):
-		t.filling.Store(false)
-	case st.Bytes >= limit*warnPercent && !t.filling.Swap(true):
-		t.log.Warn("bus: the stream is nearly full; soon revocations will be refused, and then heartbeats",
-			"stream", t.stream, "bytes", st.Bytes, "max_bytes", st.MaxBytes)
-	}
-}
-
-// streamError puts an error of the client library into the families of this package. The
-// end of a link is not that of the connection.
-func (c *connection) streamError(err error) error {
-	switch {
-	case jsadmin.IsCode(err, jetstream.JSErrCodeStreamNotFound):
-		return fmt.Errorf("%w: %w", ErrNoStream, err)
-	case errors.Is(err, nats.ErrConnectionClosed) && !c.over():
-		return c.disconnected()
-	case errors.Is(err, nats.ErrConnectionClosed):
-		return fmt.Errorf("%w: %w", ErrClosed, err)
-	}
-	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
@@ -42,8 +43,8 @@ const (
 // subscription here; they also take a message of the log for a word of the
 // server's if its publisher gave it the right headers.
 type subscription struct {
-	t        *transport
-	link     *link
+	t        *transport.Transport
+	link     *transport.Link
 	gen      uint64
 	epoch    uint64 // reconnects before it began; it lives on one connection
 	consumer string
@@ -62,17 +63,17 @@ type subscription struct {
 
 // subscribe creates the consumer where at says and asks for messages. Unless it is
 // nil, the subscription is to be closed, also after an error.
-func subscribe(ctx context.Context, t *transport, at replica.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
-	l := t.conn.link.Load()
+func subscribe(ctx context.Context, t *transport.Transport, at replica.Subscription, idle time.Duration, epoch uint64, batch int) (*subscription, error) {
+	l := t.Conn.Link.Load()
 	s := &subscription{
 		t: t, link: l, gen: at.Generation, idle: idle, epoch: epoch, batch: batch,
 		consumer: "hybridtoken-" + rand.Text(), // two consumers of one name would halve the log between them
-		inbox:    l.nc.NewInbox(),
+		inbox:    l.Conn.NewInbox(),
 		msgs:     make(chan *nats.Msg, 2*batch+64),
 	}
 	var err error
-	if s.sub, err = l.nc.ChanSubscribe(s.inbox, s.msgs); err != nil {
-		return nil, fmt.Errorf("bus: subscribe: %w", t.conn.streamError(err))
+	if s.sub, err = l.Conn.ChanSubscribe(s.inbox, s.msgs); err != nil {
+		return nil, fmt.Errorf("bus: subscribe: %w", t.Conn.StreamError(err))
 	}
 	cfg := jetstream.ConsumerConfig{
 		Name:              s.consumer,
@@ -87,15 +88,15 @@ func subscribe(ctx context.Context, t *transport, at replica.Subscription, idle 
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	if _, err = l.js.CreateConsumer(ctx, t.stream, cfg); err != nil {
-		return s, fmt.Errorf("bus: create consumer: %w", t.conn.streamError(err))
+	if _, err = l.JetStream.CreateConsumer(ctx, t.StreamName, cfg); err != nil {
+		return s, fmt.Errorf("bus: create consumer: %w", t.Conn.StreamError(err))
 	}
 	s.created = true
 	return s, s.pull()
 }
 
 func (s *subscription) api(verb string) string {
-	return jetstream.DefaultAPIPrefix + "CONSUMER." + verb + "." + s.t.stream + "." + s.consumer
+	return jetstream.DefaultAPIPrefix + "CONSUMER." + verb + "." + s.t.StreamName + "." + s.consumer
 }
 
 // pull asks for more while there is room.
@@ -103,8 +104,8 @@ func (s *subscription) pull() error {
 	for s.wantMessages <= s.batch && s.wantBytes <= pullBytes {
 		request := fmt.Sprintf(`{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
 			s.batch, pullBytes, (pullExpiry * s.idle).Nanoseconds(), s.idle.Nanoseconds())
-		if err := s.link.nc.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
-			return fmt.Errorf("bus: ask for messages: %w", s.t.conn.streamError(err))
+		if err := s.link.Conn.PublishRequest(s.api("MSG.NEXT"), s.inbox, []byte(request)); err != nil {
+			return fmt.Errorf("bus: ask for messages: %w", s.t.Conn.StreamError(err))
 		}
 		s.wantMessages += s.batch
 		s.wantBytes += pullBytes
@@ -122,7 +123,7 @@ func (s *subscription) record(m *nats.Msg) (replica.Record, error) {
 	if err != nil {
 		return replica.Record{}, fmt.Errorf("bus: delivery: %w", err)
 	}
-	if md.Stream != s.t.stream || md.Consumer != s.consumer {
+	if md.Stream != s.t.StreamName || md.Consumer != s.consumer {
 		return replica.Record{}, fmt.Errorf("bus: delivery of another consumer, %q of %q", md.Consumer, md.Stream)
 	}
 	s.behind = md.NumPending > 0
@@ -156,7 +157,7 @@ func (s *subscription) status(m *nats.Msg) error {
 			break // it delivered nothing, and the next would neither: not again without a pause
 		}
 		if text == "Server Shutdown" {
-			return fmt.Errorf("%w: the server shuts down", errDisconnected)
+			return fmt.Errorf("%w: the server shuts down", transport.ErrDisconnected)
 		}
 		if err == nil {
 			bytes, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Bytes"))
@@ -178,7 +179,7 @@ func (s *subscription) close() (heard bool) {
 
 // forget asks the server to delete the consumer.
 func (s *subscription) forget() bool {
-	return s.t.conn.epoch() == s.epoch && s.link.nc.IsConnected() && s.link.nc.Publish(s.api("DELETE"), nil) == nil
+	return s.t.Conn.Epoch() == s.epoch && s.link.Conn.IsConnected() && s.link.Conn.Publish(s.api("DELETE"), nil) == nil
 }
 
 // maxLeft bounds the consumers that a follower remembers to have left behind; the
@@ -201,6 +202,6 @@ func (f *follower) leave(s *subscription) {
 // has read that when anything of the subscription made after it arrives.
 func (f *follower) tidy() {
 	for _, name := range f.left {
-		_ = f.t.nc().Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.t.stream+"."+name, nil)
+		_ = f.t.NATS().Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.t.StreamName+"."+name, nil)
 	}
 }

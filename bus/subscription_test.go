@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -25,8 +26,8 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &transport{stream: DefaultStream, log: logger(nil), ctx: context.Background()}
-	f := &follower{t: tr, list: l, feed: feed, reconnects: func() uint64 { return 0 }, ctx: tr.ctx}
+	tr := &transport.Transport{StreamName: DefaultStream, Log: transport.Logger(nil), Context: context.Background()}
+	f := &follower{t: tr, list: l, feed: feed, reconnects: func() uint64 { return 0 }, ctx: tr.Context}
 	f.beater = beater{t: tr, cfg: &f.cfg, feed: feed, list: l, applied: &f.sequence}
 	f.escalation = newEscalation(l.Config(), time.Second)
 	f.announcer.init(tr, &f.cfg, l)
@@ -37,9 +38,9 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 
 // delivery is the n-th message that a server delivers for a consumer.
 // connOf returns a connection that nothing was dialled for.
-func connOf(nc *nats.Conn) *connection {
-	c := new(connection)
-	c.link.Store(&link{nc: nc})
+func connOf(nc *nats.Conn) *transport.Connection {
+	c := new(transport.Connection)
+	c.Link.Store(&transport.Link{Conn: nc})
 	return c
 }
 
@@ -77,7 +78,7 @@ func TestDeliveryAfterReconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.reconnects = func() uint64 { return 1 }
-	if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 2, "b")); !errors.Is(err, errDisconnected) {
+	if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 2, "b")); !errors.Is(err, transport.ErrDisconnected) {
 		t.Errorf("after a reconnect: %v", err)
 	}
 	if n := f.list.Stats(revoke.Now()).Applied[revoke.KindSession]; n != 1 {
@@ -88,7 +89,7 @@ func TestDeliveryAfterReconnect(t *testing.T) {
 // The last word of a server that goes down may be read before its connection ends.
 func TestServerShutdownIsADisconnection(t *testing.T) {
 	f, s := newTestFollower(t)
-	f.t.conn = connOf(new(nats.Conn))
+	f.t.Conn = connOf(new(nats.Conn))
 	for text, want := range map[string]revoke.Reason{"Server Shutdown": revoke.ReasonDisconnected, "Consumer Deleted": revoke.ReasonRebuilding} {
 		err := s.status(&nats.Msg{Header: nats.Header{"Status": {"409"}, "Description": {text}}})
 		if err == nil {

@@ -83,6 +83,16 @@ func Replace(path string, sync func(*os.File) error, write func(io.Writer) error
 	return info, SyncFolder(filepath.Dir(path), sync)
 }
 
+// Same reports whether both names are of one file or folder that exists.
+func Same(x, y string) bool {
+	a, err := os.Stat(x)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(y)
+	return err == nil && os.SameFile(a, b)
+}
+
 // OthersCanWrite reports whether other users can write to a file or in a folder.
 func OthersCanWrite(info fs.FileInfo) bool { return Supported && info.Mode().Perm()&0o022 != 0 }
 

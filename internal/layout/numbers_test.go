@@ -22,7 +22,7 @@ func TestNumbersHaveOneHome(t *testing.T) {
 		{"the largest leeway", `MaxLeeway\s*=`, "revoke/limits.go", 1},
 		{"the largest MaxSkew", `MaxSkewLimit\s*=`, "revoke/limits.go", 1},
 		{"the slack, twice MaxSkew", `2\s*\*\s*h\.skew\(\)`, "revoke/limits.go", 1},
-		{"another slack", `2\s*\*\s*[a-zA-Z.()]*MaxSkew|(?i:slack)\s*=\s*[0-9]`, "bus/complete_early.go", 1}, // the constant of the version before
+		{"another slack", `2\s*\*\s*[a-zA-Z.()]*MaxSkew|(?i:slack)\s*=\s*[0-9]`, "bus/internal/publish/complete_early.go", 1}, // the constant of the version before
 		{"rounding up to milliseconds", `func ceilMilli`, "revoke/limits.go", 1},
 		{"the default MaxStaleness", `(?i:stale\w*)\s*=\s*15`, "revoke/limits.go", 1},
 	} {

@@ -5,7 +5,7 @@ import (
 )
 
 // The numbers that WIRE.md and the operators' documents rely on.
-func TestNumbersOfTheStream(t *testing.T) {
+func TestNumbers(t *testing.T) {
 	for name, c := range map[string]struct{ got, want any }{
 		"schemaVersion": {schemaVersion, "1"},
 		"metaSchema":    {metaSchema, "hybridtoken.schema"}, "metaTokenLifetime": {metaTokenLifetime, "hybridtoken.token_lifetime_ms"}, "metaSessionLifetime": {metaSessionLifetime, "hybridtoken.session_lifetime_ms"}, "metaMaxSkew": {metaMaxSkew, "hybridtoken.max_skew_ms"},

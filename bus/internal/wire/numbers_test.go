@@ -6,7 +6,7 @@ import (
 )
 
 // The numbers that WIRE.md, other languages and other versions rely on.
-func TestNumbersOfTheWire(t *testing.T) {
+func TestNumbers(t *testing.T) {
 	for name, c := range map[string]struct{ got, want any }{
 		"digestVersion":     {digestVersion, 1},
 		"wireVersion":       {wireVersion, 1},

@@ -1,0 +1,65 @@
+package publish
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
+)
+
+// What Stats shows as the stream's fill is what events are refused by: also what was
+// written since the last reading, and a server that refuses for want of room, until it
+// takes one again or, where it was the stream, a reading shows room.
+func TestFillIsWhatPublishGoesBy(t *testing.T) {
+	p := newTestPublisher()
+	g := &p.gauge
+	read := func(bytes uint64) {
+		t.Helper()
+		floor, era := p.ledger.begin()
+		if _, err := p.took(context.Background(), stream.State{MaxBytes: 100 << 20, Bytes: bytes, Created: time.Unix(1, 0)}, nil, g.written, floor, era); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill := func() float64 { return p.Status().Fill }
+	read(50 << 20)
+	if f := fill(); f != 0.5 {
+		t.Fatalf("%v", f)
+	}
+	rec := living1h(1)
+	rec.limit, rec.payload = limitSingle, make([]byte, 41<<20)
+	if p.fits(rec) {
+		t.Error("91 % is within 90 %")
+	}
+	rec.payload = make([]byte, 39<<20)
+	if !p.fits(rec) {
+		t.Fatal("89 % is not within 90 %")
+	}
+	p.release(rec, true)
+	if f := fill(); f < 0.89 || f > 0.9 {
+		t.Errorf("%v after 39 MiB were written", f)
+	}
+	next := living1h(2)
+	next.limit, next.payload = limitSingle, make([]byte, 2<<20)
+	if p.fits(next) {
+		t.Error("what was written is forgotten")
+	}
+	for why, mended := range map[room]bool{streamFull: true, accountFull: false} {
+		p.refusedForRoom(context.Background(), why) // nothing can be read: the Member is closed
+		if f := fill(); f < 1 {
+			t.Errorf("%d: %v while the server refuses", why, f)
+		}
+		read(100<<20 - 1)
+		if f := fill(); f < 1 {
+			t.Errorf("%d: %v, and there is room for no event", why, f)
+		}
+		read(10 << 20)
+		if f := fill(); f < 1 != mended {
+			t.Errorf("%d: %v after a reading that shows room", why, f)
+		}
+		p.accepted()
+		if f := fill(); f != 0.1 {
+			t.Errorf("%d: %v after an event was taken", why, f)
+		}
+	}
+}
