@@ -1,8 +1,13 @@
 package refresh
 
-import "github.com/hybridtoken/hybridtoken/internal/admit"
+import (
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/admit"
+)
 
 func init() {
+	admit.AccessLifetime = func(manager any) time.Duration { return manager.(*Manager).cfg.Lifetimes.Access }
 	admit.SessionOf = func(refreshToken string) string {
 		p, ok := parseToken(refreshToken)
 		if !ok {

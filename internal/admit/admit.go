@@ -9,6 +9,7 @@ package admit
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // A Route admits requests as a token.Verifier's Middleware with certain options does. Its
@@ -52,6 +53,9 @@ var Expired func(ctx context.Context, verifier any, raw string) (claims any)
 // without proof of possession: for the service that issued it and is asked about it by those who
 // check the one and the other themselves. Package token sets it.
 var AsIssuer any
+
+// AccessLifetime returns the Lifetimes.Access of a *refresh.Manager. Package refresh sets it.
+var AccessLifetime func(manager any) time.Duration
 
 // SessionOf returns the session id that a refresh token names, or pretends to; "" if it is none
 // of ours. Package refresh sets it.

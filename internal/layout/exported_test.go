@@ -22,7 +22,7 @@ var exported = map[string]int{
 	"refresh":           45,
 	"refresh/natskv":    7,
 	"refresh/storetest": 2,
-	"refresh/web":       18,
+	"refresh/web":       23,
 	"revoke":            75,
 	"revoke/revoketest": 5,
 	"token":             67,

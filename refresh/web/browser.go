@@ -59,6 +59,11 @@ type BrowserConfig struct {
 	// Nil: every attempt passes, and passwords can be guessed as fast as they are checked.
 	ThrottleLogin func(r *http.Request) time.Duration
 
+	// DeviceBinding binds the sessions of browsers that can to a key of their device. The
+	// Lifetimes.Access of Sessions must be five minutes or more. Nil: off; a session that was bound before
+	// has to log in again when its access token has run out.
+	DeviceBinding *DeviceBinding
+
 	// Logger receives failures, at most one warning a second. Nil means silent.
 	Logger *slog.Logger
 }
@@ -112,6 +117,9 @@ func newBrowser(cfg BrowserConfig) (*Browser, error) {
 		return nil, fmt.Errorf("field LoginPath %q has a query", cfg.LoginPath)
 	case strings.HasPrefix(cfg.LoginPath, cfg.Path):
 		return nil, fmt.Errorf("field LoginPath %q is one of the handler's own", cfg.LoginPath)
+	}
+	if err := checkDeviceBinding(&cfg); err != nil {
+		return nil, err
 	}
 	b := &Browser{cfg: cfg, names: newCookieNames(cfg.Layout, cfg.Name, cfg.Path), origins: http.NewCrossOriginProtection(), trusted: make(map[string]bool), log: cfg.Logger}
 	b.cfg.TrustedOrigins = slices.Clone(cfg.TrustedOrigins)

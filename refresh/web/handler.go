@@ -21,6 +21,7 @@ import (
 //	POST /session/sessions/end       ends one of them; the field id of the form says which
 //	GET  /session/session.js         a script for pages that fetch, see below
 //	/session/return                  where [Separate] sends navigations through
+//	/session/bound/…                 what browsers send for [DeviceBinding]
 //
 // A form that a person sends is answered by 303 to its field return_to, a path as
 // [ReturnPath] takes it, or to "/". A script is answered in JSON: a refresh with
@@ -68,6 +69,10 @@ func (b *Browser) Handler() http.Handler {
 	at("GET", "sessions", inside(b.sessions))
 	at("POST", "sessions/end", inside(b.endSession))
 	at("GET", "session.js", b.script())
+	if b.cfg.DeviceBinding != nil {
+		at("POST", pathRegister, b.register)
+		at("POST", pathRefreshBound, b.refreshBound)
+	}
 	if b.cfg.Layout == Separate {
 		at("GET", "return", b.passThrough)
 		at("POST", "return", b.passThrough)
@@ -113,7 +118,7 @@ func (b *Browser) refresh(w http.ResponseWriter, r *http.Request) {
 	}
 	one := b.rotate(r.Context(), c.refresh)
 	if one.err != nil {
-		b.refuse(w, r, one.err)
+		b.refuse(w, r, b.fallenBack(r, one.err))
 		return
 	}
 	b.set(w, one.lines)

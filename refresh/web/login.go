@@ -108,10 +108,13 @@ func (b *Browser) complete(l *refresh.Login) error {
 	switch {
 	case l.Client != "" && l.Client != b.cfg.Client:
 		return fmt.Errorf("%w: field Client is not that of BrowserConfig", refresh.ErrLogin)
+	case l.BindDevice && b.cfg.DeviceBinding == nil:
+		return fmt.Errorf("%w: field BindDevice is set, and BrowserConfig.DeviceBinding is not", refresh.ErrLogin)
 	case !l.Binding.IsZero():
 		return fmt.Errorf("%w: field Binding is set, and a browser with cookies cannot prove that it holds a key", refresh.ErrLogin)
 	}
 	l.Client = b.cfg.Client
+	l.BindDevice = b.cfg.DeviceBinding != nil
 	return nil
 }
 
@@ -131,7 +134,8 @@ func (b *Browser) begin(w http.ResponseWriter, r *http.Request, grant *refresh.G
 	if twice { // those replace but one of the two
 		b.clearPartitioned(w)
 	}
-	w.Header().Set("Cache-Control", "no-store")
+	b.offer(w, grant)
+	w.Header().Set("Cache-Control", "no-store") // also lest the offer come again from a cache
 	return grant, nil
 }
 

@@ -61,7 +61,9 @@ func (b *Browser) rotate(ctx context.Context, raw string) *rotation {
 	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateTimeout)
 	defer cancel()
-	grant, err := b.cfg.Sessions.Refresh(ctx, refresh.Request{Token: raw, Client: b.cfg.Client})
+	grant, err := b.cfg.Sessions.Refresh(ctx, refresh.Request{
+		Token: raw, Client: b.cfg.Client, InsecureUnbound: b.cfg.DeviceBinding != nil && b.cfg.DeviceBinding.Fallback == InsecureNote,
+	})
 	if err != nil {
 		one.err = err
 		if !errors.Is(err, refresh.ErrLoginAgain) {
@@ -70,17 +72,21 @@ func (b *Browser) rotate(ctx context.Context, raw string) *rotation {
 		return one
 	}
 	if one.lines, one.err = b.pairOf(grant); one.err != nil {
-		// Neither cookie is given out. Without the new refresh token the next use of the old one
-		// would be taken for a theft.
-		b.log.ErrorContext(ctx, "web: a session is ended, because its claims no longer fit into a cookie", "sid", grant.SessionID, "error", one.err)
-		if err := b.cfg.Sessions.Revoke(ctx, grant.SessionID, "access token too large for a cookie", ""); err != nil {
-			b.warn(ctx, "web: the session could not be ended", err)
-		}
-		one.err = fmt.Errorf("%w: %w", refresh.ErrLoginAgain, one.err)
+		one.err = b.tooLarge(ctx, grant, one.err)
 		return one
 	}
 	one.grant = grant
 	return one
+}
+
+// tooLarge ends a session whose access token does not fit into a cookie. Neither cookie is given
+// out, and without the new refresh token the next use of the old one would be taken for a theft.
+func (b *Browser) tooLarge(ctx context.Context, g *refresh.Grant, err error) error {
+	b.log.ErrorContext(ctx, "web: a session is ended, because its claims no longer fit into a cookie", "sid", g.SessionID, "error", err)
+	if err := b.cfg.Sessions.Revoke(ctx, g.SessionID, "access token too large for a cookie", ""); err != nil {
+		b.warn(ctx, "web: the session could not be ended", err)
+	}
+	return fmt.Errorf("%w: %w", refresh.ErrLoginAgain, err)
 }
 
 // enter lets a request of a session in, or answers it and returns nil. The ResponseWriter that
@@ -112,7 +118,7 @@ func (b *Browser) enter(w http.ResponseWriter, r *http.Request, p *page, passing
 // enterAnew is enter for a request whose access token was not accepted, with that error.
 func (b *Browser) enterAnew(w http.ResponseWriter, r *http.Request, p *page, passing bool, c *presented, silent bool, err error) (http.ResponseWriter, admission) {
 	anew := errors.Is(err, errNoToken) || errors.Is(err, token.ErrInvalidToken) // otherwise another token would be no better, or nobody knows
-	away := b.cfg.Layout == Separate && c.access != "" && isNavigation(r)
+	away := b.cfg.Layout == Separate && (c.access != "" || b.cfg.DeviceBinding != nil && skipped(r)) && isNavigation(r)
 	switch {
 	case !anew, c.refresh == "" && !away:
 		b.loginOr(w, r, p, err)
@@ -138,12 +144,15 @@ func (b *Browser) enterAnew(w http.ResponseWriter, r *http.Request, p *page, pas
 		}
 	}
 	one := b.rotate(r.Context(), c.refresh)
-	switch {
-	case errors.Is(one.err, refresh.ErrLoginAgain):
+	switch failed := b.fallenBack(r, one.err); {
+	case errors.Is(failed, refresh.ErrPossession) && (b.cfg.LoginPath == "" || !isNavigation(r)):
+		b.refuse(w, r, failed)
+		return w, nil
+	case errors.Is(failed, refresh.ErrLoginAgain):
 		b.loginOr(w, r, p, err)
 		return w, nil
-	case one.err != nil:
-		b.refuse(w, r, one.err)
+	case failed != nil:
+		b.refuse(w, r, failed)
 		return w, nil
 	}
 	b.set(w, one.lines)

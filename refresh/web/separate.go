@@ -61,7 +61,7 @@ func (b *Browser) passThrough(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		one := b.rotate(r.Context(), c.refresh)
-		if err = one.err; err == nil {
+		if err = b.fallenBack(r, one.err); err == nil {
 			b.set(w, one.lines)
 		}
 	}
@@ -70,7 +70,7 @@ func (b *Browser) passThrough(w http.ResponseWriter, r *http.Request) {
 		redirect(w, http.StatusSeeOther, back)
 	case err == nil:
 		redirect(w, http.StatusTemporaryRedirect, back)
-	case errors.Is(err, refresh.ErrLoginAgain) && b.cfg.LoginPath != "":
+	case errors.Is(err, refresh.ErrLoginAgain) && b.cfg.LoginPath != "": // or a step up
 		b.toLogin(w, r, back)
 	default:
 		b.refuse(w, r, err)
