@@ -28,11 +28,11 @@ type Request struct {
 	// Zero: none was proven.
 	Binding token.Binding
 
-	// Prove, if it is set, is asked for Binding, once at most: when Token is known to be one of a
-	// session of Client's that goes on. Strangers can make keys and proofs, but no such token: so they do not
-	// fill the memory of used proofs, as they could where [token.DPoP.Thumbprint] is called beforehand. Its
-	// error is [ErrTryAgain] if it matches [token.ErrUnavailable], and [ErrPossession]
-	// otherwise. Nil: Binding counts.
+	// Prove, if it is set, is asked for Binding, at most once: when Token is known to be of a
+	// session of Client's that goes on. Strangers can make keys and proofs, but no such token,
+	// so they cannot fill the memory of used proofs, as they could if [token.DPoP.Thumbprint]
+	// were called beforehand. Its error becomes [ErrTryAgain] if it matches
+	// [token.ErrUnavailable], and [ErrPossession] otherwise. Nil: Binding counts.
 	Prove func() (token.Binding, error)
 
 	// InsecureUnbound refreshes a session that is bound to its device by [Manager.BindDevice]

@@ -199,7 +199,8 @@ func (s *dpopState) retention() time.Duration {
 // (answer 503). It uses the proof up. [Cause] tells of one that was used before.
 //
 // Anybody can make keys and proofs: call it after the grant was checked, or
-// strangers could fill the memory of used proofs.
+// strangers could fill the memory of used proofs. The refresh of a session calls it in time
+// where refresh.Request has it as Prove.
 func (d *DPoP) Thumbprint(r *http.Request) (string, error) {
 	now := time.Now()
 	proof, err := oneProof(r)

@@ -57,6 +57,9 @@ var AsIssuer any
 // AccessLifetime returns the Lifetimes.Access of a *refresh.Manager. Package refresh sets it.
 var AccessLifetime func(manager any) time.Duration
 
+// IssuerOf returns the iss of the tokens that a *refresh.Manager issues. Package refresh sets it.
+var IssuerOf func(manager any) string
+
 // SessionOf returns the session id that a refresh token names, or pretends to; "" if it is none
 // of ours. Package refresh sets it.
 var SessionOf func(refreshToken string) string

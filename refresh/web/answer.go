@@ -43,11 +43,11 @@ func (e *refusal) write(w http.ResponseWriter) {
 	writeJSON(w, e.status, map[string]string{"error": e.code, "error_description": e.advice})
 }
 
-// WriteGrant answers a request for tokens with g (RFC 6749 section 5.1): for handlers of
-// one's own, such as that of a password change, which log a session in again. Beside the members of
-// OAuth it says in refresh_token_timeout and authorization_expires_in, in seconds, how long
-// the refresh token is good for if it is not used, and when the session ends whatever is
-// done, as the OAuth draft on the expiration of refresh tokens has it.
+// WriteGrant answers a request for tokens with g (RFC 6749 section 5.1), for handlers of one's
+// own, such as that of a password change. Beside the members of OAuth it says, in whole
+// seconds, for how long the refresh token is good if it is not used (refresh_token_timeout) and
+// the session whatever is done (authorization_expires_in), as the OAuth draft on the expiration
+// of refresh tokens has it.
 func WriteGrant(w http.ResponseWriter, g *refresh.Grant) {
 	w.Header().Set("Pragma", "no-cache") // as section 5.1 asks
 	writeJSON(w, http.StatusOK, tokenResponse{

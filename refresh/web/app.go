@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/admit"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/token"
 )
@@ -30,17 +31,18 @@ type AppConfig struct {
 	Path string
 
 	// Client says whether c names a client and proves it (RFC 6749 section 2.3): by its
-	// secret, or, where c.Method is "none", because it is a public client, which may have
-	// none, or by the TLS certificate of r. False refuses the request. An error means that nobody
-	// can tell now: the client is told to try again. The body of r has been read. A request
-	// with Basic credentials may be asked about twice, see [Credentials]. Guesses are the
-	// application's to slow down. Required.
+	// secret, or, where c.Method is "none", because it is a public client, which has none, or
+	// by the TLS certificate of r. False refuses the request. An error means that nobody can
+	// tell now: the client is told to try again. The body of r has been read. A request with
+	// Basic credentials may be asked about twice, see [Credentials]. Guesses are the
+	// application's to slow down. It may be called concurrently. Required.
 	Client func(r *http.Request, c Credentials) (bool, error)
 
-	// Resource says which resource server c names and proves, by the audiences that it goes by,
-	// for the introspection endpoint: of a token for none of them it is told that it is not active. No audience
-	// refuses the request, an error is one of Client's. A request without a secret is refused without
-	// asking, unless it comes with a certificate that ClientCertificate returns. Nil means that there is no such endpoint.
+	// Resource says which resource server c names and proves, by the audiences that it goes
+	// by, for the introspection endpoint: of a token for none of them it is told that it is not
+	// active. No audience refuses the request, an error is one of Client's. A request without
+	// a secret is refused without asking, unless ClientCertificate returns a certificate for
+	// it. Nil means that there is no such endpoint.
 	Resource func(r *http.Request, c Credentials) (audiences []string, err error)
 
 	// Publisher revokes the access tokens of no session, such as those of a client's own
@@ -48,10 +50,9 @@ type AppConfig struct {
 	// answers unsupported_token_type for them.
 	Publisher refresh.Publisher
 
-	// DPoP checks the proofs of clients that bind their tokens to a key (RFC 9449 section
-	// 5). Nil means that proofs are not looked at: no session is begun with a key, and one that has
-	// one is not refreshed. The Verifier's will do; one of its own keeps a flood of
-	// proofs at one of the two from filling the other's memory.
+	// DPoP checks the proofs of clients that bind their tokens to a key (RFC 9449 section 5).
+	// That of the Verifier will do. Nil means that proofs are not looked at: no session is
+	// begun with a key, and one that has one is not refreshed.
 	DPoP *token.DPoP
 
 	// ClientCertificate returns the client's TLS certificate, nil if there is none, for
@@ -86,34 +87,40 @@ type AppConfig struct {
 //
 // Under [AppConfig].Path are, each for POST unless it says otherwise:
 //
-//   - token: refreshes (RFC 6749 section 6). 200 with tokens, as [WriteGrant] writes them; 400 with an error
-//     of section 5.2 or of RFC 9449 section 5; 401 where Basic credentials were refused; 503 with Retry-After where
-//     nobody can tell, a pending revocation ([refresh.ErrPending]) included: RFC 6749 knows no other answers, and the
-//     client keeps its tokens and tries again
-//   - revoke: revokes a refresh token or an access token (RFC 7009), by ending its session. 200, also for
-//     a token that is unknown or over; 400 for one of another client; 503 where it could not be made certain, not by half either
-//   - introspect, if [AppConfig].Resource is set: tells resource servers of an access token (RFC 7662). 200; 401 where the
-//     caller is not authenticated; 503 where nobody can tell, never "active":false. A refresh token is never active: it
-//     is for nobody but this service. Who remembers an answer misses a revocation for as long; not longer than
-//     the MaxStaleness of the denylist, 15 s, keeps its bound
-//   - logout: ends the session of the access token in the Authorization header or, without one, of the refresh_token in the form,
-//     of an authenticated client. 204 when it is over everywhere; 401 where the token is refused, so that there is nothing to end; 409 when
-//     it is over and not every service knows it yet ([refresh.ErrPending]), so that asking again is worth while; 503
+//   - token: refreshes (RFC 6749 section 6). 200 with tokens, as [WriteGrant] writes them; 400
+//     with an error of section 5.2 or of RFC 9449 section 5; 401 where Basic credentials were
+//     refused; 503 with Retry-After where nobody can tell: the client keeps its tokens.
+//     RFC 6749 knows no 409: a session that is over is invalid_grant, also while not all
+//     services know it yet
+//   - revoke: revokes a refresh token or an access token (RFC 7009) by ending its session. 200,
+//     also for a token that is unknown or over; 400 for one of another client; 503 where it
+//     could not be made certain, or only half of it ([refresh.ErrPending])
+//   - introspect, if [AppConfig].Resource is set: tells resource servers of an access token (RFC
+//     7662). 200; 401 where the caller is not authenticated; 503 where nobody can tell, never
+//     "active":false. A refresh token is never active: it is for nobody but this service. Who
+//     remembers an answer misses a revocation for as long: not longer than the MaxStaleness of
+//     the denylist, 15 s, please. There are no JWT answers (RFC 9701)
+//   - logout: ends the session of the access token in the Authorization header or, if there is
+//     none, of the refresh_token in the form, of an authenticated client. 204 when it is over
+//     everywhere; 409 when it is over and not every service knows it yet
+//     ([refresh.ErrPending]): ask again; 503 where nobody can tell; 401 where the access token
+//     is refused: if it has only run out, the refresh token will do
 //   - logout-all: ends all sessions of the access token's subject. Answers as logout
-//   - sessions, for GET: {"sessions":[…]}, those of the access token's subject, the newest login first, with
-//     id, current, client_id, scope, device, address, created, last_used, expires, auth_time (RFC 3339), acr and amr
-//   - sessions/{id}, for DELETE: ends one of them. Answers as logout; 404 where it is no live session of the subject's
+//   - sessions, for GET: {"sessions":[…]}, those of the access token's subject, the newest login
+//     first, each with id, current, client_id, scope, device, address, created, last_used,
+//     expires, auth_time (RFC 3339), acr and amr
+//   - sessions/{id}, for DELETE: ends one of them. Answers as logout; 404 where it is no live
+//     session of the subject's
 //
-// and, outside of it, the metadata (RFC 8414), see [App.Handler]. JWT answers of the introspection endpoint
-// (RFC 9701) there are none.
+// and, elsewhere, the metadata (RFC 8414), see [App.Handler].
 //
-// The access token of the last four is accepted as [token.Verifier.Middleware] does, and must belong
-// to a session: their Verifier should accept no audience that is another service's, or that service
-// could log its users out.
+// The access token of the last four is accepted as [token.Verifier.Middleware] does, and must
+// belong to a session. The Verifier should accept no audience that is another service's, or
+// that service could log its users out.
 //
-// Every answer but the metadata is sent with Cache-Control: no-store, and what changes something is done by
-// POST, with a form as its body (application/x-www-form-urlencoded, at most 96 KiB): a parameter that stands there
-// twice, or a secret in the query, is refused. There are no cookies, so that another site's
+// Every answer but the metadata is sent with Cache-Control: no-store. The body of a POST is a
+// form (application/x-www-form-urlencoded) of at most 96 KiB: a parameter that stands there
+// twice, or a secret in the query, is refused. No cookie is looked at, so that another site's
 // page can do nothing in a user's name.
 type App struct {
 	cfg    AppConfig
@@ -144,6 +151,9 @@ func NewApp(cfg AppConfig) (*App, error) {
 	}
 	if err := cfg.Verifier.CheckOptions(asIssuer, knownAll); err != nil {
 		return refuse("Verifier", "cannot be asked about a token that is to be revoked: "+err.Error())
+	}
+	if admit.IssuerOf(cfg.Sessions) != iss {
+		return refuse("Verifier", "is of another issuer than Sessions: what is logged out by its tokens would go on")
 	}
 	if cfg.JWKS != "" && !isAbsolute(cfg.JWKS) {
 		return refuse("JWKS", "is no absolute URL")
@@ -217,8 +227,8 @@ func badPath(p string) string {
 //
 // Of an issuer with a path, "https://example.com/auth", the metadata is served under
 // /.well-known/oauth-authorization-server/auth (RFC 8414 section 3) and
-// /auth/.well-known/openid-configuration (OpenID Connect Discovery 1.0 section 4), and under the two others that one makes
-// of these names, for clients that ask there.
+// /auth/.well-known/openid-configuration (OpenID Connect Discovery 1.0 section 4), and under
+// the two others that one makes of these names, for clients that ask there.
 func (a *App) Handler() http.Handler { return a.mux }
 
 // route adds an endpoint under Path.

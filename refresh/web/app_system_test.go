@@ -190,6 +190,21 @@ func newAppSystemOf(t *testing.T, replica revoke.Config, proofs token.DPoPConfig
 	return s
 }
 
+// sessionsOf returns sessions of another issuer with the same keys.
+func (s *appSystem) sessionsOf(t *testing.T, iss string) *refresh.Manager {
+	t.Helper()
+	issuer, err := issue.NewIssuer(issue.Config{Issuer: iss, Keys: s.keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := refresh.NewManager(refresh.Config{Issuer: issuer, Store: refresh.NewMemoryStore(), Revocations: s.list, Publisher: s, Lifetimes: refresh.Web})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
 func (s *appSystem) login(t *testing.T, change ...func(*refresh.Login)) *refresh.Grant {
 	t.Helper()
 	l := refresh.Login{Subject: "user-1", Client: "phone", Audience: []string{"auth", "orders"}, AuthTime: time.Now(), Scope: []string{"read", "write"}}

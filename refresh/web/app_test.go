@@ -32,6 +32,9 @@ func TestNewAppRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	issuer := func(iss string) func(*web.AppConfig) {
+		return func(c *web.AppConfig) { c.Sessions, c.Verifier = s.sessionsOf(t, iss), of(iss) }
+	}
 	for _, x := range []struct {
 		field  string
 		change func(*web.AppConfig)
@@ -39,10 +42,11 @@ func TestNewAppRefuses(t *testing.T) {
 		{"Sessions", func(c *web.AppConfig) { c.Sessions = nil }},
 		{"Verifier", func(c *web.AppConfig) { c.Verifier = nil }},
 		{"Verifier", func(c *web.AppConfig) { c.Verifier = several }},
-		{"Verifier", func(c *web.AppConfig) { c.Verifier = of("auth") }},
-		{"Verifier", func(c *web.AppConfig) { c.Verifier = of("http://auth.example.com") }},
-		{"Verifier", func(c *web.AppConfig) { c.Verifier = of("https://auth.example.com/") }},
-		{"Verifier", func(c *web.AppConfig) { c.Verifier = of("https://auth.example.com?x") }},
+		{"Verifier", issuer("auth")},
+		{"Verifier", issuer("http://auth.example.com")},
+		{"Verifier", issuer("https://auth.example.com/")},
+		{"Verifier", issuer("https://auth.example.com?x")},
+		{"Verifier", func(c *web.AppConfig) { c.Verifier = of("https://other.example.com") }},
 		{"Client", func(c *web.AppConfig) { c.Client = nil }},
 		{"Path", func(c *web.AppConfig) { c.Path = "oauth/" }},
 		{"Path", func(c *web.AppConfig) { c.Path = "/oauth" }},
@@ -74,7 +78,7 @@ func TestNewAppRefuses(t *testing.T) {
 		}
 	}
 	for _, issuer := range []string{"http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080", "https://auth.example.com/tenant"} {
-		if _, err := web.NewApp(web.AppConfig{Sessions: s.sessions, Verifier: of(issuer), Client: s.client}); err != nil {
+		if _, err := web.NewApp(web.AppConfig{Sessions: s.sessionsOf(t, issuer), Verifier: of(issuer), Client: s.client}); err != nil {
 			t.Errorf("%s: %v", issuer, err)
 		}
 	}

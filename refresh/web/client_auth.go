@@ -124,8 +124,8 @@ func namedBy(readings []Credentials, id string) ([]Credentials, *refusal) {
 	return same, nil
 }
 
-// parseBasic returns the readings of an Authorization header under the scheme Basic (RFC 7617), nil if
-// it is none: decoded like a form, and, where that differs, as it came.
+// parseBasic returns the readings of an Authorization header under the scheme Basic (RFC 7617),
+// nil if it is none: decoded like a form, and, where that differs, as it came.
 func parseBasic(header string) []Credentials {
 	scheme, encoded, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Basic") {

@@ -11,9 +11,9 @@ import (
 
 // Origins are the origins of pages in browsers, such as "https://app.example.com", that may
 // call the endpoints and read their answers (CORS), for each group of them. An origin is
-// compared byte for byte, as browsers send it: scheme and host in lower case, the port only if it is not the scheme's. None
-// is allowed to send cookies along. Empty means that pages of the same origin alone call
-// that group.
+// compared byte for byte, as browsers send it: scheme and host in lower case, the port only
+// if it is not the scheme's. None is allowed to send cookies along. Empty means that only pages
+// of the same origin read the answers of that group.
 type Origins struct {
 	Token      []string // the token endpoint
 	Revocation []string // the revocation endpoint

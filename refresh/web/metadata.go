@@ -34,13 +34,13 @@ func (a *App) metadata() map[string]any {
 	return m
 }
 
-// notReplaced are the members that the application's metadata cannot replace: they say where requests
-// with secrets go.
+// notReplaced are the members that the application's metadata cannot replace: they say where
+// requests with secrets go.
 var notReplaced = []string{"issuer", "token_endpoint", "revocation_endpoint", "introspection_endpoint", "jwks_uri"}
 
-// publishMetadata adds the document under each spelling of its address: the one of RFC 8414 section 3, by
-// which the path of the issuer comes last, that of OpenID Connect Discovery 1.0 section 4, by which it comes first,
-// and each with the other's name, as some clients have it (RFC 8414 section 5).
+// publishMetadata adds the document under each spelling of its address: that of RFC 8414 section
+// 3, by which the path of the issuer comes last, that of OpenID Connect Discovery 1.0 section 4,
+// by which it comes first, and each with the other's name, as some clients ask (RFC 8414 section 5).
 func (a *App) publishMetadata() (field, why string) {
 	m := a.metadata()
 	for _, name := range notReplaced {

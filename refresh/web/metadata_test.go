@@ -83,7 +83,7 @@ func TestMetadataIsDiscovered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		app, err := web.NewApp(web.AppConfig{Sessions: s.sessions, Verifier: v, Client: s.client, JWKS: server.URL + "/jwks.json"})
+		app, err := web.NewApp(web.AppConfig{Sessions: s.sessionsOf(t, issuer), Verifier: v, Client: s.client, JWKS: server.URL + "/jwks.json"})
 		if err != nil {
 			t.Fatal(err)
 		}

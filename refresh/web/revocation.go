@@ -52,8 +52,8 @@ func (a *App) revocation(w http.ResponseWriter, r *http.Request) {
 
 var errTokenType = errors.New("an access token of no session, and AppConfig.Publisher is nil")
 
-// revoke revokes a token of that client: nil if it is revoked for certain, or cannot be good any
-// more. The hint of the request is not looked at, since a token says by itself what it is.
+// revoke revokes a token of that client. Its error is nil if the token is revoked for certain
+// or is good no more. The hint of the request is not looked at: a token says what it is.
 func (a *App) revoke(ctx context.Context, raw, client string) error {
 	if !strings.Contains(raw, ".") { // a JWT has two, a refresh token none
 		return a.cfg.Sessions.LogoutToken(ctx, raw, client)
