@@ -128,8 +128,14 @@ func single(r *http.Request, name string) string {
 	return v
 }
 
-// register binds the session to the key that the browser has made.
+// register binds the session to the key that the browser has made. The registration has to come
+// from this origin: a sibling subdomain can have a browser send one, with the offer of a
+// login of its own, and the answer would log the user in as somebody else.
 func (b *Browser) register(w http.ResponseWriter, r *http.Request) {
+	if err := b.changes(r); err != nil {
+		b.refuse(w, r, err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), rotateTimeout)
 	defer cancel()
 	grant, err := b.cfg.Sessions.BindDevice(ctx, b.deviceProof(r, pathRegister))
@@ -162,8 +168,14 @@ func (b *Browser) register(w http.ResponseWriter, r *http.Request) {
 }
 
 // refreshBound answers a proof. What ends the browser's session is said only where it is over:
-// browsers end it by almost every status but 2xx, 5xx, and 403 with a challenge.
+// browsers end it by almost every status but 2xx, 5xx, and 403 with a challenge. Whatever page has
+// caused it, a browser sends it as of this origin; as of another it is for a session that the
+// other has made, with this URL in it.
 func (b *Browser) refreshBound(w http.ResponseWriter, r *http.Request) {
+	if err := b.changes(r); err != nil {
+		b.refuse(w, r, err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), rotateTimeout)
 	defer cancel()
 	grant, err := b.cfg.Sessions.RefreshBound(ctx, b.deviceProof(r, pathRefreshBound))

@@ -339,12 +339,21 @@ func TestBoundAnswers(t *testing.T) {
 		}
 		status(t, "GET", d.get(url), 405)
 
-		// A sibling subdomain, or any page, may cause it: the proof is what counts. A browser says
-		// where it comes from by Sec-Fetch-Site, and CrossOriginProtection would end the session.
-		for _, site := range []string{"same-site", "cross-site", "none"} {
+		// Whatever page has caused it, a browser sends it as of the session's own origin. As of another
+		// it is a session that a sibling subdomain has made, with this URL in it.
+		for _, from := range []struct {
+			site, origin string
+			status       int
+		}{
+			{"same-origin", origin, 204}, {"none", origin, 204}, {"", origin, 204},
+			{"same-site", "https://sibling." + host, 403}, {"cross-site", "https://evil.example", 403}, {"", "https://sibling." + host, 403},
+		} {
 			d.challenged(d.own(url, "Sec-Secure-Session-Id", id))
-			r := d.own(url, "Sec-Secure-Session-Id", id, "Secure-Session-Response", d.proof(d.challenge), "Sec-Fetch-Site", site, "Origin", "https://sibling.example")
-			status(t, site, r, 204)
+			r := d.own(url, "Sec-Secure-Session-Id", id, "Secure-Session-Response", d.proof(d.challenge), "Sec-Fetch-Site", from.site, "Origin", from.origin)
+			status(t, fmt.Sprint(from), r, from.status)
+			if r.StatusCode == 403 && len(r.Header["Set-Cookie"])+len(r.Header["Secure-Session-Challenge"]) > 0 {
+				t.Errorf("%v: answered with %v", from, r.Header)
+			}
 			d.challenged(r)
 		}
 
@@ -624,4 +633,37 @@ func TestBoundSessionBanned(t *testing.T) {
 		}
 		status(t, "refresh", d.refresh(), 401)
 	})
+}
+
+// A sibling subdomain can have a browser register a key for the offer of a login of its own: the
+// answer would log the user in as somebody else.
+func TestRegistrationFromAnotherOrigin(t *testing.T) {
+	s := newShop(t, binding())
+	stranger := s.device(t) // logs in, and hands its offer to a page
+	login := stranger.post("/login")
+	m := registrationHeader.FindStringSubmatch(login.Header.Get("Secure-Session-Registration"))
+	if m == nil {
+		t.Fatal("nothing is offered")
+	}
+	user := s.device(t)
+	var err error
+	if user.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []struct {
+		site, origin string
+		status       int
+	}{
+		{"same-site", "https://sibling." + host, 403},
+		{"cross-site", "https://evil.example", 403},
+		{"", "https://sibling." + host, 403},
+		{"", "", 403},
+		{"same-origin", origin, 200},
+	} {
+		r := user.own(m[1], "Secure-Session-Response", user.registration(m[3], m[2]), "Sec-Fetch-Site", from.site, "Origin", from.origin)
+		status(t, fmt.Sprint(from), r, from.status)
+		if n := len(r.Header["Set-Cookie"]); (n > 0) != (from.status == 200) {
+			t.Errorf("%v: %d cookies are set", from, n)
+		}
+	}
 }
