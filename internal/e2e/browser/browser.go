@@ -34,6 +34,7 @@ type Option func(*options)
 
 type options struct {
 	features, disabled []string
+	reach              string // more rules for where hosts are found
 }
 
 // Features switches features of Chromium on.
@@ -44,6 +45,11 @@ func Features(names ...string) Option {
 // Without switches features of Chromium off.
 func Without(names ...string) Option {
 	return func(o *options) { o.disabled = append(o.disabled, names...) }
+}
+
+// Loopback lets the browser reach what serves http on 127.0.0.1, beside the hosts of [Start].
+func Loopback() Option {
+	return func(o *options) { o.reach = ",EXCLUDE 127.0.0.1" }
 }
 
 // browsers counts those that this process has started, so that each carries a mark of its own.
@@ -81,7 +87,7 @@ func Start(t testing.TB, hosts map[string]http.Handler, opts ...Option) *Browser
 		// One tab in front of another is no reason to let the other sleep.
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 		chromedp.Flag("disable-renderer-backgrounding", true),
-		chromedp.Flag("host-resolver-rules", b.resolverRules()),
+		chromedp.Flag("host-resolver-rules", b.resolverRules()+o.reach),
 		chromedp.Flag("ignore-certificate-errors-spki-list", b.spki),
 	}
 	if len(o.features) > 0 {

@@ -117,7 +117,13 @@
 		},
 
 		controls: () => {
-			document.activeElement?.blur()
+			if (document.activeElement !== document.body) {
+				// The Tab key would go on from the field that had the focus when the page was loaded.
+				document.activeElement?.blur()
+				document.body.tabIndex = -1
+				document.body.focus({preventScroll: true})
+				document.body.removeAttribute('tabindex')
+			}
 			// Nothing moves while pictures are compared. A style sheet made so passes any
 			// Content-Security-Policy.
 			const still = new CSSStyleSheet()

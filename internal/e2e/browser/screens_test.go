@@ -50,6 +50,12 @@ func TestScreenChecks(t *testing.T) {
 			}
 		}
 	}
+	tab.Go("https://app.example/?more=" + url.QueryEscape("<p><label>Where to begin <input autofocus></label>"))
+	for _, c := range all {
+		if wrong := c.run(); len(wrong) > 0 {
+			t.Errorf("%s, of a good page that begins in its last field: %s", c.name, strings.Join(wrong, "; "))
+		}
+	}
 	tab.Viewport(360, 800)
 	for _, bad := range []struct {
 		name, style, more string

@@ -215,6 +215,21 @@ func (tab *Tab) Viewport(width, height int64) {
 	}))
 }
 
+// Dark has the page shown as to somebody who likes dark pages, or light ones.
+func (tab *Tab) Dark(dark bool) {
+	tab.t.Helper()
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	must(tab, "setting the colour scheme", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	}))
+}
+
 // Screenshot writes the whole page into NAME.png in the directory of [ScreensVariable], if that
 // is set.
 func (tab *Tab) Screenshot(name string) {
