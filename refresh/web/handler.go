@@ -14,6 +14,7 @@ import (
 // the usual /session/, for all methods:
 //
 //	POST /session/refresh            new tokens
+//	GET  /session/access             whether the access token is good: 204 or 401
 //	POST /session/logout             ends the session
 //	POST /session/logout-everywhere  ends all sessions of the user
 //	POST /session/logout-others      ends all but this one
@@ -40,8 +41,9 @@ import (
 // here and takes the cookies, too; one that is answered 503 leaves them, so that it can be
 // tried again.
 //
-// The script defines sessionFetch, to be called as fetch is. If the answer is 401 it refreshes
-// the session, once for all tabs that have come to that (Web Locks API), and tries again.
+// The script defines sessionFetch, to be called as fetch is. If the answer is 401, and the
+// access token is not good, it refreshes the session, once for all tabs that have come to that
+// (Web Locks API); then it tries again.
 // In [Passing] pages need it only where nothing is rotated in passing, before a WebSocket for example.
 //
 //	<script src="/session/session.js"></script>
@@ -63,6 +65,7 @@ func (b *Browser) Handler() http.Handler {
 		}
 	}
 	at("POST", "refresh", b.refresh)
+	at("GET", "access", func(w http.ResponseWriter, r *http.Request) { b.access(w, r, own) })
 	at("POST", "logout", b.logout)
 	at("POST", "logout-everywhere", inside(b.logoutEverywhere))
 	at("POST", "logout-others", inside(b.logoutTheOthers))
@@ -104,6 +107,19 @@ func (b *Browser) own(w http.ResponseWriter, r *http.Request) (c presented, ok b
 		b.refuse(w, r, err)
 	}
 	return c, err == nil
+}
+
+// access says whether the access token is good, and refreshes nothing. By it a script knows
+// that another tab has refreshed, without a second try of what may take long.
+func (b *Browser) access(w http.ResponseWriter, r *http.Request, own *page) {
+	c := b.cookies(r)
+	a, err := own.admit(r, c.access)
+	if err != nil {
+		own.refuse(w, r, err)
+		return
+	}
+	a.Stop()
+	finish(w, http.StatusNoContent)
 }
 
 // refresh exchanges the refresh token.

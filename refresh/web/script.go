@@ -15,7 +15,7 @@ var sessionScript string
 // script serves the script. It needs nothing inline, so a page's Content-Security-Policy may be
 // script-src 'self'.
 func (b *Browser) script() http.HandlerFunc {
-	text := strings.Replace(sessionScript, `"/session/refresh"`, strconv.Quote(b.cfg.Path+"refresh"), 1)
+	text := strings.Replace(sessionScript, `"/session/"`, strconv.Quote(b.cfg.Path), 1)
 	return func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "max-age=3600") // it holds nothing of anybody's

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestScript(t *testing.T) {
 	if r.StatusCode != 200 || r.Header.Get("Content-Type") != "text/javascript; charset=utf-8" || r.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(r.Header.Get("Cache-Control"), "max-age") {
 		t.Errorf("%d %v", r.StatusCode, r.Header)
 	}
-	if !strings.Contains(text, `"/auth/s-1/refresh"`) || strings.Contains(text, "/session/") || strings.Contains(text, "eval") || strings.Contains(text, "innerHTML") {
+	if !strings.Contains(text, `"/auth/s-1/"`) || strings.Contains(text, "/session/") || strings.Contains(text, "eval") || strings.Contains(text, "innerHTML") {
 		t.Error("the script is not for this handler")
 	}
 	status(t, "the script by POST", s.agent(t).post("/auth/s-1/session.js"), 405)
@@ -44,6 +45,7 @@ func TestScriptRefreshesOnce(t *testing.T) {
 		{"a session that is over", `{locks: true, refresh: 401}`, `{"refreshes":20,"answers":{"401":20}}`},
 		{"nobody knows", `{locks: true, refresh: 503}`, `{"refreshes":20,"answers":{"503":20}}`},
 		{"another failure", `{locks: true, fails: 500}`, `{"refreshes":0,"answers":{"500":20}}`},
+		{"more is asked for than a good token", `{locks: true, fresh: true, fails: 401}`, `{"refreshes":0,"answers":{"401":20}}`},
 		{"another site", `{locks: true, url: "https://other.example/x"}`, `{"refreshes":0,"answers":{"401":20}}`},
 	} {
 		cmd := exec.Command(node, "-")
@@ -60,11 +62,38 @@ func TestScriptRefreshesOnce(t *testing.T) {
 	}
 }
 
+// Whether the access token is good is told without any refresh, to the shop's own pages.
+func TestAccess(t *testing.T) {
+	for _, layout := range []web.Layout{web.Passing, web.Separate} {
+		s := newShop(t, func(c *web.BrowserConfig) { c.Layout = layout })
+		a := s.agent(t)
+		ask := func(what string, want int) {
+			t.Helper()
+			r := a.get("/session/access")
+			status(t, what, r, want)
+			if len(r.Header["Set-Cookie"]) > 0 || r.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%v: %s: it sets %d cookies, Cache-Control %s", layout, what, len(r.Header["Set-Cookie"]), r.Header.Get("Cache-Control"))
+			}
+		}
+		ask("no session", 401)
+		a = s.loggedIn(t)
+		ask("a session", 204)
+		a.jar = slices.DeleteFunc(a.jar, func(c *kept) bool { return !strings.HasSuffix(c.Name, "-refresh") })
+		if len(a.jar) != 1 {
+			t.Fatalf("%d cookies are left", len(a.jar))
+		}
+		ask("without an access token", 401)
+		if n := s.sessions.Status().Refresh.Done; n != 0 {
+			t.Errorf("%v: %d refreshes", layout, n)
+		}
+	}
+}
+
 // tabs is a browser with five tabs, as far as the script can tell, and a service: a cookie that is fresh or
 // not, locks that all tabs share, a body that must arrive each time.
 const tabs = `
 const vm = require("node:vm");
-let fresh = false, refreshes = 0, chain = Promise.resolve();
+let fresh = Boolean(world.fresh), refreshes = 0, chain = Promise.resolve();
 const answers = {};
 const later = () => new Promise(f => setTimeout(f, 1 + Math.random() * 3));
 async function fetch(input, init) {
@@ -78,6 +107,7 @@ async function fetch(input, init) {
     fresh = true;
     return new Response("{}", {status: 200});
   }
+  if (request.url === "https://shop.example/session/access") return new Response(null, {status: sent ? 204 : 401});
   if (body !== "order") throw new Error("the body is lost");
   if (world.fails) return new Response("", {status: world.fails});
   return new Response("", {status: sent && !world.url ? 200 : 401});

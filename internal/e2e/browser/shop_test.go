@@ -42,7 +42,9 @@ type shop struct {
 	sessions *refresh.Manager
 	bus      *bus.Member
 	verifier *token.Verifier
-	api      http.Handler // of the other service
+	api      http.Handler  // of the other service
+	slow     chan struct{} // closed by release
+	release  func()
 	mu       sync.Mutex
 	claims   map[string]any // of every login
 	password string
@@ -56,6 +58,8 @@ type shop struct {
 func newShop(t *testing.T, change func(*web.BrowserConfig, *refresh.Config), opts ...browser.Option) *shop {
 	t.Helper()
 	s := &shop{password: "open sesame", colour: "white"}
+	s.slow = make(chan struct{})
+	s.release = sync.OnceFunc(func() { close(s.slow) })
 	ctx, cancel := context.WithTimeout(context.Background(), browser.Patience)
 	defer cancel()
 	must := func(err error) {
@@ -118,6 +122,11 @@ func newShop(t *testing.T, change func(*web.BrowserConfig, *refresh.Config), opt
 		claims, _ := token.FromContext(r.Context())
 		show(w, "prices for "+claims.Subject())
 	}))
+	mux.Handle("GET /stepped-up", sessions.Middleware(http.NotFoundHandler(), token.RequireACR("two-factors")))
+	mux.Handle("GET /slow", private(func(w http.ResponseWriter, r *http.Request) {
+		<-s.slow
+		fmt.Fprint(w, "at last")
+	}))
 	mux.Handle("POST /change", private(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -142,6 +151,7 @@ func newShop(t *testing.T, change func(*web.BrowserConfig, *refresh.Config), opt
 		}
 	}}
 	s.Browser = browser.Start(t, map[string]http.Handler{shopHost: mux, siblingHost: elsewhere, attackerHost: elsewhere}, opts...)
+	t.Cleanup(s.release)
 	return s
 }
 
