@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/follow"
 	"github.com/hybridtoken/hybridtoken/bus/internal/publish"
 	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
@@ -84,16 +85,16 @@ func (b *core) open(ctx context.Context, conn *transport.Connection) error {
 }
 
 // follow starts to follow the stream into the list and returns at once.
-func (b *core) follow(list *revoke.List) (*follower, error) {
-	f, err := startFollower(b.Transport, list, b.followConfig())
+func (b *core) follow(list *revoke.List) (*follow.Follower, error) {
+	f, err := follow.Start(b.Transport, list, b.followConfig())
 	if err == nil {
 		b.publisher.StartWatch()
 	}
 	return f, err
 }
 
-func (b *core) followConfig() followConfig {
-	return followConfig{
+func (b *core) followConfig() follow.Config {
+	return follow.Config{
 		Name: b.cfg.Name, NoHeartbeats: b.cfg.NoHeartbeats, NoAnnouncements: b.cfg.NoAnnouncements,
 		Signer: b.signer, Trust: b.trust, Suspect: b.publisher.Suspect,
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/follow"
 	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -23,7 +24,7 @@ import (
 type Member struct {
 	conn     *transport.Connection
 	core     *core
-	follower *follower // nil: no List
+	follower *follow.Follower // nil: no List
 
 	closing sync.Once
 }
@@ -140,7 +141,7 @@ func connect(ctx context.Context, cfg Config) (*transport.Connection, error) {
 func (m *Member) Close() error {
 	m.closing.Do(func() {
 		if m.follower != nil {
-			_ = m.follower.close()
+			_ = m.follower.Close()
 		}
 		m.core.close()
 		_ = m.conn.Close()
@@ -204,7 +205,7 @@ func (m *Member) WaitFresh(ctx context.Context) error {
 	if m.follower == nil {
 		return fmt.Errorf("bus: wait until fresh: %w", errNoList)
 	}
-	return m.follower.waitFresh(ctx)
+	return m.follower.WaitFresh(ctx)
 }
 
 // Barrier returns nil when every event that anybody's Publish had acknowledged
@@ -217,5 +218,5 @@ func (m *Member) Barrier(ctx context.Context) error {
 	if m.follower == nil {
 		return fmt.Errorf("bus: barrier: %w", errNoList)
 	}
-	return m.follower.barrier(ctx)
+	return m.follower.Barrier(ctx)
 }

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -9,7 +8,6 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
 	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
-	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 func openCore(t testing.TB, conn *transport.Connection, cfg Config) (*core, error) {
@@ -46,8 +44,4 @@ func (b *core) end() {
 	b.close()
 	b.Conn.Close()
 	synctest.Wait()
-}
-
-func sessionEvent(i int) revoke.Event {
-	return revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)}
 }

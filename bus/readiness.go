@@ -28,7 +28,7 @@ func (m *Member) Readiness(p revoke.Policy) http.Handler {
 	if m.follower == nil {
 		return readiness(func() readyState { return readyState{state: revoke.StateSyncing.String(), reason: "no list", age: -1} })
 	}
-	return readiness(func() readyState { return m.follower.ready(p) })
+	return readiness(func() readyState { return m.ready(p) })
 }
 
 // A readyState is what a probe is answered. Its words are constants, which need no escaping.
@@ -40,8 +40,8 @@ type readyState struct {
 	degraded, restored bool
 }
 
-func (f *follower) ready(p revoke.Policy) readyState {
-	ready, s := f.list.Ready(p), f.status()
+func (m *Member) ready(p revoke.Policy) readyState {
+	ready, s := m.core.cfg.List.Ready(p), m.follower.Status()
 	if s.Closed {
 		ready, s.Reason = false, revoke.ReasonClosed
 	}

@@ -10,9 +10,16 @@ import (
 
 // A probe asks with GET or HEAD; whatever else asks is told so, and learns nothing.
 func TestReadinessAnswersProbesOnly(t *testing.T) {
-	f, _ := newTestFollower(t)
-	f.dead = make(chan struct{})
-	h := (&Member{follower: f}).Readiness(revoke.InsecureAllow())
+	list, err := revoke.NewList(revoke.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Join(t.Context(), Config{Servers: "nats://127.0.0.1:1", List: list})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	h := m.Readiness(revoke.InsecureAllow())
 	for method, want := range map[string]int{
 		http.MethodGet: http.StatusServiceUnavailable, http.MethodHead: http.StatusServiceUnavailable,
 		http.MethodPost: http.StatusMethodNotAllowed, http.MethodPut: http.StatusMethodNotAllowed, http.MethodOptions: http.StatusMethodNotAllowed, "": http.StatusMethodNotAllowed,
@@ -21,7 +28,7 @@ func TestReadinessAnswersProbesOnly(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/ready", nil)
 		r.Method = method
 		h.ServeHTTP(w, r)
-		allow, body := "", `{"ready":false,"state":"syncing","reason":"replaying","age_ms":-1,"sequence":0,"degraded":false,"restored":false}`+"\n"
+		allow, body := "", `{"ready":false,"state":"syncing","reason":"connecting","age_ms":-1,"sequence":0,"degraded":false,"restored":false}`+"\n"
 		if want == http.StatusMethodNotAllowed {
 			allow, body = "GET, HEAD", "method not allowed\n"
 		}

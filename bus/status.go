@@ -3,10 +3,9 @@ package bus
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/follow"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -40,83 +39,29 @@ type Status struct {
 // Status returns the present status. It never waits for the network, whatever state the
 // connection is in.
 func (m *Member) Status() Status {
-	var s Status
 	if m.follower != nil {
-		s = m.follower.status()
-	} else {
-		seen := m.core.seen.Load()
-		s.Server, s.Connected, s.Closed = seen.server, seen.server != "", seen.closed || m.core.Context.Err() != nil
+		return m.complete(m.follower.Status())
 	}
-	return m.complete(s)
+	seen := m.core.seen.Load()
+	return m.complete(follow.Status{Server: seen.server, Connected: seen.server != "", Closed: seen.closed || m.core.Context.Err() != nil})
 }
 
-func (m *Member) complete(s Status) Status {
-	if m.follower != nil {
-		s.Announcement = m.follower.rollCall()
-	}
-	s.Publishing = Publishing(m.core.publisher.Status())
-	return s
-}
-
-// A report is what the follower's goroutine last said about its subscription;
-// immutable.
-type report struct {
-	connected bool
-	server    string
-	hazards   []string
-	mirror    bool
-	beater    string
-	beat      revoke.Instant
-	err       error
-}
-
-// Status takes no lock.
-func (f *follower) status() Status {
-	r := f.report.Load()
+// complete returns a status with that part of a follower.
+func (m *Member) complete(f follow.Status) Status {
 	s := Status{
-		Status:        f.list.Status(revoke.Now()),
-		Connected:     r.connected,
-		Server:        r.server,
-		Sequence:      f.sequence.Load(),
-		Subscriptions: f.begun.Load(),
-		Moves:         f.moves.Load(),
-		Mirror:        r.mirror,
-		Hazards:       slices.Clone(r.hazards),
-		Sent:          f.beater.sent.Load(),
-		Returned:      f.beater.returned.Load(),
-		Beater:        r.beater,
-		Err:           r.err,
-		StateFile:     f.list.StateFile(),
+		Status: f.Status, Connected: f.Connected, Server: f.Server, Sequence: f.Sequence, Subscriptions: f.Subscriptions, Moves: f.Moves,
+		Mirror: f.Mirror, Hazards: f.Hazards, Sent: f.Sent, Returned: f.Returned, Beater: f.Beater, BeatAt: f.BeatAt, Err: f.Err, Closed: f.Closed,
+		StateFile: f.StateFile, Publishing: Publishing(m.core.publisher.Status()),
 	}
-	if !r.beat.IsZero() {
-		s.BeatAt = r.beat.Time()
-	}
-	select {
-	case <-f.dead:
-		s.Closed = true
-	default:
+	if m.follower != nil {
+		s.Announcement = Announcement(m.follower.Announcement())
 	}
 	return s
 }
 
-// A level is what of a status an observer is told about when it changes. Counters
-// and ages are not part of it.
-type level struct {
-	state       revoke.State
-	reason      revoke.Reason
-	degraded    bool
-	connected   bool
-	closed      bool
-	server, err string
-	hazards     string
-}
-
-func (s *Status) level() level {
-	l := level{state: s.State, reason: s.Reason, degraded: s.Degraded, connected: s.Connected, closed: s.Closed, server: s.Server, hazards: strings.Join(s.Hazards, "\n")}
-	if s.Err != nil {
-		l.err = s.Err.Error()
-	}
-	return l
+// followers returns the part of a follower, as far as its changes are told.
+func (s *Status) followers() follow.Status {
+	return follow.Status{Status: s.Status, Connected: s.Connected, Server: s.Server, Hazards: s.Hazards, Err: s.Err, Closed: s.Closed}
 }
 
 // WaitChange waits until the status differs from that one in State, Reason,
@@ -139,45 +84,14 @@ func (m *Member) WaitChange(ctx context.Context, from Status) (Status, error) {
 	if m.follower == nil {
 		return m.Status(), fmt.Errorf("bus: wait for a change: %w", errNoList)
 	}
-	s, err := m.follower.waitChange(ctx, from)
+	s, err := m.follower.WaitChange(ctx, from.followers())
 	return m.complete(s), err
 }
 
-func (f *follower) waitChange(ctx context.Context, from Status) (Status, error) {
-	old := from.level()
-	for {
-		changed := f.changed.Wait()
-		dead := false
-		select {
-		case <-f.dead:
-			dead = true
-		default:
-		}
-		s := f.status()
-		if s.level() != old {
-			return s, nil
-		}
-		if dead {
-			return s, fmt.Errorf("bus: wait for a change: member %w", ErrClosed)
-		}
-		timer := time.NewTimer(f.agesIn(&s))
-		select {
-		case <-changed:
-		case <-timer.C: // time alone has perhaps made it stale
-		case <-f.dead:
-		case <-ctx.Done():
-			timer.Stop()
-			return s, fmt.Errorf("bus: wait for a change: %w", context.Cause(ctx))
-		}
-		timer.Stop()
-	}
-}
-
-// agesIn returns when to look again at a status that nobody changes: when it becomes
-// stale, but after a second at the latest, because timers stand still in suspend.
-func (f *follower) agesIn(s *Status) time.Duration {
-	if s.State != revoke.StateFresh {
-		return time.Second
-	}
-	return min(max(f.list.Config().MaxStaleness-s.Age, 0)+time.Millisecond, time.Second)
+// Announcement tells whether package bus/rollcall can wait for this [Member].
+type Announcement struct {
+	Listening bool   // for questions
+	Answered  uint64 // questions, each state of the answer
+	Dropped   uint64 // answers not given: too many questions, or none of this protocol
+	Err       error  // why it does not listen or its answers are refused; nil while all is well
 }

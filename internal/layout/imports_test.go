@@ -51,8 +51,8 @@ func TestArrowsPointDown(t *testing.T) {
 		{"./internal/inside", nil, []string{module + "/revoke"}, nil},
 		{"./internal/replica", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, diskfile}},
 		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, replica, diskfile}},
-		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, diskfile}},
-		{"./bus/rollcall", []string{nats, module + "/bus"}, []string{jwx}, []string{module + "/bus", module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, diskfile}},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/follow", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, diskfile}},
+		{"./bus/rollcall", []string{nats, module + "/bus"}, []string{jwx}, []string{module + "/bus", module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/follow", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, diskfile}},
 		{"./token/tokentest", []string{jwx}, []string{nats}, sessions},
 		{"./refresh", []string{jwx, issues}, []string{nats}, sessions},
 		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn, jsadmin)},
@@ -123,9 +123,10 @@ var privateKeyParsers = regexp.MustCompile(`x509\.Parse(PKCS8PrivateKey|PKCS1Pri
 // imports is which packages of ours each package may import itself, its tests aside. A new
 // arrow, or a new package, is a decision, and stands here.
 var imports = map[string]string{
-	"bus":                             "bus/internal/bridge bus/internal/publish bus/internal/stream bus/internal/transport bus/internal/wire internal/diskfile internal/jsadmin internal/pause internal/replica revoke",
+	"bus":                             "bus/internal/bridge bus/internal/follow bus/internal/publish bus/internal/stream bus/internal/transport bus/internal/wire internal/diskfile internal/jsadmin internal/pause internal/replica revoke",
 	"bus/embedded":                    "bus internal/diskfile revoke",
 	"bus/internal/bridge":             "revoke",
+	"bus/internal/follow":             "bus/internal/transport bus/internal/wire internal/jsadmin internal/pause internal/replica revoke",
 	"bus/internal/publish":            "bus/internal/bridge bus/internal/stream bus/internal/transport bus/internal/wire internal/diskfile internal/jsadmin internal/pause internal/replica internal/strictjson revoke",
 	"bus/internal/scripted":           "bus/internal/stream bus/internal/wire",
 	"bus/internal/stream":             "bus/internal/wire internal/jsadmin revoke",

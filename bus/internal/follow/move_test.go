@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"testing"
@@ -30,7 +30,7 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			b, err := openCore(t, conn, Config{Issuers: []string{testIssuer}, Logger: log.Everything()})
+			b, err := openCore(t, conn, config{Issuers: []string{testIssuer}, Logger: log.Everything()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,17 +48,17 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			s.Do(func() { s.Isolated = from })
 			if !shared {
 				f.isFresh(t, 14*time.Second)
-				if st := f.status(); st.Moves != 1 || b.NATS().ConnectedServerId() == from || log.Count("moving to another server") != 1 {
+				if st := f.Status(); st.Moves != 1 || b.NATS().ConnectedServerId() == from || log.Count("moving to another server") != 1 {
 					t.Errorf("%d moves, logged %s", st.Moves, &log)
 				}
 				f.isFresh(t, time.Hour)
-				if st := f.status(); st.Moves != 1 {
+				if st := f.Status(); st.Moves != 1 {
 					t.Errorf("%d moves in an hour", st.Moves)
 				}
 				return
 			}
 			f.isStale(t, time.Hour)
-			if st := f.status(); st.Moves != 0 || b.NATS().ConnectedServerId() != from || log.Count("the connection is shared and stays where it is") < 5 {
+			if st := f.Status(); st.Moves != 0 || b.NATS().ConnectedServerId() != from || log.Count("the connection is shared and stays where it is") < 5 {
 				t.Errorf("%d moves, logged %s", st.Moves, &log)
 			}
 			s.Do(func() { s.Isolated = "" })
@@ -77,7 +77,7 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := openCore(t, conn, Config{})
+		b, err := openCore(t, conn, config{})
 		if err != nil {
 			t.Fatal(err)
 		}

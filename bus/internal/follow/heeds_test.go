@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ func TestHeedsExpectedIssuers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &follower{list: list}
+	f := &Follower{list: list}
 	subject := func(iss string) string { return wire.IssuerPrefix(iss) + "device" }
 	ask := func(iss string, want bool) {
 		t.Helper()

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"errors"
@@ -86,7 +86,7 @@ var errNoBeats = errors.New("bus: connected, but no heartbeats arrive")
 const rewind = 1
 
 // climb takes the next step of the escalation.
-func (f *follower) climb(now revoke.Instant) {
+func (f *Follower) climb(now revoke.Instant) {
 	silence := mono(f.escalation.quiet, now).Round(time.Millisecond)
 	switch f.escalation.climb(now) {
 	case rewind:
@@ -111,7 +111,7 @@ const maxFlights = 4
 
 // astray reports whether the connection is back at the server that was left, and
 // sends it on.
-func (f *follower) astray() bool {
+func (f *Follower) astray() bool {
 	if f.fled == "" || f.flights == maxFlights || f.t.NATS().ConnectedServerId() != f.fled {
 		f.fled = ""
 		return false

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ import (
 )
 
 // A beatingFollower has a beater over a scripted server.
-func beatingFollower(t *testing.T, cfg Config) (*scripted.Server, *followed) {
+func beatingFollower(t *testing.T, cfg config) (*scripted.Server, *followed) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	f, _ := newTestFollower(t)
@@ -23,7 +23,7 @@ func beatingFollower(t *testing.T, cfg Config) (*scripted.Server, *followed) {
 }
 
 // beat lets the beater beat for d, as the follower's goroutine does.
-func (f *follower) beat(d time.Duration) {
+func (f *Follower) beat(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		time.Sleep(max(f.beater.in(revoke.Now()), time.Millisecond))
 	}
@@ -35,7 +35,7 @@ func (f *follower) beat(d time.Duration) {
 func TestHeartbeatsDenied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, f := beatingFollower(t, Config{Logger: log.Logger()})
+		s, f := beatingFollower(t, config{Logger: log.Logger()})
 		defer f.b.end()
 		f.beat(10 * time.Minute) // none comes back
 		before := f.beater.sent.Load()
@@ -84,7 +84,7 @@ func TestHeartbeatsDenied(t *testing.T) {
 func TestOwnHeartbeatsAreOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		_, f := beatingFollower(t, Config{Logger: log.Logger()})
+		_, f := beatingFollower(t, config{Logger: log.Logger()})
 		defer f.b.end()
 		h := &f.beater
 		h.heard(revoke.Now(), replica.Heartbeat{}) // before any was sent
@@ -137,7 +137,7 @@ func TestOwnHeartbeatsAreOwn(t *testing.T) {
 // Every heartbeat of a member that can sign is signed, one after the other; none where no
 // key is.
 func TestHeartbeatsAreSigned(t *testing.T) {
-	for _, cfg := range []Config{{Signer: vectorKey()}, {}} {
+	for _, cfg := range []config{{Signer: vectorKey()}, {}} {
 		synctest.Test(t, func(t *testing.T) {
 			s, f := beatingFollower(t, cfg)
 			defer f.b.end()
@@ -163,7 +163,7 @@ func TestHeartbeatsAreSigned(t *testing.T) {
 // there is another after an interval; without barriers the feed's schedule counts.
 func TestBarrierHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, f := beatingFollower(t, Config{})
+		_, f := beatingFollower(t, config{})
 		defer f.b.end()
 		h := &f.beater
 		if d := h.in(revoke.Now()); d < h.interval || h.sent.Load() != 1 { // the first is due

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"context"
@@ -20,16 +20,16 @@ func TestWaitChangeByTime(t *testing.T) {
 		if err := f.feed.Heartbeat(now, replica.Record{Generation: s.gen, Delivery: 1, Sequence: 1, Time: now.Time()}, replica.Heartbeat{Nonce: [16]byte{1}, Time: now.Time()}); err != nil {
 			t.Fatal(err)
 		}
-		fresh := f.status()
+		fresh := f.Status()
 		if fresh.State != revoke.StateFresh {
 			t.Fatalf("%+v", fresh)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if s, err := f.waitChange(ctx, fresh); !errors.Is(err, context.DeadlineExceeded) || s.State != revoke.StateFresh {
+		if s, err := f.WaitChange(ctx, fresh); !errors.Is(err, context.DeadlineExceeded) || s.State != revoke.StateFresh {
 			t.Errorf("before: %v, %v", s.State, err)
 		}
-		s2, err := f.waitChange(t.Context(), fresh)
+		s2, err := f.WaitChange(t.Context(), fresh)
 		if took := revoke.Now().Since(now); err != nil || s2.State != revoke.StateStale || took < 15*time.Second || took > 16*time.Second {
 			t.Errorf("%v after %s, %v", s2.State, took, err)
 		}

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"testing"
@@ -45,7 +45,7 @@ func say(t *testing.T, s *scripted.Server, name string, change func(*replica.Dig
 func TestLiarHasTheLogReadOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
+		s, f := followScripted(t, config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, 15*time.Minute)
 		if n := s.Count("CONSUMER.CREATE"); n != 1 || log.Count("WARN") != 0 {
@@ -59,7 +59,7 @@ func TestLiarHasTheLogReadOnce(t *testing.T) {
 			t.Errorf("%d consumers, %d deleted, logged %s", s.Count("CONSUMER.CREATE"), s.Count("CONSUMER.DELETE"), &log)
 		}
 		f.isFresh(t, time.Hour)
-		if st := f.status(); st.Subscriptions != 1 || s.Count("CONSUMER.CREATE") != 2 || log.Count("second time") != 1 {
+		if st := f.Status(); st.Subscriptions != 1 || s.Count("CONSUMER.CREATE") != 2 || log.Count("second time") != 1 {
 			t.Errorf("%d subscriptions, %d consumers", st.Subscriptions, s.Count("CONSUMER.CREATE"))
 		}
 		for range 60 { // however often it lies
@@ -74,7 +74,7 @@ func TestLiarHasTheLogReadOnce(t *testing.T) {
 func TestForkHasTheLogReadAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
+		s, f := followScripted(t, config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, 15*time.Minute)
 		s.Do(func() { // a message that nobody has applied, in place of a heartbeat four minutes ago
@@ -100,12 +100,12 @@ func TestForkHasTheLogReadAnew(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
-		if !isRevoked() || log.Count("holds something else than what was applied") == 0 || f.status().Subscriptions < 2 {
-			t.Errorf("revoked %t, %d subscriptions, logged %s", isRevoked(), f.status().Subscriptions, &log)
+		if !isRevoked() || log.Count("holds something else than what was applied") == 0 || f.Status().Subscriptions < 2 {
+			t.Errorf("revoked %t, %d subscriptions, logged %s", isRevoked(), f.Status().Subscriptions, &log)
 		}
-		before := f.status().Subscriptions
+		before := f.Status().Subscriptions
 		f.isFresh(t, time.Hour)
-		if n := f.status().Subscriptions; n != before {
+		if n := f.Status().Subscriptions; n != before {
 			t.Errorf("%d more subscriptions", n-before)
 		}
 	})

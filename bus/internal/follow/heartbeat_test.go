@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"testing"
@@ -63,7 +63,7 @@ func TestHeartbeatsHeldBack(t *testing.T) {
 // for one.
 func TestHeartKeepsThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, f := beatingFollower(t, Config{})
+		_, f := beatingFollower(t, config{})
 		defer f.b.end()
 		h := &f.beater
 		h.behind = true

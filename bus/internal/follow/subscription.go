@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"context"
@@ -188,7 +188,7 @@ const maxLeft = 16
 
 // leave closes s and remembers its consumer if the server may not know that it is
 // over: one that was cut off, or whose creation nobody has confirmed.
-func (f *follower) leave(s *subscription) {
+func (f *Follower) leave(s *subscription) {
 	if s == nil || s.close() {
 		return
 	}
@@ -200,7 +200,7 @@ func (f *follower) leave(s *subscription) {
 
 // tidy asks the server, which answers again, to delete the consumers left behind. It
 // has read that when anything of the subscription made after it arrives.
-func (f *follower) tidy() {
+func (f *Follower) tidy() {
 	for _, name := range f.left {
 		_ = f.t.NATS().Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+f.t.StreamName+"."+name, nil)
 	}

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"context"
@@ -39,7 +39,7 @@ type second struct {
 }
 
 // doubt begins a second reading if the feed asks for one.
-func (f *follower) doubt(now revoke.Instant, epoch uint64) {
+func (f *Follower) doubt(now revoke.Instant, epoch uint64) {
 	if f.second.cancel != nil || f.second.found != nil {
 		return
 	}
@@ -90,7 +90,7 @@ func (s *second) read(d replica.Digest, ok bool) {
 
 // settle compares what a second reading has found with what was applied. An error ends
 // the subscription: the log is to be read anew.
-func (f *follower) settle(now revoke.Instant) error {
+func (f *Follower) settle(now revoke.Instant) error {
 	if f.second.found == nil {
 		return nil
 	}
@@ -112,7 +112,7 @@ func (f *follower) settle(now revoke.Instant) error {
 
 // readSecond reads the log from its start and returns its digest at the first heartbeat
 // from that sequence on.
-func (f *follower) readSecond(ctx context.Context, epoch, from uint64) (replica.Digest, error) {
+func (f *Follower) readSecond(ctx context.Context, epoch, from uint64) (replica.Digest, error) {
 	began := revoke.Now()
 	info, _, err := f.t.Info(ctx)
 	if err != nil {

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
 	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
@@ -17,7 +18,7 @@ import (
 )
 
 // newTestFollower has no connection, and a subscription that wants nothing more.
-func newTestFollower(t testing.TB) (*follower, *subscription) {
+func newTestFollower(t testing.TB) (*Follower, *subscription) {
 	l, err := revoke.NewList(revoke.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -26,8 +27,8 @@ func newTestFollower(t testing.TB) (*follower, *subscription) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &transport.Transport{StreamName: DefaultStream, Log: transport.Logger(nil), Context: context.Background()}
-	f := &follower{t: tr, list: l, feed: feed, reconnects: func() uint64 { return 0 }, ctx: tr.Context}
+	tr := &transport.Transport{StreamName: stream.DefaultName, Log: transport.Logger(nil), Context: context.Background()}
+	f := &Follower{t: tr, list: l, feed: feed, reconnects: func() uint64 { return 0 }, ctx: tr.Context}
 	f.beater = beater{t: tr, cfg: &f.cfg, feed: feed, list: l, applied: &f.sequence}
 	f.escalation = newEscalation(l.Config(), time.Second)
 	f.announcer.init(tr, &f.cfg, l)
@@ -56,9 +57,9 @@ func delivery(stream, consumer string, n int, value string) *nats.Msg {
 // What another consumer delivers ends the subscription, however well it fits in:
 // anyone who may make consumers could otherwise hand a follower a log of his choice.
 func TestDeliveryOfAnotherConsumer(t *testing.T) {
-	for _, c := range []struct{ stream, consumer string }{{DefaultStream, "other"}, {"OTHER", "own"}} {
+	for _, c := range []struct{ stream, consumer string }{{stream.DefaultName, "other"}, {"OTHER", "own"}} {
 		f, s := newTestFollower(t)
-		if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 1, "a")); err != nil { // the good twin
+		if _, err := f.apply(revoke.Now(), s, delivery(stream.DefaultName, "own", 1, "a")); err != nil { // the good twin
 			t.Fatal(err)
 		}
 		if _, err := f.apply(revoke.Now(), s, delivery(c.stream, c.consumer, 2, "b")); err == nil {
@@ -74,11 +75,11 @@ func TestDeliveryOfAnotherConsumer(t *testing.T) {
 // is applied, even if nobody has announced it.
 func TestDeliveryAfterReconnect(t *testing.T) {
 	f, s := newTestFollower(t)
-	if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 1, "a")); err != nil { // the good twin
+	if _, err := f.apply(revoke.Now(), s, delivery(stream.DefaultName, "own", 1, "a")); err != nil { // the good twin
 		t.Fatal(err)
 	}
 	f.reconnects = func() uint64 { return 1 }
-	if _, err := f.apply(revoke.Now(), s, delivery(DefaultStream, "own", 2, "b")); !errors.Is(err, transport.ErrDisconnected) {
+	if _, err := f.apply(revoke.Now(), s, delivery(stream.DefaultName, "own", 2, "b")); !errors.Is(err, transport.ErrDisconnected) {
 		t.Errorf("after a reconnect: %v", err)
 	}
 	if n := f.list.Stats(revoke.Now()).Applied[revoke.KindSession]; n != 1 {

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"path/filepath"
@@ -12,7 +12,7 @@ import (
 // The state file of a List is written every ten to eleven seconds, and at the end.
 func TestStateIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, f := followScripted(t, Config{}, revoke.Config{StateFile: filepath.Join(t.TempDir(), "state")})
+		_, f := followScripted(t, config{}, revoke.Config{StateFile: filepath.Join(t.TempDir(), "state")})
 		defer f.b.end()
 		var last time.Time
 		n, least, most := 0, time.Hour, time.Duration(0)
@@ -40,10 +40,10 @@ func TestStateIsKept(t *testing.T) {
 		if _, err := f.b.publisher.Publish(t.Context(), sessionEvent(-1)); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.barrier(t.Context()); err != nil {
+		if err := f.Barrier(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		f.close() // sooner than the next writing would come
+		f.Close() // sooner than the next writing would come
 		if st := f.list.StateFile(); time.Since(st.Saved) > time.Second || st.Failures != 0 {
 			t.Errorf("%+v", st)
 		}

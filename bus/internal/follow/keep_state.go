@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"time"
@@ -14,7 +14,7 @@ const savePause = 10 * time.Second
 // keepState writes the List's state file now and then until the follower is closed. It
 // takes no more than a twentieth of the time, however large the List and slow the
 // disk, and holds up nobody but Close.
-func (f *follower) keepState() {
+func (f *Follower) keepState() {
 	if f.list.Config().StateFile == "" {
 		return
 	}

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"context"
@@ -21,12 +21,12 @@ import (
 
 // A followed is a follower, and what it hangs on.
 type followed struct {
-	*follower
+	*Follower
 	b *core
 }
 
 // followScripted returns a follower of a scripted server's stream.
-func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted.Server, *followed) {
+func followScripted(t *testing.T, cfg config, list revoke.Config) (*scripted.Server, *followed) {
 	t.Helper()
 	s, b := newScripted(t, cfg)
 	s.Do(func() { s.Carries = true })
@@ -42,25 +42,25 @@ func followScripted(t *testing.T, cfg Config, list revoke.Config) (*scripted.Ser
 }
 
 // is waits for d and then demands that state and reason.
-func (f *follower) is(t *testing.T, d time.Duration, state revoke.State, reason revoke.Reason) {
+func (f *Follower) is(t *testing.T, d time.Duration, state revoke.State, reason revoke.Reason) {
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	if s := f.status(); s.State != state || s.Reason != reason {
+	if s := f.Status(); s.State != state || s.Reason != reason {
 		t.Fatalf("%s, %s after %s; want %s, %s; %v", s.State, s.Reason, d, state, reason, s.Err)
 	}
 }
 
-func (f *follower) isFresh(t *testing.T, d time.Duration) {
+func (f *Follower) isFresh(t *testing.T, d time.Duration) {
 	t.Helper()
 	f.is(t, d, revoke.StateFresh, revoke.ReasonNone)
 }
 
-func (f *follower) isStale(t *testing.T, d time.Duration) {
+func (f *Follower) isStale(t *testing.T, d time.Duration) {
 	t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	if s := f.status(); s.State != revoke.StateStale {
+	if s := f.Status(); s.State != revoke.StateStale {
 		t.Fatalf("%s after %s", s.State, d)
 	}
 }
@@ -78,9 +78,9 @@ func between[T int | uint64](t *testing.T, what string, n, least, most T) {
 func TestFollowersNormalDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
+		s, f := followScripted(t, config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
-		if err := f.waitFresh(t.Context()); err != nil {
+		if err := f.WaitFresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		infos := s.Count("STREAM.INFO")
@@ -89,7 +89,7 @@ func TestFollowersNormalDay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := f.barrier(t.Context()); err != nil {
+			if err := f.Barrier(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := f.list.Check(revoke.Now(), &revoke.Identity{Issuer: testIssuer, Token: "t", Session: r.Event.Value, IssuedAt: time.Now()}, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
@@ -99,7 +99,7 @@ func TestFollowersNormalDay(t *testing.T) {
 				f.isFresh(t, time.Second)
 			}
 		}
-		st := f.status()
+		st := f.Status()
 		if st.Subscriptions != 1 || st.Moves != 0 || st.Mirror || len(st.Hazards) != 0 || st.Err != nil || !st.Connected || st.Closed || st.Degraded {
 			t.Errorf("%+v", st)
 		}
@@ -124,15 +124,15 @@ func TestFollowersNormalDay(t *testing.T) {
 		if text := log.String(); strings.Count(text, "bus: following") != 1 || strings.Contains(text, "WARN") || strings.Contains(text, "ERROR") || strings.Contains(text, "not following") {
 			t.Errorf("logged %s", text)
 		}
-		if err := f.close(); err != nil {
+		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		between(t, "consumers deleted", s.Count("CONSUMER.DELETE"), 1, 1)
-		if st := f.status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.StateFresh {
+		if st := f.Status(); !st.Closed || st.Connected || st.Server != "" || st.State != revoke.StateFresh {
 			t.Errorf("closed: %+v", st)
 		}
-		if err := f.waitFresh(t.Context()); !errors.Is(err, ErrClosed) {
+		if err := f.WaitFresh(t.Context()); !errors.Is(err, transport.ErrClosed) {
 			t.Errorf("waiting for a closed one: %v", err)
 		}
 	})
@@ -144,25 +144,25 @@ func TestFollowersNormalDay(t *testing.T) {
 func TestFollowerOfASilentServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
+		s, f := followScripted(t, config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
 		s.Do(func() { s.Mute = true })
 		f.isFresh(t, 3*time.Second)
-		if n := f.status().Subscriptions; n != 1 {
+		if n := f.Status().Subscriptions; n != 1 {
 			t.Errorf("left after less than 3 s: %d subscriptions", n)
 		}
 		f.isFresh(t, 2*time.Second)
-		if st := f.status(); st.Subscriptions != 2 || !errors.Is(st.Err, errSilence) {
+		if st := f.Status(); st.Subscriptions != 2 || !errors.Is(st.Err, errSilence) {
 			t.Errorf("%d subscriptions after 5 s: %v", st.Subscriptions, st.Err)
 		}
 		f.isStale(t, 13*time.Second)
 		f.isStale(t, time.Hour)
-		before := f.status().Subscriptions
+		before := f.Status().Subscriptions
 		f.isStale(t, time.Hour)
-		between(t, "subscriptions in an hour", f.status().Subscriptions-before, 50, 80) // one a minute, and the escalation's
-		between(t, "consumers", s.Count("CONSUMER.CREATE"), 1, int(f.status().Subscriptions))
-		if st := f.status(); st.Moves != 0 { // there is no other server
+		between(t, "subscriptions in an hour", f.Status().Subscriptions-before, 50, 80) // one a minute, and the escalation's
+		between(t, "consumers", s.Count("CONSUMER.CREATE"), 1, int(f.Status().Subscriptions))
+		if st := f.Status(); st.Moves != 0 { // there is no other server
 			t.Errorf("%d moves", st.Moves)
 		}
 		if n := log.Count("reading the log from its start"); n != 1 {
@@ -180,9 +180,9 @@ func TestFollowerOfASilentServer(t *testing.T) {
 		if n := log.Count("bus: following"); n < 1 || n > 3 || log.Count("not following") > n-1 {
 			t.Errorf("logged %s", &log)
 		}
-		before = f.status().Subscriptions
+		before = f.Status().Subscriptions
 		f.isFresh(t, time.Hour)
-		if n := f.status().Subscriptions; n != before {
+		if n := f.Status().Subscriptions; n != before {
 			t.Errorf("%d more subscriptions after it was well", n-before)
 		}
 	})
@@ -193,7 +193,7 @@ func TestFollowerOfASilentServer(t *testing.T) {
 func TestFollowerWithoutHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, f := followScripted(t, Config{Logger: log.Logger()}, revoke.Config{})
+		s, f := followScripted(t, config{Logger: log.Logger()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
 		s.Do(func() { s.Carries = false })
@@ -206,7 +206,7 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 			t.Errorf("an event that came without heartbeats: %v", err)
 		}
 		f.isStale(t, time.Hour)
-		between(t, "subscriptions in an hour", f.status().Subscriptions, 12, 20)
+		between(t, "subscriptions in an hour", f.Status().Subscriptions, 12, 20)
 		if n := log.Count("own heartbeats do not come back"); n != 1 {
 			t.Errorf("told %d times that heartbeats are lost: %s", n, &log)
 		}
@@ -215,9 +215,9 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 		}
 		s.Do(func() { s.Carries = true })
 		f.isFresh(t, 7*time.Minute)
-		st := f.status()
+		st := f.Status()
 		f.isFresh(t, time.Hour)
-		if n := f.status().Subscriptions; n != st.Subscriptions {
+		if n := f.Status().Subscriptions; n != st.Subscriptions {
 			t.Errorf("%d more subscriptions after it was well", n-st.Subscriptions)
 		}
 	})
@@ -229,13 +229,13 @@ func TestFollowerWithoutHeartbeats(t *testing.T) {
 func TestFollowerAttests(t *testing.T) {
 	public := vectorKey().Public().(ed25519.PublicKey)
 	for name, c := range map[string]struct {
-		cfg     Config
+		cfg     config
 		attests bool
 	}{
-		"no Trust":         {Config{}, true},
-		"Trust and Signer": {Config{Trust: []ed25519.PublicKey{public}, Signer: vectorKey()}, true},
-		"Trust":            {Config{Trust: []ed25519.PublicKey{public}}, false},
-		"no heartbeats":    {Config{NoHeartbeats: true}, false},
+		"no Trust":         {config{}, true},
+		"Trust and Signer": {config{Trust: []ed25519.PublicKey{public}, Signer: vectorKey()}, true},
+		"Trust":            {config{Trust: []ed25519.PublicKey{public}}, false},
+		"no heartbeats":    {config{NoHeartbeats: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -283,7 +283,7 @@ func TestFollowersTroubles(t *testing.T) {
 		"no stream": {
 			func(s *scripted.Server) { s.API = noStream },
 			func(s *scripted.Server) { s.API = nil },
-			revoke.ReasonNoStream, ErrNoStream, "STREAM.INFO", 1600, 6 * time.Second,
+			revoke.ReasonNoStream, transport.ErrNoStream, "STREAM.INFO", 1600, 6 * time.Second,
 		},
 		"not permitted": {
 			func(s *scripted.Server) { s.Deny = "$JS.API.CONSUMER.CREATE" },
@@ -299,7 +299,7 @@ func TestFollowersTroubles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log scripted.Pages
-				s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
+				s, f := followScripted(t, config{Logger: log.Everything()}, revoke.Config{})
 				defer f.b.end()
 				f.isFresh(t, time.Minute)
 				log.Reset()
@@ -310,19 +310,19 @@ func TestFollowersTroubles(t *testing.T) {
 				// While it tries, the reason is another: between two attempts it is this one.
 				soon, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 				defer cancel()
-				for st := f.status(); st.Reason != c.reason; {
+				for st := f.Status(); st.Reason != c.reason; {
 					var err error
-					if st, err = f.waitChange(soon, st); err != nil {
+					if st, err = f.WaitChange(soon, st); err != nil {
 						t.Fatalf("the reason is %s: %v", st.Reason, err)
 					}
 				}
-				if err := f.waitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) || !strings.Contains(err.Error(), c.err.Error()) {
+				if err := f.WaitFresh(ended(t)); !errors.Is(err, revoke.ErrStale) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), c.reason.String()) || !strings.Contains(err.Error(), c.err.Error()) {
 					t.Errorf("waiting: %v", err)
 				}
 				before := s.Count(c.asks)
 				f.isStale(t, time.Hour)
 				between(t, c.asks+" in an hour", s.Count(c.asks)-before, c.most/10, c.most)
-				if st := f.status(); !errors.Is(st.Err, c.err) || st.Closed || st.Moves != 0 {
+				if st := f.Status(); !errors.Is(st.Err, c.err) || st.Closed || st.Moves != 0 {
 					t.Errorf("%+v", st)
 				}
 				if n := log.Count("not following"); n > 4 || log.Count(`not following" reason="`+c.reason.String()) == 0 && log.Count(`not following" reason=`+c.reason.String()) == 0 {
@@ -374,13 +374,13 @@ func TestFollowerOfABrokenConsumer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log scripted.Pages
-				s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
+				s, f := followScripted(t, config{Logger: log.Everything()}, revoke.Config{})
 				defer f.b.end()
 				f.isFresh(t, time.Minute)
 				log.Reset()
 				c.cause(s)
 				f.isFresh(t, 5*time.Second)
-				if st := f.status(); st.Subscriptions != 2 || st.Err != nil {
+				if st := f.Status(); st.Subscriptions != 2 || st.Err != nil {
 					t.Errorf("%+v", st)
 				}
 				if log.Count("not following") != 1 || log.Count(c.err) != 1 || log.Count("bus: following") != 1 {
@@ -388,7 +388,7 @@ func TestFollowerOfABrokenConsumer(t *testing.T) {
 				}
 				between(t, "consumers deleted", s.Count("CONSUMER.DELETE"), 1, 2)
 				f.isFresh(t, time.Hour)
-				if st := f.status(); st.Subscriptions != 2 {
+				if st := f.Status(); st.Subscriptions != 2 {
 					t.Errorf("%d subscriptions", st.Subscriptions)
 				}
 			})
@@ -400,7 +400,7 @@ func TestFollowerOfABrokenConsumer(t *testing.T) {
 // says that it is idle.
 func TestFollowerAsksForTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, f := followScripted(t, Config{}, revoke.Config{})
+		s, f := followScripted(t, config{}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, 45*time.Second)
 		before := s.Count("CONSUMER.MSG")
@@ -412,8 +412,8 @@ func TestFollowerAsksForTheRest(t *testing.T) {
 			}
 		})
 		f.isFresh(t, time.Second)
-		if n := s.Count("CONSUMER.MSG") - before; n != 1 || f.status().Subscriptions != 1 {
-			t.Errorf("%d requests after one has ended, %d subscriptions", n, f.status().Subscriptions)
+		if n := s.Count("CONSUMER.MSG") - before; n != 1 || f.Status().Subscriptions != 1 {
+			t.Errorf("%d requests after one has ended, %d subscriptions", n, f.Status().Subscriptions)
 		}
 	})
 }
@@ -423,14 +423,14 @@ func TestFollowerAsksForTheRest(t *testing.T) {
 func TestFollowerShowsHazards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, f := followScripted(t, Config{Logger: log.Everything()}, revoke.Config{})
+		s, f := followScripted(t, config{Logger: log.Everything()}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
 		log.Reset()
 		for round := range 2 {
 			s.Do(func() { s.Info.Config.MaxAge = time.Hour })
 			f.isFresh(t, 66*time.Second)
-			if st := f.status(); len(st.Hazards) != 1 || !strings.Contains(st.Hazards[0], "max age") {
+			if st := f.Status(); len(st.Hazards) != 1 || !strings.Contains(st.Hazards[0], "max age") {
 				t.Fatalf("hazards %q", st.Hazards)
 			}
 			f.isFresh(t, 10*time.Minute)
@@ -439,14 +439,14 @@ func TestFollowerShowsHazards(t *testing.T) {
 			}
 			s.Do(func() { s.Info.Config.MaxAge = 0 })
 			f.isFresh(t, 13*time.Second)
-			if st := f.status(); len(st.Hazards) != 0 {
+			if st := f.Status(); len(st.Hazards) != 0 {
 				t.Fatalf("mended: %q", st.Hazards)
 			}
 			if n := log.Count("as they should be again"); n != 1+round {
 				t.Errorf("mended, logged %d times", n)
 			}
 		}
-		if n := f.status().Subscriptions; n != 1 {
+		if n := f.Status().Subscriptions; n != 1 {
 			t.Errorf("%d subscriptions", n)
 		}
 	})
@@ -455,7 +455,7 @@ func TestFollowerShowsHazards(t *testing.T) {
 // A mirror is followed as such, and its retention is judged while the subscription lives.
 func TestFollowerJudgesTheStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, f := followScripted(t, Config{}, revoke.Config{})
+		s, f := followScripted(t, config{}, revoke.Config{})
 		defer f.b.end()
 		f.isFresh(t, time.Minute)
 		old := s.Info.Config.Metadata
@@ -463,7 +463,7 @@ func TestFollowerJudgesTheStream(t *testing.T) {
 		f.is(t, 66*time.Second, revoke.StateStale, revoke.ReasonBadStream)
 		s.Do(func() { s.Info.Config.Metadata = old })
 		f.isFresh(t, 13*time.Second)
-		if st := f.status(); st.Subscriptions != 1 || len(st.Hazards) != 0 {
+		if st := f.Status(); st.Subscriptions != 1 || len(st.Hazards) != 0 {
 			t.Errorf("%d subscriptions, hazards %q", st.Subscriptions, st.Hazards)
 		}
 	})

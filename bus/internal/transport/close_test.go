@@ -1,17 +1,15 @@
-package bus
+package transport
 
 import (
 	"errors"
 	"testing"
 	"testing/synctest"
-
-	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 )
 
 // Close waits for what is in flight and lets nothing in behind it.
 func TestCloseWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := transport.New("S", transport.Logger(nil))
+		b := New("S", Logger(nil))
 		leave, err := b.Enter()
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"slices"
@@ -29,7 +29,7 @@ type reading struct {
 
 // inspect reads the stream's state now and then until the follower is closed. It runs
 // beside the follower's goroutine, which a server that does not answer must not hold up.
-func (f *follower) inspect() {
+func (f *Follower) inspect() {
 	base := min(lookInterval, max(minLook, 2*f.list.Config().MaxStaleness))
 	tick := time.NewTicker(base / (2 * troubledFactor))
 	defer tick.Stop()
@@ -64,12 +64,12 @@ func (f *follower) inspect() {
 }
 
 // troubled reports whether there is something that may have been mended.
-func (f *follower) troubled() bool {
+func (f *Follower) troubled() bool {
 	return len(f.report.Load().hazards) > 0 || f.list.Status(revoke.Now()).State != revoke.StateFresh
 }
 
 // judge takes a reading of the present subscription.
-func (f *follower) judge(now revoke.Instant, r reading) {
+func (f *Follower) judge(now revoke.Instant, r reading) {
 	if r.begun != f.begun.Load() {
 		return
 	}
@@ -79,7 +79,7 @@ func (f *follower) judge(now revoke.Instant, r reading) {
 }
 
 // hazards reports why the stream could forget, when that has changed.
-func (f *follower) hazards(list []string) {
+func (f *Follower) hazards(list []string) {
 	old := f.report.Load().hazards
 	if slices.Equal(old, list) {
 		return

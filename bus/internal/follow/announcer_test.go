@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ func newAnnouncer(t *testing.T) *announcer {
 		t.Fatal(err)
 	}
 	a := new(announcer)
-	a.init(new(transport.Transport), new(followConfig), list)
+	a.init(new(transport.Transport), new(Config), list)
 	return a
 }
 

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"strings"
@@ -36,7 +36,7 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log scripted.Pages
-			s, f := beatingFollower(t, Config{Logger: log.Logger(), Name: "orders"})
+			s, f := beatingFollower(t, config{Logger: log.Logger(), Name: "orders"})
 			defer f.b.end()
 			f.beater.applied.Store(0)
 			s.Do(func() { cause(s) })
@@ -78,7 +78,7 @@ func TestWhyHeartbeatsAreLost(t *testing.T) {
 // A follower that has caught up meanwhile says that they came late.
 func TestHeartbeatsThatCameLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, f := beatingFollower(t, Config{})
+		s, f := beatingFollower(t, config{})
 		defer f.b.end()
 		s.Do(func() { s.Info.State.LastSeq = 7 })
 		began := time.Now()

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"context"
@@ -12,11 +12,11 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// A follower keeps one [revoke.List] in step with the stream, and never gives up while it
+// A Follower keeps one [revoke.List] in step with the stream, and never gives up while it
 // is open; see [Member].
-type follower struct {
+type Follower struct {
 	t    *transport.Transport
-	cfg  followConfig
+	cfg  Config
 	list *revoke.List
 	idle time.Duration
 
@@ -59,8 +59,8 @@ type follower struct {
 	report   atomic.Pointer[report]
 }
 
-// A followConfig says how to follow.
-type followConfig struct {
+// A Config says how to follow.
+type Config struct {
 	Name            string // in heartbeats and answers; at most 128 bytes
 	NoHeartbeats    bool   // sends none
 	NoAnnouncements bool   // does not answer roll calls
@@ -72,8 +72,8 @@ type followConfig struct {
 	Suspect func(last revoke.Instant)
 }
 
-// startFollower starts to follow the stream into the list and returns at once.
-func startFollower(t *transport.Transport, list *revoke.List, cfg followConfig) (*follower, error) {
+// Start starts to follow the stream into the list and returns at once.
+func Start(t *transport.Transport, list *revoke.List, cfg Config) (*Follower, error) {
 	leave, err := t.Enter()
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func startFollower(t *transport.Transport, list *revoke.List, cfg followConfig) 
 		leave()
 		return nil, err
 	}
-	f := &follower{
+	f := &Follower{
 		t: t, cfg: cfg, list: list, feed: feed,
 		idle:       min(max(list.Config().MaxStaleness/5, 100*time.Millisecond), time.Second),
 		done:       make(chan struct{}),
@@ -111,19 +111,19 @@ func startFollower(t *transport.Transport, list *revoke.List, cfg followConfig) 
 	return f, nil
 }
 
-// close ends the follower, has the List's state file written, if it has one, and waits
+// Close ends the follower, has the List's state file written, if it has one, and waits
 // for both.
-func (f *follower) close() error {
+func (f *Follower) Close() error {
 	f.cancel()
 	<-f.done
 	return nil
 }
 
-func (f *follower) waitFresh(ctx context.Context) error {
+func (f *Follower) WaitFresh(ctx context.Context) error {
 	return f.await(ctx, "wait until fresh", func(s revoke.Status) bool { return s.State == revoke.StateFresh })
 }
 
-func (f *follower) barrier(ctx context.Context) error {
+func (f *Follower) Barrier(ctx context.Context) error {
 	begun := revoke.Now()
 	for revoke.Now().Mono == begun.Mono { // on a coarse clock: a heartbeat sent before must not seem to be sent after
 		time.Sleep(time.Microsecond)
@@ -135,12 +135,12 @@ func (f *follower) barrier(ctx context.Context) error {
 }
 
 // await waits until ok, which sees every change.
-func (f *follower) await(ctx context.Context, what string, ok func(revoke.Status) bool) error {
+func (f *Follower) await(ctx context.Context, what string, ok func(revoke.Status) bool) error {
 	for {
 		changed := f.changed.Wait()
 		select {
 		case <-f.dead:
-			return fmt.Errorf("bus: %s: member %w", what, ErrClosed)
+			return fmt.Errorf("bus: %s: member %w", what, transport.ErrClosed)
 		default:
 		}
 		s := f.list.Status(revoke.Now())

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"testing"
@@ -13,13 +13,13 @@ import (
 func TestStatusOfTheClosed(t *testing.T) {
 	f, _ := newTestFollower(t)
 	f.dead = make(chan struct{})
-	if s := f.status(); s.Closed || !s.BeatAt.IsZero() {
+	if s := f.Status(); s.Closed || !s.BeatAt.IsZero() {
 		t.Errorf("%+v", s)
 	}
 	now := revoke.Now()
 	f.note(func(r *report) { r.beat, r.beater, r.err = now, "other", errNoBeats })
 	close(f.dead)
-	if s := f.status(); !s.Closed || !s.BeatAt.Equal(now.Time()) || s.Beater != "other" || s.Err != errNoBeats || s.level().err != errNoBeats.Error() || !s.level().closed {
+	if s := f.Status(); !s.Closed || !s.BeatAt.Equal(now.Time()) || s.Beater != "other" || s.Err != errNoBeats || s.level().err != errNoBeats.Error() || !s.level().closed {
 		t.Errorf("%+v", s)
 	}
 }
@@ -27,7 +27,7 @@ func TestStatusOfTheClosed(t *testing.T) {
 // An answer that could not be sent is counted as dropped, and no other.
 func TestAnswersAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, f := beatingFollower(t, Config{})
+		_, f := beatingFollower(t, config{})
 		a := newAnnouncer(t)
 		a.t = f.t
 		a.answer("_INBOX.a.1", wire.OutcomeWaiting, time.Time{})

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ import (
 func TestAnnouncingIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages
-		s, b := newScripted(t, Config{Logger: log.Everything()})
+		s, b := newScripted(t, config{Logger: log.Everything()})
 		defer b.end()
 		s.Do(func() { s.DenySub, s.Carries = wire.AppliedSubject, true })
 		list, err := revoke.NewList(revoke.Config{})
@@ -31,17 +31,17 @@ func TestAnnouncingIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.isFresh(t, 5*time.Second)
-		if a := f.rollCall(); a.Listening || !errors.Is(a.Err, nats.ErrPermissionViolation) {
+		if a := f.Announcement(); a.Listening || !errors.Is(a.Err, nats.ErrPermissionViolation) {
 			t.Errorf("%+v", a)
 		}
 		f.isFresh(t, 9*time.Minute)
 		s.Do(func() { s.DenySub = "" })
 		f.isFresh(t, 30*time.Second)
-		if f.rollCall().Listening {
+		if f.Announcement().Listening {
 			t.Error("tries again too soon")
 		}
 		f.isFresh(t, 31*time.Second)
-		if a := f.rollCall(); !a.Listening || a.Err != nil {
+		if a := f.Announcement(); !a.Listening || a.Err != nil {
 			t.Errorf("mended: %+v", a)
 		}
 		if n := log.Count("not announced"); n != 1 {
@@ -59,25 +59,25 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		}
 		s.Do(func() { s.Deny = "_INBOX.victim" })
 		ask("_INBOX.victim.1")
-		a := f.rollCall()
+		a := f.Announcement()
 		if !a.Listening || !errors.Is(a.Err, nats.ErrPermissionViolation) || a.Answered != 1 || log.Count("is refused") != 1 {
 			t.Errorf("%+v, logged %s", a, &log)
 		}
 		ask("_INBOX.victim.2")
 		ask("_INBOX.other.1")
-		if a := f.rollCall(); a.Dropped != 1 || a.Answered != 2 || a.Err == nil || log.Count("is refused") != 1 {
+		if a := f.Announcement(); a.Dropped != 1 || a.Answered != 2 || a.Err == nil || log.Count("is refused") != 1 {
 			t.Errorf("%+v", a)
 		}
 		f.isFresh(t, announceAgain)
-		if a := f.rollCall(); a.Err != nil || !a.Listening {
+		if a := f.Announcement(); a.Err != nil || !a.Listening {
 			t.Errorf("later: %+v", a)
 		}
 		s.Do(func() { s.Deny = "" })
 		ask("_INBOX.victim.3")
-		if a := f.rollCall(); a.Dropped != 1 || a.Answered != 3 {
+		if a := f.Announcement(); a.Dropped != 1 || a.Answered != 3 {
 			t.Errorf("%+v", a)
 		}
-		f.close()
+		f.Close()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		gone := map[string]int{}
@@ -91,7 +91,7 @@ func TestAnnouncingIsRefused(t *testing.T) {
 		if len(gone) != 2 || gone["_INBOX.other.1"] != 1 || gone["_INBOX.victim.3"] != 1 {
 			t.Errorf("farewells to %v", gone)
 		}
-		if f.rollCall().Listening {
+		if f.Announcement().Listening {
 			t.Error("closed, and listening")
 		}
 	})
@@ -100,7 +100,7 @@ func TestAnnouncingIsRefused(t *testing.T) {
 // A replica gives 500 answers at once and 500 a second, to whomever.
 func TestAnswersAreRationed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, f := beatingFollower(t, Config{})
+		_, f := beatingFollower(t, config{})
 		defer f.b.end()
 		a := newAnnouncer(t)
 		a.t, a.cfg = f.t, &f.cfg

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"context"
@@ -35,7 +35,7 @@ const (
 // but for the atomic fields.
 type beater struct {
 	t        *transport.Transport
-	cfg      *followConfig
+	cfg      *Config
 	feed     *replica.Feed
 	list     *revoke.List
 	interval time.Duration

@@ -1,4 +1,4 @@
-package bus
+package follow
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hybridtoken/hybridtoken/bus/internal/stream"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -29,11 +30,11 @@ func BenchmarkApply(b *testing.B) {
 		n := i + 1
 		messages[i] = &nats.Msg{
 			Sub: &nats.Subscription{}, Subject: wire.Subject(testIssuer, revoke.KindSession), Data: data,
-			Reply: fmt.Sprintf("$JS.ACK.%s.own.1.%d.%d.%d.%d", DefaultStream, n, n, now.UnixNano()+int64(i), len(messages)-n),
+			Reply: fmt.Sprintf("$JS.ACK.%s.own.1.%d.%d.%d.%d", stream.DefaultName, n, n, now.UnixNano()+int64(i), len(messages)-n),
 		}
 	}
 	b.ReportAllocs()
-	var f *follower
+	var f *Follower
 	var s *subscription
 	i := len(messages)
 	for b.Loop() {
