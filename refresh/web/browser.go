@@ -61,7 +61,8 @@ type BrowserConfig struct {
 
 	// DeviceBinding binds the sessions of browsers that can to a key of their device. The
 	// Lifetimes.Access of Sessions must be five minutes or more. Nil: off; a session that was bound before
-	// has to log in again when its access token has run out.
+	// has to log in again when its access token has run out. The access token's cookie is named
+	// __Host-session with it, and not __Host-Http-session, which Chromium 156 does not bind.
 	DeviceBinding *DeviceBinding
 
 	// Logger receives failures, at most one warning a second. Nil means silent.
@@ -121,7 +122,7 @@ func newBrowser(cfg BrowserConfig) (*Browser, error) {
 	if err := checkDeviceBinding(&cfg); err != nil {
 		return nil, err
 	}
-	b := &Browser{cfg: cfg, names: newCookieNames(cfg.Layout, cfg.Name, cfg.Path), origins: http.NewCrossOriginProtection(), trusted: make(map[string]bool), log: cfg.Logger}
+	b := &Browser{cfg: cfg, names: newCookieNames(cfg.Layout, cfg.Name, cfg.Path, cfg.DeviceBinding != nil), origins: http.NewCrossOriginProtection(), trusted: make(map[string]bool), log: cfg.Logger}
 	b.cfg.TrustedOrigins = slices.Clone(cfg.TrustedOrigins)
 	for _, origin := range cfg.TrustedOrigins {
 		if err := b.origins.AddTrustedOrigin(origin); err != nil {

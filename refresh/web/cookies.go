@@ -29,8 +29,11 @@ type cookieNames struct {
 	refreshPath     string
 }
 
-func newCookieNames(l Layout, name, path string) cookieNames {
+func newCookieNames(l Layout, name, path string, bound bool) cookieNames {
 	n := cookieNames{access: "__Host-Http-" + name, refresh: "__Host-Http-" + name + "-refresh", refreshPath: "/"}
+	if bound {
+		n.access = "__Host-" + name // Chromium 156 binds no cookie of the longer prefix: InvalidCredentialsCookie
+	}
 	if l == Separate {
 		n.refresh, n.refreshPath = "__Secure-"+name+"-refresh", path
 	}

@@ -17,7 +17,7 @@ func FuzzCookies(f *testing.F) {
 		f.Add(s, s)
 		f.Add(s, "a=b")
 	}
-	b := &Browser{names: newCookieNames(Passing, "session", "/session/")}
+	b := &Browser{names: newCookieNames(Passing, "session", "/session/", false)}
 	f.Fuzz(func(t *testing.T, one, two string) {
 		header := http.Header{"Cookie": {one, two}}
 		got := b.cookies(&http.Request{Header: header})
