@@ -142,3 +142,27 @@ func TestStateEntryWithAsManyExceptionsAsAnEvent(t *testing.T) {
 		}
 	}
 }
+
+// A pieces writer notes how large the pieces are that it is given.
+type pieces struct{ total, largest int }
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.total, p.largest = p.total+len(b), max(p.largest, len(b))
+	return len(b), nil
+}
+
+// However large a List is, its state is written piece by piece and not held in memory twice.
+func TestStateIsWrittenInPieces(t *testing.T) {
+	var p pieces
+	entries := make([]entry, 20_000)
+	for i := range entries {
+		entries[i] = entry{id: digest{uint64(i) + 1, 0}, kind: KindToken, before: forever, until: 1}
+	}
+	v := &view{base: emptyBase, memtables: []*memtable{newMemtable(0)}}
+	if err := writeState(&p, hasher{1, 2}, time.Now(), DefaultRetention(), 0, v, entries); err != nil {
+		t.Fatal(err)
+	}
+	if p.total < 20_000*24 || p.largest > 128<<10 {
+		t.Errorf("%d bytes, the largest piece has %d", p.total, p.largest)
+	}
+}
