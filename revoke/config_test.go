@@ -157,3 +157,25 @@ func TestWeakSettingsAreLogged(t *testing.T) {
 		}
 	}
 }
+
+// MaxStaleness is at most a TokenLifetime, the default, or twice what ordinary delays need, of these
+// the longest.
+func TestMaxStalenessIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg  revoke.Config
+		most time.Duration
+	}{
+		"a TokenLifetime":      {revoke.Config{TokenLifetime: time.Hour}, time.Hour},
+		"the default":          {revoke.Config{TokenLifetime: time.Second}, revoke.DefaultMaxStaleness},
+		"what delays need":     {revoke.Config{TokenLifetime: time.Second, HeartbeatInterval: 10 * time.Second}, 2 * 32 * time.Second},
+		"delays of long skews": {revoke.Config{TokenLifetime: time.Second, MaxSkew: time.Minute}, 2 * 63 * time.Second},
+	} {
+		for over, good := range map[time.Duration]bool{0: true, time.Nanosecond: false} {
+			cfg := c.cfg
+			cfg.MaxStaleness = c.most + over
+			if _, err := revoke.NewList(cfg); (err == nil) != good {
+				t.Errorf("%s, %s over: %v", name, over, err)
+			}
+		}
+	}
+}

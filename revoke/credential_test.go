@@ -51,6 +51,7 @@ var credentials = map[string]string{
 	"basic credentials":              "Basic czZCaGRSa3F0MzpnWDFmQmF0M2JW",
 	"a PASETO":                       "v4.local.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 	"a client secret":                "client_id=web&client_secret=7Fjfp0ZBr1KtDRbnfVdmIw",
+	"a bearer token of letters":      "Bearer " + strings.Repeat("aB", 16),
 	"a URL with a password":          "db://user:hunter2@idp.test",
 }
 
@@ -66,14 +67,14 @@ var identifiers = []string{
 	// Almost each of the forms that are refused.
 	"com.engineeringdepart.web", "db.local.example.com", "a.public.example.org", "v4.local.key", "v2.public.schedule-of-2026", "v5.local.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "-----BEGINNING of the end", `{"kty":"EC","crv":"P-256"}`,
 	`{"d":1,"k":2}`, `{"payload":"p"}`, `{"signature":"s","signatures":[]}`, `{"access_token"}`, `{"the password":1}`, "x=1 __Host-session", "x=1 __Secure-", "__Host-a=short", "cookie: a;b=cdefghijkl", "cookie jar: a=bcdefghijklm",
-	"id_token=short", "forbearer 1234567890123456", "bearer 123456789012345", "bearer ofthewholecompanynews", "https://alice:@example.com/", "https://example.com/?to=a:b@c", "https://a.example.com/ and https://b@example.com/",
+	"id_token=short", "forbearer 1234567890123456", "bearer 123456789012345", "bearer ofthewholecompanynews", "Bearer " + strings.Repeat("a", 31), "https://alice:@example.com/", "https://example.com/?to=a:b@c", "https://a.example.com/ and https://b@example.com/",
 	"_IdP:7c9b2e51f0d94f3a8a6d1f0c3b2e4a59", "2026-01-01T00:00:00Z", "\u202ename", "a\u00ff\u2028\x01",
 }
 
 var remarks = []string{
 	"logout", "password_change", "bearer token leaked", "Bearer authentication misconfigured", "cookie: stolen from the browser", "Set-Cookie without Secure", "basic auth was on", "access_token= in a log file", "password=changed",
 	"the private key is in a repository", "JWT eyJhbGciOiJSUzI1NiJ9 header seen", "ticket https://tickets.example.com/T-12?x=y", "refresh token reuse (htr1_ prefix seen)", "two\nlines", " padded ",
-	"cookie: lang=en", "Set-Cookie: theme = dark, not a session", "the __Host- prefix (path=/) is missing",
+	"password=abcd\x7fefghijkl", "cookie: lang=en", "Set-Cookie: theme = dark, not a session", "the __Host- prefix (path=/) is missing",
 }
 
 // What has the form of a credential is refused in every field and on every way in, and
