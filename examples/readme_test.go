@@ -29,6 +29,7 @@ var available = map[string]string{
 	"slog":     "log/slog",
 	"revoke":   "github.com/hybridtoken/hybridtoken/revoke",
 	"time":     "time",
+	"web":      "github.com/hybridtoken/hybridtoken/refresh/web",
 	"token":    "github.com/hybridtoken/hybridtoken/token",
 	"issue":    "github.com/hybridtoken/hybridtoken/token/issue",
 }

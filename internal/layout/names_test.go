@@ -13,7 +13,7 @@ import (
 )
 
 // pages are the documents whose names in backquotes must be names of the code.
-var pages = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/oncall.md", "docs/operations.md", "docs/how-it-works.md", "docs/erasure.md", "docs/sessions-restore.md", "docs/connections.md", "docs/keys.md", "docs/scale.md", "docs/trust.md", "docs/servers.md", "docs/forward-auth.md", "docs/apps.md", "UPGRADING.md", "bus/WIRE.md", "examples/nats/README.md", "refresh/natskv/ACCOUNT.md", "revoke/revoketest/ACCOUNT.md", "internal/e2e/chaos/ACCOUNT.md"}
+var pages = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/oncall.md", "docs/operations.md", "docs/how-it-works.md", "docs/erasure.md", "docs/sessions-restore.md", "docs/connections.md", "docs/keys.md", "docs/scale.md", "docs/trust.md", "docs/servers.md", "docs/forward-auth.md", "docs/apps.md", "docs/browsers.md", "UPGRADING.md", "bus/WIRE.md", "examples/nats/README.md", "refresh/natskv/ACCOUNT.md", "revoke/revoketest/ACCOUNT.md", "internal/e2e/chaos/ACCOUNT.md"}
 
 // foreign are names in backquotes that are other people's.
 var foreign = map[string]bool{"time.Sleep": true, "http.ServeMux": true, "jwk.PublicSetOf": true, "ed25519.PrivateKey": true, "nats.IgnoreAuthErrorAbort": true, "context.Cause": true, "context.Canceled": true, "context.WithCancel": true}

@@ -7,7 +7,7 @@ import (
 )
 
 // What is read from a Cookie header is what it holds: one cookie of each name, as it stands
-// there, of characters that tokens are made of.
+// there, and no larger than browsers take them.
 func FuzzCookies(f *testing.F) {
 	for _, s := range []string{
 		"", "__Host-Http-session=a.b.c; __Host-Http-session-refresh=htr1_x", "__Host-Http-session=a; __Host-Http-session=a", "=__Host-Http-session=a", "__host-http-session=a",
@@ -22,7 +22,7 @@ func FuzzCookies(f *testing.F) {
 		header := http.Header{"Cookie": {one, two}}
 		got := b.cookies(&http.Request{Header: header})
 		for name, value := range map[string]string{b.names.access: got.access, b.names.refresh: got.refresh} {
-			if strings.ContainsAny(value, " \t;,\"=\\") || len(name)+len(value) > maxCookieBytes {
+			if strings.Contains(value, ";") || len(name)+len(value) > maxCookieBytes {
 				t.Fatalf("a cookie of %d bytes", len(value))
 			}
 			if value != "" && strings.Count(one+";"+two, name+"="+value) == 0 {
@@ -36,7 +36,7 @@ func FuzzCookies(f *testing.F) {
 		// other session than this.
 		r := &http.Request{Header: header}
 		for _, c := range r.CookiesNamed(b.names.access) {
-			if got.access != "" && c.Value != got.access && c.Value != "" {
+			if got.access != "" && !strings.Contains(got.access, c.Value) { // which may be quoted
 				t.Fatal("net/http finds another session")
 			}
 		}

@@ -205,3 +205,38 @@ func TestLogoutHalfDone(t *testing.T) {
 		status(t, "again", a.post("/session/logout"), 204)
 	})
 }
+
+// The idle and the absolute limit of a session hold for its cookies, refreshed or not (OWASP
+// ASVS 5.0, 7.3).
+func TestLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		a := s.loggedIn(t)
+		kept := a.clone() // by a program that heeds no expiry
+		for _, c := range kept.jar {
+			c.expires = time.Time{}
+		}
+		time.Sleep(59 * time.Minute)
+		status(t, "before the idle limit", kept.clone().post("/session/refresh"), 200)
+
+		b := s.loggedIn(t)
+		idle := b.clone()
+		time.Sleep(61 * time.Minute)
+		status(t, "after the idle limit", idle.post("/session/refresh"), 401)
+		for _, c := range idle.jar {
+			c.expires = time.Time{}
+		}
+		status(t, "after it, with cookies that were kept", idle.get("/page"), 401)
+
+		c := s.loggedIn(t)
+		for range 47 {
+			time.Sleep(30 * time.Minute)
+			status(t, "within the absolute limit", c.get("/page"), 200)
+		}
+		time.Sleep(31 * time.Minute)
+		for _, k := range c.jar {
+			k.expires = time.Time{}
+		}
+		status(t, "after the absolute limit", c.get("/page"), 401)
+	})
+}
