@@ -37,7 +37,7 @@ var available = map[string]string{
 // given are variables of earlier blocks, for those that name them and do not make them.
 var given = []struct{ name, typ string }{
 	{"member", "*bus.Member"}, {"issuer", "*issue.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"}, {"recheck", "func(context.Context) error"},
-	{"verifier", "*token.Verifier"}, {"events", "chan string"}, {"secret", "[]byte"}, {"name", "string"}, {"modified", "time.Time"},
+	{"verifier", "*token.Verifier"}, {"sessions", "*refresh.Manager"}, {"events", "chan string"}, {"secret", "[]byte"}, {"name", "string"}, {"modified", "time.Time"},
 	{"content", "io.ReadSeeker"}, {"serve", "func(context.Context, net.Conn)"},
 }
 
@@ -102,15 +102,25 @@ func compile(t *testing.T, block, doc string, line int) ([]byte, error) {
 		}
 	}
 	var src strings.Builder
-	src.WriteString("package snippet\n\n")
+	whole := strings.HasPrefix(block, "package main\n")
+	if whole { // a program
+		fmt.Fprintf(&src, "//line %s:%d\n%s", filepath.Base(doc), line, block)
+	} else {
+		src.WriteString("package snippet\n\n")
+	}
 	for name, path := range available {
+		if whole {
+			break
+		}
 		// What the function's parameters need, and what the block names.
 		if name == "context" || name == "http" || name == "issue" || regexp.MustCompile(`\b`+name+`\.`).MatchString(block+params) {
 			fmt.Fprintf(&src, "import %s %q\n", name, path)
 		}
 	}
-	fmt.Fprintf(&src, "\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw, sid string, login issue.Request%s) error {\n", params)
-	fmt.Fprintf(&src, "//line %s:%d\n%s\nreturn nil\n}\n", filepath.Base(doc), line, block)
+	if !whole {
+		fmt.Fprintf(&src, "\nfunc _(ctx context.Context, mux *http.ServeMux, handler http.Handler, w http.ResponseWriter, r *http.Request, raw, sid string, login issue.Request%s) error {\n", params)
+		fmt.Fprintf(&src, "//line %s:%d\n%s\nreturn nil\n}\n", filepath.Base(doc), line, block)
+	}
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -127,5 +137,5 @@ func compile(t *testing.T, block, doc string, line int) ([]byte, error) {
 			t.Fatal(err)
 		}
 	}
-	return exec.Command("go", "build", "-overlay", overlay, "./snippet").CombinedOutput()
+	return exec.Command("go", "build", "-overlay", overlay, "-o", filepath.Join(dir, "built"), "./snippet").CombinedOutput()
 }
