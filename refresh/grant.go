@@ -31,6 +31,7 @@ type Grant struct {
 	// String.
 	access, refresh *string
 	device          *deviceGrant
+	bound           bool // the session, to a key of its device
 }
 
 // A deviceGrant is what a browser is told of the key of its device.
@@ -141,6 +142,6 @@ func (m *Manager) grant(s *session, scope []string, t minted, refreshToken strin
 		SessionID: s.SID, Subject: s.Subject, Client: s.Client, TokenType: kind, Scope: append([]string(nil), scope...),
 		AccessExpires: t.expires, RefreshExpires: time.UnixMilli(idle), SessionExpires: time.UnixMilli(absolute),
 		AccessTimeout: t.expires.Sub(at), RefreshTimeout: time.UnixMilli(idle).Sub(at), SessionTimeout: time.UnixMilli(absolute).Sub(at),
-		access: &t.token, refresh: &refreshToken,
+		access: &t.token, refresh: &refreshToken, bound: s.bound(),
 	}
 }

@@ -60,6 +60,10 @@ var AccessLifetime func(manager any) time.Duration
 // IssuerOf returns the iss of the tokens that a *refresh.Manager issues. Package refresh sets it.
 var IssuerOf func(manager any) string
 
+// DeviceBound reports whether the session of a *refresh.Grant is bound to a key of its device.
+// Package refresh sets it.
+var DeviceBound func(grant any) bool
+
 // SessionOf returns the session id that a refresh token names, or pretends to; "" if it is none
 // of ours. Package refresh sets it.
 var SessionOf func(refreshToken string) string

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/admit"
 	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
@@ -92,7 +93,7 @@ func (b *Browser) pairOf(g *refresh.Grant) (pair, error) {
 		return pair{}, err
 	}
 	access := b.cookie(b.names.access, g.AccessToken(), "/")
-	if b.cfg.Layout == Separate {
+	if b.cfg.Layout == Separate && !admit.DeviceBound(g) { // a bound one's browser proves when it is gone
 		// By an access token that has run out the middleware knows that there is a session.
 		access.Expires = g.RefreshExpires
 	} else {

@@ -670,3 +670,35 @@ func TestRegistrationFromAnotherOrigin(t *testing.T) {
 		}
 	}
 }
+
+// A browser refreshes a bound session when the bound cookie is gone, and so it goes on after the
+// others are logged out in both layouts.
+func TestBoundSessionGoesOnAfterLogoutOthers(t *testing.T) {
+	for _, layout := range []web.Layout{web.Passing, web.Separate} {
+		t.Run(layout.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShop(t, binding(), func(c *web.BrowserConfig) { c.Layout = layout })
+				d := s.device(t)
+				d.register(d.post("/login"))
+				status(t, "logout of others", d.post("/session/logout-others"), 204)
+				time.Sleep(16 * time.Minute)
+				status(t, "page", d.visit(), 200)
+			})
+		})
+	}
+}
+
+// It goes on being bound after a refresh that Fallback has let pass without a proof.
+func TestBoundAfterFallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t, binding(web.InsecureNote), func(c *web.BrowserConfig) { c.Layout = web.Separate })
+		d := s.device(t)
+		d.register(d.post("/login"))
+		status(t, "refresh", d.post("/session/refresh"), 200)
+		time.Sleep(16 * time.Minute)
+		if d.bound() {
+			t.Error("the bound cookie outlives its token: the browser never proves again")
+		}
+		status(t, "page", d.visit(), 200)
+	})
+}

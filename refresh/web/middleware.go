@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -11,7 +12,7 @@ import (
 
 // Middleware passes requests of a session on to next, which finds the claims by
 // [token.FromContext]. opts hold for this route. It takes the access token from the cookie, and
-// from nowhere else; all that follows is as in [token.Verifier.Middleware]: what it checks, that the
+// from nowhere else, and only one of [BrowserConfig].Client; all that follows is as in [token.Verifier.Middleware]: what it checks, that the
 // request's context ends when its token does, the status and body of its refusals. Beyond that:
 //
 //   - A request that comes from another site and would change something is refused with 403
@@ -39,7 +40,7 @@ func (b *Browser) Middleware(next http.Handler, opts ...token.VerifyOption) http
 	if err != nil {
 		panic(err.Error()) // it could only ever answer 503
 	}
-	p := &page{route}
+	p := &page{route, b.cfg.Client}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, inside, err := p.Again(r)
 		switch {
@@ -70,13 +71,28 @@ var errNoToken = errors.New("no access token")
 type admission = admit.Admission
 
 // A page is what requests of a session are let in to.
-type page struct{ admit.Route }
+type page struct {
+	admit.Route
+	client string // whose sessions they are
+}
+
+// errOtherClient: an app's access token may be for the same audience, and holds what its user has
+// let that app do. It is no session of this browser's.
+var errOtherClient = fmt.Errorf("%w: of another client", token.ErrInvalidToken)
 
 func (p *page) admit(r *http.Request, raw string) (admission, error) {
 	if raw == "" {
 		return nil, errNoToken
 	}
-	return p.Admit(r, raw)
+	a, err := p.Admit(r, raw)
+	if err != nil {
+		return nil, err
+	}
+	if claims, _ := token.FromContext(a); claims.ClientID() != p.client {
+		a.Stop()
+		return nil, errOtherClient
+	}
+	return a, nil
 }
 
 func (p *page) refuse(w http.ResponseWriter, r *http.Request, err error) {
