@@ -49,7 +49,7 @@ import (
 //	<script src="/session/session.js"></script>
 //	<script src="/app.js"></script>  <!-- sessionFetch("/api/orders", {method: "POST", body}) -->
 func (b *Browser) Handler() http.Handler {
-	own := &page{b.plain, b.cfg.Client}
+	own := &page{b.plain, b}
 	mux := http.NewServeMux()
 	at := func(method, name string, h http.HandlerFunc) { mux.HandleFunc(method+" "+b.cfg.Path+name, h) }
 	inside := func(h func(w http.ResponseWriter, r *http.Request, claims *token.Claims)) http.HandlerFunc {

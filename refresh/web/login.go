@@ -236,7 +236,7 @@ func (b *Browser) end(ctx context.Context, c *presented) error {
 		if errors.Is(err, token.ErrExpired) && c.refresh == "" {
 			claims = admit.Expired(ctx, b.cfg.Verifier, c.access).(*token.Claims)
 		}
-		if claims != nil && claims.ClientID() == b.cfg.Client && claims.SessionID() != "" {
+		if claims != nil && b.owns(claims) && claims.SessionID() != "" {
 			return b.cfg.Sessions.Logout(ctx, claims.SessionID())
 		}
 	}

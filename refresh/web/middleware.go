@@ -12,7 +12,7 @@ import (
 
 // Middleware passes requests of a session on to next, which finds the claims by
 // [token.FromContext]. opts hold for this route. It takes the access token from the cookie, and
-// from nowhere else, and only one of [BrowserConfig].Client; all that follows is as in [token.Verifier.Middleware]: what it checks, that the
+// from nowhere else, and only one of [BrowserConfig].Client and of the issuer of Sessions; all that follows is as in [token.Verifier.Middleware]: what it checks, that the
 // request's context ends when its token does, the status and body of its refusals. Beyond that:
 //
 //   - A request that comes from another site and would change something is refused with 403
@@ -40,7 +40,7 @@ func (b *Browser) Middleware(next http.Handler, opts ...token.VerifyOption) http
 	if err != nil {
 		panic(err.Error()) // it could only ever answer 503
 	}
-	p := &page{route, b.cfg.Client}
+	p := &page{route, b}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, inside, err := p.Again(r)
 		switch {
@@ -73,12 +73,18 @@ type admission = admit.Admission
 // A page is what requests of a session are let in to.
 type page struct {
 	admit.Route
-	client string // whose sessions they are
+	b *Browser
+}
+
+// owns reports whether an access token may be of one of b's sessions: the Verifier may accept
+// those of other issuers and of other clients, too.
+func (b *Browser) owns(c *token.Claims) bool {
+	return c.ClientID() == b.cfg.Client && c.Issuer() == admit.IssuerOf(b.cfg.Sessions)
 }
 
 // errOtherClient: an app's access token may be for the same audience, and holds what its user has
 // let that app do. It is no session of this browser's.
-var errOtherClient = fmt.Errorf("%w: of another client", token.ErrInvalidToken)
+var errOtherClient = fmt.Errorf("%w: of another client or issuer", token.ErrInvalidToken)
 
 func (p *page) admit(r *http.Request, raw string) (admission, error) {
 	if raw == "" {
@@ -88,7 +94,7 @@ func (p *page) admit(r *http.Request, raw string) (admission, error) {
 	if err != nil {
 		return nil, err
 	}
-	if claims, _ := token.FromContext(a); claims.ClientID() != p.client {
+	if claims, _ := token.FromContext(a); !p.b.owns(claims) {
 		a.Stop()
 		return nil, errOtherClient
 	}
