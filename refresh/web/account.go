@@ -33,8 +33,11 @@ func (a *App) logout(w http.ResponseWriter, r *http.Request) {
 	if bad == nil {
 		c, bad = a.client(r, f)
 	}
+	if bad == refusedForm && r.Header.Get("Content-Type") == "" {
+		bad = refusedLogout
+	}
 	if bad == nil && f["refresh_token"] == "" {
-		bad = refusedMissing
+		bad = missing("refresh_token")
 	}
 	if bad != nil {
 		bad.write(w)

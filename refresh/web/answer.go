@@ -17,13 +17,14 @@ type refusal struct {
 }
 
 var (
-	refusedForm       = &refusal{http.StatusBadRequest, "invalid_request", "Send one POST with a form as its body, each parameter once.", false}
+	refusedForm       = &refusal{http.StatusBadRequest, "invalid_request", "Send one POST with a form (application/x-www-form-urlencoded) as its body, each parameter once.", false}
 	refusedSize       = &refusal{http.StatusRequestEntityTooLarge, "invalid_request", "The body is too large.", false}
 	refusedQuery      = &refusal{http.StatusBadRequest, "invalid_request", "Secrets belong in the body, not in the query, which logs keep.", false}
 	refusedTwoMethods = &refusal{http.StatusBadRequest, "invalid_request", "Authenticate the client in one way.", false}
-	refusedMissing    = &refusal{http.StatusBadRequest, "invalid_request", "A parameter is missing.", false}
+	refusedNoClient   = &refusal{http.StatusBadRequest, "invalid_client", "Send client_id in the form, with client_secret if the client has one, or both as Basic credentials.", false}
 	refusedClient     = &refusal{http.StatusBadRequest, "invalid_client", "The client is unknown, or was not authenticated.", false}
 	refusedBasic      = &refusal{http.StatusUnauthorized, "invalid_client", "The client is unknown, or was not authenticated.", true}
+	refusedLogout     = &refusal{http.StatusBadRequest, "invalid_request", "Send the access token in the Authorization header (Bearer), or the refresh token in a form.", false}
 	refusedGrantType  = &refusal{http.StatusBadRequest, "unsupported_grant_type", "Here grant_type is refresh_token.", false}
 	refusedGrant      = &refusal{http.StatusBadRequest, "invalid_grant", "The session is over, or not this client's: log in again.", false}
 	refusedScope      = &refusal{http.StatusBadRequest, "invalid_scope", "The scope exceeds what was granted.", false}
@@ -32,6 +33,11 @@ var (
 	refusedLogin      = &refusal{http.StatusInternalServerError, "server_error", "The server has made a mistake.", false}
 	cannotTell        = &refusal{http.StatusServiceUnavailable, "temporarily_unavailable", "Try again in a few seconds with the same request.", false}
 )
+
+// missing refuses a request without that parameter.
+func missing(parameter string) *refusal {
+	return &refusal{http.StatusBadRequest, "invalid_request", "The parameter " + parameter + " is missing.", false}
+}
 
 func (e *refusal) write(w http.ResponseWriter) {
 	if e.status == http.StatusServiceUnavailable {

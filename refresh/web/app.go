@@ -97,9 +97,9 @@ type AppConfig struct {
 //     could not be made certain, or only half of it ([refresh.ErrPending])
 //   - introspect, if [AppConfig].Resource is set: tells resource servers of an access token (RFC
 //     7662). 200; 401 where the caller is not authenticated; 503 where nobody can tell, never
-//     "active":false. A refresh token is never active: it is for nobody but this service. Who
-//     remembers an answer misses a revocation for as long: not longer than the MaxStaleness of
-//     the denylist, 15 s, please. There are no JWT answers (RFC 9701)
+//     "active":false. A refresh token is never active: it is for nobody but this service. A
+//     service that caches an answer misses a revocation for as long: cache none for longer
+//     than the MaxStaleness of the denylist, 15 s. JWT answers (RFC 9701) are not supported
 //   - logout: ends the session of the access token in the Authorization header or, if there is
 //     none, of the refresh_token in the form, of an authenticated client. 204 when it is over
 //     everywhere; 409 when it is over and not every service knows it yet

@@ -40,7 +40,9 @@ type BrowserConfig struct {
 	Name string
 
 	// LoginPath is the page that a navigation without a session is sent to, with the page it
-	// was for in the parameter return_to; see [ReturnPath]. Empty: it is answered 401.
+	// was for in the parameter return_to; see [ReturnPath]. Empty: it is answered 401. A
+	// navigation says so in Sec-Fetch-Mode or, without that header, accepts text/html; what a
+	// script or curl requests is answered 401 in either case.
 	LoginPath string
 
 	// TrustedOrigins may send requests that change something, beside the application's own
@@ -113,7 +115,7 @@ func newBrowser(cfg BrowserConfig) (*Browser, error) {
 	case len(cfg.Name) > 64 || strings.ContainsFunc(cfg.Name, func(r rune) bool { return !isWord(r) }):
 		return nil, fmt.Errorf("field Name %q is not of at most 64 letters, digits, - and _", cfg.Name)
 	case cfg.LoginPath != "" && ReturnPath(cfg.LoginPath) != cfg.LoginPath:
-		return nil, fmt.Errorf("field LoginPath %q is not a path of this site", cfg.LoginPath)
+		return nil, fmt.Errorf("field LoginPath %q is not a path of this site, such as /login", cfg.LoginPath)
 	case strings.ContainsAny(cfg.LoginPath, "?#"):
 		return nil, fmt.Errorf("field LoginPath %q has a query", cfg.LoginPath)
 	case strings.HasPrefix(cfg.LoginPath, cfg.Path):

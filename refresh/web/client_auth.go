@@ -97,6 +97,8 @@ func credentials(r *http.Request, f form) ([]Credentials, *refusal) {
 			return nil, refusedBasic
 		}
 		return namedBy(readings, f["client_id"])
+	case f["client_id"] == "" && f["client_assertion"] == "":
+		return nil, refusedNoClient
 	case !isClientID(f["client_id"]), f["client_assertion"] != "":
 		return nil, refusedClient
 	case f["client_secret"] != "":

@@ -17,7 +17,7 @@ func (a *App) introspection(w http.ResponseWriter, r *http.Request) {
 		audiences, bad = a.resource(r, f)
 	}
 	if bad == nil && f["token"] == "" {
-		bad = refusedMissing
+		bad = missing("token")
 	}
 	if bad != nil {
 		bad.write(w)
@@ -42,7 +42,7 @@ func (a *App) introspection(w http.ResponseWriter, r *http.Request) {
 // resource returns the audiences of the resource server that asks.
 func (a *App) resource(r *http.Request, f form) ([]string, *refusal) {
 	readings, bad := credentials(r, f)
-	if bad == refusedClient {
+	if bad == refusedClient || bad == refusedNoClient {
 		bad = refusedBasic
 	}
 	if bad != nil {

@@ -46,7 +46,7 @@ func (b *Browser) GuardLogin(next http.Handler) http.Handler {
 
 type guardedKey struct{}
 
-var errUnguarded = errors.New("Login without GuardLogin: BrowserConfig.ThrottleLogin was not asked")
+var errUnguarded = errors.New("BrowserConfig.ThrottleLogin was not asked: wrap the handler that calls Login in Browser.GuardLogin")
 
 // changes returns an error unless r may change something by what it says of where it comes
 // from.
@@ -65,7 +65,7 @@ func (b *Browser) changes(r *http.Request) error {
 // Login begins a session for the browser that sent r, after the application has checked who its
 // user is, and gives it the cookies: call it before the answer is written. l is as
 // [refresh.Manager.Login] has it; its Client is filled in, and a Device.Label, from what the browser
-// calls itself ("Firefox on Linux"), where there is none. It has no Binding, which no browser can prove. The session of the cookies that came along is ended first, whoever's it was.
+// calls itself ("Firefox on Linux"), where there is none. It has no Binding, which no browser can prove. The session of the cookies that came along is ended first, also if it is another user's.
 //
 // The error is one of [refresh.Manager.Login]; [ErrCrossSite] for a request that another site
 // may have sent; or [ErrTooLarge] where the access token does not fit into a
@@ -221,7 +221,7 @@ func (b *Browser) session(r *http.Request) (*token.Claims, error) {
 	case err != nil:
 		return nil, err
 	case !inside:
-		return nil, fmt.Errorf("%w: the request has not passed Middleware", errNoSession)
+		return nil, fmt.Errorf("%w: the request has not passed Browser.Middleware: wrap the handler in it", errNoSession)
 	}
 	a.Stop()
 	claims, _ := token.FromContext(r.Context())

@@ -31,7 +31,7 @@ func (a *App) revocation(w http.ResponseWriter, r *http.Request) {
 		c, bad = a.client(r, f)
 	}
 	if bad == nil && f["token"] == "" {
-		bad = refusedMissing
+		bad = missing("token")
 	}
 	if bad != nil {
 		bad.write(w)

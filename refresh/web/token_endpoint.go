@@ -24,11 +24,11 @@ func (a *App) token(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case bad != nil:
 	case f["grant_type"] == "":
-		bad = refusedMissing
+		bad = missing("grant_type")
 	case f["grant_type"] != "refresh_token":
 		bad = refusedGrantType
 	case f["refresh_token"] == "":
-		bad = refusedMissing
+		bad = missing("refresh_token")
 	}
 	if bad != nil {
 		bad.write(w)
@@ -115,7 +115,7 @@ func (a *App) refuseGrant(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, refresh.ErrScope):
 		answer = refusedScope
 	case errors.Is(err, refresh.ErrRequest):
-		answer = refusedMissing
+		answer = missing("client_id")
 	case errors.Is(err, refresh.ErrLogin):
 		answer = refusedLogin
 	}
