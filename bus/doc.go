@@ -6,14 +6,14 @@
 // [Member.Publish] revokes, if [Config].Issuers is. A service that only verifies sets
 // the first, an auth service both. Neither creates the stream, whose settings decide
 // what can be promised: [CreateStream] does, or package bus/embedded for a program that
-// brings its own server; the latter's Examples run, and show publishing, following,
+// brings its own server. The Examples of bus/embedded run, and show publishing, following,
 // signatures, batches and restarts.
 //
 // # What it promises
 //
 // Publish returns nil only when the stream has acknowledged the event. Everything
 // else is an error that the caller must act on: a revocation that fails silently
-// is worse than none (invariant 9). Publishing again is always
+// is worse than none. Publishing again is always
 // harmless: events only ever add.
 //
 // A replica is fresh only as long as a heartbeat, a message in the same stream,
@@ -94,12 +94,13 @@
 //     sent to $JS.API.STREAM.DELETE deletes the stream. Replicas keep what they know,
 //     publishers give a new stream what they know.
 //
-// Hence only members that are trusted to revoke belong into the account that holds
-// the stream. Give verifiers another account, with a mirror of the stream there
-// ([Config].Stream names it): a mirror takes no messages but its origin's. They set
-// NoHeartbeats, and live on those of members. They can delete the mirror, by the way
-// told above, and not the stream: then all of that account are stale until it is made
-// again. Give the mirror another name than the stream's, and verifiers who shall not
-// suffer from one another an account each. All need a reply inbox of their own
+// So put only members that are trusted to revoke into the account that holds the
+// stream. Give verifiers another account, with a mirror of the stream there
+// ([Config].Stream names it): a mirror takes messages from its origin alone. Verifiers
+// set NoHeartbeats; the heartbeats of the members reach them through the mirror. In the
+// way described above they can delete the mirror, but not the stream: all verifiers of
+// that account are then stale until the mirror is made again. Give the mirror another
+// name than the stream's. Verifiers that must not be able to harm one another need an
+// account each. All need a reply inbox of their own
 // ([Config].InboxPrefix). The directory examples/nats holds all of this as files.
 package bus

@@ -39,8 +39,8 @@ import (
 // The micro service framework of nats.go would answer its control requests ($SRV.PING
 // and others) to whatever subject they name as the reply, with the rights of the member
 // that answers: a right to ask would suffice to have a member store messages in the stream. It
-// also exchanges the connection's handlers, which are perhaps the caller's, and its
-// Stop does not wait. Hence this is plain request and reply, answered only to inboxes.
+// also exchanges the connection's handlers, which may be the caller's, and its
+// Stop does not wait. So this is plain request and reply, answered only to inboxes.
 const Subject = wire.AppliedSubject
 
 // ErrUnconfirmed is returned by [Revoke] for an event that is revoked, acknowledged by the
