@@ -237,12 +237,21 @@ func (b *Browser) end(ctx context.Context, c *presented) error {
 			claims = admit.Expired(ctx, b.cfg.Verifier, c.access).(*token.Claims)
 		}
 		if claims != nil && b.owns(claims) && claims.SessionID() != "" {
-			return b.cfg.Sessions.Logout(ctx, claims.SessionID())
+			err := b.cfg.Sessions.Logout(ctx, claims.SessionID())
+			if other := admit.SessionOf(c.refresh); other == "" || other == claims.SessionID() || err != nil && !endedHere(err) {
+				return err
+			}
+			// Of two answers that crossed, one cookie each: the other session would go on.
+			return errors.Join(err, b.endByToken(ctx, c))
 		}
 	}
 	if c.refresh == "" {
 		return nil
 	}
+	return b.endByToken(ctx, c)
+}
+
+func (b *Browser) endByToken(ctx context.Context, c *presented) error {
 	err := b.cfg.Sessions.LogoutToken(ctx, c.refresh, b.cfg.Client)
 	if errors.Is(err, refresh.ErrClient) {
 		return nil // another application's, which nobody here may end
