@@ -1,9 +1,9 @@
 // Package rollcall publishes a revocation and then hears from the replicas, one by one, that
 // they have applied it.
 //
-// Start with [Revoke]. Use it where the caller has to show that a revocation has taken
-// effect, or to whom it has not come. [bus.Member.Publish] is quicker, and the guarantee is
-// the same: what the replicas answer is information, not proof.
+// Start with [Revoke]. Use it where the caller has to show which replicas say that they
+// obey a revocation, and which have not answered. [bus.Member.Publish] is quicker, and its
+// guarantee is the same: the answers of replicas are information, not proof.
 //
 // When replicas do not answer, the event is revoked all the same: the error is of the family
 // [ErrUnconfirmed], and the [Receipt] says who is missing and by when every replica refuses
