@@ -37,7 +37,7 @@ type answer struct {
 func answerTo(err error) answer {
 	switch {
 	case errors.Is(err, ErrCrossSite):
-		return answer{http.StatusForbidden, "cross_site", "The request comes from another site, or does not show where it comes from."}
+		return answer{http.StatusForbidden, "cross_site", "The request comes from another site, or does not show in Sec-Fetch-Site or Origin where it comes from."}
 	case errors.Is(err, refresh.ErrPossession), errors.Is(err, token.ErrInsufficient):
 		return answer{http.StatusForbidden, "proof_required", "More proof of who you are is needed."}
 	case errors.Is(err, refresh.ErrLoginAgain), errors.Is(err, token.ErrInvalidToken):
