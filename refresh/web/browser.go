@@ -16,9 +16,10 @@ import (
 
 // A BrowserConfig configures a Browser.
 type BrowserConfig struct {
-	// Sessions keeps the sessions. Required. Its Lifetimes need a Grace, as those of
-	// [refresh.Web] have: a page sends many requests at once, and an answer that the browser
-	// does not read, because its user has clicked again, is a lost one.
+	// Sessions keeps the sessions. Required. Give it Lifetimes with a Grace, such as
+	// [refresh.Web]: a page sends many requests at once, and an answer that the browser
+	// does not read, because its user has clicked again, is a lost one, which without a Grace
+	// costs the session. NewBrowser does not check this, and the zero Lifetimes have none.
 	Sessions *refresh.Manager
 
 	// Verifier accepts the access tokens that Sessions issues for this application. Required.

@@ -65,7 +65,7 @@ func (b *Browser) changes(r *http.Request) error {
 // Login begins a session for the browser that sent r, after the application has checked who its
 // user is, and gives it the cookies: call it before the answer is written. l is as
 // [refresh.Manager.Login] has it; its Client is filled in, and a Device.Label, from what the browser
-// calls itself ("Firefox on Linux"), where there is none. It has no Binding, which no browser can prove. The session of the cookies that came along is ended first, also if it is another user's.
+// calls itself ("Firefox on Linux"), where there is none. Its Binding must be empty: no browser can prove a key. The session of the cookies that came along is ended first, also if it is another user's.
 //
 // The error is one of [refresh.Manager.Login]; [ErrCrossSite] for a request that another site
 // may have sent; or [ErrTooLarge] where the access token does not fit into a
