@@ -234,7 +234,7 @@ func (m *Manager) BindDevice(ctx context.Context, p DeviceProof) (*Grant, error)
 
 // RefreshBound issues an access token for a session that is bound to a key of its device,
 // by a proof of that key, and within all that limits [Manager.Refresh]. A refresh token that
-// came along rotates, and where it was used up is replaced: the key has vouched for whoever
+// came along rotates, and where it was used up is replaced: the key has vouched for who
 // sends it, and nobody else's use of it counts.
 //
 // A [ChallengeError] asks for another proof. The other errors are those of [Manager.Refresh]:

@@ -67,7 +67,7 @@ func badOrigin(origin string) string {
 	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80":
 		return "no browser sends: the port is the scheme's own"
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return "is in the clear: whoever is on the way can change the page"
+		return "is in the clear: anybody on the way can change the page"
 	}
 	return ""
 }

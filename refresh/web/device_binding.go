@@ -105,7 +105,7 @@ func (b *Browser) offer(w http.ResponseWriter, g *refresh.Grant) {
 }
 
 // deviceProof reads what a browser sends to register or to refresh. Which session it is, and that
-// it may be used, is in the proof alone: the cookies of these requests follow whoever caused
+// it may be used, is in the proof alone: the cookies of these requests follow who caused
 // them, which may be another site.
 func (b *Browser) deviceProof(r *http.Request, path string) refresh.DeviceProof {
 	return refresh.DeviceProof{

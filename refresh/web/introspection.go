@@ -49,7 +49,7 @@ func (a *App) resource(r *http.Request, f form) ([]string, *refusal) {
 		return nil, bad
 	}
 	for _, c := range readings {
-		// Whoever merely names himself could try tokens here (RFC 7662 section 2.1).
+		// A caller that merely names itself could try tokens here (RFC 7662 section 2.1).
 		if c.Method == methodNone && (a.cfg.ClientCertificate == nil || a.cfg.ClientCertificate(r) == nil) {
 			continue
 		}
@@ -84,7 +84,7 @@ type introspected struct {
 	Binding   *confirmation `json:"cnf,omitempty"`
 }
 
-// A confirmation names the key that the sender of the token has to prove: whoever asks checks
+// A confirmation names the key that the sender of the token has to prove: the caller checks
 // it (RFC 9449 section 6.2, RFC 8705 section 3.2).
 type confirmation struct {
 	Key         string `json:"jkt,omitempty"`

@@ -13,7 +13,7 @@ import (
 )
 
 // asIssuer has Verify look at a token as the service that issued it: its audience is
-// another, and so is whoever proved possession of its key.
+// another, and so is the one who proved possession of its key.
 var asIssuer = admit.AsIssuer.(token.VerifyOption)
 
 // knownAll has Verify look at a token whose revocation is asked for: a replica that is

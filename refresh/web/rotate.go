@@ -127,7 +127,7 @@ func (b *Browser) enterAnew(w http.ResponseWriter, r *http.Request, p *page, pas
 		b.refuse(w, r, errSpeculative)
 		return w, nil
 	case isHandshake(r):
-		// Its answer is written by whoever takes the connection over, and may lose the cookies.
+		// Its answer is written by the code that takes the connection over, and may lose the cookies.
 		b.loginOr(w, r, p, err)
 		return w, nil
 	case !passing && away:

@@ -44,6 +44,7 @@ func TestScriptRefreshesOnce(t *testing.T) {
 		{"without locks", `{}`, `{"refreshes":5,"answers":{"200":20}}`},
 		{"a session that is over", `{locks: true, refresh: 401}`, `{"refreshes":20,"answers":{"401":20}}`},
 		{"nobody knows", `{locks: true, refresh: 503}`, `{"refreshes":20,"answers":{"503":20}}`},
+		{"a refresh that is never answered", `{locks: true, hangs: 1}`, `{"refreshes":2,"answers":{"200":19,"lost":1}}`},
 		{"another failure", `{locks: true, fails: 500}`, `{"refreshes":0,"answers":{"500":20}}`},
 		{"more is asked for than a good token", `{locks: true, fresh: true, fails: 401}`, `{"refreshes":0,"answers":{"401":20}}`},
 		{"another site", `{locks: true, url: "https://other.example/x"}`, `{"refreshes":0,"answers":{"401":20}}`},
@@ -103,6 +104,7 @@ async function fetch(input, init) {
   if (request.url === "https://shop.example/session/refresh") {
     if (request.method !== "POST") throw new Error("refresh by " + request.method);
     refreshes++;
+    if (refreshes <= (world.hangs || 0)) await new Promise((_, fail) => init.signal && init.signal.addEventListener("abort", () => fail(init.signal.reason)));
     if (world.refresh) return new Response("", {status: world.refresh});
     fresh = true;
     return new Response("{}", {status: 200});
@@ -112,15 +114,16 @@ async function fetch(input, init) {
   if (world.fails) return new Response("", {status: world.fails});
   return new Response("", {status: sent && !world.url ? 200 : 401});
 }
+const timeout = ms => { const c = new AbortController(); setTimeout(() => c.abort(), ms / 100); return c.signal; };
 const locks = {request: (name, f) => chain = chain.then(f, f)};
 class Here extends Request { constructor(input, init) { super(typeof input === "string" ? new URL(input, "https://shop.example/") : input, init); } }
 (async () => {
   const all = [];
   for (let tab = 0; tab < 5; tab++) {
-    const page = vm.createContext({fetch, Request: Here, URL, location: {origin: "https://shop.example"}, navigator: world.locks ? {locks} : {}});
+    const page = vm.createContext({fetch, Request: Here, URL, AbortSignal: {timeout}, location: {origin: "https://shop.example"}, navigator: world.locks ? {locks} : {}});
     vm.runInContext(text, page);
     for (let call = 0; call < 4; call++)
-      all.push(page.sessionFetch(world.url || "/orders", {method: "POST", body: "order"}).then(r => answers[r.status] = (answers[r.status] || 0) + 1));
+      all.push(page.sessionFetch(world.url || "/orders", {method: "POST", body: "order"}).then(r => r.status, () => "lost").then(s => answers[s] = (answers[s] || 0) + 1));
   }
   await Promise.all(all);
   console.log(JSON.stringify({refreshes, answers}));

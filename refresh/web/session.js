@@ -6,9 +6,10 @@
   const path = "/session/";
   let last = Promise.resolve();
   const alone = navigator.locks ? f => navigator.locks.request(path, f) : f => (last = last.then(f, f));
+  const own = (name, method) => fetch(path + name, {method, signal: AbortSignal.timeout(10000)}); // others wait
   const refresh = async () => { // returns the answer of a refresh that failed
-    if ((await fetch(path + "access")).ok) return; // another has refreshed meanwhile
-    const answer = await fetch(path + "refresh", {method: "POST"});
+    if ((await own("access", "GET")).ok) return; // another has refreshed meanwhile
+    const answer = await own("refresh", "POST");
     if (!answer.ok) return answer;
   };
   globalThis.sessionFetch = async (input, init) => {
