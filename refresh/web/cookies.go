@@ -45,6 +45,10 @@ func newCookieNames(l Layout, name, path string, bound bool) cookieNames {
 type presented struct {
 	access, refresh string // empty: none
 	twice           bool   // one of them came twice, so that there is none of either
+
+	// Where one came twice, each of all by itself: for a logout, which has to end the session
+	// whichever of them is the user's.
+	each []presented
 }
 
 // cookies reads the session's cookies. It is http.Request.Cookie in what it takes for a pair,
@@ -70,7 +74,7 @@ func (b *Browser) cookies(r *http.Request) (p presented) {
 		}
 	}
 	if access > 1 || refresh > 1 {
-		return presented{twice: true}
+		return presented{twice: true, each: b.eachCookie(r)}
 	}
 	if len(b.names.access)+len(p.access) > maxCookieBytes {
 		p.access = ""
@@ -79,6 +83,26 @@ func (b *Browser) cookies(r *http.Request) (p presented) {
 		p.refresh = ""
 	}
 	return p
+}
+
+// maxEach is how many cookies a logout looks at where they came more than once: who plants
+// more of them has it miss some.
+const maxEach = 16
+
+// eachCookie returns the session's cookies one by one.
+func (b *Browser) eachCookie(r *http.Request) (each []presented) {
+	for _, c := range r.Cookies() {
+		switch {
+		case len(each) == maxEach:
+			return each
+		case len(c.Name)+len(c.Value) > maxCookieBytes:
+		case c.Name == b.names.access:
+			each = append(each, presented{access: c.Value})
+		case c.Name == b.names.refresh:
+			each = append(each, presented{refresh: c.Value})
+		}
+	}
+	return each
 }
 
 // A pair is what a browser is given: both cookies or none.

@@ -152,6 +152,34 @@ func TestTwoCookiesOfOneName(t *testing.T) {
 	}
 }
 
+// Two cookies of one name are no session, and a logout or a new login with them ends the user's all
+// the same: who plants a second one must not keep it alive.
+func TestPlantedCookieKeepsNoSession(t *testing.T) {
+	for layout, planted := range map[web.Layout]string{web.Passing: "__Host-Http-session", web.Separate: "__Secure-session-refresh"} {
+		for _, path := range []string{"/session/logout", "/login"} {
+			for _, first := range []bool{false, true} {
+				s := newShop(t, func(c *web.BrowserConfig) { c.Layout = layout })
+				a := s.loggedIn(t)
+				sid := a.sessions().Sessions[0].ID
+				s.login = func(l *refresh.Login) { l.Subject = "user-2" }
+				status(t, path, a.post(path, func(r *http.Request) {
+					lines := r.Header["Cookie"]
+					if first {
+						lines = append([]string{planted + "=planted"}, lines...)
+					} else {
+						lines = append(lines, planted+"=planted")
+					}
+					r.Header["Cookie"] = append(lines, strings.Split(strings.Repeat("a=b;", 40), ";")...)
+				}), 204)
+				list, err := s.sessions.Sessions(t.Context(), "user-1")
+				if err != nil || len(list) != 0 {
+					t.Errorf("%v, %s, planted first %t: %d sessions are left (one is %t), error %v", layout, path, first, len(list), len(list) > 0 && list[0].ID == sid, err)
+				}
+			}
+		}
+	}
+}
+
 // A token that is too large for a cookie is refused when its claims are chosen, by the names of
 // those that take the room; one that just fits does.
 func TestTooLargeAtLogin(t *testing.T) {

@@ -110,7 +110,7 @@ func (d *device) registered(r *http.Response) *http.Response {
 		Scope       *struct{ Include_Site *bool }
 		Credentials []struct{ Type, Name, Attributes string }
 	}
-	if err := json.Unmarshal([]byte(body(r)), &config); err != nil || config.ID == "" || config.Scope == nil || config.Scope.Include_Site == nil || len(config.Credentials) != 1 || config.Credentials[0].Type != "cookie" {
+	if err := json.Unmarshal([]byte(body(r)), &config); err != nil || config.ID == "" || config.Scope == nil || config.Scope.Include_Site == nil || *config.Scope.Include_Site || len(config.Credentials) != 1 || config.Credentials[0].Type != "cookie" {
 		d.t.Fatalf("a browser makes no session of %s: %v", body(r), err)
 	}
 	d.id, d.refreshURL = config.ID, config.RefreshURL
@@ -286,7 +286,11 @@ func TestStolenJar(t *testing.T) {
 			thief.id, thief.refreshURL, thief.challenge = d.id, d.refreshURL, d.challenge
 			status(t, "a registration", thief.register(login), 403)
 			status(t, "a proof of another key", thief.refresh(), 403)
-			status(t, "a proof that was overheard", thief.own(d.refreshURL, "Sec-Secure-Session-Id", d.id, "Secure-Session-Response", "x"), 403)
+			overheard := d.proof(d.challenge)
+			used := d.own(d.refreshURL, "Sec-Secure-Session-Id", d.id, "Secure-Session-Response", overheard)
+			status(t, "a proof of the user's", used, 204)
+			d.challenged(used)
+			status(t, "the same, overheard", thief.own(d.refreshURL, "Sec-Secure-Session-Id", d.id, "Secure-Session-Response", overheard), 403)
 			status(t, "the user", d.visit(), 200)
 			status(t, "the thief after that", thief.clone().get("/page"), 401)
 			time.Sleep(16 * time.Minute)

@@ -38,7 +38,7 @@
 // 401 says log in again, 403 that the request comes from another site or that more proof is
 // needed, 409 that a session has ended and not every service knows it yet
 // ([refresh.ErrPending]), 503 with Retry-After that nobody can tell now: the cookies may be
-// good, and stay. Every answer of this package has Cache-Control: no-store.
+// good, and stay. Every answer of this package has Cache-Control: no-store, but the script and the metadata, which hold nothing of anybody.
 //
 // # What it does not do
 //

@@ -231,6 +231,13 @@ func (b *Browser) session(r *http.Request) (*token.Claims, error) {
 // end ends the session of the cookies that a request came with, if there is one. Who holds a
 // token, even one that has run out, holds the session, or has held it.
 func (b *Browser) end(ctx context.Context, c *presented) error {
+	if c.twice {
+		var errs []error
+		for i := range c.each {
+			errs = append(errs, b.end(ctx, &c.each[i]))
+		}
+		return errors.Join(errs...)
+	}
 	if c.access != "" {
 		claims, err := b.cfg.Verifier.Verify(ctx, c.access)
 		if errors.Is(err, token.ErrExpired) && c.refresh == "" {
