@@ -102,7 +102,14 @@ func FuzzProof(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header, claims []byte) {
 		if h, err := parseProofHeader(header, "dpop+jwt"); err == nil {
 			plain := plainObject(t, header)
-			jwk := plainObject(t, plain["jwk"])
+			_, sent := plain["jwk"]
+			if sent != h.hasKey {
+				t.Fatalf("%q read as %+v", header, h)
+			}
+			jwk := map[string]json.RawMessage{}
+			if sent {
+				jwk = plainObject(t, plain["jwk"])
+			}
 			if !strings.EqualFold(plainText(plain["typ"]), "dpop+jwt") || plainText(plain["alg"]) != string(h.alg) || plainText(jwk["kty"]) != h.jwk.Kty {
 				t.Fatalf("%q read as %+v", header, h)
 			}
