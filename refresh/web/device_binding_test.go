@@ -706,3 +706,31 @@ func TestBoundAfterFallback(t *testing.T) {
 		status(t, "page", d.visit(), 200)
 	})
 }
+
+// A store that hangs holds up a browser's own requests for five seconds: without an answer it
+// would hold up every request of the page for twenty. Afterwards all goes on.
+func TestBoundAnswersInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t, binding())
+		d, fresh := s.device(t), s.device(t)
+		d.register(d.post("/login"))
+		offered := fresh.post("/login")
+		hold := make(chan struct{})
+		s.store.set(hold, nil)
+		for what, ask := range map[string]func() *http.Response{
+			"a refresh":      func() *http.Response { return d.refresh() },
+			"a registration": func() *http.Response { return fresh.register(offered) },
+		} {
+			began := time.Now()
+			r := ask()
+			status(t, what, r, 503)
+			if took := time.Since(began); took > 5*time.Second || r.Header.Get("Retry-After") == "" {
+				t.Errorf("%s: answered after %v, Retry-After %q", what, took, r.Header.Get("Retry-After"))
+			}
+		}
+		close(hold)
+		s.store.set(nil, nil)
+		status(t, "a refresh afterwards", d.refresh(), 204)
+		status(t, "a registration afterwards", fresh.register(offered), 200)
+	})
+}

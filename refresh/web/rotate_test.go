@@ -219,6 +219,40 @@ func TestSlowRefreshAfterLogout(t *testing.T) {
 	})
 }
 
+// A refresh and a logout that are under way at once end with no session, whichever the store
+// takes first, and whatever cookies the browser is left with.
+func TestRefreshBesideLogout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			s := newShop(t)
+			a := s.loggedIn(t)
+			time.Sleep(16 * time.Minute)
+			hold := make(chan struct{})
+			s.store.set(hold, nil)
+			slow := a.clone()
+			done := make(chan int, 2)
+			go func() { done <- slow.get("/page").StatusCode }()
+			go func() { done <- a.post("/session/logout").StatusCode }()
+			synctest.Wait() // both wait for the store
+			if len(done) != 0 {
+				t.Fatal("one did not wait for the store")
+			}
+			s.store.set(nil, nil)
+			close(hold)
+			if one, other := <-done, <-done; one >= 500 || other >= 500 {
+				t.Fatalf("answered %d and %d", one, other)
+			}
+			for _, b := range []*agent{a, slow} {
+				status(t, "a page", b.get("/page"), 401)
+				status(t, "a refresh", b.post("/session/refresh"), 401)
+			}
+			if list, err := s.sessions.Sessions(t.Context(), "user-1"); err != nil || len(list) != 0 {
+				t.Fatalf("%d sessions are left, error %v", len(list), err)
+			}
+		}
+	})
+}
+
 // A panic of the application's hook is the request's that ran it; those that wait for it are
 // told to try again, and the next refresh is as ever.
 func TestHookPanics(t *testing.T) {
