@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,12 +109,12 @@ func TestALookGivesUpABusThatIsDown(t *testing.T) {
 // counting counts how often lists of pending work are read.
 type counting struct {
 	Store
-	lists int
+	lists atomic.Int64
 }
 
 func (c *counting) Load(ctx context.Context, key string) (Record, error) {
 	if key[0] == 'p' {
-		c.lists++
+		c.lists.Add(1)
 	}
 	return c.Store.Load(ctx, key)
 }
@@ -131,18 +132,19 @@ func TestLooksAboutOnceAMinute(t *testing.T) {
 		least = 1 << 30
 		since := 0 // tenths of seconds
 		for range 24 * 3600 * 10 / 100 {
-			before := store.lists
+			before := store.lists.Load()
 			for range 100 {
 				time.Sleep(100 * time.Millisecond)
 				synctest.Wait()
 				since++
-				if store.lists == before {
+				now := store.lists.Load()
+				if now == before {
 					continue
 				}
-				if store.lists-before != workLists {
-					t.Fatalf("%d lists were read", store.lists-before)
+				if now-before != workLists {
+					t.Fatalf("%d lists were read", now-before)
 				}
-				before = store.lists
+				before = now
 				if looks++; looks > 1 {
 					least, most = min(least, since), max(most, since)
 				}
