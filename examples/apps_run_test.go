@@ -1,13 +1,11 @@
 package examples_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -62,24 +60,7 @@ func TestAppsRuns(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	file, overlay, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "apps")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(here, "snippet", "main.go"): file}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, b := range map[string]string{file: strings.ReplaceAll(src, "127.0.0.1:8080", address), overlay: string(replace)} {
-		if err := os.WriteFile(name, []byte(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", program, "./snippet").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	program := buildProgram(t, strings.ReplaceAll(src, "127.0.0.1:8080", address))
 	service := exec.CommandContext(t.Context(), program)
 	var logged strings.Builder
 	service.Stderr = &logged

@@ -24,7 +24,7 @@ type simClient struct {
 	user    *simUser
 	sid     string
 	refresh string
-	tokens  []string // access tokens that were given out, to whomever
+	tokens  []string // access tokens that were given out, no matter to whom
 	version int      // of the password at its check
 	checked time.Time
 

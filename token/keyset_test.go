@@ -282,7 +282,7 @@ func TestParseKeySetZeroX(t *testing.T) {
 }
 
 // The same kid at two issuers (CVE-2026-49998): each verifier has its own set,
-// and neither takes a token of the other's key, whomever that names as its issuer.
+// and neither takes a token of the other's key, no matter whom that names as its issuer.
 func TestSameKidAtTwoIssuers(t *testing.T) {
 	_, private, _ := ed25519.GenerateKey(rand.Reader)
 	type party struct {

@@ -51,7 +51,7 @@ type verifyCall struct {
 	sender    Sender
 	request   *http.Request // of the Middleware: what the token came with
 	spent     spentProof    // the same: what the request has used up already
-	asIssuer  bool          // for whomever the token is, without proof of possession
+	asIssuer  bool          // whatever the audience, without proof of possession
 	scopes    []string
 	maxAge    time.Duration
 	acr       []string

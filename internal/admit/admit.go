@@ -49,7 +49,7 @@ var Raw func(ctx context.Context, owner any) string
 // it had not expired, and nil for any other. They let nobody in. Package token sets it.
 var Expired func(ctx context.Context, verifier any, raw string) (claims any)
 
-// AsIssuer is a token.VerifyOption that lets Verify accept a token for whomever it was issued, and
+// AsIssuer is a token.VerifyOption that lets Verify accept a token no matter for which audience it was issued, and
 // without proof of possession: for the service that issued it and is asked about it by those who
 // check the one and the other themselves. Package token sets it.
 var AsIssuer any

@@ -217,7 +217,7 @@ func TestDeviceBinding(t *testing.T) {
 				if d.posts != 2 {
 					t.Fatalf("%d round trips after a pause", d.posts)
 				}
-				// Its own requests carry the cookies of whoever caused them: none, or all.
+				// Its own requests carry the cookies of the site that caused them: none, or all.
 				time.Sleep(16 * time.Minute)
 				jar := d.jar
 				d.jar = nil

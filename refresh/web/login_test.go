@@ -15,7 +15,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/token"
 )
 
-// Each login is a new session; the one of the cookies that came along, whoever's it was, is dead;
+// Each login is a new session; the one of the cookies that came along, no matter whose it was, is dead;
 // and what a browser brings along names no session that begins (OWASP ASVS 5.0, 7.2.4).
 func TestLoginIsANewSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -97,7 +97,7 @@ func TestAnnouncingIsRefused(t *testing.T) {
 	})
 }
 
-// A replica gives 500 answers at once and 500 a second, to whomever.
+// A replica gives 500 answers at once and 500 a second, no matter who asks.
 func TestAnswersAreRationed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, f := beatingFollower(t, config{})

@@ -9,7 +9,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/internal/e2e/browser"
 )
 
-// attack has a page try all that it can to use the session of whoever looks at it, by every
+// attack has a page try all that it can to use the session of the user who looks at it, by every
 // kind of request that a page can make, and says how the WebSocket went.
 func attack(tab *browser.Tab) (socket string) {
 	for _, path := range []string{"/change", "/password", "/session/logout", "/session/logout-everywhere", "/session/sessions/end", "/session/refresh", "/login"} {

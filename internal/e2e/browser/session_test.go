@@ -108,7 +108,7 @@ func TestPasswordChange(t *testing.T) {
 	s.logIn(phone, "ada", "close sesame")
 }
 
-// Whoever copies the cookies has the session: until it ends, and no longer. It takes the key of
+// A thief who copies the cookies has the session: until it ends, and no longer. It takes the key of
 // a device to prevent that.
 func TestStolenCookies(t *testing.T) {
 	s := newShop(t, nil)
