@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,43 +13,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/internal/e2e/rig"
 )
-
-// A behaviour is what versions of nats-server do differently, of all that our tests state.
-// Each difference is asserted in both directions, so that a server that changes is noticed.
-type behaviour struct {
-	// A message whose reply subject lies below $JS.API is refused, whatever rights its
-	// sender has. Others deliver it, and have the answer pass for a request.
-	refusesAPIReplies bool
-}
-
-// behaviours holds one line for each version that tests run against: that of go.mod, which
-// is linked into them, and those of the directory servers. See docs/servers.md.
-var behaviours = map[string]behaviour{
-	"2.11.17": {},
-	"2.12.15": {},
-	"2.14.10": {refusesAPIReplies: true},
-	"2.15.2":  {},
-	"2.15.3":  {refusesAPIReplies: true},
-}
-
-func (b *broker) behaviour() behaviour {
-	b.t.Helper()
-	known, ok := behaviours[b.version]
-	if !ok {
-		b.t.Fatalf("nats-server %s is in no line of the table of behaviours, which has %q", b.version, slices.Sorted(maps.Keys(behaviours)))
-	}
-	return known
-}
 
 // What package bus relies on in the server that keeps the stream.
 func TestServerKeepsTheLog(t *testing.T) {
-	br := newBroker(t, nil)
-	br.behaviour()
-	createStream(t, dial(t, br.url()), bus.StreamConfig{MaxBytes: 16 << 20})
-	nc, js := plain(t, br.url())
-	if got := nc.ConnectedServerVersion(); got != br.version {
-		t.Fatalf("connected to nats-server %s, not %s", got, br.version)
+	br := rig.NewBroker(t, nil)
+	br.Behaviour()
+	rig.CreateStream(t, rig.Dial(t, br.URL()), bus.StreamConfig{MaxBytes: 16 << 20})
+	nc, js := rig.Client(t, br.URL())
+	if got := nc.ConnectedServerVersion(); got != br.Version {
+		t.Fatalf("connected to nats-server %s, not %s", got, br.Version)
 	}
 	store := func(ttl, id string, size int) (*jetstream.PubAck, error) {
 		m := nats.NewMsg("revocations.v1.test.session")
@@ -61,7 +34,7 @@ func TestServerKeepsTheLog(t *testing.T) {
 		if id != "" {
 			m.Header.Set(jetstream.MsgIDHeader, id)
 		}
-		return js.PublishMsg(within(t), m)
+		return js.PublishMsg(rig.Within(t), m)
 	}
 	refusal := func(what string, err error, code jetstream.ErrorCode) {
 		t.Helper()
@@ -70,7 +43,7 @@ func TestServerKeepsTheLog(t *testing.T) {
 		}
 	}
 	count := func() uint64 {
-		info, err := theStream(t, js).Info(within(t))
+		info, err := rig.TheStream(t, js).Info(rig.Within(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +67,7 @@ func TestServerKeepsTheLog(t *testing.T) {
 	if count() != 4 {
 		t.Errorf("%d messages", count())
 	}
-	eventually(t, "a message of one second is gone", func() bool { return count() == 3 })
+	rig.Eventually(t, "a message of one second is gone", func() bool { return count() == 3 })
 	if lived := time.Since(began); lived < 900*time.Millisecond {
 		t.Errorf("a message of one second was gone after %s", lived)
 	}
@@ -110,13 +83,13 @@ func TestServerKeepsTheLog(t *testing.T) {
 	}
 
 	// What is there stays there.
-	s := theStream(t, js)
-	refusal("purge", s.Purge(within(t)), 10110)
-	refusal("delete", s.DeleteMsg(within(t), 1), 10057)
-	refusal("secure delete", s.SecureDeleteMsg(within(t), 1), 10057)
+	s := rig.TheStream(t, js)
+	refusal("purge", s.Purge(rig.Within(t)), 10110)
+	refusal("delete", s.DeleteMsg(rig.Within(t), 1), 10057)
+	refusal("secure delete", s.SecureDeleteMsg(rig.Within(t), 1), 10057)
 	m := nats.NewMsg("revocations.v1.test.session")
 	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
-	_, err = js.PublishMsg(within(t), m)
+	_, err = js.PublishMsg(rig.Within(t), m)
 	refusal("rollup", err, 10111)
 	if count() != 4 {
 		t.Errorf("%d messages", count())
@@ -128,7 +101,7 @@ func TestServerKeepsTheLog(t *testing.T) {
 		c := config
 		c.Metadata = maps.Clone(config.Metadata)
 		change(&c)
-		_, err := js.UpdateStream(within(t), c)
+		_, err := js.UpdateStream(rig.Within(t), c)
 		return err
 	}
 	refusal("deletes allowed", update(func(c *jetstream.StreamConfig) { c.DenyDelete = false }), 10052)
@@ -137,7 +110,7 @@ func TestServerKeepsTheLog(t *testing.T) {
 	if err := update(func(c *jetstream.StreamConfig) { c.Metadata = map[string]string{"x": "y"} }); err != nil {
 		t.Errorf("other metadata: %v", err)
 	}
-	if meta := theStream(t, js).CachedInfo().Config.Metadata; meta["x"] != "y" || meta["hybridtoken.schema"] != "" {
+	if meta := rig.TheStream(t, js).CachedInfo().Config.Metadata; meta["x"] != "y" || meta["hybridtoken.schema"] != "" {
 		t.Errorf("an edit of metadata replaces all of ours: %v", meta)
 	}
 	if err := update(func(*jetstream.StreamConfig) {}); err != nil {
@@ -164,41 +137,41 @@ func TestServerKeepsTheLog(t *testing.T) {
 // mirror's state tells. That is what digests in heartbeats are for.
 func TestServerMirrorTakesPositionForContent(t *testing.T) {
 	t.Parallel() // a mirror takes its time to go on
-	br := newBroker(t, nil)
-	_, js := plain(t, br.url())
+	br := rig.NewBroker(t, nil)
+	_, js := rig.Client(t, br.URL())
 	config := jetstream.StreamConfig{Name: "ORIGIN", Subjects: []string{"log.>"}, MaxBytes: 1 << 20}
 	origin := func(texts ...string) {
 		t.Helper()
-		made(t, func(ctx context.Context) error { _, err := js.CreateStream(ctx, config); return err })
+		rig.Made(t, func(ctx context.Context) error { _, err := js.CreateStream(ctx, config); return err })
 		for _, text := range texts {
-			if _, err := js.Publish(within(t), "log.x", []byte(text)); err != nil {
+			if _, err := js.Publish(rig.Within(t), "log.x", []byte(text)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	origin("1", "2", "3")
-	if _, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "COPY", Mirror: &jetstream.StreamSource{Name: "ORIGIN"}}); err != nil {
+	if _, err := js.CreateStream(rig.Within(t), jetstream.StreamConfig{Name: "COPY", Mirror: &jetstream.StreamSource{Name: "ORIGIN"}}); err != nil {
 		t.Fatal(err)
 	}
 	copied := func() (texts []string, info *jetstream.StreamInfo) {
-		s, err := js.Stream(within(t), "COPY")
+		s, err := js.Stream(rig.Within(t), "COPY")
 		if err != nil {
 			t.Fatal(err)
 		}
 		info = s.CachedInfo()
 		for seq := info.State.FirstSeq; seq <= info.State.LastSeq && info.State.Msgs > 0; seq++ {
-			if m, err := s.GetMsg(within(t), seq); err == nil {
+			if m, err := s.GetMsg(rig.Within(t), seq); err == nil {
 				texts = append(texts, string(m.Data))
 			}
 		}
 		return texts, info
 	}
-	eventually(t, "the mirror has three", func() bool { texts, _ := copied(); return len(texts) == 3 })
-	if err := js.DeleteStream(within(t), "ORIGIN"); err != nil {
+	rig.Eventually(t, "the mirror has three", func() bool { texts, _ := copied(); return len(texts) == 3 })
+	if err := js.DeleteStream(rig.Within(t), "ORIGIN"); err != nil {
 		t.Fatal(err)
 	}
 	origin("a", "b", "c", "d", "e")
-	eventually(t, "the mirror goes on", func() bool { texts, _ := copied(); return len(texts) == 5 })
+	rig.Eventually(t, "the mirror goes on", func() bool { texts, _ := copied(); return len(texts) == 5 })
 	texts, info := copied()
 	if got, want := fmt.Sprint(texts), "[1 2 3 d e]"; got != want {
 		t.Errorf("the mirror holds %s, want %s", got, want)
@@ -211,9 +184,9 @@ func TestServerMirrorTakesPositionForContent(t *testing.T) {
 // How a server says that a connection may not do something, on which package bus relies
 // to tell it from silence.
 func TestServerSaysWhatIsNotPermitted(t *testing.T) {
-	br := newBroker(t, guarded)
+	br := rig.NewBroker(t, rig.Guarded)
 	denied := make(chan error, 4)
-	nc, err := nats.Connect(br.url(), append(as("verifier"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))...)
+	nc, err := nats.Connect(br.URL(), append(rig.As("verifier"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +194,7 @@ func TestServerSaysWhatIsNotPermitted(t *testing.T) {
 	if err := nc.Publish(bus.HeartbeatSubject, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushWithContext(within(t)); err != nil {
+	if err := nc.FlushWithContext(rig.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := nc.LastError(); !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), fmt.Sprintf("%q", bus.HeartbeatSubject)) {
@@ -230,13 +203,13 @@ func TestServerSaysWhatIsNotPermitted(t *testing.T) {
 	if _, err := nc.SubscribeSync("elsewhere"); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushWithContext(within(t)); err != nil {
+	if err := nc.FlushWithContext(rig.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := nc.LastError(); !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"elsewhere"`) {
 		t.Errorf("subscribe: %v", err)
 	}
-	if _, err := nats.Connect(br.url(), nats.UserInfo("verifier", "wrong")); !errors.Is(err, nats.ErrAuthorization) {
+	if _, err := nats.Connect(br.URL(), nats.UserInfo("verifier", "wrong")); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("a wrong password: %v", err)
 	}
 }
@@ -244,16 +217,16 @@ func TestServerSaysWhatIsNotPermitted(t *testing.T) {
 // Where the answer to a request goes: into the stream, from every version; below $JS.API,
 // where it would pass for a request, from some.
 func TestServerRepliesIntoTheStream(t *testing.T) {
-	br := newBroker(t, guarded)
-	createStream(t, dial(t, br.url(), as("admin")...), bus.StreamConfig{MaxBytes: 16 << 20})
-	_, js := plain(t, br.url(), as("admin")...)
-	nc, _ := plain(t, br.url(), append(as("verifier"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+	br := rig.NewBroker(t, rig.Guarded)
+	rig.CreateStream(t, rig.Dial(t, br.URL(), rig.As("admin")...), bus.StreamConfig{MaxBytes: 16 << 20})
+	_, js := rig.Client(t, br.URL(), rig.As("admin")...)
+	nc, _ := rig.Client(t, br.URL(), append(rig.As("verifier"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	info := "$JS.API.STREAM.INFO." + bus.DefaultStream
-	eventually(t, "an answer is stored", func() bool {
+	rig.Eventually(t, "an answer is stored", func() bool {
 		if err := nc.PublishRequest(info, "revocations.v1.junk", nil); err != nil {
 			t.Fatal(err)
 		}
-		return stored(t, js, "revocations.v1.junk") > 0
+		return rig.Stored(t, js, "revocations.v1.junk") > 0
 	})
 	if err := nc.LastError(); err != nil {
 		t.Fatal(err)
@@ -261,10 +234,10 @@ func TestServerRepliesIntoTheStream(t *testing.T) {
 	if err := nc.PublishRequest(info, "$JS.API.STREAM.NAMES", nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.FlushWithContext(within(t)); err != nil { // the refusal comes before the pong
+	if err := nc.FlushWithContext(rig.Within(t)); err != nil { // the refusal comes before the pong
 		t.Fatal(err)
 	}
-	if refused := errors.Is(nc.LastError(), nats.ErrPermissionViolation); refused != br.behaviour().refusesAPIReplies {
-		t.Errorf("nats-server %s: a reply below $JS.API is refused: %t (%v), want %t", br.version, refused, nc.LastError(), br.behaviour().refusesAPIReplies)
+	if refused := errors.Is(nc.LastError(), nats.ErrPermissionViolation); refused != br.Behaviour().RefusesAPIReplies {
+		t.Errorf("nats-server %s: a reply below $JS.API is refused: %t (%v), want %t", br.Version, refused, nc.LastError(), br.Behaviour().RefusesAPIReplies)
 	}
 }

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridtoken/hybridtoken/internal/e2e/rig"
 	"github.com/hybridtoken/hybridtoken/internal/gate"
 )
 
@@ -24,25 +26,32 @@ var servers = map[string]string{
 	"v2.15": "2.15.3",
 }
 
-// ofServers are the tests that state what a server does, beside what we make of it. Where
-// versions differ the test asks behaviours.
-var ofServers = []string{
+// ofServers are the tests, by the directory of their package, that state what a server does
+// beside what we make of it. Where versions differ the test asks rig.Behaviours.
+var ofServers = map[string][]string{
 	// The log itself, its mirror, what a server refuses and how it says so.
-	"TestServerKeepsTheLog", "TestServerMirrorTakesPositionForContent", "TestServerSaysWhatIsNotPermitted", "TestServerRepliesIntoTheStream",
-	"TestMirror", "TestFillIsReported", "TestFillAfterMaxBytesLowered", "TestHazardousStream", "TestRetentionTooShort", "TestMendedMetadataHeals", "TestHazardsAreReadAgain",
-	"TestStoredBytes", "TestHeartbeatsExpire", "TestPullRequestsAreRenewed", "TestReplay", "TestHostileMessages", "TestHostileInbox", "TestStreamAppearsLater",
+	".":       {"TestServerKeepsTheLog", "TestServerMirrorTakesPositionForContent", "TestServerSaysWhatIsNotPermitted", "TestServerRepliesIntoTheStream"},
+	"mirrors": {"TestMirror"},
+	"publish": {"TestFillIsReported", "TestFillAfterMaxBytesLowered", "TestStoredBytes"},
+	// Streams that come back other than they were, and messages that nobody should have sent.
+	"follow": {
+		"TestHazardousStream", "TestRetentionTooShort", "TestMendedMetadataHeals", "TestHazardsAreReadAgain",
+		"TestHeartbeatsExpire", "TestPullRequestsAreRenewed", "TestReplay", "TestHostileMessages", "TestHostileInbox", "TestStreamAppearsLater",
+		"TestAnchorPlainRestart", "TestAnchorRolledBackAndWrittenPast", "TestAnchorRolledBack", "TestAnchorStreamRecreated", "TestAnchorStreamRecreatedUnseen",
+		"TestAnchorEmptied", "TestTrust", "TestTrustRepublished", "TestLyingDigest", "TestUnsignedDigest",
+	},
 	// Rights, and what they do not bound.
-	"TestExampleOneAccount", "TestExampleMirrorFollowed", "TestExampleMirrorAttacked", "TestExampleFollowersCanDeleteWhatTheyFollow",
-	"TestFollowersCanWriteThroughReplies", "TestHeartbeatRightCanFillTheStream", "TestVerifierOnly", "TestNotPermitted",
-	"TestMayListenAndNotAnswer", "TestMayAnswerAndNotAsk", "TestAskerMutesNobodyElse", "TestAnswersStayOutOfTheStream",
-	// Connections that end, and streams that come back other than they were.
-	"TestReadinessOfTheDead", "TestWhyNotConnected", "TestCreateStreamSoonOrNever", "TestAnchorPlainRestart", "TestAnchorRolledBackAndWrittenPast", "TestAnchorRolledBack",
-	"TestAnchorStreamRecreated", "TestAnchorStreamRecreatedUnseen", "TestAnchorEmptied", "TestRollCallRecreated", "TestTrust", "TestTrustRepublished",
-	"TestLyingDigest", "TestUnsignedDigest",
+	"accounts": {
+		"TestExampleOneAccount", "TestExampleMirrorFollowed", "TestExampleMirrorAttacked", "TestExampleFollowersCanDeleteWhatTheyFollow",
+		"TestFollowersCanWriteThroughReplies", "TestHeartbeatRightCanFillTheStream", "TestVerifierOnly", "TestNotPermitted",
+	},
+	"rollcall": {"TestMayListenAndNotAnswer", "TestMayAnswerAndNotAsk", "TestAskerMutesNobodyElse", "TestAnswersStayOutOfTheStream", "TestRollCallRecreated"},
+	// Connections that end.
+	"member": {"TestReadinessOfTheDead", "TestWhyNotConnected", "TestCreateStreamSoonOrNever"},
 	// Buckets of sessions.
-	"TestStoreConforms", "TestStoreRights", "TestStoreLivesAcrossRestart", "TestFullBucket", "TestUnsafeBucket",
+	"sessions": {"TestStoreConforms", "TestStoreRights", "TestStoreLivesAcrossRestart", "TestFullBucket", "TestUnsafeBucket"},
 	// What the version before has written.
-	"TestStreamOfTheVersionBefore", "TestBucketOfTheVersionBefore",
+	"versions": {"TestStreamOfTheVersionBefore", "TestBucketOfTheVersionBefore"},
 }
 
 // The tests that state a server's behaviour pass with each of the servers, as processes.
@@ -52,18 +61,19 @@ func TestServers(t *testing.T) {
 		t.Fatalf("modules %q, want %d; %v", dirs, len(servers), err)
 	}
 	for _, version := range servers {
-		if _, ok := behaviours[version]; !ok {
+		if _, ok := rig.Behaviours[version]; !ok {
 			t.Errorf("nats-server %s has no line in the table of behaviours", version)
 		}
 	}
 	if os.Getenv(gate.Variable) != "1" {
 		t.Skip("it takes minutes to build four servers: " + gate.Variable + "=1 has it done")
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	bin, tests := t.TempDir(), t.TempDir()
+	for dir := range ofServers {
+		if out, err := exec.Command("go", "test", "-c", "-o", testsOf(tests, dir), "./"+dir).CombinedOutput(); err != nil {
+			t.Fatalf("the tests in %s cannot be built: %v: %s", dir, err, out)
+		}
 	}
-	bin := t.TempDir()
 	// One after the other: what they have in common is compiled once.
 	for dir, version := range servers {
 		mod := filepath.Join("servers", dir)
@@ -81,19 +91,26 @@ func TestServers(t *testing.T) {
 	for dir, version := range servers {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, self, "-test.v", "-test.parallel=4", "-test.run=^("+strings.Join(ofServers, "|")+")$")
-			cmd.Env = append(os.Environ(), outsideEnv+"="+filepath.Join(bin, dir), outsideVersionEnv+"="+version)
-			out, err := cmd.CombinedOutput()
-			var passed []string
-			for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\S+)`).FindAllSubmatch(out, -1) {
-				passed = append(passed, string(m[1]))
-			}
-			missing := slices.DeleteFunc(slices.Clone(ofServers), func(name string) bool { return slices.Contains(passed, name) })
-			if err != nil || len(missing) > 0 || len(passed) != len(ofServers) {
-				t.Errorf("nats-server %s: %d of %d tests pass; %v; not %q\n%s", version, len(passed), len(ofServers), err, missing, out)
+			for _, where := range slices.Sorted(maps.Keys(ofServers)) {
+				names := ofServers[where]
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				cmd := exec.CommandContext(ctx, testsOf(tests, where), "-test.v", "-test.parallel=4", "-test.run=^("+strings.Join(names, "|")+")$")
+				cmd.Dir = where
+				cmd.Env = append(os.Environ(), rig.ServerVariable+"="+filepath.Join(bin, dir), rig.VersionVariable+"="+version)
+				out, err := cmd.CombinedOutput()
+				var passed []string
+				for _, m := range regexp.MustCompile(`(?m)^--- PASS: (\S+)`).FindAllSubmatch(out, -1) {
+					passed = append(passed, string(m[1]))
+				}
+				missing := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(passed, name) })
+				if err != nil || len(missing) > 0 || len(passed) != len(names) {
+					t.Errorf("nats-server %s: %d of %d tests in %s pass; %v; not %q\n%s", version, len(passed), len(names), where, err, missing, out)
+				}
 			}
 		})
 	}
 }
+
+// testsOf is the file of the built tests of a package.
+func testsOf(bin, dir string) string { return filepath.Join(bin, "tests-"+filepath.Base(dir)) }

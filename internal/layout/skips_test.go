@@ -14,14 +14,14 @@ import (
 // not, at the gate too. Nor is it a matter of the gate which inputs a fuzz target passes by.
 func TestSkipsAreHeardOf(t *testing.T) {
 	allowed := map[string]int{
-		"internal/e2e/testdata/written/write_test.go": 2, // a program that writes samples when asked to
-		"token/vectors_test.go":                       1,
-		"refresh/refresh_test.go":                     1,
-		"refresh/web/cookies_test.go":                 1,
-		"token/fuzz_test.go":                          1,
-		"internal/e2e/servers_test.go":                1, // what takes minutes, and what the gate runs
-		"internal/e2e/before_test.go":                 1, // in a shallow clone, which the gate's summary names
-		"benchmarks/report/report_test.go":            1, // Redis, which the report measures where it is installed
+		"internal/e2e/versions/testdata/written/write_test.go": 2, // a program that writes samples when asked to
+		"token/vectors_test.go":                                1,
+		"refresh/refresh_test.go":                              1,
+		"refresh/web/cookies_test.go":                          1,
+		"token/fuzz_test.go":                                   1,
+		"internal/e2e/servers_test.go":                         1, // what takes minutes, and what the gate runs
+		"internal/e2e/versions/before_test.go":                 1, // in a shallow clone, which the gate's summary names
+		"benchmarks/report/report_test.go":                     1, // Redis, which the report measures where it is installed
 	}
 	skip := regexp.MustCompile(`\b[tbf]\.Skip(Now|f)?\(`)
 	through := regexp.MustCompile(`\bgate\.Skip\(`)

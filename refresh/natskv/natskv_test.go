@@ -70,7 +70,7 @@ func TestLastSequence(t *testing.T) {
 }
 
 // What CreateBucket makes is safe, and a copy of something else is not. The rest is
-// asked of a real server, in internal/e2e.
+// asked of a real server, in internal/e2e/sessions.
 func TestHazards(t *testing.T) {
 	good, err := BucketConfig{}.resolve()
 	if err != nil {

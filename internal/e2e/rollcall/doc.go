@@ -1,0 +1,2 @@
+// Package rollcall tests revocations that every replica confirms.
+package rollcall

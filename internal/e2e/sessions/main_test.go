@@ -1,0 +1,9 @@
+package sessions_test
+
+import (
+	"testing"
+
+	"github.com/hybridtoken/hybridtoken/internal/e2e/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m, map[string]func(){serverEnv: serve}) }
