@@ -6,4 +6,10 @@
 // Package auth is sessions in a browser:
 //
 //	go run ./examples/auth
+//
+// Package microservices is processes that are killed, and package grpc calls and open streams that
+// end with a session:
+//
+//	go run ./examples/microservices -once
+//	go run ./examples/grpc -once
 package examples

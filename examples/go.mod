@@ -2,12 +2,18 @@ module github.com/hybridtoken/hybridtoken/examples
 
 go 1.26.0
 
+// examples/microservices runs it.
+tool github.com/nats-io/nats-server/v2
+
 require (
 	github.com/hybridtoken/hybridtoken v0.0.0
 	github.com/hybridtoken/hybridtoken/bus/embedded v0.0.0
+	github.com/hybridtoken/hybridtoken/token/grpctoken v0.0.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
 	golang.org/x/time v0.16.0
+	google.golang.org/grpc v1.85.0
+	google.golang.org/protobuf v1.36.12
 )
 
 require (
@@ -33,10 +39,14 @@ require (
 	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/segmentio/asm v1.2.1 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 )
 
 replace (
 	github.com/hybridtoken/hybridtoken => ..
 	github.com/hybridtoken/hybridtoken/bus/embedded => ../bus/embedded
+	github.com/hybridtoken/hybridtoken/token/grpctoken => ../token/grpctoken
 )

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain is, when a test asks for it, a service that obeys no logout.
+func TestMain(m *testing.M) {
+	if status := os.Getenv("MICROSERVICES_TEST_DEAF"); status != "" {
+		deaf(status)
+	}
+	os.Exit(m.Run())
+}
+
+func deaf(status string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("http://%s\n", l.Addr())
+	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/ready" && status == "403" {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+}
+
+func TestDay(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), &out, config{once: true, patience: time.Minute, refusal: time.Minute}); err != nil {
+		t.Errorf("%v\n%s", err, logs(err))
+	}
+	if !strings.HasSuffix(out.String(), "\nall 9 steps went as they should\n") || strings.Contains(out.String(), "eyJ") {
+		t.Errorf("it says:\n%s", &out)
+	}
+}
+
+// The twins: services that accept everything, or nothing, are noticed.
+func TestDayNoticesABrokenService(t *testing.T) {
+	for status, says := range map[string]string{
+		"200": "not so: billing refuses the token of a session that has ended: context deadline exceeded: it answers 200, not 401",
+		"403": "billing answers 200 to (alice|bob): it answers 403",
+	} {
+		t.Run(status, func(t *testing.T) {
+			var out bytes.Buffer
+			var data string
+			err := run(t.Context(), &out, config{once: true, patience: time.Minute, refusal: time.Second, tune: func(s *system) {
+				data = s.data
+				s.env = append(s.env, "MICROSERVICES_TEST_DEAF="+status)
+				this, err := os.ReadFile(os.Args[0])
+				if err == nil {
+					err = os.WriteFile(filepath.Join(s.bin, "billing"), this, 0o700)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}})
+			defer os.RemoveAll(data)
+			if err == nil || !regexp.MustCompile(says).MatchString(err.Error()) || strings.Contains(out.String(), "went as they should") {
+				t.Errorf("error %v, want %s\n%s", err, says, &out)
+			}
+		})
+	}
+}
+
+// Whatever ends the program, it ends its services.
+func TestInterruptEndsEverything(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var s *system
+	out := writerFunc(func(p []byte) (int, error) {
+		if strings.Contains(string(p), "until ctrl-C") {
+			cancel()
+		}
+		return len(p), nil
+	})
+	if err := run(ctx, out, config{patience: time.Minute, refusal: time.Minute, tune: func(of *system) { s = of }}); err != nil {
+		t.Fatalf("%v\n%s", err, logs(err))
+	}
+	if len(s.running) != 4 {
+		t.Errorf("%d processes", len(s.running))
+	}
+	for _, p := range s.running {
+		if !p.ended() || p.cmd.ProcessState.ExitCode() != 0 {
+			t.Errorf("%s: %v", p.name, p.cmd.ProcessState)
+		}
+	}
+	if _, err := os.Stat(s.data); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", s.data, err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// logs returns the end of each log that an error tells of, and removes them.
+func logs(err error) string {
+	var b strings.Builder
+	dir := regexp.MustCompile(`logs are in (\S+)`).FindStringSubmatch(fmt.Sprint(err))
+	if dir == nil {
+		return ""
+	}
+	defer os.RemoveAll(dir[1])
+	files, _ := filepath.Glob(filepath.Join(dir[1], "*.log"))
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		text, _ := io.ReadAll(f)
+		f.Close()
+		fmt.Fprintf(&b, "--- %s\n%s", filepath.Base(name), text[max(0, len(text)-3000):])
+	}
+	return b.String()
+}
