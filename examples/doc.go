@@ -12,4 +12,8 @@
 //
 //	go run ./examples/microservices -once
 //	go run ./examples/grpc -once
+//
+// Package other-languages is a publisher and followers that are not in Go:
+//
+//	go run ./examples/other-languages
 package examples

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/gate"
+)
+
+// TestMain is the example itself when a test asks for it, so that tests see its exit code.
+func TestMain(m *testing.M) {
+	if os.Getenv("OTHER_LANGUAGES_TEST_MAIN") != "" {
+		os.Args = []string{os.Args[0], "-once"}
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func need(t *testing.T) {
+	t.Helper()
+	if _, _, _, err := tools(t.Context()); err != nil {
+		gate.Skip(t, err.Error())
+	}
+}
+
+func mainWith(t *testing.T, env ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(append(os.Environ(), "OTHER_LANGUAGES_TEST_MAIN=1"), env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func TestOtherLanguages(t *testing.T) {
+	need(t)
+	out, errs, code := mainWith(t)
+	if code != 0 || errs != "" {
+		t.Fatalf("exit code %d, standard error %q\n%s", code, errs, out)
+	}
+	if !regexp.MustCompile(`(?m)^Node passes all vectors of bus/WIRE.md: 1\d\d events, \d+ digests$`).MatchString(out) ||
+		len(regexp.MustCompile(`(?m)^  refused after  go [\d.]+ ms  node [\d.]+ ms  python [\d.]+ ms$`).FindAllString(out, -1)) != 4 ||
+		!strings.HasSuffix(out, "\nall expectations held\n") || strings.Contains(out, "eyJ") {
+		t.Errorf("printed:\n%s", out)
+	}
+}
+
+// What is missing is said in a sentence.
+func TestSaysWhatIsMissing(t *testing.T) {
+	out, errs, code := mainWith(t, "PATH="+t.TempDir())
+	if code != 2 || errs != "other-languages: there is no node: it needs Node 20 or later (https://nodejs.org, or apt-get install nodejs npm)\n" || out != "" {
+		t.Errorf("exit code %d, standard error %q\n%s", code, errs, out)
+	}
+}
+
+// The twins: a program in another language that does not do as bus/WIRE.md says is noticed.
+func TestNoticesABrokenProgram(t *testing.T) {
+	need(t)
+	for name, c := range map[string]struct{ file, from, to, says string }{
+		"a vector fails":                  {"node/event.mjs", "v.length <= 64", "v.length <= 65", "vectors of bus/WIRE.md do not pass"},
+		"a digest fails":                  {"node/digest.mjs", "g.count++", "g.count += 2", "vectors of bus/WIRE.md do not pass"},
+		"Node revokes nobody":             {"node/replica.mjs", "isRevoked(t) {", "isRevoked(t) { return false", "node refuses alice's laptop"},
+		"Node forgets what was kept":      {"node/replica.mjs", "e.spares.has(t.sid)", "false", "node answers 200 to alice's tablet"},
+		"Node is fresh for ever":          {"node/replica.mjs", "isFresh(maxStaleness) {", "isFresh(maxStaleness) { return true", "node answers 503 to alice's tablet"},
+		"Node's messages stay for ever":   {"node/publish.mjs", "'Nats-TTL'", "'Nats-Ttl'", "what Node has stored lives for \"\""},
+		"Node's digest is of another log": {"node/follow.mjs", "this.digest.add(message)", "this.digest.add({ ...message, seq: message.seq + 1 })", "Go agrees with a digest of Node's"},
+		"Python asks nobody":              {"python/api.py", "            judge(t)\n", "", "python refuses alice's laptop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			err := run(t.Context(), &out, config{once: true, patience: 20 * time.Second, edit: func(name string, text []byte) []byte {
+				if name != c.file {
+					return text
+				}
+				if !bytes.Contains(text, []byte(c.from)) {
+					t.Errorf("%s lacks %q", name, c.from)
+				}
+				return bytes.ReplaceAll(text, []byte(c.from), []byte(c.to))
+			}})
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("error %v, want one with %q\n%s", err, c.says, out.String())
+			}
+		})
+	}
+}
