@@ -1,12 +1,9 @@
 package examples_test
 
 import (
-	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -17,41 +14,36 @@ import (
 
 // TestAppsRuns runs the service of docs/apps.md, and against it the shell blocks in their
 // order, in one shell: each prints what the block after it says.
+//
+//blocks:run docs/apps.md go sh text
 func TestAppsRuns(t *testing.T) {
-	for _, program := range []string{"curl", "sh", "sed", "grep"} {
+	for _, program := range []string{"curl", "bash", "sed", "grep"} {
 		if _, err := exec.LookPath(program); err != nil {
 			gate.Skip(t, "there is no "+program)
 		}
 	}
-	text, err := os.ReadFile("../docs/apps.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?ms)^```(go|sh|text)\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
 	var src string
-	var script, want strings.Builder
+	var steps []step
 	last := ""
-	shells := 0
-	for _, b := range blocks {
-		switch kind, body := b[1], b[2]; kind {
+	for _, b := range pageBlocks(t, "docs/apps.md", "go", "sh", "text") {
+		switch b.Kind {
 		case "go":
 			if src != "" {
 				t.Fatal("two Go blocks")
 			}
-			src = body
+			src = b.Body
 		case "sh":
-			fmt.Fprintf(&script, "%s\n", body)
-			shells++
+			steps = append(steps, step{script: b.Body})
 		case "text":
 			if last != "sh" {
 				t.Fatal("output of no shell block")
 			}
-			want.WriteString(body)
+			steps[len(steps)-1].prints = b.Body
 		}
-		last = b[1]
+		last = b.Kind
 	}
-	if src == "" || shells < 4 {
-		t.Fatalf("%d bytes of Go, %d shell blocks", len(src), shells)
+	if src == "" || len(steps) < 4 {
+		t.Fatalf("%d bytes of Go, %d shell blocks", len(src), len(steps))
 	}
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -85,12 +77,7 @@ func TestAppsRuns(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond) // between two attempts; it counts for nothing
 	}
-	shell := exec.CommandContext(t.Context(), "sh", "-eu")
-	shell.Stdin = strings.NewReader(strings.ReplaceAll(script.String(), "127.0.0.1:8080", address))
-	var failed strings.Builder
-	shell.Stderr = &failed
-	out, err := shell.Output()
-	if err != nil || string(out) != want.String() {
-		t.Errorf("%v\nprinted:\n%swant:\n%sstderr:\n%s", err, out, want.String(), &failed)
+	if err := runSteps(t, steps, strings.NewReplacer("127.0.0.1:8080", address)); err != nil {
+		t.Error(err)
 	}
 }

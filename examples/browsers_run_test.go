@@ -2,9 +2,7 @@ package examples_test
 
 import (
 	"bufio"
-	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -49,55 +47,25 @@ func main() {
 
 // TestBrowsersDocumentRuns runs the program of docs/browsers.md and the commands that the page
 // gives after it, with the real curl, and compares what they print with what the page says.
+//
+//blocks:run docs/browsers.md go console
 func TestBrowsersDocumentRuns(t *testing.T) {
 	for _, program := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(program); err != nil {
 			gate.Skip(t, "there is no program "+program+" to run the commands of docs/browsers.md")
 		}
 	}
-	text, err := os.ReadFile("../docs/browsers.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
-	session := regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
+	program, session := pageBlocks(t, "docs/browsers.md", "go"), pageBlocks(t, "docs/browsers.md", "console")
 	if len(program) != 1 || len(session) != 1 {
 		t.Fatalf("%d Go blocks and %d of commands, want one of each", len(program), len(session))
 	}
-	address := "http://localhost:" + startProgram(t, strings.Replace(browsersFrame, "//BLOCK\n", program[0][1], 1))
-
-	// Each command, and what it is to print; what differs from run to run is "…".
-	var commands, wants []string
-	for line := range strings.Lines(session[0][1]) {
-		if command, ok := strings.CutPrefix(line, "$ "); ok {
-			commands, wants = append(commands, command), append(wants, "")
-		} else {
-			wants[len(wants)-1] += line
-		}
+	address := "localhost:" + startProgram(t, strings.Replace(browsersFrame, "//BLOCK\n", program[0].Body, 1))
+	commands := commandsOf(session[0])
+	if len(commands) < 10 {
+		t.Fatalf("only %d commands", len(commands))
 	}
-	const mark = "-- next command --\n"
-	cmd := exec.CommandContext(t.Context(), "bash", "-e")
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "no_proxy=localhost", "NO_PROXY=localhost")
-	script := "shopt -s expand_aliases\n"
-	for _, c := range commands {
-		script += strings.ReplaceAll(c, "http://localhost:8080", address) + "echo '" + strings.TrimSpace(mark) + "'\n"
-	}
-	cmd.Stdin = strings.NewReader(script)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	prints := strings.Split(string(out), mark)
-	if len(prints) != len(commands)+1 || len(commands) < 10 {
-		t.Fatalf("%d commands printed %d times", len(commands), len(prints)-1)
-	}
-	for i, c := range commands {
-		got := strings.ReplaceAll(prints[i], address, "http://localhost:8080")
-		pattern := strings.ReplaceAll(regexp.QuoteMeta(wants[i]), "…", `[^"}]+`)
-		if !regexp.MustCompile("^" + pattern + "$").MatchString(got) {
-			t.Errorf("%sprinted %q, want %q", c, got, wants[i])
-		}
+	if err := runSteps(t, commands, strings.NewReplacer("localhost:8080", address)); err != nil {
+		t.Error(err)
 	}
 }
 

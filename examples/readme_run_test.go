@@ -3,7 +3,6 @@ package examples_test
 import (
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -164,18 +163,16 @@ the kept session's: 200 hello user-1
 
 // TestReadmeRuns runs the blocks of the README in their order, as one program, and looks at
 // what its API then answers.
+//
+//blocks:run README.md go
 func TestReadmeRuns(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
+	blocks := pageBlocks(t, "README.md", "go")
 	if len(blocks) != 4 {
 		t.Fatalf("%d Go blocks in the README: the frame runs 4", len(blocks))
 	}
 	src := frame
 	for i, b := range blocks {
-		body := strings.ReplaceAll(b[1], `"nats://127.0.0.1:4222"`, `os.Getenv("README_NATS")`)
+		body := strings.ReplaceAll(b.Body, `"nats://127.0.0.1:4222"`, `os.Getenv("README_NATS")`)
 		body = strings.ReplaceAll(body, "token.RemoteKeySetConfig{", "token.RemoteKeySetConfig{Transport: world, ")
 		src = strings.Replace(src, "//BLOCK "+string(rune('0'+i))+"\n", body, 1)
 	}

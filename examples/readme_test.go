@@ -41,38 +41,27 @@ var given = []struct{ name, typ string }{
 	{"content", "io.ReadSeeker"}, {"serve", "func(context.Context, net.Conn)"},
 }
 
-// TestReadmeCompiles builds every Go block of the documents, as the body of a
-// function of this module that has what the prose presupposes.
+// TestReadmeCompiles builds every Go block of the documents that no other test runs, as the
+// body of a function of this module that has what the prose presupposes.
 func TestReadmeCompiles(t *testing.T) {
 	blocks := 0
-	for _, doc := range documents(t) {
-		text, err := os.ReadFile(doc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllSubmatchIndex(text, -1) {
+	all := documents(t)
+	for page, list := range all.Pages {
+		for _, b := range list {
+			if b.Kind != "go" || !all.Free(b) {
+				continue
+			}
 			blocks++
-			line := strings.Count(string(text[:m[2]]), "\n") + 1
-			t.Run(fmt.Sprintf("%s:%d", filepath.Base(doc), line), func(t *testing.T) {
-				if out, err := compile(t, string(text[m[2]:m[3]]), doc, line); err != nil {
+			t.Run(fmt.Sprintf("%s:%d", filepath.Base(page), b.Line), func(t *testing.T) {
+				if out, err := compile(t, b.Body, page, b.Line); err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}
 			})
 		}
 	}
-	if blocks < 9 {
+	if blocks < 6 {
 		t.Fatalf("only %d Go blocks in the documents", blocks)
 	}
-}
-
-// documents are the pages of the repository that hold blocks of Go.
-func documents(t *testing.T) []string {
-	t.Helper()
-	docs, err := filepath.Glob("../docs/*.md")
-	if err != nil || len(docs) == 0 {
-		t.Fatalf("no documents: %v", err)
-	}
-	return append(docs, "../README.md", "../UPGRADING.md", "../SECURITY.md", "../bus/WIRE.md")
 }
 
 // The twin: a block that does not compile is noticed.

@@ -251,6 +251,8 @@ func TestPages(t *testing.T) {
 }
 
 // The lines of the README, run as they stand.
+//
+//blocks:run examples/auth/README.md sh
 func TestReadme(t *testing.T) {
 	for _, program := range []string{"sh", "curl", "awk"} {
 		if _, err := exec.LookPath(program); err != nil {

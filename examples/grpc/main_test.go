@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/hybridtoken/hybridtoken/internal/fenced"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/grpctoken"
 )
@@ -27,10 +28,17 @@ func play(t *testing.T, patience time.Duration, tune func(*grpctoken.Config)) (o
 	return b.String(), err
 }
 
+// The story goes well, and prints what README.md says.
+//
+//blocks:run examples/grpc/README.md sh text
 func TestStory(t *testing.T) {
 	out, err := play(t, time.Minute, nil)
 	if err != nil || !strings.HasSuffix(out, "\neverything went as it should\n") || strings.Contains(out, "eyJ") {
 		t.Errorf("error %v\n%s", err, out)
+	}
+	shown, err := fenced.Page("../..", "examples/grpc/README.md", "text")
+	if err != nil || len(shown) != 1 || !fenced.Matches(out, shown[0].Body) {
+		t.Errorf("README.md shows %v (error: %v), printed was\n%s", shown, err, out)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/internal/fenced"
 )
 
 // TestMain is, when a test asks for it, a service that obeys no logout.
@@ -36,6 +38,9 @@ func deaf(status string) {
 	}))
 }
 
+// The day goes well, and prints what README.md says.
+//
+//blocks:run examples/microservices/README.md sh text
 func TestDay(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(t.Context(), &out, config{once: true, patience: time.Minute, refusal: time.Minute}); err != nil {
@@ -43,6 +48,10 @@ func TestDay(t *testing.T) {
 	}
 	if !strings.HasSuffix(out.String(), "\nall 9 steps went as they should\n") || strings.Contains(out.String(), "eyJ") {
 		t.Errorf("it says:\n%s", &out)
+	}
+	shown, err := fenced.Page("../..", "examples/microservices/README.md", "text")
+	if err != nil || len(shown) != 1 || !fenced.Matches(out.String(), shown[0].Body) {
+		t.Errorf("README.md shows %v (error: %v), printed was\n%s", shown, err, &out)
 	}
 }
 

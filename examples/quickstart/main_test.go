@@ -45,12 +45,30 @@ var (
 	heldLine   = regexp.MustCompile(`(?m)^all \d+ expectations held\n\z`)
 )
 
+// What the quickstart prints, and what docs/how-it-works.md shows of it.
+//
+//blocks:run docs/how-it-works.md -
 func TestMainSucceeds(t *testing.T) {
 	out, errs, code := mainWith(t, "")
 	if code != 0 || errs != "" {
 		t.Fatalf("exit code %d, standard error %q\n%s", code, errs, out)
 	}
 	checkOutput(t, out)
+
+	// The table that docs/how-it-works.md shows is one that it prints, but for the figures.
+	page, err := os.ReadFile("../../docs/how-it-works.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?ms)^```\n(revoked .*?)^```$").FindSubmatch(page)
+	if shown == nil {
+		t.Fatal("docs/how-it-works.md shows no table")
+	}
+	table := regexp.MustCompile(`[\d.]+`).ReplaceAllString(string(shown[1]), `[\d.]+`)
+	table = regexp.MustCompile(` +`).ReplaceAllString(table, ` +`)
+	if !regexp.MustCompile(`(?m)^` + table).MatchString(out) {
+		t.Errorf("docs/how-it-works.md shows\n%sprinted was\n%s", shown[1], out)
+	}
 }
 
 func checkOutput(t *testing.T, out string) {

@@ -136,6 +136,7 @@ var imports = map[string]string{
 	"internal/admit":                  "",
 	"internal/deviceproof":            "",
 	"internal/diskfile":               "",
+	"internal/fenced":                 "",
 	"internal/gate":                   "",
 	"internal/inside":                 "",
 	"internal/jsadmin":                "",

@@ -278,6 +278,8 @@ func through0(all []http.Header, name string) string {
 
 // Behind the real nginx and the real caddy, configured as the documentation says, the
 // client's own method and URL are judged whatever he claims, and he is told what he must know.
+//
+//blocks:run docs/forward-auth.md nginx caddyfile
 func TestForwardAuth(t *testing.T) {
 	program := func(t *testing.T, name string) string {
 		for _, at := range []string{name, "/usr/sbin/" + name} {
