@@ -42,15 +42,18 @@ func (c *caller) Kept(first func() any) any {
 }
 
 // NewInbox implements [bridge.Member].
-func (c *caller) NewInbox() string { return c.t.NATS().NewInbox() }
+func (c *caller) NewInbox() string { return c.t.Conn.NewInbox() }
 
 // Listen implements [bridge.Member].
 func (c *caller) Listen(inbox string, queue int, take func(*nats.Msg)) error {
 	msgs := make(chan *nats.Msg, queue)
-	on := c.t.Conn.Link.Load()
-	deaf, err := on.Hear(inbox, msgs)
-	if err != nil {
-		return c.t.Conn.StreamError(err)
+	deaf := func() {}
+	on := c.t.Conn.Link.Load() // nil: there was no connection yet
+	if on != nil {
+		var err error
+		if deaf, err = on.Hear(inbox, msgs); err != nil {
+			return c.t.Conn.StreamError(err)
+		}
 	}
 	leave, err := c.t.Enter()
 	if err != nil {
@@ -82,6 +85,10 @@ func (c *caller) Listen(inbox string, queue int, take func(*nats.Msg)) error {
 
 // Send implements [bridge.Member].
 func (c *caller) Send(m *nats.Msg) {
+	if !c.t.Conn.IsConnected() {
+		c.t.Log.Debug("bus: question not sent", "error", transport.ErrDisconnected)
+		return
+	}
 	nc := c.t.NATS()
 	if err := nc.PublishMsg(m); err != nil {
 		c.t.Log.Debug("bus: question not sent", "error", err)
@@ -92,6 +99,9 @@ func (c *caller) Send(m *nats.Msg) {
 
 // Refusals implements [bridge.Member].
 func (c *caller) Refusals(subject string) func() error {
-	before := c.t.NATS().LastError()
+	var before error
+	if l := c.t.Conn.Link.Load(); l != nil {
+		before = l.Conn.LastError()
+	}
 	return func() error { return c.t.Refused(before, subject) }
 }

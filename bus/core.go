@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync/atomic"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/follow"
 	"github.com/hybridtoken/hybridtoken/bus/internal/publish"
@@ -25,8 +24,6 @@ type core struct {
 	trust     wire.Trust
 	publisher *publish.Publisher
 	caller    caller // for package rollcall
-
-	seen atomic.Pointer[seen] // of the connection, where no follower reports it
 }
 
 // newCore looks at cfg and makes the core of a Member of it, which is not open yet.

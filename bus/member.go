@@ -38,9 +38,9 @@ var errNoList = errors.New("this Member has no List")
 //
 // A server that is down, a stream that is missing and rights that are missing are no
 // errors: the Member waits for them, and [Member.Status] and the Logger say for what, so
-// that a service may start before the bus. Join returns when its first attempt to connect
-// has ended, one way or the other; ctx bounds that attempt and one look at the stream, and
-// has no influence afterwards. Errors are those that trying again cannot mend: a Config
+// that a service may start before the bus. Join returns at once, and the connection is made
+// in the background; with a Conn it takes one look at the stream, which ctx bounds. ctx has
+// no influence afterwards. Errors are those that trying again cannot mend: a Config
 // that contradicts itself or cannot be read, [revoke.ErrFollowed] if List is fed already
 // or is Local, [revoke.ErrStateFile] if its state file is or gets in the way of the outbox,
 // [ErrOutbox], [ErrClosed] for a Conn that is closed. With another List's state file the
@@ -84,7 +84,7 @@ func join(ctx context.Context, cfg Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := connect(ctx, b.cfg)
+	conn, err := connect(b.cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -102,15 +102,13 @@ func join(ctx context.Context, cfg Config) (*Member, error) {
 		if m.follower, err = b.follow(cfg.List); err != nil {
 			return nil, fmt.Errorf("field List: %w", err)
 		}
-	} else if err = b.see(); err != nil {
-		return nil, err
 	}
 	joined = true
 	return m, nil
 }
 
 // connect makes the connection that cfg describes, or takes that of the caller.
-func connect(ctx context.Context, cfg Config) (*transport.Connection, error) {
+func connect(cfg Config) (*transport.Connection, error) {
 	given := 0
 	for _, is := range []bool{cfg.Servers != "", cfg.Conn != nil, cfg.InProcess != nil} {
 		if is {
@@ -123,7 +121,7 @@ func connect(ctx context.Context, cfg Config) (*transport.Connection, error) {
 	case cfg.Conn == nil && cfg.Shared:
 		return nil, errors.New("field Shared is set without Conn: a connection that Join makes is shared with nobody")
 	case cfg.Conn == nil:
-		return transport.Dial(ctx, transport.Config{
+		return transport.Dial(transport.Config{
 			Servers: cfg.Servers, InProcess: cfg.InProcess, CredentialsFile: cfg.CredentialsFile, TLS: cfg.TLS,
 			InboxPrefix: cfg.InboxPrefix, Options: cfg.Options, Name: cfg.Name, Logger: cfg.Logger,
 		})
@@ -140,6 +138,7 @@ func connect(ctx context.Context, cfg Config) (*transport.Connection, error) {
 // called more than once.
 func (m *Member) Close() error {
 	m.closing.Do(func() {
+		m.conn.GiveUp()
 		if m.follower != nil {
 			_ = m.follower.Close()
 		}

@@ -23,8 +23,11 @@ func openCore(t testing.TB, conn *transport.Connection, cfg Config) (*core, erro
 func newScripted(t *testing.T, cfg Config) (*scripted.Server, *core) {
 	t.Helper()
 	s := scripted.New(t)
-	conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
+	conn, err := transport.Dial(transport.Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })

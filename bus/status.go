@@ -12,7 +12,7 @@ import (
 // Status is what a [Member] knows at one moment: how fresh its List is, how the connection
 // and the subscription fare, and what it has published. What was applied and refused is
 // counted by [revoke.List.Stats]. A Member without a List leaves the rest but Connected,
-// Server, Closed and Publishing at zero.
+// Server, Err, Closed and Publishing at zero.
 type Status struct {
 	revoke.Status
 
@@ -27,7 +27,7 @@ type Status struct {
 	Returned      uint64    // of those, how many came back while they were the newest
 	Beater        string    // name of the member whose heartbeat was applied last, as it says; unprintable characters are replaced
 	BeatAt        time.Time // when that was; zero: none was
-	Err           error     // what ended the last subscription or attempt; nil while records arrive
+	Err           error     // what ended the last subscription or attempt, also one to connect; nil while records arrive
 	Closed        bool      // for good: the Member, or a connection of the caller; the List is never fresh again, and not ready
 
 	StateFile revoke.StateFileStatus // of the List's state file, if it has one
@@ -42,8 +42,18 @@ func (m *Member) Status() Status {
 	if m.follower != nil {
 		return m.complete(m.follower.Status())
 	}
-	seen := m.core.seen.Load()
-	return m.complete(follow.Status{Server: seen.server, Connected: seen.server != "", Closed: seen.closed || m.core.Context.Err() != nil})
+	if m.core.Context.Err() != nil {
+		return m.complete(follow.Status{Closed: true})
+	}
+	conn := m.conn.State()
+	s := follow.Status{Server: conn.Server, Connected: conn.Connected, Closed: m.conn.Over()}
+	switch {
+	case s.Closed:
+		s.Err = m.conn.Ended()
+	case !s.Connected:
+		s.Err = m.conn.Disconnected()
+	}
+	return m.complete(s)
 }
 
 // complete returns a status with that part of a follower.

@@ -61,12 +61,10 @@ func CreateStream(ctx context.Context, nc *nats.Conn, cfg StreamConfig) error {
 	if nc == nil {
 		return errors.New("bus: create stream: the connection is nil")
 	}
-	l, err := transport.NewLink(nc, 0)
+	conn, err := transport.Ask(nc)
 	if err != nil {
 		return fmt.Errorf("bus: create stream: %w", err)
 	}
-	conn := &transport.Connection{Log: transport.Logger(nil)}
-	conn.Link.Store(l)
 	want, err := stream.Settings(cfg).Resolve()
 	if err != nil {
 		return fmt.Errorf("bus: create stream: %w", err)

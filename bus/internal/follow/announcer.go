@@ -114,7 +114,7 @@ func (a *announcer) run(ctx context.Context) {
 			return
 		}
 		timer := time.NewTimer(announceAgain)
-		if a.t.NATS().IsClosed() {
+		if l := a.t.Conn.Link.Load(); l != nil && l.Conn.IsClosed() {
 			timer.Reset(transport.MaxRedial) // if the other link was there before renewed was asked for
 		}
 		select {
@@ -130,6 +130,14 @@ func (a *announcer) run(ctx context.Context) {
 func (a *announcer) serve(ctx context.Context) error {
 	questions := make(chan *nats.Msg, questionQueue)
 	renewed := a.t.Conn.Renewed.Wait()
+	if a.t.Conn.Link.Load() == nil {
+		select {
+		case <-renewed:
+			return errRenewed
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	nc := a.t.NATS()
 	a.before = nc.LastError()
 	sub, err := nc.ChanSubscribe(wire.AppliedSubject, questions)
@@ -181,7 +189,7 @@ func (a *announcer) serve(ctx context.Context) error {
 			if a.t.Conn.Over() {
 				return fmt.Errorf("bus: announce: %w", nats.ErrConnectionClosed)
 			}
-			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.t.NATS().IsConnected() {
+			if sub.IsValid() && a.err.Load() != nil && len(a.denied) == 0 && a.t.Conn.IsConnected() {
 				a.err.Store(nil)
 			}
 		case <-renewed:

@@ -288,7 +288,7 @@ func TestFollowersTroubles(t *testing.T) {
 		"not permitted": {
 			func(s *scripted.Server) { s.Deny = "$JS.API.CONSUMER.CREATE" },
 			func(s *scripted.Server) { s.Deny = "" },
-			revoke.ReasonNotPermitted, context.DeadlineExceeded, "CONSUMER.CREATE", 900, 12 * time.Second,
+			revoke.ReasonNotPermitted, nats.ErrPermissionViolation, "CONSUMER.CREATE", 1600, 12 * time.Second,
 		},
 		"the password": {
 			func(s *scripted.Server) { s.Password = "another" },

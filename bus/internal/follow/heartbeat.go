@@ -115,7 +115,7 @@ func (h *beater) hold(now revoke.Instant) time.Duration {
 // in the log: an acknowledgement would prove nothing.
 func (h *beater) beat() {
 	h.asked = false
-	if h.cfg.NoHeartbeats || !h.t.NATS().IsConnected() {
+	if h.cfg.NoHeartbeats || !h.t.Conn.IsConnected() {
 		return
 	}
 	rand.Read(h.nonce[:]) // never fails

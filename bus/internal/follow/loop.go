@@ -38,7 +38,7 @@ func (f *Follower) run() {
 			close(f.dead)
 			<-f.ctx.Done()
 			return
-		case !f.t.NATS().IsConnected():
+		case !f.t.Conn.IsConnected():
 			reason := revoke.ReasonDisconnected
 			if !f.ever {
 				reason = revoke.ReasonConnecting
@@ -62,7 +62,7 @@ func (f *Follower) run() {
 		if f.ctx.Err() != nil {
 			break
 		}
-		if !f.t.NATS().IsConnected() {
+		if !f.t.Conn.IsConnected() {
 			reason = revoke.ReasonDisconnected
 		}
 		// The connection spaces its attempts itself; all else has to work for a while.
@@ -93,13 +93,13 @@ var (
 // follow lives through one subscription and returns why it ended.
 func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	epoch, before := f.reconnects(), f.t.NATS().LastError()
-	if server := transport.ServerOf(f.t.NATS()); server != f.report.Load().server || server == "" {
+	if server := f.t.Conn.State().Server; server != f.report.Load().server || server == "" {
 		f.note(func(r *report) { r.connected, r.server = true, server })
 	}
 	f.beater.denied = false // perhaps no longer
 	var info replica.LogInfo
 	var hazards []string
-	err := f.connected(func(ctx context.Context) (err error) {
+	err := f.connected(before, func(ctx context.Context) (err error) {
 		info, hazards, err = f.t.Info(ctx)
 		return err
 	})
@@ -125,7 +125,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	f.changed.Wake()
 	f.tidy()
 	var s *subscription
-	err = f.connected(func(ctx context.Context) (err error) {
+	err = f.connected(before, func(ctx context.Context) (err error) {
 		s, err = subscribe(ctx, f.t, at, f.idle, epoch, max(pullMessages>>min(f.silences, 8), leastPull))
 		return err
 	})
@@ -134,7 +134,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	if err != nil {
 		return f.reason(err, before), err
 	}
-	if f.moved(epoch) || !f.t.NATS().IsConnected() {
+	if f.moved(epoch) || !f.t.Conn.IsConnected() {
 		return revoke.ReasonDisconnected, transport.ErrDisconnected
 	}
 
@@ -202,7 +202,7 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			f.beater.asked = true
 			again(revoke.Now())
 		case <-f.changes.Changes():
-			if f.moved(epoch) || !f.t.NATS().IsConnected() {
+			if f.moved(epoch) || !f.t.Conn.IsConnected() {
 				return revoke.ReasonDisconnected, transport.ErrDisconnected
 			}
 		case <-f.ctx.Done():
@@ -211,17 +211,29 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	}
 }
 
-// connected makes a call whose context ends with the connection: no answer comes
-// over the next.
-func (f *Follower) connected(call func(context.Context) error) error {
+// refusalLook is how often who waits for an answer looks whether the server has refused to
+// give one.
+const refusalLook = 50 * time.Millisecond
+
+var errRefused = errors.New("refused")
+
+// connected makes a call whose context ends with the connection, over the next of which no
+// answer comes, and at a refusal, which before was the connection's last error before.
+func (f *Follower) connected(before error, call func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(f.ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		look := time.NewTicker(refusalLook)
+		defer look.Stop()
 		for {
 			select {
 			case <-f.changes.Changes():
-				if !f.t.NATS().IsConnected() {
+				if !f.t.Conn.IsConnected() {
 					cancel(transport.ErrDisconnected)
+				}
+			case <-look.C: // what a server refuses it does not answer
+				if f.t.Conn.IsConnected() && isRefusal(f.t.NATS().LastError(), before) {
+					cancel(errRefused)
 				}
 			case <-ctx.Done():
 				return
@@ -231,8 +243,11 @@ func (f *Follower) connected(call func(context.Context) error) error {
 	err := call(ctx)
 	cancel(nil)
 	wg.Wait()
-	if err != nil && context.Cause(ctx) == transport.ErrDisconnected {
-		return transport.ErrDisconnected
+	switch cause := context.Cause(ctx); {
+	case err != nil && cause == transport.ErrDisconnected:
+		return cause
+	case err != nil && cause == errRefused:
+		return f.t.NATS().LastError()
 	}
 	return err
 }

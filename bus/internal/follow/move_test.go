@@ -20,8 +20,11 @@ func TestFollowerMovesToAnotherServer(t *testing.T) {
 			var log scripted.Pages
 			s := scripted.New(t)
 			s.Carries = true
-			conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
+			conn, err := transport.Dial(transport.Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 			if err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.Await(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if shared {
@@ -73,8 +76,11 @@ func TestFollowerThatIsLedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := scripted.New(t)
 		s.ID = "the one"
-		conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
+		conn, err := transport.Dial(transport.Config{Servers: "nats://127.0.0.1:4222,nats://127.0.0.1:4223", Options: []nats.Option{nats.SetCustomDialer(s)}})
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Await(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		b, err := openCore(t, conn, config{})

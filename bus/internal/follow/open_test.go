@@ -92,8 +92,11 @@ func (b *core) end() {
 func newScripted(t *testing.T, cfg config) (*scripted.Server, *core) {
 	t.Helper()
 	s := scripted.New(t)
-	conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
+	conn, err := transport.Dial(transport.Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })

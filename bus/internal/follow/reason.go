@@ -18,7 +18,7 @@ import (
 // end takes note of why there is no subscription, and logs it if that is news.
 func (f *Follower) end(reason revoke.Reason, err error, level slog.Level) {
 	f.feed.Broken(revoke.Now(), reason)
-	server := transport.ServerOf(f.t.NATS())
+	server := f.t.Conn.State().Server
 	f.note(func(r *report) { r.connected, r.server, r.err = server != "", server, err })
 	said := reason.String()
 	if known := err != transport.ErrDisconnected; said != f.said || known && !f.told {
@@ -53,7 +53,6 @@ func (f *Follower) note(change func(*report)) {
 // reason finds the word for a failure of an attempt, before which the connection's
 // last error was before.
 func (f *Follower) reason(err, before error) revoke.Reason {
-	last := f.t.NATS().LastError()
 	switch {
 	case errors.Is(err, transport.ErrNoStream), errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return revoke.ReasonNoStream
@@ -61,10 +60,18 @@ func (f *Follower) reason(err, before error) revoke.Reason {
 		return revoke.ReasonClosed
 	case errors.Is(err, transport.ErrDisconnected):
 		return revoke.ReasonDisconnected
-	case last != before && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix):
-		return revoke.ReasonNotPermitted
 	case errors.Is(err, errEnded):
 		return revoke.ReasonRebuilding
+	case !f.t.Conn.IsConnected():
+		return revoke.ReasonDisconnected
+	case isRefusal(f.t.NATS().LastError(), before):
+		return revoke.ReasonNotPermitted
 	}
 	return revoke.ReasonNoHeartbeat
+}
+
+// isRefusal reports whether the connection's last error is a refusal of a request to
+// JetStream that has come since it was before.
+func isRefusal(last, before error) bool {
+	return last != before && errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), jetstream.DefaultAPIPrefix)
 }

@@ -45,11 +45,11 @@ type report struct {
 
 // Status returns the present status. It takes no lock.
 func (f *Follower) Status() Status {
-	r := f.report.Load()
+	r, conn := f.report.Load(), f.t.Conn.State()
 	s := Status{
 		Status:        f.list.Status(revoke.Now()),
-		Connected:     r.connected,
-		Server:        r.server,
+		Connected:     conn.Connected,
+		Server:        conn.Server,
 		Sequence:      f.sequence.Load(),
 		Subscriptions: f.begun.Load(),
 		Moves:         f.moves.Load(),
@@ -66,7 +66,7 @@ func (f *Follower) Status() Status {
 	}
 	select {
 	case <-f.dead:
-		s.Closed = true
+		s.Closed, s.Connected, s.Server = true, false, ""
 	default:
 	}
 	return s

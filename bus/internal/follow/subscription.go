@@ -179,7 +179,7 @@ func (s *subscription) close() (heard bool) {
 
 // forget asks the server to delete the consumer.
 func (s *subscription) forget() bool {
-	return s.t.Conn.Epoch() == s.epoch && s.link.Conn.IsConnected() && s.link.Conn.Publish(s.api("DELETE"), nil) == nil
+	return s.t.Conn.IsConnected() && s.t.Conn.Epoch() == s.epoch && s.link.Conn.IsConnected() && s.link.Conn.Publish(s.api("DELETE"), nil) == nil
 }
 
 // maxLeft bounds the consumers that a follower remembers to have left behind; the

@@ -27,7 +27,7 @@ func newTestFollower(t testing.TB) (*Follower, *subscription) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &transport.Transport{StreamName: stream.DefaultName, Log: transport.Logger(nil), Context: context.Background()}
+	tr := &transport.Transport{StreamName: stream.DefaultName, Log: transport.Logger(nil), Context: context.Background(), Conn: new(transport.Connection)}
 	f := &Follower{t: tr, list: l, feed: feed, reconnects: func() uint64 { return 0 }, ctx: tr.Context}
 	f.beater = beater{t: tr, cfg: &f.cfg, feed: feed, list: l, applied: &f.sequence}
 	f.escalation = newEscalation(l.Config(), time.Second)

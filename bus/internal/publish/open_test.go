@@ -82,8 +82,11 @@ func (b *core) end() {
 func dialScripted(t *testing.T, s *scripted.Server, opts ...nats.Option) *transport.Connection {
 	t.Helper()
 	opts = append([]nats.Option{nats.SetCustomDialer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)
-	c, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222", Options: opts})
+	c, err := transport.Dial(transport.Config{Servers: "nats://127.0.0.1:4222", Options: opts})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -93,8 +96,11 @@ func dialScripted(t *testing.T, s *scripted.Server, opts ...nats.Option) *transp
 func newScripted(t *testing.T, cfg config) (*scripted.Server, *core) {
 	t.Helper()
 	s := scripted.New(t)
-	conn, err := transport.Dial(t.Context(), transport.Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
+	conn, err := transport.Dial(transport.Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s)}, Logger: cfg.Logger})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })

@@ -35,22 +35,42 @@ func New(t *transport.Transport, issuers []string, s *wire.Signer, demanded wire
 	return &Publisher{t: t, issuers: issuers, signer: s, trust: demanded}
 }
 
-// Open opens the outbox, unless its name is empty, and takes one look at the stream, which
-// ctx bounds, for warnings: what it finds is no error.
+// Open opens the outbox, unless its name is empty, and takes one look at the stream, for
+// warnings: what it finds is no error. Where there is no connection yet it looks in the
+// background, once there is one; else ctx bounds the look.
 func (p *Publisher) Open(ctx context.Context, outbox string) error {
 	if outbox != "" {
 		if err := p.unpack(outbox); err != nil {
 			return fmt.Errorf("field OutboxFile: %w", err)
 		}
 	}
-	if len(p.issuers) > 0 && p.t.Conn.IsConnected() {
-		ctx, cancel := context.WithTimeout(ctx, transport.InfoTimeout)
-		defer cancel()
-		if _, err := p.read(ctx); err != nil {
-			p.t.Log.Warn("bus: publishing will fail until this is mended", "error", err)
-		}
+	if len(p.issuers) == 0 {
+		return nil
 	}
+	if p.t.Conn.IsConnected() {
+		p.look(ctx)
+		return nil
+	}
+	leave, err := p.t.Enter()
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer leave()
+		if p.t.Conn.Await(p.t.Context) == nil {
+			p.look(p.t.Context)
+		}
+	}()
 	return nil
+}
+
+// look reads the stream's state, for warnings.
+func (p *Publisher) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, transport.InfoTimeout)
+	defer cancel()
+	if _, err := p.read(ctx); err != nil && p.t.Context.Err() == nil {
+		p.t.Log.Warn("bus: publishing will fail until this is mended", "error", err)
+	}
 }
 
 const (

@@ -84,31 +84,38 @@ func (p *Publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAc
 
 // try sends rec once. sent says whether it may be stored, also if err is not nil.
 func (p *Publisher) try(ctx context.Context, rec *record, id string) (ack *jetstream.PubAck, sent bool, err error) {
-	l := p.t.Conn.Link.Load()
 	if p.t.Conn.Over() {
 		return nil, false, fmt.Errorf("connection %w", transport.ErrClosed)
 	}
-	if !l.Conn.IsConnected() { // a connection that buffers would send it some day
+	if !p.t.Conn.IsConnected() { // a connection that buffers would send it some day
 		return nil, false, p.t.Conn.Disconnected()
 	}
+	l := p.t.Conn.Link.Load()
 	if err := p.reserve(ctx, rec); err != nil {
 		return nil, false, err
 	}
 	defer func() { p.release(rec, sent) }()
-	before := l.Conn.LastError()
-	p.ledger.reconnected(p.t.Conn.Epoch(), p.now())
+	type seen struct {
+		before error
+		epoch  uint64
+	}
+	at, err := transport.Within(ctx, func() seen { return seen{l.Conn.LastError(), p.t.Conn.Epoch()} })
+	if err != nil {
+		return nil, false, err
+	}
+	p.ledger.reconnected(at.epoch, p.now())
 	p.foresee()
 	msg := &nats.Msg{Subject: rec.subject, Data: rec.payload}
 	if rec.signature != "" {
 		msg.Header = nats.Header{wire.SignatureHeader: {rec.signature}}
 	}
-	err = l.Attempt(ctx, transport.AttemptTimeout, func(ctx context.Context) (err error) {
-		ack, err = l.JetStream.PublishMsg(ctx, msg,
+	life := ttl(rec.gone.Sub(p.now()))
+	ack, err = transport.Attempt(ctx, l, transport.AttemptTimeout, func(ctx context.Context) (*jetstream.PubAck, error) {
+		return l.JetStream.PublishMsg(ctx, msg,
 			jetstream.WithMsgID(id),
 			jetstream.WithExpectStream(p.t.StreamName),
-			jetstream.WithMsgTTL(ttl(rec.gone.Sub(p.now()))),
+			jetstream.WithMsgTTL(life),
 			jetstream.WithRetryAttempts(0))
-		return err
 	})
 	switch {
 	case err == nil && ack.Stream != p.t.StreamName:
@@ -128,8 +135,8 @@ func (p *Publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		return nil, false, fmt.Errorf("%w: %w", ErrStreamUnsafe, err)
 	case jsadmin.IsCode(err, jetstream.JSErrCodeStreamMessageExceedsMaximum), errors.Is(err, nats.ErrMaxPayload):
 		return nil, false, fmt.Errorf("%w: %w", errTooLarge, err)
-	case l.Conn.IsClosed() && !p.t.Conn.Over():
-		return nil, true, p.ended(rec, l.Conn.LastError())
+	case errors.Is(err, transport.ErrEnded) && p.t.Conn.Dialled():
+		return nil, true, p.ended(rec, err)
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
 		return nil, false, fmt.Errorf("connection %w: %w", transport.ErrClosed, err)
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
@@ -140,7 +147,10 @@ func (p *Publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		return nil, false, err
 	}
 	// A timeout, or something unknown: it may be stored.
-	if refusal := p.t.Refused(before, rec.subject); refusal != nil {
+	if errors.Is(err, transport.ErrDisconnected) {
+		return nil, true, err
+	}
+	if refusal := p.t.Refused(at.before, rec.subject); refusal != nil {
 		return nil, true, fmt.Errorf("%w: %w", transport.ErrNotPermitted, refusal)
 	}
 	return nil, true, err
@@ -168,7 +178,7 @@ func unsure(sent bool, err error) error {
 // tells why, and what the last attempt met.
 func (p *Publisher) pause(ctx context.Context, attempt int, last error) error {
 	d := pause.Growing(firstBackoff, maxBackoff, attempt)
-	cause := pause.Wait(ctx, pause.Between(d/2, d+d/2))
+	cause := p.wait(ctx, pause.Between(d/2, d+d/2))
 	switch {
 	case cause == nil:
 		return nil
@@ -176,4 +186,15 @@ func (p *Publisher) pause(ctx context.Context, attempt int, last error) error {
 		return fmt.Errorf("%w: %w: %w", ErrNotAcknowledged, cause, last)
 	}
 	return fmt.Errorf("%w: %w", ErrNotAcknowledged, last)
+}
+
+// wait waits for d, or until there is a connection where there was none.
+func (p *Publisher) wait(ctx context.Context, d time.Duration) error {
+	if p.t.Conn.IsConnected() {
+		return pause.Wait(ctx, d)
+	}
+	bounded, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	_ = p.t.Conn.Await(bounded) // its error is that d is over, or ctx
+	return context.Cause(ctx)
 }

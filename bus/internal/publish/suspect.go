@@ -25,7 +25,7 @@ var errSetAside = errors.New("set aside: the server has ended the connection eac
 // way, for that reason.
 func (p *Publisher) ended(rec *record, reason error) error {
 	if p.ledger.ended(rec) < maxEnds {
-		return fmt.Errorf("%w: the connection was ended: %w", transport.ErrDisconnected, reason)
+		return fmt.Errorf("%w: %w", transport.ErrDisconnected, reason)
 	}
 	return fmt.Errorf("%w: %w", errSetAside, reason)
 }

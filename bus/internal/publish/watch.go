@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
@@ -96,12 +97,14 @@ func (p *Publisher) check(ctx context.Context) {
 func (p *Publisher) holds(ctx context.Context, w witness) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, transport.InfoTimeout)
 	defer cancel()
-	nc := p.t.NATS()
-	before := nc.LastError()
+	l := p.t.Conn.Link.Load()
+	before := l.Conn.LastError()
 	// The leader's subject: package jetstream would ask any replica. The answer is decoded
 	// here because anybody who may write to the inbox can give one, and the client library
 	// expects it to be whole.
-	m, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+p.t.StreamName, fmt.Appendf(nil, `{"seq":%d}`, w.seq))
+	m, err := transport.Attempt(ctx, l, transport.InfoTimeout, func(ctx context.Context) (*nats.Msg, error) {
+		return l.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+p.t.StreamName, fmt.Appendf(nil, `{"seq":%d}`, w.seq))
+	})
 	if err == nil {
 		var answer storedMessage
 		if answer, err = decodeStored(m.Data); err == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/internal/jsadmin"
+	"github.com/hybridtoken/hybridtoken/internal/natsconn"
 	"github.com/hybridtoken/hybridtoken/internal/pause"
 )
 
@@ -24,12 +25,12 @@ func (c *Connection) AskAgain(ctx context.Context, subject string, request func(
 	for {
 		l := c.Link.Load()
 		before := l.Conn.LastError()
-		err := l.Attempt(ctx, streamTimeout, func(ctx context.Context) error { return request(ctx, l.JetStream) })
+		err := natsconn.Attempt(ctx, l.Conn, streamTimeout, ErrDisconnected, func(ctx context.Context) error { return request(ctx, l.JetStream) })
 		refusal := c.refused(before, subject)
 		switch {
 		case err != nil && refusal != nil:
 			return fmt.Errorf("%w: %w", ErrNotPermitted, refusal)
-		case err != nil && !c.Over() && !l.Conn.IsConnected():
+		case err != nil && !c.Over() && !c.IsConnected():
 			err = c.Disconnected()
 		case errors.Is(err, context.DeadlineExceeded), jsadmin.IsElecting(err):
 		case errors.Is(err, ErrDisconnected), errors.Is(err, nats.ErrReconnectBufExceeded): // and connected again since

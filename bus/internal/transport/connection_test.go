@@ -53,14 +53,15 @@ func TestUsersHandlersAreCalled(t *testing.T) {
 func TestDialInsists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := scripted.New(t)
-		c, err := Dial(t.Context(), Config{Servers: "nats://127.0.0.1:4222", InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
-			nats.SetCustomDialer(s), nats.NoReconnect(), nats.MaxReconnects(3), nats.RetryOnFailedConnect(false), nats.ReconnectBufSize(8 << 20), nil,
+		c, err := Dial(Config{Servers: "nats://127.0.0.1:4222", InboxPrefix: "_INBOX_me", Name: "orders", Options: []nats.Option{
+			nats.SetCustomDialer(s), nats.NoReconnect(), nats.MaxReconnects(3), nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(8 << 20), nil,
 		}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		o := c.NATS().Opts
-		if !o.AllowReconnect || o.MaxReconnect != -1 || !o.RetryOnFailedConnect || !o.IgnoreAuthErrorAbort || o.ReconnectBufSize != -1 ||
+		if !o.AllowReconnect || o.MaxReconnect != -1 || o.RetryOnFailedConnect || !o.IgnoreAuthErrorAbort || o.ReconnectBufSize != -1 ||
 			o.InboxPrefix != "_INBOX_me" || o.Name != "orders" || o.PingInterval != 2*time.Second || o.MaxPingsOut != 2 ||
 			o.Timeout != 3*time.Second || o.ReconnectWait != 500*time.Millisecond || o.ReconnectJitter != 500*time.Millisecond || o.ReconnectJitterTLS != 2*time.Second || o.DrainTimeout != 5*time.Second {
 			t.Errorf("%+v", o)
@@ -79,7 +80,7 @@ func TestServersThatCannotBeMeant(t *testing.T) {
 		"nats://127.0.0.1:1, redis://x:y": "server URL 2",
 		"nats://a:b c@127.0.0.1:x":        "unreadable server URL",
 	} {
-		conn, err := Dial(t.Context(), Config{Servers: servers})
+		conn, err := Dial(Config{Servers: servers})
 		if err == nil {
 			conn.Close()
 		}
@@ -88,7 +89,7 @@ func TestServersThatCannotBeMeant(t *testing.T) {
 		}
 	}
 	for _, servers := range []string{"127.0.0.1:1", "nats://127.0.0.1:1", "ws://127.0.0.1:1", ",nats://127.0.0.1:1, ", "tls://127.0.0.1:1", "wss://127.0.0.1:1"} {
-		conn, err := Dial(t.Context(), Config{Servers: servers})
+		conn, err := Dial(Config{Servers: servers})
 		if err != nil {
 			t.Errorf("%q: %v", servers, err)
 			continue

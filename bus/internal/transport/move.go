@@ -20,7 +20,7 @@ func (c *Connection) Move(now revoke.Instant, gap time.Duration) error {
 	switch {
 	case c.shared:
 		return errIsShared
-	case alone(c.NATS().Servers()):
+	case c.Link.Load() == nil, alone(c.NATS().Servers()):
 		return errIsAlone
 	}
 	if last := c.movedAt.Load(); last != 0 && now.Mono-last < int64(gap) || !c.movedAt.CompareAndSwap(last, now.Mono) {

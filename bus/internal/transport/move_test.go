@@ -1,10 +1,11 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
@@ -12,11 +13,15 @@ import (
 // Followers of one connection do not move it one after the other, and one that is shared
 // is never moved.
 func TestConnectionMovesOnce(t *testing.T) {
-	conn, err := Dial(context.Background(), Config{Servers: "nats://127.0.0.1:1,nats://127.0.0.1:2"})
+	nc, err := nats.Connect("nats://127.0.0.1:1,nats://127.0.0.1:2", nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer nc.Close()
+	conn, err := Ask(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
 	const gap = time.Minute
 	began := revoke.Now()
 	for _, c := range []struct{ at, want time.Duration }{{0, 0}, {gap - 1, 0}, {gap, gap}, {gap + time.Second, gap}, {3 * gap, 3 * gap}} {

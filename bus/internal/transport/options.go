@@ -47,6 +47,9 @@ func (cfg *Config) options(urls []string) (nats.Options, error) {
 			if err := credentials(o); err != nil {
 				return fmt.Errorf("field CredentialsFile: %w", err)
 			}
+			if _, err := o.SignatureCB(nil); err != nil { // the client library looks for the seed when a server asks
+				return fmt.Errorf("field CredentialsFile: %w", err)
+			}
 			return nil
 		})
 	}
@@ -67,9 +70,9 @@ func (cfg *Config) options(urls []string) (nats.Options, error) {
 	set = append(set, cfg.Options...)
 	set = append(set,
 		nats.MaxReconnects(-1),
-		nats.RetryOnFailedConnect(true),
-		nats.IgnoreAuthErrorAbort(), // a revoked and restored credential must not end reconnecting for ever
-		nats.ReconnectBufSize(-1),   // a caller hears at once that nothing is sent
+		nats.RetryOnFailedConnect(false), // before there is a connection the attempts are ours, see redial
+		nats.IgnoreAuthErrorAbort(),      // a revoked and restored credential must not end reconnecting for ever
+		nats.ReconnectBufSize(-1),        // a caller hears at once that nothing is sent
 	)
 	for _, o := range set {
 		if o == nil {

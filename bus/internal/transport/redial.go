@@ -28,6 +28,8 @@ func NewLink(nc *nats.Conn, life uint64) (*Link, error) {
 	return &Link{Conn: nc, JetStream: js, life: life, made: time.Now()}, nil
 }
 
+// NATS returns the client library's connection of the present link. There is one once the
+// connection was up, see State.
 func (c *Connection) NATS() *nats.Conn              { return c.Link.Load().Conn }
 func (t *Transport) NATS() *nats.Conn               { return t.Conn.NATS() }
 func (t *Transport) JetStream() jetstream.JetStream { return t.Conn.Link.Load().JetStream }
@@ -38,14 +40,22 @@ func (c *Connection) Over() bool {
 	if c.owned {
 		return c.ctx.Err() != nil
 	}
-	return c.NATS().IsClosed()
+	return c.State().over
 }
+
+// Dialled reports whether a link that has ended for good is replaced.
+func (c *Connection) Dialled() bool { return c.owned && !c.Over() }
 
 // Epoch is another number after each reconnect, and on each link.
 func (c *Connection) Epoch() uint64 {
-	l := c.Link.Load()
-	return l.life<<32 | l.Conn.Stats().Reconnects&(1<<32-1)
+	s := c.State()
+	if !s.Connected { // the client library is perhaps dialling
+		return s.epoch
+	}
+	return s.link.epoch()
 }
+
+func (l *Link) epoch() uint64 { return l.life<<32 | l.Conn.Stats().Reconnects&(1<<32-1) }
 
 const (
 	// steady is how long a link must have lived for its end to be no part of a series.
@@ -63,9 +73,13 @@ const (
 	refusalPatience = 30 * time.Second
 )
 
-// keep replaces links that have ended until the connection is closed.
+// keep makes the first link, and replaces those that have ended, until the connection is
+// closed.
 func (c *Connection) keep() {
 	defer close(c.done)
+	if !c.redial(0, 0) {
+		return
+	}
 	look := time.NewTicker(refusalLook)
 	defer look.Stop()
 	var refused time.Duration
@@ -74,10 +88,10 @@ func (c *Connection) keep() {
 		select {
 		case <-c.broke:
 		case <-look.C:
-			if l := c.Link.Load(); l.Conn.IsConnected() || !isRefusal(l.Conn.LastError()) {
+			if s := c.State(); s.Connected || !isRefusal(s.err) {
 				refused = 0
 			} else if refused += refusalLook; refused >= refusalPatience {
-				l.Conn.Close()
+				s.link.Conn.Close()
 			}
 		case <-c.ctx.Done():
 			return
@@ -90,41 +104,43 @@ func (c *Connection) keep() {
 			ends = 0
 		}
 		c.Log.Warn("bus: the connection was ended for good; dialling again", "error", l.Conn.LastError())
-		if !c.redial(l.life+1, ends) {
+		// The first attempt comes at once, but for jitter that keeps many members of one server
+		// apart.
+		if pause.Wait(c.ctx, pause.Backoff(firstRedial, MaxRedial, ends)) != nil || !c.redial(l.life+1, ends) {
 			return
 		}
 		ends++
-		c.Log.Info("bus: connected", "server", ServerOf(c.NATS()))
-		c.Renewed.Wake()
 	}
 }
 
 // redial makes the link of that number, after as many that ended soon one after another.
 // It reports false if the connection was closed meanwhile.
 func (c *Connection) redial(life uint64, ends int) bool {
-	limit := MaxRedial
-	for attempt := ends; ; attempt++ {
-		// The first comes at once, but for jitter that keeps many members of one server apart.
-		if pause.Wait(c.ctx, pause.Backoff(firstRedial, limit, attempt)) != nil {
-			return false
-		}
+	for attempt := ends + 1; ; attempt++ {
 		opts, err := c.options()
 		if err == nil {
-			opts.RetryOnFailedConnect = false // the pauses are ours
-			err = c.connect(c.ctx, opts, life)
+			err = c.connect(opts, life)
 		}
 		switch {
-		case c.ctx.Err() != nil:
+		case c.ctx.Err() != nil, c.dialer.ctx.Err() != nil:
 			return false
 		case err == nil:
 			c.failed.Store(nil)
+			c.Log.Info("bus: connected", "server", c.State().Server)
 			return true
 		}
-		if old := c.failed.Swap(&err); old == nil || (*old).Error() != err.Error() {
-			c.Log.Warn("bus: not connected", "error", err)
+		// One line for each time without a connection, and one when servers begin to refuse: of
+		// a cluster, each fails in words of its own.
+		if old := c.failed.Swap(&err); old == nil || unreached(*old) != unreached(err) {
+			c.Log.Warn("bus: not connected; trying again", "error", err)
 		}
-		if limit = MaxRedial; unreached(err) {
+		c.tell()
+		limit := MaxRedial
+		if unreached(err) {
 			limit = maxUnreached
+		}
+		if pause.Wait(c.ctx, pause.Backoff(firstRedial, limit, attempt)) != nil {
+			return false
 		}
 	}
 }
@@ -139,31 +155,4 @@ func isRefusal(err error) bool {
 func unreached(err error) bool {
 	_, network := errors.AsType[net.Error](err)
 	return network || errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout)
-}
-
-// A Listener hears of changes of the connection's state, whichever link it is on. It
-// belongs to one goroutine.
-type Listener struct {
-	c  *Connection
-	on *Link
-	ch chan nats.Status
-}
-
-func (c *Connection) Listen() *Listener { return &Listener{c: c} }
-
-// Changes returns a channel with the changes of the present link. After the end of a link
-// the next is to be asked for, see connection.renewed.
-func (l *Listener) Changes() <-chan nats.Status {
-	if now := l.c.Link.Load(); now != l.on {
-		l.Stop()
-		l.on, l.ch = now, now.Conn.StatusChanged()
-	}
-	return l.ch
-}
-
-func (l *Listener) Stop() {
-	if l.on != nil {
-		l.on.Conn.RemoveStatusListener(l.ch)
-		l.on = nil
-	}
 }

@@ -15,8 +15,11 @@ import (
 func dialScripted(t *testing.T, s *scripted.Server, opts ...nats.Option) *Connection {
 	t.Helper()
 	opts = append([]nats.Option{nats.SetCustomDialer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, opts...)
-	c, err := Dial(t.Context(), Config{Servers: "nats://127.0.0.1:4222", Options: opts})
+	c, err := Dial(Config{Servers: "nats://127.0.0.1:4222", Options: opts})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return c

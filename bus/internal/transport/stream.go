@@ -16,12 +16,11 @@ func (t *Transport) ReadStream(ctx context.Context) (stream.State, error) {
 	if !t.Conn.Over() && !t.Conn.IsConnected() {
 		return stream.State{}, fmt.Errorf("bus: read stream %s: %w", t.StreamName, t.Conn.Disconnected())
 	}
-	var s jetstream.Stream
 	l := t.Conn.Link.Load()
-	if err := l.Attempt(ctx, InfoTimeout, func(ctx context.Context) (err error) {
-		s, err = l.JetStream.Stream(ctx, t.StreamName)
-		return err
-	}); err != nil {
+	s, err := Attempt(ctx, l, InfoTimeout, func(ctx context.Context) (jetstream.Stream, error) {
+		return l.JetStream.Stream(ctx, t.StreamName)
+	})
+	if err != nil {
 		return stream.State{}, fmt.Errorf("bus: read stream %s: %w", t.StreamName, t.Conn.StreamError(err))
 	}
 	st := stream.StateOf(s.CachedInfo(), &t.fixed)
@@ -50,7 +49,7 @@ func (c *Connection) StreamError(err error) error {
 	switch {
 	case jsadmin.IsCode(err, jetstream.JSErrCodeStreamNotFound):
 		return fmt.Errorf("%w: %w", ErrNoStream, err)
-	case errors.Is(err, nats.ErrConnectionClosed) && !c.Over():
+	case errors.Is(err, nats.ErrConnectionClosed) && c.Dialled():
 		return c.Disconnected()
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
