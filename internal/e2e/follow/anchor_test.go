@@ -318,16 +318,23 @@ func TestLostInFlight(t *testing.T) {
 	}
 }
 
-// Heartbeats lost in flight are gaps like any other: none of them is proof.
-func TestHeartbeatsLostInFlight(t *testing.T) {
+// followingOver starts a server, and a replica that follows it over a line and is fresh.
+func followingOver(t *testing.T, staleness time.Duration, opts ...nats.Option) (*rig.Broker, *rig.Proxy, *revoke.List, *bus.Member) {
+	t.Helper()
 	br := rig.NewBroker(t, nil)
 	rig.CreateStream(t, rig.Dial(t, br.URL()), bus.StreamConfig{})
 	p := rig.NewProxy(t, br.URL())
 	cfg := rig.Quick
-	cfg.MaxStaleness = 400 * time.Millisecond
+	cfg.MaxStaleness = staleness
 	l := rig.NewList(t, cfg)
-	f := rig.Join(t, rig.Dial(t, p.URL()), bus.Config{}, l)
+	f := rig.Join(t, rig.Dial(t, p.URL(), opts...), bus.Config{}, l)
 	rig.WaitFresh(t, f)
+	return br, p, l, f
+}
+
+// Heartbeats lost in flight are gaps like any other: none of them is proof.
+func TestHeartbeatsLostInFlight(t *testing.T) {
+	_, p, _, f := followingOver(t, 400*time.Millisecond)
 	p.Lose(func(s string) bool { return s == bus.HeartbeatSubject })
 	since := revoke.Now()
 	rig.Eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })
@@ -341,14 +348,7 @@ func TestHeartbeatsLostInFlight(t *testing.T) {
 // A server that answers requests but sends nothing of the subscription, not even
 // that it is idle, is not waited for.
 func TestSilentSubscription(t *testing.T) {
-	br := rig.NewBroker(t, nil)
-	rig.CreateStream(t, rig.Dial(t, br.URL()), bus.StreamConfig{})
-	p := rig.NewProxy(t, br.URL())
-	cfg := rig.Quick
-	cfg.MaxStaleness = 500 * time.Millisecond
-	l := rig.NewList(t, cfg)
-	f := rig.Join(t, rig.Dial(t, p.URL()), bus.Config{}, l)
-	rig.WaitFresh(t, f)
+	_, p, _, f := followingOver(t, 500*time.Millisecond)
 	before := f.Status().Subscriptions
 	// Answers to requests go to a subject below the inbox.
 	p.Lose(func(s string) bool { return !strings.HasPrefix(s, "_INBOX.") || strings.Count(s, ".") == 1 })
@@ -363,14 +363,7 @@ func TestSilentSubscription(t *testing.T) {
 // A connection that hangs, with both ends believing in it, makes the replica stale
 // and no fresher than it is; it heals when the connection does.
 func TestHangingConnection(t *testing.T) {
-	br := rig.NewBroker(t, nil)
-	rig.CreateStream(t, rig.Dial(t, br.URL()), bus.StreamConfig{})
-	p := rig.NewProxy(t, br.URL())
-	cfg := rig.Quick
-	cfg.MaxStaleness = 400 * time.Millisecond
-	l := rig.NewList(t, cfg)
-	f := rig.Join(t, rig.Dial(t, p.URL(), nats.PingInterval(200*time.Millisecond)), bus.Config{}, l)
-	rig.WaitFresh(t, f)
+	br, p, l, f := followingOver(t, 400*time.Millisecond, nats.PingInterval(200*time.Millisecond))
 	p.Hang()
 	id := rig.RevokeSession(t, br.URL(), "meanwhile")
 	rig.Eventually(t, "stale", func() bool { return f.Status().State == revoke.StateStale })

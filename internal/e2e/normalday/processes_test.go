@@ -1,12 +1,10 @@
 package normalday_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,40 +63,16 @@ func TestNormalDaySuspended(t *testing.T) {
 	rig.CreateStream(t, rig.Dial(t, br.URL()), bus.StreamConfig{})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*rig.Deadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), suspendedEnv+"="+br.URL())
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	service := rig.StartRole(ctx, t, suspendedEnv, br.URL())
+	defer service.Kill()
+	for service.Next() != "fresh" {
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-	}()
-	lines := bufio.NewScanner(out)
-	next := func() string {
-		t.Helper()
-		if !lines.Scan() {
-			t.Fatal("the process has ended: ", lines.Err())
-		}
-		return strings.TrimSpace(lines.Text())
-	}
-	for next() != "fresh" {
-	}
-	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	service.Signal(syscall.SIGSTOP)
 	rig.RevokeSession(t, br.URL(), "meanwhile")
 	time.Sleep(16 * time.Second) // the fault itself: longer than MaxStaleness
-	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	line := next()
-	for ; !strings.HasPrefix(line, "pause"); line = next() { // what it said before it was stopped
+	service.Signal(syscall.SIGCONT)
+	line := service.Next()
+	for ; !strings.HasPrefix(line, "pause"); line = service.Next() { // what it said before it was stopped
 		if line == "revoked" {
 			t.Fatal("it was not stopped")
 		}
@@ -107,7 +81,7 @@ func TestNormalDaySuspended(t *testing.T) {
 		t.Error("the first check after the pause is not stale")
 	}
 	for line != "revoked" { // having been fresh before it had read of it would be a breach
-		if line = next(); line == "fresh" {
+		if line = service.Next(); line == "fresh" {
 			t.Error("fresh again, and the session that was revoked meanwhile passes")
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -220,13 +219,20 @@ func TestPublishRolledBackStream(t *testing.T) {
 	}
 }
 
+// publishingOver starts a server, and a publisher that reaches it over a line.
+func publishingOver(t *testing.T) (*embedded.Server, *rig.Proxy, *bus.Member) {
+	t.Helper()
+	srv := rig.StartEmbedded(t, embedded.Config{Listen: "127.0.0.1:0"})
+	p := rig.NewProxy(t, srv.URL())
+	b := rig.Join(t, bus.Config{Servers: p.URL()}, bus.Config{}, nil)
+	return srv, p, b
+}
+
 // A lost acknowledgement makes Publish try again under the same message id: the
 // event is stored once, and the server's "duplicate" is no loss.
 func TestPublishLostAcknowledgement(t *testing.T) {
 	rig.NoLeaks(t)
-	srv := rig.StartEmbedded(t, embedded.Config{Listen: "127.0.0.1:0"})
-	p := rig.NewProxy(t, srv.URL())
-	b := rig.Join(t, bus.Config{Servers: p.URL()}, bus.Config{}, nil)
+	srv, p, b := publishingOver(t)
 	if _, err := b.Publish(rig.Within(t), rig.TokenEvent("a")); err != nil {
 		t.Fatal(err)
 	}
@@ -274,17 +280,9 @@ func TestPublishAsksAgainAfterLostConnection(t *testing.T) {
 		}
 		// A machine that gives nobody his time may need more: then once more.
 		rig.AskUntil(t, name, func(ctx context.Context) error {
-			asked := make(chan struct{})
-			once := sync.OnceFunc(func() { close(asked) })
-			p.Lose(func(string) bool { once(); return true })
 			ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
 			defer cancel()
-			done := make(chan error, 1)
-			go func() { done <- call(ctx) }()
-			<-asked
-			p.Lose(nil)
-			p.Cut()
-			return <-done
+			return p.CutWhileAsking(ctx, call)
 		})
 	}
 	_, js := rig.Client(t, srv.URL())
@@ -300,9 +298,7 @@ func TestPublishAsksAgainAfterLostConnection(t *testing.T) {
 // When no acknowledgement comes at all, the caller hears that it cannot be known.
 func TestPublishNoAcknowledgement(t *testing.T) {
 	rig.NoLeaks(t)
-	srv := rig.StartEmbedded(t, embedded.Config{Listen: "127.0.0.1:0"})
-	p := rig.NewProxy(t, srv.URL())
-	b := rig.Join(t, bus.Config{Servers: p.URL()}, bus.Config{}, nil)
+	_, p, b := publishingOver(t)
 	if _, err := b.Publish(rig.Within(t), rig.TokenEvent("a")); err != nil {
 		t.Fatal(err)
 	}
@@ -386,9 +382,7 @@ func TestCloseBusInAnyOrder(t *testing.T) {
 // and the event is published until there is an acknowledgement that can be believed.
 func TestPublishForgedAcknowledgement(t *testing.T) {
 	rig.NoLeaks(t)
-	srv := rig.StartEmbedded(t, embedded.Config{Listen: "127.0.0.1:0"})
-	p := rig.NewProxy(t, srv.URL())
-	b := rig.Join(t, bus.Config{Servers: p.URL()}, bus.Config{}, nil)
+	srv, p, b := publishingOver(t)
 	var want []string
 	for i := range 11 {
 		want = append(want, fmt.Sprint("known-", i))
@@ -421,9 +415,7 @@ func TestPublishForgedAcknowledgement(t *testing.T) {
 // newest that was acknowledged: that is a loss, and everything is published again.
 func TestPublishForgedAcknowledgementConfirmed(t *testing.T) {
 	rig.NoLeaks(t)
-	srv := rig.StartEmbedded(t, embedded.Config{Listen: "127.0.0.1:0"})
-	p := rig.NewProxy(t, srv.URL())
-	b := rig.Join(t, bus.Config{Servers: p.URL()}, bus.Config{}, nil)
+	_, p, b := publishingOver(t)
 	for i := range 11 {
 		if _, err := b.Publish(rig.Within(t), rig.TokenEvent(fmt.Sprint("known-", i))); err != nil {
 			t.Fatal(err)

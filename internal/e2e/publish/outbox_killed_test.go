@@ -1,13 +1,11 @@
 package publish_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -107,21 +105,16 @@ func TestOutboxKilled(t *testing.T) {
 	acked, kept := 0, 0
 	for round := range rounds {
 		down := br.Server == nil
-		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s r%d", authorEnv, br.URL(), file, round))
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		publisher := rig.StartRole(t.Context(), t, authorEnv, fmt.Sprintf("%s %s r%d", br.URL(), file, round))
 		lines := make(chan string, 1<<16)
 		go func() {
 			defer close(lines)
-			for s := bufio.NewScanner(out); s.Scan(); {
-				lines <- s.Text()
+			for {
+				line, ok := publisher.Scan()
+				if !ok {
+					return
+				}
+				lines <- line
 			}
 		}()
 		// Every third starts without a server, works when there is one, mostly loses it
@@ -164,13 +157,11 @@ func TestOutboxKilled(t *testing.T) {
 			br.Start()
 			pause(t, time.Duration(rng.IntN(100))*time.Millisecond)
 		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
+		publisher.Signal(os.Kill)
 		for line := range lines { // until the pipe is empty
 			take(line)
 		}
-		_ = cmd.Wait() // it was killed
+		publisher.Kill() // which it was
 	}
 	if br.Server == nil {
 		br.Start()

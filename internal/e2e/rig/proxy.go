@@ -3,6 +3,7 @@ package rig
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"strconv"
@@ -65,6 +66,20 @@ func (p *Proxy) Lose(f func(subject string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drop = f
+}
+
+// CutWhileAsking makes a call that asks through the proxy, loses its answer and then the
+// connection, and returns what the call makes of it.
+func (p *Proxy) CutWhileAsking(ctx context.Context, call func(context.Context) error) error {
+	asked := make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
+	p.Lose(func(string) bool { once(); return true })
+	done := make(chan error, 1)
+	go func() { done <- call(ctx) }()
+	<-asked
+	p.Lose(nil)
+	p.Cut()
+	return <-done
 }
 
 // Change has f change the line that begins each message to the client, in place.

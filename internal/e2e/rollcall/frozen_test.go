@@ -1,12 +1,10 @@
 package rollcall_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,59 +57,33 @@ func pod() {
 
 // A podProcess is one pod.
 type podProcess struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	lines *bufio.Scanner
+	*rig.Role
+	t *testing.T
 }
 
-func startPod(ctx context.Context, t *testing.T, url, name string) *podProcess {
+func startPod(ctx context.Context, t *testing.T, url, name string) podProcess {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), podEnv+"="+url+" "+name)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &podProcess{t, cmd, bufio.NewScanner(out)}
-	t.Cleanup(p.kill)
+	p := podProcess{rig.StartRole(ctx, t, podEnv, url+" "+name), t}
+	t.Cleanup(p.Kill)
 	return p
-}
-
-// kill ends the process, which may be frozen, without a farewell.
-func (p *podProcess) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait() // it was killed
-}
-
-func (p *podProcess) signal(s os.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // next returns when the next check that answered otherwise than the one before began,
 // and its answer.
-func (p *podProcess) next() (time.Time, string) {
+func (p podProcess) next() (time.Time, string) {
 	p.t.Helper()
-	if !p.lines.Scan() {
-		p.t.Fatal("the process has ended: ", p.lines.Err())
-	}
-	at, word, _ := strings.Cut(p.lines.Text(), " ")
+	line := p.Next()
+	at, word, _ := strings.Cut(line, " ")
 	ns, err := strconv.ParseInt(at, 10, 64)
 	if err != nil || ns == 0 {
-		p.t.Fatal(p.lines.Text())
+		p.t.Fatal(line)
 	}
 	return time.Unix(0, ns), word
 }
 
 // until reads answers up to that one; none of a check that began after by may be
 // "accepted".
-func (p *podProcess) until(word string, by time.Time) {
+func (p podProcess) until(word string, by time.Time) {
 	p.t.Helper()
 	for {
 		at, w := p.next()
@@ -139,7 +111,7 @@ func TestRollCallFrozen(t *testing.T) {
 	steady := startPod(ctx, t, br.URL(), "steady")
 	frozen := startPod(ctx, t, br.URL(), "frozen")
 	killed := startPod(ctx, t, br.URL(), "killed")
-	for _, p := range []*podProcess{steady, frozen, killed} {
+	for _, p := range []podProcess{steady, frozen, killed} {
 		p.until("accepted", time.Now().Add(time.Hour))
 	}
 	wait := func(sid string, cfg rollcall.Config) (rollcall.Receipt, error) {
@@ -152,8 +124,8 @@ func TestRollCallFrozen(t *testing.T) {
 		return err == nil
 	})
 
-	frozen.signal(syscall.SIGSTOP)
-	killed.kill()
+	frozen.Signal(syscall.SIGSTOP)
+	killed.Kill()
 	r, err := wait("meanwhile", rollcall.Config{})
 	mustBeUnconfirmed(t, r, err, nil)
 	if got := rig.Applied(r); len(got) != 1 || !got["steady"].Applied {
@@ -169,7 +141,7 @@ func TestRollCallFrozen(t *testing.T) {
 	}
 	steady.until("refused", r.EffectiveBy)
 	rig.Eventually(t, "EffectiveBy", func() bool { return time.Now().After(r.EffectiveBy) })
-	frozen.signal(syscall.SIGCONT)
+	frozen.Signal(syscall.SIGCONT)
 	frozen.until("refused", r.EffectiveBy)
 
 	// The thawed one confirms again. The dead one is named, until it has been silent for

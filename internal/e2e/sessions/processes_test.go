@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -69,9 +68,8 @@ type processCluster struct {
 }
 
 type processNode struct {
-	cfg   serverConfig
-	cmd   *exec.Cmd // nil while stopped
-	stdin io.Closer
+	cfg  serverConfig
+	role *rig.Role // nil while stopped
 }
 
 func newProcessCluster(t *testing.T) *processCluster {
@@ -110,47 +108,26 @@ func (c *processCluster) start(i int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serverEnv+"="+string(text))
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	n.cmd, n.stdin = cmd, stdin
+	n.role = rig.StartRole(context.Background(), c.t, serverEnv, string(text))
 }
 
 // kill is kill -9.
 func (c *processCluster) kill(i int) {
-	if n := c.nodes[i]; n.cmd != nil {
-		_ = n.cmd.Process.Kill()
-		_ = n.cmd.Wait() // it was killed
-		n.cmd = nil
+	if n := c.nodes[i]; n.role != nil {
+		n.role.Kill()
+		n.role = nil
 	}
 }
 
 // stop has server i hand over what it leads, and end.
 func (c *processCluster) stop(i int) {
-	n := c.nodes[i]
-	n.stdin.Close()
-	if err := n.cmd.Wait(); err != nil {
-		c.t.Error(err)
-	}
-	n.cmd = nil
+	c.nodes[i].role.End()
+	c.nodes[i].role = nil
 }
 
 // freeze stops server i like a pause of its machine, thaw ends that.
-func (c *processCluster) freeze(i int) { c.signal(i, syscall.SIGSTOP) }
-func (c *processCluster) thaw(i int)   { c.signal(i, syscall.SIGCONT) }
-
-func (c *processCluster) signal(i int, s syscall.Signal) {
-	if err := c.nodes[i].cmd.Process.Signal(s); err != nil {
-		c.t.Error(err)
-	}
-}
+func (c *processCluster) freeze(i int) { c.nodes[i].role.Signal(syscall.SIGSTOP) }
+func (c *processCluster) thaw(i int)   { c.nodes[i].role.Signal(syscall.SIGCONT) }
 
 // info is what the stream's leader says, if it has one.
 func (c *processCluster) info(ctx context.Context, stream string) (*jetstream.ClusterInfo, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -38,17 +37,9 @@ func TestStoreAsksAgainAfterLostConnection(t *testing.T) {
 	} {
 		// A machine that gives nobody his time may need more: then once more.
 		rig.AskUntil(t, name, func(ctx context.Context) error {
-			asked := make(chan struct{})
-			cut := sync.OnceFunc(func() { close(asked) })
-			p.Lose(func(string) bool { cut(); return true })
 			ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
 			defer cancel()
-			done := make(chan error, 1)
-			go func() { done <- call(ctx) }()
-			<-asked
-			p.Lose(nil)
-			p.Cut()
-			return <-done
+			return p.CutWhileAsking(ctx, call)
 		})
 	}
 }
