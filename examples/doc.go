@@ -15,5 +15,11 @@
 //
 // Package other-languages is a publisher and followers that are not in Go:
 //
-//	go run ./examples/other-languages
+//	go run ./examples/other-languages -once
+//
+// Package gateway verifies once and passes the identity on, beside nginx and caddy, and package
+// foreign-issuer accepts the tokens of a provider that is not ours:
+//
+//	go run ./examples/gateway -once
+//	go run ./examples/foreign-issuer -once
 package examples

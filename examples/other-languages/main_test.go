@@ -16,7 +16,7 @@ import (
 // TestMain is the example itself when a test asks for it, so that tests see its exit code.
 func TestMain(m *testing.M) {
 	if os.Getenv("OTHER_LANGUAGES_TEST_MAIN") != "" {
-		os.Args = []string{os.Args[0], "-once"}
+		os.Args = os.Args[:1]
 		main()
 		os.Exit(0)
 	}
@@ -43,11 +43,27 @@ func mainWith(t *testing.T, env ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// TestOtherLanguages runs the command of README.md that ends by itself, from the top of the repository.
+//
+//blocks:run examples/other-languages/README.md -
 func TestOtherLanguages(t *testing.T) {
 	need(t)
-	out, errs, code := mainWith(t)
-	if code != 0 || errs != "" {
-		t.Fatalf("exit code %d, standard error %q\n%s", code, errs, out)
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile("(?m)^```\ngo run (\\./examples/other-languages) -once +# ").FindSubmatch(text)
+	if command == nil {
+		t.Fatal("README.md does not begin with the command")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "run", string(command[1]), "-once")
+	cmd.Dir = "../.."
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	b, err := cmd.Output()
+	out := string(b)
+	if err != nil {
+		t.Fatalf("%v, standard error %q\n%s", err, &errs, out)
 	}
 	if !regexp.MustCompile(`(?m)^Node passes all vectors of bus/WIRE.md: 1\d\d events, \d+ digests$`).MatchString(out) ||
 		len(regexp.MustCompile(`(?m)^  refused after  go [\d.]+ ms  node [\d.]+ ms  python [\d.]+ ms$`).FindAllString(out, -1)) != 4 ||
