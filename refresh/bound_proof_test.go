@@ -240,3 +240,33 @@ func TestDeviceProofShowsNothing(t *testing.T) {
 		}
 	}
 }
+
+// Why another proof is asked for is said: for who looks after a service in which browsers are
+// sent in circles.
+func TestChallengeErrorSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		b, _ := s.bind(t)
+		other, _ := s.bind(t)
+		used := b.next()
+		s.use(t, b)
+		old := b.next()
+		for _, c := range []struct {
+			name, why string
+			after     time.Duration
+			proof     string
+		}{
+			{"none", "there is none", 0, ""},
+			{"another key's", "signature", 0, other.proof(b.challenge)},
+			{"used", "for a challenge that was used", 0, used.Proof},
+			{"of another length", "for another challenge", 0, b.proof("x")},
+			{"old", "too old", time.Hour - time.Second, old.Proof},
+		} {
+			time.Sleep(c.after)
+			_, err := s.RefreshBound(t.Context(), b.next(func(p *refresh.DeviceProof) { p.Proof = c.proof }))
+			if !errors.As(err, new(*refresh.ChallengeError)) || !strings.Contains(err.Error(), c.why) {
+				t.Errorf("%s: %v, want %q", c.name, err, c.why)
+			}
+		}
+	})
+}

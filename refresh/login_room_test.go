@@ -2,6 +2,7 @@ package refresh_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -135,7 +136,8 @@ func TestOneTooManyEndsTheIdlest(t *testing.T) {
 // A record of one session that nobody can read refuses no login, and keeps its place.
 func TestOneTooManyBesideAnUnreadableOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &edited{Store: refresh.NewMemoryStore()}
+		inner := newLedger()
+		store := &edited{Store: inner}
 		s := newSystem(t, func(c *refresh.Config) { c.MaxSessions, c.Store = 2, store })
 		first := s.login(t)
 		time.Sleep(time.Second)
@@ -149,6 +151,23 @@ func TestOneTooManyBesideAnUnreadableOne(t *testing.T) {
 		}
 		third := s.login(t)
 		store.edit = nil
+		var list struct {
+			Live []struct {
+				S string
+				U int64
+			}
+		}
+		for _, record := range inner.holds(`"live":[{"s":"` + first.SessionID) {
+			if err := json.Unmarshal([]byte(record), &list); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(list.Live) != 2 {
+			t.Fatalf("%d sessions are listed", len(list.Live))
+		}
+		if list.Live[0].S != first.SessionID || list.Live[1].S != third.SessionID || list.Live[0].U >= list.Live[1].U {
+			t.Errorf("the list is not in the order in which its sessions end: %v", list.Live)
+		}
 		s.refresh(t, first)
 		s.refused(t, second, refresh.ErrEnded)
 		s.refresh(t, third)

@@ -122,3 +122,27 @@ func TestLogoutTokenOfNoSession(t *testing.T) {
 		t.Errorf("another spelling: %v, %d events", err, len(s.events)-events)
 	}
 }
+
+// A session of the version before is ended by a token that this version has given it as it was
+// given out, and by no other spelling of it, which could be made up.
+func TestLogoutTokenOfTheVersionBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w := afterUpgrade(t)
+		g, err := s.Refresh(t.Context(), request(w.Tokens["never refreshed"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := rawToken(t, g.RefreshToken())
+		raw[20]++
+		if err := s.LogoutToken(t.Context(), spellRaw(raw), "web"); err != nil || len(s.events) != 0 {
+			t.Errorf("another spelling: %v, %d events", err, len(s.events))
+		}
+		if _, err := s.Refresh(t.Context(), request(spellRaw(raw))); !errors.Is(err, refresh.ErrUnknown) {
+			t.Errorf("another spelling, for a refresh: %v", err)
+		}
+		if err := s.LogoutToken(t.Context(), g.RefreshToken(), "web"); err != nil || len(s.events) != 1 {
+			t.Errorf("as it was given out: %v, %d events", err, len(s.events))
+		}
+		s.refused(t, g, refresh.ErrEnded)
+	})
+}

@@ -73,3 +73,73 @@ func repeated(x step, n int) (list []step) {
 	}
 	return list
 }
+
+// What one version writes another has to read: these numbers are of the format of the records,
+// and one that becomes smaller makes records unreadable that are in the store.
+func TestNumbersOfTheFormat(t *testing.T) {
+	for name, c := range map[string][2]int{
+		"version": {recordVersion, 1}, "steps": {maxSteps, 16}, "spans": {maxSpans, 16}, "latest time": {maxMillis, 17_592_186_044_416},
+		"sessions of a subject": {maxSessions, 1000}, "bytes of another version": {maxUnknownBytes, 4096}, "bytes of claims": {maxClaimsBytes, 16_384},
+		"bytes of a device": {maxDeviceBytes, 256}, "bytes of a device's key": {maxBoundKey, 1024}, "bytes of its mark": {markBytes, 16}, "bytes of a tag": {tagBytes, 16},
+		"bytes of a hash": {len(digest{}), 32}, "bytes of a seal": {sealBytes, 60},
+	} {
+		if c[0] != c[1] {
+			t.Errorf("%s: %d, want %d", name, c[0], c[1])
+		}
+	}
+}
+
+// A record of a subject, one bad member a row: at each limit it is read, one beyond it is not.
+func TestSubjectRecordsAtTheirLimits(t *testing.T) {
+	sid := func(n int) string { return sidText([16]byte{byte(n), byte(n >> 8)}) }
+	many := func(n int) (list []live) {
+		for i := range n {
+			list = append(list, live{SID: sid(i), Until: 5})
+		}
+		return list
+	}
+	for name, c := range map[string]struct {
+		change func(*subject)
+		good   bool
+	}{
+		"as it is":                     {func(*subject) {}, true},
+		"nothing at all":               {func(s *subject) { *s = subject{V: recordVersion} }, true},
+		"a cutoff at the end":          {func(s *subject) { s.Cutoff = maxMillis }, true},
+		"a cutoff beyond":              {func(s *subject) { s.Cutoff = maxMillis + 1 }, false},
+		"a cutoff before 1970":         {func(s *subject) { s.Cutoff = -1 }, false},
+		"a logout at the end":          {func(s *subject) { s.At = maxMillis }, true},
+		"a logout beyond":              {func(s *subject) { s.At = maxMillis + 1 }, false},
+		"a logout before 1970":         {func(s *subject) { s.At = -1 }, false},
+		"an ending without its logout": {func(s *subject) { s.Op, s.Keep = "", nil }, false},
+		"a keep without its logout":    {func(s *subject) { s.Op, s.Ending = "", nil }, false},
+		"no logout":                    {func(s *subject) { s.Op, s.Ending, s.Keep = "", nil, nil }, true},
+		"as many as may be":            {func(s *subject) { s.Live = many(maxSessions) }, true},
+		"one more":                     {func(s *subject) { s.Live = many(maxSessions + 1) }, false},
+		"as many as may end":           {func(s *subject) { s.Ending = many(maxSessions) }, true},
+		"one more that ends":           {func(s *subject) { s.Ending = many(maxSessions + 1) }, false},
+		"one that never ends":          {func(s *subject) { s.Live[0].Until = maxMillis + 1 }, false},
+		"one until the end":            {func(s *subject) { s.Live[0].Until = maxMillis }, true},
+		"one until before 1970":        {func(s *subject) { s.Live[0].Until = -1 }, false},
+		"one that is none":             {func(s *subject) { s.Live[0].SID = "x" }, false},
+		"an ending one that is none":   {func(s *subject) { s.Ending[0].SID = "" }, false},
+		"an ending one never ends":     {func(s *subject) { s.Ending[0].Until = maxMillis + 1 }, false},
+		"a session's id":               {func(s *subject) { s.kept = []kept{{"sid", `"` + sid(1) + `"`}} }, false},
+		"what is not known":            {func(s *subject) { s.kept = []kept{{"sids", `"x"`}} }, true},
+	} {
+		s := &subject{V: recordVersion, Live: many(2), Cutoff: 7, Op: "x", At: 8, Keep: []string{sid(1)}, Ending: many(1)}
+		c.change(s)
+		b, err := encodeRecord(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeSubject(b); (err == nil) != c.good || (got == nil) == c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := decodeSubject(seedSession(t)); err == nil {
+		t.Error("a session is taken for a subject: a logout everywhere would be forgotten")
+	}
+	if _, err := decodeSession(seedSubject(t), ""); err == nil {
+		t.Error("a subject is taken for a session")
+	}
+}

@@ -168,6 +168,9 @@ func TestDPoPTwelveChecks(t *testing.T) {
 			if !strings.Contains(b.logged.String(), "DPoP") {
 				t.Errorf("%s: logged %q", x.name, &b.logged)
 			}
+			if name, ok := strings.CutPrefix(x.name, "3: no "); ok && !strings.Contains(b.logged.String(), name+" is missing") {
+				t.Errorf("%s: logged %q", x.name, &b.logged)
+			}
 			if r := b.send("DPoP", raw, p.prove(raw)); r.StatusCode != 200 {
 				t.Fatalf("%s: the good twin: %d; logged %q", x.name, r.StatusCode, &b.logged)
 			}

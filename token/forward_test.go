@@ -115,6 +115,9 @@ func TestForwardAuth(t *testing.T) {
 		if w.Code != x.want || (seen != nil) != (x.want == 200) {
 			t.Errorf("%s: %d %v, want %d", x.name, w.Code, w.Header(), x.want)
 		}
+		if (w.Header().Get("Cache-Control") == "no-store") != (w.Code == 400 || w.Code == 401 || w.Code == 403 || w.Code == 500) {
+			t.Errorf("%s: %d with Cache-Control %q: an answer to one client is kept for another", x.name, w.Code, w.Header().Get("Cache-Control"))
+		}
 		if n := len(w.Header()["Www-Authenticate"]); n > 1 || (n == 1) != (x.want == 400 && x.name == "a token in the query" || x.want == 401 || x.want == 403 && x.from == "") {
 			t.Errorf("%s: challenges %q", x.name, w.Header()["Www-Authenticate"])
 		}

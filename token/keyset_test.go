@@ -117,6 +117,9 @@ func TestParseKeySet(t *testing.T) {
 		{"key_ops another string", forge.JWKS(ed, ec.With("key_ops", `"wrapKey"`)), nil, 1, 1, nil},
 		{"malformed, but not of this kty", forge.JWKS(ed.With("n", `1`).With("y", `[]`), ec.With("e", `65537`), alg(rs, "RS256").With("x", `1`).With("crv", `{}`)), nil, 3, 0, nil},
 
+		{"a hundred keys", forge.JWKS(manyKeys(ed, 100)...), nil, 100, 0, nil},
+		{"one more", forge.JWKS(manyKeys(ed, 101)...), nil, 0, 0, token.ErrKey},
+
 		// A key without alg (CVE-2026-22817, CVE-2026-44699).
 		{"EC without alg", forge.JWKS(ec), nil, 1, 0, nil},
 		{"Ed25519 without alg", forge.JWKS(ed.Without("alg")), nil, 1, 0, nil},
@@ -200,6 +203,14 @@ func TestParseKeySet(t *testing.T) {
 }
 
 // A private key in a set is named, never shown (invariant 10).
+// manyKeys is so many spellings of one key.
+func manyKeys(key forge.Object, n int) (list []forge.Object) {
+	for i := range n {
+		list = append(list, key.With("kid", strconv.Quote(fmt.Sprint("k", i))))
+	}
+	return list
+}
+
 func TestParseKeySetHidesSecrets(t *testing.T) {
 	secret := base64.RawURLEncoding.EncodeToString(forge.Keys().Ed.Seed())
 	_, err := token.ParseKeySet([]byte(forge.JWKS(forge.JWK(t, forge.Keys().Ed.Public()).With("d", strconv.Quote(secret)))))

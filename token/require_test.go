@@ -79,6 +79,61 @@ func synctestTable(t *testing.T) {
 	}
 }
 
+// What a token lacks is said in words, also where a claim is there in a form that nobody can use:
+// "no acr" would have people look at the wrong end.
+func TestRequirementsSayWhatIsWrong(t *testing.T) {
+	signer := forge.Ed(t, "a", forge.Keys().Ed)
+	v := verifierOf(t, forge.Issuer, signer, nil)
+	now := time.Now()
+	for _, x := range []struct {
+		claim, value string
+		opt          token.VerifyOption
+		why          string
+	}{
+		{"acr", `"gold"`, token.RequireACR("gold"), ""},
+		{"acr", `1`, token.RequireACR("gold"), "acr is not a string"},
+		{"acr", `["gold"]`, token.RequireACR("gold"), "acr is not a string"},
+		{"acr", ``, token.RequireACR("gold"), "no acr"},
+		{"acr", `"silver"`, token.RequireACR("gold"), `acr is none of ["gold"]`},
+		{"auth_time", forge.Number(now.Unix()), token.RequireFresh(time.Minute), ""},
+		{"auth_time", `"` + forge.Number(now.Unix()) + `"`, token.RequireFresh(time.Minute), "auth_time is no number of seconds"},
+		{"auth_time", ``, token.RequireFresh(time.Minute), "no auth_time"},
+		{"auth_time", forge.Number(now.Unix() - 3600), token.RequireFresh(time.Minute), "auth_time is too long ago"},
+		{"auth_time", forge.Number(now.Unix() + 3600), token.RequireFresh(time.Minute), "auth_time lies in the future"},
+	} {
+		claims := forge.Claims(now).Without(x.claim)
+		if x.value != "" {
+			claims = claims.With(x.claim, x.value)
+		}
+		_, err := v.Verify(t.Context(), signer.Forge(signer.Header(), claims), x.opt)
+		if (err == nil) != (x.why == "") || err != nil && !strings.HasSuffix(err.Error(), x.why) {
+			t.Errorf("%s %s: error %v, want %q", x.claim, x.value, err, x.why)
+		}
+	}
+}
+
+// What Recheck refuses is counted as what Verify refuses, by its cause, and what it accepts is not.
+func TestRecheckIsCounted(t *testing.T) {
+	signer := forge.Ed(t, "a", forge.Keys().Ed)
+	v := verifierOf(t, forge.Issuer, signer, nil)
+	c, err := v.Verify(t.Context(), signer.Forge(signer.Header(), forge.Claims(time.Now())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if err := v.Recheck(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if got := v.Status().Refused; len(got) != min(n, 1) {
+			t.Errorf("after %d refusals: %v", n, got)
+		}
+		err := v.Recheck(t.Context(), c, token.RequireScope("never"))
+		if got := v.Status().Refused[token.Cause(err)]; got != uint64(n+1) {
+			t.Errorf("%v is counted %d times of %d: %v", err, got, n+1, v.Status().Refused)
+		}
+	}
+}
+
 // A demand that cannot be met is heard of when the route is built; Verify accepts
 // nothing under it.
 func TestDemandsThatCannotTakeEffect(t *testing.T) {

@@ -352,3 +352,27 @@ func TestWatchFollowsTheWallClock(t *testing.T) {
 		})
 	}
 }
+
+// Without a denylist, which has all watches looked at, the wall clock is followed as well.
+func TestWatchFollowsTheWallClockAlone(t *testing.T) {
+	for jump, want := range map[time.Duration]time.Duration{0: 15*time.Minute + 30*time.Second, time.Hour: time.Minute + time.Second, -time.Hour: 15*time.Minute + 30*time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			auth := tokentest.New(t, func(c *token.VerifierConfig) { c.Revocations, c.InsecureNoRevocations = nil, true })
+			var ahead atomic.Int64
+			auth.Verifier.SetWatchClock(func() revoke.Instant {
+				now := revoke.Now()
+				now.Wall += ahead.Load()
+				return now
+			})
+			ctx, stop := auth.Verifier.Watch(t.Context(), verified(t, auth))
+			defer stop()
+			began := time.Now()
+			ctx.Done()
+			time.AfterFunc(time.Minute, func() { ahead.Store(int64(jump)) })
+			<-ctx.Done()
+			if took := time.Since(began); took < want-time.Second || took > want+time.Second || !errors.Is(context.Cause(ctx), token.ErrExpired) {
+				t.Errorf("set by %s: after %s: %v", jump, took, context.Cause(ctx))
+			}
+		})
+	}
+}

@@ -219,6 +219,7 @@ func TestNewIssuerRefuses(t *testing.T) {
 		{"MaxSkew", func(c *config) { c.MaxSkew = time.Second + 1 }, func(c *config) { c.MaxSkew = time.Second + time.Millisecond }},
 		{"MaxSkew", func(c *config) { c.MaxSkew = revoke.MaxSkewLimit + time.Millisecond }, func(c *config) { c.MaxSkew = revoke.MaxSkewLimit }},
 		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = 255 }, func(c *config) { c.MaxTokenBytes = 256 }},
+		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = 1 }, nil},
 		{"TenantClaim", func(c *config) { c.TenantClaim = "sub" }, func(c *config) { c.TenantClaim = "org" }},
 		{"TenantClaim", func(c *config) { c.TenantClaim = `a"` }, nil},
 		{"MaxTokenBytes", func(c *config) { c.MaxTokenBytes = -1 }, nil},
