@@ -37,7 +37,7 @@ var available = map[string]string{
 // given are variables of earlier blocks, for those that name them and do not make them.
 var given = []struct{ name, typ string }{
 	{"member", "*bus.Member"}, {"issuer", "*issue.Issuer"}, {"list", "*revoke.List"}, {"nc", "*nats.Conn"}, {"before", "time.Time"}, {"recheck", "func(context.Context) error"},
-	{"verifier", "*token.Verifier"}, {"sessions", "*refresh.Manager"}, {"events", "chan string"}, {"secret", "[]byte"}, {"name", "string"}, {"modified", "time.Time"},
+	{"verifier", "*token.Verifier"}, {"keys", "token.KeySet"}, {"sessions", "*refresh.Manager"}, {"events", "chan string"}, {"secret", "[]byte"}, {"name", "string"}, {"modified", "time.Time"},
 	{"content", "io.ReadSeeker"}, {"serve", "func(context.Context, net.Conn)"},
 }
 
