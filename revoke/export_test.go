@@ -48,11 +48,15 @@ func (l *List) FilterBytes() int { return l.view.Load().base.filterBytes() }
 
 // Skips reports whether Check would answer from what is remembered.
 func (p *Prepared) Skips(now Instant) bool {
-	return p.clear.Load() == p.list.versions.sum(p) && clampSeconds(p.list.effective(now)) >= p.list.clearedAt.Load()
+	sum := p.clear.Load() == p.list.versions.sum(p)
+	if p.quiet.Load() == p.list.versions.all.Load()+1 && !sum {
+		panic("it would skip by the count of all events, and must look by those of its keys")
+	}
+	return sum && clampSeconds(p.list.effective(now)) >= p.list.clearedAt.Load()
 }
 
 // Forget makes the next Check look.
-func (p *Prepared) Forget() { p.clear.Store(0) }
+func (p *Prepared) Forget() { p.clear.Store(0); p.quiet.Store(0) }
 
 // Frozen is how many recents wait to be folded.
 func (l *List) Frozen() int { return len(l.view.Load().memtables) - 1 }

@@ -104,6 +104,7 @@ func BenchmarkGains(b *testing.B) {
 					p := all[i%len(all)]
 					if forget {
 						p.clear.Store(0)
+						p.quiet.Store(0)
 					}
 					if err := p.Check(now, Deny()); err != nil {
 						b.Fatal(err)

@@ -34,6 +34,9 @@ type replica struct {
 	// prefilters spare a check values that no entry can have. The writer adds an entry's
 	// value before the entry is in view.
 	prefilters [kinds]prefilter
+	// What follows is what a check reads of a token that was found in order before: all in a line
+	// or two, which only events and heartbeats write.
+	//
 	// proof is what the feed has proven. It is stored after the events it speaks of
 	// are in view, and a check loads it before it loads view: invariant 1.
 	proof atomic.Pointer[proof]
@@ -41,18 +44,19 @@ type replica struct {
 	// receipt, in nanoseconds; math.MinInt64 until a message came, and math.MaxInt64
 	// while there has been no feed: then the local clocks decide alone.
 	streamOffset atomic.Int64
+	sweepAt      atomic.Int64  // of the base in view
+	clearedAt    atomic.Uint32 // unix seconds; see versions
+	versions     versions      // of keys; what they count is in view
+
 	// localOffset is the least that the wall clock was seen ahead of the monotonic one, in
 	// nanoseconds, but for a second; math.MaxInt64 until one was seen. restoredOffset is
 	// what the state file adds to that, for good, once NewList has returned.
 	localOffset    atomic.Int64
 	restoredOffset int64
-	sweepAt        atomic.Int64 // of the base in view
 
 	clock atomic.Pointer[clockReading] // nil until heartbeats tell of it
 
-	versions  versions      // of keys; what they count is in view
-	watches   watches       // of tokens in use
-	clearedAt atomic.Uint32 // unix seconds; see versions
+	watches watches // of tokens in use
 
 	issuers   issuers                   // that verifiers name
 	retention atomic.Pointer[Retention] // the longest that is known of: ours and the streams'

@@ -12,16 +12,17 @@ import (
 // are those of [List.Check]. Its methods may be called concurrently.
 type prepared struct {
 	// What a check needs that does not look fits a cache line.
-	list     *List
-	issuedAt time.Time
-	iat      int64 // that cutoffs compare with, unix milliseconds
-	// clear is the sum of versions at which no live event revoked the token; 0: never.
-	clear    atomic.Uint64
-	counters [kinds - 1]uint16 // of the keys, in versions
-	keys     uint8             // how many of counters there are
+	list *List
+	// quiet is the count of all events at which no live event revoked the token, and clear
+	// the sum of versions; 0: never.
+	quiet, clear atomic.Uint64
+	iat          int64             // that cutoffs compare with, unix milliseconds
+	counters     [kinds - 1]uint16 // of the keys, in versions
+	keys         uint8             // how many of counters there are
 
-	has [kinds]bool
-	ids [kinds]digest // never positions: those change with the sizes of filter and tables
+	issuedAt time.Time
+	has      [kinds]bool
+	ids      [kinds]digest // never positions: those change with the sizes of filter and tables
 }
 
 const preparedBytes = int(unsafe.Sizeof(prepared{}))
@@ -62,10 +63,16 @@ func (p *prepared) lookup(l *replica, now Instant) Kind {
 	}
 	live := clampSeconds(eff)
 
-	// Before the look-up: what is applied from here on is not counted in the sum, so
-	// that the next check looks again.
+	// Before the look-up: what is applied from here on is counted in neither, so that the
+	// next check looks again. The count of all before the sum of a few: see versions.
+	all := l.versions.all.Load() + 1
+	later := live >= l.clearedAt.Load()
+	if later && p.quiet.Load() == all {
+		return 0
+	}
 	version := l.versions.sum(p)
-	if p.clear.Load() == version && live >= l.clearedAt.Load() {
+	if later && p.clear.Load() == version {
+		p.quiet.Store(all)
 		return 0
 	}
 	v := l.view.Load()
@@ -87,6 +94,7 @@ func (p *prepared) lookup(l *replica, now Instant) Kind {
 	}
 	l.cleared(live)
 	p.clear.Store(version)
+	p.quiet.Store(all)
 	return 0
 }
 
@@ -113,12 +121,18 @@ func (l *replica) cleared(live uint32) {
 // not raised yet was not yet applied for anybody. The other way round, counter before
 // data, a check between the two would remember a counter for data it has not seen.
 //
+// While nothing at all happens, one count is enough: all is raised after the counter, and
+// read before the counters are. So what all has counted by then, they have, too.
+//
 // Time can revoke too, when a clock that had run ahead is set back and what had expired
 // lives again. clearedAt is the latest moment that any remembered look-up was made
 // for, raised before the sum is remembered; an earlier one looks again. (A fold may let
 // an expired event count again, merged with a live one of its key. It need not, so
 // nobody has to notice.)
-type versions [versionCount]atomic.Uint64
+type versions struct {
+	all atomic.Uint64
+	of  [versionCount]atomic.Uint64
+}
 
 const versionCount = 2048
 
@@ -126,13 +140,16 @@ const versionCount = 2048
 func counterOf(id digest) uint16 { return uint16(id.hi % versionCount) }
 
 // raise is called with the data of the entry id in view.
-func (v *versions) raise(id digest) { v[counterOf(id)].Add(1) }
+func (v *versions) raise(id digest) {
+	v.of[counterOf(id)].Add(1)
+	v.all.Add(1)
+}
 
 // sum is never 0.
 func (v *versions) sum(p *prepared) uint64 {
 	sum := uint64(1)
 	for _, i := range p.counters[:p.keys] {
-		sum += v[i%versionCount].Load()
+		sum += v.of[i%versionCount].Load()
 	}
 	return sum
 }

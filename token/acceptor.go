@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/token/internal/own"
 	"github.com/hybridtoken/hybridtoken/token/internal/shape"
 )
 
@@ -18,19 +19,24 @@ import (
 // of that issuer alone, and those that [OneOf] makes of it.
 type acceptor struct {
 	cfg      VerifierConfig
-	profile  *Profile         // nil if tokens are those of RFC 9068
-	reading  reading          // how their claims are read
-	tenants  *tenants         // nil if cfg.Issuer is the one issuer
-	leeway   int64            // in milliseconds
-	ahead    int64            // how far iat may lie in the future, in milliseconds
-	minted   int64            // how far hyt_at may
-	lifetime int64            // in milliseconds
-	plain    verifyCall       // that of a call without options; read-only
-	named    [numNames]string // claims that the configuration names
-	clocks   clocks
-	header   lastHeader
-	unnamed  unnamed
-	watches  watches // of tokens in use
+	profile  *Profile // nil if tokens are those of RFC 9068
+	reading  reading  // how their claims are read
+	tenants  *tenants // nil if cfg.Issuer is the one issuer
+	leeway   int64    // in milliseconds
+	ahead    int64    // how far iat may lie in the future, in milliseconds
+	minted   int64    // how far hyt_at may
+	lifetime int64    // in milliseconds
+
+	// Of Keys, what keysAt needs of a set of ours; all nil of another.
+	static *StaticKeySet
+	remote *RemoteKeySet
+	ring   func() (keys any)
+
+	named   [numNames]string // claims that the configuration names
+	clocks  clocks
+	header  lastHeader
+	unnamed unnamed
+	watches watches // of tokens in use
 }
 
 func newAcceptor(cfg VerifierConfig) (*acceptor, error) {
@@ -44,7 +50,15 @@ func newAcceptor(cfg VerifierConfig) (*acceptor, error) {
 	}
 	cfg.warn()
 	a := &acceptor{cfg: cfg, leeway: cfg.Leeway.Milliseconds(), lifetime: math.MaxInt64}
-	a.plain.whenStale, a.named = cfg.WhenStale, namedClaims(&cfg, tenantNamed)
+	switch set := cfg.Keys.(type) {
+	case *StaticKeySet:
+		a.static = set
+	case *RemoteKeySet:
+		a.remote = set
+	default:
+		a.ring = own.RingReader(set)
+	}
+	a.named = namedClaims(&cfg, tenantNamed)
 	a.ahead, a.minted = a.leeway, math.MaxInt64/2 // no cutoff will be outrun where there is no denylist
 	if cfg.Revocations != nil {
 		h := revoke.Retention{MaxSkew: cfg.Revocations.Config().MaxSkew}
@@ -83,37 +97,34 @@ func newAcceptor(cfg VerifierConfig) (*acceptor, error) {
 // accept judges all but form and signature of a token: what may be otherwise the next
 // time. identity is that of c, nil if it is not prepared. remember, which may be nil, is
 // called once nothing speaks against the token itself.
-func (a *acceptor) accept(c *Claims, identity replica.Prepared, call *verifyCall, raw string, remember func()) (*Claims, error) {
+func (a *acceptor) accept(c *Claims, identity replica.Prepared, d *demands, p *presented, raw string, remember func()) (ok accepted, err error) {
 	at := time.Now()
 	now, ms := revoke.At(at), at.UnixMilli()
-	use, err := a.stands(c, call, raw, at)
+	use, err := a.stands(c, d, p, raw, at)
 	if err != nil {
-		return nil, err
+		return ok, err
 	}
-	if err := a.revoked(c, identity, now, call.whenStale); err != nil {
-		return nil, err
+	if err := a.revoked(c, identity, now, a.policy(d)); err != nil {
+		return ok, err
 	}
 	if remember != nil {
 		remember()
 	}
-	if p := call.spent; use == nil || p.by != a.cfg.DPoP.s || p.proof != call.sender.Proof {
+	if use != nil && (p.spent.by != a.cfg.DPoP.s || p.spent.proof != p.sender.Proof) {
 		if err := use.record(at); err != nil {
-			return nil, err
+			return ok, err
 		}
 	}
-	if err := a.sufficient(c, call, ms); err != nil {
-		return nil, err
+	if err := a.sufficient(c, d, ms); err != nil {
+		return ok, err
 	}
-	if call.accepted != nil {
-		*call.accepted = now
-	}
-	return c, nil
+	return accepted{c, a, now}, nil
 }
 
 // stands returns nil if the token is in force, for this service, and its sender's. The use of a
 // proof that it returns, nil for a token without one, is yet to be recorded.
-func (a *acceptor) stands(c *Claims, call *verifyCall, raw string, at time.Time) (*proofUse, error) {
-	if call.asIssuer {
+func (a *acceptor) stands(c *Claims, d *demands, p *presented, raw string, at time.Time) (*proofUse, error) {
+	if d.asIssuer {
 		if err := a.issued(c); err != nil {
 			return nil, err
 		}
@@ -122,7 +133,7 @@ func (a *acceptor) stands(c *Claims, call *verifyCall, raw string, at time.Time)
 	if err := a.judge(c, at.UnixMilli()); err != nil {
 		return nil, err
 	}
-	return a.possession(c, call, raw, at)
+	return a.possession(c, p, raw, at)
 }
 
 // holdsKey returns nil if the key that verified a token with that header and iss is still there.
@@ -180,30 +191,6 @@ func (a *acceptor) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 	return claims, key, nil
 }
 
-// call returns what opts ask for, which nobody may change.
-func (a *acceptor) call(ctx context.Context, opts []VerifyOption) (*verifyCall, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("token: %w: nil context", ErrUnavailable)
-	}
-	if len(opts) == 0 {
-		return &a.plain, nil
-	}
-	call := &verifyCall{whenStale: a.cfg.WhenStale}
-	for _, o := range opts {
-		if o != nil {
-			o(call)
-		}
-	}
-	err := call.err
-	if err == nil {
-		err = a.cfg.validatePolicy(call.whenStale)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("token: %w: %w", ErrUnavailable, err)
-	}
-	return call, nil
-}
-
 // key finds the key that h names, for no other algorithm than h's, which must be
 // allowed. What Keys returns is not trusted to be what was asked for.
 func (a *acceptor) key(ctx context.Context, h header) (*Key, error) {
@@ -233,6 +220,47 @@ func (a *acceptor) lookup(ctx context.Context, h header) (*Key, error) {
 		return nil, fmt.Errorf("token: %w", ErrUnknownKey)
 	}
 	return key, nil
+}
+
+// keysAt returns the keys that a look-up at that time would find its key in, or nil if only a
+// look-up can tell. A set of ours is replaced as a whole and has a number of its own, so that a
+// token whose key was found in it needs no further look-up while the number is the same.
+func (a *acceptor) keysAt(now revoke.Instant) *StaticKeySet {
+	switch {
+	case a.remote != nil:
+		return a.remote.fresh(now)
+	case a.ring != nil:
+		keys, _ := a.ring().(*StaticKeySet)
+		return keys
+	}
+	return a.static
+}
+
+// hasKey reports whether the key that verified known is the one that its name finds now. It is
+// if keys hold it, which may be nil, or else if a look-up finds it.
+func (a *acceptor) hasKey(ctx context.Context, known *verified, keys *StaticKeySet) (same bool, err error) {
+	h := known.claims.header
+	var key *Key
+	number := uint64(0)
+	if keys != nil {
+		key, number = keys.find(h.kid, h.alg), keys.number
+	}
+	if key == nil {
+		number = 0
+		if key, err = a.lookup(ctx, h); err != nil {
+			return false, err
+		}
+	}
+	if key != known.key && key.Thumbprint() != known.key.Thumbprint() {
+		return false, nil
+	}
+	if err := a.tenants.vouches(key, known.claims.issuer); err != nil {
+		return false, err
+	}
+	if number != 0 {
+		known.keys.Store(number)
+	}
+	return true, nil
 }
 
 // A renewer is a KeySet of ours that can learn of new material under the name of an

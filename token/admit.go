@@ -4,26 +4,19 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/admit"
-	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 func init() {
-	admit.AsIssuer = VerifyOption(func(c *verifyCall) { c.asIssuer = true })
+	admit.AsIssuer = (&demands{asIssuer: true}).option()
 	admit.NewRoute = func(verifier, options, owner any) (admit.Route, error) {
-		v, opts := verifier.(*Verifier), slices.Clone(options.([]VerifyOption))
-		call, err := v.checked(opts)
+		r, err := verifier.(*Verifier).route(options.([]VerifyOption))
 		if err != nil {
 			return nil, err
 		}
-		r := &carried{route{v: v, opts: opts, grace: defaultGrace}, owner}
-		if call.graceSet {
-			r.grace = call.grace
-		}
-		return r, nil
+		return &carried{*r, owner}, nil
 	}
 	admit.Raw = func(ctx context.Context, owner any) string {
 		if a, ok := ctx.Value(admissionKey{}).(*admission); ok && a.carrier == owner {
@@ -62,13 +55,12 @@ type carried struct {
 }
 
 func (p *carried) Admit(r *http.Request, raw string) (admit.Admission, error) {
-	a := &admission{owner: p.v, carrier: p.owner, carried: raw}
-	a.since = revoke.Now()
-	claims, err := p.v.Verify(r.Context(), raw, p.opts...)
+	ok, err := p.v.verify(r.Context(), raw, p.v.cache.find(raw), p.demands, &presented{sender: p.demands.sender})
 	if err != nil {
 		return nil, err
 	}
-	a.init(r.Context(), p.v, claims, p.opts, p.grace)
+	a := &admission{owner: p.v, carrier: p.owner, carried: raw}
+	a.init(r.Context(), ok, p.demands, p.grace)
 	return a, nil
 }
 

@@ -68,7 +68,7 @@ func (s Sender) LogValue() slog.Value {
 
 // WithSender lets Verify accept a token that is bound to s, see [Binding].
 func WithSender(s Sender) VerifyOption {
-	return func(c *verifyCall) { c.sender = s }
+	return (&demands{sender: s, senderSet: true}).option()
 }
 
 // binding reads cnf. Members that we do not know are ignored beside one that we
@@ -101,12 +101,12 @@ func binding(v strictjson.Value) (b Binding, err error) {
 
 func unbound(why string) error { return fmt.Errorf("token: %w: %s", errBinding, why) }
 
-// possession checks that call proves what c is bound to. The use of a proof that it
+// possession checks that p proves what c is bound to. The use of a proof that it
 // returns, nil for a token without one, is yet to be recorded.
-func (a *acceptor) possession(c *Claims, call *verifyCall, raw string, now time.Time) (*proofUse, error) {
-	b, s := c.binding, &call.sender
-	if call.request != nil && b.CertificateThumbprint != "" {
-		s.Certificate = a.cfg.ClientCertificate(call.request)
+func (a *acceptor) possession(c *Claims, p *presented, raw string, now time.Time) (*proofUse, error) {
+	b, s := c.binding, p.sender
+	if p.request != nil && b.CertificateThumbprint != "" {
+		s.Certificate = a.cfg.ClientCertificate(p.request)
 	}
 	switch {
 	case b.IsZero() && a.cfg.RequireBinding:
@@ -124,7 +124,7 @@ func (a *acceptor) possession(c *Claims, call *verifyCall, raw string, now time.
 	case b.KeyThumbprint == "":
 		return nil, nil
 	}
-	return a.cfg.DPoP.s.check(s, raw, b.KeyThumbprint, now)
+	return a.cfg.DPoP.s.check(&s, raw, b.KeyThumbprint, now)
 }
 
 // clientCertificate is the default of [VerifierConfig].ClientCertificate.

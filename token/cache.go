@@ -1,19 +1,17 @@
 package token
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"math"
 	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unsafe"
+	"time"
 
-	"github.com/dchest/siphash"
 	"github.com/maypok86/otter/v2"
 
 	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // defaultCacheBytes holds some ten thousand tokens.
@@ -25,33 +23,46 @@ const minCacheBytes = 64 << 10
 
 // A cache remembers tokens that were verified, so that the signature of a token that
 // comes again is not checked again. It remembers nothing that changes: anyone who finds
-// a token here judges its times, looks up its key and asks the denylist.
+// a token here judges its times, that its key is there, and asks the denylist.
 //
-// A token is found by a keyed hash of 128 bits (SipHash) of its signature segment, and
-// is the one remembered if all the rest is equal, byte for byte. So two tokens share an
-// entry only if they differ in nothing but the signature and its hashes collide, under
-// a key that nobody outside knows and no answer depends on: one chance in 2¹²⁸ a try.
-// Anyone who gets that far holds a token that is good anyway, but for its signature. The
-// signature itself is not kept, without which nobody can use what lies here in memory.
+// A token is found by a keyed digest of its signature segment, see [sealer], and is the one
+// remembered if digest and length are equal and all the rest, byte for byte. So two tokens
+// share an entry only if they differ in nothing but the signature and all 256 bits of its
+// digest collide, under a key that nobody outside knows and no answer depends on: a chance
+// of at most 2⁻¹²⁸ a try. Anyone who gets that far holds a token that is good anyway, but
+// for its signature. The signature itself is not kept, without which nobody can use what
+// lies here in memory.
 //
 // Only tokens that passed every check enter, so that a flood of bad ones leaves no
 // trace. Of good ones the policy of the library (W-TinyLFU) keeps what is used often.
 type cache struct {
 	limit  uint64 // in bytes
-	k0, k1 uint64
+	seal   *sealer
 	once   sync.Once
-	tokens atomic.Pointer[otter.Cache[cacheKey, *verified]] // nil until a token enters
+	tokens atomic.Pointer[otter.Cache[uint64, *verified]] // nil until a token enters
+
+	// signature is how long that of the token was that entered last: where a token is cut
+	// is then a look at one byte. Any number is safe, see find.
+	signature atomic.Int64
 }
 
-type cacheKey struct{ hi, lo uint64 }
-
-// A verified is a token that was accepted. It is immutable.
+// A verified is a token that was accepted. But for keys, it is immutable. What a hit looks
+// at stands first.
 type verified struct {
-	signed   string // header and payload, as received
-	claims   *Claims
-	by       *acceptor
-	key      *Key             // that verified it
+	seal   seal
+	signed string // header and payload, as received
+	size   int    // of the token
+	by     *acceptor
+	keys   atomic.Uint64 // the number of the set that the key was last found in, see [StaticKeySet]; 0: none
+
+	// At any time from since on and before until, by the wall clock in nanoseconds,
+	// acceptor.stands returns nil for the token, whatever it was presented with but a DPoP
+	// proof. They are the same if that depends on more than the time.
+	since, until int64
+
 	identity replica.Prepared // nil without a denylist
+	claims   *Claims
+	key      *Key // that verified it
 }
 
 // newCache returns a cache of that many bytes, nil for none.
@@ -59,13 +70,13 @@ func newCache(limit int) *cache {
 	if limit <= 0 {
 		return nil
 	}
-	var seed [16]byte
-	rand.Read(seed[:]) // never fails
-	return &cache{limit: uint64(limit), k0: binary.LittleEndian.Uint64(seed[:8]), k1: binary.LittleEndian.Uint64(seed[8:])}
+	return &cache{limit: uint64(limit), seal: newSealer()}
 }
 
-// find returns what is remembered of the token s, or nil.
-func (c *cache) find(s segments) *verified {
+// find returns what is remembered of the token raw, or nil. What it returns was taken apart
+// before by [cut], within the same bounds: header and payload are the same bytes, and the
+// signature is as long, and no other. Where raw is cut here only decides whether it is found.
+func (c *cache) find(raw string) *verified {
 	if c == nil {
 		return nil
 	}
@@ -73,8 +84,18 @@ func (c *cache) find(s segments) *verified {
 	if tokens == nil {
 		return nil
 	}
-	known, ok := tokens.GetIfPresent(c.key(s.signature))
-	if !ok || known.signed != s.signed {
+	dot := len(raw) - 1 - int(c.signature.Load())
+	if uint(dot) >= uint(len(raw)) || raw[dot] != '.' {
+		if dot = strings.LastIndexByte(raw, '.'); dot < 0 {
+			return nil
+		}
+	}
+	s, ok := c.seal.of(raw[dot+1:])
+	if !ok {
+		return nil
+	}
+	known, ok := tokens.GetIfPresent(s.short())
+	if !ok || known.size != len(raw) || !known.seal.is(&s) || known.signed != raw[:dot] {
 		return nil
 	}
 	return known
@@ -83,24 +104,67 @@ func (c *cache) find(s segments) *verified {
 // add remembers that by accepted the token s. What it keeps of s are copies: that may
 // be a part of a larger string, and is one of the signature's.
 func (c *cache) add(s segments, claims *Claims, by *acceptor, key *Key, identity replica.Prepared) {
+	sealed, ok := c.seal.of(s.signature)
+	if !ok {
+		return
+	}
 	c.once.Do(c.open)
 	claims.share(&by.cfg)
-	c.tokens.Load().Set(c.key(s.signature), &verified{
-		strings.Clone(s.signed), claims, by, key, identity,
-	})
+	if n := int64(len(s.signature)); c.signature.Load() != n {
+		c.signature.Store(n)
+	}
+	v := &verified{
+		seal: sealed, signed: strings.Clone(s.signed), size: len(s.signed) + 1 + len(s.signature), by: by,
+		identity: identity, claims: claims, key: key,
+	}
+	v.since, v.until = by.standing(claims)
+	c.tokens.Load().Set(sealed.short(), v)
 }
 
 func (c *cache) open() {
-	c.tokens.Store(otter.Must(&otter.Options[cacheKey, *verified]{
+	c.tokens.Store(otter.Must(&otter.Options[uint64, *verified]{
 		MaximumWeight: c.limit,
-		Weigher:       func(_ cacheKey, v *verified) uint32 { return v.bytes() },
+		Weigher:       func(_ uint64, v *verified) uint32 { return v.bytes() },
 	}))
 }
 
-func (c *cache) key(signature string) cacheKey {
-	// The library only reads the bytes; see revoke's BenchmarkDigest for what a copy costs.
-	hi, lo := siphash.Hash128(c.k0, c.k1, unsafe.Slice(unsafe.StringData(signature), len(signature)))
-	return cacheKey{hi, lo}
+// standing returns verified.since and until of claims that a has accepted.
+func (a *acceptor) standing(c *Claims) (since, until int64) {
+	if a.tenants != nil || a.cfg.RequireBinding || !c.binding.IsZero() || a.concerns(c) != nil {
+		return 0, 0 // a tenant may go, a key must be shown, and the service that issued it may have asked
+	}
+	from := c.issued.ms // before it, it is counted
+	if c.notBefore.set {
+		from = max(from, c.notBefore.ms-a.leeway)
+	}
+	if c.minted.set {
+		from = max(from, c.minted.ms-a.minted)
+	}
+	return nanoseconds(from), nanoseconds(c.expires.ms + a.leeway)
+}
+
+// nanoseconds returns ms in nanoseconds, or what is nearest to it.
+func nanoseconds(ms int64) int64 {
+	const most = math.MaxInt64 / int64(time.Millisecond)
+	return min(max(ms, -most), most) * int64(time.Millisecond)
+}
+
+// again is what Verify does with a token that it remembers. It is where nearly all requests
+// go: it reads the clocks once, takes no lock and writes to no memory that another
+// processor reads.
+func (a *acceptor) again(known *verified, now revoke.Instant, d *demands, p *presented, raw string) (ok accepted, err error) {
+	if now.Wall < known.since || now.Wall >= known.until || p.sender.Proof != "" {
+		return a.accept(known.claims, known.identity, d, p, raw, nil)
+	}
+	if err := a.revoked(known.claims, known.identity, now, a.policy(d)); err != nil {
+		return ok, err
+	}
+	if d.asks() {
+		if err := a.sufficient(known.claims, d, now.Wall/int64(time.Millisecond)); err != nil {
+			return ok, err
+		}
+	}
+	return accepted{known.claims, a, now}, nil
 }
 
 // verifiedBytes is what each entry needs beside its text: what it is made of, and what

@@ -114,21 +114,16 @@ func (p *route) params(a answer) string {
 	if a != answerScope && a != answerStepUp {
 		return ""
 	}
-	var call verifyCall
-	for _, o := range p.opts {
-		if o != nil {
-			o(&call)
-		}
-	}
+	d := p.demands
 	switch {
 	case a == answerScope:
-		return `, scope="` + strings.Join(call.scopes, " ") + `"`
-	case call.maxAge == 0:
-		return `, acr_values="` + strings.Join(call.acr, " ") + `"`
-	case call.acr == nil:
-		return `, max_age="` + strconv.Itoa(int(call.maxAge/time.Second)) + `"`
+		return `, scope="` + strings.Join(d.scopes, " ") + `"`
+	case d.maxAge == 0:
+		return `, acr_values="` + strings.Join(d.acr, " ") + `"`
+	case d.acr == nil:
+		return `, max_age="` + strconv.Itoa(int(d.maxAge/time.Second)) + `"`
 	}
-	return `, acr_values="` + strings.Join(call.acr, " ") + `", max_age="` + strconv.Itoa(int(call.maxAge/time.Second)) + `"`
+	return `, acr_values="` + strings.Join(d.acr, " ") + `", max_age="` + strconv.Itoa(int(d.maxAge/time.Second)) + `"`
 }
 
 // quoted returns s as a quoted-string (RFC 9110 section 5.6.4) if it is printable ASCII.

@@ -24,7 +24,8 @@ var (
 	errInForm   = errors.New("access_token in the form")
 )
 
-// credentials returns the token of a request and the scheme it was presented under.
+// credentials returns the token of a request, which is yet to be a token68, and the scheme it
+// was presented under.
 // Its errors hold nothing of it. The body is not read: a token in it is none.
 func credentials(r *http.Request, dpop bool) (scheme, raw string, err error) {
 	headers := r.Header["Authorization"]
@@ -54,10 +55,7 @@ func credentials(r *http.Request, dpop bool) (scheme, raw string, err error) {
 	default:
 		return "", "", errScheme
 	}
-	if raw = strings.TrimLeft(raw, " "); !isToken68(raw) {
-		return scheme, "", errNotToken
-	}
-	return scheme, raw, nil
+	return scheme, strings.TrimLeft(raw, " "), nil
 }
 
 // isToken68 reports whether s is a token68 (RFC 9110 section 11.2).

@@ -8,6 +8,7 @@ import (
 	"math"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 // replayShards is into how many parts the memory of used proofs is divided, by
@@ -24,7 +25,14 @@ type replayCache struct {
 	keep   time.Duration // for at least this long
 	limit  int           // of one shard
 	seed   maphash.Seed  // so that nobody can choose a key that shares a victim's room
-	shards [replayShards]replayShard
+	shards [replayShards]paddedShard
+}
+
+// A paddedShard shares no cache line with the next: who locks one keeps no other processor from
+// another's.
+type paddedShard struct {
+	replayShard
+	_ [128 - unsafe.Sizeof(replayShard{})%128]byte
 }
 
 // A replayShard holds two generations. The young one takes new entries until it is
@@ -52,7 +60,7 @@ type replayKey [16]byte
 func newReplayCache(keep time.Duration, limit int) *replayCache {
 	c := &replayCache{keep: keep, limit: limit / replayShards, seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		s := &c.shards[i]
+		s := &c.shards[i].replayShard
 		s.floor = math.MinInt64
 		s.old, s.young = newGeneration(time.Time{}), newGeneration(time.Time{})
 	}
@@ -83,7 +91,7 @@ func (u *proofUse) record(now time.Time) error {
 	var sum [sha256.Size]byte
 	h.Sum(sum[:0])
 	sender := maphash.String(u.cache.seed, u.jkt)
-	return u.cache.record(&u.cache.shards[sender%replayShards], sender>>32%replaySenders, replayKey(sum[:16]), u.created, now)
+	return u.cache.record(&u.cache.shards[sender%replayShards].replayShard, sender>>32%replaySenders, replayKey(sum[:16]), u.created, now)
 }
 
 func (c *replayCache) record(s *replayShard, sender uint64, k replayKey, created int64, now time.Time) error {

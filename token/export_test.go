@@ -101,7 +101,7 @@ func (v *Verifier) CacheKeepsPartOf(raw string) (where string, found bool) {
 	}
 	c := v.cache.tokens.Load()
 	for _, known := range c.All() {
-		walk("verified", reflect.ValueOf(*known))
+		walk("verified", reflect.ValueOf(known).Elem())
 		walk("claims", reflect.ValueOf(*known.claims))
 	}
 	return where, found

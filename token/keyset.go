@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // A StaticKeySet is a [KeySet] that never changes. A key is named by its kid and its
 // algorithm: one kid may stand for several keys, each for another algorithm.
 type StaticKeySet struct {
+	number  uint64             // of no other set; 0: it has none
 	byID    map[string][]*Key  // each for another algorithm
 	sole    map[Algorithm]*Key // the one key for an algorithm, nil if there are several
 	skipped []skippedKey       // what [ParseKeySet] did not use
@@ -24,6 +26,9 @@ type skippedKey struct {
 
 func (s skippedKey) String() string { return fmt.Sprintf("key %d: %s", s.n, s.why) }
 
+// sets counts them.
+var sets atomic.Uint64
+
 // NewStaticKeySet returns the set of those keys. The error matches [ErrKey] if there
 // is none, if two different ones have the same kid and algorithm, or if one is a secret
 // beside public keys. A key that is given twice is one.
@@ -31,7 +36,7 @@ func NewStaticKeySet(keys ...*Key) (*StaticKeySet, error) {
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("token: %w: a set without keys", ErrKey)
 	}
-	s := &StaticKeySet{byID: make(map[string][]*Key, len(keys)), sole: make(map[Algorithm]*Key)}
+	s := &StaticKeySet{number: sets.Add(1), byID: make(map[string][]*Key, len(keys)), sole: make(map[Algorithm]*Key)}
 	for i, k := range keys {
 		if k == nil || k.verifier == nil {
 			return nil, fmt.Errorf("token: %w: key %d is empty", ErrKey, i)
@@ -75,6 +80,9 @@ func (s *StaticKeySet) find(kid string, alg Algorithm) *Key {
 	}
 	return nil
 }
+
+// is reports whether s is the set with that number.
+func (s *StaticKeySet) is(number uint64) bool { return s != nil && s.number == number && number != 0 }
 
 // all calls yield for each key.
 func (s *StaticKeySet) all(yield func(*Key) bool) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -63,23 +62,33 @@ func (v *Verifier) Middleware(next http.Handler, opts ...VerifyOption) http.Hand
 	if next == nil {
 		panic("token: Middleware: nil handler")
 	}
-	call, err := v.checked(opts)
+	r, err := v.route(opts)
 	if err != nil {
 		panic(err.Error()) // it could only ever answer 503
 	}
-	r := &route{v, next, slices.Clone(opts), defaultGrace} // append may have given two routes the same memory
-	if call.graceSet {
-		r.grace = call.grace
-	}
+	r.next = next
 	return r
+}
+
+// route returns a route without a handler. The error is of opts that cannot take effect.
+func (v *Verifier) route(opts []VerifyOption) (*route, error) {
+	d, err := v.checked(opts)
+	if err != nil {
+		return nil, err
+	}
+	r := &route{v: v, demands: d, grace: defaultGrace}
+	if d.graceSet {
+		r.grace = d.grace
+	}
+	return r, nil
 }
 
 // A route is a handler that only requests with an acceptable token reach.
 type route struct {
-	v     *Verifier
-	next  http.Handler
-	opts  []VerifyOption
-	grace time.Duration
+	v       *Verifier
+	next    http.Handler
+	demands *demands
+	grace   time.Duration
 }
 
 // An admission is the context of a request that was let in.
@@ -111,6 +120,12 @@ func (a *admission) Value(key any) any {
 
 func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	scheme, raw, err := credentials(r, p.v.dpop != nil)
+	var known *verified
+	if err == nil {
+		if known = p.v.cache.find(raw); known == nil && !isToken68(raw) { // what is remembered is one
+			err = errNotToken
+		}
+	}
 	if err != nil {
 		if err != errNoToken {
 			p.v.logger.DebugContext(r.Context(), "token: request refused", "error", err)
@@ -128,7 +143,7 @@ func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("DPoP-Nonce", nonce)
 		}
 	}
-	a, err := p.admit(r, scheme, raw)
+	a, err := p.admit(r, scheme, raw, known)
 	switch {
 	case err == nil:
 		defer a.stop()
@@ -151,33 +166,31 @@ func (p *route) log(ctx context.Context, err error) {
 }
 
 // admit returns the context of r if it may pass.
-func (p *route) admit(r *http.Request, scheme, raw string) (*admission, error) {
-	ctx := r.Context()
-	a := &admission{owner: p.v, authorization: r.Header.Get("Authorization")}
-	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == a.authorization {
+func (p *route) admit(r *http.Request, scheme, raw string, known *verified) (*admission, error) {
+	ctx, authorization := r.Context(), r.Header["Authorization"][0]
+	came := presented{request: r}
+	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == authorization {
 		if outer.owner == p.v {
 			return p.within(ctx, outer)
 		}
-		a.spent = outer.spent
+		came.spent = outer.spent
 	}
-	var s Sender
-	if scheme == schemeDPoP {
+	if s := &came.sender; scheme == schemeDPoP {
 		var err error
 		if s.Proof, err = oneProof(r); err != nil {
 			return nil, err
 		}
 		s.Method, s.URL = r.Method, p.v.dpop.s.url(r)
 	}
-	claims, err := p.v.Verify(ctx, raw, append(p.opts[:len(p.opts):len(p.opts)], func(c *verifyCall) {
-		c.sender, c.request, c.accepted, c.spent = s, r, &a.since, a.spent
-	})...)
+	ok, err := p.v.verify(ctx, raw, known, p.demands, &came)
 	if err != nil {
 		return nil, err
 	}
-	if s.Proof != "" {
-		a.spent = spentProof{p.v.dpop.s, s.Proof}
+	a := &admission{owner: p.v, authorization: authorization, spent: came.spent}
+	if came.sender.Proof != "" {
+		a.spent = spentProof{p.v.dpop.s, came.sender.Proof}
 	}
-	a.init(ctx, p.v, claims, p.opts, p.grace)
+	a.init(ctx, ok, p.demands, p.grace)
 	return a, nil
 }
 
@@ -185,9 +198,8 @@ func (p *route) admit(r *http.Request, scheme, raw string) (*admission, error) {
 // ends that one's ends this one's, for which the options of this route hold.
 func (p *route) within(ctx context.Context, outer *admission) (*admission, error) {
 	a := &admission{owner: p.v, authorization: outer.authorization, carrier: outer.carrier, carried: outer.carried, spent: outer.spent}
-	a.since = outer.since
-	a.init(ctx, p.v, outer.claims, p.opts, p.grace)
-	return a, p.v.Recheck(ctx, outer.claims, p.opts...)
+	a.init(ctx, accepted{outer.claims, outer.a, outer.since}, p.demands, p.grace)
+	return a, p.v.judgeAgain(ctx, outer.claims, p.demands)
 }
 
 // A limiter lets one warning through in each period, and counts the others: an outage

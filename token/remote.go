@@ -213,12 +213,20 @@ func (c RemoteKeySetConfig) withDefaults() (RemoteKeySetConfig, error) {
 // is at hand while the set is in use, whether its server answers or not.
 func (s *RemoteKeySet) Lookup(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
 	alg, now := alg.one(), revoke.Now()
-	if c := s.current.Load(); c != nil && now.Since(c.at) < c.fresh {
-		if key := c.find(kid, alg); key != nil {
+	if keys := s.fresh(now); keys != nil {
+		if key := keys.find(kid, alg); key != nil {
 			return key, nil
 		}
 	}
 	return s.refreshed(ctx, kid, alg, now)
+}
+
+// fresh returns the keys at hand, or nil if it is time to fetch them again.
+func (s *RemoteKeySet) fresh(now revoke.Instant) *StaticKeySet {
+	if c := s.current.Load(); c != nil && now.Since(c.at) < c.fresh {
+		return c.keys
+	}
+	return nil
 }
 
 // refreshed answers when the keys at hand do not settle it.

@@ -15,13 +15,11 @@ import (
 // that names scopes (RFC 6750 section 3.1). Options add up. A value that is no scope-token
 // (RFC 6749 section 3.3), or none at all, accepts nothing.
 func RequireScope(scopes ...string) VerifyOption {
-	scopes = slices.Clone(scopes)
-	return func(c *verifyCall) {
-		if len(scopes) == 0 || slices.ContainsFunc(scopes, shape.IsNoScopeToken) {
-			c.fail(errors.New("RequireScope without a scope-token, or with what is none"))
-		}
-		c.scopes = append(c.scopes, scopes...)
+	d := &demands{scopes: slices.Clone(scopes)}
+	if len(scopes) == 0 || slices.ContainsFunc(scopes, shape.IsNoScopeToken) {
+		d.err = errors.New("RequireScope without a scope-token, or with what is none")
 	}
+	return d.option()
 }
 
 // RequireFresh accepts only tokens whose user was authenticated within maxAge, by
@@ -30,14 +28,11 @@ func RequireScope(scopes ...string) VerifyOption {
 // challenge that names max_age, so that the client can ask for a new login (RFC
 // 9470). maxAge counts in whole seconds; below one it accepts nothing.
 func RequireFresh(maxAge time.Duration) VerifyOption {
-	return func(c *verifyCall) {
-		if maxAge < time.Second {
-			c.fail(errors.New("RequireFresh with less than a second"))
-		}
-		if maxAge = maxAge.Truncate(time.Second); c.maxAge == 0 || maxAge < c.maxAge {
-			c.maxAge = maxAge
-		}
+	d := &demands{maxAge: maxAge.Truncate(time.Second)}
+	if maxAge < time.Second {
+		d.err = errors.New("RequireFresh with less than a second")
 	}
+	return d.option()
 }
 
 // RequireACR accepts only tokens whose acr is one of values, in order of preference.
@@ -45,13 +40,11 @@ func RequireFresh(maxAge time.Duration) VerifyOption {
 // challenge. Of several options the last holds. A value that acr_values could not
 // carry, or none at all, accepts nothing.
 func RequireACR(values ...string) VerifyOption {
-	values = slices.Clone(values)
-	return func(c *verifyCall) {
-		if len(values) == 0 || slices.ContainsFunc(values, shape.IsNoScopeToken) {
-			c.fail(errors.New("RequireACR without a value, or with one that acr_values cannot carry"))
-		}
-		c.acr = values
+	d := &demands{acr: slices.Clone(values)}
+	if len(values) == 0 || slices.ContainsFunc(values, shape.IsNoScopeToken) {
+		d.err = errors.New("RequireACR without a value, or with one that acr_values cannot carry")
 	}
+	return d.option()
 }
 
 // CheckOptions returns an error if an option cannot take effect, so that every token would
@@ -63,18 +56,19 @@ func (v *Verifier) CheckOptions(opts ...VerifyOption) error {
 
 // checked returns what opts ask for, if they can take effect with every issuer: each has
 // a denylist of its own.
-func (v *Verifier) checked(opts []VerifyOption) (call *verifyCall, err error) {
+func (v *Verifier) checked(opts []VerifyOption) (*demands, error) {
+	d := together(opts, new(demands))
 	for _, a := range v.issuers {
-		if call, err = a.call(context.Background(), opts); err != nil {
+		if err := a.takes(context.Background(), d); err != nil {
 			return nil, err
 		}
 	}
-	return call, nil
+	return d, nil
 }
 
 // sufficient says whether an acceptable token is good for this call.
-func (a *acceptor) sufficient(c *Claims, call *verifyCall, now int64) error {
-	for _, s := range call.scopes {
+func (a *acceptor) sufficient(c *Claims, d *demands, now int64) error {
+	for _, s := range d.scopes {
 		switch {
 		case slices.Contains(c.scopes, s):
 		case c.unusable&unusableScope != 0:
@@ -85,27 +79,27 @@ func (a *acceptor) sufficient(c *Claims, call *verifyCall, now int64) error {
 			return fmt.Errorf("token: %w: scope lacks %q", ErrInsufficientScope, s)
 		}
 	}
-	if call.maxAge != 0 {
+	if d.maxAge != 0 {
 		age := now - c.authTime.ms
 		switch {
 		case c.unusable&unusableAuthTime != 0:
 			return fmt.Errorf("token: %w: auth_time is no number of seconds", errInsufficientAuthentication)
 		case !c.authTime.set:
 			return fmt.Errorf("token: %w: no auth_time", errInsufficientAuthentication)
-		case age > call.maxAge.Milliseconds()+a.leeway:
+		case age > d.maxAge.Milliseconds()+a.leeway:
 			return fmt.Errorf("token: %w: auth_time is too long ago", errInsufficientAuthentication)
 		case age < -a.leeway: // it would stay fresh for ever
 			return fmt.Errorf("token: %w: auth_time lies in the future", errInsufficientAuthentication)
 		}
 	}
-	if call.acr != nil && !slices.Contains(call.acr, c.acr) {
+	if d.acr != nil && !slices.Contains(d.acr, c.acr) {
 		switch {
 		case c.unusable&unusableACR != 0:
 			return fmt.Errorf("token: %w: acr is not a string", errInsufficientAuthentication)
 		case c.acr == "":
 			return fmt.Errorf("token: %w: no acr", errInsufficientAuthentication)
 		}
-		return fmt.Errorf("token: %w: acr is none of %q", errInsufficientAuthentication, call.acr)
+		return fmt.Errorf("token: %w: acr is none of %q", errInsufficientAuthentication, d.acr)
 	}
 	return nil
 }

@@ -43,34 +43,24 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	return v, nil
 }
 
-// A VerifyOption changes one call of [Verifier.Verify], such as that of one route.
-type VerifyOption func(*verifyCall)
-
-type verifyCall struct {
-	whenStale revoke.Policy
-	sender    Sender
-	request   *http.Request // of the Middleware: what the token came with
-	spent     spentProof    // the same: what the request has used up already
-	asIssuer  bool          // whatever the audience, without proof of possession
-	scopes    []string
-	maxAge    time.Duration
-	acr       []string
-	grace     time.Duration
-	graceSet  bool
-	accepted  *revoke.Instant // where the moment of acceptance goes; nil: nowhere
-	err       error           // of an option that cannot take effect
+// presented is what a token came with.
+type presented struct {
+	sender  Sender
+	request *http.Request // of the Middleware
+	spent   spentProof    // the same: what the request has used up already
 }
 
-func (c *verifyCall) fail(err error) {
-	if c.err == nil {
-		c.err = err
-	}
+// accepted is a token that Verify has accepted, by whom and when.
+type accepted struct {
+	claims *Claims
+	by     *acceptor
+	at     revoke.Instant
 }
 
 // WithStalePolicy replaces [VerifierConfig].WhenStale. A policy that
 // [revoke.List.ValidatePolicy] refuses accepts nothing.
 func WithStalePolicy(p revoke.Policy) VerifyOption {
-	return func(c *verifyCall) { c.whenStale = p }
+	return (&demands{whenStale: p, staleSet: true}).option()
 }
 
 // Verify returns the claims of raw if it is an access token (RFC 9068, or as the
@@ -86,58 +76,74 @@ func WithStalePolicy(p revoke.Policy) VerifyOption {
 // A token that was accepted before is remembered, see [VerifierConfig].CacheBytes. Then
 // its signature is not checked again; everything else is, each time.
 func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption) (*Claims, error) {
-	c, err := v.verify(ctx, raw, opts)
+	if len(opts) > 1 {
+		var all demands
+		return v.answer(ctx, raw, together(opts, &all))
+	}
+	return v.answer(ctx, raw, together(opts, nil))
+}
+
+func (v *Verifier) answer(ctx context.Context, raw string, d *demands) (*Claims, error) {
+	p := presented{sender: d.sender}
+	ok, err := v.verify(ctx, raw, v.cache.find(raw), d, &p)
+	return ok.claims, err
+}
+
+// verify is [Verifier.Verify] for what came with p. known is what the cache has found for
+// raw, or nil.
+func (v *Verifier) verify(ctx context.Context, raw string, known *verified, d *demands, p *presented) (accepted, error) {
+	ok, err := v.accept(ctx, raw, known, d, p)
 	if err != nil {
 		v.refusals[causeOf(err)].Add(1)
 	}
-	return c, err
+	return ok, err
 }
 
-func (v *Verifier) verify(ctx context.Context, raw string, opts []VerifyOption) (*Claims, error) {
-	s, err := cut(raw, v.maxTokenBytes)
-	if err != nil {
-		return nil, err
-	}
-	var one *acceptor
-	known := v.cache.find(s)
+func (v *Verifier) accept(ctx context.Context, raw string, known *verified, d *demands, p *presented) (accepted, error) {
+	var none accepted
 	if known != nil {
-		one = known.by
-	} else if one, err = v.choose(raw); err != nil {
-		return nil, err
-	}
-	call, err := one.call(ctx, opts)
-	if err != nil {
-		return nil, err
-	}
-	if known != nil {
-		key, err := one.lookup(ctx, known.claims.header)
-		if err != nil {
-			return nil, err
+		one := known.by
+		if err := one.takes(ctx, d); err != nil {
+			return none, err
 		}
-		if key == known.key || key.Thumbprint() == known.key.Thumbprint() {
-			if err := one.tenants.vouches(key, known.claims.issuer); err != nil {
-				return nil, err
-			}
-			return one.accept(known.claims, known.identity, call, raw, nil)
+		now := revoke.Now()
+		if keys := one.keysAt(now); keys.is(known.keys.Load()) {
+			return one.again(known, now, d, p, raw)
+		} else if same, err := one.hasKey(ctx, known, keys); err != nil {
+			return none, err
+		} else if same {
+			return one.again(known, revoke.Now(), d, p, raw) // to look a key up may take time
 		}
 		// Another key under the same name: whether it verifies the token is not known.
 	}
+	s, err := cut(raw, v.maxTokenBytes)
+	if err != nil {
+		return none, err
+	}
+	one, err := v.choose(raw)
+	if err != nil {
+		return none, err
+	}
+	if err := one.takes(ctx, d); err != nil {
+		return none, err
+	}
 	claims, key, err := one.signed(ctx, s)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if one.cfg.NoCache {
-		if claims, err = one.accept(claims, nil, call, raw, nil); err == nil {
+		ok, err := one.accept(claims, nil, d, p, raw, nil)
+		if err == nil {
 			one.unnamed.note(one, claims)
 		}
-		return claims, err
+		return ok, err
 	}
 	var identity replica.Prepared
 	if list := one.cfg.Revocations; list != nil {
 		id := claims.Identity()
 		identity = replica.Prepare(list, &id)
 	}
-	return one.accept(claims, identity, call, raw, func() {
+	return one.accept(claims, identity, d, p, raw, func() {
 		one.unnamed.note(one, claims)
 		v.cache.add(s, claims, one, key, identity)
 	})
@@ -148,14 +154,18 @@ func (v *Verifier) verify(ctx context.Context, raw string, opts []VerifyOption) 
 // outlive a request. c is what Verify of this Verifier returned; signature and
 // possession are not checked again. The error is as Verify's.
 func (v *Verifier) Recheck(ctx context.Context, c *Claims, opts ...VerifyOption) error {
-	err := v.recheck(ctx, c, opts)
+	return v.judgeAgain(ctx, c, together(opts, new(demands)))
+}
+
+func (v *Verifier) judgeAgain(ctx context.Context, c *Claims, d *demands) error {
+	err := v.recheck(ctx, c, d)
 	if err != nil {
 		v.refusals[causeOf(err)].Add(1)
 	}
 	return err
 }
 
-func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) error {
+func (v *Verifier) recheck(ctx context.Context, c *Claims, d *demands) error {
 	if c == nil || c.header == (header{}) {
 		return fmt.Errorf("token: %w: claims that were not verified", ErrInvalidToken)
 	}
@@ -163,8 +173,7 @@ func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) 
 	if a == nil {
 		return fmt.Errorf("token: %w: iss is none of those configured", errIssuer)
 	}
-	call, err := a.call(ctx, opts)
-	if err != nil {
+	if err := a.takes(ctx, d); err != nil {
 		return err
 	}
 	if err := a.holdsKey(ctx, c.header, c.key, c.issuer); err != nil {
@@ -175,8 +184,8 @@ func (v *Verifier) recheck(ctx context.Context, c *Claims, opts []VerifyOption) 
 	if err := a.judge(c, ms); err != nil {
 		return err
 	}
-	if err := a.revoked(c, nil, now, call.whenStale); err != nil {
+	if err := a.revoked(c, nil, now, a.policy(d)); err != nil {
 		return err
 	}
-	return a.sufficient(c, call, ms)
+	return a.sufficient(c, d, ms)
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"reflect"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,20 +41,16 @@ import (
 // Of a connection that a handler took over (http.Hijacker) and that lives on after it,
 // ctx is context.WithoutCancel(r.Context()).
 func (v *Verifier) Watch(ctx context.Context, c *Claims, opts ...VerifyOption) (watched context.Context, stop context.CancelFunc) {
-	w := new(tokenContext)
-	var grace time.Duration
-	if len(opts) > 0 {
-		opts = slices.Clone(opts)
-		var call verifyCall
-		for _, o := range opts {
-			if o != nil {
-				o(&call)
-			}
-		}
-		grace = call.grace
+	w, now := new(tokenContext), accepted{claims: c, at: revoke.Now()}
+	if c != nil && c.header != (header{}) {
+		now.by = v.of(c.issuer)
 	}
-	w.init(ctx, v, c, opts, grace)
-	w.since, w.demands = revoke.Now(), true
+	d := &nothing
+	if len(opts) > 0 {
+		d = together(opts, new(demands))
+	}
+	w.init(ctx, now, d, d.grace)
+	w.demanding = true
 	return w, w.stop
 }
 
@@ -71,35 +66,30 @@ const maxGrace = 5 * time.Minute
 // be. Without it Middleware gives 5 s and Watch none. d is at most 5 min. Longer work that
 // must be finished runs on [context.WithoutCancel]. Nothing else heeds the option.
 func WithGrace(d time.Duration) VerifyOption {
-	return func(c *verifyCall) {
-		if d < 0 || d > maxGrace {
-			c.fail(fmt.Errorf("WithGrace of %s, which is not between 0 and %s", d, maxGrace))
-			return
-		}
-		c.grace, c.graceSet = d, true
+	if d < 0 || d > maxGrace {
+		return (&demands{err: fmt.Errorf("WithGrace of %s, which is not between 0 and %s", d, maxGrace)}).option()
 	}
+	return (&demands{grace: d, graceSet: true}).option()
 }
 
 // A tokenContext ends when its token does. Until somebody calls Done it only knows what to
 // watch; then it has a watch, whose context, made by package context, does all the work:
 // contexts that derive from this one find it behind Done and Value.
 type tokenContext struct {
-	parent  context.Context
-	a       *acceptor // of the token's issuer; nil if claims are not of its making
-	claims  *Claims
-	opts    []VerifyOption
-	grace   time.Duration
-	since   revoke.Instant // when the token was accepted
-	demands bool           // opts are judged, too; of a request they were
-	over    atomic.Bool
-	watch   atomic.Pointer[watch]
+	parent    context.Context
+	a         *acceptor // of the token's issuer; nil if claims are not of its making
+	claims    *Claims
+	demands   *demands
+	grace     time.Duration
+	since     revoke.Instant // when the token was accepted
+	demanding bool           // demands are judged, too; of a request they were
+	over      atomic.Bool
+	watch     atomic.Pointer[watch]
 }
 
-func (c *tokenContext) init(parent context.Context, v *Verifier, claims *Claims, opts []VerifyOption, grace time.Duration) {
-	c.parent, c.claims, c.opts, c.grace = parent, claims, opts, grace
-	if claims != nil && claims.header != (header{}) {
-		c.a = v.of(claims.issuer)
-	}
+func (c *tokenContext) init(parent context.Context, ok accepted, d *demands, grace time.Duration) {
+	c.parent, c.claims, c.a, c.since = parent, ok.claims, ok.by, ok.at
+	c.demands, c.grace = d, grace
 }
 
 // Deadline is that of the parent.
@@ -185,7 +175,7 @@ type watch struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	policy revoke.Policy
-	demand *verifyCall // nil: none
+	demand *demands // nil: none
 
 	graceUntil int64 // by the monotonic clock, as in revoke.Instant
 	ends       int64 // the token, by the monotonic clock
@@ -208,17 +198,17 @@ func (w *watch) init(c *tokenContext) error {
 	if err := c.a.concerns(c.claims); err != nil {
 		return err
 	}
-	call, err := c.a.call(c.parent, c.opts)
-	if err != nil {
+	d := c.demands
+	if err := c.a.takes(c.parent, d); err != nil {
 		return err
 	}
-	w.a, w.policy = c.a, call.whenStale
+	w.a, w.policy = c.a, c.a.policy(d)
 	w.graceUntil = c.since.Mono + int64(c.grace)
 	w.wallEnds = w.claims.expires.ms + w.a.leeway
-	if c.demands {
-		w.demand = call
-		if call.maxAge != 0 && w.claims.authTime.set {
-			w.wallEnds = min(w.wallEnds, w.claims.authTime.ms+call.maxAge.Milliseconds()+w.a.leeway+1)
+	if c.demanding {
+		w.demand = d
+		if d.maxAge != 0 && w.claims.authTime.set {
+			w.wallEnds = min(w.wallEnds, w.claims.authTime.ms+d.maxAge.Milliseconds()+w.a.leeway+1)
 		}
 	}
 	w.ends = math.MaxInt64

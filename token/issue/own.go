@@ -19,6 +19,19 @@ func init() {
 		}
 		return keys, true
 	}
+	own.RingReader = func(set any) func() any {
+		r, ok := set.(*Keyring)
+		if !ok {
+			return nil
+		}
+		return func() any {
+			s := r.state.Load()
+			if r.usable(s) != nil {
+				return nil
+			}
+			return s.keys
+		}
+	}
 }
 
 // decodeClaims reads what a verifier would find in payload. signedBy completes it.

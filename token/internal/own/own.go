@@ -16,3 +16,7 @@ var JWK func(key any) []byte
 // RingKeys returns the keys of an *issue.Keyring, a *token.StaticKeySet which is nil if
 // no constructor made the ring; false for every other key set. Package issue sets it.
 var RingKeys = func(set any) (keys any, ok bool) { return nil, false }
+
+// RingReader returns a function that returns the keys of an *issue.Keyring, a *token.StaticKeySet, or nil
+// while the ring cannot say which are in use; nil for every other key set. Package issue sets it.
+var RingReader = func(set any) func() (keys any) { return nil }
