@@ -2,11 +2,7 @@ package benchmarks_test
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"strings"
 	"testing"
-
-	"github.com/maypok86/otter/v2"
 
 	"github.com/hybridtoken/hybridtoken/benchmarks/internal/load"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -15,54 +11,53 @@ import (
 
 // BenchmarkVerifyCached compares what Verify does with a token that it remembers, a
 // million live revocations and freshness included, with a bare get of the same token
-// from the cache library (budget B2): 10,000 tokens by Zipf's law, without and with
-// 20,000 events a second.
+// from the cache library (budget B2): 10,000 tokens by Zipf's law, in caches that are nearly
+// full, with keys of the process's own and with those of another's, without an option and with one,
+// without and with 20,000 events a second. The whole Middleware is beside it (B13).
 func BenchmarkVerifyCached(b *testing.B) {
-	const tokens, cacheBytes = 10_000, 64 << 20
-	p := load.NewParty(token.EdDSA)
-	raws := p.Tokens(tokens)
-	list := load.FreshList()
-	load.Revoke(list, 1_000_000)
-	v := p.Verifier(list, cacheBytes)
-	bare := otter.Must(&otter.Options[string, *token.Claims]{
-		MaximumWeight: cacheBytes, Weigher: func(raw string, _ *token.Claims) uint32 { return uint32(len(raw)) + 1200 },
-	})
-	asked := make([]string, tokens) // not the strings that are in the caches
-	for i, raw := range raws {
-		bare.Set(strings.Clone(raw), load.Must(v.Verify(b.Context(), raw)))
-		asked[i] = strings.Clone(raw)
+	m := load.NewRemembered(1_000_000)
+	remote := m.Party.RemoteKeys()
+	defer remote.Close()
+	v := m.Remembering(m.Party.Ring)
+	get, verify := contender{Name: "get", Work: m.Get()}, contender{Name: "Verify", Work: m.Verify(v)}
+	others := []contender{
+		{Name: "remote", Work: m.Verify(m.Remembering(remote))},
+		{Name: "option", Work: m.Verify(v, token.RequireScope("orders.read"))},
+		{Name: "Middleware", Work: m.Middleware(v)},
 	}
-	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, tokens-1)
-	order := make([]uint16, 1<<16)
-	for i := range order {
-		order[i] = uint16(zipf.Uint64())
+	allocations := map[string]float64{}
+	for _, c := range append(others, verify) {
+		n := 0
+		allocations[c.Name] = testing.AllocsPerRun(20_000, func() { n++; c.Work(n) })
 	}
-	ctx := b.Context()
-	get := func(i int) {
-		if _, ok := bare.GetIfPresent(asked[order[i%len(order)]]); !ok {
-			b.Fatal("gone")
-		}
-	}
-	verify := func(i int) {
-		if _, err := v.Verify(ctx, asked[order[i%len(order)]]); err != nil {
-			b.Fatal(err)
-		}
-	}
-	n := 0
-	allocs := testing.AllocsPerRun(20_000, func() { n++; verify(n) })
 	for _, perSecond := range []int{0, 20_000} {
 		b.Run(fmt.Sprintf("events=%d", perSecond), func(b *testing.B) {
-			stop := func() float64 { return 0 }
+			stop, all := func() float64 { return 0 }, append([]contender{get, verify}, others...)
 			if perSecond > 0 {
+				all = all[:2]
 				stop = load.Arriving(perSecond, func(value string) {
-					if err := list.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.KindToken, Value: value}); err != nil {
+					if err := m.List.Apply(revoke.Now(), revoke.Event{Issuer: load.Issuer, Kind: revoke.KindToken, Value: value}); err != nil {
 						b.Error(err)
 					}
 				})
 			}
-			rounds(b, 1<<12, contender{Name: "get", Work: get}, contender{Name: "Verify", Work: verify})
+			rounds(b, 1<<12, all...)
 			b.ReportMetric(stop(), "events/s")
-			b.ReportMetric(allocs, "allocs")
+			if perSecond == 0 {
+				for name, n := range allocations {
+					b.ReportMetric(n, name+"-allocs")
+				}
+			}
 		})
+	}
+}
+
+// BenchmarkCores compares Verify of a remembered token in one goroutine with Verify in 1, 2, 4 and
+// 8 a core, so much work for each core: one would be twice as many cores, twice as much
+// done. Bare gets beside it tell what of that is the machine's.
+func BenchmarkCores(b *testing.B) {
+	m := load.NewRemembered(100_000)
+	for name, work := range map[string]func(int){"get": m.Get(), "Verify": m.Verify(m.Remembering(m.Party.Ring))} {
+		b.Run(name, func(b *testing.B) { rounds(b, 1, load.Cores(1<<12, work)...) })
 	}
 }

@@ -48,7 +48,8 @@ var sections = []struct {
 	measure       func(*run) error
 }{
 	{"verify", "B1", (*run).verify},
-	{"cached", "B2", (*run).cached},
+	{"cached", "B2, B13", (*run).cached},
+	{"cores", "", (*run).cores},
 	{"requests", "", (*run).requests},
 	{"check", "B3", (*run).check},
 	{"denylists", "", (*run).denylists},

@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"math/big"
 	mathrand "math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"time"
@@ -78,10 +80,31 @@ func (p Party) Tokens(n int) []string {
 
 // Verifier returns one for the tokens; with cacheBytes 0 it remembers none.
 func (p Party) Verifier(list *revoke.List, cacheBytes int) *token.Verifier {
+	return p.VerifierBy(p.Ring, list, cacheBytes)
+}
+
+// VerifierBy returns one that finds the key in keys.
+func (p Party) VerifierBy(keys token.KeySet, list *revoke.List, cacheBytes int) *token.Verifier {
 	return Must(token.NewVerifier(token.VerifierConfig{
-		Issuer: Issuer, Audiences: []string{"orders"}, Algorithms: []token.Algorithm{p.Algorithm}, Keys: p.Ring, Revocations: list,
+		Issuer: Issuer, Audiences: []string{"orders"}, Algorithms: []token.Algorithm{p.Algorithm}, Keys: keys, Revocations: list, OwnIssuer: true,
 		CacheBytes: cacheBytes, NoCache: cacheBytes == 0,
 	}))
+}
+
+// RemoteKeys returns the keys as a service reads them that is not the issuer, without a socket.
+func (p Party) RemoteKeys() *token.RemoteKeySet {
+	return Must(token.NewRemoteKeySet(context.Background(), Issuer+"/jwks.json", token.RemoteKeySetConfig{Transport: served{p.Ring}}))
+}
+
+// served answers requests by a handler.
+type served struct{ http.Handler }
+
+func (s served) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	answer := w.Result()
+	answer.Request = r
+	return answer, nil
 }
 
 // A Signature is what the bare check takes: all is prepared but the digest.
