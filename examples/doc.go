@@ -1,5 +1,9 @@
 // Package examples holds programs to read and to run, each in a folder of its own.
-// Start with quickstart:
+// Package demo is a whole system with a page to look at and to break:
+//
+//	go run ./examples/demo
+//
+// To read, start with quickstart:
 //
 //	go run ./examples/quickstart
 //
