@@ -1,4 +1,5 @@
 // Package examples holds programs to read and to run, each in a folder of its own.
+//
 // Package demo is a whole system with a page to look at and to break:
 //
 //	go run ./examples/demo

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 // A world is everything that runs.
@@ -100,24 +102,23 @@ func (w *world) close() {
 
 // watch tells when a service's replica can vouch for its answers, and when it no longer can.
 func (w *world) watch(s *service) {
-	last := ""
-	for w.ctx.Err() == nil {
+	for last := ""; ; {
 		if a := s.running(); a != nil {
-			st := a.member.Status()
-			is := st.State.String()
-			if st.State != 1 { // not fresh
-				is += " (" + st.Reason.String() + ")"
+			for st, err := a.member.Status(), error(nil); err == nil; st, err = a.member.WaitChange(w.ctx, st) {
+				is := st.State.String()
+				if st.State != revoke.StateFresh {
+					is += " (" + st.Reason.String() + ")"
+				}
+				if is != last && last != "" {
+					w.say("%s is %s.", s.name, is)
+				}
+				last = is
 			}
-			if is != last && last != "" {
-				w.say("%s is %s.", s.name, is)
-			}
-			last = is
-		} else {
-			last = "down"
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond): // it is restarted
 		case <-w.ctx.Done():
+			return
 		}
 	}
 }

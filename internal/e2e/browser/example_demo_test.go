@@ -289,7 +289,7 @@ func TestExampleDemo(t *testing.T) {
 	d.card("search", "fresh", "proven up to date")
 	d.Shows("all 3 services fresh")
 
-	d.Wait("[...document.querySelectorAll('#log li')].some(e => e.innerText.includes('search is stale (fork)'))")
+	d.Wait("[...document.querySelectorAll('#log li')].some(e => e.innerText.includes('billing is stale (disconnected)'))")
 	d.Click("summary")
 	d.Wait("document.querySelectorAll('#figures tbody tr').length === 10")
 	d.judge("at the end")
