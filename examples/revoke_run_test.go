@@ -60,10 +60,19 @@ func TestRevokePageRuns(t *testing.T) {
 		t.Fatalf("before: %v", err)
 	}
 
-	cmd := exec.CommandContext(ctx, "bash", "-eu", "-c", m[0][1])
-	cmd.Env = append(os.Environ(), "NATS_URL="+srv.URL(), "HOME="+t.TempDir())
-	out, err := cmd.Output()
-	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(m[0][2]), "…", `\d+`) + "\n*$" // the command adds empty lines
+	run := func(script string) ([]byte, error) {
+		cmd := exec.CommandContext(ctx, "bash", "-eu", "-c", script)
+		cmd.Env = append(os.Environ(), "NATS_URL="+srv.URL(), "HOME="+t.TempDir())
+		return cmd.Output()
+	}
+	// What is not acknowledged is a failure.
+	for change, to := range map[string]string{":REVOCATIONS'": ":OTHER'", "revocations.v1.": "elsewhere.v1."} {
+		if out, err := run(strings.Replace(m[0][1], change, to, 1)); err == nil {
+			t.Errorf("with %s the commands succeed: %s", to, out)
+		}
+	}
+	out, err := run(m[0][1])
+	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(m[0][2]), "…", `\d+`) + "$"
 	if err != nil || !regexp.MustCompile(pattern).Match(out) {
 		t.Fatalf("%v\nprinted:\n%swant:\n%s", err, out, m[0][2])
 	}
