@@ -18,6 +18,28 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
+// listening starts a server and a replica that listens to questions, by the rights of
+// rig.Guarded and what more adds to them. admin is how the user of all rights connects.
+func listening(t *testing.T, more func(*server.Permissions)) (br *rig.Broker, admin bus.Config, f *bus.Member, l *revoke.List) {
+	t.Helper()
+	br = rig.NewBroker(t, func(o *server.Options) {
+		rig.Guarded(o)
+		for _, u := range o.Users {
+			if u.Username == "member" {
+				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
+				more(u.Permissions)
+			}
+		}
+	})
+	admin = rig.Dial(t, br.URL(), rig.As("admin")...)
+	rig.CreateStream(t, admin, bus.StreamConfig{})
+	l = rig.NewList(t, rig.Quick)
+	f = rig.Join(t, rig.Dial(t, br.URL(), rig.As("member")...), bus.Config{}, l)
+	rig.WaitFresh(t, f)
+	rig.Eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
+	return br, admin, f, l
+}
+
 // The least rights that AppliedSubject asks for are enough, also for a wait that asks
 // again and again because somebody is missing. The server counts answers by the subject
 // of the reply, and, as of 2.15, questions too.
@@ -32,22 +54,10 @@ func TestLeastRightsToAnswer(t *testing.T) {
 }
 
 func leastRights(t *testing.T, most int) {
-	br := rig.NewBroker(t, func(o *server.Options) {
-		rig.Guarded(o)
-		for _, u := range o.Users {
-			if u.Username == "member" {
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
-				u.Permissions.Response = &server.ResponsePermission{MaxMsgs: most, Expires: time.Minute}
-			}
-		}
+	_, admin, f, _ := listening(t, func(p *server.Permissions) {
+		p.Response = &server.ResponsePermission{MaxMsgs: most, Expires: time.Minute}
 	})
-	admin := rig.Dial(t, br.URL(), rig.As("admin")...)
-	rig.CreateStream(t, admin, bus.StreamConfig{})
 	pub := rig.Join(t, admin, bus.Config{}, nil)
-	l := rig.NewList(t, rig.Quick)
-	f := rig.Join(t, rig.Dial(t, br.URL(), rig.As("member")...), bus.Config{}, l)
-	rig.WaitFresh(t, f)
-	rig.Eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 
 	r, err := rollcall.Revoke(rig.Within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "first"}, rollcall.Config{Replicas: 2, MaxStaleness: 8 * time.Second})
 	if !errors.Is(err, rollcall.ErrUnconfirmed) || len(r.Replicas) != 1 || !r.Replicas[0].Applied {
@@ -71,21 +81,8 @@ func leastRights(t *testing.T, most int) {
 // A replica that may listen and not answer says so, and is not waited for.
 func TestMayListenAndNotAnswer(t *testing.T) {
 	t.Parallel()
-	br := rig.NewBroker(t, func(o *server.Options) {
-		rig.Guarded(o)
-		for _, u := range o.Users {
-			if u.Username == "member" {
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
-			}
-		}
-	})
-	admin := rig.Dial(t, br.URL(), rig.As("admin")...)
-	rig.CreateStream(t, admin, bus.StreamConfig{})
+	_, admin, f, l := listening(t, func(*server.Permissions) {})
 	pub := rig.Join(t, admin, bus.Config{}, nil)
-	l := rig.NewList(t, rig.Quick)
-	f := rig.Join(t, rig.Dial(t, br.URL(), rig.As("member")...), bus.Config{}, l)
-	rig.WaitFresh(t, f)
-	rig.Eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 	r, err := rollcall.Revoke(rig.Within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "s"}, rollcall.Config{MaxStaleness: time.Second})
 	if !errors.Is(err, rollcall.ErrUnconfirmed) || len(r.Replicas) != 0 {
 		t.Errorf("%v; %+v", err, r.Replicas)
@@ -103,22 +100,10 @@ func TestMayListenAndNotAnswer(t *testing.T) {
 // asks afterwards costs nothing more.
 func TestAskerMutesNobodyElse(t *testing.T) {
 	t.Parallel()
-	br := rig.NewBroker(t, func(o *server.Options) {
-		rig.Guarded(o)
-		for _, u := range o.Users {
-			if u.Username == "member" {
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
-				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, "_INBOX.>")
-			}
-		}
+	br, admin, f, _ := listening(t, func(p *server.Permissions) {
+		p.Publish.Allow = append(p.Publish.Allow, "_INBOX.>")
 	})
-	admin := rig.Dial(t, br.URL(), rig.As("admin")...)
-	rig.CreateStream(t, admin, bus.StreamConfig{})
 	pub := rig.Join(t, admin, bus.Config{}, nil)
-	l := rig.NewList(t, rig.Quick)
-	f := rig.Join(t, rig.Dial(t, br.URL(), rig.As("member")...), bus.Config{}, l)
-	rig.WaitFresh(t, f)
-	rig.Eventually(t, "it listens", func() bool { return f.Status().Announcement.Listening })
 	all := rollcall.Config{Replicas: 1}
 	if r, err := rollcall.Revoke(rig.Within(t), pub, revoke.Event{Kind: revoke.KindSession, Value: "before"}, all); err != nil {
 		t.Fatalf("%v; %+v", err, r)
@@ -210,21 +195,10 @@ func TestAnswersAreRationed(t *testing.T) {
 // the same connection.
 func TestMayAnswerAndNotAsk(t *testing.T) {
 	t.Parallel()
-	br := rig.NewBroker(t, func(o *server.Options) {
-		rig.Guarded(o)
-		for _, u := range o.Users {
-			if u.Username == "member" {
-				u.Permissions.Publish.Allow = append(u.Permissions.Publish.Allow, bus.Subject(rig.Issuer, revoke.KindSession))
-				u.Permissions.Subscribe.Allow = append(u.Permissions.Subscribe.Allow, rollcall.Subject)
-				u.Permissions.Response = &server.ResponsePermission{MaxMsgs: 3, Expires: time.Minute}
-			}
-		}
+	_, admin, both, _ := listening(t, func(p *server.Permissions) {
+		p.Publish.Allow = append(p.Publish.Allow, bus.Subject(rig.Issuer, revoke.KindSession))
+		p.Response = &server.ResponsePermission{MaxMsgs: 3, Expires: time.Minute}
 	})
-	admin := rig.Dial(t, br.URL(), rig.As("admin")...)
-	rig.CreateStream(t, admin, bus.StreamConfig{})
-	both := rig.Join(t, rig.Dial(t, br.URL(), rig.As("member")...), bus.Config{}, rig.NewList(t, rig.Quick))
-	rig.WaitFresh(t, both)
-	rig.Eventually(t, "it listens", func() bool { return both.Status().Announcement.Listening })
 	_, err := rollcall.Revoke(rig.Within(t), both, revoke.Event{Kind: revoke.KindSession, Value: "s"}, rollcall.Config{MaxStaleness: 5 * time.Second})
 	if !errors.Is(err, rollcall.ErrUnconfirmed) || !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("%v", err)
