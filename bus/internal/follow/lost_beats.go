@@ -64,7 +64,14 @@ func (h *beater) whyLost(ctx context.Context) error {
 	msg := nats.NewMsg(wire.HeartbeatSubject)
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgTTLHeader, wire.HeartbeatTTL)
+	before := h.t.NATS().LastError()
 	ack, err := h.t.JetStream().PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	if err != nil {
+		// The server may have said so of none of the others yet when this search began.
+		if denied := h.t.Refused(before, wire.HeartbeatSubject); denied != nil {
+			return denied
+		}
+	}
 	return h.whyNotTaken(ack, err)
 }
 

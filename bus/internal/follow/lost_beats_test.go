@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -85,6 +86,23 @@ func TestHeartbeatsThatCameLate(t *testing.T) {
 		time.AfterFunc(f.beater.interval, func() { f.beater.applied.Store(7) })
 		if err := f.beater.whyLost(t.Context()); err == nil || !strings.Contains(err.Error(), "they came late") || time.Since(began) != 2*f.beater.interval {
 			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
+
+// A server that refuses a heartbeat may say so late, on a busy machine: the heartbeat that asks
+// for an acknowledgement is told it, too.
+func TestLateRefusalIsTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := beatingFollower(t, config{})
+		defer f.b.end()
+		s.Do(func() { s.Deny = wire.HeartbeatSubject })
+		if err := f.beater.whyLost(t.Context()); !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("%v, want the refusal", err)
+		}
+		s.Do(func() { s.Deny, s.Beat = "", "" }) // the good twin: an old refusal explains nothing
+		if err := f.beater.whyLost(t.Context()); err == nil || errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("%v, though it is permitted now", err)
 		}
 	})
 }
