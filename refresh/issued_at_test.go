@@ -78,3 +78,24 @@ func TestBackingOff(t *testing.T) {
 		}
 	})
 }
+
+// A retry, too, is given no token of before its session begins: it is told to try again, which
+// ends nothing, and has the same successor once the moment has come.
+func TestRetryOfASessionThatBeginsInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		two := instances(t, Web, 20*time.Second, 0)
+		ahead, right := two[0], two[1]
+		call := Request{Token: ahead.mustLogin(t).RefreshToken(), Client: "web"}
+		next, err := ahead.Refresh(t.Context(), call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := right.Refresh(t.Context(), call); !errors.Is(err, ErrClock) || !errors.Is(err, ErrTryAgain) || errors.Is(err, ErrLoginAgain) {
+			t.Errorf("before it begins: %v", err)
+		}
+		time.Sleep(20 * time.Second)
+		if again, err := right.Refresh(t.Context(), call); err != nil || again.RefreshToken() != next.RefreshToken() {
+			t.Errorf("once it has begun: %v, or another successor", err)
+		}
+	})
+}

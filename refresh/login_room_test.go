@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -182,4 +183,53 @@ func TestOneTooManyBesideAnUnreadableOne(t *testing.T) {
 			t.Errorf("where none can be read: %v", err)
 		}
 	})
+}
+
+// The list of a subject is in the order in which its sessions end, wherever in it one stands that
+// nobody can read: of two that were used at the same time the first that was begun makes room.
+func TestListStaysInOrderAroundAnUnreadableOne(t *testing.T) {
+	for unreadable := range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			inner := newLedger()
+			store := &edited{Store: inner}
+			s := newSystem(t, func(c *refresh.Config) { c.MaxSessions, c.Store = 3, store })
+			var want []string
+			login := func() {
+				want = append(want, s.login(t).SessionID)
+				time.Sleep(time.Second)
+			}
+			for range 3 {
+				login()
+			}
+			bad := want[unreadable]
+			store.edit = func(key string, value []byte) []byte {
+				if strings.Contains(string(value), `"sid":"`+bad) {
+					return []byte(`{"v":9}`)
+				}
+				return value
+			}
+			login()
+			store.edit = nil
+			first := 0
+			if unreadable == 0 {
+				first = 1
+			}
+			want = slices.Delete(want, first, first+1) // it makes room
+			var list struct{ Live []struct{ S string } }
+			for _, record := range inner.holds(want[2]) {
+				if strings.Contains(record, `"live"`) {
+					if err := json.Unmarshal([]byte(record), &list); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			var got []string
+			for _, x := range list.Live {
+				got = append(got, x.S)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("session %d cannot be read: the list is %q, want %q", unreadable+1, got, want)
+			}
+		})
+	}
 }
