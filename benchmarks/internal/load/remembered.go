@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 
@@ -61,6 +62,12 @@ func (m *Remembered) weigh() {
 		}
 	}
 	m.weight = enough
+	for range 4 { // the few may have gone more slowly than they were looked for
+		if m.fits(len(m.asked), m.room()) {
+			break
+		}
+		m.weight += m.weight / 200
+	}
 	if room := m.room(); !m.fits(len(m.asked), room) || m.fits(len(m.asked), room*95/100) {
 		panic(fmt.Errorf("setting up: %d tokens do not fill between 95 and 100 %% of %d bytes", len(m.asked), room))
 	}
@@ -75,7 +82,7 @@ func (m *Remembered) fits(tokens, bytes int) bool {
 	for i := range all {
 		all[i] = Must(v.Verify(context.Background(), m.asked[i]))
 	}
-	for range 10 { // what does not fit goes by and by
+	for began := time.Now(); time.Since(began) < 100*time.Millisecond; { // what does not fit goes by and by
 		for i := range all {
 			if Must(v.Verify(context.Background(), m.asked[i])) != all[i] {
 				return false
