@@ -84,14 +84,16 @@ func TestSaysWhatIsMissing(t *testing.T) {
 func TestNoticesABrokenProgram(t *testing.T) {
 	need(t)
 	for name, c := range map[string]struct{ file, from, to, says string }{
-		"a vector fails":                  {"node/event.mjs", "v.length <= 64", "v.length <= 65", "vectors of bus/WIRE.md do not pass"},
-		"a digest fails":                  {"node/digest.mjs", "g.count++", "g.count += 2", "vectors of bus/WIRE.md do not pass"},
-		"Node revokes nobody":             {"node/replica.mjs", "isRevoked(t) {", "isRevoked(t) { return false", "node refuses alice's laptop"},
-		"Node forgets what was kept":      {"node/replica.mjs", "e.spares.has(t.sid)", "false", "node answers 200 to alice's tablet"},
-		"Node is fresh for ever":          {"node/replica.mjs", "isFresh(maxStaleness) {", "isFresh(maxStaleness) { return true", "node answers 503 to alice's tablet"},
-		"Node's messages stay for ever":   {"node/publish.mjs", "'Nats-TTL'", "'Nats-Ttl'", "what Node has stored lives for \"\""},
-		"Node's digest is of another log": {"node/follow.mjs", "this.digest.add(message)", "this.digest.add({ ...message, seq: message.seq + 1 })", "Go agrees with a digest of Node's"},
-		"Python asks nobody":              {"python/api.py", "            judge(t)\n", "", "python refuses alice's laptop"},
+		"a vector fails":                         {"node/event.mjs", "v.length <= 64", "v.length <= 65", "vectors of bus/WIRE.md do not pass"},
+		"a digest fails":                         {"node/digest.mjs", "g.count++", "g.count += 2", "vectors of bus/WIRE.md do not pass"},
+		"Node revokes nobody":                    {"node/replica.mjs", "isRevoked(t) {", "isRevoked(t) { return false", "node refuses alice's laptop"},
+		"Node forgets what was kept":             {"node/replica.mjs", "e.spares.has(t.sid)", "false", "node answers 200 to alice's tablet"},
+		"Node is fresh for ever":                 {"node/replica.mjs", "isFresh(maxStaleness) {", "isFresh(maxStaleness) { return true", "node answers 503 to alice's tablet"},
+		"Node's messages stay for ever":          {"node/publish.mjs", "'Nats-TTL'", "'Nats-Ttl'", "what Node has stored lives for \"\""},
+		"Node's digest is of another log":        {"node/follow.mjs", "this.digest.add(message)", "this.digest.add({ ...message, seq: message.seq + 1 })", "Go agrees with a digest of Node's"},
+		"Node takes an outage for a bad token":   {"node/api.mjs", "JOSEError && !noKeys", "JOSEError", "node answers 503 to bob's"},
+		"Python takes an outage for a bad token": {"python/api.py", "        raise Unknown from err\n    try:", "        raise Refused from err\n    try:", "python answers 503 to bob's"},
+		"Python asks nobody":                     {"python/api.py", "            judge(t)\n", "", "python refuses alice's laptop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -49,6 +49,15 @@ func (t *trial) play(ctx context.Context) error {
 	}
 	t.tablet = raw["tablet"]
 
+	t.say("The issuer's keys cannot be had yet: it answers 503, then with a page. All three answer 503, for nobody can know.")
+	for _, keys := range []int32{keysBusy, keysPage} {
+		t.keys.Store(keys)
+		if err := t.all(ctx, "bob's", bob, 503); err != nil {
+			return err
+		}
+	}
+	t.keys.Store(keysThere)
+
 	t.say("Alice logs in on a laptop, a phone and a tablet, Bob on one device: Go, Node and Python accept all.")
 	for _, name := range []string{"laptop", "phone", "tablet"} {
 		if err := t.all(ctx, "alice's "+name, raw[name], 200); err != nil {

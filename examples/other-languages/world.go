@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/bus"
@@ -37,10 +38,17 @@ type world struct {
 	list    *revoke.List // of the Go API
 	apis    []api
 	publish func(request map[string]any) (seq uint64, err error) // by Node
+	keys    atomic.Int32                                         // how the issuer answers who asks for its keys
 	stderr  lockedBuffer                                         // of the programs
 
 	open []func()
 }
+
+const (
+	keysBusy = iota
+	keysPage
+	keysThere
+)
 
 type api struct{ name, url string }
 
@@ -72,7 +80,16 @@ func (w *world) start(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/.well-known/jwks.json", ring)
+	mux.HandleFunc("/.well-known/jwks.json", func(rw http.ResponseWriter, r *http.Request) {
+		switch w.keys.Load() {
+		case keysBusy:
+			http.Error(rw, "busy", http.StatusServiceUnavailable)
+		case keysPage: // such as a proxy in between answers
+			fmt.Fprintln(rw, "<html>Log in to the network</html>")
+		default:
+			ring.ServeHTTP(rw, r)
+		}
+	})
 	issuerURL, err := w.serve(mux)
 	if err != nil {
 		return err

@@ -26,7 +26,9 @@ async function verified(raw) {
       issuer, audience, algorithms: ['EdDSA'], typ: 'at+jwt', clockTolerance: leeway, requiredClaims: ['exp', 'iat', 'jti', 'sub', 'client_id'],
     })
   } catch (err) {
-    if (err instanceof errors.JOSEError && !(err instanceof errors.JWKSTimeout || err.code === 'ERR_JOSE_GENERIC')) throw new Refused(err.code)
+    // A set that comes with 503 is a JOSEError like a bad signature, one that cannot be fetched none at all.
+    const noKeys = [errors.JWKSTimeout, errors.JWKSInvalid].some((c) => err instanceof c) || err.code === 'ERR_JOSE_GENERIC'
+    if (err instanceof errors.JOSEError && !noKeys) throw new Refused(err.code)
     throw new Unknown('the keys cannot be had')
   }
   const { payload: c, key } = result

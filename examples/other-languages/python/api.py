@@ -44,10 +44,13 @@ def verified(raw):
     """What revocations compare, of a token whose signature is good."""
     try:
         key = keys.get_signing_key_from_jwt(raw)
-    except (jwt.exceptions.PyJWKClientError, jwt.exceptions.InvalidTokenError) as err:
-        if isinstance(err.__context__, OSError):  # the same class says that the keys cannot be had
-            raise Unknown from err
+    except jwt.exceptions.DecodeError as err:  # no JWT
         raise Refused from err
+    except (jwt.exceptions.PyJWTError, OSError, ValueError, http.client.HTTPException) as err:
+        # One class says that the set lacks the kid, and that it cannot be had; others of no common kind say the latter.
+        if type(err) is jwt.exceptions.PyJWKClientError and not isinstance(err.__context__, OSError):
+            raise Refused from err
+        raise Unknown from err
     try:
         whole = jwt.api_jwt.decode_complete(
             raw, key.key, algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY,
