@@ -93,6 +93,7 @@ func TestNoticesABrokenProgram(t *testing.T) {
 		"Node's digest is of another log":        {"node/follow.mjs", "this.digest.add(message)", "this.digest.add({ ...message, seq: message.seq + 1 })", "Go agrees with a digest of Node's"},
 		"Node takes an outage for a bad token":   {"node/api.mjs", "JOSEError && !noKeys", "JOSEError", "node answers 503 to bob's"},
 		"Python takes an outage for a bad token": {"python/api.py", "        raise Unknown from err\n    try:", "        raise Refused from err\n    try:", "python answers 503 to bob's"},
+		"Node does not notice what is lost":      {"node/publish.mjs", "(ack.duplicate !== true && ack.seq > before)", "ack.duplicate !== true", "the stream holds the laptop's session again"},
 		"Python asks nobody":                     {"python/api.py", "            judge(t)\n", "", "python refuses alice's laptop"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +26,6 @@ type trial struct {
 	*world
 	out      io.Writer
 	patience time.Duration
-	tablet   string // a token that is good in the end
 }
 
 func (t *trial) play(ctx context.Context) error {
@@ -47,7 +48,6 @@ func (t *trial) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.tablet = raw["tablet"]
 
 	t.say("The issuer's keys cannot be had yet: it answers 503, then with a page. All three answer 503, for nobody can know.")
 	for _, keys := range []int32{keysBusy, keysPage} {
@@ -144,6 +144,19 @@ func (t *trial) play(ctx context.Context) error {
 	if err := t.all(ctx, "bob's", bob, 401); err != nil {
 		return err
 	}
+	t.say("NATS has lost its disk. The APIs refuse whom they know, and go on; the publishers bring back what they have published.")
+	if err := t.loseDisk(ctx); err != nil {
+		return err
+	}
+	for name, raw := range map[string]string{"alice's laptop": raw["laptop"], "alice's phone": raw["phone"], "bob's": bob} {
+		if err := t.all(ctx, name, raw, 401); err != nil {
+			return err
+		}
+	}
+	if err := t.all(ctx, "alice's tablet", raw["tablet"], 200); err != nil {
+		return err
+	}
+
 	began = time.Now()
 	if _, err := t.publish(map[string]any{"kind": "issuer", "reason": "drill"}); err != nil {
 		return fmt.Errorf("node publishes: %w", err)
@@ -152,7 +165,9 @@ func (t *trial) play(ctx context.Context) error {
 	if err := t.refused(ctx, "alice's new login", anew, began); err != nil {
 		return err
 	}
-	t.tablet = ""
+	if err := t.until(ctx, "the stream holds the laptop's session again", t.heldAgain); err != nil {
+		return err
+	}
 	fmt.Fprintln(t.out, "\nall expectations held")
 	return nil
 }
@@ -219,6 +234,36 @@ func (t *trial) expires(ctx context.Context, seq uint64) error {
 	}
 	fmt.Fprintf(t.out, "  it leaves the stream after %v\n", life)
 	return nil
+}
+
+// loseDisk stops the server, and starts it with an empty disk.
+func (t *trial) loseDisk(ctx context.Context) error {
+	if err := t.bus.Close(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(t.dir, "nats")); err != nil {
+		return err
+	}
+	return t.startBus(ctx, t.address)
+}
+
+// heldAgain looks for the event of kind session, which Node had published before the disk was lost.
+func (t *trial) heldAgain(ctx context.Context) error {
+	nc, err := nats.Connect(t.bus.URL())
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, bus.DefaultStream)
+	if err != nil {
+		return err
+	}
+	_, err = stream.GetLastMsgForSubject(ctx, bus.Subject(t.issuerURL, revoke.KindSession))
+	return err
 }
 
 // until asks again until f has no error.

@@ -31,15 +31,16 @@ const maxStaleness = 6 * time.Second
 type world struct {
 	dir, node, python string
 
-	bus     *embedded.Server
-	address string // of the bus
-	issuer  *issue.Issuer
-	auth    *bus.Member
-	list    *revoke.List // of the Go API
-	apis    []api
-	publish func(request map[string]any) (seq uint64, err error) // by Node
-	keys    atomic.Int32                                         // how the issuer answers who asks for its keys
-	stderr  lockedBuffer                                         // of the programs
+	bus       *embedded.Server
+	address   string // of the bus
+	issuerURL string
+	issuer    *issue.Issuer
+	auth      *bus.Member
+	list      *revoke.List // of the Go API
+	apis      []api
+	publish   func(request map[string]any) (seq uint64, err error) // by Node
+	keys      atomic.Int32                                         // how the issuer answers who asks for its keys
+	stderr    lockedBuffer                                         // of the programs
 
 	open []func()
 }
@@ -94,6 +95,7 @@ func (w *world) start(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	w.issuerURL = issuerURL
 	if w.issuer, err = issue.NewIssuer(issue.Config{Issuer: issuerURL, Keys: ring}); err != nil {
 		return err
 	}

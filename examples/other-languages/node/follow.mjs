@@ -76,11 +76,12 @@ export class Follower {
   async #read(nc) {
     const info = await streamInfo(nc)
     this.#judge(info)
-    let fromStart = this.anchor === null || this.failedAnchors >= 2 || info.state.last_seq < this.anchor.seq
+    const fromStart = this.anchor === null || this.failedAnchors >= 2 || info.state.last_seq < this.anchor.seq
     if (fromStart) { // keeping all that is known
       this.digest = new LogDigest()
       this.held.clear()
       this.anchor = null
+      this.failedAnchors = 0
     }
     const s = { nc, lastSeq: info.state.last_seq, consumer: 'node-' + randomBytes(12).toString('hex'), next: 1, wanted: 0, anchored: fromStart, heard: performance.now() }
     s.inbox = createInbox()

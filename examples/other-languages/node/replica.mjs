@@ -19,7 +19,7 @@ export class Replica {
     const spares = new Set(event.keep ?? [])
     const mine = { before: event.before ?? Infinity, until: event.until, spares }
     // An event that another one covers adds nothing.
-    const covers = (a, b) => a.before >= b.before && a.until >= b.until && a.spares.isSubsetOf?.(b.spares) !== false && [...a.spares].every((s) => b.spares.has(s))
+    const covers = (a, b) => a.before >= b.before && a.until >= b.until && [...a.spares].every((s) => b.spares.has(s))
     let all = this.#entries.get(key) ?? []
     if (all.some((e) => covers(e, mine))) return
     all = [...all.filter((e) => !covers(mine, e)), mine]
