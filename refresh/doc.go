@@ -22,7 +22,7 @@
 // comes later still is given another successor, by a ration ([Lifetimes].LateEvery): in
 // [Consumer], and in [HighSecurity] for sessions that are bound to a key. Any other use
 // ends the session in the store and at every service (RFC 9700 section 4.14.2). Inside the
-// window a thief cannot be told from such a client; with [HighSecurity] there is none.
+// window a thief cannot be told from such a client; with [HighSecurity] there is no window.
 //
 // An instance that is cut off from a store which the others reach cannot tell them of it. Keep
 // requests from it, or clients that it told to try again may be taken for thieves elsewhere.
@@ -41,9 +41,9 @@
 // of that key: what was copied from the device, its cookies too, gets nothing. [Login].BindDevice
 // offers it, [Manager.BindDevice] answers the registration, and [Manager.RefreshBound] each
 // proof. Access tokens are bound to nothing: a copied one is good until it expires. A session
-// stays bound for good; [Request].InsecureUnbound lets a browser go on that has lost its key.
-// So does one that the answer to its registration has not reached: it is bound, and its
-// browser does not know. The draft may change, and these with it.
+// stays bound for good, also if its browser does not know, because the answer to its
+// registration was lost. [Request].InsecureUnbound lets such a browser go on, and one that has
+// lost its key. The draft may change, and these with it.
 //
 // # When things fail
 //

@@ -13,11 +13,12 @@
 // first does Save fail without an answer, and never with refresh.ErrConflict by guess.
 // While the bucket's servers elect a leader, 2 to 9 s, calls wait.
 //
-// Reads are answered by the bucket's leader, as the server knows it: one that was
-// deposed and has not heard of it, cut off from its peers, can answer with what is up
-// to 20 s old. Nothing follows from such an answer, since the next write fails; but
+// Reads are answered by the server that takes itself for the bucket's leader. One that was
+// deposed while it was cut off from its peers does not know that, and can answer with what
+// is up to 20 s old. Nothing follows from such an answer, since the next write fails. But
 // "there is no such record" could end an honest session, so this answer is given only
-// after a majority has confirmed it. It costs a write: a known record costs none.
+// after a majority has confirmed it, which costs a write; to read a record that exists
+// costs none.
 // Strangers can ask for sessions that never were: a Store confirms eight at a time and
 // has the others wait; users who log in for the first time do not wait for them. Limit
 // how often one address may present refresh tokens that turn out to be unknown.

@@ -13,11 +13,11 @@
 //
 // # What it promises
 //
-// A refused token is told codes.Unauthenticated and the same message whatever is
-// wrong with it, but for one that is too large, codes.InvalidArgument, since a new one would
-// be as large; one that lacks a scope codes.PermissionDenied; and when nobody can
-// tell, because the denylist is stale or keys cannot be had, codes.Unavailable: the
-// token may be good, and clients try again.
+// A client whose token is refused is told codes.Unauthenticated, with the same message
+// whatever is wrong with the token. There are three exceptions. A token that is too large
+// is codes.InvalidArgument, since a new one would be as large. One that lacks a scope is
+// codes.PermissionDenied. And when nobody can tell, because the denylist is stale or keys
+// cannot be had, it is codes.Unavailable: the token may be good, and clients try again.
 //
 // A stream ends when its token does. Whether it expired, was revoked, or lost its key
 // is checked for each message, before the handler sees it or the client is sent it.

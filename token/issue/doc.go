@@ -10,8 +10,8 @@
 //
 // # What it promises
 //
-// What [Issuer.Issue] returns every verifier accepts: it is read the way a verifier
-// reads it before it is signed. An [Issuer] writes whole seconds into iat, exp and nbf,
+// Every verifier accepts what [Issuer.Issue] returns: before it is signed, it is read in the
+// way that a verifier reads it. An [Issuer] writes whole seconds into iat, exp and nbf,
 // none of them in the future, so that every verifier reads its tokens, and beside them
 // the instant that cutoffs compare with, hyt_at, in milliseconds: a login right after a
 // cutoff passes ([Request].After). Verifiers of such tokens set
