@@ -18,6 +18,10 @@
 //	go run ./examples/microservices -once
 //	go run ./examples/grpc -once
 //
+// Package worker is a queue of jobs that are judged again before they are done:
+//
+//	go run ./examples/worker -once
+//
 // Package other-languages is a publisher and followers that are not in Go:
 //
 //	go run ./examples/other-languages -once

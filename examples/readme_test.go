@@ -20,6 +20,7 @@ var available = map[string]string{
 	"http":     "net/http",
 	"fmt":      "fmt",
 	"io":       "io",
+	"json":     "encoding/json",
 	"net":      "net",
 	"netip":    "net/netip",
 	"log":      "log",

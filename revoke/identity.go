@@ -9,17 +9,20 @@ import (
 
 // An Identity names a verified token to the denylist. Only values that were
 // verified belong in it; an empty field cannot be revoked by its kind.
+//
+// Its JSON is stable, so that it can be kept with work that waits, to be judged again when the work is
+// done. It holds no credential.
 type Identity struct {
-	Issuer    string    // iss
-	Token     string    // jti
-	Session   string    // sid
-	Subject   string    // sub
-	Client    string    // client_id
-	Tenant    string    // the tenant claim
-	Key       string    // RFC 7638 thumbprint of the key that verified the token
-	IssuedAt  time.Time // iat; the zero time is before every cutoff
-	MintedAt  time.Time // hyt_at, with which cutoffs compare in place of IssuedAt; zero: the token has none
-	ExpiresAt time.Time // exp; used by [TokenOf] only
+	Issuer    string    `json:"iss"`                 // iss
+	Token     string    `json:"jti,omitempty"`       // jti
+	Session   string    `json:"sid,omitempty"`       // sid
+	Subject   string    `json:"sub,omitempty"`       // sub
+	Client    string    `json:"client_id,omitempty"` // client_id
+	Tenant    string    `json:"tenant,omitempty"`    // the tenant claim
+	Key       string    `json:"key,omitempty"`       // RFC 7638 thumbprint of the key that verified the token
+	IssuedAt  time.Time `json:"iat,omitzero"`        // iat; the zero time is before every cutoff
+	MintedAt  time.Time `json:"hyt_at,omitzero"`     // hyt_at, with which cutoffs compare in place of IssuedAt; zero: the token has none
+	ExpiresAt time.Time `json:"exp,omitzero"`        // exp; used by [TokenOf] only
 }
 
 // cutoffMillis is the instant that cutoffs compare with.

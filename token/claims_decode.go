@@ -154,20 +154,30 @@ func (r *reading) decode(payload []byte) (*Claims, error) {
 		return nil, missing("iss")
 	case !hasAudience:
 		return nil, missing("aud")
-	case !c.expires.set:
-		return nil, missing("exp")
-	case !c.issued.set && !p.optional("iat"):
-		return nil, missing("iat")
-	case c.subject == "" && !p.optional("sub"):
-		return nil, missing("sub")
-	case c.client == "" && !p.optional("client_id"):
-		return nil, missing("client_id")
-	case c.id == "" && !p.optional("jti"):
-		return nil, missing("jti")
-	case c.id == "" && c.session == "" && c.subject == "":
-		return nil, claim("jti, sid and sub", "are all missing: nothing that names the token could be revoked")
+	}
+	if err := p.required(c); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// required refuses claims that lack what is needed to end a token, by time or by an event.
+func (p *Profile) required(c *Claims) error {
+	switch {
+	case !c.expires.set:
+		return missing("exp")
+	case !c.issued.set && !p.optional("iat"):
+		return missing("iat")
+	case c.subject == "" && !p.optional("sub"):
+		return missing("sub")
+	case c.client == "" && !p.optional("client_id"):
+		return missing("client_id")
+	case c.id == "" && !p.optional("jti"):
+		return missing("jti")
+	case c.id == "" && c.session == "" && c.subject == "":
+		return claim("jti, sid and sub", "are all missing: nothing that names the token could be revoked")
+	}
+	return nil
 }
 
 func text(name string, v strictjson.Value) (string, error) {

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
+)
+
+// A job is what stands in the queue. It says who asked as the denylist knows them, and holds no token:
+// who reads the queue can do nothing with it. Who may write to the queue can have jobs done in
+// anybody's name: only the application has that right.
+type job struct {
+	Report string          `json:"report"`
+	For    revoke.Identity `json:"for"`
+}
+
+const (
+	queueStream  = "JOBS"
+	queueSubject = "jobs.report"
+)
+
+// makeQueue makes the queue, on disk, if it is not there: a stream from which each message is gone
+// once a worker has acknowledged it.
+func makeQueue(ctx context.Context, js jetstream.JetStream) error {
+	_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: queueStream, Subjects: []string{queueSubject}, Retention: jetstream.WorkQueuePolicy, MaxBytes: 64 << 20,
+		Discard: jetstream.DiscardNew, // a full queue refuses: it drops no job
+	})
+	return err
+}
+
+// add queues a job. It is on disk when add returns nil.
+func add(ctx context.Context, js jetstream.JetStream, j job) error {
+	data, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	_, err = js.Publish(ctx, queueSubject, data)
+	return err
+}
+
+// jobs returns the worker's side of the queue, which all workers share.
+func jobs(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
+	return js.CreateOrUpdateConsumer(ctx, queueStream, jetstream.ConsumerConfig{
+		Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait:    30 * time.Second, // a job whose worker died is another's then
+		MaxDeliver: -1,               // a job may be postponed any number of times
+	})
+}
+
+// readJob refuses what is no job. Whose it is, and whether they may, is not looked at.
+func readJob(data []byte) (j job, err error) {
+	if err := json.Unmarshal(data, &j); err != nil {
+		return job{}, errors.New("no job")
+	}
+	if j.Report == "" {
+		return job{}, errors.New("a job without a report")
+	}
+	return j, nil
+}
