@@ -447,7 +447,11 @@ func fork(ctx context.Context, w *world, t target) (string, error) {
 	if err := w.broker.backUp(ctx); err != nil {
 		return "", err
 	}
-	if _, err := w.auth.member.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "a-session-of-nobody", Reason: "demo"}); err != nil {
+	receipt, err := w.auth.member.Publish(ctx, revoke.Event{Kind: revoke.KindSession, Value: "a-session-of-nobody", Reason: "demo"})
+	if err != nil {
+		return "", err
+	}
+	if err := w.broker.waitMirror(ctx, receipt.Sequence); err != nil { // or it would lack what the stream loses
 		return "", err
 	}
 	if err := w.broker.rollBack(ctx, true); err != nil {

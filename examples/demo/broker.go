@@ -103,6 +103,23 @@ func (b *broker) remakeMirror(ctx context.Context) error {
 	})
 }
 
+// waitMirror waits until the mirror has taken the message of that sequence.
+func (b *broker) waitMirror(ctx context.Context, sequence uint64) error {
+	return b.admin(func(_ *nats.Conn, js jetstream.JetStream) error {
+		for {
+			mirror, err := js.Stream(ctx, mirrorName)
+			if err != nil || mirror.CachedInfo().State.LastSeq >= sequence {
+				return err
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+}
+
 func deleteStream(ctx context.Context, js jetstream.JetStream, name string) error {
 	err := js.DeleteStream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -62,7 +62,7 @@ func TestVisitorNotices(t *testing.T) {
 	}{
 		"accepts": {func(v *visitor) {
 			v.presses("Alice logs out.", "logout", "alice", "laptop")
-			v.sees("All refuse.", v.answers("alice", "laptop", refused))
+			v.sees("All refuse.", v.answer("alice", "laptop", 1, refused))
 		}, `billing answers alice’s laptop "accepted", not "refused"`},
 		"state":     {func(v *visitor) { v.sees("All are stale.", v.services("stale", "stale", "stale")) }, "orders is fresh (), not stale"},
 		"no button": {func(v *visitor) { v.tells("It is mended.", "glue", target{}) }, "there is no action"},
@@ -70,7 +70,7 @@ func TestVisitorNotices(t *testing.T) {
 		"it does":   {func(v *visitor) { v.isRefused("No login.", "login", "carol", "phone") }, "No login. Not so"},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		v := &visitor{ctx: ctx, out: io.Discard, page: url, patience: 2 * time.Second}
+		v := &visitor{ctx: ctx, out: io.Discard, page: url, patience: 6 * time.Second}
 		c.do(v)
 		if v.err == nil || !strings.Contains(v.err.Error(), c.says) {
 			t.Errorf("%s: error %v", name, v.err)

@@ -99,15 +99,17 @@ func (v *visitor) sees(says string, all ...expectation) {
 	}
 	ctx, cancel := context.WithTimeout(v.ctx, v.patience)
 	defer cancel()
-	for {
+	for wrong := "nothing was seen"; ; {
 		s, err := v.look(ctx)
-		wrong := ""
+		if err == nil {
+			wrong = ""
+		}
 		for _, e := range all {
 			if err == nil && wrong == "" {
 				wrong = e(s)
 			}
 		}
-		if err == nil && wrong == "" {
+		if wrong == "" {
 			fmt.Fprintln(v.out, "  "+says)
 			return
 		}
