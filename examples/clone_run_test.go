@@ -3,7 +3,6 @@ package examples_test
 import (
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -20,6 +19,7 @@ func TestCommandsOfAClone(t *testing.T) {
 	here := map[string][]string{
 		"go run ./examples/auth":       visit,
 		"go run ./examples/auth -once": visit,
+		"go run ./examples/demo -once": {"go", "run", "./examples/demo", "-once", "-listen", "127.0.0.1:0"},
 		"go run ./examples/quickstart": {"go", "run", "./examples/quickstart"},
 		"go test work":                 {"go", "list", "work"},
 		".ci/run":                      {"bash", "-n", ".ci/run"},
@@ -30,20 +30,26 @@ func TestCommandsOfAClone(t *testing.T) {
 	all := documents(t)
 	for _, blocks := range all.Pages {
 		for _, b := range blocks {
+			for _, command := range b.Commands() {
+				given[command] = true
+			}
+		}
+	}
+	for _, blocks := range all.Pages {
+		for _, b := range blocks {
 			if !all.Free(b) {
 				continue
 			}
-			commands := b.Commands()
-			for _, command := range commands {
+			for _, command := range b.Commands() {
 				words, known := here[command]
-				switch given[command] = true; {
+				switch {
 				case known:
 				case strings.HasPrefix(command, "go run ./examples/") && strings.HasSuffix(command, " -once"):
 					words = strings.Fields(command)
-				case slices.Contains(commands, command+" -once"):
+				case given[command+" -once"]:
 					continue // it serves for ever, and does the same
 				default:
-					t.Errorf("%s: the command %q is unknown. Give it beside another with -once, or say in this test how to run it", b, command)
+					t.Errorf("%s: the command %q is unknown. Give the same with -once, too, or say in this test how to run it", b, command)
 					continue
 				}
 				if line := strings.Join(words, " "); ran[line] {
