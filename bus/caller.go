@@ -26,7 +26,7 @@ func init() {
 }
 
 // Publish implements [bridge.Member].
-func (c *caller) Publish(ctx context.Context, e revoke.Event) (Receipt, func() bridge.Place, error) {
+func (c *caller) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, func() bridge.Place, error) {
 	return c.publisher.PublishPlaced(ctx, e)
 }
 

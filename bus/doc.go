@@ -57,50 +57,57 @@
 //
 // # Trust
 //
-// With [Config].Trust a follower heeds events of the mass kinds, which name what can be
-// guessed, only if a key that it knows has signed them ([Config].Signer); tokens and
-// sessions have ids that nobody guesses, and need no signature. Without it, what is in
-// the stream counts. A signature keeps others from revoking; it keeps nobody from
-// storing a signed event again, which changes nothing, or from filling the stream.
+// Two things bound what somebody in the NATS account can do: the subjects on which it may
+// publish, and signatures.
 //
-// A right to publish on a subject of the stream is a right to revoke what it names, as far as
-// no signature is asked for; a right to delete the stream is one to delay revocations, though no
-// replica forgets what it knows. Bound both with NATS accounts and permissions, and know
-// what they do not bound. On the account that holds the stream:
+// Tokens and sessions have ids that nobody guesses, and need no signature. The mass kinds (subject, client, tenant,
+// key, issuer) name what can be guessed, so they can be made to need a signature: a follower
+// with [Config].Trust heeds such an event only if one of those keys has signed it, by a
+// [Config].Signer. Without a Trust every event in the stream counts. A signature keeps others
+// from revoking. It does not keep them from storing a signed event a second time, which
+// changes nothing, nor from filling the stream.
 //
-//   - An issuer's subject with a kind (see [Subject]): revoke what that kind names for
-//     that issuer, and, with an event marked critical, stop for a TokenLifetime the
-//     services that accept this issuer's tokens; both need a signature where there is a
-//     Trust and the kind is a mass kind, or the mark is to count.
-//   - [HeartbeatSubject]: help freshness, or say that the log holds something else than
-//     it does. A digest that differs takes nothing from members at the origin but a
-//     second reading of the log, within a minute, and ever more rarely up to an
-//     hour; members behind a mirror are fresh while any other member's digest agrees. One
-//     that agrees with a fork can keep who is behind a forked mirror fresh, so that
-//     without a Trust this right belongs to members at the origin alone. Or fill the
-//     stream for ever: a message may say that it never expires, and nobody may delete
-//     it. Publishing and freshness then fail, loudly, until the stream is made anew,
-//     larger; replicas go on refusing what they know. At 80 % of MaxBytes publishers
-//     and followers log a warning.
-//   - $JS.API.STREAM.INFO and $JS.API.STREAM.MSG.GET, which publishers use, the second
-//     to notice that a restored disk has lost what they published: junk can be stored
-//     with them, because the server sends its answer wherever the request asks it to,
-//     into the stream as well, and no permission is looked up.
-//   - $JS.API.CONSUMER.CREATE and MSG.NEXT, which followers need, or any direct get:
-//     by the same way every message of the log can be stored again, on any subject of
-//     the stream. That fills it, and, where there is no Trust, a cutoff without before
-//     cuts off who has logged in since. So the right to follow is a right to write.
-//     And to delete: the status that ends a pull is an empty message, and one that is
-//     sent to $JS.API.STREAM.DELETE deletes the stream. Replicas keep what they know,
-//     publishers give a new stream what they know.
+// A right to publish on an event's subject is a right to revoke. Grant rights with NATS accounts
+// and permissions, and know how far each goes. In the account that holds the stream:
 //
-// So put only members that are trusted to revoke into the account that holds the
-// stream. Give verifiers another account, with a mirror of the stream there
-// ([Config].Stream names it): a mirror takes messages from its origin alone. Verifiers
-// set NoHeartbeats; the heartbeats of the members reach them through the mirror. In the
-// way described above they can delete the mirror, but not the stream: all verifiers of
-// that account are then stale until the mirror is made again. Give the mirror another
-// name than the stream's. Verifiers that must not be able to harm one another need an
-// account each. All need a reply inbox of their own
-// ([Config].InboxPrefix). The directory examples/nats holds all of this as files.
+//   - The subject of one issuer and kind ([Subject]) is for publishers. Its holder can
+//     revoke what that kind names for that issuer. With an event marked critical it can also
+//     stop, for a TokenLifetime, the services that accept this issuer's tokens. Where there
+//     is a Trust, an event of a mass kind needs a signature, and so does the mark.
+//   - [HeartbeatSubject] is for members that keep replicas fresh. Its holder can also claim
+//     that the log holds something else than it does. Members that follow the stream itself
+//     then read the log a second time, within a minute and ever more rarely, up to once an
+//     hour, and stay fresh. Members behind a mirror stay fresh while the digest of any other
+//     member agrees. A claim that agrees with a forked mirror can keep the members behind
+//     that mirror fresh, so that without a Trust this right belongs only to members that
+//     follow the stream itself.
+//   - A right to publish on any of these subjects is also one to fill the stream for ever: a
+//     message may say that it never expires, and nobody may delete it. Publishing and
+//     freshness then fail, loudly, until the stream is made anew, larger. Replicas go on
+//     refusing what they know. At 80 % of MaxBytes publishers and followers log a warning.
+//   - $JS.API.STREAM.INFO and $JS.API.STREAM.MSG.GET are for publishers; by the second
+//     they notice that a restored disk has lost what they published. The server sends its
+//     answer to the subject that the request names, asks for no permission there, and that
+//     may be a subject of the stream: so its holder can store junk in the stream.
+//   - $JS.API.CONSUMER.CREATE and MSG.NEXT are for followers. In the same way their holder,
+//     or that of any direct get, can store every message of the log again, on any subject of
+//     the stream: the right to follow is a right to write. That fills the stream, and where
+//     there is no Trust, a cutoff without before revokes the logins made since. The holder
+//     can delete the stream, too: a pull ends with an empty message, which
+//     $JS.API.STREAM.DELETE takes for a request. Replicas keep what they know, and
+//     publishers give it to the new stream.
+//
+// So put only members that are trusted to revoke into the account that holds the stream.
+// Give verifiers another account, with a mirror of the stream, which takes messages only from
+// the stream:
+//
+//   - Give the mirror a name of its own, and name it in the verifiers' [Config].Stream.
+//   - Set NoHeartbeats for verifiers. The heartbeats of the others reach them through the
+//     mirror.
+//   - Give each member a reply inbox of its own ([Config].InboxPrefix).
+//   - A verifier can delete the mirror, as above, but not the stream. All verifiers of that
+//     account are then stale until the mirror is made again. Verifiers that must not be able
+//     to harm one another need an account each.
+//
+// The directory examples/nats holds all of this as files.
 package bus

@@ -164,7 +164,7 @@ func (m *Member) Issuers() []string { return slices.Clone(m.core.cfg.Issuers) }
 // It fills in what is missing: Issuer if there is only one, a random ID, At, and Before and
 // Until as [revoke.Event.Complete] does with the stream's retention: Before is twice the
 // stream's MaxSkew ahead, so that no token survives that was issued until now, whatever
-// clocks within MaxSkew say. What is issued next passes it by the Receipt: hand it to
+// clocks within MaxSkew say. What is issued next passes it by the [revoke.Receipt]: hand it to
 // the issuer's request as After; sessions of package refresh pass it by themselves. It
 // refuses events that replicas would ignore or cut back ([revoke.ErrInvalidEvent]), any
 // issuer but the configured ones among them. It tries, under one message id, until ctx
@@ -176,7 +176,7 @@ func (m *Member) Issuers() []string { return slices.Clone(m.core.cfg.Issuers) }
 // go away by themselves. Where [Config].OutboxFile has the event the error is also
 // [ErrKept], and the Member goes on trying in the background, also after a restart;
 // publishing again is as harmless as ever.
-func (m *Member) Publish(ctx context.Context, e revoke.Event) (Receipt, error) {
+func (m *Member) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, error) {
 	return m.core.publisher.Publish(ctx, e)
 }
 

@@ -25,10 +25,6 @@ var (
 	// ErrReused: the refresh token had been used before and was used again. No
 	// matter by whom, the session is dead now. It is of the family [ErrEnded].
 	ErrReused error = &member{ErrEnded, "refresh token used again"}
-	// ErrTooLate: the refresh token had been used before, and nobody can tell this retry
-	// from a theft, since for a time none could be answered. Nothing was changed; anyone who
-	// holds the successor goes on.
-	ErrTooLate error = &member{ErrLoginAgain, "refresh token retried too late"}
 	// ErrClient: the session is another client's. Nothing was changed.
 	ErrClient error = &member{ErrLoginAgain, "refresh token of another client"}
 	// ErrPossession: the session is bound to a key whose possession was not proven
@@ -39,9 +35,15 @@ var (
 	ErrSuperseded error = &member{ErrLoginAgain, "logged out everywhere since the authentication"}
 )
 
-// errUnknown: no refresh token of ours, or one of a session that is forgotten. It is a
-// member of [ErrLoginAgain] that people read, in the error and in [Outcomes].
-var errUnknown error = &member{ErrLoginAgain, "unknown refresh token"}
+// The members of [ErrLoginAgain] that people read, in the error and in [Outcomes].
+var (
+	// errUnknown: no refresh token of ours, or one of a session that is forgotten.
+	errUnknown error = &member{ErrLoginAgain, "unknown refresh token"}
+	// errTooLate: the refresh token had been used before, and nobody can tell this retry
+	// from a theft, since for a time none could be answered. Nothing was changed; anyone who
+	// holds the successor goes on.
+	errTooLate error = &member{ErrLoginAgain, "refresh token retried too late"}
+)
 
 // The members of [ErrTryAgain] that callers tell apart.
 var (

@@ -2,6 +2,7 @@ package refresh
 
 // Members of the families of errors, which other packages know by what [Outcomes] counts.
 var (
+	ErrTooLate = errTooLate
 	ErrUnknown = errUnknown
 	ErrBusy    = errBusy
 	ErrClock   = errClock

@@ -32,7 +32,8 @@ type Lifetimes struct {
 	// stays open for half a minute at most. Time in which retries could not be answered,
 	// because the store, the application, the denylist or this process's clock failed, or the
 	// record is of a version that this one does not understand, does not count, up to five
-	// minutes for each use; see [ErrTooLate].
+	// minutes for each use. After more of it a retry that cannot be told from a theft is
+	// refused ([ErrLoginAgain], "too late" in [Outcomes]), and the session goes on.
 	Grace time.Duration
 
 	// LateEvery is the ration of late retries: once in that time, and three times in a

@@ -20,8 +20,9 @@ import (
 // The error is of [ErrLoginAgain] or [ErrTryAgain], or the caller's mistake: [ErrRequest]
 // or [ErrScope]. After one of ErrTryAgain the client keeps its token and tries again in a
 // second or two; for five minutes no such retry ends the session. If the token had been used
-// up all the same, the retry is answered, or told [ErrTooLate] where nobody knows how long
-// no answer was possible, or where there is no window, as in [HighSecurity].
+// up all the same, the retry is answered, or told to log in again
+// ("too late" in [Outcomes]) where nobody knows how long no answer was possible, or where
+// there is no window, as in [HighSecurity]; the holder of the successor goes on.
 func (m *Manager) Refresh(ctx context.Context, r Request) (*Grant, error) {
 	began := m.millis()
 	g, err := m.refresh(ctx, &r)
@@ -196,7 +197,7 @@ func (m *Manager) convict(ctx context.Context, r *session, p *presented, is stan
 	case is == replayed:
 		return m.theft(ctx, r)
 	case is == doubtful:
-		return ErrTooLate
+		return errTooLate
 	}
 	p.good, p.stood = true, is
 	return nil

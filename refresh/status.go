@@ -135,7 +135,7 @@ var kinds = [...]struct {
 	{ErrEnded, "ended", ErrLoginAgain},
 	{errUnknown, "unknown", ErrLoginAgain},
 	{ErrSessionExpired, "expired", ErrLoginAgain},
-	{ErrTooLate, "too late", ErrLoginAgain},
+	{errTooLate, "too late", ErrLoginAgain},
 	{ErrClient, "client", ErrLoginAgain},
 	{ErrPossession, "possession", ErrLoginAgain},
 	{ErrSuperseded, "superseded", ErrLoginAgain},

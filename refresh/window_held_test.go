@@ -27,11 +27,11 @@ func TestClockOffDoesNotCount(t *testing.T) {
 			"Web, for 4 min":                {Web, 5 * time.Second, 120, nil},
 			"Web, never asked":              {Web, 40 * time.Second, 0, ErrReused},
 			"Web, too late at first":        {Web, 40 * time.Second, 5, ErrReused},
-			"HighSecurity, at once":         {HighSecurity, time.Second, 5, ErrTooLate},
+			"HighSecurity, at once":         {HighSecurity, time.Second, 5, errTooLate},
 			"HighSecurity, after a while":   {HighSecurity, 5 * time.Second, 5, ErrReused},
 			"Consumer, at once":             {Consumer, time.Second, 15, nil},
 			"Consumer, once, then a pause":  {Consumer, time.Second, 1, nil},
-			"Web, once, and then for hours": {Web, time.Second, 400, ErrTooLate},
+			"Web, once, and then for hours": {Web, time.Second, 400, errTooLate},
 		} {
 			t.Run(fmt.Sprintf("%s, %s", off, name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestFloodHoldsNoWindowOpen(t *testing.T) {
 			case err == nil && took < 30*time.Second:
 			case errors.Is(err, ErrBusy) && took < 30*time.Second:
 				busy++
-			case errors.Is(err, ErrTooLate) && took > 12*time.Second:
+			case errors.Is(err, errTooLate) && took > 12*time.Second:
 				late++
 			case errors.Is(err, ErrReused) && busy > 100 && late > 100 && took < 6*time.Minute:
 				return

@@ -21,6 +21,12 @@ const answerQueue = 4096
 // tokenBytes is the length of a wait's token, by [rand.Text].
 const tokenBytes = 26
 
+// This is plain request and reply, answered only to inboxes, and not the micro service framework
+// of nats.go: that answers its control requests ($SRV.PING and others) to whatever subject they
+// name as the reply, with the rights of the member that answers, so that a right to ask would
+// suffice to have a member store messages in the stream. It also exchanges the connection's
+// handlers, which may be the caller's, and its Stop does not wait.
+
 // An asker asks replicas for one Member, which keeps it. One inbox serves all waits and the
 // farewells between them.
 type asker struct {

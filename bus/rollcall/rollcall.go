@@ -27,20 +27,18 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// Subject is "hybridtoken.v1.applied", where [Revoke] asks all replicas, outside of any
-// stream, whether they have applied a message. Replicas need the right to subscribe to
-// it and to publish the answer to the inbox that the question names (the server's
-// allow_responses, with at least 3 responses and 1 minute, or, for the farewell of one that
-// is closed to be heard whenever it is waited for, 10 minutes; or "_INBOX.>"). Those
-// without it follow as well as the others, and are not waited for. Behind a mirror in
-// another account, have that account export the subject as a service with streamed
-// responses, and the publishers' import it.
+// Subject is "hybridtoken.v1.applied". On it [Revoke] asks all replicas whether they have
+// applied an event. It is a plain NATS subject and belongs to no stream. The rights it takes:
 //
-// The micro service framework of nats.go would answer its control requests ($SRV.PING
-// and others) to whatever subject they name as the reply, with the rights of the member
-// that answers: a right to ask would suffice to have a member store messages in the stream. It
-// also exchanges the connection's handlers, which may be the caller's, and its
-// Stop does not wait. So this is plain request and reply, answered only to inboxes.
+//   - The caller of Revoke publishes on it, and subscribes to its own inbox.
+//   - A replica subscribes to it, and publishes its answer to the inbox that the question
+//     names. For that grant the server's allow_responses with at least 3 responses and
+//     1 minute, or publishing on "_INBOX.>". With 10 minutes a replica that is closed can
+//     also say so to all who may still wait for it.
+//
+// A replica without these rights follows as well as the others, and is not waited for. Where
+// replicas are in another account, behind a mirror, that account exports the subject as a
+// service with streamed responses, and the account of the publishers imports it.
 const Subject = wire.AppliedSubject
 
 // ErrUnconfirmed is returned by [Revoke] for an event that is revoked, acknowledged by the
@@ -49,12 +47,15 @@ var ErrUnconfirmed = errors.New("revoked, but not confirmed by the replicas")
 
 // Config configures one [Revoke].
 type Config struct {
-	// Replicas is how many must confirm, no matter which. Zero means all that
-	// announce themselves within RollCall, and all that did so to this Member in the last
-	// ten minutes and were not closed since. One that was killed says no farewell, and
-	// nobody can tell it from one that is frozen and will go on: for ten minutes a wait
-	// for all goes on to its bound and names it. Where processes are killed as a matter
-	// of course, give the number that should be there, or close the Member before.
+	// Replicas is how many must confirm, no matter which. Zero means all: those that
+	// announce themselves within RollCall, and those that did so to this Member in the last
+	// ten minutes and have not said that they are closed.
+	//
+	// A replica whose process was killed has not said so, and cannot be told from one that
+	// is frozen and will go on. So for ten minutes after a kill, a wait for all ends at its
+	// bound, with [ErrUnconfirmed], and names that replica. Where processes are killed as a
+	// matter of course, have them close their Member first, or give the number of replicas
+	// that should be there.
 	Replicas int
 
 	// RollCall is how long to listen for replicas before all of those heard count as

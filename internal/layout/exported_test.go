@@ -16,10 +16,10 @@ import (
 // functions, variables and constants, without methods and fields. One more is a decision,
 // and stands here; who takes some away lowers the number.
 var exported = map[string]int{
-	"bus":               22,
+	"bus":               21,
 	"bus/embedded":      3,
 	"bus/rollcall":      6,
-	"refresh":           45,
+	"refresh":           44,
 	"refresh/natskv":    7,
 	"refresh/storetest": 2,
 	"refresh/web":       23,

@@ -47,6 +47,8 @@ func answerTo(err error) answer {
 	case errors.Is(err, refresh.ErrTryAgain), errors.Is(err, token.ErrUnavailable), errors.Is(err, refresh.ErrClosed),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return answer{http.StatusServiceUnavailable, "temporarily_unavailable", "Try again in a moment."}
+	case errors.Is(err, errNoID):
+		return answer{http.StatusBadRequest, "invalid_request", "The form has no field id, which says which session is to end: take it from the list of sessions."}
 	case errors.Is(err, errNoSuchSession):
 		return answer{http.StatusNotFound, "not_found", "There is no such session."}
 	}

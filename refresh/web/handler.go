@@ -217,11 +217,18 @@ func (b *Browser) sessions(w http.ResponseWriter, r *http.Request, claims *token
 	writeJSON(w, http.StatusOK, body)
 }
 
+// errNoID: the form does not say which session is to end.
+var errNoID = errors.New("the field id is missing")
+
 // errNoSuchSession: a user may end his own sessions.
 var errNoSuchSession = errors.New("no such session of this user")
 
 func (b *Browser) endSession(w http.ResponseWriter, r *http.Request, claims *token.Claims) {
 	id := r.PostFormValue("id")
+	if id == "" {
+		b.refuse(w, r, errNoID)
+		return
+	}
 	list, err := b.cfg.Sessions.Sessions(r.Context(), claims.Subject())
 	if err == nil && !slices.ContainsFunc(list, func(s refresh.Session) bool { return s.ID == id }) {
 		err = errNoSuchSession

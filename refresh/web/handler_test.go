@@ -111,8 +111,14 @@ func TestUsersSessions(t *testing.T) {
 	if second.Current || mine.ID != sessionOf(t, s, a) || second.ID != sessionOf(t, s, b) || mine.Client != "shop" || mine.Device.Label != "Firefox on Linux" {
 		t.Errorf("the list is %+v", l.Sessions)
 	}
-	for _, id := range []string{theirs, "", "nonsense", strings.Repeat("A", 22)} {
+	for _, id := range []string{theirs, "nonsense", strings.Repeat("A", 22)} {
 		status(t, "another's "+id, a.post("/session/sessions/end", form("id="+id)), 404)
+	}
+	for _, without := range []string{"", "id=", "session="} {
+		r := a.post("/session/sessions/end", form(without))
+		if status(t, "without an id", r, 400); !strings.Contains(body(r), "field id") {
+			t.Errorf("a form %q is not told that the field id is missing", without)
+		}
 	}
 	status(t, "the other user", other.get("/page"), 200)
 	status(t, "ending one from another site", a.post("/session/sessions/end", form("id="+second.ID), with("Sec-Fetch-Site", "cross-site")), 403)

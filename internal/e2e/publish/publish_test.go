@@ -174,7 +174,7 @@ func TestPublishAllConcurrently(t *testing.T) {
 	const callers, each = 4, 150
 	var mu sync.Mutex
 	seen := map[uint64]string{}
-	record := func(r bus.Receipt, err error) {
+	record := func(r revoke.Receipt, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if other, ok := seen[r.Sequence]; ok || err != nil {

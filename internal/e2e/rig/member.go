@@ -84,7 +84,7 @@ func Barrier(t *testing.T, f *bus.Member) {
 }
 
 // Publish publishes an event and returns the receipt.
-func Publish(t *testing.T, b *bus.Member, e revoke.Event) bus.Receipt {
+func Publish(t *testing.T, b *bus.Member, e revoke.Event) revoke.Receipt {
 	t.Helper()
 	r, err := b.Publish(Within(t), e)
 	if err != nil {
