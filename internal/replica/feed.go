@@ -2,14 +2,11 @@ package replica
 
 import (
 	"bytes"
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,14 +87,6 @@ type Feed struct {
 	was    revoke.State      // as last logged
 }
 
-type sentBeat struct {
-	nonce [16]byte
-	at    revoke.Instant
-}
-
-// maxSent bounds the own heartbeats that may be under way; the oldest is given up.
-const maxSent = 256
-
 // A LogInfo is what the caller reads about the log before each subscription.
 type LogInfo struct {
 	Retention    revoke.Retention // as fixed when the log was made; a lifetime ≤ 0: unreadable, and nothing is fresh; a MaxSkew ≤ 0: it says none, which means 2 s
@@ -131,18 +120,6 @@ type Record struct {
 // same reports whether r and o are one message of one log.
 func (r *Record) same(o *Record) bool {
 	return r.Sequence == o.Sequence && r.Time.Equal(o.Time) && r.Subject == o.Subject && bytes.Equal(r.Data, o.Data)
-}
-
-// A Heartbeat is a message whose only meaning is its place in the log: a replica that
-// has applied it has applied every event acknowledged before it was sent by any member.
-type Heartbeat struct {
-	Nonce [16]byte  // 128 random bits
-	Time  time.Time // the sender's clock when it was sent
-	Name  string    // of the sender, for people
-
-	// Digest is what its sender held of the log when it was sent, zero if it cannot tell;
-	// nil for a version that knows no digests, or one that does not count.
-	Digest *Digest
 }
 
 // NewFeed returns the Feed of l. It fails with [revoke.ErrFollowed] for a Local
@@ -204,59 +181,6 @@ func (f *Feed) Begin(now revoke.Instant, info LogInfo) Subscription {
 	}
 	f.store(now, p)
 	return sub
-}
-
-// Judge takes what is to be read of the log now, while a subscription lives: a log
-// whose retention can no longer be read, or is too short, is not fresh from here on, and
-// one that was mended is again, as soon as heartbeats prove it. A mirror may have been
-// made the log itself.
-func (f *Feed) Judge(now revoke.Instant, info LogInfo) {
-	if !f.closed {
-		f.fork.mirror = info.Mirror
-		f.store(now, f.judged(f.proof(), info.Retention))
-	}
-}
-
-// judged returns p with the verdict on h. What was known of a longer retention holds for
-// what is kept, and for how long: metadata that shrinks or is lost un-revokes nothing.
-func (f *Feed) judged(p proof, h revoke.Retention) proof {
-	h.MaxSkew = h.Slack() / 2 // also where h says none
-	in.Extend(f.list, h)
-	before := p.block
-	switch {
-	case h.TokenLifetime <= 0 || h.SessionLifetime <= 0:
-		p.block = revoke.ReasonBadStream
-	case f.cfg.TokenLifetime > h.TokenLifetime:
-		p.block = revoke.ReasonRetention
-	case f.cfg.MaxSkew != h.MaxSkew:
-		p.block = revoke.ReasonMaxSkew
-	default:
-		p.block = revoke.ReasonNone
-	}
-	if p.block != revoke.ReasonBadStream {
-		f.retention = revoke.Retention{
-			TokenLifetime:   max(f.retention.TokenLifetime, h.TokenLifetime),
-			SessionLifetime: max(f.retention.SessionLifetime, h.SessionLifetime),
-			MaxSkew:         max(f.retention.MaxSkew, h.MaxSkew),
-		}
-	}
-	if p.block == revoke.ReasonRetention && before != revoke.ReasonRetention {
-		f.cfg.Logger.Warn("revocation replica: the stream keeps revocations for a shorter time than tokens may live; lower Config.TokenLifetime",
-			"stream", h.TokenLifetime, "list", f.cfg.TokenLifetime)
-	}
-	if p.block == revoke.ReasonMaxSkew && before != revoke.ReasonMaxSkew {
-		f.cfg.Logger.Warn("revocation replica: the stream was made for another MaxSkew: cutoffs would not reach as far as verifiers let tokens be ahead",
-			"stream", h.MaxSkew, "list", f.cfg.MaxSkew)
-	}
-	return p
-}
-
-// bounds returns the retention by which an event's life is cut.
-func (f *Feed) bounds() revoke.Retention {
-	if f.retention == (revoke.Retention{}) {
-		return revoke.DefaultRetention()
-	}
-	return f.retention
 }
 
 // accept decides whether a record is the next of the present subscription. apply is
@@ -360,220 +284,6 @@ func (f *Feed) Fault(now revoke.Instant, r Record, fault revoke.Fault, member ..
 	return nil
 }
 
-// Sent takes note of an own heartbeat. It must be called before the only attempt to
-// publish it, with the clocks read before that.
-func (f *Feed) Sent(now revoke.Instant, nonce [16]byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.sent) == maxSent {
-		f.sent = slices.Delete(f.sent, 0, 1)
-	}
-	f.sent = append(f.sent, sentBeat{nonce, now})
-	if f.awaits.IsZero() {
-		f.awaits = now
-	}
-	if f.chance == nil {
-		f.chance = rand.New(rand.NewPCG(binary.LittleEndian.Uint64(nonce[:8]), binary.LittleEndian.Uint64(nonce[8:])))
-	}
-}
-
-// take returns when the own heartbeat with that nonce was sent, once.
-func (f *Feed) take(nonce [16]byte) (at revoke.Instant, own bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	i := slices.IndexFunc(f.sent, func(s sentBeat) bool { return s.nonce == nonce })
-	if i < 0 {
-		return revoke.Instant{}, false
-	}
-	at = f.sent[i].at
-	f.sent = slices.Delete(f.sent, i, i+1)
-	f.awaits = revoke.Instant{}
-	if i < len(f.sent) { // what was sent before it is lost
-		f.awaits = f.sent[i].at
-	}
-	return at, true
-}
-
-// Heartbeat takes a heartbeat of the log. It is a fence: whatever stands before it
-// in the log was handed over before.
-func (f *Feed) Heartbeat(now revoke.Instant, r Record, hb Heartbeat) error {
-	apply, err := f.accept(now, r)
-	if !apply {
-		return err
-	}
-	f.applied(now, r)
-	f.summarize(now, false)
-	at, own, usable := f.sentAt(now, r, hb)
-	if own {
-		hb.Digest = nil // which tells nothing new
-		in.OwnBeat(f.list, at, now, r.Time)
-	}
-	content, covered := f.fork.compare(hb.Digest)
-	if usable && (own || f.silencedBy(now, content, covered)) {
-		delay := now.Time().Sub(hb.Time)
-		if delay >= -f.cfg.MaxSkew-f.cfg.HeartbeatInterval && delay <= f.cfg.MaxSkew+f.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {
-			// Another's clock that is off proves little and silences nobody.
-			f.wait(now)
-			if !own {
-				in.ClockAgrees(f.list, now)
-			}
-		} else {
-			f.counters.SkewedHeartbeats.Add(1)
-			if !own && f.fork.logTime(now).Sub(r.Time) <= f.cfg.MaxSkew+f.cfg.HeartbeatInterval {
-				// Not late by itself, as what a mirror brings that catches up.
-				f.hint(now, r, revoke.ReasonClockSkew)
-			}
-		}
-	}
-	live := usable && now.Since(at) <= wholeWithin
-	if !usable || at.Mono < f.provenFrom.Mono || at.Mono > now.Mono {
-		at = revoke.Instant{}
-	}
-	f.fork.mark(now, &r, at, live)
-	switch {
-	case content == differs:
-		f.disputed(now, r)
-		return nil
-	case content == agrees:
-		f.counters.Agreed.Add(1)
-	}
-	if f.fork.gated() {
-		at = covered.proves
-	}
-	p := f.proof()
-	if at.IsZero() || !p.proven.IsZero() && at.Mono <= p.proven.Mono {
-		return nil // P only moves forward
-	}
-	if f.fork.trusting(now) {
-		f.log.Warn("revocation replica: behind a mirror, and no heartbeat carries a digest that counts: a mirror whose origin was made anew or restored would go unnoticed; have a member follow the stream itself, with a Signer where there is a Trust")
-	}
-	p.proven, p.reason = at, revoke.ReasonNone
-	f.store(now, p)
-	return nil
-}
-
-// sentAt returns the instant before which everything acknowledged stands before this
-// heartbeat in the log. It is not usable if nothing is known of when it was sent.
-func (f *Feed) sentAt(now revoke.Instant, r Record, hb Heartbeat) (at revoke.Instant, own, usable bool) {
-	delay := now.Time().Sub(hb.Time) // which saturates: a Time of any year is outside of reason, not around the corner
-	at, own = f.take(hb.Nonce)
-	switch {
-	case own:
-		// Needs no clock but ours: sent at, delivered since.
-		f.round = now.Since(at)
-	case delay < -f.cfg.MaxSkew:
-		f.counters.FutureHeartbeats.Add(1)
-		f.hint(now, r, revoke.ReasonClockSkew)
-		return at, own, false
-	case r.Sequence <= f.old:
-		// It stood in the log when the subscription began. For how long, only its sender's
-		// clock tells: one that is ahead by as much makes it look new, and what stands
-		// behind it is not applied.
-		f.counters.SkewedHeartbeats.Add(1)
-		return at, own, false
-	default:
-		at = now.Add(-max(delay, 0) - f.cfg.MaxSkew)
-	}
-	return at, own, true
-}
-
-// silencedBy reports whether another's heartbeat makes an own one needless. A member that
-// attests what the log holds goes on while nobody else attests the same, up to lately:
-// behind a mirror a digest of old is worth as little as none.
-func (f *Feed) silencedBy(now revoke.Instant, content verdict, covered mark) bool {
-	if f.fork.attests && f.Digest() != (Digest{}) {
-		return content == agrees && now.Since(covered.at) <= f.cfg.MaxStaleness/2
-	}
-	return content != differs
-}
-
-// disputed takes note of a heartbeat whose sender holds something else than this replica.
-// It proves nothing and takes nothing away: if it is the replica that is mistaken, age
-// shows it, and if it is the sender, others prove.
-func (f *Feed) disputed(now revoke.Instant, r Record) {
-	f.counters.Disputed.Add(1)
-	p := f.proof()
-	p.reason = revoke.ReasonFork
-	f.store(now, p)
-	if k := &f.fork; k.logged.IsZero() || now.Since(k.logged) >= time.Minute {
-		k.logged = now
-		f.cfg.Logger.Warn("revocation replica: a heartbeat's sender holds another log than this one; if it is read from a mirror, make that mirror anew",
-			"sequence", r.Sequence, "mirror", k.mirror)
-	}
-}
-
-// hint tells why nothing is proven, where nothing better is known.
-func (f *Feed) hint(now revoke.Instant, at Record, r revoke.Reason) {
-	// What was in the log when the replay began is old by nature.
-	p := f.proof()
-	if p.reason == revoke.ReasonNoHeartbeat || p.reason == revoke.ReasonReplaying && at.Sequence > f.old {
-		p.reason = r
-		f.store(now, p)
-	}
-}
-
-// enough reports whether a proof of that age leaves time for the next heartbeat,
-// which a silenced member may await for two intervals, and for its way. With clocks
-// at their worst a heartbeat may prove too little for that, and then silences nobody.
-func (f *Feed) enough(age time.Duration) bool {
-	return age <= f.cfg.MaxStaleness-5*f.cfg.HeartbeatInterval/2
-}
-
-// wait begins the silence after a heartbeat: an interval and up to another, at
-// random, so that of many members one beats and no election is needed. While own
-// heartbeats take longer than an interval to come back, so long is the interval:
-// many members who go on as if theirs were lost would keep an overloaded server so.
-func (f *Feed) wait(now revoke.Instant) {
-	f.seen = now
-	d := max(f.cfg.HeartbeatInterval, f.bounded(f.round))
-	f.patience = d + f.upTo(d)
-	if f.fork.mirror {
-		f.patience += 2 * d // who reads the log itself beats first
-	}
-}
-
-// upTo draws from [0, d), from the own nonces alone: a Feed that is told the same
-// does the same, so that a history can be lived through again.
-func (f *Feed) upTo(d time.Duration) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.chance == nil { // its first heartbeat is due, and draws anew when it comes back
-		return d / 2
-	}
-	return time.Duration(f.chance.Int64N(int64(d)))
-}
-
-// congestion is what an own heartbeat last took to come back, or what one under way has
-// taken so far, within reason. Others' may be as late without their clocks being off,
-// and silence us all the same: many members who join a slow server at once would each
-// take all the others for mistaken until their first came back, and go on beating.
-func (f *Feed) congestion(now revoke.Instant) time.Duration {
-	f.mu.Lock()
-	awaits := f.awaits
-	f.mu.Unlock()
-	if awaits.IsZero() {
-		return f.bounded(f.round)
-	}
-	return f.bounded(max(f.round, now.Since(awaits)))
-}
-
-func (f *Feed) bounded(d time.Duration) time.Duration { return min(d, f.cfg.MaxStaleness/2) }
-
-// BeatIn returns how long this member should wait before it sends a heartbeat; at 0
-// it should send one now, and the waiting begins anew. It is at least a heartbeat
-// interval while no subscription is open.
-func (f *Feed) BeatIn(now revoke.Instant) time.Duration {
-	if !f.open {
-		return f.cfg.HeartbeatInterval
-	}
-	if f.due || f.seen.IsZero() || now.Since(f.seen) >= f.patience {
-		f.due = false
-		f.wait(now)
-		return 0
-	}
-	return f.patience - now.Since(f.seen)
-}
-
 // Broken ends the present subscription, or says why there is none. The proven
 // instant stands still; age alone decides from here on, so that an ordinary
 // reconnect makes nobody stale.
@@ -628,34 +338,6 @@ func (f *Feed) Close(now revoke.Instant) {
 	f.summarize(now, true)
 	f.closed = true
 	in.Leave(f.list, f.gen)
-}
-
-// A proof is what a Feed has established about its replica.
-type proof struct {
-	proven   revoke.Instant // P: every event acknowledged before it is applied; zero: none
-	block    revoke.Reason  // withholds freshness whatever the age; ReasonNone: nothing does
-	critical int64          // an event not understood withholds it until then, unix milliseconds of the stream's time
-	reason   revoke.Reason  // what a replica that is not fresh suffers from
-}
-
-// proof returns what was established last, by this Feed or one before.
-func (f *Feed) proof() (p proof) {
-	p.proven, p.block, p.reason, p.critical = in.Proof(f.list)
-	return p
-}
-
-// store publishes p and logs a change of state.
-func (f *Feed) store(now revoke.Instant, p proof) {
-	s, r, age := in.Prove(f.list, now, p.proven, p.block, p.reason, p.critical)
-	if s == f.was {
-		return
-	}
-	level := slog.LevelInfo
-	if s == revoke.StateStale {
-		level = slog.LevelWarn
-	}
-	f.cfg.Logger.Log(context.Background(), level, "revocation replica: state changed", "from", f.was.String(), "to", s.String(), "reason", r.String(), "age", age)
-	f.was = s
 }
 
 // What holds a List prints as one line, whatever the verb, as that does.
