@@ -65,13 +65,13 @@ func (p *prepared) lookup(l *replica, now Instant) Kind {
 
 	// Before the look-up: what is applied from here on is counted in neither, so that the
 	// next check looks again. The count of all before the sum of a few: see versions.
+	// And what is remembered before clearedAt, which is raised before anything is.
 	all := l.versions.all.Load() + 1
-	later := live >= l.clearedAt.Load()
-	if later && p.quiet.Load() == all {
+	if p.quiet.Load() == all && live >= l.clearedAt.Load() {
 		return 0
 	}
 	version := l.versions.sum(p)
-	if later && p.clear.Load() == version {
+	if p.clear.Load() == version && live >= l.clearedAt.Load() {
 		p.quiet.Store(all)
 		return 0
 	}
@@ -126,7 +126,7 @@ func (l *replica) cleared(live uint32) {
 //
 // Time can revoke too, when a clock that had run ahead is set back and what had expired
 // lives again. clearedAt is the latest moment that any remembered look-up was made
-// for, raised before the sum is remembered; an earlier one looks again. (A fold may let
+// for, raised before the sum is remembered, and read after it; an earlier one looks again. (A fold may let
 // an expired event count again, merged with a live one of its key. It need not, so
 // nobody has to notice.)
 type versions struct {
