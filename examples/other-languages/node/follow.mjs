@@ -18,11 +18,13 @@ class Ended extends Error {} // a subscription
 
 export class Follower {
   // issuers are those whose tokens are verified here; tokenLifetime is the longest that one may live.
-  constructor({ replica, servers, issuers, tokenLifetime, maxSkew = 2000, trust = null, name = 'node', log = () => {} }) {
-    Object.assign(this, { replica, servers, tokenLifetime, maxSkew, trust, name, log })
+  // connect makes a connection, for tests.
+  constructor({ replica, servers, issuers, tokenLifetime, maxSkew = 2000, trust = null, name = 'node', log = () => {}, connect = dial }) {
+    Object.assign(this, { replica, servers, tokenLifetime, maxSkew, trust, name, log, connect })
     this.hashes = new Set(issuers.map(issuerHash))
     this.retention = { tokenLifetime: 0, sessionLifetime: 0, maxSkew: 0 }
     this.anchor = null // the message applied last
+    this.readFrom = -Infinity // when the log was last begun to be read from 1
     this.digest = new LogDigest()
     this.held = new Map() // own digests at recent heartbeats
     this.applied = 0
@@ -53,7 +55,7 @@ export class Follower {
   close() { this.closed.abort() }
 
   async #subscription() {
-    const nc = await dial(this.servers, this.name)
+    const nc = await this.connect(this.servers, this.name)
     const end = () => nc.close()
     this.closed.signal.addEventListener('abort', end)
     try {
@@ -74,10 +76,12 @@ export class Follower {
   }
 
   async #read(nc) {
+    const began = performance.now()
     const info = await streamInfo(nc)
     this.#judge(info)
     const fromStart = this.anchor === null || this.failedAnchors >= 2 || info.state.last_seq < this.anchor.seq
     if (fromStart) { // keeping all that is known
+      this.readFrom = began
       this.digest = new LogDigest()
       this.held.clear()
       this.anchor = null
@@ -191,7 +195,8 @@ export class Follower {
     const late = Math.max(0, receipt.wall - beat.ts)
     if (late <= this.maxSkew + interval) s.seen = performance.now()
     if (message.seq <= s.lastSeq) return // it was there before
-    this.replica.prove({ wall: receipt.wall - late - this.maxSkew, mono: receipt.mono - late - this.maxSkew })
+    const proven = { wall: receipt.wall - late - this.maxSkew, mono: receipt.mono - late - this.maxSkew }
+    if (proven.mono >= this.readFrom) this.replica.prove(proven) // what was sent before knows nothing of what this log has lost
   }
 
   // A digest of a sender who holds something else proves nothing. The log is read anew, once a minute.

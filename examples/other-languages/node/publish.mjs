@@ -46,11 +46,13 @@ export function ttlOf(until, now) {
 }
 
 export class Publisher {
-  #servers; #name; #nc; #highest = 0; #live = []; #turn = Promise.resolve()
+  #servers; #name; #connect; #nc; #highest = 0; #live = []; #lost = new Set(); #again; #turn = Promise.resolve()
 
-  constructor({ servers, name = 'node' }) {
+  // connect makes a connection, for tests.
+  constructor({ servers, name = 'node', connect = dial }) {
     this.#servers = servers
     this.#name = name
+    this.#connect = connect
   }
 
   // Resolves once the stream has the event. A rejection says that it must be presumed not to be
@@ -70,11 +72,25 @@ export class Publisher {
     if (filled > (cutoffs.has(event.kind) || event.kind === 'key' ? 0.97 : 0.9)) throw new Error('the stream is full')
     const ack = await this.#send(event, deadline)
     this.#live = this.#live.filter((e) => e.until > Date.now())
-    if (ack.lost) {
-      for (const e of this.#live) await this.#send(e, Date.now() + patience)
-    }
+    if (ack.lost) for (const e of this.#live) this.#lost.add(e)
     this.#live.push(event)
+    await this.#bringBack()
     return { seq: ack.seq, id: event.id }
+  }
+
+  // Publishes again what the stream has lost. What it does not take now is tried again with the next
+  // event, or half a minute later: no other answer would tell of this loss once more.
+  async #bringBack() {
+    clearTimeout(this.#again)
+    try {
+      for (const e of [...this.#lost]) {
+        if (e.until > Date.now() && (await this.#send(e, Date.now() + patience)).lost) for (const other of this.#live) this.#lost.add(other)
+        this.#lost.delete(e)
+      }
+    } catch {
+      // it stays in #lost
+    }
+    if (this.#lost.size > 0) this.#again = setTimeout(() => { this.#turn = this.#turn.then(() => this.#bringBack()) }, 30_000).unref()
   }
 
   // Tries under one id until the stream has it. Where the answer shows that the stream has lost
@@ -126,11 +142,14 @@ export class Publisher {
   }
 
   async #connection() {
-    if (!this.#nc || this.#nc.isClosed()) this.#nc = await dial(this.#servers, this.#name)
+    if (!this.#nc || this.#nc.isClosed()) this.#nc = await this.#connect(this.#servers, this.#name)
     return this.#nc
   }
 
-  async close() { await this.#nc?.close() }
+  async close() {
+    clearTimeout(this.#again)
+    await this.#nc?.close()
+  }
 }
 
 class Forgetful extends Error {}
