@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,7 +84,25 @@ func TestDayNoticesABrokenService(t *testing.T) {
 	}
 }
 
-// Whatever ends the program, it ends its services.
+// rights are the users of the bus that each process can be.
+var rights = map[string][]string{
+	"nats-server": {"AUTH", "OPERATOR", "PUBLISHER", "SESSIONS", "SESSIONS_OPERATOR", "VERIFIER"}, // which compares them
+	"auth":        {"AUTH", "SESSIONS"},
+	"orders":      {"VERIFIER"},
+	"billing":     {"VERIFIER"},
+}
+
+func passwords(env []string) (users []string) {
+	for _, e := range env {
+		if user, _, ok := strings.Cut(e, "_PASSWORD="); ok {
+			users = append(users, user)
+		}
+	}
+	slices.Sort(users)
+	return users
+}
+
+// Whatever ends the program, it ends its services, none of which was given another's password.
 func TestInterruptEndsEverything(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -101,6 +120,9 @@ func TestInterruptEndsEverything(t *testing.T) {
 		t.Errorf("%d processes", len(s.running))
 	}
 	for _, p := range s.running {
+		if got, want := passwords(p.cmd.Env[len(os.Environ()):]), rights[p.name]; !slices.Equal(got, want) {
+			t.Errorf("%s was given the passwords of %q, want %q", p.name, got, want)
+		}
 		if !p.ended() || p.cmd.ProcessState.ExitCode() != 0 {
 			t.Errorf("%s: %v", p.name, p.cmd.ProcessState)
 		}

@@ -30,7 +30,7 @@ func (s *system) start(name string, args ...string) (*process, error) {
 	}
 	defer log.Close() // the program has its own
 	p.cmd = exec.Command(filepath.Join(s.bin, name), args...)
-	p.cmd.Env = append(os.Environ(), s.env...)
+	p.cmd.Env = append(os.Environ(), s.environment(name)...)
 	p.cmd.Stderr = log
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -25,7 +25,8 @@ const module = "github.com/hybridtoken/hybridtoken/examples/microservices"
 type system struct {
 	data, bin string   // directories
 	source    string   // the directory of this program, which has the server's configuration
-	env       []string // passwords of the bus, which no command line shows
+	env       []string // of every process
+	passwords []string // of the bus, as NAME_PASSWORD=…; no command line shows them, and each process is given its own
 	staleness time.Duration
 
 	natsURL, authURL string
@@ -70,7 +71,7 @@ func (s *system) setUp(ctx context.Context) error {
 	var operator, sessionsOperator string
 	for _, user := range []string{"OPERATOR", "AUTH", "SESSIONS", "SESSIONS_OPERATOR", "PUBLISHER", "VERIFIER"} {
 		password := "p" + rand.Text() // a letter first: the server's configuration takes digits for a number
-		s.env = append(s.env, user+"_PASSWORD="+password)
+		s.passwords = append(s.passwords, user+"_PASSWORD="+password)
 		switch user {
 		case "OPERATOR":
 			operator = password
@@ -107,6 +108,25 @@ func (s *system) setUp(ctx context.Context) error {
 		return fmt.Errorf("making the bucket: %w", err)
 	}
 	return nil
+}
+
+// environment returns what the program of that name finds in its environment. A service that only
+// verifies is not given what revokes.
+func (s *system) environment(name string) []string {
+	users := []string{"VERIFIER"}
+	switch name {
+	case "nats-server":
+		return slices.Concat(s.env, s.passwords)
+	case "auth":
+		users = []string{"AUTH", "SESSIONS"}
+	}
+	env := slices.Clone(s.env)
+	for _, p := range s.passwords {
+		if user, _, _ := strings.Cut(p, "_PASSWORD="); slices.Contains(users, user) {
+			env = append(env, p)
+		}
+	}
+	return env
 }
 
 // as connects as a user of the server while do runs.
