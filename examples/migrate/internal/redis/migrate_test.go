@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +79,12 @@ func TestMigrate(t *testing.T) {
 		if n, err := migrate.Copy(ctx, rdb, member); n != 2 || err != nil {
 			t.Fatalf("copied %d: %v", n, err)
 		}
+	}
+	if err := migrate.Revoke(ctx, rdb, &jwt.RegisteredClaims{ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}); err != nil { // of a token without a jti
+		t.Fatal(err)
+	}
+	if n, err := migrate.Copy(ctx, rdb, member); n != 2 || err == nil || !strings.Contains(err.Error(), "here: 1") {
+		t.Errorf("beside one that names nothing, copied %d: %v", n, err)
 	}
 	if err := migrate.RevokeToken(ctx, member, claims["revoked by us"]); err != nil {
 		t.Fatal(err)
