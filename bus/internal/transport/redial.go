@@ -16,7 +16,7 @@ import (
 type Link struct {
 	Conn      *nats.Conn
 	JetStream jetstream.JetStream
-	life      uint64 // counts the links of a connection from 0
+	life      uint64 // counts the links of a connection that is dialled, from 1: 0 is none yet, or the caller's own
 	made      time.Time
 }
 
@@ -77,7 +77,7 @@ const (
 // closed.
 func (c *Connection) keep() {
 	defer close(c.done)
-	if !c.redial(0, 0) {
+	if !c.redial(1, 0) {
 		return
 	}
 	look := time.NewTicker(refusalLook)

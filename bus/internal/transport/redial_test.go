@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +125,37 @@ func TestRefusedCredentialsAreReadAnew(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if !c.IsConnected() || c.Link.Load().life != life {
 			t.Errorf("connected: %t, over link %d, before %d", c.IsConnected(), c.Link.Load().life, life)
+		}
+	})
+}
+
+// Who compares epochs learns of the first connection as of each later one: a publisher that
+// begins while no server answers looks for what was lost as soon as one does.
+func TestFirstConnectionIsAnEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := scripted.New(t)
+		s.Do(func() { s.Password = "right" })
+		var password atomic.Value
+		password.Store("wrong")
+		c, err := Dial(Config{Servers: "nats://127.0.0.1:4222", Options: []nats.Option{nats.SetCustomDialer(s), func(o *nats.Options) error {
+			return nats.UserInfo("auth", password.Load().(string))(o)
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		synctest.Wait()
+		if c.IsConnected() {
+			t.Fatal("connected with a wrong password")
+		}
+		before := c.Epoch()
+		password.Store("right")
+		time.Sleep(MaxRedial + time.Second)
+		if !c.IsConnected() {
+			t.Fatal("not connected")
+		}
+		if c.Epoch() == before {
+			t.Errorf("epoch %d before the first connection and over it", before)
 		}
 	})
 }
