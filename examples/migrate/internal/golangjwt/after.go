@@ -15,7 +15,7 @@ func After(keys token.KeySet, list *revoke.List, next http.Handler) (http.Handle
 		Algorithms:  []token.Algorithm{token.EdDSA},
 		Keys:        keys,
 		Revocations: list,
-		OwnIssuer:   true, // false as long as golang-jwt issues the tokens
+		// OwnIssuer: true once an issue.Issuer of this library issues all the tokens.
 	})
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ func After(issuer string, keys token.KeySet, list *revoke.List, next http.Handle
 		Algorithms:  []token.Algorithm{token.ES256},
 		Keys:        keys,
 		Revocations: list,
-		OwnIssuer:   true, // false for an issuer that is not this library
+		// OwnIssuer: true only for an issue.Issuer of this library.
 	})
 	if err != nil {
 		return nil, err
