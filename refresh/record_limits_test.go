@@ -77,11 +77,11 @@ func repeated(x step, n int) (list []step) {
 // What one version writes another has to read: these numbers are of the format of the records,
 // and one that becomes smaller makes records unreadable that are in the store.
 func TestNumbersOfTheFormat(t *testing.T) {
-	for name, c := range map[string][2]int{
+	for name, c := range map[string][2]int64{
 		"version": {recordVersion, 1}, "steps": {maxSteps, 16}, "spans": {maxSpans, 16}, "latest time": {maxMillis, 17_592_186_044_416},
 		"sessions of a subject": {maxSessions, 1000}, "bytes of another version": {maxUnknownBytes, 4096}, "bytes of claims": {maxClaimsBytes, 16_384},
 		"bytes of a device": {maxDeviceBytes, 256}, "bytes of a device's key": {maxBoundKey, 1024}, "bytes of its mark": {markBytes, 16}, "bytes of a tag": {tagBytes, 16},
-		"bytes of a hash": {len(digest{}), 32}, "bytes of a seal": {sealBytes, 60},
+		"bytes of a hash": {int64(len(digest{})), 32}, "bytes of a seal": {sealBytes, 60},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s: %d, want %d", name, c[0], c[1])

@@ -98,10 +98,14 @@ func (p *Publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 	type seen struct {
 		before error
 		epoch  uint64
+		over   bool
 	}
-	at, err := transport.Within(ctx, func() seen { return seen{l.Conn.LastError(), p.t.Conn.Epoch()} })
+	at, err := transport.Within(ctx, func() seen { return seen{l.Conn.LastError(), p.t.Conn.Epoch(), l.Conn.IsClosed()} })
 	if err != nil {
 		return nil, false, err
+	}
+	if at.over && p.t.Conn.Dialled() { // which what is sent over it next has not caused
+		return nil, false, p.t.Conn.Disconnected()
 	}
 	p.ledger.reconnected(at.epoch, p.now())
 	p.foresee()

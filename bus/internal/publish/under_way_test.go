@@ -85,3 +85,44 @@ func TestUnderWayAtTwoEnds(t *testing.T) {
 		})
 	}
 }
+
+// An event that comes to a link which has just ended is not taken for what ended it: the
+// publisher may learn of the end some moments later than the link knows of it.
+func TestLinkThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := scripted.New(t)
+		c := dialScripted(t, s)
+		defer c.Close()
+		b, err := openCore(t, c, config{Issuers: []string{testIssuer}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.close()
+		own, err := b.publisher.own(sessionEvent(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rec, err := b.publisher.prepare(t.Context(), own, limitSingle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		early := 0
+		for range 50 {
+			synctest.Wait()
+			if err := c.Await(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c.Link.Load().Conn.Close()
+			if c.IsConnected() {
+				early++
+			}
+			_, sent, err := b.publisher.try(t.Context(), rec, "id-1")
+			if sent || !errors.Is(err, transport.ErrDisconnected) || rec.ends != 0 {
+				t.Fatalf("sent: %t, ends: %d, %v", sent, rec.ends, err)
+			}
+		}
+		if early == 0 {
+			t.Error("the publisher always knew of the end before it tried")
+		}
+	})
+}
