@@ -33,7 +33,7 @@ func TestLicences(t *testing.T) {
 	for _, p := range compareLicences(files["docs/licences.md"], want) {
 		t.Error(p)
 	}
-	for part, least := range map[string]int{"npm": 30, "apt": 8, "Go tools": 1, "Go modules": 30} {
+	for part, least := range map[string]int{"npm": 30, "apt": 8, "Go tools": 2, "Go modules": 30} {
 		if len(want[part]) < least {
 			t.Errorf("only %d found for the part %s of docs/licences.md", len(want[part]), part)
 		}
@@ -43,8 +43,8 @@ func TestLicences(t *testing.T) {
 // The twins: what is installed and not listed is noticed, and the other way round.
 func TestLicencesNotices(t *testing.T) {
 	good := map[string]string{
-		"docs/licences.md": "## npm\n\n| a | 1.0.0, 2.0.0 | MIT |\n\n## apt\n\n| gcc | GPL |\n| nodejs | MIT |\n\n## Go tools\n\n| example.com/tool | v1.0.0 | MIT |\n\n## Go modules\n\n| example.com/m | v1.0.0 | MIT |\n",
-		".ci/run":          "staticcheck=example.com/tool/cmd/tool@v1.0.0\nfor program in node; do\n\tapt-get install -q -y --no-install-recommends ${program/#node/nodejs}\napt-get update && apt-get install -q -y --no-install-recommends gcc\n",
+		"docs/licences.md": "## npm\n\n| a | 1.0.0, 2.0.0 | MIT |\n\n## apt\n\n| gcc | GPL |\n| nodejs | MIT |\n\n## Go tools\n\n| example.com/tool | v1.0.0 | MIT |\n| github.com/a/b | v1.0.0 | MIT |\n\n## Go modules\n\n| example.com/m | v1.0.0 | MIT |\n",
+		".ci/run":          "staticcheck=example.com/tool/cmd/tool@v1.0.0\nfor program in node; do\n\tapt-get install -q -y --no-install-recommends ${program/#node/nodejs}\napt-get update && apt-get install -q -y --no-install-recommends gcc\n\tgo install github.com/a/b/c@v1.0.0\n",
 		"go.mod":           "module x\n\nrequire example.com/m v1.0.0\n",
 		"a/package-lock.json": `{"packages": {"": {}, "node_modules/a": {"version": "1.0.0", "license": "MIT"},
 			"node_modules/b/node_modules/a": {"version": "2.0.0", "license": "MIT"}}}`,
@@ -65,6 +65,8 @@ func TestLicencesNotices(t *testing.T) {
 		"another program":                 {".ci/run", "in node", "in node dig", "| dig |"},
 		"another package of apt's":        {".ci/run", "gcc", "gcc make", "| make |"},
 		"another tool":                    {".ci/run", "tool@v1.0.0", "tool@v1.0.1", "| example.com/tool | v1.0.1 |"},
+		"a command that is installed":     {".ci/run", "install github.com/a/b/c@", "install github.com/a/x/c@", "| github.com/a/x | v1.0.0 |"},
+		"a command of no known module":    {".ci/run", "install github.com/a/b/c@", "install example.org/c@", "of which module is example.org/c?"},
 		"another version of a module":     {"go.mod", "v1.0.0", "v1.1.0", "| example.com/m | v1.1.0 |"},
 		"a row that is not needed":        {"docs/licences.md", "| gcc | GPL |", "| gcc | GPL |\n| make | GPL |", "nothing installs"},
 		"a row without a licence":         {"docs/licences.md", "| gcc | GPL |", "| gcc |  |", "| gcc |"},
@@ -122,6 +124,8 @@ var (
 	aptLine   = regexp.MustCompile(`apt-get install -q -y --no-install-recommends ([^\n]+)`)
 	aptLoop   = regexp.MustCompile(`for program in ([^;\n]+); do`)
 	toolLine  = regexp.MustCompile(`(?m)^staticcheck=(\S+)/cmd/\S+@(v\S+)$`)
+	goInstall = regexp.MustCompile(`\bgo install (\S+)@(\S+)`)
+	onGitHub  = regexp.MustCompile(`^github\.com/[^/]+/[^/]+`)
 	lastOfKey = regexp.MustCompile(`^.*node_modules/`)
 )
 
@@ -182,6 +186,14 @@ func readInstalled(files map[string]string) (installed, []string) {
 			}
 			for _, m := range toolLine.FindAllStringSubmatch(text, -1) {
 				found.add("Go tools", m[1], m[2])
+			}
+			for _, m := range goInstall.FindAllStringSubmatch(text, -1) {
+				module := onGitHub.FindString(m[1])
+				if module == "" {
+					problems = append(problems, name+": of which module is "+m[1]+"?")
+					continue
+				}
+				found.add("Go tools", module, m[2])
 			}
 		}
 	}
