@@ -49,6 +49,23 @@ func TestIndexLeadsToEveryPage(t *testing.T) {
 	}
 }
 
+// Both indexes of programs, docs/README.md and examples/README.md, lead to every example that has
+// a README of its own.
+func TestIndexesLeadToEveryExample(t *testing.T) {
+	readmes, err := filepath.Glob(filepath.Join(root, "examples", "*", "README.md"))
+	if err != nil || len(readmes) < 8 {
+		t.Fatalf("only %d examples with a README: %v", len(readmes), err)
+	}
+	for index, before := range map[string]string{"docs/README.md": "../examples/", "examples/README.md": ""} {
+		text := read(t, index)
+		for _, readme := range readmes {
+			if link := before + filepath.Base(filepath.Dir(readme)) + "/README.md"; !strings.Contains(text, "]("+link+")") {
+				t.Errorf("%s does not link %s", index, link)
+			}
+		}
+	}
+}
+
 // docs/findings.md has one row for each script of findings, with the sentence that the script
 // begins with, and no other rows.
 func TestFindingsIndex(t *testing.T) {
