@@ -49,15 +49,24 @@ func main() {
 // run has both services, and a NATS server for them, run until while returns, which is given
 // their URLs.
 func run(ctx context.Context, data, shop, orders string, while func(shop, orders string) error) error {
+	atShop, err := net.Listen("tcp", shop)
+	if err != nil {
+		return fmt.Errorf("-shop: %w", err)
+	}
+	defer atShop.Close()
+	atOrders, err := net.Listen("tcp", orders)
+	if err != nil {
+		return fmt.Errorf("-orders: %w", err)
+	}
+	defer atOrders.Close()
 	server := must(embedded.Start(ctx, embedded.Config{Dir: filepath.Join(data, "nats"), Logger: log}))
 	defer server.Close()
-	atShop, atOrders := must(net.Listen("tcp", shop)), must(net.Listen("tcp", orders))
 	shop, orders = "http://"+atShop.Addr().String(), "http://"+atOrders.Addr().String()
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var services sync.WaitGroup
 	services.Go(func() { serveShop(ctx, atShop, server, data, orders) })
 	services.Go(func() { serveOrders(ctx, atOrders, server, shop+"/.well-known/jwks.json") })
-	err := while(shop, orders)
+	err = while(shop, orders)
 	stop()
 	services.Wait()
 	return err

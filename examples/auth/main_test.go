@@ -5,6 +5,7 @@ import (
 	"context"
 	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -193,6 +194,25 @@ func TestForms(t *testing.T) {
 		here.do("GET", shop+"/login?said=out", "").is(t, "then", 200, "You are logged out.")
 		here.do("GET", shop+"/", "").is(t, "the pages", 303, "/login")
 	})
+}
+
+// An address that cannot be had is told with the flag that sets it.
+func TestAddressInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	in, free := taken.Addr().String(), "127.0.0.1:0"
+	for flag, at := range map[string]struct{ shop, orders string }{"-shop": {in, free}, "-orders": {free, in}} {
+		err := run(t.Context(), t.TempDir(), at.shop, at.orders, func(shop, orders string) error {
+			t.Errorf("%s: it runs", flag)
+			return nil
+		})
+		if err == nil || !strings.HasPrefix(err.Error(), flag+": ") || !strings.Contains(err.Error(), in) {
+			t.Errorf("%s: error %v", flag, err)
+		}
+	}
 }
 
 func TestRefusals(t *testing.T) {

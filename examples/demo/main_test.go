@@ -144,6 +144,19 @@ func TestPageIsGuarded(t *testing.T) {
 	}
 }
 
+// An address that cannot be had is told with the flag that sets it.
+func TestListenInUse(t *testing.T) {
+	taken, err := listenLoopback("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	at := taken.Addr().String()
+	if _, err := listenLoopback(at); err == nil || !strings.HasPrefix(err.Error(), "-listen: ") || !strings.Contains(err.Error(), at) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // The page listens to this machine alone.
 func TestListenLoopback(t *testing.T) {
 	for address, good := range map[string]bool{

@@ -26,7 +26,11 @@ func listenLoopback(address string) (net.Listener, error) {
 	if !isLoopback(host) {
 		return nil, fmt.Errorf("-listen: %q is no loopback address; the page has no login, and is for a laptop", host)
 	}
-	return net.Listen("tcp", address)
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("-listen: %w", err)
+	}
+	return l, nil
 }
 
 func isLoopback(host string) bool {
