@@ -66,6 +66,16 @@ func TestIndexesLeadToEveryExample(t *testing.T) {
 	}
 }
 
+// The table of docs/how-it-works.md, to which the README sends for the packages, has each of them.
+func TestEveryPackageIsDescribed(t *testing.T) {
+	text := read(t, "docs/how-it-works.md")
+	for pkg := range exported {
+		if !strings.Contains(text, "[`"+pkg+"`](../"+pkg+")") {
+			t.Errorf("docs/how-it-works.md does not say what %s does", pkg)
+		}
+	}
+}
+
 // docs/findings.md has one row for each script of findings, with the sentence that the script
 // begins with, and no other rows.
 func TestFindingsIndex(t *testing.T) {
