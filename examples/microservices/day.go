@@ -62,7 +62,7 @@ func (d *day) begin(ctx context.Context) {
 // invite tells what to do with what runs.
 func (d *day) invite() {
 	fmt.Fprintf(d.out, "\nRunning, until ctrl-C; logs are in %s. Try:\n\n", d.data)
-	fmt.Fprintf(d.out, "curl -d user=alice -d password=wonderland %s/login\n", d.authURL)
+	fmt.Fprintf(d.out, "token=$(curl -s -d user=alice -d password=wonderland %s/login | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n", d.authURL)
 	for _, a := range d.apis {
 		fmt.Fprintf(d.out, "curl -H \"Authorization: Bearer $token\" %s%s\n", a.url, a.path)
 	}

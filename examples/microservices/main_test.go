@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/fenced"
+	"github.com/hybridtoken/hybridtoken/internal/gate"
 )
 
 // TestMain is, when a test asks for it, a service that obeys no logout.
@@ -129,6 +131,40 @@ func TestInterruptEndsEverything(t *testing.T) {
 	}
 	if _, err := os.Stat(s.data); !os.IsNotExist(err) {
 		t.Errorf("%s is left: %v", s.data, err)
+	}
+}
+
+// The lines that the program prints, typed into a shell, call both services and log out.
+func TestInvitation(t *testing.T) {
+	for _, program := range []string{"sh", "curl", "sed"} {
+		if _, err := exec.LookPath(program); err != nil {
+			gate.Skip(t, "no "+program+" is installed")
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var lines, codes string
+	out := writerFunc(func(p []byte) (int, error) {
+		switch line := string(p); {
+		case strings.HasPrefix(line, "token="):
+			lines += line
+		case strings.HasPrefix(line, "curl "):
+			lines += "curl -s -o /dev/null -w '%{http_code} '" + strings.TrimPrefix(line, "curl")
+		}
+		if strings.Contains(string(p), "/oauth/logout") {
+			b, err := exec.CommandContext(ctx, "sh", "-c", lines).CombinedOutput()
+			if codes = string(b); err != nil {
+				t.Errorf("%v: %s", err, b)
+			}
+			cancel()
+		}
+		return len(p), nil
+	})
+	if err := run(ctx, out, config{patience: time.Minute, refusal: time.Minute}); err != nil {
+		t.Fatalf("%v\n%s", err, logs(err))
+	}
+	if codes != "200 200 204 " {
+		t.Errorf("the lines are answered %q:\n%s", codes, lines)
 	}
 }
 

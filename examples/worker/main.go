@@ -73,8 +73,14 @@ func serve(ctx context.Context, data, listen string, log *slog.Logger) error {
 		return err
 	}
 	defer w.close()
-	fmt.Printf("curl -d user=alice -d password=wonderland %s/login\n", a.url)
-	fmt.Printf("curl -X POST -H \"Authorization: Bearer $token\" %s/reports/sales\n", a.url)
+	fmt.Print(invitation(a.url))
 	<-ctx.Done()
 	return nil
+}
+
+// invitation is what to type into a shell.
+func invitation(url string) string {
+	return fmt.Sprintf(`token=$(curl -s -d user=alice -d password=wonderland %[1]s/login | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+curl -X POST -H "Authorization: Bearer $token" %[1]s/reports/sales
+`, url)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
 	"github.com/hybridtoken/hybridtoken/internal/fenced"
+	"github.com/hybridtoken/hybridtoken/internal/gate"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 )
@@ -51,6 +53,30 @@ func TestDaysNotice(t *testing.T) {
 		if err := d.play(t.Context()); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want %q", err, says)
 		}
+	}
+}
+
+// The lines that the program prints, typed into a shell, queue a report.
+func TestInvitation(t *testing.T) {
+	for _, program := range []string{"sh", "curl", "sed"} {
+		if _, err := exec.LookPath(program); err != nil {
+			gate.Skip(t, "no "+program+" is installed")
+		}
+	}
+	server, err := embedded.Start(t.Context(), embedded.Config{Dir: filepath.Join(t.TempDir(), "nats")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	a, err := startApp(t.Context(), server, t.TempDir(), "127.0.0.1:0", silent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	lines := strings.Replace(invitation(a.url), "curl -X", "curl -s -w '%{http_code}' -X", 1)
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", lines).CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(out), "202") {
+		t.Errorf("error %v, answer %q", err, out)
 	}
 }
 
