@@ -17,6 +17,7 @@ import (
 
 	"github.com/hybridtoken/hybridtoken/bus"
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/examples/worker/internal/job"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/refresh/natskv"
 	"github.com/hybridtoken/hybridtoken/refresh/web"
@@ -139,7 +140,7 @@ func startApp(ctx context.Context, server *embedded.Server, data, listen string,
 func request(js jetstream.JetStream, log *slog.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := token.FromContext(r.Context())
-		if err := add(r.Context(), js, job{Report: r.PathValue("name"), For: claims.Identity()}); err != nil {
+		if err := add(r.Context(), js, job.Job{Report: r.PathValue("name"), For: claims.Identity()}); err != nil {
 			log.Error("queueing a job", "error", err)
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return

@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/examples/worker/internal/job"
 	"github.com/hybridtoken/hybridtoken/refresh"
 	"github.com/hybridtoken/hybridtoken/token"
 )
@@ -136,7 +137,7 @@ func (d *days) worker(ctx context.Context, queue *embedded.Server, toBus nats.In
 	d.mu.Lock()
 	d.outcomes, d.seen = map[string]string{}, make(chan struct{})
 	d.mu.Unlock()
-	tell := func(j job, outcome string) {
+	tell := func(j job.Job, outcome string) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.outcomes[j.Report] = outcome

@@ -4,7 +4,7 @@
 //	go run ./examples/worker          # takes requests until ctrl-C
 //	go run ./examples/worker -once    # plays two days through, and ends
 //
-// job.go is what stands in the queue, worker.go who does it, app.go the application that takes requests
+// internal/job is what stands in the queue, queue.go the queue, worker.go who does it, app.go the application that takes requests
 // and has logins. days.go is -once.
 package main
 
@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/examples/worker/internal/job"
 )
 
 func main() {
@@ -67,7 +68,7 @@ func serve(ctx context.Context, data, listen string, log *slog.Logger) error {
 	defer a.close()
 	w, err := startWorker(ctx, workerConfig{
 		queue: nats, revocations: nats, keysURL: a.keys(), stateFile: filepath.Join(data, "worker.state"), log: log,
-		tell: func(j job, outcome string) { fmt.Printf("%s for %s: %s\n", j.Report, j.For.Subject, outcome) },
+		tell: func(j job.Job, outcome string) { fmt.Printf("%s for %s: %s\n", j.Report, j.For.Subject, outcome) },
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus/embedded"
+	"github.com/hybridtoken/hybridtoken/examples/worker/internal/job"
 	"github.com/hybridtoken/hybridtoken/internal/fenced"
 	"github.com/hybridtoken/hybridtoken/internal/gate"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -121,14 +122,14 @@ func TestJobs(t *testing.T) {
 			t.Error("a part of the token is in the queue")
 		}
 	}
-	var late job
+	var late job.Job
 	if err := json.Unmarshal(first.Data, &late); err != nil {
 		t.Fatal(err)
 	}
 	late.Report, late.For.IssuedAt, late.For.MintedAt, late.For.ExpiresAt = "late", time.Now().Add(-2*time.Hour), time.Time{}, time.Now().Add(-time.Hour)
-	nobodys, _ := json.Marshal(job{Report: "nobody's"})
+	nobodys, _ := json.Marshal(job.Job{Report: "nobody's"})
 	lates, _ := json.Marshal(late)
-	last, _ := json.Marshal(job{Report: "last", For: late.For})
+	last, _ := json.Marshal(job.Job{Report: "last", For: late.For})
 	for _, data := range [][]byte{[]byte("junk"), []byte(`{"for":{}}`), nobodys, lates, last} {
 		if _, err := js.Publish(t.Context(), queueSubject, data); err != nil {
 			t.Fatal(err)
@@ -136,7 +137,7 @@ func TestJobs(t *testing.T) {
 	}
 
 	told := make(chan string, 16)
-	w, err := startWorker(t.Context(), workerConfig{queue: server, revocations: server, keysURL: a.keys(), log: silent, tell: func(j job, outcome string) {
+	w, err := startWorker(t.Context(), workerConfig{queue: server, revocations: server, keysURL: a.keys(), log: silent, tell: func(j job.Job, outcome string) {
 		if !strings.HasPrefix(outcome, "postponed") { // until the replica is fresh
 			told <- j.Report + " " + outcome
 		}
@@ -169,22 +170,6 @@ func TestJobs(t *testing.T) {
 		}
 		if info.State.Msgs == 0 {
 			return
-		}
-	}
-}
-
-// What is no job is said to be none, without a word of it.
-func TestReadJob(t *testing.T) {
-	good, err := json.Marshal(job{Report: "sales", For: revoke.Identity{Issuer: issuer, Subject: "alice"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if j, err := readJob(good); err != nil || j.Report != "sales" || j.For.Subject != "alice" {
-		t.Errorf("%+v, %v", j, err)
-	}
-	for _, bad := range []string{"", "secret", `{"report":1}`, `{}`, `[]`, `null`, `{"report":"secret","for":"secret"}`, `{"report":"secret","for":{"exp":"secret"}}`} {
-		if j, err := readJob([]byte(bad)); err == nil || j != (job{}) || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: %+v, %v", bad, j, err)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hybridtoken/hybridtoken/bus"
+	"github.com/hybridtoken/hybridtoken/examples/worker/internal/job"
 	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 )
@@ -20,7 +21,7 @@ type worker struct {
 	log     *slog.Logger
 	tokens  *token.Verifier
 	jobs    jetstream.Consumer
-	tell    func(j job, outcome string)
+	tell    func(j job.Job, outcome string)
 	closing context.CancelFunc
 	running sync.WaitGroup
 	closers closers
@@ -35,8 +36,8 @@ type workerConfig struct {
 	keysURL     string                     // of the issuer's keys
 	stateFile   string                     // keeps what is revoked over a restart
 	log         *slog.Logger
-	tell        func(j job, outcome string) // is told of each job that was taken
-	tune        func(*token.VerifierConfig) // of a test, or nil
+	tell        func(j job.Job, outcome string) // is told of each job that was taken
+	tune        func(*token.VerifierConfig)     // of a test, or nil
 }
 
 // startWorker starts a worker with a replica of the denylist of its own.
@@ -120,7 +121,7 @@ func (w *worker) work(ctx context.Context) {
 
 // take does a job, if who asked for it may still have it done. The error is of the queue alone.
 func (w *worker) take(ctx context.Context, msg jetstream.Msg) error {
-	j, err := readJob(msg.Data())
+	j, err := job.Read(msg.Data())
 	if err != nil {
 		w.log.Error("a job that is none", "error", err)
 		return msg.TermWithReason(err.Error()) // nobody can do it, ever

@@ -3,21 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
+	"github.com/hybridtoken/hybridtoken/examples/worker/internal/job"
 )
-
-// A job is what stands in the queue. It says who asked as the denylist knows them, and holds no token:
-// who reads the queue can do nothing with it. Who may write to the queue can have jobs done in
-// anybody's name: only the application has that right.
-type job struct {
-	Report string          `json:"report"`
-	For    revoke.Identity `json:"for"`
-}
 
 const (
 	queueStream  = "JOBS"
@@ -35,7 +26,7 @@ func makeQueue(ctx context.Context, js jetstream.JetStream) error {
 }
 
 // add queues a job. It is on disk when add returns nil.
-func add(ctx context.Context, js jetstream.JetStream, j job) error {
+func add(ctx context.Context, js jetstream.JetStream, j job.Job) error {
 	data, err := json.Marshal(j)
 	if err != nil {
 		return err
@@ -51,15 +42,4 @@ func jobs(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, erro
 		AckWait:    30 * time.Second, // a job whose worker died is another's then
 		MaxDeliver: -1,               // a job may be postponed any number of times
 	})
-}
-
-// readJob refuses what is no job. Whose it is, and whether they may, is not looked at.
-func readJob(data []byte) (j job, err error) {
-	if err := json.Unmarshal(data, &j); err != nil {
-		return job{}, errors.New("no job")
-	}
-	if j.Report == "" {
-		return job{}, errors.New("a job without a report")
-	}
-	return j, nil
 }
