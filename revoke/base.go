@@ -43,7 +43,7 @@ func (b *base) filterBytes() int {
 // is swept when all of it has expired.
 const minSweepEntries = 1024
 
-// fold returns a base with the entries of old and of the frozen recents, but those
+// compact returns a base with the entries of old and of the frozen memtables, but those
 // that expired before live. It reads nothing that changes, so it runs beside
 // readers and the writer; while it runs, old and new are both in memory.
 func compact(old *base, frozen []*memtable, live uint32, d density) *base {

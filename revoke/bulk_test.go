@@ -10,9 +10,9 @@ import (
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
-// TestReplayFoldsRarely: to read a log costs few folds; once it is read, or reading has
+// TestReplayCompactsRarely: to read a log costs few compactions; once it is read, or reading has
 // ended, nothing is left to slow the readers down; and meanwhile no event is missed.
-func TestReplayFoldsRarely(t *testing.T) {
+func TestReplayCompactsRarely(t *testing.T) {
 	const n = 100_000
 	for how, end := range map[string]func(*tape.Reader, *tape.Log){
 		"read":       func(*tape.Reader, *tape.Log) {},
@@ -35,11 +35,11 @@ func TestReplayFoldsRarely(t *testing.T) {
 					t.Fatal(err)
 				}
 				if i == n*9/10 {
-					// Whatever the scheduler did: from here on something stays unfolded. A fold
+					// Whatever the scheduler did: from here on something stays to be compacted. A compaction
 					// under way would not take what is frozen now.
-					r.List.WaitFold()
-					if r.List.Fold(r.Now); r.List.Frozen() > 0 {
-						t.Fatal("not folded")
+					r.List.WaitCompaction()
+					if r.List.Compact(r.Now); r.List.Frozen() > 0 {
+						t.Fatal("not compacted")
 					}
 				}
 				if i%1000 == 0 && !r.Refuses(strconv.Itoa(i)) {
@@ -48,16 +48,16 @@ func TestReplayFoldsRarely(t *testing.T) {
 			}
 			// Each makes the base half as large again at least: from a thousand on, some
 			// eleven do.
-			if s := r.List.Stats(r.Now); s.Folds > 20 {
-				t.Errorf("%d folds", s.Folds)
+			if s := r.List.Stats(r.Now); s.Compactions > 20 {
+				t.Errorf("%d compactions", s.Compactions)
 			}
 			if how != "read" && r.List.Frozen() == 0 {
-				t.Error("everything is folded while the log is read")
+				t.Error("everything is compacted while the log is read")
 			}
 			end(r, l)
-			r.List.WaitFold()
+			r.List.WaitCompaction()
 			if f := r.List.Frozen(); f > 0 {
-				t.Errorf("%d recents are left unfolded", f)
+				t.Errorf("%d memtables are left, not compacted", f)
 			}
 			for i := range n {
 				if !r.Refuses(strconv.Itoa(i)) {
@@ -71,7 +71,7 @@ func TestReplayFoldsRarely(t *testing.T) {
 	}
 }
 
-// TestSweepDuringReplay: forgetting goes on while folds are put off.
+// TestSweepDuringReplay: forgetting goes on while compactions are put off.
 func TestSweepDuringReplay(t *testing.T) {
 	r, l := tape.NewReader(t, revoke.Config{}), new(tape.Log)
 	r.Sub = r.Feed.Begin(r.Now, replica.LogInfo{Retention: revoke.DefaultRetention(), LastSequence: 1 << 20})
@@ -82,7 +82,7 @@ func TestSweepDuringReplay(t *testing.T) {
 	if err := r.Read(l); err != nil {
 		t.Fatal(err)
 	}
-	r.List.WaitFold()
+	r.List.WaitCompaction()
 	for range 3 {
 		r.Pass(2 * time.Hour)
 		l.Revoke(r.Now.Time(), "later")
@@ -90,7 +90,7 @@ func TestSweepDuringReplay(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Refuses("any") // readers find that a sweep is due
-		r.List.WaitFold()
+		r.List.WaitCompaction()
 	}
 	s := r.List.Stats(r.Now)
 	if n := s.Entries[revoke.KindToken]; n > 1024+3 {

@@ -26,7 +26,7 @@ func known(l *revoke.List, now revoke.Instant, n int) (refused int) {
 
 // TestOneWrongReadingForgetsNothing: a List that no bus feeds goes by the slower of its
 // clocks, wall and monotonic (invariant 3). One reading of one of them that is far ahead
-// costs no revocation, whichever method is given it and whatever folds and restarts follow.
+// costs no revocation, whichever method is given it and whatever compactions and restarts follow.
 func TestOneWrongReadingForgetsNothing(t *testing.T) {
 	const n = 5000
 	const life = time.Hour
@@ -43,7 +43,7 @@ func TestOneWrongReadingForgetsNothing(t *testing.T) {
 			l.Apply(at, revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: "other"})
 		},
 		"SaveState": func(l *revoke.List, at revoke.Instant) { l.SaveState(at) },
-		"Fold":      func(l *revoke.List, at revoke.Instant) { l.Fold(at) },
+		"Compact":   func(l *revoke.List, at revoke.Instant) { l.Compact(at) },
 	}
 	wrong := map[string]func(now revoke.Instant) revoke.Instant{
 		"wall three hours ahead":  func(now revoke.Instant) revoke.Instant { now.Wall += int64(3 * time.Hour); return now },
@@ -74,8 +74,8 @@ func TestOneWrongReadingForgetsNothing(t *testing.T) {
 							}
 						}
 						look(l, ahead(now.Add(time.Second)))
-						l.WaitFold()
-						l.Fold(now.Add(2 * time.Second))
+						l.WaitCompaction()
+						l.Compact(now.Add(2 * time.Second))
 						if got := known(l, now.Add(3*time.Second), n); got != n {
 							t.Fatalf("%d of %d revocations are left", got, n)
 						}
@@ -91,8 +91,8 @@ func TestOneWrongReadingForgetsNothing(t *testing.T) {
 							t.Fatal(err)
 						}
 						look(again, ahead(now.Add(5*time.Second)))
-						again.WaitFold()
-						again.Fold(now.Add(6 * time.Second))
+						again.WaitCompaction()
+						again.Compact(now.Add(6 * time.Second))
 						if got := known(again, now.Add(7*time.Second), n); got != n {
 							t.Errorf("%d of %d revocations are left after a restart", got, n)
 						}
@@ -114,11 +114,11 @@ func TestBothClocksForget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l.Fold(now)
+	l.Compact(now)
 	if got := known(l, now.Add(time.Hour+13*time.Minute), n); got != 0 {
 		t.Errorf("%d live on", got)
 	}
-	l.WaitFold()
+	l.WaitCompaction()
 	if s := l.Stats(now.Add(time.Hour + 13*time.Minute)); s.Entries[revoke.KindToken] != 0 {
 		t.Errorf("%d entries are held", s.Entries[revoke.KindToken])
 	}
@@ -143,8 +143,8 @@ func TestMemoryComesBack(t *testing.T) {
 		},
 	}
 	for door, open := range doors {
-		for _, folded := range []bool{true, false} { // or most of it in what takes new events
-			t.Run(fmt.Sprintf("%s/folded %v", door, folded), func(t *testing.T) {
+		for _, compacted := range []bool{true, false} { // or most of it in what takes new events
+			t.Run(fmt.Sprintf("%s/compacted %v", door, compacted), func(t *testing.T) {
 				l := localList(t)
 				now := revoke.Now()
 				look := open(l)
@@ -154,15 +154,15 @@ func TestMemoryComesBack(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				l.WaitFold()
-				if folded {
-					l.Fold(now)
+				l.WaitCompaction()
+				if compacted {
+					l.Compact(now)
 				}
 				look(now)
 				later := now.Add(30 * time.Minute)
 				for range 3 {
 					look(later)
-					l.WaitFold()
+					l.WaitCompaction()
 					later = later.Add(61 * time.Second)
 				}
 				if left, bytes := l.Held(), l.HeldBytes(); left != 0 || bytes > 2*fresh {
@@ -181,7 +181,7 @@ func TestMemoryComesBack(t *testing.T) {
 			r.Pass(30 * time.Minute)
 			r.Beat(log)
 			r.Must(r.Read(log))
-			r.List.WaitFold()
+			r.List.WaitCompaction()
 		}
 		if left, bytes := r.List.Held(), r.List.HeldBytes(); left != 0 || bytes > 200_000 {
 			t.Errorf("%d entries in %d bytes are held", left, bytes)
@@ -189,7 +189,7 @@ func TestMemoryComesBack(t *testing.T) {
 	})
 }
 
-// TestExpiredSummandsStillCount: what a fold forgets is what is over. An event whose life
+// TestExpiredSummandsStillCount: what a compaction forgets is what is over. An event whose life
 // is over and whose key has another that lives goes on adding its cutoff.
 func TestExpiredSummandsStillCount(t *testing.T) {
 	l := localList(t)
@@ -209,7 +209,7 @@ func TestExpiredSummandsStillCount(t *testing.T) {
 		if err := l.Check(later, &id, revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
 			t.Errorf("the larger cutoff of two is gone: %v", err)
 		}
-		l.Fold(later)
+		l.Compact(later)
 	}
 	if n := l.Held(); n != 1 {
 		t.Errorf("%d entries are held, want the subject's", n)
@@ -245,7 +245,7 @@ func TestForgettingTakesBothClocks(t *testing.T) {
 				if r.Refuses("x") != c.kept {
 					t.Fatalf("refused: %v, want %v", !c.kept, c.kept)
 				}
-				r.List.Fold(r.Now) // and folding forgets no more than a check does
+				r.List.Compact(r.Now) // and compaction forgets no more than a check does
 			}
 		})
 	}

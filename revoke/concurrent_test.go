@@ -17,7 +17,7 @@ import (
 // TestReadersNeverMiss holds invariants 1 and 4 under concurrency: a check that
 // begins after Apply returned refuses, while the memtable overflows, bases are
 // replaced and expired entries are swept; and nothing else is ever refused. Two
-// thirds of the checks ask for events applied long ago, which survive many folds:
+// thirds of the checks ask for events applied long ago, which survive many compactions:
 // tables are fullest and oldest there.
 func TestReadersNeverMiss(t *testing.T) {
 	const doomed = 1 << 30 // values that expire and are swept away
@@ -119,14 +119,14 @@ func TestReadersNeverMiss(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	l.WaitFold()
+	l.WaitCompaction()
 	close(done)
 	readers.Wait()
-	l.Fold(at())
+	l.Compact(at())
 	if n := l.Stats(at()).Entries[revoke.KindToken]; n >= events/2 {
 		t.Errorf("%d token entries of %d events: nothing was swept", n, events)
 	}
-	t.Logf("%d checks, %d folds", checks.Load(), l.Stats(at()).Folds)
+	t.Logf("%d checks, %d compactions", checks.Load(), l.Stats(at()).Compactions)
 }
 
 // TestConcurrentWriters holds that what several goroutines apply at once is all there.

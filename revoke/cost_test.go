@@ -41,7 +41,7 @@ func filled(t testing.TB, cfg revoke.Config, n int, value func(int) string) (*re
 			}
 		}
 	}
-	l.Fold(now)
+	l.Compact(now)
 	return l, now
 }
 
@@ -102,7 +102,7 @@ func TestMemoryPerRevocation(t *testing.T) {
 	if err := l.Check(later, &id, revoke.Deny()); err != nil {
 		t.Fatal(err)
 	}
-	l.WaitFold()
+	l.WaitCompaction()
 	if s := l.Stats(later); s.Bytes > 200_000 {
 		t.Errorf("%d bytes are held after everything expired: %+v", s.Bytes, s)
 	}
@@ -130,7 +130,7 @@ func BenchmarkCheck(b *testing.B) {
 }
 
 // TestRecentShrinks: what takes new events is small again once the List is, also where
-// what expired was forgotten by an ordinary fold and not by a sweep.
+// what expired was forgotten by an ordinary compaction and not by a sweep.
 func TestRecentShrinks(t *testing.T) {
 	l, err := revoke.NewList(revoke.Config{Local: true})
 	if err != nil {
@@ -145,18 +145,18 @@ func TestRecentShrinks(t *testing.T) {
 		}
 	}
 	add(now, 0, 200_000)
-	l.Fold(now)
-	add(now, 200_000, 2000) // more than the memtable that Fold leaves takes
-	l.WaitFold()
+	l.Compact(now)
+	add(now, 200_000, 2000) // more than the memtable that Compact leaves takes
+	l.WaitCompaction()
 	large := l.ActiveCapacity()
 	later := now.Add(2 * time.Hour)
 	add(later, 300_000, large+1)
-	l.WaitFold()
+	l.WaitCompaction()
 	if n := l.ActiveCapacity(); large < 8000 || n > large/2 {
 		t.Errorf("the memtable takes %d entries; before most expired it took %d", n, large)
 	}
 	if f := l.Frozen(); f > 0 {
-		t.Errorf("%d recents are left unfolded", f)
+		t.Errorf("%d memtables are left, not compacted", f)
 	}
 	for _, i := range []int{300_000, 300_000 + large} {
 		if l.Check(later, &revoke.Identity{Issuer: iss, Token: strconv.Itoa(i)}, revoke.Deny()) == nil {

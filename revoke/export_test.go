@@ -10,23 +10,23 @@ func SlotSizes() (counted, real [2]uintptr) {
 	return [2]uintptr{slotBytes, recentSlotBytes}, [2]uintptr{unsafe.Sizeof(slot{}), unsafe.Sizeof(memtableSlot{})}
 }
 
-// Fold folds all that was applied, forgets what expired, and waits for it.
-func (l *List) Fold(now Instant) {
+// Compact merges all that was applied, forgets what expired, and waits for it.
+func (l *List) Compact(now Instant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.freeze(l.view.Load(), minMemtable)
-	l.startFold(now)
-	for l.folding {
-		l.folded.Wait()
+	l.startCompaction(now)
+	for l.compacting {
+		l.compacted.Wait()
 	}
 }
 
-// WaitFold waits until no fold is under way.
-func (l *List) WaitFold() {
+// WaitCompaction waits until no compaction is under way.
+func (l *List) WaitCompaction() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.folding {
-		l.folded.Wait()
+	for l.compacting {
+		l.compacted.Wait()
 	}
 }
 
@@ -58,13 +58,13 @@ func (p *Prepared) Skips(now Instant) bool {
 // Forget makes the next Check look.
 func (p *Prepared) Forget() { p.clear.Store(0); p.quiet.Store(0) }
 
-// Frozen is how many recents wait to be folded.
+// Frozen is how many memtables wait to be compacted.
 func (l *List) Frozen() int { return len(l.view.Load().memtables) - 1 }
 
-// ActiveCapacity is how many entries the memtable takes before it is folded.
+// ActiveCapacity is how many entries the memtable takes before it is compacted.
 func (l *List) ActiveCapacity() int {
-	recents := l.view.Load().memtables
-	return recents[len(recents)-1].capacity()
+	memtables := l.view.Load().memtables
+	return memtables[len(memtables)-1].capacity()
 }
 
 // HashKey is the key of the identities.

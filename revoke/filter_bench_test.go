@@ -91,7 +91,7 @@ func BenchmarkFilterGain(b *testing.B) {
 				add(Event{Kind: KindKey, Value: fmt.Sprintf("%042dA", i)})
 			}
 			add(Event{Kind: KindIssuer, Before: past})
-			l.Fold(now)
+			l.Compact(now)
 			base := l.view.Load().base
 
 			const asked = 1 << 16

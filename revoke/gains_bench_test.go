@@ -44,8 +44,8 @@ func BenchmarkGains(b *testing.B) {
 			add(Event{Kind: KindKey, Value: fmt.Sprintf("%042dA", i)})
 		}
 		add(Event{Kind: KindIssuer, Before: past})
-		l.Fold(now)
-		for i := range l.view.Load().memtables[0].capacity() * 9 / 10 { // not folded yet
+		l.Compact(now)
+		for i := range l.view.Load().memtables[0].capacity() * 9 / 10 { // not compacted yet
 			add(Event{Kind: KindToken, Value: text(n + i)})
 		}
 		return l, now

@@ -6,14 +6,14 @@ import "testing"
 // in the memtable.
 func TestEntryLivesThroughItsLastSecond(t *testing.T) {
 	e := entry{id: digest{7, idLow}, kind: KindSession, before: 1 << 40, until: 100}
-	table, recent := newTable(1), newMemtable(1)
+	table, mem := newTable(1), newMemtable(1)
 	table.put(e)
-	recent.put(e)
+	mem.put(e)
 	for live, want := range map[uint32]bool{99: true, 100: true, 101: false} {
 		if got := table.revokes(e.id, live, 0, digest{}, false); got != want {
 			t.Errorf("table, at %d: %t", live, got)
 		}
-		if got := recent.revokes(e.id, live, 0, digest{}, false); got != want {
+		if got := mem.revokes(e.id, live, 0, digest{}, false); got != want {
 			t.Errorf("memtable, at %d: %t", live, got)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // [List.Check] takes no lock and allocates nothing unless it refuses as stale.
 //
 // A List has no standing goroutine and needs no Close: a goroutine runs only while
-// it folds recent events into the settled base.
+// it merges recent events into the settled base.
 type List struct {
 	// Behind a pointer, so that a print of what holds a List, which walks its fields for
 	// some verbs without asking it, neither shows them nor reads what is being written.
@@ -64,12 +64,12 @@ type replica struct {
 	stateFile stateFile
 	counters  counters
 
-	mu      sync.Mutex // the writer's: guards folding, bulk, fed, generation and the content of the last memtable
-	folding bool
-	bulk    bool      // a log is being read: folds are put off
-	folded  sync.Cond // on mu: a fold ended
-	fed     bool      // a feed is open
-	gen     uint64
+	mu         sync.Mutex // the writer's: guards compacting, bulk, fed, generation and the content of the last memtable
+	compacting bool
+	bulk       bool      // a log is being read: compactions are put off
+	compacted  sync.Cond // on mu: a compaction ended
+	fed        bool      // a feed is open
+	gen        uint64
 }
 
 // A view is what one check looks in. The base and all but the last memtable are
@@ -86,7 +86,7 @@ func NewList(cfg Config) (*List, error) {
 		return nil, err
 	}
 	l := &List{&replica{cfg: cfg, density: newDensity(cfg.FalsePositiveRate), hasher: new(newHasher())}}
-	l.folded.L = &l.mu
+	l.compacted.L = &l.mu
 	l.view.Store(&view{base: emptyBase, memtables: []*memtable{newMemtable(minMemtable)}})
 	l.proof.Store(&proof{reason: ReasonNotFollowed})
 	l.streamOffset.Store(math.MaxInt64)

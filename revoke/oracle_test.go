@@ -141,7 +141,7 @@ func (u *universe) token() revoke.Identity {
 }
 
 // TestListAgreesWithOracle holds invariants 2, 3, 4 and 5 on random histories: the
-// List, fed in any order, with duplicates, folding whenever, refuses what a slice of
+// List, fed in any order, with duplicates, compacting whenever, refuses what a slice of
 // all events refuses, and nothing else.
 func TestListAgreesWithOracle(t *testing.T) {
 	histories, checks := 0, 0
@@ -167,7 +167,7 @@ func TestListAgreesWithOracle(t *testing.T) {
 					t.Fatalf("%s/%d: %v", shape, seed, err)
 				}
 				if u.rng.IntN(8) == 0 {
-					l.Fold(apply)
+					l.Compact(apply)
 				}
 			}
 			o.events = events
@@ -175,7 +175,7 @@ func TestListAgreesWithOracle(t *testing.T) {
 			for _, later := range []time.Duration{0, 25 * time.Minute, 70 * time.Minute, 131 * time.Minute, 133 * time.Minute} {
 				now := revoke.At(u.start.Add(10*time.Second + later))
 				if u.rng.IntN(2) == 0 {
-					l.Fold(now)
+					l.Compact(now)
 				}
 				for range 100 {
 					id := u.token()
@@ -197,7 +197,7 @@ func TestListAgreesWithOracle(t *testing.T) {
 }
 
 // TestManyEntries holds the same at a size where the memtable overflows, bases
-// are folded while events arrive, and the filter decides most checks.
+// are compacted while events arrive, and the filter decides most checks.
 func TestManyEntries(t *testing.T) {
 	n := 150_000
 	if testing.Short() {
@@ -220,7 +220,7 @@ func TestManyEntries(t *testing.T) {
 				if err := l.Apply(now, e); err != nil {
 					t.Fatal(err)
 				}
-				if i%997 == 0 { // the newest is seen at once, wherever folding stands
+				if i%997 == 0 { // the newest is seen at once, wherever compaction stands
 					id := revoke.Identity{Issuer: iss, IssuedAt: now.Time()}
 					*[]*string{&id.Token, &id.Session, &id.Subject}[i%3] = value(2 * i)
 					if l.Check(now, &id, revoke.Deny()) == nil {
@@ -228,7 +228,7 @@ func TestManyEntries(t *testing.T) {
 					}
 				}
 			}
-			l.WaitFold()
+			l.WaitCompaction()
 			for i := range n {
 				k := i % 3
 				id := revoke.Identity{Issuer: iss, IssuedAt: now.Time()}
@@ -245,7 +245,7 @@ func TestManyEntries(t *testing.T) {
 					t.Fatalf("a false refusal: %d: %v", i, err)
 				}
 			}
-			if s := l.Stats(now); s.Entries[revoke.KindToken]+s.Entries[revoke.KindSession]+s.Entries[revoke.KindSubject] != n || s.Folds == 0 {
+			if s := l.Stats(now); s.Entries[revoke.KindToken]+s.Entries[revoke.KindSession]+s.Entries[revoke.KindSubject] != n || s.Compactions == 0 {
 				t.Errorf("stats %+v", s)
 			}
 		})

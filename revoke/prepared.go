@@ -126,7 +126,8 @@ func (l *replica) cleared(live uint32) {
 //
 // Time can revoke too, when a clock that had run ahead is set back and what had expired
 // lives again. clearedAt is the latest moment that any remembered look-up was made
-// for, raised before the sum is remembered, and read after it; an earlier one looks again. (A fold may let
+// for, raised before the sum is remembered, and read after it; an earlier one looks
+// again. (A compaction may let
 // an expired event count again, merged with a live one of its key. It need not, so
 // nobody has to notice.)
 type versions struct {

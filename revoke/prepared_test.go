@@ -16,7 +16,7 @@ import (
 
 // TestPreparedAgreesWithOracle holds invariants 2 to 5 for identities that were
 // prepared once and are checked again and again, while events arrive, bases are
-// folded, and the clock goes on and now and then is set back.
+// compacted, and the clock goes on and now and then is set back.
 func TestPreparedAgreesWithOracle(t *testing.T) {
 	rounds := 150
 	if testing.Short() {
@@ -51,7 +51,7 @@ func TestPreparedAgreesWithOracle(t *testing.T) {
 					}
 					o.events = append(o.events, e)
 				case n < 4:
-					l.Fold(newest) // forgets what has expired by then
+					l.Compact(newest) // forgets what has expired by then
 				case n < 5:
 					clock = clock.Add(time.Duration(u.rng.IntN(30)) * time.Minute)
 				case n < 6:

@@ -36,8 +36,8 @@ type stateFile struct {
 	seen fs.FileInfo    // guarded by mu: of the file as it was read or last written; nil: there was none
 }
 
-// takeState locks the file for a feed. One that another List has is a misfortune of the
-// next restart, not of today: the feed does without, and SaveState tries again.
+// takeState locks the file for a feed. Where another List has it, the feed does without it
+// and SaveState tries again: only a restart needs the file.
 func (l *List) takeState() {
 	f := &l.stateFile
 	f.mu.Lock()

@@ -112,7 +112,7 @@ func TestStateFile(t *testing.T) {
 		t.Errorf("without a file: %+v", s)
 	}
 	refused, spared := secretive(t, l)
-	for i := range 5000 { // through several folds
+	for i := range 5000 { // through several compactions
 		if err := l.Apply(revoke.Now(), revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: fmt.Sprint("sid-", i)}); err != nil {
 			t.Fatal(err)
 		}

@@ -10,11 +10,11 @@ import (
 
 // Stats counts what a List holds and what happened to it since it was made.
 type Stats struct {
-	Entries map[Kind]int // live or not yet forgotten, by kind; a key still being folded counts twice
+	Entries map[Kind]int // live or not yet forgotten, by kind; a key still being compacted counts twice
 	Bytes   int64        // of memory for filter and tables
 
 	FalsePositiveRate float64 // the filter's, measured from the bits that are set
-	Folds             uint64  // how often a new base was built
+	Compactions       uint64  // how often a new base was built
 
 	Applied map[Kind]uint64  // events applied, duplicates included
 	Faults  map[Fault]uint64 // messages of the log that were not applied
@@ -46,7 +46,7 @@ type counters struct {
 
 	unusable unusables
 
-	folds, credentials, foreignIssuer, misspeltIssuer, brokerClock atomic.Uint64
+	compactions, credentials, foreignIssuer, misspeltIssuer, brokerClock atomic.Uint64
 
 	feed inside.Counters // raised by the feed
 
@@ -100,7 +100,7 @@ func (l *List) Stats(now Instant) Stats {
 	v := l.view.Load()
 	s := Stats{
 		Entries: make(map[Kind]int, kinds-1), Applied: make(map[Kind]uint64, kinds-1), Faults: make(map[Fault]uint64),
-		FalsePositiveRate: v.base.rate, Folds: c.folds.Load(),
+		FalsePositiveRate: v.base.rate, Compactions: c.compactions.Load(),
 		ForeignIssuer: c.foreignIssuer.Load(), MisspeltIssuer: c.misspeltIssuer.Load(),
 		BrokerClock: c.brokerClock.Load(), FutureHeartbeats: c.feed.FutureHeartbeats.Load(),
 		SkewedHeartbeats: c.feed.SkewedHeartbeats.Load(), Gaps: c.feed.Gaps.Load(),

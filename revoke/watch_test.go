@@ -138,7 +138,7 @@ func TestWatchAgreesWithCheck(t *testing.T) {
 					}
 				}
 				if u.rng.IntN(6) == 0 {
-					l.Fold(now)
+					l.Compact(now)
 				}
 				l.WaitTold()
 				for _, w := range all {

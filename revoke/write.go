@@ -8,18 +8,18 @@ import (
 const (
 	minMemtable = 1 << 10
 	maxMemtable = 1 << 15
-	// maxFrozen bounds what waits to be folded: a million events behind, the writer
-	// waits for the fold. Only a replay could get there.
+	// maxFrozen bounds what waits to be compacted: a million events behind, the writer
+	// waits for the compaction. Only a replay could get there.
 	maxFrozen = 32
 )
 
 // memtableCapacity keeps the memtable small beside the base, for the readers'
-// sake, and folds rare, for the writer's.
+// sake, and compactions rare, for the writer's.
 func memtableCapacity(base int) int {
 	return min(max(base/16, minMemtable), maxMemtable)
 }
 
-// due reports whether a fold of v has enough to do. It is as much work as the base is
+// due reports whether a compaction of v has enough to do. It is as much work as the base is
 // large, however little it adds. While a log is read, which brings as many entries in
 // seconds as a company does in a year, it has to be half as large again. The caller
 // holds mu.
@@ -41,7 +41,7 @@ func (l *List) setBulk(now Instant, bulk bool) {
 	defer l.mu.Unlock()
 	l.bulk = bulk
 	if l.due(l.view.Load()) {
-		l.startFold(now)
+		l.startCompaction(now)
 	}
 }
 
@@ -53,14 +53,14 @@ func (l *List) insert(now Instant, e *Event) {
 	defer l.mu.Unlock()
 	v := l.view.Load()
 	for len(v.memtables) > maxFrozen {
-		l.folded.Wait()
+		l.compacted.Wait()
 		v = l.view.Load()
 	}
 	active := v.memtables[len(v.memtables)-1]
 	if active.full() {
 		active = l.freeze(v, memtableCapacity(v.base.count))
 		if l.due(l.view.Load()) {
-			l.startFold(now)
+			l.startCompaction(now)
 		}
 	}
 	l.prefilters[e.Kind].add(e.Value)
@@ -73,7 +73,7 @@ func (l *List) insert(now Instant, e *Event) {
 	l.watches.applied(now, &n) // the same
 }
 
-// freeze starts a new memtable after the ones in v, which are to be folded. The caller
+// freeze starts a new memtable after the ones in v, which are to be compacted. The caller
 // holds mu.
 func (l *replica) freeze(v *view, capacity int) (active *memtable) {
 	active = newMemtable(capacity)
@@ -90,34 +90,34 @@ func (l *replica) tidy(now Instant) {
 	}
 }
 
-// sweep folds in order to forget. Readers call it when it is due; it never waits.
+// sweep compacts in order to forget. Readers call it when it is due; it never waits.
 func (l *replica) sweep(now Instant) {
 	if !l.mu.TryLock() {
 		return
 	}
 	defer l.mu.Unlock()
-	if l.effective(now) < l.sweepAt.Load() || l.folding {
+	if l.effective(now) < l.sweepAt.Load() || l.compacting {
 		return
 	}
-	l.sweepAt.Store(math.MaxInt64) // until the fold sets the next
+	l.sweepAt.Store(math.MaxInt64) // until the compaction sets the next
 	if v := l.view.Load(); v.memtables[len(v.memtables)-1].used > 0 {
 		l.freeze(v, minMemtable) // the base is about to shrink
 	}
-	l.startFold(now)
+	l.startCompaction(now)
 }
 
-// startFold begins to fold all but the last memtable, and to forget, unless a fold is
+// startCompaction begins to compact all but the last memtable, and to forget, unless a compaction is
 // under way, which will go on with them. The caller holds mu.
-func (l *replica) startFold(now Instant) {
-	if l.folding {
+func (l *replica) startCompaction(now Instant) {
+	if l.compacting {
 		return
 	}
-	l.folding = true
+	l.compacting = true
 	go l.compact(clampSeconds(l.effective(now)))
 }
 
-// fold replaces the base while that is due. Each round takes what is frozen
-// when it starts; events that arrive meanwhile go into the active recent, which
+// compact replaces the base while that is due. Each round takes what is frozen
+// when it starts; events that arrive meanwhile go into the active memtable, which
 // stays. Entries that expired before live are forgotten.
 func (l *replica) compact(live uint32) {
 	for {
@@ -128,19 +128,19 @@ func (l *replica) compact(live uint32) {
 		next := &view{base: b, memtables: make([]*memtable, 0, maxFrozen+2)}
 
 		l.mu.Lock()
-		l.counters.folds.Add(1)
-		v = l.view.Load() // frozen is still its prefix: only fold removes
+		l.counters.compactions.Add(1)
+		v = l.view.Load() // frozen is still its prefix: only compact removes
 		next.memtables = append(next.memtables, v.memtables[len(frozen):]...)
 		l.view.Store(next)
 		if small := memtableCapacity(b.count); !l.bulk && next.memtables[len(next.memtables)-1].capacity() > 2*small {
-			// So much was forgotten that the active recent is large beside what is left.
+			// So much was forgotten that the active memtable is large beside what is left.
 			l.freeze(next, small)
 			next = l.view.Load()
 		}
 		l.sweepAt.Store(b.sweepAt)
-		l.folded.Broadcast()
+		l.compacted.Broadcast()
 		if !l.due(next) {
-			l.folding = false
+			l.compacting = false
 			l.mu.Unlock()
 			return
 		}

@@ -38,13 +38,13 @@ func restingHeap() float64 {
 	return last
 }
 
-// settle waits until no fold is under way, as far as can be seen: none has ended for
+// settle waits until no compaction is under way, as far as can be seen: none has ended for
 // longer than one takes.
 func settle(list *revoke.List, now revoke.Instant) {
 	const quiet = 2 * time.Second
 	last, since := uint64(0), time.Now()
 	for end := since.Add(time.Minute); time.Since(since) < quiet && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if n := list.Stats(now).Folds; n != last {
+		if n := list.Stats(now).Compactions; n != last {
 			last, since = n, time.Now()
 		}
 	}
@@ -61,7 +61,7 @@ func entries(list *revoke.List, now revoke.Instant) (n int) {
 func (r *run) memory() error {
 	sizes := pick(r, []int{600_000, 1_000_000, 1_300_000, 2_100_000}, []int{60_000, 100_000})
 	r.page.title("Memory")
-	r.page.line("Of a List alone, filter, table and recent part, by the heap's size after garbage collection; token, session, subject as 100 : 10 : 1. *After expiry*: nine tenths of the entries have expired and were swept. *Peak*: the most that was alive, by collection after collection, while 5 %% more entries arrived, 20,000 a second, and had the base rebuilt, over what was alive when that was done.")
+	r.page.line("Of a List alone, filter, table and memtable, by the heap's size after garbage collection; token, session, subject as 100 : 10 : 1. *After expiry*: nine tenths of the entries have expired and were swept. *Peak*: the most that was alive, by collection after collection, while 5 %% more entries arrived, 20,000 a second, and had the base rebuilt, over what was alive when that was done.")
 	rows := [][]string{{"live revocations", "bytes each", "after expiry, bytes each", "peak while rebuilding, ×"}}
 	var each []float64
 	worstPeak, rebuilt := 0.0, true
@@ -98,7 +98,7 @@ func (r *run) memory() error {
 		for i := range more {
 			more[i] = event(n+i, 30*time.Minute)
 		}
-		began, folds := heap(), list.Stats(now).Folds
+		began, compactions := heap(), list.Stats(now).Compactions
 		peak := (full + rebuilding(func() {
 			start := time.Now()
 			for i := range more {
@@ -110,7 +110,7 @@ func (r *run) memory() error {
 			settle(list, now)
 		}) - began)
 		after := full + heap() - began
-		rebuilt = rebuilt && list.Stats(now).Folds > folds
+		rebuilt = rebuilt && list.Stats(now).Compactions > compactions
 		runtime.KeepAlive(more)
 		more = nil
 		// Two hours later, past every leeway, something arrives and is asked, and what has expired goes.
@@ -226,7 +226,7 @@ func (r *run) stalls() error {
 			}
 		})
 	}
-	folds := list.Stats(revoke.Now()).Folds
+	compactions := list.Stats(revoke.Now()).Compactions
 	events := live / 5
 	add := apply(list)
 	for i := range events {
@@ -235,16 +235,16 @@ func (r *run) stalls() error {
 	settle(list, revoke.Now())
 	close(stop)
 	wg.Wait()
-	folds = list.Stats(revoke.Now()).Folds - folds
+	compactions = list.Stats(revoke.Now()).Compactions - compactions
 	waits, readers, longest, most := waiting()
 	r.page.line("%s events applied at %s live revocations, with %d rebuilds and a reader on each core. By the profile of blocking, locks included: %d waits in readers; %d in `Apply`, %s each on average at the place where that is most, %s together where that is.",
-		thousands(events), thousands(live), folds, readers, waits, measure.Nanos(longest), measure.Nanos(most))
+		thousands(events), thousands(live), compactions, readers, waits, measure.Nanos(longest), measure.Nanos(most))
 	blocked := measure.JudgeExact(longest, 1e6)
 	if blocked == measure.Met && most > 1e6 {
 		blocked = measure.Noisy // an average hides the longest
 	}
 	v := measure.Worst(measure.JudgeExact(float64(wrong), 0), measure.JudgeExact(float64(readers), 0), blocked)
-	if folds == 0 {
+	if compactions == 0 {
 		v = measure.Unmade
 	}
 	r.judge("B8", "checks on the wrong side of MaxStaleness; readers that wait; `Apply` blocked", fmt.Sprintf("%d; %d; %s", wrong, readers, measure.Nanos(longest)), "0; 0; 1 ms", v)

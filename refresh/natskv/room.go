@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hybridtoken/hybridtoken/refresh"
 )
 
 const (
@@ -48,6 +50,12 @@ func (r *room) note(info *jetstream.StreamInfo, unsafe []string) {
 
 // lasting is the share of records that never expire: 2 %, and at least one record.
 func lasting(maxBytes int64) int64 { return max(maxBytes/50, maxMessageBytes) }
+
+// newLimit is how full the bucket may be for a new record that expires: there remains a tenth,
+// and what the records that there are may grow by.
+func (r *room) newLimit() int64 {
+	return max(0, (r.max-lasting(r.max))/10*9-(r.records+r.added)*growth)
+}
 
 // take takes room for a record that expires, which is new or not. due says that the bucket
 // has to be looked at.
@@ -134,4 +142,17 @@ func (s *Store) hasRoom(ctx context.Context, key string, size int, revision uint
 		return nil // where it is a conflict, the server says so
 	}
 	return fmt.Errorf("%w for records that expire: the rest is kept for keyrings", ErrFull)
+}
+
+var _ interface{ Fill() refresh.StoreFill } = (*Store)(nil)
+
+// Fill returns how full the bucket is, by what [Store.Save] goes by when it refuses new
+// records: what the server said when it was asked last, as it is about every ten seconds while
+// the Store is used, and what new records took since. It asks nobody itself.
+// [refresh.Manager.Status] shows it.
+func (s *Store) Fill() refresh.StoreFill {
+	r := &s.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return refresh.StoreFill{At: r.seen, Bytes: r.bytes + r.written, NewLimit: r.newLimit(), MaxBytes: r.max}
 }

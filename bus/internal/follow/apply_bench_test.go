@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkApply is the way of an event from the client library's hands into the List,
-// as during a replay: decoding, checks, and what the List does with it, folding
+// as during a replay: decoding, checks, and what the List does with it, compaction
 // included.
 func BenchmarkApply(b *testing.B) {
 	now := time.Now()

@@ -11,7 +11,7 @@ import (
 // maxPatience bounds the pause between two steps, before jitter.
 const maxPatience = 5 * time.Minute
 
-// A ladder is what a follower climbs when no heartbeats arrive although it is
+// An escalation is what a follower does when no heartbeats arrive although it is
 // connected and the server looks healthy, as an isolated one does: it moves to
 // another server, then reads the log from its start, then goes on moving, ever more
 // rarely. Each step costs the server at most one consumer, and the jitter keeps many
@@ -26,7 +26,7 @@ type escalation struct {
 	advances bool           // records that had more behind them were applied since the last step
 }
 
-// newLadder returns the escalation of a List of that configuration, whose server is to
+// newEscalation returns the escalation of a List of that configuration, whose server is to
 // say every idle that it is there. Its first step is taken while the replica is still
 // fresh, late enough that the election of a leader, up to 9 s of silence, is mostly
 // over, and after a server that says nothing at all has been noticed as such.

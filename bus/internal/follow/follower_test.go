@@ -189,7 +189,7 @@ func TestFollowerOfASilentServer(t *testing.T) {
 }
 
 // A server that says that it is there and brings no heartbeats is asked anew by the
-// ladder's steps, each of which is logged; events that it brings meanwhile are applied.
+// escalation's steps, each of which is logged; events that it brings meanwhile are applied.
 func TestFollowerWithoutHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log scripted.Pages

@@ -32,7 +32,7 @@ func use(t *testing.T, c *rig.Cluster, i int, shared bool) bus.Config {
 // for one whose connection is not theirs to move; and until they have, nothing
 // proves them fresh (invariant 1). Whether that server followed, or led and does not
 // know yet that it was deposed.
-func TestLadderLeavesIsolatedServer(t *testing.T) {
+func TestEscalationLeavesIsolatedServer(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	for _, role := range []string{"follower", "leader"} {
 		t.Run(role, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestConsumersNeverPileUp(t *testing.T) {
 // With one server, and nobody who may beat, a follower reads the log anew once, and
 // then goes on trying, ever more rarely; it heals when somebody beats. What it knew
 // stays known.
-func TestLadderNobodyBeats(t *testing.T) {
+func TestEscalationNobodyBeats(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	br := rig.NewBroker(t, nil)
 	rig.CreateStream(t, rig.Dial(t, br.URL()), bus.StreamConfig{})
