@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,4 +103,27 @@ func TestAskEndsForCertain(t *testing.T) {
 		t.Error(err)
 	}
 	s.dead(t, g)
+}
+
+// Claims that cannot be written as JSON are the caller's mistake at a login, and where the
+// application answers with them its failure, which costs the session nothing.
+func TestClaimsThatCannotBeWritten(t *testing.T) {
+	var answer refresh.Answer
+	s := newSystem(t, func(c *refresh.Config) {
+		c.Ask = func(context.Context, refresh.Session) (refresh.Answer, error) { return answer, nil }
+	})
+	for name, claims := range map[string]map[string]any{"no number": {"x": math.NaN()}, "too many": {"x": strings.Repeat("x", 16<<10)}} {
+		_, err := s.Login(t.Context(), refresh.Login{Subject: "user-1", Client: "web", Audience: []string{"api"}, AuthTime: time.Now(), Claims: claims})
+		if !errors.Is(err, refresh.ErrLogin) || !strings.Contains(err.Error(), "Claims") {
+			t.Errorf("%s: login: %v", name, err)
+		}
+		g := s.login(t)
+		answer.Claims = claims
+		s.refused(t, g, refresh.ErrAsk)
+		answer.Claims = map[string]any{"plan": "free"}
+		if c := s.accepted(t, s.refresh(t, g)); c == nil {
+			t.Errorf("%s: the session is lost", name)
+		}
+		answer.Claims = nil
+	}
 }

@@ -2,8 +2,10 @@ package refresh_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/refresh"
@@ -63,4 +65,22 @@ func TestHangUpAfterTheDecision(t *testing.T) {
 			s.refused(t, g, refresh.ErrEnded)
 		})
 	}
+}
+
+// One who hangs up while a declaration waits for the other instances is told that not all know it
+// yet; it is declared all the same.
+func TestHungUpOnADeclaredRestore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		g := s.login(t)
+		time.Sleep(time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := s.DeclareRestore(ctx, time.Time{}); !errors.Is(err, refresh.ErrTryAgain) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("declared: %v", err)
+		}
+		s.refused(t, g, refresh.ErrEnded)
+		time.Sleep(5 * time.Second)
+		s.refresh(t, s.login(t))
+	})
 }

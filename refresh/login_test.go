@@ -116,3 +116,25 @@ func TestClaimsAtTheLimit(t *testing.T) {
 		}
 	}
 }
+
+// What is no session id has no successor, nor has a session whose time is over.
+func TestReauthenticateWhatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t)
+		for _, sid := range []string{"", "x", strings.Repeat("A", 21), strings.Repeat("A", 23), strings.Repeat("A", 21) + "\n"} {
+			if _, err := s.Reauthenticate(t.Context(), sid, refresh.Login{AuthTime: time.Now()}); !errors.Is(err, refresh.ErrLogin) {
+				t.Errorf("%q: %v", sid, err)
+			}
+		}
+		if _, err := s.Reauthenticate(t.Context(), strings.Repeat("A", 22), refresh.Login{AuthTime: time.Now()}); !errors.Is(err, refresh.ErrUnknown) {
+			t.Errorf("of no session: %v", err)
+		}
+		for late, want := range map[time.Duration]error{0: nil, time.Millisecond: refresh.ErrSessionExpired} {
+			g := s.login(t)
+			time.Sleep(refresh.Web.Idle + late)
+			if _, err := s.Reauthenticate(t.Context(), g.SessionID, refresh.Login{AuthTime: time.Now()}); !errors.Is(err, want) {
+				t.Errorf("%s after its end: %v, want %v", late, err, want)
+			}
+		}
+	})
+}

@@ -89,7 +89,7 @@ func (l *List) foreign(now Instant, issuer string, log *slog.Logger) {
 	}
 	named := l.issuers.all()
 	some := named[:min(len(named), 5)]
-	log.Warn("revocation event of an issuer that no verifier here uses (a slash too many?)", "issuer", shown(issuer), "verifiers", len(named), "such as", some)
+	log.Warn("revocation event of an issuer that no verifier here uses (perhaps a slash too many)", "issuer", shown(issuer), "verifiers", len(named), "such as", some)
 }
 
 // Stats counts what the List holds. It walks the memtable: for dashboards, not

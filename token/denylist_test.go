@@ -408,3 +408,29 @@ func TestIssuedAheadOfTheClock(t *testing.T) {
 		}
 	})
 }
+
+// A client and a user of the same name are two. What revokes one spares the
+// other, so that nobody gains by choosing a name.
+func TestClientsAreNoSubjects(t *testing.T) {
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	claims := forge.Claims(time.Now())
+	user := ed.Forge(ed.Header(), claims.With("sub", `"same"`))
+	client := ed.Forge(ed.Header(), claims.With("client_id", `"same"`))
+	for _, x := range []struct {
+		kind            revoke.Kind
+		refused, spared string
+	}{{revoke.KindSubject, user, client}, {revoke.KindClient, client, user}} {
+		list := forge.LocalList(t, revoke.Config{})
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
+			c.Revocations, c.InsecureNoRevocations = list, false
+		})
+		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: x.kind, Value: "same"})
+		if _, err := v.Verify(t.Context(), x.refused); !errors.Is(err, revoke.ErrRevoked) {
+			t.Errorf("%s: error %v", x.kind, err)
+		}
+		if _, err := v.Verify(t.Context(), x.spared); err != nil {
+			t.Errorf("%s: the namesake is refused: %v", x.kind, err)
+		}
+	}
+}

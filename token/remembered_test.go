@@ -2,8 +2,10 @@ package token_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -207,5 +209,30 @@ func TestMiddlewareLooksAtTheForm(t *testing.T) {
 				t.Errorf("%.12q…: %d, want %d", header, w.Code, want)
 			}
 		}
+	}
+}
+
+// CVE-2026-35039: tokens that are alike in all but sub keep their own claims, in
+// whatever order they come and however often.
+func TestTokensAlikeAreNotMixedUp(t *testing.T) {
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
+	})
+	claims := forge.Claims(time.Now())
+	raw := map[string]string{}
+	for _, sub := range []string{"user-1", "user-2"} {
+		raw[sub] = ed.Forge(ed.Header(), claims.With("sub", `"`+sub+`"`))
+	}
+	for _, sub := range []string{"user-1", "user-2", "user-1", "user-1", "user-2"} {
+		c, err := v.Verify(t.Context(), raw[sub])
+		if err != nil || c.Subject() != sub {
+			t.Errorf("%s: claims %v, error %v", sub, c, err)
+		}
+	}
+	// One's signature under the other's claims.
+	i, j := strings.LastIndexByte(raw["user-1"], '.'), strings.LastIndexByte(raw["user-2"], '.')
+	if _, err := v.Verify(t.Context(), raw["user-1"][:i]+raw["user-2"][j:]); !errors.Is(err, token.ErrSignature) {
+		t.Errorf("mixed: error %v", err)
 	}
 }

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/internal/forge"
 	"github.com/hybridtoken/hybridtoken/token/issue"
@@ -53,55 +51,4 @@ func counting(first, step int) []byte {
 		b[i] = byte(first + i*step)
 	}
 	return b
-}
-
-// A client and a user of the same name are two. What revokes one spares the
-// other, so that nobody gains by choosing a name.
-func TestClientsAreNoSubjects(t *testing.T) {
-	ed := forge.Ed(t, "ed", forge.Keys().Ed)
-	claims := forge.Claims(time.Now())
-	user := ed.Forge(ed.Header(), claims.With("sub", `"same"`))
-	client := ed.Forge(ed.Header(), claims.With("client_id", `"same"`))
-	for _, x := range []struct {
-		kind            revoke.Kind
-		refused, spared string
-	}{{revoke.KindSubject, user, client}, {revoke.KindClient, client, user}} {
-		list := forge.LocalList(t, revoke.Config{})
-		v := forge.Verifier(t, func(c *token.VerifierConfig) {
-			c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
-			c.Revocations, c.InsecureNoRevocations = list, false
-		})
-		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: x.kind, Value: "same"})
-		if _, err := v.Verify(t.Context(), x.refused); !errors.Is(err, revoke.ErrRevoked) {
-			t.Errorf("%s: error %v", x.kind, err)
-		}
-		if _, err := v.Verify(t.Context(), x.spared); err != nil {
-			t.Errorf("%s: the namesake is refused: %v", x.kind, err)
-		}
-	}
-}
-
-// CVE-2026-35039: tokens that are alike in all but sub keep their own claims, in
-// whatever order they come and however often.
-func TestTokensAlikeAreNotMixedUp(t *testing.T) {
-	ed := forge.Ed(t, "ed", forge.Keys().Ed)
-	v := forge.Verifier(t, func(c *token.VerifierConfig) {
-		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
-	})
-	claims := forge.Claims(time.Now())
-	raw := map[string]string{}
-	for _, sub := range []string{"user-1", "user-2"} {
-		raw[sub] = ed.Forge(ed.Header(), claims.With("sub", `"`+sub+`"`))
-	}
-	for _, sub := range []string{"user-1", "user-2", "user-1", "user-1", "user-2"} {
-		c, err := v.Verify(t.Context(), raw[sub])
-		if err != nil || c.Subject() != sub {
-			t.Errorf("%s: claims %v, error %v", sub, c, err)
-		}
-	}
-	// One's signature under the other's claims.
-	i, j := strings.LastIndexByte(raw["user-1"], '.'), strings.LastIndexByte(raw["user-2"], '.')
-	if _, err := v.Verify(t.Context(), raw["user-1"][:i]+raw["user-2"][j:]); !errors.Is(err, token.ErrSignature) {
-		t.Errorf("mixed: error %v", err)
-	}
 }
