@@ -156,7 +156,7 @@ func (m *Manager) issue(ctx context.Context, r issue.Request) (minted, error) {
 // begin refuses calls that cannot go on.
 func (m *Manager) begin(ctx context.Context) error {
 	if ctx == nil {
-		return errors.New("nil context")
+		panic("refresh: nil context") // before anything is decided
 	}
 	if m.ctx.Err() != nil {
 		return ErrClosed

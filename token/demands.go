@@ -84,7 +84,7 @@ func (d *demands) asks() bool { return d.scopes != nil || d.maxAge != 0 || d.acr
 // takes returns an error if a call with d could accept nothing.
 func (a *acceptor) takes(ctx context.Context, d *demands) error {
 	if ctx == nil {
-		return fmt.Errorf("token: %w: nil context", ErrUnavailable)
+		panic("token: nil context") // whether or not the token is remembered
 	}
 	err := d.err
 	if err == nil && d.staleSet {

@@ -158,7 +158,7 @@ func NewRemoteKeySet(ctx context.Context, rawURL string, cfg RemoteKeySetConfig)
 // openRemote completes s and waits for the first fetch.
 func openRemote(ctx context.Context, s *RemoteKeySet, cfg RemoteKeySetConfig) (*RemoteKeySet, error) {
 	if ctx == nil {
-		return nil, errors.New("token: remote keys: nil context")
+		panic("token: nil context") // before a fetch begins
 	}
 	var err error
 	if s.cfg, err = cfg.withDefaults(); err != nil {

@@ -176,9 +176,6 @@ type Request struct {
 // long to sign. ctx bounds the waiting, for the cutoff of r.After and for a key in a KMS
 // (see [NewSigningKey]).
 func (i *Issuer) Issue(ctx context.Context, r Request) (*Token, error) {
-	if ctx == nil {
-		return nil, fmt.Errorf("issue: %w: nil context", ErrIssue)
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("issue: %w: %w", ErrIssue, err)
 	}

@@ -190,8 +190,8 @@ func TestIssueRefuses(t *testing.T) {
 		t.Errorf("cancelled: error %v", err)
 	}
 	var none context.Context
-	if _, err := i.Issue(none, forge.Request()); !errors.Is(err, issue.ErrIssue) {
-		t.Errorf("nil context: error %v", err)
+	if !panics(func() { _, _ = i.Issue(none, forge.Request()) }) {
+		t.Error("nil context: no panic")
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -181,7 +180,7 @@ func newRingState(signs *SigningKey, statuses []KeyStatus) (*ringState, error) {
 // In an ephemeral ring a new key signs from now on, and the old keys stay published
 // until [Keyring.Remove]. A ring by NewKeyring cannot rotate.
 func (r *Keyring) Rotate(ctx context.Context) (*token.Key, error) {
-	if err := usableContext(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("issue: rotating keys: %w", err)
 	}
 	if r.fixed {
@@ -206,14 +205,6 @@ func (r *Keyring) Rotate(ctx context.Context) (*token.Key, error) {
 	return s.key, nil
 }
 
-// usableContext refuses a call without a context before anything of it is done.
-func usableContext(ctx context.Context) error {
-	if ctx == nil {
-		return errors.New("nil context")
-	}
-	return ctx.Err()
-}
-
 // Remove forgets the key with that kid and stops publishing it, whatever it has
 // signed: it is for a key that leaked, and for nothing else in a ring with a store,
 // which drops keys by itself. Tokens of that key are refused as soon as verifiers
@@ -230,7 +221,7 @@ func usableContext(ctx context.Context) error {
 // matches [token.ErrUnknownKey] if there is no such key, and [ErrStore] if the store
 // failed: try again.
 func (r *Keyring) Remove(ctx context.Context, kid string) error {
-	if err := usableContext(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("issue: removing a key: %w", err)
 	}
 	if r.fixed {

@@ -13,7 +13,7 @@ import (
 // [Keyring.Status], and ask again. The error matches [ErrStore] if the store
 // failed; the ring then goes on as before, and tries again.
 func (r *Keyring) Refresh(ctx context.Context) error {
-	if err := usableContext(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("issue: reading the keyring: %w", err)
 	}
 	if r.shared == nil {

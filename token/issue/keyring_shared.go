@@ -70,7 +70,7 @@ func OpenKeyring(ctx context.Context, store Store, cfg KeyringConfig) (*Keyring,
 	if store == nil {
 		return nil, errors.New("issue: OpenKeyring: the store is nil")
 	}
-	if err := usableContext(ctx); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("issue: opening the keyring: %w", err)
 	}
 	cfg, err := cfg.withDefaults()
