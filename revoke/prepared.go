@@ -125,11 +125,10 @@ func (l *replica) cleared(live uint32) {
 // read before the counters are. So what all has counted by then, they have, too.
 //
 // Time can revoke too, when a clock that had run ahead is set back and what had expired
-// lives again. clearedAt is the latest moment that any remembered look-up was made
-// for, raised before the sum is remembered, and read after it; an earlier one looks
-// again. (A compaction may let
-// an expired event count again, merged with a live one of its key. It need not, so
-// nobody has to notice.)
+// lives again. clearedAt is the latest moment that any remembered look-up was made for,
+// raised before the sum is remembered, and read after it; an earlier one looks again. (A
+// compaction may let an expired event count again, merged with a live one of its key. It
+// need not, so nobody has to notice.)
 type versions struct {
 	all atomic.Uint64
 	of  [versionCount]atomic.Uint64
