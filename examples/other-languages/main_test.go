@@ -90,6 +90,7 @@ func TestNoticesABrokenProgram(t *testing.T) {
 		"Node forgets what was kept":             {"node/replica.mjs", "e.spares.has(t.sid)", "false", "node answers 200 to alice's tablet"},
 		"Node is fresh for ever":                 {"node/replica.mjs", "isFresh(maxStaleness) {", "isFresh(maxStaleness) { return true", "node answers 503 to alice's tablet"},
 		"Node's messages stay for ever":          {"node/publish.mjs", "'Nats-TTL'", "'Nats-Ttl'", "what Node has stored lives for \"\""},
+		"Node's messages end past the clock":     {"node/publish.mjs", "Math.min(until ?? now + tokenLifetime, furthest)", "until ?? now + tokenLifetime", "what Node has stored"},
 		"Node's digest is of another log":        {"node/follow.mjs", "this.digest.add(message)", "this.digest.add({ ...message, seq: message.seq + 1 })", "Go agrees with a digest of Node's"},
 		"Node takes an outage for a bad token":   {"node/api.mjs", "JOSEError && !noKeys", "JOSEError", "node answers 503 to bob's"},
 		"Python takes an outage for a bad token": {"python/api.py", "        raise Unknown from err\n    try:", "        raise Refused from err\n    try:", "python answers 503 to bob's"},

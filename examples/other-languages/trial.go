@@ -82,6 +82,14 @@ func (t *trial) play(ctx context.Context) error {
 		return err
 	}
 
+	t.say("Node publishes: a token with an exp in the year 2286 is revoked.")
+	if seq, err = t.publish(map[string]any{"kind": "token", "value": "for-ever", "until": 9999999999_000}); err != nil {
+		return fmt.Errorf("node publishes: %w", err)
+	}
+	if err := t.expires(ctx, seq); err != nil {
+		return err
+	}
+
 	t.say("Go publishes: Alice has changed her password on the tablet, whose session goes on.")
 	began = time.Now()
 	receipt, err := t.auth.Publish(ctx, revoke.Event{Kind: revoke.KindSubject, Value: "alice", Keep: []string{tabletSession}, Reason: "password_change"})
@@ -239,11 +247,14 @@ func (t *trial) expires(ctx context.Context, seq uint64) error {
 	}
 	m, err := stream.GetMsg(ctx, seq)
 	if err != nil {
-		return err
+		return fmt.Errorf("what Node has stored: %w", err)
 	}
 	life, err := time.ParseDuration(m.Header.Get(jetstream.MsgTTLHeader) + "s")
 	if err != nil || life < revoke.DefaultRetention().TokenLifetime {
 		return fmt.Errorf("what Node has stored lives for %q: it has to be whole seconds, and longer than any token", m.Header.Get(jetstream.MsgTTLHeader))
+	}
+	if life > 2*revoke.MaxLifetime {
+		return fmt.Errorf("what Node has stored lives for %v: the server drops at once what is to outlive the year 2262", life)
 	}
 	fmt.Fprintf(t.out, "  it leaves the stream after %v\n", life)
 	return nil

@@ -31,7 +31,9 @@ export function complete({ iss, kind, value, keep, until, reason }, { tokenLifet
   if (cutoffs.has(kind)) event.before = now + 2 * maxSkew
   if (keep) event.keep = keep
   const longest = Math.max(now, event.before ?? 0) + Math.max(sessionLifetime, tokenLifetime)
-  event.until = kind === 'token' ? until ?? now + tokenLifetime : kind === 'key' ? now + 365 * day : longest
+  // Readers keep no event for longer than furthest, and what a server is to keep past 2262 it drops at once.
+  const furthest = now + Math.max(sessionLifetime, tokenLifetime) + day
+  event.until = kind === 'token' ? Math.min(until ?? now + tokenLifetime, furthest) : kind === 'key' ? now + 365 * day : longest
   if (reason) event.reason = reason
   event.at = now
   return event
