@@ -29,13 +29,14 @@ func (p *Publisher) vouch(ctx context.Context, acknowledged time.Time) error {
 	for attempt := 0; ; attempt++ {
 		g.mu.Lock()
 		known, unsafe, err := !g.began.Before(acknowledged.Add(-settingsAge)), g.state.Unsafe, g.err
+		stale := g.failedAt.Before(acknowledged) // what was acknowledged is perhaps in a stream made since
 		g.mu.Unlock()
 		switch {
 		case known && len(unsafe) > 0:
 			return unsure(true, p.isUnsafe(unsafe))
 		case known:
 			return nil
-		case errors.Is(err, transport.ErrNoStream):
+		case errors.Is(err, transport.ErrNoStream) && !stale:
 			return unsure(true, err)
 		case attempt > 0 && err != nil:
 			if err := p.pause(ctx, attempt, fmt.Errorf("acknowledged, but the stream's settings cannot be read: %w", err)); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/scripted"
+	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -118,6 +119,26 @@ func TestForgottenBetweenTwoReadings(t *testing.T) {
 		time.Sleep(time.Hour)
 		if st := b.publisher.Status(); st.Losses != 1 {
 			t.Errorf("%d losses", st.Losses)
+		}
+	})
+}
+
+// That there was no stream before an event was acknowledged says nothing about that event: the
+// stream has been made since, and is read again.
+func TestVouchHeedsNoOldNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b := newScripted(t, config{})
+		defer b.end()
+		if _, err := b.publisher.ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		g := &b.publisher.gauge
+		g.mu.Lock()
+		g.err, g.failedAt, g.began = transport.ErrNoStream, time.Now(), time.Time{}
+		g.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+		if err := b.publisher.vouch(t.Context(), time.Now()); err != nil {
+			t.Errorf("a stream that is there: %v", err)
 		}
 	})
 }
