@@ -41,7 +41,7 @@ func TestPlantedFaults(t *testing.T) {
 		{"a set has the number of the one before", "keyset.go", "number: sets.Add(1)", "number: 1"},
 		{"keys are fresh for ever", "remote.go", "c != nil && now.Since(c.at) < c.fresh {\n		return c.keys", "c != nil {\n		return c.keys"},
 		{"keys are fresh by the wall clock", "remote.go", "c != nil && now.Since(c.at) < c.fresh {\n		return c.keys", "c != nil && time.Duration(now.Wall-c.at.Wall) < c.fresh {\n		return c.keys"},
-		{"a prepared check is for good", "../revoke/prepared.go", "later && p.quiet.Load() == all", "later && p.quiet.Load() != 0"},
+		{"a prepared check is for good", "../revoke/prepared.go", "p.quiet.Load() == all && live", "p.quiet.Load() != 0 && live"},
 		{"events are not counted", "../revoke/prepared.go", "	v.all.Add(1)\n", ""},
 		{"freshness is not judged", "../revoke/prepared.go", "	return proven.judge(p.list, now, p.issuedAt, policy)\n", "	_ = proven\n	return nil\n"},
 	} {
