@@ -7,9 +7,9 @@
 # the program: it keeps one with Max-Age=900 for ever, and after Max-Age=0 goes on sending it, with
 # the value that came with the deletion. Wget lets Expires outrank Max-Age. aiohttp takes one cookie of
 # a name from each response: of two with different paths the first is lost, and where the first
-# deletes, the second is deleted instead of it, whatever it says. HTTP::CookieJar and Mojolicious of
-# Perl, Go, and http-cookie of Ruby do as guessed, too. Of the Secure cookies of http://localhost,
-# which browsers take, curl, Go and tough-cookie alone hear more.
+# deletes, the second is deleted instead of it, whatever it says. curl, http.cookiejar of Python and
+# tough-cookie of Node do as guessed. The Secure cookies of http://localhost, which browsers send
+# back, are sent back by curl and tough-cookie alone.
 #
 # So a cookie is deleted with an empty value, as here, and its session is ended by the server: what such
 # a program sends after a logout proves nothing. Tests of a login that use Perl, Python or Wget
@@ -190,7 +190,7 @@ PY
 lib=$(echo "$dir"/root/usr/lib/*-linux-gnu)
 {
 	PYTHONPATH=$dir/root/usr/lib/python3/dist-packages env PATH="$(getconf PATH)" python3 jar.py "$url" "$last"
-	PERL5LIB=$dir/root/usr/share/perl5:$(echo "$lib"/perl5/*) /usr/bin/perl jar.pl "$url" "$last"
+	PERL5LIB=$dir/root/usr/share/perl5:$(echo "$lib"/perl5/*) env PATH="$(getconf PATH)" perl jar.pl "$url" "$last"
 	node tough.mjs "$url" "$last"
 	curl=$(curl -V | head -1 | cut -d' ' -f1-2) wget=$(root/usr/bin/wget -V | head -1 | cut -d' ' -f2-3)
 	for i in $(seq 0 "$last"); do

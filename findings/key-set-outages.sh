@@ -42,10 +42,15 @@
 #	  {}: PyJWKSetError, a PyJWTError
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
-/usr/bin/python3 -c 'import cryptography, jwt' 2>/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends python3 python3-cryptography python3-jwt; } >&2
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
+chmod 755 .
+for p in python3-jwt python3-cryptography python3-cffi-backend; do
+	apt-get download -q "$p" >/dev/null 2>&1 || { echo "Debian's package $p cannot be had (apt-get update?)"; exit 1; }
+	dpkg-deb -x "$p"_*.deb root
+done
+export PYTHONPATH=$dir/root/usr/lib/python3/dist-packages
 npm init -y >/dev/null
 npm install --silent --no-audit --no-fund jose@6.2.18 jwks-rsa@4.1.0 get-jwks@11.0.3 >/dev/null
 cat >main.mjs <<'JS'
@@ -84,13 +89,13 @@ except Exception as e:
     print(f'{type(e).__name__}, a {type(e).__mro__[1].__name__}')
 `
 const run = promisify(execFile)
+const python3 = async (...args) => (await run('python3', args, { env: { ...process.env, PATH: process.env.SYSTEM_PATH } })).stdout.trim()
 const version = (name) => JSON.parse(fs.readFileSync(`node_modules/${name}/package.json`)).version
 const libraries = {
   [`get-jwks ${version('get-jwks')}`]: tell(() => buildGetJwks({ jwksPath: '/' }).getJwk({ domain: url, alg: 'RS256', kid: 'k' })),
   [`jose ${version('jose')}`]: tell(() => jwtVerify(token, createRemoteJWKSet(new URL(url)))),
   [`jwks-rsa ${version('jwks-rsa')}`]: tell(() => jwksRsa({ jwksUri: url }).getSigningKey('k')),
-  [`PyJWT ${(await run('/usr/bin/python3', ['-c', 'import jwt; print(jwt.__version__)'])).stdout.trim()}`]:
-    async () => (await run('/usr/bin/python3', ['-c', python, url, token])).stdout.trim(),
+  [`PyJWT ${await python3('-c', 'import jwt; print(jwt.__version__)')}`]: () => python3('-c', python, url, token),
 }
 for (const [name, ask] of Object.entries(libraries)) {
   console.log(name)
@@ -102,5 +107,5 @@ for (const [name, ask] of Object.entries(libraries)) {
 }
 process.exit(0)
 JS
-timeout 100 node main.mjs | tee out
+SYSTEM_PATH=$(getconf PATH) timeout 100 node main.mjs | tee out
 grep -P '^#\t' "$here" | cut -c3- | cmp - out

@@ -7,8 +7,7 @@
 # secp256k1, which RFC 8812 has for ES256K. go-jose and jwx refuse all of it for either, jwcrypto and
 # Rhonabwy for the type. keyfunc and Authlib do both: keyfunc reads the set from an address and refuses
 # it from a text, Authlib reads it in jwt.decode and refuses it in import_key_set. go-oidc, which
-# stands on go-jose, passes over the key, as do PyJWT, Crypt::JWT, ruby-jwt, json-jwt, and in
-# JavaScript jose, oauth4webapi, jwks-rsa, get-jwks, aws-jwt-verify and hono.
+# stands on go-jose, passes over the key, as does PyJWT.
 #
 # So an issuer adds a key of a new type only when it knows all who read its set, and gives the new
 # type an issuer and a set of its own otherwise. Who writes a verifier on go-jose reads the keys one by

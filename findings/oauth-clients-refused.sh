@@ -8,7 +8,7 @@
 # well, where it does not know the token's expiry, which it does after each refresh of its own. With
 # an expiry ahead it gives each 401 to its caller until then, unless it is told
 # forceRefreshOnFailure. openid-client has a fetch that adds a token, and leaves refreshing to its
-# caller, as do requests-oauthlib and Authlib of Python and oauth2 of Ruby.
+# caller.
 #
 # So access tokens that are revoked while their session lives, as all are that a leaked key has
 # signed, are sent on for their whole life by such a client, though it needs but one refresh: set
