@@ -6,7 +6,7 @@
 # again for a kid that it does not know, as most do. It passes over each key that is not RSA: a
 # set with none of them keeps the server from starting, and beside an RSA key tokens of the other get
 # 401. It fetches the set once an hour, whatever tokens come, so that a new key is refused
-# until then, and a removed one is good. The typ at+jwt it takes.
+# until then, and a removed one is good. It takes the typ at+jwt.
 #
 # So services behind it need RS256 or PS256, or a key in PEM, and an issuer that announces a key for
 # more than an hour before it signs, as a Keyring does, also for the key that takes the place of

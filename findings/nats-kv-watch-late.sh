@@ -6,8 +6,8 @@
 # its code asks for, and makes a new one when some are missing, after 10 to 15 s. So does that of nats.
 # The consumer of @nats-io/kv has heartbeats of 30 s instead, and notices after three of them,
 # when somebody has deleted its consumer as when the bucket was made anew. Until then there is no
-# error, and what is written meanwhile comes late. (What a new bucket holds up to its old
-# revision neither ever gets.)
+# error, and what is written meanwhile comes late. (Of a bucket that was made anew neither ever gets
+# the revisions that the old one had reached.)
 #
 # So what a Node program watches in a bucket, a key set or a list of who is blocked, may be a minute and a half
 # old without a sign; a watcher is no proof of freshness: docs/other-languages.md.

@@ -3,11 +3,10 @@
 #
 # Node 20; the versions are printed. Guessed was: a client that refreshes early, five minutes or one
 # before the token expires, does so once for each token, and takes a part of its life where that is
-# shorter. google-auth-library takes a token with
-# five minutes or less to live for expired, so that one that never had more is good for one call, and
-# each call waits for a refresh. oidc-client-ts announces the end a minute before, or in a second if
-# that has passed: a tab with tokens of a minute refreshes every second, for as long as it is
-# open. @badgateway/oauth2-client refreshes once.
+# shorter. google-auth-library takes a token with five minutes or less to live for expired, so that one
+# that never had more is good for one call, and each call waits for a refresh. oidc-client-ts announces
+# the end a minute before, or in a second if that has passed: a tab with tokens of a minute refreshes
+# every second, for as long as it is open. @badgateway/oauth2-client refreshes once.
 #
 # So access tokens for such clients live longer than that, with a margin, or the client is told a
 # shorter time: eagerRefreshThresholdMillis of google-auth-library,
