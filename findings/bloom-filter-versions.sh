@@ -6,8 +6,8 @@
 # bloom-filters 1.3.9 saved is imported by 2.0.0 and 3.0.4 without an error, seed and size as they
 # were, and then has 1 in 100 of what was put in: a Bloom filter with false negatives. The hashes
 # are others, and the form has no version; the README tells to build filters anew, the code
-# does not look. bloomfilter 1.1.0 refuses what 0.0.21 saved as its documentation says: its numbers were signed, and have to be made unsigned
-# ("n >>> 0") one by one, after which all is found.
+# does not look. bloomfilter 1.1.0 refuses what 0.0.21 saved as its documentation says: its numbers
+# were signed, and have to be made unsigned ("n >>> 0") one by one, after which all is found.
 # The other surprise: rate() of bloom-filters says a fifth of the rate of false positives that is
 # measured, which is the one that was asked for.
 #

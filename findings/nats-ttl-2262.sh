@@ -4,9 +4,9 @@
 # nats-server 2.15.3, nats.go 1.55.0. Guessed was: a Nats-TTL that is too large is refused, as 0 and
 # "1.0" are (10165), or counts as "never". The server adds it to the message's time in
 # nanoseconds, in 64 bits, which end on 2262-04-11. What ends later has ended long ago: the message
-# is acknowledged with a sequence and gone within a moment, from file, memory and mirror. A TTL so
-# large that the sum overflows twice may be kept. A TTL like that is what a program computes for a token with
-# the exp 9999999999, which stands for "for ever" in many tests.
+# is acknowledged with a sequence and gone within a moment, from file, memory and mirror. Where the
+# TTL is so large that the sum overflows twice, it may be kept. A TTL that ends after 2262 is what a
+# program computes for a token with the exp 9999999999, which stands for "for ever" in many tests.
 #
 # So a publisher of revocations bounds the TTL: bus/WIRE.md, Publishing.
 #

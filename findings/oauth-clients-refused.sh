@@ -4,14 +4,14 @@
 # Node 20; the versions are printed. Guessed was: a client with a refresh token, told 401 and
 # invalid_token, refreshes and sends the request again, once (RFC 6750 section 3.1: "The client MAY
 # request a new access token and retry the protected resource request"), and leaves a 403 alone, for
-# which a new token is no help. So does @badgateway/oauth2-client. google-auth-library does so, for 403 as
-# well, where it does not know the token's expiry, which it does after each refresh of its own. With
-# an expiry ahead it gives each 401 to its caller until then, unless it is told
+# which a new token is no help. So does @badgateway/oauth2-client. google-auth-library does so only
+# where it does not know when the token expires, and then for a 403 as well; after a refresh of its
+# own it knows. With an expiry ahead it gives each 401 to its caller until then, unless it is told
 # forceRefreshOnFailure. openid-client has a fetch that adds a token, and leaves refreshing to its
 # caller.
 #
-# So access tokens that are revoked while their session lives, as all are that a leaked key has
-# signed, are sent on for their whole life by such a client, though it needs but one refresh: set
+# So access tokens that are revoked while their session lives, such as those that a leaked key has
+# signed, are sent for the rest of their life by such a client, though one refresh would do: set
 # forceRefreshOnFailure, or refresh at a 401 in the application, once.
 #
 # It ends with 1 if a client behaves otherwise, and printed:
