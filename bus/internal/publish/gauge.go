@@ -48,6 +48,13 @@ func (g *gauge) isKnown() bool {
 	return g.known
 }
 
+// isAnswered reports whether the server has answered the last reading; facts makes do without.
+func (g *gauge) isAnswered() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err == nil
+}
+
 // facts returns the stream's state, at most maxAge old and less than 1 % of
 // MaxBytes of our own writing behind. While the server does not answer it makes do
 // with an older one. Calls share one reading, which does not end with any of them.

@@ -74,21 +74,24 @@ func (p *Publisher) check(ctx context.Context) {
 	if _, err := p.facts(ctx, 0); err != nil { // which has its own ways to notice
 		return
 	}
+	answered := p.gauge.isAnswered()
 	for _, w := range list {
 		if refused || !w.gone.After(p.now().Add(time.Minute)) {
 			continue
 		}
 		found, err := p.holds(ctx, w)
-		if errors.Is(err, transport.ErrNotPermitted) {
+		switch {
+		case errors.Is(err, transport.ErrNotPermitted):
 			refused = true
-		} else if err != nil {
+		case err != nil:
 			return
-		} else if !found {
+		case !found:
 			p.doubt(era)
 			return
 		}
+		answered = true
 	}
-	if p.ledger.found(era, list, refused, now) { // what had to wait
+	if answered && p.ledger.found(era, list, refused, now) { // what had to wait
 		p.doubt(era)
 	}
 }
