@@ -48,11 +48,12 @@ func (g *gauge) isKnown() bool {
 	return g.known
 }
 
-// isAnswered reports whether the server has answered the last reading; facts makes do without.
-func (g *gauge) isAnswered() bool {
+// unanswered returns why the last reading brought no answer, nil if it did: facts makes do
+// without, and who draws a conclusion must not.
+func (g *gauge) unanswered() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.err == nil
+	return g.err
 }
 
 // facts returns the stream's state, at most maxAge old and less than 1 % of

@@ -60,6 +60,9 @@ func (p *Publisher) reserve(ctx context.Context, rec *record) error {
 	defer tick.Stop()
 	for end := time.Now().Add(transport.AttemptTimeout); !p.fits(rec); {
 		if p.surelyFull(rec) || time.Now().After(end) {
+			if err := p.gauge.unanswered(); err != nil {
+				return fmt.Errorf("how full %s is cannot be read: %w", p.t.StreamName, err)
+			}
 			return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.t.StreamName, rec.limit, p.maxBytes())
 		}
 		select {

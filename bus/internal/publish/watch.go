@@ -74,7 +74,7 @@ func (p *Publisher) check(ctx context.Context) {
 	if _, err := p.facts(ctx, 0); err != nil { // which has its own ways to notice
 		return
 	}
-	answered := p.gauge.isAnswered()
+	answered := p.gauge.unanswered() == nil
 	for _, w := range list {
 		if refused || !w.gone.After(p.now().Add(time.Minute)) {
 			continue
