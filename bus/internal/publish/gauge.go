@@ -101,7 +101,7 @@ func (p *Publisher) startReading() (<-chan struct{}, error) {
 		g.reading = reading
 		go func() {
 			defer leave()
-			_, _ = p.read(p.t.Context)
+			p.read(p.t.Context)
 			close(reading)
 		}()
 	}
@@ -117,8 +117,8 @@ func (g *gauge) usable() (stream.State, error) {
 	return g.state, nil
 }
 
-// read asks the server and takes the answer in.
-func (p *Publisher) read(ctx context.Context) (stream.State, error) {
+// read asks the server and takes the answer in. Only startReading calls it: one at a time.
+func (p *Publisher) read(ctx context.Context) {
 	g := &p.gauge
 	g.mu.Lock()
 	before := g.written
@@ -126,18 +126,17 @@ func (p *Publisher) read(ctx context.Context) (stream.State, error) {
 	highest, era := p.ledger.begin()
 	began := time.Now()
 	st, err := p.t.ReadStream(ctx)
-	st, err = p.took(ctx, st, err, before, highest, era)
+	p.took(ctx, st, err, before, highest, era)
 	if err == nil {
 		g.mu.Lock()
 		g.began = began
 		g.mu.Unlock()
 	}
-	return st, err
 }
 
 // took takes in what the server said when it was asked with before bytes written, and
 // those two of [ledger.begin].
-func (p *Publisher) took(ctx context.Context, st stream.State, err error, before int64, highest, era uint64) (stream.State, error) {
+func (p *Publisher) took(ctx context.Context, st stream.State, err error, before int64, highest, era uint64) {
 	g := &p.gauge
 	if err == nil && p.clock.set(st.Now, revoke.Now()) {
 		ahead := time.Duration(p.clock.ahead.Load())
@@ -156,7 +155,7 @@ func (p *Publisher) took(ctx context.Context, st stream.State, err error, before
 	if err != nil {
 		g.failedAt = time.Now()
 		g.mu.Unlock()
-		return st, err
+		return
 	}
 	// When the stream was made counts within one era: after a loss that was found by
 	// another sign it has perhaps been made anew, which is no loss more.
@@ -181,7 +180,6 @@ func (p *Publisher) took(ctx context.Context, st stream.State, err error, before
 	case st.Last < highest, gone, st.Forgets && !old.Forgets:
 		p.doubt(era)
 	}
-	return st, nil
 }
 
 // isOfNow reports whether that era has not ended.

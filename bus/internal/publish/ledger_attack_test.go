@@ -100,7 +100,7 @@ func TestOneRecreationIsOneLoss(t *testing.T) {
 				return reading{0, highest, era}
 			}
 			end := func(r reading, created time.Time, last uint64) {
-				_, _ = p.took(t.Context(), stream.State{Created: created, Last: last, MaxBytes: 1 << 30}, nil, r.before, r.highest, r.era)
+				p.took(t.Context(), stream.State{Created: created, Last: last, MaxBytes: 1 << 30}, nil, r.before, r.highest, r.era)
 			}
 			end(begin(), old, 100)
 			floor, era := l.begin()

@@ -66,9 +66,7 @@ func (p *Publisher) Open(ctx context.Context, outbox string) error {
 
 // look reads the stream's state, for warnings.
 func (p *Publisher) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, transport.InfoTimeout)
-	defer cancel()
-	if _, err := p.read(ctx); err != nil && p.t.Context.Err() == nil {
+	if _, err := p.facts(ctx, 0); err != nil && p.t.Context.Err() == nil {
 		p.t.Log.Warn("bus: publishing will fail until this is mended", "error", err)
 	}
 }
