@@ -119,3 +119,28 @@ func TestProfiles(t *testing.T) {
 		}
 	}
 }
+
+// The Issuer and the List must mean one MaxSkew.
+func TestManagerRefusesAnotherMaxSkew(t *testing.T) {
+	ring, err := issue.NewEphemeralKeyring(issue.KeyringConfig{Algorithm: token.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, skew := range []time.Duration{0, time.Second, 2 * time.Second} {
+		issuer, err := issue.NewIssuer(issue.Config{Issuer: issuerName, Keys: ring, MaxSkew: skew})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := revoke.NewList(revoke.Config{Local: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := refresh.NewManager(refresh.Config{Issuer: issuer, Store: refresh.NewMemoryStore(), Revocations: list})
+		if good := skew != time.Second; (err == nil) != good || err != nil && !strings.Contains(err.Error(), "MaxSkew of 1s") {
+			t.Errorf("Issuer's MaxSkew %s: %v", skew, err)
+		}
+		if err == nil {
+			_ = m.Close()
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package refresh
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/replica"
-	"github.com/hybridtoken/hybridtoken/revoke"
 	"github.com/hybridtoken/hybridtoken/token"
 	"github.com/hybridtoken/hybridtoken/token/issue"
 )
@@ -52,14 +50,12 @@ type Login struct {
 	BindDevice bool
 }
 
-const maxClaimsBytes = 16 << 10
-
 // Login begins a session: always a new one, under an id of 128 random bits that no
 // client chooses (OWASP ASVS 5.0, 7.2.4). A cutoff published after AuthTime ends it. To
 // pass one that was published before, Login waits until the token may be dated past it:
 // usually for MaxSkew, at most for twice that, and not at all after [Manager.LogoutAll].
-// The Recheck of l decides where nobody can tell which came first. An error of neither family matches [ErrLogin] and names the field of
-// l that is to blame.
+// The Recheck of l decides where nobody can tell which came first. An error of neither
+// family matches [ErrLogin] and names the field of l that is to blame.
 func (m *Manager) Login(ctx context.Context, l Login) (*Grant, error) {
 	began := m.millis()
 	g, err := m.login(ctx, l)
@@ -228,221 +224,6 @@ func (m *Manager) checkLogin(l *Login) (claims json.RawMessage, err error) {
 		*list = slices.Clone(*list)
 	}
 	return encodeClaims(l.Claims)
-}
-
-func encodeClaims(claims map[string]any) (json.RawMessage, error) {
-	if len(claims) == 0 {
-		return nil, nil
-	}
-	b, err := json.Marshal(claims)
-	if err != nil {
-		return nil, fmt.Errorf("field Claims: %w", err)
-	}
-	if len(b) > maxClaimsBytes {
-		return nil, fmt.Errorf("field Claims have %d bytes, more than %d", len(b), maxClaimsBytes)
-	}
-	return b, nil
-}
-
-// decodeClaims returns what encodeClaims was given, each value as its JSON.
-func decodeClaims(stored json.RawMessage) (map[string]any, error) {
-	var values map[string]json.RawMessage
-	if err := json.Unmarshal(stored, &values); err != nil {
-		return nil, fmt.Errorf("%w: claims: %w", ErrStore, err)
-	}
-	claims := make(map[string]any, len(values))
-	for name, value := range values {
-		claims[name] = value
-	}
-	return claims, nil
-}
-
-// A verdict says whether a login was authenticated after every cutoff that concerns it.
-type verdict int
-
-const (
-	passed  verdict = iota
-	unsure          // within MaxSkew of one: the clocks of two instances cannot tell
-	refused         // before one
-	future          // before one that lies in the future, by more than clocks may differ
-)
-
-// judge compares when the user was authenticated with the cutoffs that are known: the
-// subject record's, which is by a Manager's clock, and the replica's for the subject, the
-// client, the tenant and the issuer, which lie the slack ahead of their publishers'. A
-// cutoff that follows the authentication ends the login; those before it are passed.
-func (m *Manager) judge(cutoff, now int64, l *Login) verdict {
-	at := l.AuthTime.UnixMilli()
-	covered := m.covered(l)
-	cutoff = max(cutoff, m.guard.boundary.Load()) // a restore has forgotten later ones
-	switch {
-	case at <= cutoff && cutoff > now+m.skew, covered(max(at, now+m.skew+1) + m.slack):
-		return future
-	case cutoff != 0 && at <= cutoff, covered(at + m.slack):
-		return refused
-	case cutoff != 0 && at <= cutoff+m.skew, covered(at + m.slack - m.skew):
-		return unsure
-	}
-	return passed
-}
-
-// covered returns what asks the replica whether it revokes tokens of a new session that
-// are dated so.
-func (m *Manager) covered(l *Login) func(at int64) bool {
-	id := revoke.Identity{Issuer: m.issuer.Issuer, Subject: l.Subject, Client: l.Client, Tenant: l.Tenant}
-	return func(at int64) bool {
-		id.IssuedAt = time.UnixMilli(at)
-		return errors.Is(m.cfg.Revocations.Check(m.now(), &id, revoke.InsecureAllow()), revoke.ErrRevoked)
-	}
-}
-
-// startAfter returns the first instant, not before start, that no cutoff known here covers
-// (invariant 5). Publishers set cutoffs up to the slack ahead of their clocks, which may
-// be ahead of ours by MaxSkew.
-func (m *Manager) startAfter(start int64, l *Login) (int64, error) {
-	covered := m.covered(l)
-	furthest := m.millis() + m.skew + m.slack + 1
-	if start > furthest {
-		return 0, fmt.Errorf("%w: the subject's cutoff lies in the future", errClock)
-	}
-	if !covered(start) {
-		return start, nil
-	}
-	low, high := start, furthest // covered, and not
-	if high <= low || covered(high) {
-		return 0, fmt.Errorf("%w: a cutoff for the subject, client, tenant or issuer lies in the future", errClock)
-	}
-	for high-low > 1 {
-		if mid := low + (high-low)/2; covered(mid) {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return high, nil
-}
-
-// pause waits for that many milliseconds, unless ctx ends first.
-func (m *Manager) pause(ctx context.Context, ms int64) error {
-	if err := m.wait(ctx, time.Duration(ms)*time.Millisecond); err != nil {
-		return fmt.Errorf("%w: waiting to pass a cutoff: %w", ErrTryAgain, err)
-	}
-	return nil
-}
-
-// room returns the list without what is over, and with room for one more.
-func (m *Manager) room(ctx context.Context, list []live, now int64) ([]live, error) {
-	left := make([]live, 0, len(list)+1)
-	for _, l := range list {
-		if now <= l.Until+m.skew {
-			left = append(left, l)
-		}
-	}
-	if len(left) < m.cfg.MaxSessions {
-		return left, nil
-	}
-	found := make([]*session, len(left)) // with the element of left in the same place
-	failed := make([]error, len(left))
-	index := make([]int, len(left))
-	for i := range index {
-		index[i] = i
-	}
-	each(m.parallel, index, func(i int) {
-		found[i], failed[i] = m.loadSession(ctx, left[i].SID)
-		if errors.Is(failed[i], ErrNotFound) {
-			found[i], failed[i] = m.forgotten(left[i].SID), nil
-		}
-	})
-	remove := func(i int) {
-		left, found = slices.Delete(left, i, i+1), slices.Delete(found, i, i+1)
-	}
-	var unread []live // they keep their places
-	for i := len(left) - 1; i >= 0; i-- {
-		switch {
-		case failed[i] != nil:
-			unread = append(unread, left[i])
-			remove(i)
-		case found[i].Ended != 0:
-			remove(i)
-		}
-	}
-	most := m.cfg.MaxSessions - len(unread)
-	if most < 1 {
-		return nil, errors.Join(failed...)
-	}
-	for i := 0; len(left) >= most && i < len(left); {
-		switch over, err := m.endExpired(ctx, found[i], now); {
-		case err != nil:
-			return nil, err
-		case over:
-			remove(i)
-		default:
-			i++
-		}
-	}
-	for len(left) >= most {
-		idlest := 0 // of two that were used at the same time the first that was begun
-		for i := range found {
-			if found[i].Used < found[idlest].Used {
-				idlest = i
-			}
-		}
-		switch ended, err := m.end(ctx, left[idlest].SID, ending{reason: "too many sessions", publish: true}); {
-		case ended == nil: // it would be found by no logout everywhere
-			return nil, err
-		case err != nil:
-			m.log.Warn("refresh: session ended, and the services do not know it yet", "sid", left[idlest].SID, "error", err)
-		}
-		remove(idlest)
-	}
-	if len(unread) > 0 {
-		left = append(left, unread...)
-		slices.SortStableFunc(left, func(a, b live) int { return cmp.Compare(a.Until, b.Until) })
-	}
-	return left, nil
-}
-
-// endExpired ends a session that was idle for too long or is forgotten, and says whether it
-// did. The compare-and-set decides, no answer of the store: a session that left the list
-// and lived would be found by no logout everywhere.
-func (m *Manager) endExpired(ctx context.Context, r *session, now int64) (bool, error) {
-	if at, _ := r.deadline(&m.cfg.Lifetimes); now <= at+m.skew {
-		return false, nil
-	}
-	err := m.save(ctx, r.end(now, "expired", "", false))
-	if errors.Is(err, ErrConflict) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// token issues an access token of s that is dated so, which ends before s does. ErrConflict
-// means that the denylist says something else by now than when it was asked.
-func (m *Manager) token(ctx context.Context, s *session, scope []string, issued int64) (minted, error) {
-	at, _ := s.deadline(&m.cfg.Lifetimes)
-	life := min(m.cfg.Lifetimes.Access, time.Duration(at-issued)*time.Millisecond)
-	if life < time.Second {
-		return minted{}, ErrSessionExpired
-	}
-	r := issue.Request{
-		Subject: s.Subject, Client: s.Client, Session: s.SID, Tenant: s.Tenant, Audience: s.Audience, Scope: scope,
-		AuthTime: time.UnixMilli(s.AuthTime), ACR: s.ACR, AMR: s.AMR, Binding: s.binding(),
-		IssuedAt: time.UnixMilli(issued), Lifetime: life,
-	}
-	if len(s.Claims) > 0 {
-		var err error
-		if r.Claims, err = decodeClaims(s.Claims); err != nil {
-			return minted{}, err
-		}
-	}
-	t, err := m.mint(ctx, r)
-	if errors.Is(err, ErrConflict) {
-		return minted{}, err
-	}
-	if err != nil {
-		return minted{}, fmt.Errorf("%w: %w", errMint, err)
-	}
-	return t, nil
 }
 
 // busy turns a conflict, which is no word for a caller, into one.

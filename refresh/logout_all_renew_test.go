@@ -51,3 +51,48 @@ func TestEndedWhileRenewed(t *testing.T) {
 	s.refused(t, g, refresh.ErrEnded)
 	s.dead(t, g)
 }
+
+// A kept session that somebody ends right after the others have ended is over: it gets no new
+// secrets, and nothing more is written about it.
+func TestKeptIsEndedBeforeItIsRenewed(t *testing.T) {
+	store := &finished{}
+	s := newSystem(t, func(c *refresh.Config) { store.Store, c.Store = c.Store, store })
+	kept, other := s.login(t), s.login(t)
+	store.then = func() {
+		if err := s.Logout(t.Context(), kept.SessionID); err != nil {
+			t.Error(err)
+		}
+		store.writes = 0
+	}
+	g, err := s.LogoutAll(t.Context(), "user-1", refresh.Keep(kept.SessionID))
+	if g != nil || err != nil || store.writes != 0 || store.then != nil {
+		t.Errorf("%v, %v, and %d writes of the session that was kept", g, err, store.writes)
+	}
+	for _, g := range []*refresh.Grant{kept, other} {
+		s.dead(t, g)
+		s.refused(t, g, refresh.ErrEnded)
+	}
+}
+
+// A finished store calls then once a logout everywhere has nothing left to do in it, and counts
+// the writes of sessions.
+type finished struct {
+	refresh.Store
+	op, then func()
+	writes   int
+}
+
+func (f *finished) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	n, err := f.Store.Save(ctx, key, value, revision, expires)
+	switch op := strings.Contains(string(value), `"op"`); {
+	case strings.HasPrefix(key, "s."):
+		f.writes++
+	case strings.HasPrefix(key, "u.") && op:
+		f.op, f.then = f.then, nil
+	case strings.HasPrefix(key, "u.") && f.op != nil:
+		op := f.op
+		f.op = nil
+		op()
+	}
+	return n, err
+}

@@ -269,3 +269,54 @@ func TestIdleListsAreNotWritten(t *testing.T) {
 		}
 	})
 }
+
+// Invariant 9: a publishing that fails is heard, recorded, and finished by the next call that comes
+// upon it.
+func TestPending(t *testing.T) {
+	s := newSystem(t)
+	g := s.login(t)
+	down := errors.New("bus down")
+	s.fail = down
+	if err := s.Logout(t.Context(), g.SessionID); !errors.Is(err, refresh.ErrPending) || !errors.Is(err, refresh.ErrTryAgain) || !errors.Is(err, down) {
+		t.Fatal(err)
+	}
+	s.accepted(t, g) // so far
+	s.fail = nil
+	s.refused(t, g, refresh.ErrEnded)
+	s.dead(t, g)
+
+	keep, other := s.login(t), s.login(t)
+	s.fail = down
+	if _, err := s.LogoutAll(t.Context(), "user-1", refresh.Keep(keep.SessionID)); !errors.Is(err, refresh.ErrPending) {
+		t.Fatal(err)
+	}
+	s.refused(t, other, refresh.ErrEnded)
+	s.fail = nil
+	if _, err := s.Sessions(t.Context(), "user-1"); err != nil {
+		t.Fatal(err)
+	}
+	s.dead(t, other)
+	s.accepted(t, keep)
+
+	// A thief cannot keep it from being told by hanging up.
+	s = newSystem(t, func(c *refresh.Config) { c.Lifetimes = refresh.HighSecurity })
+	g = s.login(t)
+	next := s.refresh(t, g)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.store.Store = cancelling{s.store.Store, cancel}
+	if _, err := s.Refresh(ctx, request(g.RefreshToken())); !errors.Is(err, refresh.ErrReused) {
+		t.Fatal(err)
+	}
+	s.dead(t, next)
+}
+
+// cancelling hangs up at the first write.
+type cancelling struct {
+	refresh.Store
+	cancel func()
+}
+
+func (c cancelling) Save(ctx context.Context, key string, value []byte, revision uint64, expires time.Time) (uint64, error) {
+	c.cancel()
+	return c.Store.Save(ctx, key, value, revision, expires)
+}
