@@ -51,10 +51,12 @@ func TestPublishBacksOff(t *testing.T) {
 		s, b := newScripted(t, config{})
 		defer b.end()
 		var at []time.Time
-		s.Take = func(int, *nats.Msg) string {
-			at = append(at, time.Now())
-			return scripted.Refusal(10039, "try again")
-		}
+		s.Do(func() {
+			s.Take = func(int, *nats.Msg) string {
+				at = append(at, time.Now())
+				return scripted.Refusal(10039, "try again")
+			}
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := b.publisher.Publish(ctx, sessionEvent(1)); !errors.Is(err, ErrNotAcknowledged) || !errors.Is(err, context.DeadlineExceeded) {
@@ -171,7 +173,7 @@ func TestPerhapsStored(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, b := newScripted(t, config{})
 				defer b.end()
-				s.Take = func(n int, _ *nats.Msg) string { return c.answers[min(n, len(c.answers))-1] }
+				s.Do(func() { s.Take = func(n int, _ *nats.Msg) string { return c.answers[min(n, len(c.answers))-1] } })
 				_, err := b.publisher.Publish(t.Context(), sessionEvent(1))
 				if !errors.Is(err, c.as) {
 					t.Fatalf("got %v, want %v", err, c.as)
@@ -266,7 +268,9 @@ func TestWhatOnCallReads(t *testing.T) {
 		if _, err := b.publisher.Publish(t.Context(), sessionEvent(1)); err != nil {
 			t.Fatal(err)
 		}
-		config, size := s.Info.Config, s.Info.State.Bytes
+		var config jetstream.StreamConfig
+		var size uint64
+		s.Do(func() { config, size = s.Info.Config, s.Info.State.Bytes })
 		for name, c := range map[string]struct {
 			line  string
 			cause func()
@@ -305,12 +309,15 @@ func TestUnsafeStreamIsPublishedToAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := newScripted(t, config{})
 		defer b.end()
-		config := s.Info.Config
-		s.Do(func() { s.Info.Config.MaxAge = time.Hour })
+		var config jetstream.StreamConfig
+		s.Do(func() { config, s.Info.Config.MaxAge = s.Info.Config, time.Hour })
 		time.Sleep(time.Minute)
-		if _, err := b.publisher.Publish(t.Context(), sessionEvent(1)); !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.Events != 0 {
-			t.Fatalf("got %v, %d events", err, s.Events)
-		}
+		_, err := b.publisher.Publish(t.Context(), sessionEvent(1))
+		s.Do(func() {
+			if !errors.Is(err, ErrStreamUnsafe) || !strings.Contains(err.Error(), "max age") || s.Events != 0 {
+				t.Fatalf("got %v, %d events", err, s.Events)
+			}
+		})
 		s.Do(func() { s.Info.Config = config })
 		time.Sleep(2 * time.Second)
 		if _, err := b.publisher.Publish(t.Context(), sessionEvent(1)); err != nil {
