@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -50,8 +51,13 @@ func (c *caller) Listen(inbox string, queue int, take func(*nats.Msg)) error {
 	deaf := func() {}
 	on := c.t.Conn.Link.Load() // nil: there was no connection yet
 	if on != nil {
-		var err error
-		if deaf, err = on.Hear(inbox, msgs); err != nil {
+		hears, err := on.Hear(inbox, msgs)
+		switch {
+		case err == nil:
+			deaf = hears
+		case errors.Is(err, nats.ErrConnectionClosed) && c.t.Conn.Dialled():
+			on = nil // it has ended, and another comes
+		default:
 			return c.t.Conn.StreamError(err)
 		}
 	}
