@@ -11,14 +11,14 @@ import (
 
 // RecheckIdentity is [Verifier.Recheck] for work that waits outside this process, such as a
 // job in a queue. id is what [Claims.Identity] returned when the work was accepted, and is kept
-// with it, as JSON for example; the token need not be. It checks that id names a token of an
-// issuer of v's by all that events name tokens by, its times, and the denylist. The zero Identity
-// is refused. The error is as Verify's.
+// with it, as JSON for example; the token need not be. It checks that the issuer is one of v's,
+// that id lacks nothing by which an event could revoke the token, its times, and the denylist.
+// The zero Identity is refused. The error is as Verify's.
 //
 // After ExpiresAt, widened by Leeway, the answer is [ErrExpired], since the denylist then no longer
-// remembers: work that waits longer is for those who keep the sessions to judge. Whether the key
-// is still in its set is not checked; a revoked one is refused. An Identity holds no scope,
-// auth_time or acr: options that ask for them refuse it.
+// remembers. Work that waits longer is judged by what keeps the sessions. Whether the key is still
+// in its set is not checked; a revoked one is refused. An Identity holds no scope, auth_time or
+// acr: options that ask for them refuse it.
 //
 // An Identity is not signed: who can write where it is kept can have work done in anybody's name.
 func (v *Verifier) RecheckIdentity(ctx context.Context, id revoke.Identity, opts ...VerifyOption) error {

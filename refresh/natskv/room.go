@@ -123,9 +123,9 @@ func (s *Store) safe(ctx context.Context) error {
 	return nil
 }
 
-// hasRoom refuses a record that expires where it would take what is kept for others. It
-// does not fail where it cannot tell, nor for a record that shrinks, as that of a session does
-// that ends.
+// hasRoom refuses a record that expires where it would take what is kept for others, but none
+// that shrinks, as that of a session does that ends. Where the bucket does not say how full it
+// is, its last answer counts; where it does not say how large the record was, the server decides.
 func (s *Store) hasRoom(ctx context.Context, key string, size int, revision uint64) error {
 	isNew := revision == 0
 	due, ok := s.room.take(size, isNew)
