@@ -12,12 +12,11 @@ import (
 // formerSlack is what the version before added to a cutoff, whatever the stream.
 const formerSlack = 2 * time.Second
 
-// limit gives an event that was prepared before the stream was ever seen the cutoff and
-// the life that the stream's retention demands. Until then it names neither and is kept
-// for as long as there can be need: whatever
-// happens to it meanwhile, it dies after the token that it is to kill. To remember the
-// retention of the last time would not do: the stream may have been made anew since, with
-// longer ones.
+// completeEarly gives an event that was prepared before the stream was ever seen the cutoff and
+// the life that the stream's retention demands. Until then it names neither and is kept for as
+// long as there can be need: whatever happens to it meanwhile, it dies after the token that it
+// is to kill. To remember the retention of the last time would not do: the stream may have been
+// made anew since, with longer ones.
 func (p *Publisher) completeEarly(ctx context.Context, rec *record, h revoke.Retention, now time.Time) error {
 	if !rec.open || rec.fixed || rec.signature != "" && p.signer == nil {
 		return nil // in the last two cases it is not ours to change, and replicas cut it back

@@ -286,7 +286,7 @@ func TestForgedAcknowledgementsAreTold(t *testing.T) {
 	})
 }
 
-// A publisher whose stream is not there when its Bus is opened says so, once, and one that
+// A publisher whose stream is not there when it is opened says so, once, and one that
 // only follows, or has no connection, does not look.
 func TestOpenTellsThatPublishingWillFail(t *testing.T) {
 	for name, c := range map[string]struct {

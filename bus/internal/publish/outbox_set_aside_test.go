@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// unpackInto opens the outbox for a publisher whose Bus is closed, so that nothing is
+// unpackInto opens the outbox for a publisher whose Member is closed, so that nothing is
 // sent, and returns what it logs.
 func unpackInto(t *testing.T, path string) (p *Publisher, logged *bytes.Buffer) {
 	t.Helper()

@@ -33,7 +33,7 @@ func (p *Publisher) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt
 	return r, err
 }
 
-// PublishPlaced is publishEvent, and tells besides where the event stands in the stream.
+// PublishPlaced is Publish, and tells besides where the event stands in the stream.
 func (p *Publisher) PublishPlaced(ctx context.Context, e revoke.Event) (revoke.Receipt, func() bridge.Place, error) {
 	r, rec, err := p.publish(ctx, e)
 	if err != nil {

@@ -78,7 +78,7 @@ const (
 
 // prepare completes e by the stream's retention, for which it may have to wait. With an
 // outbox it does not wait: an event that is completed before the stream was ever seen, as
-// after a restart without a server, is kept as long as any may live, until limit knows better.
+// after a restart without a server, is kept as long as any may live, until completeEarly knows better.
 func (p *Publisher) prepare(ctx context.Context, valid replica.Valid, limit int) (revoke.Event, *record, error) {
 	ctx, cancel := transport.WithDefaultTimeout(ctx, transport.DefaultTimeout)
 	defer cancel()
@@ -86,7 +86,7 @@ func (p *Publisher) prepare(ctx context.Context, valid replica.Valid, limit int)
 	// The longest that there can be.
 	retention := revoke.Retention{TokenLifetime: revoke.MaxLifetime, SessionLifetime: revoke.MaxLifetime, MaxSkew: revoke.MaxSkewLimit}
 	if e.Kind != revoke.KindToken {
-		retention.TokenLifetime = 0 // whether Until falls short of it cannot be told yet: limit raises it
+		retention.TokenLifetime = 0 // whether Until falls short of it cannot be told yet: completeEarly raises it
 	}
 	open := p.outbox != nil && !p.gauge.isKnown()
 	if !open {

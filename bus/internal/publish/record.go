@@ -18,7 +18,7 @@ type record struct {
 
 	signature string // see SignatureHeader; empty: none
 	fixed     bool   // it was found in the outbox, signed by nobody known: not to be signed by us
-	open      bool   // cutoff and life, where the event names none, the stream's retention is to say, which nobody knew yet; see limit
+	open      bool   // cutoff and life, where the event names none, the stream's retention is to say, which nobody knew yet; see completeEarly
 	early     bool   // it was prepared so
 	id        string // in the outbox; empty: not there
 

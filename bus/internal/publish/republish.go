@@ -116,7 +116,7 @@ const (
 // clock to be wrong.
 func (p *Publisher) renew(ctx context.Context, rec *record, now time.Time) error {
 	payload, signature, open := p.ledger.content(rec)
-	if open { // limit needs the old one
+	if open { // completeEarly needs the old one
 		return nil
 	}
 	const name = `,"at":` // the last member; in a text its quotes would be escaped

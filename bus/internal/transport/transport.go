@@ -49,7 +49,7 @@ func (t *Transport) Close() {
 }
 
 // Enter admits one call or one goroutine of the background, which must call the
-// function returned when it ends. Its context is to be cancelled when t.ctx is.
+// function returned when it ends. Its context is to be cancelled when t.Context is.
 func (t *Transport) Enter() (leave func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
