@@ -153,7 +153,7 @@ func (s *system) unusable(t *testing.T, p refresh.DeviceProof, want error) {
 	}
 }
 
-// waits expects an error of that kind, of the family "try again" alone, that asks for no proof.
+// tryAgain expects an error of that kind, of the family "try again" alone, that asks for no proof.
 func (s *system) tryAgain(t *testing.T, p refresh.DeviceProof, want error) {
 	t.Helper()
 	_, err := s.RefreshBound(t.Context(), p)

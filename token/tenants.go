@@ -84,7 +84,7 @@ func isGUID(s string) bool {
 	return true
 }
 
-// validate returns the field of cfg that is wrong and why, or "".
+// validateTenants returns the field of cfg that is wrong and why, or "".
 func validateTenants(c *VerifierConfig, tenantNamed bool) (field, why string) {
 	n := strings.Count(c.Issuer, tenantMark)
 	switch {

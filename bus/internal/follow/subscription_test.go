@@ -37,7 +37,6 @@ func newTestFollower(t testing.TB) (*Follower, *subscription) {
 	return f, &subscription{t: tr, gen: at.Generation, consumer: "own", batch: pullMessages, wantMessages: 2 * pullMessages, wantBytes: 2 * pullBytes}
 }
 
-// delivery is the n-th message that a server delivers for a consumer.
 // connOf returns a connection that nothing was dialled for.
 func connOf(nc *nats.Conn) *transport.Connection {
 	c := new(transport.Connection)
@@ -45,6 +44,7 @@ func connOf(nc *nats.Conn) *transport.Connection {
 	return c
 }
 
+// delivery is the n-th message that a server delivers for a consumer.
 func delivery(stream, consumer string, n int, value string) *nats.Msg {
 	return &nats.Msg{
 		Sub:     &nats.Subscription{},

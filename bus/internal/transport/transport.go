@@ -19,7 +19,7 @@ type Transport struct {
 	StreamName string
 	Log        *slog.Logger
 
-	// ctx ends when Close begins; everything in the background, and every call in
+	// Context ends when Close begins; everything in the background, and every call in
 	// flight, hangs on it and is waited for.
 	Context context.Context
 	cancel  context.CancelFunc

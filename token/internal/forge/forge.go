@@ -47,7 +47,7 @@ func (o Object) With(name, raw string) Object {
 	return append(out, name, raw)
 }
 
-// plus appends a member even if one of that name is there.
+// Plus appends a member even if one of that name is there.
 func (o Object) Plus(name, raw string) Object {
 	return append(append(Object(nil), o...), name, raw)
 }
@@ -86,7 +86,7 @@ func (s Signer) Header() Object {
 	return Object{"alg", strconv.Quote(string(s.Alg)), "typ", `"at+jwt"`, "kid", strconv.Quote(s.Key.ID())}
 }
 
-// forge signs exactly these texts.
+// Forge signs exactly these texts.
 func (s Signer) Forge(header, payload fmt.Stringer) string {
 	return s.ForgeRaw(Base64(header.String()), Base64(payload.String()))
 }
@@ -100,7 +100,7 @@ type Text string
 
 func (t Text) String() string { return string(t) }
 
-// goodClaims are the claims of an acceptable token issued at now.
+// Claims are the claims of an acceptable token issued at now.
 func Claims(now time.Time) Object {
 	return Object{
 		"iss", strconv.Quote(Issuer),
@@ -156,7 +156,7 @@ func EC(t testing.TB, kid string) Signer {
 	}}
 }
 
-// ecTwin turns the ES256 token raw into its other valid spelling: (r, n−s).
+// Twin turns the ES256 token raw into its other valid spelling: (r, n−s).
 func Twin(t testing.TB, raw string) string {
 	t.Helper()
 	i := strings.LastIndexByte(raw, '.') + 1
@@ -218,7 +218,7 @@ func MAC(secret []byte) func([]byte) []byte {
 	}
 }
 
-// claiming returns s signing under another key's name and algorithm.
+// Claiming returns s signing under another key's name and algorithm.
 func (s Signer) Claiming(other Signer) Signer {
 	return Signer{other.Alg, other.Key, s.Sign}
 }
@@ -236,7 +236,7 @@ func StaticKeys(t testing.TB, signers ...Signer) *token.StaticKeySet {
 	return set
 }
 
-// countedKeys counts look-ups.
+// CountedKeys counts look-ups.
 type CountedKeys struct {
 	token.KeySet
 	Lookups atomic.Int64
@@ -247,7 +247,7 @@ func (c *CountedKeys) Lookup(ctx context.Context, kid string, alg token.Algorith
 	return c.KeySet.Lookup(ctx, kid, alg)
 }
 
-// keySetFunc is a user's own KeySet.
+// KeySetFunc is a user's own KeySet.
 type KeySetFunc func(ctx context.Context, kid string, alg token.Algorithm) (*token.Key, error)
 
 func (f KeySetFunc) Lookup(ctx context.Context, kid string, alg token.Algorithm) (*token.Key, error) {
@@ -271,7 +271,7 @@ func Verifier(t testing.TB, change func(*token.VerifierConfig)) *token.Verifier 
 	return v
 }
 
-// leaks returns a part of raw, or a claim value of it, that s contains.
+// Leaks returns a part of raw, or a claim value of it, that s contains.
 //
 // What errors name of the verifier's own configuration is no leak, even if a token
 // guesses a part of it.

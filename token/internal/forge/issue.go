@@ -48,7 +48,7 @@ func Issue(t testing.TB, i *issue.Issuer, r issue.Request) *issue.Token {
 	return issued
 }
 
-// payloadOf returns the JSON of a token's claims.
+// PayloadOf returns the JSON of a token's claims.
 func PayloadOf(t testing.TB, raw string) string {
 	t.Helper()
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])

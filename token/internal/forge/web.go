@@ -35,7 +35,7 @@ func (w *Web) Set(url string, h http.Handler) {
 	w.pages[url] = h
 }
 
-// asked returns the URLs asked for since the last call.
+// Asked returns the URLs asked for since the last call.
 func (w *Web) Asked() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,7 +73,7 @@ func Discover(t *testing.T, w *Web, issuer string) *token.RemoteKeySet {
 	return keys
 }
 
-// jwk writes the public JWK of a key by hand, with nothing but what defines it.
+// JWK writes the public JWK of a key by hand, with nothing but what defines it.
 func JWK(t testing.TB, public crypto.PublicKey) Object {
 	t.Helper()
 	text := func(b []byte) string { return strconv.Quote(base64.RawURLEncoding.EncodeToString(b)) }

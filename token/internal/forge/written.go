@@ -20,7 +20,7 @@ func Written(t *testing.T, name string) []byte {
 	return data
 }
 
-// aboutWritten says when the samples were written, by the clock of a bubble as these
+// AboutWritten says when the samples were written, by the clock of a bubble as these
 // tests have one, and which keys signed then.
 func AboutWritten(t *testing.T) (at time.Time, active map[string]string) {
 	t.Helper()
