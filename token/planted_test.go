@@ -71,7 +71,7 @@ func TestPlantedFaults(t *testing.T) {
 			if err := os.WriteFile(file, overlay, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.Command("go", "test", "-overlay", file, "-count=1", "-run", remembered, ".").CombinedOutput()
+			out, err := exec.Command("go", "test", "-vet=off", "-failfast", "-overlay", file, "-count=1", "-run", remembered, ".").CombinedOutput()
 			if err == nil {
 				t.Fatalf("goes unnoticed:\n%s", out)
 			}

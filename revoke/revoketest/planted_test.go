@@ -86,14 +86,14 @@ func TestPlantedFaults(t *testing.T) {
 			}
 			if directed[fault.name] != nil {
 				only := "^TestDirectedHistories$/^" + strings.ReplaceAll(fault.name, " ", "_") + "$"
-				out, err := exec.Command("go", "test", "-overlay", list, "-count=1", "-run", only, ".").CombinedOutput()
+				out, err := exec.Command("go", "test", "-vet=off", "-failfast", "-overlay", list, "-count=1", "-run", only, ".").CombinedOutput()
 				if err == nil || !strings.Contains(string(out), "directed_test.go:") {
 					t.Errorf("the directed history does not notice: %v\n%s", err, out)
 				}
 			} else if fault.test == "" {
 				t.Error("no directed history")
 			}
-			out, err := exec.Command("go", "test", "-overlay", list, "-count=1", "-run", tests, pkg).CombinedOutput()
+			out, err := exec.Command("go", "test", "-vet=off", "-failfast", "-overlay", list, "-count=1", "-run", tests, pkg).CombinedOutput()
 			if err == nil {
 				t.Fatalf("goes unnoticed:\n%s", out)
 			}

@@ -73,7 +73,7 @@ func TestStoredBytes(t *testing.T) {
 		t.Errorf("%d bytes for a session event, not about %d", n, sessions)
 	}
 	for name, patterns := range map[string]map[string]int{
-		"../../../docs/operations.md":       {`about (\d+) bytes each; messages`: count},
+		"../../../docs/operations.md":       {`about (\d+) bytes each\. Messages`: count},
 		"../../../bus/embedded/embedded.go": {`at (\d+) bytes a live revocation`: count},
 		"../../../docs/scale.md":            {`a session event in the stream [^|]*\| (\d+) bytes`: sessions},
 		"../../../bus/stream.go": {
