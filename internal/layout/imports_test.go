@@ -148,6 +148,7 @@ var imports = map[string]string{
 	"internal/refusals":               "",
 	"internal/replica":                "internal/inside revoke",
 	"internal/replica/tape":           "internal/replica revoke",
+	"internal/snapshot":               "",
 	"internal/strictjson":             "",
 	"refresh":                         "internal/admit internal/deviceproof internal/pause internal/recordstore internal/replica internal/strictjson revoke token token/issue",
 	"refresh/natskv":                  "internal/jsadmin internal/natsconn internal/pause internal/recordstore refresh",
