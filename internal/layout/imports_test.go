@@ -36,9 +36,10 @@ func TestArrowsPointDown(t *testing.T) {
 		admit      = module + "/internal/admit"       // nor does this
 		proofs     = module + "/internal/deviceproof" // nor this
 		replica    = module + "/internal/replica"
+		snapshot   = module + "/internal/snapshot" // which imports nothing
 	)
 	// What stands behind the two doors; a verifier does not see the second.
-	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, admit, proofs, replica, diskfile, pause}
+	accept := []string{module + "/revoke", module + "/token/internal/jose", module + "/token/internal/own", module + "/token/internal/placeholder", module + "/token/internal/shape", strictjson, refusals, inside, admit, proofs, replica, snapshot, diskfile, pause}
 	issue := append(slices.Clone(accept), accepts, records, module+"/token/issue/internal/privatekey")
 	sessions := append(slices.Clone(issue), issues)
 	for _, c := range []struct {
@@ -49,10 +50,10 @@ func TestArrowsPointDown(t *testing.T) {
 	}{
 		{"./revoke", []string{"github.com/bits-and-blooms/bloom/"}, []string{nats, jwx}, []string{inside, diskfile}},
 		{"./internal/inside", nil, []string{module + "/revoke"}, nil},
-		{"./internal/replica", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, diskfile}},
-		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, replica, diskfile}},
-		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/follow", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, diskfile}},
-		{"./bus/rollcall", []string{nats, module + "/bus"}, []string{jwx}, []string{module + "/bus", module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/follow", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, diskfile}},
+		{"./internal/replica", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, snapshot, diskfile}},
+		{"./revoke/revoketest", []string{module + "/revoke"}, []string{nats, jwx}, []string{module + "/revoke", inside, replica, snapshot, diskfile}},
+		{"./bus", []string{nats}, []string{jwx}, []string{module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/follow", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, snapshot, diskfile}},
+		{"./bus/rollcall", []string{nats, module + "/bus"}, []string{jwx}, []string{module + "/bus", module + "/revoke", module + "/bus/internal/bridge", module + "/bus/internal/follow", module + "/bus/internal/publish", module + "/bus/internal/transport", module + "/bus/internal/stream", module + "/bus/internal/wire", strictjson, natsconn, jsadmin, pause, inside, replica, snapshot, diskfile}},
 		{"./token/tokentest", []string{jwx}, []string{nats}, sessions},
 		{"./refresh", []string{jwx, issues}, []string{nats}, sessions},
 		{"./refresh/natskv", []string{nats, module + "/refresh"}, nil, append(slices.Clone(sessions), module+"/refresh", natsconn, jsadmin)},
@@ -126,9 +127,10 @@ var imports = map[string]string{
 	"bus":                             "bus/internal/bridge bus/internal/follow bus/internal/publish bus/internal/stream bus/internal/transport bus/internal/wire internal/diskfile internal/jsadmin internal/pause internal/replica revoke",
 	"bus/embedded":                    "bus internal/diskfile revoke",
 	"bus/internal/bridge":             "revoke",
-	"bus/internal/follow":             "bus/internal/transport bus/internal/wire internal/jsadmin internal/pause internal/replica revoke",
+	"bus/internal/follow":             "bus/internal/transport bus/internal/wire internal/jsadmin internal/pause internal/replica internal/snapshot revoke",
 	"bus/internal/publish":            "bus/internal/bridge bus/internal/stream bus/internal/transport bus/internal/wire internal/diskfile internal/jsadmin internal/pause internal/replica internal/strictjson revoke",
 	"bus/internal/scripted":           "bus/internal/stream bus/internal/wire",
+	"bus/internal/snapshots":          "bus/internal/transport internal/jsadmin internal/pause internal/strictjson",
 	"bus/internal/stream":             "bus/internal/wire internal/jsadmin revoke",
 	"bus/internal/transport":          "bus/internal/stream internal/jsadmin internal/natsconn internal/pause internal/replica revoke",
 	"bus/internal/wire":               "internal/replica internal/strictjson revoke",
@@ -146,7 +148,7 @@ var imports = map[string]string{
 	"internal/printtest":              "",
 	"internal/recordstore":            "revoke",
 	"internal/refusals":               "",
-	"internal/replica":                "internal/inside revoke",
+	"internal/replica":                "internal/inside internal/snapshot revoke",
 	"internal/replica/tape":           "internal/replica revoke",
 	"internal/snapshot":               "",
 	"internal/strictjson":             "",

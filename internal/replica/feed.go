@@ -65,6 +65,7 @@ type Feed struct {
 	has       bool
 	anchoring bool // the first record of the subscription must be the cursor
 	attempts  int  // anchored subscriptions in a row that brought no record
+	place     place
 
 	// provenFrom is when the last replay began: only a heartbeat sent after it shows
 	// that the replay has reached the end of the log.
@@ -151,12 +152,14 @@ func (f *Feed) Begin(now revoke.Instant, info LogInfo) Subscription {
 		// At the cursor, not after it: a log that was rolled back and written past the
 		// cursor would resume silently, and the lost stretch would never be seen.
 		sub.Start, sub.Anchored = f.cursor.Sequence, true
+		f.resumes(now)
 	} else {
 		if f.has && info.LastSequence < f.cursor.Sequence {
 			f.counters.AnchorsLost.Add(1)
 			f.cfg.Logger.Warn("revocation replica: the log ends before what was applied; reading it from its start", "applied", f.cursor.Sequence, "last", info.LastSequence)
 		}
 		f.has = false
+		f.place = place{}
 		f.attempts = 0
 		f.provenFrom = now
 		f.counters.Replays.Add(1)
@@ -197,7 +200,7 @@ func (f *Feed) accept(now revoke.Instant, r Record) (apply bool, err error) {
 	f.next++
 	if f.anchoring {
 		f.anchoring = false
-		if c := f.cursor; !r.same(&c) {
+		if c := f.cursor; !f.isCursor(&r) {
 			f.has = false // replay: what is known stays known
 			f.counters.AnchorsLost.Add(1)
 			f.breakOff(now, revoke.ReasonRebuilding)

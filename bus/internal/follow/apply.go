@@ -58,6 +58,9 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		return false, err
 	}
 	msg, fault := f.decoder.Decode(m.Subject, m.Data)
+	if fault == revoke.FaultCritical && r.Time.After(f.critical) && (f.cfg.Trust == nil || f.cfg.Trust.Verifies(m)) {
+		f.critical = r.Time
+	}
 	switch {
 	case fault == revoke.FaultCritical && !f.heeds(m.Subject):
 		fault = msg.Instead
@@ -95,6 +98,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 	switch {
 	case msg.Beat:
 		f.recovered(&msg.Heartbeat, now)
+		f.cutAt(now, &r, msg.Heartbeat.Nonce)
 	case fault != 0:
 		f.recovered(nil, now)
 	case s.behind:

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
 	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
+	"github.com/hybridtoken/hybridtoken/internal/snapshot"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -51,12 +52,19 @@ type Follower struct {
 
 	readings chan reading // the stream's settings, read again; see inspect
 
+	loaded   bool      // a snapshot was looked for
+	resuming uint64    // at which sequence the first subscription goes on, until that is known to be right; 0: at none
+	critical time.Time // of the last event marked critical that was not understood; zero: none was
+	cuts     chan *cut // taken while a subscription lives
+
 	changed  transport.Signal
 	sequence atomic.Uint64
 	second   second
 	begun    atomic.Uint64
 	moves    atomic.Uint64
 	report   atomic.Pointer[report]
+
+	beginning atomic.Pointer[Beginning]
 }
 
 // A Config says how to follow.
@@ -66,6 +74,11 @@ type Config struct {
 	NoAnnouncements bool   // does not answer roll calls
 	Signer          *wire.Signer
 	Trust           wire.Trust
+
+	// Load fills the List from a snapshot and says at which place in the log that goes on. It
+	// is called before anything is read, in the follower's goroutine; ctx ends with the
+	// connection. Nil: the log is read from its start.
+	Load func(ctx context.Context) (*snapshot.Log, error)
 
 	// Suspect is told when the log has turned out to be another than the one applied so
 	// far, and when a record of that one was last applied.
@@ -89,6 +102,7 @@ func Start(t *transport.Transport, list *revoke.List, cfg Config) (*Follower, er
 		done:       make(chan struct{}),
 		dead:       make(chan struct{}),
 		readings:   make(chan reading, 1),
+		cuts:       make(chan *cut),
 		changes:    t.Conn.Listen(),
 		reconnects: t.Conn.Epoch,
 	}
@@ -102,6 +116,7 @@ func Start(t *transport.Transport, list *revoke.List, cfg Config) (*Follower, er
 	f.said = revoke.ReasonConnecting.String()
 	f.ctx, f.cancel = context.WithCancel(t.Context)
 	f.report.Store(&report{})
+	f.beginning.Store(&Beginning{})
 	feed.Broken(revoke.Now(), revoke.ReasonConnecting)
 	go func() {
 		defer leave()

@@ -58,6 +58,8 @@ type beater struct {
 	asked    bool         // the token was taken, the heartbeat is not sent yet
 	barriers atomic.Int64 // how many are waiting
 
+	cut *cut // nil: no snapshot is to be taken
+
 	signing atomic.Bool // a heartbeat waits for its signature
 
 	sent, returned atomic.Uint64
@@ -133,7 +135,7 @@ func (h *beater) beat() {
 	}
 	msg := nats.NewMsg(wire.HeartbeatSubject)
 	msg.Data = data
-	msg.Header.Set(jetstream.MsgTTLHeader, wire.HeartbeatTTL)
+	msg.Header.Set(jetstream.MsgTTLHeader, h.life())
 	if !h.send(msg) {
 		return
 	}
@@ -144,6 +146,15 @@ func (h *beater) beat() {
 		h.reported = true
 		h.reportLost(denied)
 	}
+}
+
+// life is the Nats-TTL of the heartbeat that is about to be sent.
+func (h *beater) life() string {
+	if h.cut == nil || h.cut.nonce != [16]byte{} {
+		return wire.HeartbeatTTL
+	}
+	h.cut.nonce = h.nonce
+	return h.cut.life.String()
 }
 
 // send publishes a heartbeat, and has it signed before by a member that can: where others

@@ -110,7 +110,16 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 	if mirror := info.Mirror; mirror != f.report.Load().mirror {
 		f.note(func(r *report) { r.mirror = mirror })
 	}
+	if f.cfg.Load != nil && !f.loaded {
+		if err := f.load(epoch, before); err != nil {
+			return revoke.ReasonDisconnected, err
+		}
+		before = f.t.NATS().LastError() // what is refused on the way there, following does not need
+	}
 	at := f.feed.Begin(now, info)
+	if !at.Anchored && f.resuming != 0 {
+		f.startedWithout(errOtherLog)
+	}
 	f.begun.Add(1)
 	f.old = info.LastSequence
 	f.beater.first = revoke.Instant{} // what may have been lost with the last subscription does not come back
@@ -160,6 +169,9 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			}
 			f.left = f.left[:0]
 			record, beat, err := f.take(now, s, m)
+			if record {
+				f.resumed(err)
+			}
 			switch {
 			case err == transport.ErrDisconnected:
 				return revoke.ReasonDisconnected, err
@@ -198,6 +210,9 @@ func (f *Follower) follow(now revoke.Instant) (revoke.Reason, error) {
 			f.judge(revoke.Now(), r)
 		case d, ok := <-f.second.done:
 			f.second.read(d, ok)
+		case f.beater.cut = <-f.cuts:
+			f.beater.asked = true
+			again(revoke.Now())
 		case <-f.beater.wanted:
 			f.beater.asked = true
 			again(revoke.Now())
