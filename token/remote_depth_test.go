@@ -303,8 +303,7 @@ func TestRemoteKeysBadKeysAlone(t *testing.T) {
 			defer keys.Close()
 			s.answer(forge.JSON(x.set))
 			time.Sleep(5 * time.Minute)
-			forge.Find(t, keys, "a", nil)
-			synctest.Wait()
+			forge.FetchDue(t, keys, "a")
 			forge.Find(t, keys, "a", x.want)
 			if st := keys.Status(); st.Err == nil {
 				t.Errorf("%s: status %+v", name, st)

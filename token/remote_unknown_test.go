@@ -72,8 +72,7 @@ func TestRemoteKeysWithdrawnKid(t *testing.T) {
 		forge.Find(t, keys, old, nil)
 		s.answer(ring)
 		time.Sleep(5 * time.Minute)
-		forge.Find(t, keys, old, nil) // starts a fetch, which takes it away again
-		synctest.Wait()
+		forge.FetchDue(t, keys, old) // which takes it away again
 		s.answer(forge.JSON(before.Body.String()))
 		forge.Find(t, keys, old, nil)
 	})

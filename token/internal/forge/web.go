@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hybridtoken/hybridtoken/token"
 )
@@ -132,6 +133,14 @@ func JSON(set string, header ...string) http.Handler {
 		}
 		io.WriteString(w, set)
 	})
+}
+
+// FetchDue has a fetch that is due begin, within a bubble, and returns when it has
+// ended. The look-up itself is answered from before or after it, as it comes.
+func FetchDue(t *testing.T, keys token.KeySet, kid string) {
+	t.Helper()
+	_, _ = keys.Lookup(t.Context(), kid, token.EdDSA)
+	synctest.Wait()
 }
 
 func Find(t *testing.T, keys token.KeySet, kid string, want error) {
