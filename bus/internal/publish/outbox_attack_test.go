@@ -48,37 +48,6 @@ func reopen(t *testing.T, o *outbox, path string) (values map[string]*record, da
 	return values, damaged
 }
 
-// A disk that is full may take a part of a line and not even a line's end after it. What
-// is put when there is room again is whole.
-func TestOutboxTornLine(t *testing.T) {
-	o, path := openTestOutbox(t)
-	if err := o.put(time.Now(), outboxRecord(t, "before")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := o.file.WriteString(`01234567 {"op":"put","id":"half`); err != nil { // what the disk took of it
-		t.Fatal(err)
-	}
-	good := o.file
-	full, err := os.Open(path) // takes nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer full.Close()
-	for _, value := range []string{"half", "none"} {
-		o.file = full
-		if err := o.put(time.Now(), outboxRecord(t, value)); err == nil {
-			t.Fatal("no error")
-		}
-		o.file = good
-		if err := o.put(time.Now(), outboxRecord(t, "after "+value)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if values, damaged := reopen(t, o, path); len(values) != 3 || values["after half"] == nil || damaged != 1 {
-		t.Errorf("%d alive, %d damaged", len(values), damaged)
-	}
-}
-
 // When the disk says that it could not write, what waited for that is not there, whatever
 // it says the next time (fsync tells of a failure once).
 func TestOutboxNotSynced(t *testing.T) {

@@ -41,7 +41,7 @@ func unwrapOutboxLine(line []byte) ([]byte, bool) {
 	return body, bytes.Equal(line[:8], fmt.Appendf(sum[:0], "%08x", crc32.Checksum(body, castagnoli)))
 }
 
-func encodeOutboxEntry(e *outboxEntry) ([]byte, error) {
+func encodeOutboxEntry(e *outboxEntry) []byte {
 	m := map[string]any{"op": e.op, "id": e.id}
 	if e.op == "put" {
 		m["subject"], m["payload"], m["gone"] = e.subject, e.payload, e.gone.UnixMilli()
@@ -55,11 +55,8 @@ func encodeOutboxEntry(e *outboxEntry) ([]byte, error) {
 	if e.seq != 0 {
 		m["seq"] = e.seq
 	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	return outboxLine(b), nil
+	b, _ := json.Marshal(m) // texts and numbers: it never fails
+	return outboxLine(b)
 }
 
 // decodeOutboxEntry reads the JSON of one line.
@@ -132,10 +129,11 @@ func checkOutboxHead(body []byte, issuers []string) (named []string, refused err
 	return named, nil
 }
 
-// outboxHead names the issuers in one string, each on a line, so that a version that
+// outboxHead returns the first line, which names the issuers in one string, each on a line, so that a version that
 // knows only one refuses the file of several.
-func outboxHead(issuers []string) ([]byte, error) {
-	return json.Marshal(map[string]any{"v": outboxVersion, "iss": strings.Join(issuers, "\n")})
+func outboxHead(issuers []string) []byte {
+	b, _ := json.Marshal(map[string]any{"v": outboxVersion, "iss": strings.Join(issuers, "\n")}) // never fails
+	return outboxLine(b)
 }
 
 func entryOf(rec *record) *outboxEntry {

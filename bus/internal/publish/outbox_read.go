@@ -186,8 +186,6 @@ func objectEnd(b []byte) int {
 	text := false
 	for i := 1; i < len(b); i++ {
 		switch c := b[i]; {
-		case c < ' ', i > maxOutboxLine:
-			return 0
 		case text && c == '\\':
 			i++
 		case c == '"':
@@ -265,11 +263,7 @@ func isAnothers(first []byte, issuers []string) bool {
 			return false
 		}
 	}
-	head, err := outboxHead(issuers)
-	if err != nil {
-		return true
-	}
-	head = outboxLine(head)
+	head := outboxHead(issuers)
 	n, same := min(len(head), len(first)), 0
 	for i := range n {
 		if head[i] == first[i] {

@@ -77,18 +77,10 @@ func (o *outbox) rewrite(alive []*record) (err error) {
 		}
 	}
 	info, err := diskfile.Replace(o.path, o.syncFile, func(file io.Writer) error {
-		head, err := outboxHead(o.issuers)
-		if err != nil {
-			return err
-		}
 		w := bufio.NewWriter(file)
-		w.Write(outboxLine(head))
+		w.Write(outboxHead(o.issuers))
 		for _, rec := range alive {
-			line, err := encodeOutboxEntry(entryOf(rec))
-			if err != nil {
-				return err
-			}
-			w.Write(line)
+			w.Write(encodeOutboxEntry(entryOf(rec)))
 		}
 		return w.Flush() // which has the error of any write
 	})

@@ -116,8 +116,13 @@ func TestOutboxCannotSetAside(t *testing.T) {
 	if s := p.Status(); s.OutboxErr == nil || s.OutboxDamaged == 0 || s.OutboxSetAside != "" {
 		t.Fatalf("%+v", s)
 	}
-	if !p.keep(outboxRecord(t, "new")) {
+	rec := outboxRecord(t, "new")
+	if !p.keep(rec) {
 		t.Error("nothing can be put any more")
+	}
+	failures := p.Status().OutboxFailures
+	if p.settle(rec, 9, 1); p.Status().OutboxFailures != failures {
+		t.Error("it is tried to write it anew for each event")
 	}
 	now, err := os.ReadFile(path)
 	if err != nil || !bytes.HasPrefix(now, damaged) {

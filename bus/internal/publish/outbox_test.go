@@ -2,11 +2,13 @@ package publish
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -248,9 +250,30 @@ func TestOutboxFull(t *testing.T) {
 	if err := o.put(time.Now(), outboxRecord(t, "next")); err != nil {
 		t.Error(err)
 	}
+	// The last that there is room for, by bytes and by number, and one more.
+	next := outboxRecord(t, "byte")
+	next.id = rand.Text()
+	line := int64(len(encodeOutboxEntry(entryOf(next))))
+	small := outboxRecord(t, "small")
+	for _, fill := range []func(over int){
+		func(over int) { o.held = maxRememberedBytes - line + int64(over) },
+		func(over int) {
+			o.held = 0
+			for i := len(o.open); i < maxRemembered-1+over; i++ {
+				o.open[strconv.Itoa(i)] = small
+			}
+		},
+	} {
+		for over := range 2 {
+			fill(over)
+			if err := o.put(time.Now(), outboxRecord(t, "byte")); errors.Is(err, errOutboxFull) != (over == 1) {
+				t.Errorf("%d too many: %v; %d open, %d bytes", over, err, len(o.open), o.held)
+			}
+		}
+	}
 	o.crash()
 	o, alive, damaged, err := openOutbox(path, testIssuer)
-	if err != nil || damaged != 0 || len(alive) != 2 {
+	if err != nil || damaged != 0 || len(alive) != 4 {
 		t.Errorf("%d alive, %d damaged, %v", len(alive), damaged, err)
 	}
 	o.close()
@@ -292,14 +315,8 @@ func FuzzReadOutbox(f *testing.F) {
 	head := outboxLine([]byte(`{"iss":"` + testIssuer + `","v":1}`))
 	rec := outboxRecord(f, "a")
 	rec.id = "one"
-	put, err := encodeOutboxEntry(entryOf(rec))
-	if err != nil {
-		f.Fatal(err)
-	}
-	ack, err := encodeOutboxEntry(&outboxEntry{op: "ack", id: "one", seq: 5})
-	if err != nil {
-		f.Fatal(err)
-	}
+	put := encodeOutboxEntry(entryOf(rec))
+	ack := encodeOutboxEntry(&outboxEntry{op: "ack", id: "one", seq: 5})
 	good := concat(head, put, ack)
 	if alive, damaged, _, err := readOutbox(bytes.NewReader(good), []string{testIssuer}, time.Now()); err != nil || damaged != 0 || len(alive) != 1 || alive["one"].seq != 5 {
 		f.Fatal(alive, damaged, err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"io"
 	"os"
 	"time"
 )
@@ -16,11 +15,7 @@ func (o *outbox) put(now time.Time, recs ...*record) error {
 	var lines []byte
 	for _, rec := range recs {
 		rec.id = rand.Text()
-		line, err := encodeOutboxEntry(entryOf(rec))
-		if err != nil {
-			return err
-		}
-		lines = append(lines, line...)
+		lines = append(lines, encodeOutboxEntry(entryOf(rec))...)
 	}
 	o.mu.Lock()
 	if o.file == nil {
@@ -138,9 +133,6 @@ func (o *outbox) write(b []byte) error {
 		var n int
 		n, err = o.file.Write(b)
 		o.written += int64(n)
-		if err == nil && n < len(b) {
-			err = io.ErrShortWrite
-		}
 		o.torn = err != nil
 	}
 	if err != nil {
@@ -171,12 +163,8 @@ func (o *outbox) settled(rec *record, seq, era uint64) error {
 		e = entryOf(rec)
 		e.seq = seq
 	}
-	line, err := encodeOutboxEntry(e)
-	if err != nil {
-		return err
-	}
 	o.release(rec.id)
-	if err := o.write(line); err != nil || o.written < o.compactAt {
+	if err := o.write(encodeOutboxEntry(e)); err != nil || o.written < o.compactAt {
 		return err
 	}
 	if err := o.rewrite(o.alive()); err != nil {
@@ -191,13 +179,9 @@ func (o *outbox) settled(rec *record, seq, era uint64) error {
 // lost takes note that the stream has lost what was acknowledged before that era. Until all
 // is published again, a process that ends must leave the rest to the next.
 func (o *outbox) lost(era uint64) error {
-	line, err := encodeOutboxEntry(&outboxEntry{op: "lost", id: "-"})
-	if err != nil {
-		return err
-	}
 	o.mu.Lock()
 	o.era = max(o.era, era)
-	err = o.write(line)
+	err := o.write(encodeOutboxEntry(&outboxEntry{op: "lost", id: "-"}))
 	o.turn++
 	turn := o.turn
 	o.mu.Unlock()
