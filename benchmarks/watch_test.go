@@ -53,7 +53,8 @@ func (c *crowd) watch(i int) {
 		Issuer: load.Issuer, Token: fmt.Sprint("jti-", i), Session: fmt.Sprint("session-", i), Subject: fmt.Sprint("user-", i/4),
 		Client: "web", Tenant: fmt.Sprint("tenant-", i%100), Key: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", IssuedAt: time.Now(),
 	}
-	load.Must(replica.Prepare(c.list, &id).Watch(revoke.Now(), func(error) { c.told <- struct{}{} }))
+	p := replica.Prepare(c.list, &id)
+	load.Must(p.Watch(revoke.Now(), func(error) { c.told <- struct{}{} }))
 }
 
 func (c *crowd) apply(session string) {

@@ -2,6 +2,7 @@ package revoke
 
 import (
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -48,15 +49,15 @@ func (l *List) FilterBytes() int { return l.view.Load().base.filterBytes() }
 
 // Skips reports whether Check would answer from what is remembered.
 func (p *Prepared) Skips(now Instant) bool {
-	sum := p.clear.Load() == p.list.versions.sum(p)
-	if p.quiet.Load() == p.list.versions.all.Load()+1 && !sum {
+	sum := p.clear.Load() == p.list.versions.sum(p.prepared)
+	if p.list.quiet(now, &p.seen) && !sum {
 		panic("it would skip by the count of all events, and must look by those of its keys")
 	}
 	return sum && clampSeconds(p.list.effective(now)) >= p.list.clearedAt.Load()
 }
 
 // Forget makes the next Check look.
-func (p *Prepared) Forget() { p.clear.Store(0); p.quiet.Store(0) }
+func (p *Prepared) Forget() { p.clear.Store(0); p.seen.Store(0) }
 
 // Frozen is how many memtables wait to be compacted.
 func (l *List) Frozen() int { return len(l.view.Load().memtables) - 1 }
@@ -106,7 +107,17 @@ func (l *List) WaitTold() {
 	}
 }
 
-// Prepared is what package replica makes of an identity.
-type Prepared = prepared
+// Prepared is that of package replica.
+type Prepared struct {
+	*prepared
+	seen atomic.Uint64
+}
 
-func (l *List) Prepare(id *Identity) *Prepared { return l.prepare(id) }
+func (l *List) Prepare(id *Identity) *Prepared { return &Prepared{prepared: l.prepare(id)} }
+
+func (p *Prepared) Check(now Instant, policy Policy) error {
+	if p.list.quiet(now, &p.seen) {
+		return nil
+	}
+	return p.prepared.Check(now, policy, &p.seen)
+}

@@ -92,9 +92,9 @@ func BenchmarkGains(b *testing.B) {
 			})
 		}
 		b.Run(fmt.Sprintf("versions of prepared/%d", n), func(b *testing.B) {
-			all := slices.Collect(func(yield func(*prepared) bool) {
+			all := slices.Collect(func(yield func(*Prepared) bool) {
 				for i := range 4096 {
-					if !yield(l.prepare(&ids[i])) {
+					if !yield(l.Prepare(&ids[i])) {
 						return
 					}
 				}
@@ -103,8 +103,7 @@ func BenchmarkGains(b *testing.B) {
 				return func(i int) {
 					p := all[i%len(all)]
 					if forget {
-						p.clear.Store(0)
-						p.quiet.Store(0)
+						p.Forget()
 					}
 					if err := p.Check(now, Deny()); err != nil {
 						b.Fatal(err)

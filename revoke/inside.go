@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/inside"
@@ -125,6 +126,8 @@ func (hands) OwnBeat(l *List, sent, received Instant, stored time.Time) {
 func (hands) ClockAgrees(l *List, now Instant) { l.clockAgrees(now) }
 
 func (hands) Prepare(l *List, id Identity) any { return l.prepare(&id) }
+
+func (hands) Quiet(l *List, now Instant, seen *atomic.Uint64) bool { return l.quiet(now, seen) }
 
 func (hands) PreparedBytes() int { return preparedBytes }
 

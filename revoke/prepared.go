@@ -12,13 +12,11 @@ import (
 // are those of [List.Check]. Its methods may be called concurrently.
 type prepared struct {
 	// What a check needs that does not look fits a cache line.
-	list *List
-	// quiet is the count of all events at which no live event revoked the token, and clear
-	// the sum of versions; 0: never.
-	quiet, clear atomic.Uint64
-	iat          int64             // that cutoffs compare with, unix milliseconds
-	counters     [kinds - 1]uint16 // of the keys, in versions
-	keys         uint8             // how many of counters there are
+	list     *List
+	clear    atomic.Uint64     // the sum of versions at which no live event revoked the token; 0: never
+	iat      int64             // that cutoffs compare with, unix milliseconds
+	counters [kinds - 1]uint16 // of the keys, in versions
+	keys     uint8             // how many of counters there are
 
 	issuedAt time.Time
 	has      [kinds]bool
@@ -34,20 +32,37 @@ func (l *List) prepare(id *Identity) *prepared {
 	for k := KindToken; k <= KindIssuer; k++ {
 		if v := id.value(k); v != "" || k == KindIssuer {
 			p.ids[k], p.has[k] = hash.of(k, v), true
-			p.counters[p.keys] = counterOf(p.ids[k])
+			p.counters[p.keys] = counterOf(k, p.ids[k])
 			p.keys++
 		}
 	}
 	return p
 }
 
-// Check is [List.Check] for what p was prepared from. Freshness is judged each time.
-// It takes no lock and allocates nothing unless it refuses as stale.
-func (p *prepared) Check(now Instant, policy Policy) error {
-	r := p.list.replica
+// quiet reports whether Check would accept the token, whose checks have kept seen, under any
+// policy: nothing has happened at all since the last one, and the List is fresh. It reads
+// nothing of the token but seen.
+func (l *List) quiet(now Instant, seen *atomic.Uint64) bool {
+	r := l.replica
 	proven := r.proof.Load() // before the look-up: see replica.proof
+	eff := r.effective(now)
+	all := r.versions.all.Load() + 1
+	return seen.Load() == all && clampSeconds(eff) >= r.clearedAt.Load() && eff < r.sweepAt.Load() &&
+		(r.cfg.Local || proven.fresh(l, now))
+}
+
+// Check is [List.Check] for what p was prepared from. Freshness is judged each time.
+// It takes no lock and allocates nothing unless it refuses as stale. In seen it keeps the
+// count of all events at which it found no live event that revokes the token, for quiet.
+func (p *prepared) Check(now Instant, policy Policy, seen *atomic.Uint64) error {
+	r := p.list.replica
+	proven := r.proof.Load()         // before the look-up: see replica.proof
+	all := r.versions.all.Load() + 1 // also before: see versions
 	if k := p.lookup(r, now); k != 0 {
 		return refusals[k]
+	}
+	if seen.Load() != all { // or another processor would have to fetch it again
+		seen.Store(all)
 	}
 	if r.cfg.Local {
 		return nil
@@ -63,16 +78,11 @@ func (p *prepared) lookup(l *replica, now Instant) Kind {
 	}
 	live := clampSeconds(eff)
 
-	// Before the look-up: what is applied from here on is counted in neither, so that the
-	// next check looks again. The count of all before the sum of a few: see versions.
-	// And what is remembered before clearedAt, which is raised before anything is.
-	all := l.versions.all.Load() + 1
-	if p.quiet.Load() == all && live >= l.clearedAt.Load() {
-		return 0
-	}
+	// Before the look-up: what is applied from here on is not counted in it, so that the
+	// next check looks again. And what is remembered before clearedAt, which is raised before
+	// anything is.
 	version := l.versions.sum(p)
 	if p.clear.Load() == version && live >= l.clearedAt.Load() {
-		p.quiet.Store(all)
 		return 0
 	}
 	v := l.view.Load()
@@ -94,7 +104,6 @@ func (p *prepared) lookup(l *replica, now Instant) Kind {
 	}
 	l.cleared(live)
 	p.clear.Store(version)
-	p.quiet.Store(all)
 	return 0
 }
 
@@ -110,7 +119,9 @@ func (l *replica) cleared(live uint32) {
 
 // versions count the events applied, each where its key belongs, so that a token
 // is looked up again when something happened to one of some thousand keys, its own
-// among them, and not at every event of a busy day.
+// among them, and not at every event of a busy day. Each kind has counters of its own: the
+// many events of tokens and sessions leave those alone that all tokens of a client, a tenant,
+// a key or an issuer read.
 //
 // The order is what makes skipping safe. Anyone who applies an event puts its data
 // into the view first, then raises the counter of its key, then returns. Anyone who checks
@@ -134,14 +145,23 @@ type versions struct {
 	of  [versionCount]atomic.Uint64
 }
 
-const versionCount = 2048
+// versionsOf are where those of a kind begin in versions, and how many there are, a power of two.
+var versionsOf = [kinds]struct{ from, count uint16 }{
+	KindToken: {0, 2048}, KindSession: {2048, 2048}, KindSubject: {4096, 2048},
+	KindClient: {6144, 256}, KindTenant: {6400, 256}, KindKey: {6656, 256}, KindIssuer: {6912, 256},
+}
 
-// counterOf returns which counter is that of id.
-func counterOf(id digest) uint16 { return uint16(id.hi % versionCount) }
+const versionCount = 7168
 
-// raise is called with the data of the entry id in view.
-func (v *versions) raise(id digest) {
-	v.of[counterOf(id)].Add(1)
+// counterOf returns which counter is that of id, a key of kind k.
+func counterOf(k Kind, id digest) uint16 {
+	c := &versionsOf[k]
+	return c.from + uint16(id.hi)&(c.count-1)
+}
+
+// raise is called with the data of the entry n in view.
+func (v *versions) raise(n *entry) {
+	v.of[counterOf(n.kind, n.id)].Add(1)
 	v.all.Add(1)
 }
 
@@ -149,7 +169,7 @@ func (v *versions) raise(id digest) {
 func (v *versions) sum(p *prepared) uint64 {
 	sum := uint64(1)
 	for _, i := range p.counters[:p.keys] {
-		sum += v.of[i%versionCount].Load()
+		sum += v.of[i].Load()
 	}
 	return sum
 }

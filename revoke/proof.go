@@ -36,6 +36,11 @@ func (p *proof) state(l *List, now Instant) (s State, r Reason, age time.Duratio
 	return StateFresh, ReasonNone, age
 }
 
+// fresh reports whether state is StateFresh. It may be mistaken only the other way.
+func (p *proof) fresh(l *List, now Instant) bool {
+	return p.block == ReasonNone && p.critical == 0 && !p.proven.IsZero() && now.Since(p.proven) <= l.cfg.MaxStaleness
+}
+
 // criticalAt is the clock that an unsupported critical event is waited out by: the
 // later-running of the two would end the wait early if it is wrong, so the earlier.
 func (l *List) criticalAt(now Instant) int64 {

@@ -68,7 +68,7 @@ func (l *List) insert(now Instant, e *Event) {
 	if u := &l.kindUntil[n.kind]; n.until > u.Load() {
 		u.Store(n.until)
 	}
-	l.versions.raise(n.id) // after the data: see versions
+	l.versions.raise(&n) // after the data: see versions
 	l.counters.applied[n.kind].Add(1)
 	l.watches.applied(now, &n) // the same
 }

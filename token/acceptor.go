@@ -97,7 +97,7 @@ func newAcceptor(cfg VerifierConfig) (*acceptor, error) {
 // accept judges all but form and signature of a token: what may be otherwise the next
 // time. identity is that of c, nil if it is not prepared. remember, which may be nil, is
 // called once nothing speaks against the token itself.
-func (a *acceptor) accept(c *Claims, identity replica.Prepared, d *demands, p *presented, raw string, remember func()) (ok accepted, err error) {
+func (a *acceptor) accept(c *Claims, identity *replica.Prepared, d *demands, p *presented, raw string, remember func()) (ok accepted, err error) {
 	at := time.Now()
 	now, ms := revoke.At(at), at.UnixMilli()
 	use, err := a.stands(c, d, p, raw, at)
@@ -149,29 +149,30 @@ func (a *acceptor) holdsKey(ctx context.Context, h header, thumbprint, iss strin
 }
 
 // signed returns the claims of the token s if its form and its signature are good. What they
-// say is yet to be judged. key is the one that signed it.
-func (a *acceptor) signed(ctx context.Context, s segments) (_ *Claims, key *Key, err error) {
+// say is yet to be judged.
+func (a *acceptor) signed(ctx context.Context, s segments) (*Claims, error) {
 	if err := fits(len(s.signed)+1+len(s.signature), a.cfg.MaxTokenBytes); err != nil { // of several, each has its own limit
-		return nil, nil, err
+		return nil, err
 	}
 	h, known := a.header.find(s.header)
 	m := scratches.Get().(*scratch)
 	defer scratches.Put(m)
 	p, err := m.decode(s, known)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !known {
 		if h, err = parseHeader(p.header); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	if key, err = a.key(ctx, h); err != nil {
-		return nil, nil, err
+	key, err := a.key(ctx, h)
+	if err != nil {
+		return nil, err
 	}
 	if key.verify(p.signed, p.signature) != nil {
 		if key = a.renewed(ctx, h, key); key == nil || key.verify(p.signed, p.signature) != nil {
-			return nil, nil, fmt.Errorf("token: %w", errSignature)
+			return nil, fmt.Errorf("token: %w", errSignature)
 		}
 	}
 	if !known {
@@ -179,16 +180,16 @@ func (a *acceptor) signed(ctx context.Context, s segments) (_ *Claims, key *Key,
 	}
 	claims, err := a.reading.decode(p.payload)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := a.tenants.vouches(key, claims.issuer); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if claims.unheeded {
 		a.clocks.unheeded(a)
 	}
 	claims.header, claims.key = h, key.Thumbprint()
-	return claims, key, nil
+	return claims, nil
 }
 
 // key finds the key that h names, for no other algorithm than h's, which must be
@@ -251,7 +252,7 @@ func (a *acceptor) hasKey(ctx context.Context, known *verified, keys *StaticKeyS
 			return false, err
 		}
 	}
-	if key != known.key && key.Thumbprint() != known.key.Thumbprint() {
+	if key.Thumbprint() != known.claims.key {
 		return false, nil
 	}
 	if err := a.tenants.vouches(key, known.claims.issuer); err != nil {
@@ -336,16 +337,17 @@ func (a *acceptor) issued(c *Claims) error {
 }
 
 // revoked asks the denylist, in which identity stands for c if it is not nil.
-func (a *acceptor) revoked(c *Claims, identity replica.Prepared, now revoke.Instant, p revoke.Policy) error {
-	if a.cfg.Revocations == nil {
+func (a *acceptor) revoked(c *Claims, identity *replica.Prepared, now revoke.Instant, p revoke.Policy) error {
+	list := a.cfg.Revocations
+	if list == nil {
 		return nil
 	}
 	var err error
 	if identity != nil {
-		err = identity.Check(now, p)
+		err = identity.Check(list, now, p)
 	} else {
 		id := c.Identity()
-		err = a.cfg.Revocations.Check(now, &id, p)
+		err = list.Check(now, &id, p)
 	}
 	switch {
 	case err == nil:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/admit"
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 func init() {
@@ -40,7 +41,7 @@ func (v *Verifier) expired(ctx context.Context, raw string) *Claims {
 	if err != nil {
 		return nil
 	}
-	claims, _, err := a.signed(ctx, s)
+	claims, err := a.signed(ctx, s)
 	if err != nil || !errors.Is(a.judge(claims, time.Now().UnixMilli()), ErrExpired) {
 		return nil
 	}
@@ -55,7 +56,7 @@ type carried struct {
 }
 
 func (p *carried) Admit(r *http.Request, raw string) (admit.Admission, error) {
-	ok, err := p.v.verify(r.Context(), raw, p.v.cache.find(raw), p.demands, &presented{sender: p.demands.sender})
+	ok, err := p.v.verify(r.Context(), raw, revoke.Now(), p.v.cache.find(raw), p.demands, &presented{sender: p.demands.sender})
 	if err != nil {
 		return nil, err
 	}

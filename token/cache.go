@@ -46,23 +46,24 @@ type cache struct {
 	signature atomic.Int64
 }
 
-// A verified is a token that was accepted. But for keys, it is immutable. What a hit looks
-// at stands first.
+// A verified is a token that was accepted. But for what is atomic, it is immutable. It fits two
+// cache lines.
 type verified struct {
 	seal   seal
 	signed string // header and payload, as received
-	size   int    // of the token
 	by     *acceptor
-	keys   atomic.Uint64 // the number of the set that the key was last found in, see [StaticKeySet]; 0: none
+	claims *Claims
+
+	keys atomic.Uint64 // the number of the set that the key was last found in, see [StaticKeySet]; 0: none
 
 	// At any time from since on and before until, by the wall clock in nanoseconds,
 	// acceptor.stands returns nil for the token, whatever it was presented with but a DPoP
 	// proof. They are the same if that depends on more than the time.
 	since, until int64
 
-	identity replica.Prepared // nil without a denylist
-	claims   *Claims
-	key      *Key // that verified it
+	identity  replica.Prepared // zero without a denylist
+	signature uint32           // its length
+	satisfied satisfied
 }
 
 // newCache returns a cache of that many bytes, nil for none.
@@ -95,30 +96,36 @@ func (c *cache) find(raw string) *verified {
 		return nil
 	}
 	known, ok := tokens.GetIfPresent(s.short())
-	if !ok || known.size != len(raw) || !known.seal.is(&s) || known.signed != raw[:dot] {
+	if !ok || int(known.signature) != len(raw)-dot-1 || !known.seal.is(&s) || known.signed != raw[:dot] {
 		return nil
 	}
 	return known
 }
 
-// add remembers that by accepted the token s. What it keeps of s are copies: that may
-// be a part of a larger string, and is one of the signature's.
-func (c *cache) add(s segments, claims *Claims, by *acceptor, key *Key, identity replica.Prepared) {
-	sealed, ok := c.seal.of(s.signature)
-	if !ok {
+// entry returns the token s, accepted by by with these claims, as it is remembered by add. What it
+// keeps of s are copies: that may be a part of a larger string.
+func (c *cache) entry(s segments, claims *Claims, by *acceptor) *verified {
+	v := &verified{signed: strings.Clone(s.signed), by: by, claims: claims, signature: uint32(len(s.signature))}
+	if list := by.cfg.Revocations; list != nil {
+		id := claims.Identity()
+		v.identity = replica.Prepare(list, &id)
+	}
+	return v
+}
+
+// add remembers v, whose signature is given here.
+func (c *cache) add(v *verified, signature string) {
+	var ok bool
+	if v.seal, ok = c.seal.of(signature); !ok {
 		return
 	}
 	c.once.Do(c.open)
-	claims.share(&by.cfg)
-	if n := int64(len(s.signature)); c.signature.Load() != n {
+	v.claims.share(&v.by.cfg)
+	if n := int64(len(signature)); c.signature.Load() != n {
 		c.signature.Store(n)
 	}
-	v := &verified{
-		seal: sealed, signed: strings.Clone(s.signed), size: len(s.signed) + 1 + len(s.signature), by: by,
-		identity: identity, claims: claims, key: key,
-	}
-	v.since, v.until = by.standing(claims)
-	c.tokens.Load().Set(sealed.short(), v)
+	v.since, v.until = v.by.standing(v.claims)
+	c.tokens.Load().Set(v.seal.short(), v)
 }
 
 func (c *cache) open() {
@@ -150,19 +157,21 @@ func nanoseconds(ms int64) int64 {
 }
 
 // again is what Verify does with a token that it remembers. It is where nearly all requests
-// go: it reads the clocks once, takes no lock and writes to no memory that another
-// processor reads.
+// go: it takes no lock and writes to no memory that another processor reads. now was read
+// before the token was looked for: to read a clock has a processor wait for all that it has asked
+// of memory before, and what is asked of it afterwards it fetches at the same time.
 func (a *acceptor) again(known *verified, now revoke.Instant, d *demands, p *presented, raw string) (ok accepted, err error) {
 	if now.Wall < known.since || now.Wall >= known.until || p.sender.Proof != "" {
-		return a.accept(known.claims, known.identity, d, p, raw, nil)
+		return a.accept(known.claims, &known.identity, d, p, raw, nil)
 	}
-	if err := a.revoked(known.claims, known.identity, now, a.policy(d)); err != nil {
+	if err := a.revoked(known.claims, &known.identity, now, a.policy(d)); err != nil {
 		return ok, err
 	}
-	if d.asks() {
+	if d.asks() && !known.satisfied.holds(d) {
 		if err := a.sufficient(known.claims, d, now.Wall/int64(time.Millisecond)); err != nil {
 			return ok, err
 		}
+		known.satisfied.add(d)
 	}
 	return accepted{known.claims, a, now}, nil
 }

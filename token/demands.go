@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -26,6 +27,8 @@ type demands struct {
 	grace     time.Duration
 	graceSet  bool
 	err       error // of an option that cannot take effect
+
+	number atomic.Uint32 // see satisfied
 }
 
 // nothing is what a call without options asks for.

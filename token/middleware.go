@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
 type contextKey struct{}
@@ -119,6 +121,7 @@ func (a *admission) Value(key any) any {
 }
 
 func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := revoke.Now()
 	scheme, raw, err := credentials(r, p.v.dpop != nil)
 	var known *verified
 	if err == nil {
@@ -143,7 +146,7 @@ func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("DPoP-Nonce", nonce)
 		}
 	}
-	a, err := p.admit(r, scheme, raw, known)
+	a, err := p.admit(r, scheme, raw, now, known)
 	switch {
 	case err == nil:
 		defer a.stop()
@@ -166,7 +169,7 @@ func (p *route) log(ctx context.Context, err error) {
 }
 
 // admit returns the context of r if it may pass.
-func (p *route) admit(r *http.Request, scheme, raw string, known *verified) (*admission, error) {
+func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, known *verified) (*admission, error) {
 	ctx, authorization := r.Context(), r.Header["Authorization"][0]
 	came := presented{request: r}
 	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == authorization {
@@ -182,7 +185,7 @@ func (p *route) admit(r *http.Request, scheme, raw string, known *verified) (*ad
 		}
 		s.Method, s.URL = r.Method, p.v.dpop.s.url(r)
 	}
-	ok, err := p.v.verify(ctx, raw, known, p.demands, &came)
+	ok, err := p.v.verify(ctx, raw, now, known, p.demands, &came)
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,12 @@ package token_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,18 +178,145 @@ func TestRememberedTokenHearsTheNextEvent(t *testing.T) {
 		c.Revocations, c.InsecureNoRevocations = list, false
 	})
 	for i := range 200 {
-		jti := string(rune('a'+i%26)) + time.Duration(i).String()
-		raw := ed.Forge(ed.Header(), forge.Claims(time.Now()).With("jti", `"`+jti+`"`))
+		name := string(rune('a'+i%26)) + time.Duration(i).String()
+		claims := forge.Claims(time.Now().Add(-time.Minute)).With("jti", `"`+name+`"`).With("sid", `"`+name+`"`).With("sub", `"`+name+`"`)
+		raw := ed.Forge(ed.Header(), claims)
 		for range 3 {
 			verify(t, v, "before", raw, nil)
 		}
-		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindToken, Value: "another-" + jti})
+		event := revoke.Event{Issuer: forge.Issuer, Kind: []revoke.Kind{revoke.KindToken, revoke.KindSession, revoke.KindSubject}[i%3], Value: "another-" + name}
+		forge.Apply(t, list, event)
 		for range 3 {
 			verify(t, v, "after an event for another", raw, nil)
 		}
-		forge.Apply(t, list, revoke.Event{Issuer: forge.Issuer, Kind: revoke.KindToken, Value: jti})
-		verify(t, v, "after its own", raw, revoke.ErrRevoked)
+		event.Value = name
+		forge.Apply(t, list, event)
+		for range 3 {
+			verify(t, v, "after its own", raw, revoke.ErrRevoked)
+		}
 	}
+}
+
+// What an option asks for is remembered of the token that was found to satisfy it, for that option
+// alone: whatever came before, each token is refused under each option that it does not satisfy.
+func TestRememberedTokenAndOptions(t *testing.T) {
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
+	})
+	scopes := []string{"read", "write", "admin", "a", "b", "c"}
+	tokens := map[string]string{}
+	for i, scope := range []string{"read", "write", "read write", "read write admin a b c"} {
+		tokens[scope] = ed.Forge(ed.Header(), forge.Claims(time.Now()).With("scope", `"`+scope+`"`).With("client_id", `"client-`+string(rune('a'+i))+`"`).With("acr", `"`+strings.Fields(scope)[0]+`"`))
+		remembered(t, v, tokens[scope])
+	}
+	type route struct {
+		name   string
+		opts   []token.VerifyOption
+		passes func(scope string) bool
+	}
+	var routes []route
+	for _, s := range scopes {
+		has := func(scope string) bool { return slices.Contains(strings.Fields(scope), s) }
+		routes = append(routes, route{"scope " + s, []token.VerifyOption{token.RequireScope(s)}, has},
+			route{"scope " + s + " and read", []token.VerifyOption{token.RequireScope(s), token.RequireScope("read")}, func(scope string) bool { return has(scope) && strings.Contains(scope, "read") }},
+			route{"acr " + s, []token.VerifyOption{token.RequireACR(s)}, func(scope string) bool { return strings.HasPrefix(scope, s) }})
+	}
+	handlers := make([]http.Handler, len(routes))
+	for i, r := range routes {
+		handlers[i] = v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), r.opts...)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	passed, refused := 0, 0
+	for range 3000 {
+		i := rng.IntN(len(routes))
+		r := routes[i]
+		for scope, raw := range tokens { // in any order
+			want := r.passes(scope)
+			if rng.IntN(2) == 0 {
+				req := httptest.NewRequest("GET", "/", nil)
+				req.Header.Set("Authorization", "Bearer "+raw)
+				w := httptest.NewRecorder()
+				if handlers[i].ServeHTTP(w, req); (w.Code == 200) != want {
+					t.Fatalf("%s, Middleware, a token with %q: %d", r.name, scope, w.Code)
+				}
+			} else if _, err := v.Verify(t.Context(), raw, r.opts...); (err == nil) != want || err != nil && !errors.Is(err, token.ErrInsufficient) {
+				t.Fatalf("%s, a token with %q: %v", r.name, scope, err)
+			}
+			if want {
+				passed++
+			} else {
+				refused++
+			}
+		}
+	}
+	if passed < 1000 || refused < 1000 {
+		t.Errorf("%d passed, %d refused: too few to say anything", passed, refused)
+	}
+}
+
+// How long ago a user was authenticated is asked each time, alone and beside what a token satisfies
+// for good.
+func TestRememberedTokenAgesUnderRequireFresh(t *testing.T) {
+	forge.Keys()
+	synctest.Test(t, func(t *testing.T) {
+		ed := forge.Ed(t, "ed", forge.Keys().Ed)
+		v := forge.Verifier(t, func(c *token.VerifierConfig) {
+			c.Algorithms, c.Keys, c.Leeway = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed), time.Second
+		})
+		now := time.Now()
+		raw := ed.Forge(ed.Header(), forge.Claims(now).With("scope", `"read"`).With("auth_time", forge.Number(now.Unix())))
+		fresh, scope := token.RequireFresh(time.Minute), token.RequireScope("read")
+		for _, opts := range [][]token.VerifyOption{{fresh}, {scope, fresh}} {
+			h := v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), opts...)
+			serve := func(want int) {
+				t.Helper()
+				r := httptest.NewRequest("GET", "/", nil)
+				r.Header.Set("Authorization", "Bearer "+raw)
+				w := httptest.NewRecorder()
+				if h.ServeHTTP(w, r); w.Code != want {
+					t.Errorf("%d, want %d", w.Code, want)
+				}
+			}
+			defer serve(401) // in the end
+			for range 5 {
+				verify(t, v, "at once", raw, nil, opts...)
+				verify(t, v, "at once", raw, nil, scope)
+				serve(200)
+			}
+		}
+		time.Sleep(62 * time.Second)
+		verify(t, v, "later", raw, token.ErrInsufficient, fresh)
+		verify(t, v, "later", raw, token.ErrInsufficient, scope, fresh)
+		verify(t, v, "later, with the scope alone", raw, nil, scope)
+	})
+}
+
+// Many at once ask the same of the same tokens, and each gets the answer that is right.
+func TestRememberedOptionsAtOnce(t *testing.T) {
+	ed := forge.Ed(t, "ed", forge.Keys().Ed)
+	v := forge.Verifier(t, func(c *token.VerifierConfig) {
+		c.Algorithms, c.Keys = []token.Algorithm{token.EdDSA}, forge.StaticKeys(t, ed)
+	})
+	raw := ed.Forge(ed.Header(), forge.Claims(time.Now()).With("scope", `"s0 s2 s4 s6"`))
+	remembered(t, v, raw)
+	var opts [8]token.VerifyOption
+	for i := range opts {
+		opts[i] = token.RequireScope("s" + string(rune('0'+i)))
+	}
+	var all sync.WaitGroup
+	for g := range 8 {
+		all.Go(func() {
+			for n := range 500 {
+				i := (n + g) % len(opts)
+				if _, err := v.Verify(t.Context(), raw, opts[i]); (err == nil) != (i%2 == 0) {
+					t.Errorf("s%d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // Where a remembered token saves the Middleware a look at the form of the header, one that is

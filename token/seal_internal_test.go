@@ -77,7 +77,7 @@ func TestCacheComparesAll(t *testing.T) {
 	c, by := newCache(1<<20), new(acceptor)
 	by.cfg.Audiences = []string{"a"}
 	s := segments{signed: "head.body", header: "head", payload: "body", signature: "signature"}
-	c.add(s, &Claims{}, by, nil, nil)
+	c.add(c.entry(s, &Claims{}, by), s.signature)
 	const raw = "head.body.signature"
 	known := c.find(raw)
 	if known == nil {
@@ -88,7 +88,7 @@ func TestCacheComparesAll(t *testing.T) {
 		"its upper word":          func() func() { known.seal[1] ^= 1 << 63; return func() { known.seal[1] ^= 1 << 63 } },
 		"second half of the seal": func() func() { known.seal[2]++; return func() { known.seal[2]-- } },
 		"the last word":           func() func() { known.seal[3]++; return func() { known.seal[3]-- } },
-		"length":                  func() func() { known.size++; return func() { known.size-- } },
+		"length":                  func() func() { known.signature++; return func() { known.signature-- } },
 		"payload":                 func() func() { known.signed = "head.bodi"; return func() { known.signed = s.signed } },
 		"header":                  func() func() { known.signed = "head,body"; return func() { known.signed = s.signed } },
 	} {

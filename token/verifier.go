@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/refusals"
-	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
 
@@ -85,28 +84,28 @@ func (v *Verifier) Verify(ctx context.Context, raw string, opts ...VerifyOption)
 
 func (v *Verifier) answer(ctx context.Context, raw string, d *demands) (*Claims, error) {
 	p := presented{sender: d.sender}
-	ok, err := v.verify(ctx, raw, v.cache.find(raw), d, &p)
+	now := revoke.Now()
+	ok, err := v.verify(ctx, raw, now, v.cache.find(raw), d, &p)
 	return ok.claims, err
 }
 
 // verify is [Verifier.Verify] for what came with p. known is what the cache has found for
 // raw, or nil.
-func (v *Verifier) verify(ctx context.Context, raw string, known *verified, d *demands, p *presented) (accepted, error) {
-	ok, err := v.accept(ctx, raw, known, d, p)
+func (v *Verifier) verify(ctx context.Context, raw string, now revoke.Instant, known *verified, d *demands, p *presented) (accepted, error) {
+	ok, err := v.accept(ctx, raw, now, known, d, p)
 	if err != nil {
 		v.refusals[causeOf(err)].Add(1)
 	}
 	return ok, err
 }
 
-func (v *Verifier) accept(ctx context.Context, raw string, known *verified, d *demands, p *presented) (accepted, error) {
+func (v *Verifier) accept(ctx context.Context, raw string, now revoke.Instant, known *verified, d *demands, p *presented) (accepted, error) {
 	var none accepted
 	if known != nil {
 		one := known.by
 		if err := one.takes(ctx, d); err != nil {
 			return none, err
 		}
-		now := revoke.Now()
 		if keys := one.keysAt(now); keys.is(known.keys.Load()) {
 			return one.again(known, now, d, p, raw)
 		} else if same, err := one.hasKey(ctx, known, keys); err != nil {
@@ -127,7 +126,7 @@ func (v *Verifier) accept(ctx context.Context, raw string, known *verified, d *d
 	if err := one.takes(ctx, d); err != nil {
 		return none, err
 	}
-	claims, key, err := one.signed(ctx, s)
+	claims, err := one.signed(ctx, s)
 	if err != nil {
 		return none, err
 	}
@@ -138,14 +137,10 @@ func (v *Verifier) accept(ctx context.Context, raw string, known *verified, d *d
 		}
 		return ok, err
 	}
-	var identity replica.Prepared
-	if list := one.cfg.Revocations; list != nil {
-		id := claims.Identity()
-		identity = replica.Prepare(list, &id)
-	}
-	return one.accept(claims, identity, d, p, raw, func() {
+	fresh := v.cache.entry(s, claims, one)
+	return one.accept(claims, &fresh.identity, d, p, raw, func() {
 		one.unnamed.note(one, claims)
-		v.cache.add(s, claims, one, key, identity)
+		v.cache.add(fresh, s.signature)
 	})
 }
 

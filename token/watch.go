@@ -245,11 +245,7 @@ func (w *watch) judge(now revoke.Instant) error {
 	if ms-w.a.leeway >= w.claims.expires.ms {
 		return fmt.Errorf("token: %w: exp", ErrExpired)
 	}
-	var identity replica.Prepared
-	if p := w.identity.Load(); p != nil {
-		identity = *p
-	}
-	if err := w.a.revoked(w.claims, identity, now, w.policy); err != nil {
+	if err := w.a.revoked(w.claims, w.identity.Load(), now, w.policy); err != nil {
 		return err
 	}
 	if w.demand != nil {

@@ -123,8 +123,8 @@ func (s *watches) enlist(w *watch) {
 	var unlist func()
 	if list := w.a.cfg.Revocations; list != nil {
 		id := w.claims.Identity()
-		p := replica.Prepare(list, &id)
-		w.identity.Store(&p)
+		p := new(replica.Prepare(list, &id))
+		w.identity.Store(p)
 		var err error
 		if unlist, err = p.Watch(now, w.revoked); err != nil {
 			w.revoked(err)

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/internal/inside"
@@ -43,8 +44,11 @@ var in = inside.Revoke.(interface {
 	OwnBeat(l *revoke.List, sent, received revoke.Instant, stored time.Time)
 	ClockAgrees(l *revoke.List, now revoke.Instant)
 
-	// Prepare returns a [Prepared].
+	// Prepare returns a [prepared].
 	Prepare(l *revoke.List, id revoke.Identity) any
+	// Quiet reports whether Check of what has written seen would accept it under any policy,
+	// because l is fresh and nothing at all has happened since. False says nothing.
+	Quiet(l *revoke.List, now revoke.Instant, seen *atomic.Uint64) bool
 	PreparedBytes() int
 
 	// Complete is that of Event, without its judgement.

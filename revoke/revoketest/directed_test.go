@@ -284,12 +284,12 @@ var directed = map[string]func(s *story){
 		m := s.fresh()
 		id := s.session("asked")
 		p := replica.Prepare(m.List(), &id)
-		if err := p.Check(m.Now(), revoke.Deny()); err != nil {
+		if err := p.Check(m.List(), m.Now(), revoke.Deny()); err != nil {
 			s.t.Fatal(err)
 		}
 		s.end("asked")
 		s.b.Settle()
-		if err := p.Check(m.Now(), revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
+		if err := p.Check(m.List(), m.Now(), revoke.Deny()); !errors.Is(err, revoke.ErrRevoked) {
 			s.t.Errorf("got %v, want it refused", err)
 		}
 	},
@@ -299,12 +299,12 @@ var directed = map[string]func(s *story){
 		m := s.fresh()
 		id := s.session("asked")
 		p := replica.Prepare(m.List(), &id)
-		if err := p.Check(m.Now(), revoke.Deny()); err != nil {
+		if err := p.Check(m.List(), m.Now(), revoke.Deny()); err != nil {
 			s.t.Fatal(err)
 		}
 		m.Partition()
 		s.b.Advance(20 * time.Second)
-		if err := p.Check(m.Now(), revoke.Deny()); !errors.Is(err, revoke.ErrStale) {
+		if err := p.Check(m.List(), m.Now(), revoke.Deny()); !errors.Is(err, revoke.ErrStale) {
 			s.t.Errorf("got %v, want it stale", err)
 		}
 	},

@@ -44,7 +44,7 @@ type model struct {
 	did      map[string]int // how often what was done and answered
 	answers  bytes.Buffer
 	seed     uint64
-	prepared map[preparedFor]replica.Prepared
+	prepared map[preparedFor]*replica.Prepared
 	wrong    error
 }
 
@@ -58,10 +58,10 @@ func (m *model) checkPrepared(r *revoketest.Member, id revoke.Identity, want err
 	key := preparedFor{r.List(), id}
 	p := m.prepared[key]
 	if p == nil {
-		p = replica.Prepare(r.List(), &id)
+		p = new(replica.Prepare(r.List(), &id))
 		m.prepared[key] = p
 	}
-	got := p.Check(r.Now(), revoke.Deny())
+	got := p.Check(r.List(), r.Now(), revoke.Deny())
 	if got == nil && want == nil || m.wrong != nil {
 		return
 	}
@@ -80,7 +80,7 @@ func (m *model) note(format string, args ...any) {
 }
 
 func newModel(seed uint64) (*model, error) {
-	m := &model{seed: seed, bus: revoketest.NewBus(revoketest.Config{Seed: seed + 1}), prepared: map[preparedFor]replica.Prepared{}, did: map[string]int{}}
+	m := &model{seed: seed, bus: revoketest.NewBus(revoketest.Config{Seed: seed + 1}), prepared: map[preparedFor]*replica.Prepared{}, did: map[string]int{}}
 	m.draw(-1)
 	m.start = m.bus.Now()
 	m.brokerWrong, m.suspends = m.rng.IntN(2) == 0, m.rng.IntN(2) == 0
