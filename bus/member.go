@@ -181,10 +181,16 @@ func (m *Member) Publish(ctx context.Context, e revoke.Event) (revoke.Receipt, e
 }
 
 // PublishAll publishes many events, several at a time and in no particular order,
-// and returns one Result for each, in the order of events. It refuses the whole
-// batch before anything is sent if one event is invalid. After the first failure
-// it starts no more. Batches may fill the stream to 80 % only, so that single
+// and returns one Result for each, in the order of events. It refuses all of them
+// before anything is sent if one event is invalid. After the first failure
+// it starts no more. It may fill the stream to 80 % only, so that single
 // revocations still fit ([ErrFull]).
+//
+// Where the stream takes atomic batches (see [AllowBatches]) it sends up to 1,000 events as
+// one, if that is faster than one by one, which it measures. A batch that is refused, or
+// whose answer does not come, says nothing of any event: each is then published under
+// its message id until it is known to be stored, or reported. The stream stores a batch whole
+// or not at all, but a mirror may show half of one: it is no transaction for readers.
 //
 // The error is nil if and only if every event was acknowledged; otherwise it wraps
 // the first failure. If ctx has no deadline each event has 15 s.

@@ -58,6 +58,7 @@ var sections = []struct {
 	{"replay", "B5", (*run).replay},
 	{"propagation", "B6", (*run).propagation},
 	{"joining", "B7", (*run).joining},
+	{"publishing", "B10", (*run).publishing},
 	{"stalls", "B8", (*run).stalls},
 }
 

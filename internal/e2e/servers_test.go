@@ -32,7 +32,7 @@ var ofServers = map[string][]string{
 	// The log itself, its mirror, what a server refuses and how it says so.
 	".":       {"TestServerKeepsTheLog", "TestServerMirrorTakesPositionForContent", "TestServerSaysWhatIsNotPermitted", "TestServerRepliesIntoTheStream"},
 	"mirrors": {"TestMirror"},
-	"publish": {"TestFillIsReported", "TestFillAfterMaxBytesLowered", "TestStoredBytes"},
+	"publish": {"TestFillIsReported", "TestFillAfterMaxBytesLowered", "TestStoredBytes", "TestPublishAllInBatches", "TestBatchHoldsASeenID", "TestAllowBatches"},
 	// Streams that come back other than they were, and messages that nobody should have sent.
 	"follow": {
 		"TestHazardousStream", "TestRetentionTooShort", "TestMendedMetadataHeals", "TestHazardsAreReadAgain",

@@ -20,6 +20,10 @@ const (
 	CodeTTLInvalid      jetstream.ErrorCode = 10165
 	CodeTTLDisabled     jetstream.ErrorCode = 10166
 	CodeSealed          jetstream.ErrorCode = 10109
+	CodeInvalidJSON     jetstream.ErrorCode = 10025 // a strict server met a member that it does not know
+	CodeBatchesDisabled jetstream.ErrorCode = 10174 // the stream allows no atomic batches
+	CodeBatchTooLarge   jetstream.ErrorCode = 10199 // more messages than the server takes in one
+	CodeBatchHoldsSeen  jetstream.ErrorCode = 10201 // a message id that was seen: the batch is refused whole
 )
 
 // Code returns the code of the server's answer, or zero if err is none.

@@ -14,6 +14,7 @@ func TestCodes(t *testing.T) {
 	for got, want := range map[jetstream.ErrorCode]int{
 		CodeNotClustered: 10074, CodeNotAvailable: 10008, CodeOffline: 10118, CodeNoResources: 10023, CodeMemoryExceeded: 10028, CodeStorageExceeded: 10047,
 		CodeStoreFailed: 10077, CodeStreamNotMatch: 10060, CodeTTLInvalid: 10165, CodeTTLDisabled: 10166, CodeSealed: 10109,
+		CodeInvalidJSON: 10025, CodeBatchesDisabled: 10174, CodeBatchTooLarge: 10199, CodeBatchHoldsSeen: 10201,
 	} {
 		if int(got) != want {
 			t.Errorf("%d, want %d", got, want)

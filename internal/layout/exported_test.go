@@ -16,7 +16,7 @@ import (
 // functions, variables and constants, without methods and fields. One more is a decision,
 // and stands here; who takes some away lowers the number.
 var exported = map[string]int{
-	"bus":               21,
+	"bus":               22,
 	"bus/embedded":      3,
 	"bus/rollcall":      6,
 	"refresh":           44,

@@ -26,7 +26,7 @@ func TestPlantedFaults(t *testing.T) {
 		name, file, old, new string
 		test                 string // of package revoke that must notice; empty: the model's
 	}{
-		{"no anchor", "../internal/replica/feed.go", "if c := f.cursor; !r.same(&c) {", "if c := f.cursor; false {", ""},
+		{"no anchor", "../internal/replica/feed.go", "if c := f.cursor; !f.isCursor(&r) {", "if c := f.cursor; false {", ""},
 		{"no chain", "../internal/replica/feed.go", "if r.Delivery != f.next ||", "if", ""},
 		{"a slow clock that silences", "../internal/replica/heartbeat.go", "if delay >= -f.cfg.MaxSkew-f.cfg.HeartbeatInterval && delay <= f.cfg.MaxSkew+f.cfg.HeartbeatInterval+f.congestion(now) && f.enough(now.Since(at)) {", "_ = delay\n		if true {", ""},
 		{"resume after the cursor", "../internal/replica/feed.go", "sub.Start, sub.Anchored = f.cursor.Sequence, true", "sub.Start, f.anchoring = f.cursor.Sequence+1, false", ""},

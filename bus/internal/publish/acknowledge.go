@@ -42,6 +42,18 @@ func (p *Publisher) acknowledged(rec *record, ack *jetstream.PubAck, retried boo
 	return true
 }
 
+// acknowledgedAll is acknowledged for records that were sent as one, each for the first time;
+// first is of the first of them.
+func (p *Publisher) acknowledgedAll(recs []*record, first *jetstream.PubAck, floor, era uint64) bool {
+	v := p.ledger.acknowledgeAll(recs, first, floor, era, p.now())
+	if v == lossy {
+		p.recover()
+		return false
+	}
+	p.StartWatch()
+	return v == stands
+}
+
 // recreated takes note that the stream was made anew in that era.
 func (p *Publisher) recreated(era uint64) {
 	if p.ledger.lostIn(era) {

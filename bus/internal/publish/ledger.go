@@ -71,6 +71,29 @@ const (
 func (l *ledger) acknowledge(rec *record, ack *jetstream.PubAck, retried bool, floor, era uint64, now time.Time) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	v := l.judge(ack, retried, floor, era)
+	if v == stands {
+		l.stands(rec, ack.Sequence, now)
+	}
+	return v
+}
+
+// acknowledgeAll is acknowledge for records that were sent as one, each for the first time:
+// the first has the sequence of ack, and each other the next.
+func (l *ledger) acknowledgeAll(recs []*record, first *jetstream.PubAck, floor, era uint64, now time.Time) verdict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.judge(first, false, floor, era)
+	if v == stands {
+		for i, rec := range recs {
+			l.stands(rec, first.Sequence+uint64(i), now)
+		}
+	}
+	return v
+}
+
+// judge returns what an acknowledgement is worth. The caller holds mu.
+func (l *ledger) judge(ack *jetstream.PubAck, retried bool, floor, era uint64) verdict {
 	switch {
 	case era != l.current():
 		return outdated
@@ -78,17 +101,21 @@ func (l *ledger) acknowledge(rec *record, ack *jetstream.PubAck, retried bool, f
 		l.lost(ack.Sequence)
 		return lossy
 	}
-	l.highest = max(l.highest, ack.Sequence)
+	return stands
+}
+
+// stands takes note that rec is in the stream, at that sequence. The caller holds mu.
+func (l *ledger) stands(rec *record, seq uint64, now time.Time) {
+	l.highest = max(l.highest, seq)
 	if rec.era == 0 {
 		l.stats.Acknowledged++
 	} else {
 		l.stats.Republished++
 	}
-	rec.era, rec.seq, rec.ends = era, ack.Sequence, 0
+	rec.era, rec.seq, rec.ends = l.current(), seq, 0
 	if !rec.kept {
 		l.remember(rec, now)
 	}
-	return stands
 }
 
 // contradicted counts an acknowledgement that the stream itself contradicts.

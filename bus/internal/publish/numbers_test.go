@@ -10,7 +10,7 @@ import (
 func TestNumbers(t *testing.T) {
 	for name, c := range map[string]struct{ got, want any }{
 		// publishing
-		"batchWorkers": {batchWorkers, 64}, "limitSingle": {limitSingle, 90}, "limitMass": {limitMass, 97}, "limitBatch": {limitBatch, 80},
+		"inFlight": {inFlight, 64}, "batchesInFlight": {batchesInFlight, 2}, "maxBatch": {maxBatch, 1000}, "minBatch": {minBatch, 16}, "maxBatchBytes": {maxBatchBytes, 1 << 20}, "limitSingle": {limitSingle, 90}, "limitMass": {limitMass, 97}, "limitBatch": {limitBatch, 80},
 		"firstBackoff": {firstBackoff, 50 * time.Millisecond}, "maxBackoff": {maxBackoff, time.Second}, "recordOverhead": {recordOverhead, 256},
 		"fillInterval": {fillInterval, 30 * time.Second}, "refusalInterval": {refusalInterval, time.Second}, "settingsAge": {settingsAge, 2 * time.Second}, "recountInterval": {recountInterval, 20 * time.Millisecond},
 		"maxRemembered": {maxRemembered, 100_000}, "maxRememberedBytes": {maxRememberedBytes, 64 << 20}, "republishWorkers": {republishWorkers, 16}, "maxRepublishWait": {maxRepublishWait, 30 * time.Second},

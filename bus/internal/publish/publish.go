@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hybridtoken/hybridtoken/bus/internal/bridge"
@@ -16,9 +14,6 @@ import (
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/revoke"
 )
-
-// batchWorkers is how many events PublishAll has in flight.
-const batchWorkers = 64
 
 // How full the stream may be, in percent of its MaxBytes, for what is published.
 // Mass kinds come first in need, batches last; heartbeats have the rest.
@@ -70,82 +65,6 @@ func (p *Publisher) publish(ctx context.Context, e revoke.Event) (revoke.Receipt
 		return revoke.Receipt{}, nil, fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)
 	}
 	return revoke.Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: p.published(rec, e)}, rec, nil
-}
-
-// A Result is bus.Result.
-type Result struct {
-	Receipt revoke.Receipt
-	Err     error
-}
-
-func (p *Publisher) PublishAll(ctx context.Context, events []revoke.Event) ([]Result, error) {
-	ctx, done, err := p.t.Call(ctx, 0)
-	if err != nil {
-		return failed(len(events), fmt.Errorf("bus: publish all: %w", err))
-	}
-	defer done()
-	recs := make([]*record, len(events))
-	results := make([]Result, len(events))
-	for i, e := range events {
-		valid, err := p.own(e)
-		if err == nil {
-			results[i].Receipt.Event, recs[i], err = p.prepare(ctx, valid, limitBatch)
-		}
-		if err != nil {
-			return failed(len(events), fmt.Errorf("bus: publish all: event %d of %d: %w", i+1, len(events), err))
-		}
-	}
-	kept := p.keep(recs...)
-	var (
-		next  atomic.Int64
-		first atomic.Pointer[error] // the failure that stops the rest
-		wg    sync.WaitGroup
-	)
-	for range min(batchWorkers, len(recs)) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(recs) {
-					return
-				}
-				r := &results[i]
-				if err := first.Load(); err != nil {
-					*r = Result{Err: fmt.Errorf("bus: publish all: not tried after: %w", p.undelivered(recs[i], kept, *err))}
-					continue
-				}
-				e := r.Receipt.Event
-				ctx, cancel := transport.WithDefaultTimeout(ctx, transport.DefaultTimeout)
-				seq, err := p.deliver(ctx, recs[i])
-				cancel()
-				if err != nil {
-					first.CompareAndSwap(nil, &err)
-					err := p.undelivered(recs[i], kept, err)
-					*r = Result{Err: fmt.Errorf("bus: publish %s %s: %w", e.Kind, e.ID, err)}
-					continue
-				}
-				r.Receipt = revoke.Receipt{ID: e.ID, Sequence: seq, Time: time.Now(), Event: p.published(recs[i], e)}
-			}
-		})
-	}
-	wg.Wait()
-	if err := first.Load(); err != nil {
-		n := 0
-		for i := range results {
-			if results[i].Err != nil {
-				n++
-			}
-		}
-		return results, fmt.Errorf("bus: publish all: %d of %d events failed, first: %w", n, len(events), *err)
-	}
-	return results, nil
-}
-
-func failed(n int, err error) ([]Result, error) {
-	results := make([]Result, n)
-	for i := range results {
-		results[i].Err = err
-	}
-	return results, err
 }
 
 // own fills in the issuer, or refuses one that is not configured. It judges e, once:

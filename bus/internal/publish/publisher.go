@@ -26,6 +26,7 @@ type Publisher struct {
 	gauge  gauge
 	ledger ledger
 	clock  serverClock
+	pace   pace
 	outbox *outbox // nil: none
 }
 

@@ -33,7 +33,7 @@ func (g *gauge) fill() float64 {
 // recountInterval is how long who waits for room lets others' events settle.
 const recountInterval = 20 * time.Millisecond
 
-// refusedForRoom takes note that the server has no room for rec, and reads how full the
+// refusedForRoom takes note that the server has no room for an event, and reads how full the
 // stream is: its limit is perhaps no longer the one that was known.
 func (p *Publisher) refusedForRoom(ctx context.Context, why room) {
 	p.gauge.mu.Lock()
@@ -43,14 +43,14 @@ func (p *Publisher) refusedForRoom(ctx context.Context, why room) {
 	_, _ = p.facts(ctx, refusalInterval) // for Stats; this event is refused already
 }
 
-// reserve makes sure that the stream has room for rec within its limit, and counts
-// it as in flight until release.
+// reserve makes sure that the stream has room for size bytes within limit, in percent, and
+// counts them as in flight until release.
 //
 // What is acknowledged or in flight while a reading is under way may be in it and is
 // counted once more. So only a reading refuses: where the stream would have room but
 // for what is counted beside it, that is waited for and read again.
-func (p *Publisher) reserve(ctx context.Context, rec *record) error {
-	if p.fits(rec) {
+func (p *Publisher) reserve(ctx context.Context, size int64, limit int) error {
+	if p.fits(size, limit) {
 		return nil
 	}
 	if _, err := p.facts(ctx, refusalInterval); err != nil { // messages expire all the time
@@ -58,12 +58,12 @@ func (p *Publisher) reserve(ctx context.Context, rec *record) error {
 	}
 	tick := time.NewTicker(recountInterval)
 	defer tick.Stop()
-	for end := time.Now().Add(transport.AttemptTimeout); !p.fits(rec); {
-		if p.surelyFull(rec) || time.Now().After(end) {
+	for end := time.Now().Add(transport.AttemptTimeout); !p.fits(size, limit); {
+		if p.surelyFull(size, limit) || time.Now().After(end) {
 			if err := p.gauge.unanswered(); err != nil {
 				return fmt.Errorf("how full %s is cannot be read: %w", p.t.StreamName, err)
 			}
-			return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.t.StreamName, rec.limit, p.maxBytes())
+			return fmt.Errorf("%w: %s has reached %d %% of its %d bytes", ErrFull, p.t.StreamName, limit, p.maxBytes())
 		}
 		select {
 		case <-tick.C:
@@ -77,25 +77,25 @@ func (p *Publisher) reserve(ctx context.Context, rec *record) error {
 	return nil
 }
 
-// surelyFull reports whether the newest reading alone leaves no room for rec, or no
-// better one is to be had.
-func (p *Publisher) surelyFull(rec *record) bool {
+// surelyFull reports whether the newest reading alone leaves no room for size bytes, or
+// no better one is to be had.
+func (p *Publisher) surelyFull(size int64, limit int) bool {
 	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	beside := g.written + g.inFlight
-	return beside == 0 || g.err != nil || int64(g.state.Bytes)+rec.size() > g.state.MaxBytes/100*int64(rec.limit)
+	return beside == 0 || g.err != nil || int64(g.state.Bytes)+size > g.state.MaxBytes/100*int64(limit)
 }
 
-func (p *Publisher) fits(rec *record) bool {
+func (p *Publisher) fits(size int64, limit int) bool {
 	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	after := int64(g.state.Bytes) + g.written + g.inFlight + rec.size()
-	if after > g.state.MaxBytes/100*int64(rec.limit) {
+	after := int64(g.state.Bytes) + g.written + g.inFlight + size
+	if after > g.state.MaxBytes/100*int64(limit) {
 		return false
 	}
-	g.inFlight += rec.size()
+	g.inFlight += size
 	return true
 }
 
@@ -107,13 +107,13 @@ func (p *Publisher) accepted() {
 }
 
 // release ends what reserve began. What may be stored counts as if it were.
-func (p *Publisher) release(rec *record, stored bool) {
+func (p *Publisher) release(size int64, stored bool) {
 	g := &p.gauge
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inFlight -= rec.size()
+	g.inFlight -= size
 	if stored {
-		g.written += rec.size()
+		g.written += size
 	}
 }
 

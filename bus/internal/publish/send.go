@@ -18,12 +18,21 @@ import (
 
 // deliver sends rec until it is acknowledged for good, and returns its sequence.
 func (p *Publisher) deliver(ctx context.Context, rec *record) (uint64, error) {
+	return p.deliverFrom(ctx, rec, sending{})
+}
+
+// deliverFrom is deliver for a record that has come as far as that.
+func (p *Publisher) deliverFrom(ctx context.Context, rec *record, at sending) (uint64, error) {
 	for attempt := 0; ; attempt++ {
-		floor, era := p.ledger.begin()
-		ack, retried, err := p.send(ctx, rec)
+		if at.id == "" {
+			at.floor, at.era = p.ledger.begin()
+		}
+		ack, retried, err := p.send(ctx, rec, at.id, at.perhaps)
 		if err != nil {
 			return 0, err
 		}
+		floor, era := at.floor, at.era
+		at = sending{} // what was stored under this id cannot be relied on, unless it is acknowledged now
 		if err := p.vouch(ctx, time.Now()); err != nil {
 			return 0, err
 		}
@@ -37,8 +46,7 @@ func (p *Publisher) deliver(ctx context.Context, rec *record) (uint64, error) {
 			p.settle(rec, ack.Sequence, era)
 			return ack.Sequence, nil
 		}
-		// The stream is not the one it was. Whatever was stored under this message id
-		// cannot be relied on: again, under a new one.
+		// The stream is not the one it was: again, under a new id.
 		if err := p.pause(ctx, attempt, errLost); err != nil {
 			return 0, err
 		}
@@ -50,10 +58,11 @@ var (
 	errForged = errors.New("an acknowledgement that the stream contradicts")
 )
 
-// send brings rec into the stream under one message id, trying again while that
-// can help. retried says whether an earlier try may have stored it.
-func (p *Publisher) send(ctx context.Context, rec *record) (ack *jetstream.PubAck, retried bool, err error) {
-	id := ""
+// send brings rec into the stream under one message id, a new one if id is empty, trying
+// again while that can help. retried says whether an earlier try may have stored it, as is
+// given of those before.
+func (p *Publisher) send(ctx context.Context, rec *record, id string, perhaps bool) (ack *jetstream.PubAck, retried bool, err error) {
+	retried = perhaps
 	for attempt := 0; ; attempt++ {
 		st, err := p.ready(ctx)
 		if err == nil && id == "" {
@@ -91,10 +100,10 @@ func (p *Publisher) try(ctx context.Context, rec *record, id string) (ack *jetst
 		return nil, false, p.t.Conn.Disconnected()
 	}
 	l := p.t.Conn.Link.Load()
-	if err := p.reserve(ctx, rec); err != nil {
+	if err := p.reserve(ctx, rec.size(), rec.limit); err != nil {
 		return nil, false, err
 	}
-	defer func() { p.release(rec, sent) }()
+	defer func() { p.release(rec.size(), sent) }()
 	type seen struct {
 		before error
 		epoch  uint64

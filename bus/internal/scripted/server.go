@@ -36,6 +36,7 @@ type Server struct {
 	Probe    *nats.Msg                                  // the heartbeat that asked last
 	Carries  bool                                       // heartbeats are stored and acknowledged, as others are
 	Take     func(n int, m *nats.Msg) (answer string)   // n counts events from 1; empty: no answer
+	TakeAll  func(batch []*nats.Msg) (answer string)    // of an atomic batch that was committed; nil: all are stored
 	API      func(m *nats.Msg) (answer string, ok bool) // answers in place of what it would say; not ok: it says that
 	Asked    int                                        // for the stream's state
 	Deny     string                                     // what subjects begin with on which nothing may be published
@@ -53,7 +54,8 @@ type Server struct {
 	Refuses  bool // connections
 	maxBytes int  // of a message that it takes; zero: 1 MiB
 	Conns    []*Conn
-	asks     map[string]int // requests to the API, by verb
+	asks     map[string]int         // requests to the API, by verb
+	staged   map[string][]*nats.Msg // of batches that are not committed
 }
 
 // A logged is one message of the stream.
@@ -191,6 +193,8 @@ func (s *Server) answer(c *Conn, m *nats.Msg) string {
 			}
 			return s.Beat
 		}
+	case strings.HasPrefix(m.Subject, "revocations.v1.") && m.Header.Get("Nats-Batch-Id") != "":
+		return s.stage(m)
 	case strings.HasPrefix(m.Subject, "revocations.v1."):
 		s.Events++
 		if s.Take != nil {

@@ -70,6 +70,7 @@ func (cfg Settings) Resolve() (jetstream.StreamConfig, error) {
 	c.Subjects = []string{wire.StreamSubjects}
 	c.MaxMsgSize = wire.MaxMessageBytes
 	c.AllowDirect = true
+	c.AllowAtomicPublish = true // a server before 2.12 does not know it, and leaves it out
 	c.Duplicates = 2 * time.Minute
 	c.Metadata = map[string]string{
 		metaSchema:          schemaVersion,

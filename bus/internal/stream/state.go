@@ -21,6 +21,7 @@ type State struct {
 	MaxBytes  int64     // positive, or unsafe says so
 	Unsafe    []string  // reasons why it could forget; nothing is published to it
 	Mirror    bool      // of another stream; it can be followed, and nothing published to it
+	Batches   bool      // it takes atomic batches
 	Weak      []string  // reasons why an accident could lose what it holds; reported
 }
 
@@ -45,5 +46,6 @@ func StateOf(info *jetstream.StreamInfo, f *Fixed) State {
 	st.Largest, st.Unsafe = largest, append(st.Unsafe, shrunk...)
 	st.Weak = weaknesses(info.Config)
 	st.Mirror = info.Config.Mirror != nil
+	st.Batches = info.Config.AllowAtomicPublish
 	return st
 }

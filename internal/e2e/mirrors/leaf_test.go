@@ -128,7 +128,7 @@ func mirrorAt(t *testing.T, hub, leaf *rig.Broker) string {
 	_, hubJS := rig.Client(t, hub.URL())
 	origin := rig.TheStream(t, hubJS)
 	c := origin.CachedInfo().Config
-	c.Name, c.Subjects, c.AllowDirect = "REVOCATIONS_MIRROR", nil, false
+	c.Name, c.Subjects, c.AllowDirect, c.AllowAtomicPublish = "REVOCATIONS_MIRROR", nil, false, false
 	c.Mirror = &jetstream.StreamSource{Name: bus.DefaultStream, Domain: "hub"}
 	_, leafJS := rig.Client(t, leaf.URL())
 	if _, err := leafJS.CreateStream(rig.Within(t), c); err != nil {

@@ -21,7 +21,7 @@ func TestMirror(t *testing.T) {
 	_, js := rig.Client(t, br.URL())
 	origin := rig.TheStream(t, js).CachedInfo().Config
 	c := origin
-	c.Name, c.Subjects, c.Mirror = "COPY", nil, &jetstream.StreamSource{Name: origin.Name}
+	c.Name, c.Subjects, c.Mirror, c.AllowAtomicPublish = "COPY", nil, &jetstream.StreamSource{Name: origin.Name}, false
 	if _, err := js.CreateStream(rig.Within(t), c); err != nil {
 		t.Fatal(err)
 	}

@@ -6,4 +6,4 @@ import (
 	"github.com/hybridtoken/hybridtoken/internal/e2e/rig"
 )
 
-func TestMain(m *testing.M) { rig.Main(m, map[string]func(){authorEnv: author}) }
+func TestMain(m *testing.M) { rig.Main(m, map[string]func(){authorEnv: author, serverEnv: aServer}) }

@@ -1,6 +1,7 @@
 package publish_test
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strconv"
@@ -29,6 +30,7 @@ func TestStoredBytes(t *testing.T) {
 		plainest = 490 // with a reason and an actor
 		signed   = 620 // and a signature
 		sessions = 430 // docs/scale.md: 32 digits, a reason
+		batched  = 52  // and by how much more if it came in a batch
 	)
 	br := rig.NewBroker(t, nil)
 	conn := rig.Dial(t, br.URL())
@@ -72,12 +74,24 @@ func TestStoredBytes(t *testing.T) {
 	if n < sessions-10 || n > sessions+10 {
 		t.Errorf("%d bytes for a session event, not about %d", n, sessions)
 	}
+	many := make([]revoke.Event, 100)
+	for i := range many {
+		many[i] = revoke.Event{Kind: revoke.KindSession, Value: fmt.Sprintf("01936f5e8b7a7c3d9e4f5a6b7c8d9e%02d", i), Reason: "logout"}
+	}
+	before := bytes()
+	if _, err := rig.Join(t, conn, bus.Config{}, nil).PublishAll(rig.Within(t), many); err != nil {
+		t.Fatal(err)
+	}
+	more := int(bytes()-before)/len(many) - n
+	if want := br.Behaviour().Batches; want && (more > batched || more < batched-5) || !want && (more > 5 || more < -5) {
+		t.Errorf("%d bytes more are stored for an event in a batch", more)
+	}
 	for name, patterns := range map[string]map[string]int{
 		"../../../docs/operations.md":       {`about (\d+) bytes each\. Messages`: count},
 		"../../../bus/embedded/embedded.go": {`at (\d+) bytes a live revocation`: count},
-		"../../../docs/scale.md":            {`a session event in the stream [^|]*\| (\d+) bytes`: sessions},
+		"../../../docs/scale.md":            {`a session event in the stream [^|]*\| (\d+) bytes`: sessions, `bytes; (\d+) more if it came in a batch`: batched},
 		"../../../bus/stream.go": {
-			`count (\d+) bytes for each live revocation`: count, `takes up to (\d+), a signed`: plainest, `a signed one (\d+),`: signed,
+			`count (\d+) bytes for each live revocation`: count, `takes up to (\d+), a signed`: plainest, `a signed one (\d+),`: signed, `in batches takes (\d+)\n`: batched,
 		},
 	} {
 		text, err := os.ReadFile(name)

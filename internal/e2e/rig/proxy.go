@@ -26,6 +26,7 @@ type Proxy struct {
 	drop  func(subject string) bool // guarded by mu: of messages on their way to the client; called under mu
 	edit  func(line []byte)         // guarded by mu: of the first line of each; called under mu
 	body  func(body []byte)         // guarded by mu: of what each holds beside; called under mu
+	sent  func(b []byte)            // guarded by mu: of bytes on their way to the server
 	hung  chan struct{}             // guarded by mu: nothing passes until it is closed
 	gulp  int                       // guarded by mu: bytes to the client between two pauses; 0: no pauses
 	rest  time.Duration             // guarded by mu: of each pause
@@ -94,6 +95,13 @@ func (p *Proxy) Rewrite(f func(body []byte)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.body = f
+}
+
+// Sent has f look at what is sent to the server, piece by piece, and change it in place.
+func (p *Proxy) Sent(f func(b []byte)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sent = f
 }
 
 // Hang lets nothing pass in either direction; resume ends that.
@@ -171,6 +179,12 @@ func (p *Proxy) copy(dst io.Writer, src io.Reader) {
 		n, err := src.Read(buf)
 		p.pass()
 		if n > 0 {
+			p.mu.Lock()
+			sent := p.sent
+			p.mu.Unlock()
+			if sent != nil {
+				sent(buf[:n])
+			}
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return
 			}
