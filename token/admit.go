@@ -70,8 +70,8 @@ func (p *carried) Again(r *http.Request) (admit.Admission, bool, error) {
 	if !ok || outer.carrier != p.owner || outer.owner != p.v {
 		return nil, false, nil
 	}
-	a, err := p.within(r.Context(), outer)
-	return a, true, err
+	a := new(admission)
+	return a, true, p.within(r.Context(), a, outer)
 }
 
 func (p *carried) Accepted() { p.v.refused.Accepted() }

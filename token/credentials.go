@@ -12,6 +12,8 @@ import (
 const (
 	schemeBearer = "Bearer"
 	schemeDPoP   = "DPoP"
+
+	bearer = schemeBearer + " "
 )
 
 var (
@@ -43,6 +45,9 @@ func credentials(r *http.Request, dpop bool) (scheme, raw string, err error) {
 	}
 	if len(headers) == 0 {
 		return "", "", errNoToken
+	}
+	if h := headers[0]; len(h) > len(bearer) && h[:len(bearer)] == bearer && h[len(bearer)] != ' ' { // as nearly all write it
+		return schemeBearer, h[len(bearer):], nil
 	}
 	name, raw, _ := strings.Cut(headers[0], " ")
 	switch {

@@ -103,6 +103,12 @@ type admission struct {
 	spent         spentProof
 }
 
+// An admitted is a request that was let in, with its context: both in one piece of memory.
+type admitted struct {
+	admission
+	request http.Request
+}
+
 // A spentProof is a DPoP proof that a request has used up: a second Middleware on its
 // way, of another Verifier with the same DPoP, checks it and does not take it for a
 // replay. The zero spentProof is none.
@@ -151,7 +157,8 @@ func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		defer a.stop()
 		p.v.refused.Accepted()
-		p.next.ServeHTTP(w, r.WithContext(a))
+		a.request = *r.WithContext(a) // which is on the stack
+		p.next.ServeHTTP(w, &a.request)
 	default:
 		p.log(r.Context(), err)
 		p.refuse(w, scheme, err)
@@ -169,12 +176,13 @@ func (p *route) log(ctx context.Context, err error) {
 }
 
 // admit returns the context of r if it may pass.
-func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, known *verified) (*admission, error) {
+func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, known *verified) (*admitted, error) {
 	ctx, authorization := r.Context(), r.Header["Authorization"][0]
 	came := presented{request: r}
 	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == authorization {
 		if outer.owner == p.v {
-			return p.within(ctx, outer)
+			a := new(admitted)
+			return a, p.within(ctx, &a.admission, outer)
 		}
 		came.spent = outer.spent
 	}
@@ -189,7 +197,8 @@ func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, k
 	if err != nil {
 		return nil, err
 	}
-	a := &admission{owner: p.v, authorization: authorization, spent: came.spent}
+	a := new(admitted)
+	a.owner, a.authorization, a.spent = p.v, authorization, came.spent
 	if came.sender.Proof != "" {
 		a.spent = spentProof{p.v.dpop.s, came.sender.Proof}
 	}
@@ -197,12 +206,12 @@ func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, k
 	return a, nil
 }
 
-// within returns the context of a request that the same Verifier has let in further out. What
+// within makes a the context of a request that the same Verifier has let in further out. What
 // ends that one's ends this one's, for which the options of this route hold.
-func (p *route) within(ctx context.Context, outer *admission) (*admission, error) {
-	a := &admission{owner: p.v, authorization: outer.authorization, carrier: outer.carrier, carried: outer.carried, spent: outer.spent}
+func (p *route) within(ctx context.Context, a, outer *admission) error {
+	a.owner, a.authorization, a.carrier, a.carried, a.spent = p.v, outer.authorization, outer.carrier, outer.carried, outer.spent
 	a.init(ctx, accepted{outer.claims, outer.a, outer.since}, p.demands, p.grace)
-	return a, p.v.judgeAgain(ctx, outer.claims, p.demands)
+	return p.v.judgeAgain(ctx, outer.claims, p.demands)
 }
 
 // A limiter lets one warning through in each period, and counts the others: an outage
