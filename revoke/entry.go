@@ -56,15 +56,15 @@ func (x *exceptions) find(sid digest, all int64) int64 {
 }
 
 // newEntry turns a completed or clamped event into an entry.
-func newEntry(h hasher, e *Event) entry {
-	n := entry{id: h.digest(e.Kind, e.Issuer, e.Value), kind: e.Kind, before: forever, until: ceilSeconds(e.Until)}
+func newEntry(of *gatheredIssuer, e *Event) entry {
+	n := entry{id: of.digest(e.Kind, e.Value), kind: e.Kind, before: forever, until: ceilSeconds(e.Until)}
 	if e.Kind.Cutoff() {
 		n.before = min(max(ceilMilli(e.Before).UnixMilli(), 0), forever-1)
 	}
 	if len(e.Keep) > 0 {
 		x := &exceptions{list: make([]exception, 0, len(e.Keep))}
 		for _, sid := range e.Keep {
-			x.list = append(x.list, exception{h.digest(KindSession, e.Issuer, sid), never})
+			x.list = append(x.list, exception{of.digest(KindSession, sid), never})
 		}
 		slices.SortFunc(x.list, func(a, b exception) int { return compareDigests(a.sid, b.sid) })
 		x.list = slices.Compact(x.list)

@@ -29,7 +29,7 @@ func TestEndsAreRoundedUp(t *testing.T) {
 		}
 	}
 	// So is what a cutoff reaches, to milliseconds.
-	e := newEntry(hasher{1, 2}, &Event{Issuer: "i", Kind: KindSubject, Value: "u", Before: time.UnixMilli(7).Add(1), Until: time.Unix(9, 1)})
+	e := newEntry(&gatheredIssuer{hasher: &hasher{1, 2}, issuer: "i"}, &Event{Issuer: "i", Kind: KindSubject, Value: "u", Before: time.UnixMilli(7).Add(1), Until: time.Unix(9, 1)})
 	if e.before != 8 || e.until != 10 {
 		t.Errorf("before %d, until %d", e.before, e.until)
 	}

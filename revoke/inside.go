@@ -50,12 +50,14 @@ func (hands) Leave(l *List, generation uint64) {
 
 func (hands) Counters(l *List) *inside.Counters { return &l.counters.feed }
 
-func (hands) Receive(l *List, now Instant, stored time.Time, e Event, unusable []string, h Retention, log *slog.Logger) (credential bool) {
+func (hands) Gather(l *List, now Instant, stored time.Time, received *Event, unusable []string, h Retention, log *slog.Logger) (credential bool) {
+	e := *received
 	if !e.At.IsZero() && e.At.Sub(stored).Abs() > l.cfg.MaxSkew {
 		l.counters.brokerClock.Add(1)
 	}
 	l.foreign(now, e.Issuer, log)
-	if credentialIn(e.Value) != "" || l.issuers.find(e.Issuer) == nil && credentialIn(e.Issuer) != "" {
+	of := l.gathered.of(l.hasher, e.Issuer)
+	if credentialIn(e.Value) != "" || of.credential && l.issuers.find(e.Issuer) == nil {
 		l.counters.credentials.Add(1)
 		credential = true
 	}
@@ -68,9 +70,12 @@ func (hands) Receive(l *List, now Instant, stored time.Time, e Event, unusable [
 	}
 	e.assume(unusable, stored, h)
 	e.clamp(stored, h)
-	l.insert(now, &e)
+	l.prefilters[e.Kind].add(e.Value)
+	l.gathered.entries = append(l.gathered.entries, newEntry(of, &e))
 	return credential
 }
+
+func (hands) Commit(l *List, now Instant) { l.commit(now) }
 
 func (hands) Reading(member string) string {
 	if i := optionalMember(member); i >= 0 {
@@ -132,6 +137,8 @@ func (hands) Quiet(l *List, now Instant, seen *atomic.Uint64) bool { return l.qu
 func (hands) PreparedBytes() int { return preparedBytes }
 
 func (hands) Complete(e Event, now time.Time, h Retention) (Event, error) { return e.complete(now, h) }
+
+func (hands) ParseKind(name string) (Kind, bool) { return parseKind(name) }
 
 func (hands) CheckIdentifier(field, s string) error { return checkIdentifier(field, s) }
 

@@ -70,6 +70,8 @@ type replica struct {
 	compacted  sync.Cond // on mu: a compaction ended
 	fed        bool      // a feed is open
 	gen        uint64
+
+	gathered gathered // by the feed, whose goroutine's alone it is
 }
 
 // A view is what one check looks in. The base and all but the last memtable are

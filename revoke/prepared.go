@@ -159,11 +159,9 @@ func counterOf(k Kind, id digest) uint16 {
 	return c.from + uint16(id.hi)&(c.count-1)
 }
 
-// raise is called with the data of the entry n in view.
-func (v *versions) raise(n *entry) {
-	v.of[counterOf(n.kind, n.id)].Add(1)
-	v.all.Add(1)
-}
+// raise is called with the data of the entry n in view. The caller raises all before it
+// returns, for several entries at once.
+func (v *versions) raise(n *entry) { v.of[counterOf(n.kind, n.id)].Add(1) }
 
 // sum is never 0.
 func (v *versions) sum(p *prepared) uint64 {

@@ -45,12 +45,44 @@ func (l *List) setBulk(now Instant, bulk bool) {
 	}
 }
 
-// insert adds a completed or clamped event. When it returns, every check that
-// begins later sees the event.
+// insert adds a completed event. When it returns, every check that begins later sees the
+// event.
 func (l *List) insert(now Instant, e *Event) {
-	n := newEntry(*l.hasher, e)
+	n := newEntry(&gatheredIssuer{hasher: l.hasher, issuer: e.Issuer}, e)
+	l.prefilters[e.Kind].add(e.Value)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.put(now, &n)
+	l.raise(n.kind, 1)
+	l.watches.applied(now, &n) // after the data: see watches
+}
+
+// commit adds the events that the feed has gathered. When it returns, every check that
+// begins later sees them.
+func (l *List) commit(now Instant) {
+	list := l.gathered.entries
+	var counts [kinds]uint64
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range list {
+		l.put(now, &list[i])
+		counts[list[i].kind]++
+	}
+	for k, n := range counts {
+		if n > 0 {
+			l.raise(Kind(k), n)
+		}
+	}
+	for i := range list {
+		l.watches.applied(now, &list[i])
+	}
+	clear(list)
+	l.gathered.entries = list[:0]
+}
+
+// put puts an entry into view, whose value the prefilter knows. The caller holds mu, and
+// raises the counts of all events then.
+func (l *List) put(now Instant, n *entry) {
 	v := l.view.Load()
 	for len(v.memtables) > maxFrozen {
 		l.compacted.Wait()
@@ -63,14 +95,18 @@ func (l *List) insert(now Instant, e *Event) {
 			l.startCompaction(now)
 		}
 	}
-	l.prefilters[e.Kind].add(e.Value)
-	active.put(n)
+	active.put(*n)
 	if u := &l.kindUntil[n.kind]; n.until > u.Load() {
 		u.Store(n.until)
 	}
-	l.versions.raise(&n) // after the data: see versions
-	l.counters.applied[n.kind].Add(1)
-	l.watches.applied(now, &n) // the same
+	l.versions.raise(n) // after the data: see versions
+}
+
+// raise counts events of one kind that are in view, and for whose keys the versions were
+// raised. The caller holds mu.
+func (l *List) raise(k Kind, n uint64) {
+	l.versions.all.Add(n)
+	l.counters.applied[k].Add(n)
 }
 
 // freeze starts a new memtable after the ones in v, which are to be compacted. The caller

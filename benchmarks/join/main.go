@@ -97,7 +97,7 @@ func run(followers, live, rounds int) error {
 	slices.Sort(bare)
 	slices.Sort(ours)
 	b, o := bare[len(bare)/2], ours[len(ours)/2]
-	fmt.Printf("median: bare %s, followers %s, ratio %.2f (budget 1.5); spread bare %.2f, followers %.2f\n", b.Round(time.Millisecond), o.Round(time.Millisecond),
+	fmt.Printf("median: bare %s, followers %s, ratio %.2f (budget 1.1); spread bare %.2f, followers %.2f\n", b.Round(time.Millisecond), o.Round(time.Millisecond),
 		o.Seconds()/b.Seconds(), bare[len(bare)-1].Seconds()/bare[0].Seconds(), ours[len(ours)-1].Seconds()/ours[0].Seconds())
 	fmt.Printf("processor time of a round, server included: bare %s, followers %s, ratio %.2f\n", (bareCPU / time.Duration(rounds)).Round(time.Millisecond),
 		(oursCPU / time.Duration(rounds)).Round(time.Millisecond), oursCPU.Seconds()/bareCPU.Seconds())

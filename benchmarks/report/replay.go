@@ -56,7 +56,7 @@ func (r *run) replay() error {
 		[]string{"**follower, fresh**", spread(ours, measure.Nanos), thousands(int(perSecond(ours)))},
 	)
 	r.page.line("%s of the bare consumer's speed.", spread(speed, decimal))
-	r.judge("B5", fmt.Sprintf("replay of %s events, over a bare consumer's speed", thousands(live)), decimal(speed.Median())+"×", "at least 0.55×", measure.JudgeLeast(speed, .55))
+	r.judge("B5", fmt.Sprintf("replay of %s events, over a bare consumer's speed", thousands(live)), decimal(speed.Median())+"×", "at least 0.85×", measure.JudgeLeast(speed, .85))
 	return r.bars("replay.svg", "Replay", "messages a second, logarithmic", []bar{{"bare consumer", perSecond(bare), false}, {"follower", perSecond(ours), true}})
 }
 
@@ -169,7 +169,7 @@ func (r *run) joining() error {
 	ratio := ours.Over(bare)
 	r.page.line("%d followers, %s live revocations, %d rounds of each in turn: bare consumers %.2f s, followers fresh %.2f s; ratio of a round %.2f [%.2f to %.2f].", followers, thousands(live), rounds,
 		bare.Median(), ours.Median(), ratio.Median(), ratio.Quantile(.25), ratio.Quantile(.75))
-	r.judge("B7", fmt.Sprintf("%d followers joining, %s live, over bare consumers", followers, thousands(live)), fmt.Sprintf("%.2f×", ratio.Median()), "1.5×", measure.Judge(ratio, 1.5))
+	r.judge("B7", fmt.Sprintf("%d followers joining, %s live, over bare consumers", followers, thousands(live)), fmt.Sprintf("%.2f×", ratio.Median()), "1.1×", measure.Judge(ratio, 1.1))
 	return nil
 }
 

@@ -56,6 +56,9 @@ type Feed struct {
 	gen       uint64
 	next      uint64           // the delivery to come
 	retention revoke.Retention // the longest that the log's metadata has named; zero: none yet
+	gathered  bool             // there are events that are not applied yet
+	taken     revoke.Instant   // when the last of them was
+	stored    time.Time        // their latest timestamp
 	old       uint64           // the log's last sequence when the subscription began
 	bulk      bool             // what was in the log then is being read
 
@@ -137,6 +140,7 @@ func NewFeed(l *revoke.List) (*Feed, error) {
 // Begin starts a subscription and says where. now is read before the caller asks
 // the log for anything but info.
 func (f *Feed) Begin(now revoke.Instant, info LogInfo) Subscription {
+	f.Flush()
 	f.gen++
 	f.open = !f.closed
 	f.next = 1
@@ -188,7 +192,7 @@ func (f *Feed) Begin(now revoke.Instant, info LogInfo) Subscription {
 
 // accept decides whether a record is the next of the present subscription. apply is
 // false for one to be dropped, or already applied.
-func (f *Feed) accept(now revoke.Instant, r Record) (apply bool, err error) {
+func (f *Feed) accept(now revoke.Instant, r *Record) (apply bool, err error) {
 	if !f.open || r.Generation != f.gen {
 		return false, nil
 	}
@@ -200,7 +204,7 @@ func (f *Feed) accept(now revoke.Instant, r Record) (apply bool, err error) {
 	f.next++
 	if f.anchoring {
 		f.anchoring = false
-		if c := f.cursor; !f.isCursor(&r) {
+		if c := f.cursor; !f.isCursor(r) {
 			f.has = false // replay: what is known stays known
 			f.counters.AnchorsLost.Add(1)
 			f.breakOff(now, revoke.ReasonRebuilding)
@@ -212,12 +216,22 @@ func (f *Feed) accept(now revoke.Instant, r Record) (apply bool, err error) {
 	return true, nil
 }
 
-// applied moves the cursor past a record, once its effect is in view.
-func (f *Feed) applied(now revoke.Instant, r Record) {
-	f.cursor, f.has = r, true
-	f.fork.digest.Add(&r)
-	in.Heard(f.list, now, r.Time)
-	if f.bulk && r.Sequence >= f.old {
+// pass moves the cursor past a record.
+func (f *Feed) pass(r *Record) {
+	f.cursor, f.has = *r, true
+	f.fork.digest.Add(r)
+}
+
+// applied moves the cursor past a record that is no event.
+func (f *Feed) applied(now revoke.Instant, r *Record) {
+	f.pass(r)
+	f.heard(now, r.Time)
+}
+
+// heard is called when what the log stored up to then is in view.
+func (f *Feed) heard(now revoke.Instant, stored time.Time) {
+	in.Heard(f.list, now, stored)
+	if f.bulk && f.cursor.Sequence >= f.old {
 		f.setBulk(now, false)
 		f.fork.caughtUp = f.fork.logTime(now)
 	}
@@ -245,35 +259,58 @@ func (f *Feed) Event(now revoke.Instant, r Record, e revoke.Event, unusable ...s
 
 // Received is [Feed.Event] of an event that was judged already.
 func (f *Feed) Received(now revoke.Instant, r Record, received *Received) error {
-	e, unusable := received.event, received.unusable
-	if e.Kind == 0 {
-		return f.Fault(now, r, revoke.FaultMalformed, "value")
+	err := f.Gather(now, &r, received)
+	f.Flush()
+	return err
+}
+
+// Gather takes an event like [Feed.Received], to be applied by the next [Feed.Flush]: of
+// many that come at once, each takes less then. What is no event, and the end of the
+// subscription, flush before. Gather keeps neither received nor its texts.
+func (f *Feed) Gather(now revoke.Instant, r *Record, received *Received) error {
+	if !received.judged {
+		return f.Fault(now, *r, revoke.FaultMalformed, "value")
 	}
 	apply, err := f.accept(now, r)
 	if !apply {
 		return err
 	}
-	if in.Receive(f.list, now, r.Time, e, unusable, f.bounds(), f.log) {
+	if !f.gathered || r.Time.After(f.stored) {
+		f.stored = r.Time
+	}
+	f.gathered, f.taken = true, now
+	if in.Gather(f.list, now, r.Time, &received.event, received.unusable, f.bounds(), f.log) {
 		f.trouble(now, r, trouble{member: credentialMember})
 	}
-	for _, name := range unusable {
+	for _, name := range received.unusable {
 		if in.Reading(name) != "" {
 			f.trouble(now, r, trouble{member: name})
 		}
 	}
-	f.applied(now, r)
+	f.pass(r)
 	return nil
+}
+
+// Flush applies the events that were gathered. When it returns, every check that begins
+// later sees them.
+func (f *Feed) Flush() {
+	if f.gathered {
+		f.gathered = false
+		in.Commit(f.list, f.taken)
+		f.heard(f.taken, f.stored)
+	}
 }
 
 // Fault takes note of a message that could not be applied. member names what was at
 // fault in it, if that is known; it goes into the log, so it must not come from there.
 func (f *Feed) Fault(now revoke.Instant, r Record, fault revoke.Fault, member ...string) error {
-	apply, err := f.accept(now, r)
+	f.Flush()
+	apply, err := f.accept(now, &r)
 	if !apply {
 		return err
 	}
 	fault = in.Fault(f.list, now, fault)
-	f.applied(now, r)
+	f.applied(now, &r)
 	if fault == revoke.FaultCritical {
 		p := f.proof()
 		from := r.Time
@@ -283,7 +320,7 @@ func (f *Feed) Fault(now revoke.Instant, r Record, fault revoke.Fault, member ..
 		p.critical = max(p.critical, from.Add(f.cfg.TokenLifetime).UnixMilli())
 		f.store(now, p)
 	}
-	f.trouble(now, r, trouble{fault, strings.Join(member, " ")})
+	f.trouble(now, &r, trouble{fault, strings.Join(member, " ")})
 	return nil
 }
 
@@ -306,6 +343,7 @@ func (f *Feed) Broken(now revoke.Instant, reason revoke.Reason) {
 }
 
 func (f *Feed) breakOff(now revoke.Instant, reason revoke.Reason) {
+	f.Flush()
 	f.open = false
 	f.anchoring = false
 	f.setBulk(now, false)
@@ -318,6 +356,7 @@ func (f *Feed) breakOff(now revoke.Instant, reason revoke.Reason) {
 // would say. What is known stays known, and the proven instant where it is. It ends
 // the present subscription.
 func (f *Feed) Rewind() {
+	f.Flush()
 	f.open, f.anchoring, f.has = false, false, false
 }
 

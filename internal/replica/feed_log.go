@@ -38,7 +38,7 @@ func (f *Feed) LogTo(l *slog.Logger) {
 }
 
 // trouble logs what a message suffers from, in time.
-func (f *Feed) trouble(now revoke.Instant, r Record, what trouble) {
+func (f *Feed) trouble(now revoke.Instant, r *Record, what trouble) {
 	t := f.logged[what]
 	if t == nil {
 		t = &told{}

@@ -18,11 +18,12 @@ var in = inside.Revoke.(interface {
 
 	Counters(l *revoke.List) *inside.Counters
 
-	// Receive applies an event of the log, bounded by when that stored it, and with the
-	// reading that revokes most of the members that could not be used. When it returns, all
-	// checks that begin later see the event. It reports whether the event has the form of
-	// a credential for a value.
-	Receive(l *revoke.List, now revoke.Instant, stored time.Time, e revoke.Event, unusable []string, h revoke.Retention, log *slog.Logger) (credential bool)
+	// Gather takes an event of the log, bounded by when that stored it, and with the
+	// reading that revokes most of the members that could not be used. It is applied by the
+	// next Commit: when that returns, all checks that begin later see it. It reports whether
+	// the event has the form of a credential for a value. It keeps neither e nor its texts.
+	Gather(l *revoke.List, now revoke.Instant, stored time.Time, e *revoke.Event, unusable []string, h revoke.Retention, log *slog.Logger) (credential bool)
+	Commit(l *revoke.List, now revoke.Instant)
 	// Reading says what an optional member that cannot be used is taken for; "" if it is none.
 	Reading(member string) string
 	// Fault counts one, and returns it as it was counted.
@@ -53,6 +54,7 @@ var in = inside.Revoke.(interface {
 
 	// Complete is that of Event, without its judgement.
 	Complete(e revoke.Event, now time.Time, h revoke.Retention) (revoke.Event, error)
+	ParseKind(name string) (revoke.Kind, bool)
 	CheckIdentifier(field, s string) error
 	CeilMilli(t time.Time) time.Time
 })

@@ -66,11 +66,12 @@ func (f *Feed) take(nonce [16]byte) (at revoke.Instant, own bool) {
 // Heartbeat takes a heartbeat of the log. It is a fence: whatever stands before it
 // in the log was handed over before.
 func (f *Feed) Heartbeat(now revoke.Instant, r Record, hb Heartbeat) error {
-	apply, err := f.accept(now, r)
+	f.Flush()
+	apply, err := f.accept(now, &r)
 	if !apply {
 		return err
 	}
-	f.applied(now, r)
+	f.applied(now, &r)
 	f.summarize(now, false)
 	at, own, usable := f.sentAt(now, r, hb)
 	if own {

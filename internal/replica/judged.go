@@ -34,21 +34,42 @@ func (v Valid) Complete(now time.Time, h revoke.Retention) (revoke.Event, error)
 type Received struct {
 	event    revoke.Event
 	unusable []string
+	judged   bool // and can be applied
 }
 
 // Receive returns e without what its DropUnusable leaves out. unusable names members, as
 // on the wire, that the message had and that are missing from e because they could not be
 // used.
 func Receive(e revoke.Event, unusable ...string) (Received, error) {
-	dropped, err := e.DropUnusable()
-	if err != nil {
+	r := Received{event: e}
+	if err := r.Judge(unusable...); err != nil {
 		return Received{}, err
 	}
-	if len(dropped) > 0 {
-		unusable = append(slices.Clone(unusable), dropped...)
-	}
-	return Received{e, unusable}, nil
+	return r, nil
 }
+
+// Begin makes r no event, and returns the place of one that is to be read into it, empty.
+// Once [Received.Judge] has accepted that, it must not be changed.
+func (r *Received) Begin() *revoke.Event {
+	*r = Received{}
+	return &r.event
+}
+
+// Judge makes r what [Receive] returns for the event in it.
+func (r *Received) Judge(unusable ...string) error {
+	dropped, err := r.event.DropUnusable()
+	if err != nil {
+		return err
+	}
+	if r.unusable = unusable; len(dropped) > 0 {
+		r.unusable = append(slices.Clone(unusable), dropped...)
+	}
+	r.judged = true
+	return nil
+}
+
+// Kind is that of the event.
+func (r *Received) Kind() revoke.Kind { return r.event.Kind }
 
 // Event returns what is usable. Its Keep must not be changed.
 func (r *Received) Event() revoke.Event { return r.event }
@@ -73,11 +94,4 @@ func CheckIdentifier(field, s string) error { return in.CheckIdentifier(field, s
 func CeilMilli(t time.Time) time.Time { return in.CeilMilli(t) }
 
 // ParseKind returns the kind with that name on the wire.
-func ParseKind(name string) (revoke.Kind, bool) {
-	for k := revoke.KindToken; k <= revoke.KindIssuer; k++ {
-		if k.String() == name {
-			return k, true
-		}
-	}
-	return 0, false
-}
+func ParseKind(name string) (revoke.Kind, bool) { return in.ParseKind(name) }

@@ -26,6 +26,7 @@ type place struct {
 // age it says nothing. There is no place while no subscription is open, or while what was
 // read is disputed.
 func (f *Feed) Place() (snapshot.Log, bool) {
+	f.Flush() // what it stands behind is in the List
 	if !f.open || !f.has || f.anchoring || f.fork.differs {
 		return snapshot.Log{}, false
 	}

@@ -30,6 +30,16 @@ func recordOf(seq uint64, log byte) replica.Record {
 	return r
 }
 
+func applied(seq uint64, log byte) mark {
+	r := recordOf(seq, log)
+	return appliedMark(&r)
+}
+
+func ignored(seq uint64, log byte) mark {
+	r := recordOf(seq, log)
+	return ignoredMark(&r)
+}
+
 func digestOf(seq uint64, log byte) [32]byte {
 	r := recordOf(seq, log)
 	return wire.RecordDigest(r.Subject, r.Data)
@@ -57,7 +67,11 @@ func TestMarks(t *testing.T) {
 	const n = 3 * maxMarks
 	for seq := uint64(1); seq <= n; seq++ {
 		if seq%2 == 0 { // sequences have holes
-			a.note(recordOf(seq, 1), seq%4 == 0)
+			if seq%4 == 0 {
+				a.note(applied(seq, 1))
+			} else {
+				a.note(ignored(seq, 1))
+			}
 		}
 	}
 	oldest := uint64(n - 2*maxMarks + 2)
@@ -79,12 +93,12 @@ func TestMarks(t *testing.T) {
 	}
 
 	// A subscription that begins at the cursor changes nothing.
-	a.note(recordOf(n, 1), true)
+	a.note(applied(n, 1))
 	if got := ask(a, n-4, 1); got != wire.OutcomeApplied {
 		t.Errorf("after an anchor: %s", got)
 	}
 	// Another log, or the same again: only what it held counts.
-	a.note(recordOf(3, 2), true)
+	a.note(applied(3, 2))
 	for seq, want := range map[uint64]string{3: wire.OutcomeOther, n: wire.OutcomeWaiting, 2: wire.OutcomePast} {
 		if got := ask(a, seq, 1); got != want {
 			t.Errorf("after a rebuild, sequence %d: %s, want %s", seq, got, want)
@@ -106,11 +120,11 @@ func TestPendingQuestions(t *testing.T) {
 	if a.open != maxQuestions {
 		t.Errorf("%d questions wait", a.open)
 	}
-	a.note(recordOf(6, 1), true)
+	a.note(applied(6, 1))
 	if len(a.ready) != 0 {
 		t.Error("answered by another record")
 	}
-	a.note(recordOf(7, 1), true)
+	a.note(applied(7, 1))
 	if len(a.ready) != maxQuestions || a.open != 0 || len(a.waiting) != 0 || len(a.wake) != 1 {
 		t.Errorf("%d ready, %d open, %d waiting", len(a.ready), a.open, len(a.waiting))
 	}
@@ -141,7 +155,7 @@ func TestQuestionsAskedAgain(t *testing.T) {
 	if a.open != 3 {
 		t.Errorf("%d questions wait", a.open)
 	}
-	a.note(recordOf(7, 1), true)
+	a.note(applied(7, 1))
 	got := map[string]int{}
 	for _, p := range a.ready {
 		got[p.reply+" "+p.found.outcome(p.Digest)]++

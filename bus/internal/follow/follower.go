@@ -31,6 +31,7 @@ type Follower struct {
 
 	// The goroutine's own.
 	decoder    wire.Decoder
+	chunk      chunk
 	feed       *replica.Feed
 	beater     beater
 	changes    *transport.Listener // of the connection

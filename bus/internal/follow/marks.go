@@ -12,7 +12,8 @@ import (
 // A mark remembers one applied record.
 type mark struct {
 	sequence uint64
-	at       int64 // unix nanoseconds; 0: seen and ignored
+	ignored  bool  // seen, not applied
+	at       int64 // unix nanoseconds, when it was
 
 	// The message itself, which is hashed when somebody asks, as few do; of one larger
 	// than maxKept the digest is kept instead.
@@ -24,11 +25,17 @@ type mark struct {
 // maxKept bounds what a flood of large messages has all marks keep, to 4 MiB.
 const maxKept = 1 << 10
 
-func markOf(r replica.Record) mark {
+func appliedMark(r *replica.Record) mark {
 	if len(r.Data) > maxKept || r.Data == nil {
 		return mark{sequence: r.Sequence, digest: wire.RecordDigest(r.Subject, r.Data)}
 	}
 	return mark{sequence: r.Sequence, subject: r.Subject, data: r.Data}
+}
+
+func ignoredMark(r *replica.Record) mark {
+	m := appliedMark(r)
+	m.ignored = true
+	return m
 }
 
 func (m mark) is(digest [32]byte) bool {
@@ -42,7 +49,7 @@ func (m mark) outcome(digest [32]byte) string {
 	switch {
 	case !m.is(digest):
 		return wire.OutcomeOther
-	case m.at == 0:
+	case m.ignored:
 		return wire.OutcomeIgnored
 	}
 	return wire.OutcomeApplied
@@ -55,35 +62,40 @@ type pending struct {
 	found mark // once it is ready
 }
 
-// note takes note of a record that is applied, or was ignored. It never blocks.
-func (a *announcer) note(r replica.Record, applied bool) {
+// note takes note of records that are applied now, or were ignored. It never blocks.
+func (a *announcer) note(marks ...mark) {
 	if a.cfg.NoAnnouncements {
 		return
 	}
-	m := markOf(r)
-	if applied {
-		m.at = time.Now().UnixNano()
-	}
+	now := time.Now().UnixNano()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for i := range marks {
+		a.noteOne(now, &marks[i])
+	}
+}
+
+// noteOne is note of one. The caller holds mu.
+func (a *announcer) noteOne(now int64, m *mark) {
 	switch {
-	case r.Sequence == a.newest && len(a.marks) > 0: // a subscription begins where the last one ended
+	case m.sequence == a.newest && len(a.marks) > 0: // a subscription begins where the last one ended
 		return
-	case r.Sequence < a.newest: // the log is read again, and is perhaps another
+	case m.sequence < a.newest: // the log is read again, and is perhaps another
 		a.marks, a.next = a.marks[:0], 0
 	}
-	a.newest = r.Sequence
+	a.newest = m.sequence
+	m.at = now
 	if len(a.marks) < maxMarks {
-		a.marks = append(a.marks, m)
+		a.marks = append(a.marks, *m)
 	} else {
-		a.marks[a.next] = m
+		a.marks[a.next] = *m
 		a.next = (a.next + 1) % maxMarks
 	}
 	if a.open == 0 {
 		return
 	}
 	for _, p := range a.waiting[m.sequence] {
-		p.found = m
+		p.found = *m
 		a.ready = append(a.ready, p)
 	}
 	if n := len(a.waiting[m.sequence]); n > 0 {

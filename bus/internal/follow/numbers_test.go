@@ -16,7 +16,7 @@ func TestNumbers(t *testing.T) {
 		// heartbeats and followers
 		"barrierSpacing": {barrierSpacing, 10 * time.Millisecond}, "lostBeats": {lostBeats, 3}, "signTimeout": {signTimeout, 2 * time.Second}, "deniedPause": {deniedPause, 30 * time.Second}, "maxHold": {maxHold, 30 * time.Second},
 		"pullMessages": {pullMessages, 500}, "leastPull": {leastPull, 125}, "pullBytes": {pullBytes, 16 << 20}, "pullExpiry": {pullExpiry, 30}, "createTimeout": {createTimeout, 5 * time.Second}, "abandonedAfter": {abandonedAfter, time.Minute}, "maxLeft": {maxLeft, 16},
-		"atOnce": {atOnce, 64}, "firstPause": {firstPause, 100 * time.Millisecond}, "maxPause": {maxPause, 5 * time.Second}, "maxPatience": {maxPatience, 5 * time.Minute}, "rewind": {rewind, 1}, "maxFlights": {maxFlights, 4},
+		"atOnce": {atOnce, 256}, "firstPause": {firstPause, 100 * time.Millisecond}, "maxPause": {maxPause, 5 * time.Second}, "maxPatience": {maxPatience, 5 * time.Minute}, "rewind": {rewind, 1}, "maxFlights": {maxFlights, 4},
 		"lookInterval": {lookInterval, 30 * time.Second}, "minLook": {minLook, time.Second}, "troubledFactor": {troubledFactor, 6}, "savePause": {savePause, 10 * time.Second},
 		"secondTimeout": {secondTimeout, 10 * time.Minute}, "secondSpread": {secondSpread, time.Minute}, "secondSpreadMirror": {secondSpreadMirror, 10 * time.Second},
 	} {

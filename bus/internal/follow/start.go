@@ -42,7 +42,7 @@ func (f *Follower) load(epoch uint64, before error) error {
 		return nil
 	}
 	f.resuming = log.Sequence
-	f.announcer.note(replica.Record{Sequence: log.Sequence}, false) // what came before is past
+	f.announcer.note(ignoredMark(&replica.Record{Sequence: log.Sequence})) // what came before is past
 	return nil
 }
 

@@ -59,6 +59,9 @@ type subscription struct {
 	// wantMessages and wantBytes have been asked for and not come yet. The server may
 	// hold less, never more.
 	wantMessages, wantBytes int
+
+	positions positions
+	lives     wire.Lives
 }
 
 // subscribe creates the consumer where at says and asks for messages. Unless it is
@@ -119,22 +122,19 @@ func isRecord(m *nats.Msg) bool { return strings.HasPrefix(m.Reply, "$JS.ACK.") 
 
 // record returns the position of a message of the log and asks for more if need be.
 func (s *subscription) record(m *nats.Msg) (replica.Record, error) {
-	md, err := m.Metadata()
+	at, err := s.positions.of(m, s.t.StreamName, s.consumer)
 	if err != nil {
-		return replica.Record{}, fmt.Errorf("bus: delivery: %w", err)
+		return replica.Record{}, err
 	}
-	if md.Stream != s.t.StreamName || md.Consumer != s.consumer {
-		return replica.Record{}, fmt.Errorf("bus: delivery of another consumer, %q of %q", md.Consumer, md.Stream)
-	}
-	s.behind = md.NumPending > 0
+	s.behind = at.pending > 0
 	s.wantMessages--
 	s.wantBytes -= m.Size()
 	return replica.Record{
 		Generation: s.gen,
-		Delivery:   md.Sequence.Consumer,
-		Sequence:   md.Sequence.Stream,
-		Time:       md.Timestamp,
-		Life:       wire.Life(m),
+		Delivery:   at.delivery,
+		Sequence:   at.sequence,
+		Time:       at.at,
+		Life:       s.lives.Of(m),
 		Subject:    m.Subject,
 		Data:       m.Data,
 	}, s.pull()

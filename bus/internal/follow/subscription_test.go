@@ -59,10 +59,10 @@ func delivery(stream, consumer string, n int, value string) *nats.Msg {
 func TestDeliveryOfAnotherConsumer(t *testing.T) {
 	for _, c := range []struct{ stream, consumer string }{{stream.DefaultName, "other"}, {"OTHER", "own"}} {
 		f, s := newTestFollower(t)
-		if _, err := f.apply(revoke.Now(), s, delivery(stream.DefaultName, "own", 1, "a")); err != nil { // the good twin
+		if _, _, err := f.take(revoke.Now(), s, delivery(stream.DefaultName, "own", 1, "a")); err != nil { // the good twin
 			t.Fatal(err)
 		}
-		if _, err := f.apply(revoke.Now(), s, delivery(c.stream, c.consumer, 2, "b")); err == nil {
+		if _, _, err := f.take(revoke.Now(), s, delivery(c.stream, c.consumer, 2, "b")); err == nil {
 			t.Errorf("%v: applied", c)
 		}
 		if n := f.list.Stats(revoke.Now()).Applied[revoke.KindSession]; n != 1 || f.sequence.Load() != 1 {
@@ -75,11 +75,11 @@ func TestDeliveryOfAnotherConsumer(t *testing.T) {
 // is applied, even if nobody has announced it.
 func TestDeliveryAfterReconnect(t *testing.T) {
 	f, s := newTestFollower(t)
-	if _, err := f.apply(revoke.Now(), s, delivery(stream.DefaultName, "own", 1, "a")); err != nil { // the good twin
+	if _, _, err := f.take(revoke.Now(), s, delivery(stream.DefaultName, "own", 1, "a")); err != nil { // the good twin
 		t.Fatal(err)
 	}
 	f.reconnects = func() uint64 { return 1 }
-	if _, err := f.apply(revoke.Now(), s, delivery(stream.DefaultName, "own", 2, "b")); !errors.Is(err, transport.ErrDisconnected) {
+	if _, _, err := f.take(revoke.Now(), s, delivery(stream.DefaultName, "own", 2, "b")); !errors.Is(err, transport.ErrDisconnected) {
 		t.Errorf("after a reconnect: %v", err)
 	}
 	if n := f.list.Stats(revoke.Now()).Applied[revoke.KindSession]; n != 1 {

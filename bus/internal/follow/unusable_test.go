@@ -55,10 +55,10 @@ func TestUnusableRecords(t *testing.T) {
 				}
 				bad.Header = map[string][]string{wire.SignatureHeader: {signature}}
 			}
-			if _, err := f.apply(revoke.Now(), s, bad); err != nil {
+			if _, _, err := f.take(revoke.Now(), s, bad); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := f.apply(revoke.Now(), s, delivery(stream.DefaultName, "own", 2, "next")); err != nil {
+			if _, _, err := f.take(revoke.Now(), s, delivery(stream.DefaultName, "own", 2, "next")); err != nil {
 				t.Fatal(err)
 			}
 			stats := f.list.Stats(revoke.Now())

@@ -18,17 +18,34 @@ import (
 // is passed over.
 const digestVersion = 1
 
-// Life returns for how long the server keeps a message after its timestamp, as the
-// server reads the header; 0 for ever.
-func Life(m *nats.Msg) time.Duration {
+// Lives reads for how long the server keeps messages. Most have the life of the one before:
+// it is read once. The zero value is ready; it is not for concurrent use.
+type Lives struct {
+	text string
+	life time.Duration
+}
+
+// Of returns for how long the server keeps m after its timestamp, as the server reads the
+// header; 0 for ever.
+func (l *Lives) Of(m *nats.Msg) time.Duration {
 	values := m.Header[jetstream.MsgTTLHeader]
-	if len(values) == 0 || values[0] == "" || strings.EqualFold(values[0], "never") {
+	if len(values) == 0 {
 		return 0
 	}
-	if d, err := time.ParseDuration(values[0]); err == nil {
+	if text := values[0]; text != l.text {
+		l.text, l.life = strings.Clone(text), life(text) // the message is not kept for it
+	}
+	return l.life
+}
+
+func life(text string) time.Duration {
+	if text == "" || strings.EqualFold(text, "never") {
+		return 0
+	}
+	if d, err := time.ParseDuration(text); err == nil {
 		return d
 	}
-	seconds, err := strconv.ParseInt(values[0], 10, 64)
+	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || seconds < 0 || seconds > math.MaxInt64/int64(time.Second) {
 		return 0
 	}

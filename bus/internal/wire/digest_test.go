@@ -11,19 +11,22 @@ import (
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 )
 
-func TestLife(t *testing.T) {
+func TestLives(t *testing.T) {
+	var kept Lives
 	for value, want := range map[string]time.Duration{
 		"15m": 15 * time.Minute, "1h15m0s": 75 * time.Minute, "900": 900 * time.Second, "900s": 900 * time.Second, "1.5h": 90 * time.Minute,
 		"never": 0, "NEVER": 0, "": 0, "x": 0, "-1": 0, "99999999999999999999": 0, "9223372036854775807": 0,
 	} {
 		m := nats.NewMsg("s")
 		m.Header.Set(jetstream.MsgTTLHeader, value)
-		if got := Life(m); got != want {
-			t.Errorf("%q: %s, want %s", value, got, want)
+		for range 2 {
+			if got := kept.Of(m); got != want {
+				t.Errorf("%q: %s, want %s", value, got, want)
+			}
+			if got := kept.Of(&nats.Msg{}); got != 0 {
+				t.Errorf("no header: %s", got)
+			}
 		}
-	}
-	if got := Life(&nats.Msg{}); got != 0 {
-		t.Errorf("no header: %s", got)
 	}
 }
 

@@ -48,7 +48,7 @@ func TestDigestVectors(t *testing.T) {
 		if m.TTL != nil {
 			msg.Header.Set(jetstream.MsgTTLHeader, *m.TTL)
 		}
-		r := replica.Record{Sequence: m.Seq, Time: time.Unix(0, ns), Life: Life(msg), Subject: m.Subject, Data: []byte(m.Payload)}
+		r := replica.Record{Sequence: m.Seq, Time: time.Unix(0, ns), Life: new(Lives).Of(msg), Subject: m.Subject, Data: []byte(m.Payload)}
 		log.Add(&r)
 		if m.Subject != HeartbeatSubject {
 			continue

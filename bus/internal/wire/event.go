@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -50,13 +51,15 @@ type Message struct {
 // its zero value is ready.
 type Decoder struct {
 	issuer string
+	plain  bool   // a JSON text that holds it has its bytes, and no others
 	prefix string // of the subjects of its events; empty: no issuer yet
 }
 
 // is reports whether events of that kind for that issuer have this subject.
 func (d *Decoder) is(subject, issuer, kind string) bool {
 	if d.prefix == "" || d.issuer != issuer {
-		d.issuer, d.prefix = issuer, IssuerPrefix(issuer)
+		d.issuer, d.prefix = strings.Clone(issuer), IssuerPrefix(issuer) // the message is not kept for it
+		d.plain = plainLength(issuer) == len(issuer)
 	}
 	rest, ok := strings.CutPrefix(subject, d.prefix)
 	return ok && rest == kind
@@ -71,12 +74,9 @@ func (d *Decoder) Decode(subject string, data []byte) (Message, revoke.Fault) {
 	if len(data) > MaxMessageBytes {
 		return Message{}, revoke.FaultOversized
 	}
-	if received, ok := plainEvent(data); ok {
-		e := received.Event()
-		if !d.is(subject, e.Issuer, e.Kind.String()) {
-			return Message{}, revoke.FaultSubject
-		}
-		return Message{Event: e, Received: received}, 0
+	var received replica.Received
+	if d.Plain(subject, bytes.Clone(data), &received) {
+		return Message{Event: received.Event(), Received: received}, 0
 	}
 	m, fault, critical := d.anyEvent(subject, data)
 	if fault != 0 && critical {
