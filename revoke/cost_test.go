@@ -2,6 +2,7 @@ package revoke_test
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -84,19 +85,73 @@ func TestFalsePositiveRate(t *testing.T) {
 	}
 }
 
+// TestMemoryPerRevocation holds a List to 27 bytes a live revocation, filter, tables and memtable
+// together, from 20,000 on, at every size and after nine tenths have expired: by its own account, and by the heap.
 func TestMemoryPerRevocation(t *testing.T) {
-	if c, r := revoke.SlotSizes(); c != r {
-		t.Errorf("Stats counts slots of %v bytes, they have %v", c, r)
+	if c, r := revoke.Sizes(); c != r {
+		t.Errorf("Stats counts %v bytes, they are %v", c, r)
 	}
-	const n = 300_000
-	l, now := filled(t, revoke.Config{}, n, valueShapes["numbers"])
-	s := l.Stats(now)
-	if per := float64(s.Bytes) / n; per > 44 {
-		t.Errorf("%.1f bytes a revocation", per)
-	} else {
-		t.Logf("%.1f bytes a revocation, %.2f of them the filter", per, float64(l.FilterBytes())/n)
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what a pool held
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
 	}
-	// What has expired gives its memory back, when somebody asks for anything.
+	sizes := []int{60_000, 100_000, 130_000, 210_000, 600_000}
+	if testing.Short() {
+		sizes = sizes[:4]
+	}
+	for _, n := range sizes {
+		before := heap()
+		l := localList(t)
+		now := revoke.Now()
+		for i := range n {
+			e := revoke.Event{Issuer: iss, Kind: revoke.KindToken, Value: strconv.Itoa(i), Until: now.Time().Add(30 * time.Minute)}
+			switch {
+			case i%10 == 0:
+				e.Until = now.Time().Add(24 * time.Hour)
+			case i%11 == 0:
+				e.Kind, e.Until = revoke.KindSession, now.Time().Add(90*time.Minute)
+			case i%111 == 0:
+				e.Kind, e.Before, e.Until = revoke.KindSubject, now.Time(), now.Time().Add(90*time.Minute)
+			}
+			if err := l.Apply(now, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		judge := func(when string, at revoke.Instant, n int) {
+			l.WaitCompaction()
+			counted, real := float64(l.Stats(at).Bytes)/float64(n), float64(heap()-before)/float64(n)
+			t.Logf("%d live, %s: %.1f bytes each by its own account, %.1f by the heap, %.1f of them the filter", n, when, counted, real, float64(l.FilterBytes())/float64(n))
+			// What a List takes for itself, whatever it holds, is 40 kB.
+			if fixed := 40e3 / float64(n); counted > 27 || real > 27+fixed || real < counted {
+				t.Errorf("%d live, %s: %.1f bytes each by its own account, %.1f by the heap", n, when, counted, real)
+			}
+		}
+		judge("full", now, n)
+		later := now.Add(3 * time.Hour)
+		id := revoke.Identity{Issuer: iss, Token: "x"}
+		for range 3 { // what one sweep leaves, the next finds
+			later = later.Add(2 * time.Minute)
+			if err := l.Check(later, &id, revoke.Deny()); err != nil {
+				t.Fatal(err)
+			}
+			l.WaitCompaction()
+		}
+		if n/10 >= 20_000 { // the least memtable is a large part of a smaller List
+			judge("nine tenths expired", later, n/10)
+		}
+		id.Token = "10" // also what there is to keep alive
+		if l.Check(later, &id, revoke.Deny()) == nil {
+			t.Error("what has not expired is forgotten")
+		}
+	}
+}
+
+// TestExpiredMemoryComesBack: what has expired gives its memory back, when somebody asks for anything.
+func TestExpiredMemoryComesBack(t *testing.T) {
+	l, now := filled(t, revoke.Config{}, 100_000, valueShapes["numbers"])
 	later := now.Add(100 * 24 * time.Hour)
 	id := revoke.Identity{Issuer: iss, Token: "x"}
 	if err := l.Check(later, &id, revoke.Deny()); err != nil {
@@ -162,5 +217,34 @@ func TestRecentShrinks(t *testing.T) {
 		if l.Check(later, &revoke.Identity{Issuer: iss, Token: strconv.Itoa(i)}, revoke.Deny()) == nil {
 			t.Errorf("%d is not refused", i)
 		}
+	}
+}
+
+// BenchmarkFill is what it costs to apply an event to a List that grows to that many, its
+// share of all compactions included.
+func BenchmarkFill(b *testing.B) {
+	for _, n := range []int{100_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			uuid := valueShapes["uuid"]
+			values := make([]string, n)
+			for i := range values {
+				values[i] = uuid(i)
+			}
+			now := revoke.Now()
+			until := now.Time().Add(time.Hour)
+			for b.Loop() {
+				l, err := revoke.NewList(revoke.Config{Local: true})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for _, v := range values {
+					if err := l.Apply(now, revoke.Event{Issuer: iss, Kind: revoke.KindSession, Value: v, Until: until}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				l.WaitCompaction()
+			}
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(n), "ns/event")
+		})
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// SlotSizes are what Stats multiplies and what the types really take.
-func SlotSizes() (counted, real [2]uintptr) {
-	return [2]uintptr{slotBytes, recentSlotBytes}, [2]uintptr{unsafe.Sizeof(slot{}), unsafe.Sizeof(memtableSlot{})}
+// Sizes are what Stats multiplies and what the types really take.
+func Sizes() (counted, real [3]uintptr) {
+	return [3]uintptr{memtableSlotBytes, keptBytes, segmentBytes}, [3]uintptr{unsafe.Sizeof(memtableSlot{}), unsafe.Sizeof(kept{}), unsafe.Sizeof(segment{})}
 }
 
 // Compact merges all that was applied, forgets what expired, and waits for it.
@@ -75,7 +75,7 @@ func (l *List) HashKey() [2]uint64 { return [2]uint64{l.hasher.k0, l.hasher.k1} 
 // the List the time, as Stats does.
 func (l *List) Held() (n int) {
 	v := l.view.Load()
-	n = v.base.count
+	n = v.base.count()
 	for _, r := range v.memtables {
 		n += r.used
 	}

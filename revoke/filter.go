@@ -8,7 +8,7 @@ import (
 )
 
 // A filter is the Bloom filter before a table: it answers most checks without
-// touching the table, which is eleven times its size. bits-and-blooms/bloom holds its
+// touching the table, which is six times its size. bits-and-blooms/bloom holds its
 // bits; the positions are our own, because the library hashes without a key, computes
 // its hash anew for every look-up, and spreads a key over all of the filter. Here all
 // bits of a key stand in one block of a cache line, one in each of its words (a

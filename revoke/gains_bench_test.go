@@ -78,8 +78,8 @@ func BenchmarkGains(b *testing.B) {
 			},
 			"marks of the memtable": func(l *List) {
 				for _, m := range l.view.Load().memtables {
-					for i := range m.bits {
-						m.bits[i].Store(math.MaxUint64)
+					for i := range m.marks {
+						m.marks[i].Store(math.MaxUint64)
 					}
 				}
 			},

@@ -21,9 +21,9 @@ type List struct {
 }
 
 type replica struct {
-	cfg     Config
-	density density
-	hasher  *hasher // for good, once NewList has returned; a pointer for the same reason
+	cfg    Config
+	layout layout
+	hasher *hasher // for good, once NewList has returned; a pointer for the same reason
 
 	// view is what readers look in; the writer replaces it.
 	view atomic.Pointer[view]
@@ -87,7 +87,7 @@ func NewList(cfg Config) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &List{&replica{cfg: cfg, density: newDensity(cfg.FalsePositiveRate), hasher: new(newHasher())}}
+	l := &List{&replica{cfg: cfg, layout: layout{newDensity(cfg.FalsePositiveRate), segmentEntries}, hasher: new(newHasher())}}
 	l.compacted.L = &l.mu
 	l.view.Store(&view{base: emptyBase, memtables: []*memtable{newMemtable(minMemtable)}})
 	l.proof.Store(&proof{reason: ReasonNotFollowed})

@@ -1,10 +1,13 @@
 package revoke
 
-import "sync/atomic"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 // A memtable is the bounded part of a List that takes new events while readers
 // look: a small open-addressing table of atomic fixed-size slots, never moved and
-// never emptied. One writer at a time, under the List's mutex; readers take no lock.
+// never emptied, nearly in the order of the identities. One writer at a time, under the List's mutex; readers take no lock.
 //
 // Order proves the reads. The writer fills a new slot's values before its tag h,
 // so anyone who finds the tag finds the values. It widens an existing slot in the
@@ -18,8 +21,8 @@ import "sync/atomic"
 // and a slot's cache line need not be fetched to learn that, but for one look-up in
 // fifty. They are set, last, before put returns.
 type memtable struct {
-	slots []memtableSlot // a power of two, at most half full
-	bits  []atomic.Uint64
+	slots []memtableSlot // at most two thirds full
+	marks []atomic.Uint64
 	used  int // the writer's
 }
 
@@ -28,28 +31,36 @@ type memtableSlot struct {
 	keep    atomic.Pointer[exceptions]
 }
 
+// newMemtable returns one with room for that many entries.
 func newMemtable(capacity int) *memtable {
-	n := 64
-	for n < 2*capacity {
-		n *= 2
-	}
-	return &memtable{slots: make([]memtableSlot, n), bits: make([]atomic.Uint64, n/8)}
+	capacity = max(capacity, 32)
+	return &memtable{slots: make([]memtableSlot, capacity+capacity/2), marks: make([]atomic.Uint64, capacity/4)}
 }
 
-// marks is where the bits of id stand, by other bits of it than its slot's.
-func (r *memtable) marks(id digest) (word *atomic.Uint64, mask uint64) {
-	i := id.hi >> 32
-	return &r.bits[i>>12&uint64(len(r.bits)-1)], 1<<(i&63) | 1<<(i>>6&63)
+// start is where the search for identities with hi begins: all with a larger one begin
+// there or later.
+func (r *memtable) start(hi uint64) int {
+	i, _ := bits.Mul64(hi, uint64(len(r.slots)))
+	return int(i)
 }
 
-func (r *memtable) capacity() int { return len(r.slots) / 2 }
+// mark is where the bits of id stand. Its word follows from where the search begins, the
+// bits in it from others of the identity.
+func (r *memtable) mark(id digest) (word *atomic.Uint64, mask uint64) {
+	i, _ := bits.Mul64(id.hi, uint64(len(r.marks)))
+	return &r.marks[i], 1<<(id.hi&63) | 1<<(id.hi>>6&63)
+}
+
+func (r *memtable) capacity() int { return len(r.slots) * 2 / 3 }
 
 func (r *memtable) full() bool { return r.used >= r.capacity() }
 
 // find returns the slot with id, or the empty one where it belongs.
 func (r *memtable) find(id digest) (s *memtableSlot, found bool) {
-	mask := uint64(len(r.slots) - 1)
-	for i := id.hi & mask; ; i = (i + 1) & mask {
+	for i := r.start(id.hi); ; i++ {
+		if i == len(r.slots) {
+			i = 0
+		}
 		s := &r.slots[i]
 		switch s.h.Load() {
 		case 0:
@@ -76,13 +87,11 @@ func (r *memtable) put(e entry) {
 	s.u.Store(p.u)
 	if !found {
 		s.h.Store(e.id.hi)
-		word, mask := r.marks(e.id)
+		word, mask := r.mark(e.id)
 		word.Or(mask)
 		r.used++
 	}
 }
-
-func (s *memtableSlot) until() uint32 { return uint32(s.u.Load() >> 32) }
 
 // entry unpacks s, which is in use. It is for the writer and for frozen slots.
 func (s *memtableSlot) entry() entry {
@@ -92,7 +101,7 @@ func (s *memtableSlot) entry() entry {
 
 // revokes reports whether a live entry for id revokes the token.
 func (r *memtable) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
-	if word, mask := r.marks(id); word.Load()&mask != mask {
+	if word, mask := r.mark(id); word.Load()&mask != mask {
 		return false
 	}
 	s, found := r.find(id)
@@ -103,3 +112,27 @@ func (r *memtable) revokes(id digest, live uint32, iat int64, sid digest, hasSid
 	p.b = s.b.Load()
 	return p.until() >= live && revokes(p.before(), s.keep.Load(), iat, sid, hasSid)
 }
+
+// between appends to list the entries of kind k whose hi lies between first and last, the
+// last included. It is for frozen memtables.
+func (r *memtable) between(list []entry, k Kind, first, last uint64) []entry {
+	from, past := r.start(first), r.start(last)
+	for n := range len(r.slots) { // from there round, none twice
+		i := from + n
+		if i >= len(r.slots) {
+			i -= len(r.slots)
+		}
+		s := &r.slots[i]
+		switch h := s.h.Load(); {
+		case h == 0:
+			if from+n >= past {
+				return list
+			}
+		case h >= first && h <= last && s.kind() == k:
+			list = append(list, s.entry())
+		}
+	}
+	return list
+}
+
+func (s *memtableSlot) kind() Kind { return (&slot{b: s.b.Load()}).kind() }

@@ -18,7 +18,7 @@ func TestMarksTurnStrangersAway(t *testing.T) {
 		r.put(entry{id: id, kind: KindToken, before: forever, until: 1})
 	}
 	marked := func(id digest) bool {
-		word, mask := r.marks(id)
+		word, mask := r.mark(id)
 		return word.Load()&mask == mask
 	}
 	for _, id := range held {

@@ -23,7 +23,7 @@ func (l List) String() string {
 			state += " (" + r.String() + ")"
 		}
 	}
-	return fmt.Sprintf("revoke.List{%s, %d revocations settled}", state, l.view.Load().base.count)
+	return fmt.Sprintf("revoke.List{%s, %d revocations settled}", state, l.view.Load().base.count())
 }
 
 // Format implements [fmt.Formatter]: every verb prints [List.String].

@@ -18,7 +18,7 @@ import (
 //	magic, 8 bytes; version, 8 bytes
 //	key of the identities, 16 bytes; the digest of a known identity under it, 16 bytes
 //	when it was written, and the two lifetimes, unix milliseconds and milliseconds, 8 bytes each
-//	entries: three words as in a table's slot, then, if it has exceptions, their
+//	entries: three words, those of a slot, then, if it has exceptions, their
 //	    number, and for each two words of sid and one of cutoff, 8 bytes each
 //	a word of zeros
 //	SHA-256 of all that, 32 bytes
@@ -232,9 +232,9 @@ func writeState(w io.Writer, key hasher, now time.Time, h Retention, live uint32
 	known := key.known()
 	d.words(stateVersion, key.k0, key.k1, known.hi, known.lo, uint64(max(now.UnixMilli(), 0)),
 		uint64(h.TokenLifetime.Milliseconds()), uint64(h.SessionLifetime.Milliseconds()))
-	for i := range v.base.table.slots {
-		if s := &v.base.table.slots[i]; s.u != 0 && s.until() >= live {
-			d.entry(v.base.table.entry(i))
+	for e := range v.base.entries {
+		if e.until >= live {
+			d.entry(e)
 		}
 	}
 	for _, r := range v.memtables[:len(v.memtables)-1] {
@@ -300,13 +300,11 @@ func (d *stateWriter) flush() {
 // restore fills an empty List, which nobody uses yet, with what a state file held.
 func (l *List) restore(s *state) {
 	l.hasher = &s.key
-	b := &base{table: newTable(len(s.entries))}
+	b := newBase(s.entries, l.layout)
 	for _, e := range s.entries {
-		b.table.put(e)
 		u := &l.kindUntil[e.kind]
 		u.Store(max(u.Load(), e.until))
 	}
-	b.index(0, l.density)
 	for k, n := range b.kinds {
 		if n > 0 { // the file holds no values
 			l.prefilters[k].addAll()

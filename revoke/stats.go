@@ -121,7 +121,7 @@ func (l *List) Stats(now Instant) Stats {
 	for _, r := range v.memtables {
 		for i := range r.slots {
 			if r.slots[i].h.Load() != 0 {
-				s.Entries[(&slot{b: r.slots[i].b.Load()}).kind()]++
+				s.Entries[r.slots[i].kind()]++
 			}
 		}
 	}
@@ -130,15 +130,12 @@ func (l *List) Stats(now Instant) Stats {
 
 // bytes is the memory that filters and tables take.
 func (v *view) bytes() int64 {
-	n := int64(len(v.base.table.slots))*slotBytes + int64(v.base.filterBytes())
+	n := v.base.bytes()
 	for _, r := range v.memtables {
-		n += int64(len(r.slots))*recentSlotBytes + int64(len(r.bits))*8
+		n += int64(len(r.slots))*memtableSlotBytes + int64(len(r.marks))*8
 	}
 	return n
 }
 
-// Sizes of the two slots in memory; a test holds them to the types.
-const (
-	slotBytes       = 24
-	recentSlotBytes = 32
-)
+// memtableSlotBytes is the size of a slot in memory; a test holds it to the type.
+const memtableSlotBytes = 32

@@ -1,131 +1,81 @@
 package revoke
 
-import "math/bits"
-
-// Layout of a slot's second word, from the top: 44 bits of cutoff, one that says
-// whether exceptions exist, three of kind and 16 of identity. The third word holds
-// 32 bits of expiry and 32 of identity. With the 64 of the first word a slot knows
-// 112 bits of its key (invariant 2).
-const (
-	cutoffBits = 44
-	keepBit    = 1 << 19
-	kindShift  = 16
-	kindMask   = 7
-)
-
-// A slot is one entry of a table, packed. A zero third word means empty: no entry
-// expires in 1970.
-type slot struct {
-	h, b, u uint64
-}
-
-func pack(e *entry) slot {
-	s := slot{
-		h: e.id.hi,
-		b: uint64(e.before)<<20 | uint64(e.kind)<<kindShift | e.id.lo>>48,
-		u: uint64(e.until)<<32 | e.id.lo&idLow,
-	}
-	if e.keep != nil {
-		s.b |= keepBit
-	}
-	return s
-}
-
-// id is the key that s holds, whole.
-func (s *slot) id() digest { return digest{s.h, s.b<<48 | s.u&idLow} }
-
-func (s *slot) before() int64 { return int64(s.b >> 20) }
-func (s *slot) until() uint32 { return uint32(s.u >> 32) }
-func (s *slot) kind() Kind    { return Kind(s.b >> kindShift & kindMask) }
-func (s *slot) keeps() bool   { return s.b&keepBit != 0 }
-
-// A table is the exact part of a base: open addressing with linear probing, of
-// whatever size its entries need. It is immutable once its base is published.
+// A table is the exact part of a base for one kind: segments, each of the entries whose
+// identities begin with the same bits. It is immutable.
+//
+// Identities are keyed hashes, so the segments are about equally large, whatever was
+// revoked. A table is made of the one before it a segment at a time, in the order of the
+// identities, each as large as its entries need: nothing grows by steps, no slot is
+// empty, and memory is read and written in sequence. What is replaced can be let go at
+// once, so that a new table takes little more memory than the old one while it is made.
 type table struct {
-	slots []slot
-	keep  map[uint32]*exceptions // by slot; few entries have any
+	kind     Kind
+	depth    uint8      // how many leading bits of hi choose a segment
+	segments []*segment // 1<<depth; neighbours may be the same one
 }
 
-// newTable returns a table with room for n entries at a load of four fifths.
-func newTable(n int) *table {
-	return &table{slots: make([]slot, n+n/4+1)}
+// segmentEntries is how many entries a segment has at most, in the mean.
+const segmentEntries = 1 << 16
+
+func newTable(kind Kind) *table {
+	return &table{kind: kind, segments: []*segment{emptySegment}}
 }
 
-// start is where the search for id begins. Range reduction by multiplication
-// needs no power of two, so the table is never larger than its entries ask for.
-func (t *table) start(id digest) int {
-	hi, _ := bits.Mul64(id.hi, uint64(len(t.slots)))
-	return int(hi)
-}
+// at returns the segment where identities with hi belong.
+func (t *table) at(hi uint64) *segment { return t.segments[hi>>(64-t.depth)] }
 
-// find returns the slot of id, or the empty slot where it belongs. There is
-// always an empty one: a table is never filled beyond what newTable was told.
-func (t *table) find(id digest) (i int, found bool) {
-	for i = t.start(id); ; i++ {
-		if i == len(t.slots) {
-			i = 0
-		}
-		if s := &t.slots[i]; s.u == 0 {
-			return i, false
-		} else if s.h == id.hi && s.id() == id {
-			return i, true
-		}
-	}
-}
-
-// put adds e, merging it with an entry of its key.
-func (t *table) put(e entry) {
-	i, found := t.find(e.id)
-	if found {
-		e = merge(t.entry(i), e)
-	}
-	t.slots[i] = pack(&e)
-	t.setKeep(i, e.keep)
-}
-
-// setKeep stores the exceptions of the slot at i, whose keepBit says whether they are
-// looked for.
-func (t *table) setKeep(i int, keep *exceptions) {
-	if keep == nil {
-		return
-	}
-	if t.keep == nil {
-		t.keep = make(map[uint32]*exceptions)
-	}
-	t.keep[uint32(i)] = keep
-}
-
-// move copies a slot of another table, whose key is not here yet.
-func (t *table) move(s slot, keep *exceptions) {
-	i := t.start(s.id())
-	for t.slots[i].u != 0 {
-		if i++; i == len(t.slots) {
-			i = 0
-		}
-	}
-	t.slots[i] = s
-	t.setKeep(i, keep)
-}
-
-// entry unpacks the slot at i.
-func (t *table) entry(i int) entry {
-	s := &t.slots[i]
-	return entry{id: s.id(), kind: s.kind(), before: s.before(), until: s.until(), keep: t.exceptions(i)}
-}
-
-func (t *table) exceptions(i int) *exceptions {
-	if !t.slots[i].keeps() {
-		return nil
-	}
-	return t.keep[uint32(i)]
+// find returns where the entry of id is.
+func (t *table) find(id digest) (s *segment, i int, found bool) {
+	s = t.at(id.hi)
+	i, found = s.find(id)
+	return s, i, found
 }
 
 // revokes reports whether a live entry for id revokes the token.
 func (t *table) revokes(id digest, live uint32, iat int64, sid digest, hasSid bool) bool {
-	i, found := t.find(id)
-	if !found {
-		return false
+	s, i, found := t.find(id)
+	return found && s.until(i) >= live && revokes(s.before(i), s.exceptions(i), iat, sid, hasSid)
+}
+
+// entry returns the entry at i of s, one of the table's segments.
+func (t *table) entry(s *segment, i int) entry {
+	return entry{id: s.id(i), kind: t.kind, before: s.before(i), until: s.until(i), keep: s.exceptions(i)}
+}
+
+// all walks the segments, in the order of the identities.
+func (t *table) all(yield func(*segment) bool) {
+	for i, s := range t.segments {
+		if (i == 0 || s != t.segments[i-1]) && !yield(s) {
+			return
+		}
 	}
-	s := &t.slots[i]
-	return s.until() >= live && revokes(s.before(), t.exceptions(i), iat, sid, hasSid)
+}
+
+func (t *table) len() (n int) {
+	for s := range t.all {
+		n += len(s.hi)
+	}
+	return n
+}
+
+func (t *table) bytes() (n int64) {
+	for s := range t.all {
+		n += s.bytes() + segmentBytes
+	}
+	return n + int64(len(t.segments))*8
+}
+
+// segmentBytes is the size of a segment's own fields; a test holds it to the type.
+const segmentBytes = 152
+
+// living is how many entries have not expired before live.
+func (t *table) living(live uint32) (n int) {
+	for s := range t.all {
+		for _, u := range s.lo {
+			if uint32(u>>32) >= live {
+				n++
+			}
+		}
+	}
+	return n
 }

@@ -32,7 +32,7 @@ func (l *replica) due(v *view) bool {
 	for _, r := range frozen {
 		n += r.used
 	}
-	return n > v.base.count/2
+	return n > v.base.count()/2
 }
 
 // setBulk says that a log is being read from here on, or no longer.
@@ -90,7 +90,7 @@ func (l *List) put(now Instant, n *entry) {
 	}
 	active := v.memtables[len(v.memtables)-1]
 	if active.full() {
-		active = l.freeze(v, memtableCapacity(v.base.count))
+		active = l.freeze(v, memtableCapacity(v.base.count()))
 		if l.due(l.view.Load()) {
 			l.startCompaction(now)
 		}
@@ -159,7 +159,13 @@ func (l *replica) compact(live uint32) {
 	for {
 		v := l.view.Load()
 		frozen := v.memtables[:len(v.memtables)-1]
-		b := compact(v.base, frozen, live, l.density)
+		b := compact(v.base, frozen, live, l.layout, func(b *base) {
+			next := &view{base: b} // made before, as below
+			l.mu.Lock()
+			next.memtables = l.view.Load().memtables
+			l.view.Store(next)
+			l.mu.Unlock()
+		})
 		// Made before: who allocates may have to help the garbage collector.
 		next := &view{base: b, memtables: make([]*memtable, 0, maxFrozen+2)}
 
@@ -168,7 +174,7 @@ func (l *replica) compact(live uint32) {
 		v = l.view.Load() // frozen is still its prefix: only compact removes
 		next.memtables = append(next.memtables, v.memtables[len(frozen):]...)
 		l.view.Store(next)
-		if small := memtableCapacity(b.count); !l.bulk && next.memtables[len(next.memtables)-1].capacity() > 2*small {
+		if small := memtableCapacity(b.count()); !l.bulk && next.memtables[len(next.memtables)-1].capacity() > small+small/4 {
 			// So much was forgotten that the active memtable is large beside what is left.
 			l.freeze(next, small)
 			next = l.view.Load()

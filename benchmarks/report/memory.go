@@ -91,7 +91,7 @@ func (r *run) memory() error {
 		}
 		settle(list, now)
 		full := heap() - before
-		if full < 20*float64(n) { // a slot of the table takes more
+		if full < 18*float64(n) { // an entry of the table takes more
 			return fmt.Errorf("%d entries seem to take %.0f bytes: something else was freed meanwhile", n, full)
 		}
 		more := make([]revoke.Event, n/20) // made before: their making leaves garbage
@@ -141,7 +141,7 @@ func (r *run) memory() error {
 	r.page.table(rows...)
 	worst := slices.Max(each)
 	median := measure.Samples(each).Median()
-	r.judge("B4", "memory of a live revocation, worst and median", fmt.Sprintf("%.1f and %.1f bytes", worst, median), "64 and 44 bytes", measure.Worst(measure.JudgeExact(worst, 64), measure.JudgeExact(median, 44)))
+	r.judge("B4", "memory of a live revocation, worst and median", fmt.Sprintf("%.1f and %.1f bytes", worst, median), "40 and 27 bytes", measure.Worst(measure.JudgeExact(worst, 40), measure.JudgeExact(median, 27)))
 	peak := measure.JudgeExact(worstPeak, 2)
 	if !rebuilt {
 		peak = measure.Unmade
