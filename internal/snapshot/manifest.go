@@ -30,9 +30,6 @@ const Kinds = 8
 // their kind's number, from 1 to 7.
 const Spared = 0
 
-// subject is the kind that may spare sessions.
-const subject = 3
-
 // Cutoff reports whether entries of the run have a cutoff.
 func Cutoff(run int) bool { return run == Spared || run >= 3 && run != 6 }
 
