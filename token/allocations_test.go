@@ -96,8 +96,8 @@ func TestVerifyAllocations(t *testing.T) {
 }
 
 // A request that waits for nothing pays nothing for the watch of its token: Middleware
-// allocates once, for the context and the copy of the request that carries it. Any middleware that
-// hands the claims on in a context allocates these two. Options change nothing.
+// allocates two times, as any middleware does that hands the claims on in a context: the context
+// and the copy of the request that carries it. Options change nothing.
 func TestMiddlewareAllocations(t *testing.T) {
 	list := forge.LocalList(t, revoke.Config{})
 	s := forge.Ed(t, "ed", forge.Keys().Ed)
@@ -148,7 +148,7 @@ func TestMiddlewareAllocations(t *testing.T) {
 		if found == nil {
 			t.Errorf("%s: the handler does not find the claims", name)
 		}
-		if !raceEnabled && (gotCount > 1 || gotBytes > bytes+160) { // the race detector allocates, too
+		if !raceEnabled && (gotCount > 2 || gotBytes > bytes+160) { // the race detector allocates, too
 			t.Errorf("%s: %v allocations of %.0f bytes; by hand %v of %.0f", name, gotCount, gotBytes, count, bytes)
 		}
 	}

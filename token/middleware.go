@@ -103,12 +103,6 @@ type admission struct {
 	spent         spentProof
 }
 
-// An admitted is a request that was let in, with its context: both in one piece of memory.
-type admitted struct {
-	admission
-	request http.Request
-}
-
 // A spentProof is a DPoP proof that a request has used up: a second Middleware on its
 // way, of another Verifier with the same DPoP, checks it and does not take it for a
 // replay. The zero spentProof is none.
@@ -157,8 +151,9 @@ func (p *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		defer a.stop()
 		p.v.refused.Accepted()
-		a.request = *r.WithContext(a) // which is on the stack
-		p.next.ServeHTTP(w, &a.request)
+		// Not in one piece of memory with a: who keeps the context of a connection that goes on
+		// would keep the request, whose headers the client chose.
+		p.next.ServeHTTP(w, r.WithContext(a))
 	default:
 		p.log(r.Context(), err)
 		p.refuse(w, scheme, err)
@@ -176,13 +171,13 @@ func (p *route) log(ctx context.Context, err error) {
 }
 
 // admit returns the context of r if it may pass.
-func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, known *verified) (*admitted, error) {
+func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, known *verified) (*admission, error) {
 	ctx, authorization := r.Context(), r.Header["Authorization"][0]
 	came := presented{request: r}
 	if outer, ok := ctx.Value(admissionKey{}).(*admission); ok && outer.authorization == authorization {
 		if outer.owner == p.v {
-			a := new(admitted)
-			return a, p.within(ctx, &a.admission, outer)
+			a := new(admission)
+			return a, p.within(ctx, a, outer)
 		}
 		came.spent = outer.spent
 	}
@@ -197,8 +192,7 @@ func (p *route) admit(r *http.Request, scheme, raw string, now revoke.Instant, k
 	if err != nil {
 		return nil, err
 	}
-	a := new(admitted)
-	a.owner, a.authorization, a.spent = p.v, authorization, came.spent
+	a := &admission{owner: p.v, authorization: authorization, spent: came.spent}
 	if came.sender.Proof != "" {
 		a.spent = spentProof{p.v.dpop.s, came.sender.Proof}
 	}
