@@ -2,7 +2,6 @@ package revoke_test
 
 import (
 	"fmt"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -91,13 +90,7 @@ func TestMemoryPerRevocation(t *testing.T) {
 	if c, r := revoke.Sizes(); c != r {
 		t.Errorf("Stats counts %v bytes, they are %v", c, r)
 	}
-	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC() // what a pool held
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
+	heap := revoke.SettledHeap
 	sizes := []int{60_000, 100_000, 130_000, 210_000, 600_000}
 	if testing.Short() {
 		sizes = sizes[:4]

@@ -269,7 +269,7 @@ func TestOldTablesAreLetGo(t *testing.T) {
 	const n = 200_000
 	rng := rand.New(rand.NewPCG(1, 4))
 	how := layout{newDensity(1e-4), 1 << 13}
-	before := heap()
+	before := float64(SettledHeap())
 	fill := func() *base {
 		list := make([]entry, n)
 		for i := range list {
