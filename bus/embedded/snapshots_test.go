@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -559,5 +561,32 @@ func TestSnapshotSlowWriterKeepsTheLease(t *testing.T) {
 	}
 	if r, _ := newest(t, s, b); r.Newest.Sequence != 10 || r.Holder != "" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// What a bucket says of an object's size is no reason to take as much memory: who may write to
+// the bucket, and cannot sign, would end each replica that starts, by two small messages.
+func TestSnapshotSizeIsBelievedAsItComes(t *testing.T) {
+	s := newStore(t, 64<<20)
+	b, _ := s.bucket()
+	p := put(t, s, b, someBytes(1))
+	p.Digest[0]++
+	p.Size = 1 << 30
+	subject := "$O." + bucketName + ".M." + base64.URLEncoding.EncodeToString([]byte(p.Name()))
+	if _, err := s.js.Publish(s.within(), subject, []byte(`{"nuid":"lie","size":1073741824,"chunks":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.js.Publish(s.within(), "$O."+bucketName+".C.lie", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got, err := b.Get(s.within(), p, p.Size)
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, snapshots.ErrContent) || got != nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+		t.Errorf("%d bytes allocated for one that came", n)
 	}
 }

@@ -230,8 +230,8 @@ func (b *Bucket) read(ctx context.Context, o object) ([]byte, error) {
 	defer func() {
 		_ = l.Conn.Publish(jetstream.DefaultAPIPrefix+"CONSUMER.DELETE."+b.objects()+"."+name, nil)
 	}()
-	data := make([]byte, 0, o.size)
-	empty := false // the last request brought nothing
+	var data []byte // grows as chunks come: that they are many is only said
+	empty := false  // the last request brought nothing
 	for left := o.chunks; left > 0; {
 		// They are all there, or are not to come: a server that is behind is given a moment.
 		n := min(left, chunksAtOnce)
@@ -242,7 +242,7 @@ func (b *Bucket) read(ctx context.Context, o object) ([]byte, error) {
 		if err != nil {
 			return nil, b.explain(err, before, api)
 		}
-		if data, n, err = take(ctx, batch, data); err != nil {
+		if data, n, err = take(ctx, batch, data, o.size); err != nil {
 			return nil, err
 		}
 		if left -= n; n == 0 && empty {
@@ -256,8 +256,8 @@ func (b *Bucket) read(ctx context.Context, o object) ([]byte, error) {
 	return data, nil
 }
 
-// take appends the chunks of a batch to data, which has room for all that may come.
-func take(ctx context.Context, batch jetstream.MessageBatch, data []byte) ([]byte, int, error) {
+// take appends the chunks of a batch to data, of which there may be so many bytes.
+func take(ctx context.Context, batch jetstream.MessageBatch, data []byte, size int64) ([]byte, int, error) {
 	n := 0
 	for {
 		select {
@@ -265,11 +265,15 @@ func take(ctx context.Context, batch jetstream.MessageBatch, data []byte) ([]byt
 			if !ok {
 				return data, n, nil
 			}
-			if chunk := m.Data(); len(chunk) <= cap(data)-len(data) {
-				data = append(data, chunk...)
-			} else {
-				return data, n, fmt.Errorf("bus: snapshots: %w: more than %d bytes", ErrContent, cap(data))
+			chunk := m.Data()
+			need := int64(len(data)) + int64(len(chunk))
+			if need > size {
+				return data, n, fmt.Errorf("bus: snapshots: %w: more than %d bytes", ErrContent, size)
 			}
+			if need > int64(cap(data)) {
+				data = append(make([]byte, 0, min(max(2*int64(cap(data)), need), size)), data...)
+			}
+			data = append(data, chunk...)
 			n++
 		case <-ctx.Done():
 			return data, n, fmt.Errorf("bus: snapshots: %w", context.Cause(ctx))
