@@ -90,7 +90,7 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		return false, f.gather(now, s, &r)
 	}
 	msg, fault := f.decoder.Decode(m.Subject, m.Data)
-	if fault == revoke.FaultCritical && r.Time.After(f.critical) && (f.cfg.Trust == nil || f.cfg.Trust.Verifies(m)) {
+	if fault == revoke.FaultCritical && r.Time.After(f.critical) && (f.cfg.Trust == nil || isSigned(m)) {
 		f.critical = r.Time
 	}
 	switch {
@@ -100,6 +100,9 @@ func (f *Follower) apply(now revoke.Instant, s *subscription, m *nats.Msg) (beat
 		fault, msg.Member = revoke.FaultUnsigned, ""
 	case fault == 0 && !msg.Beat && !f.cfg.Trust.Accepts(m, &msg.Event):
 		fault, msg.Member = revoke.FaultUnsigned, f.cfg.Trust.Lacks(&msg.Event)
+		if msg.Member == "" && isSigned(m) {
+			f.passed(r.Time, &msg.Event)
+		}
 	}
 	if fault == 0 && !msg.Beat {
 		f.chunk.received = msg.Received

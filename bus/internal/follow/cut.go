@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hybridtoken/hybridtoken/bus/internal/transport"
+	"github.com/hybridtoken/hybridtoken/bus/internal/wire"
 	"github.com/hybridtoken/hybridtoken/internal/replica"
 	"github.com/hybridtoken/hybridtoken/internal/snapshot"
 	"github.com/hybridtoken/hybridtoken/revoke"
@@ -66,10 +69,29 @@ func (f *Follower) cutAt(now revoke.Instant, r *replica.Record, nonce [16]byte) 
 }
 
 // complete reports whether what was applied is all that another version of this program would
-// have been made stale by: a snapshot says nothing of events that nobody here understands.
+// have been made stale by, and another trust would have taken: a snapshot says nothing of
+// events that nobody here understands or believes.
 func (f *Follower) complete(at time.Time) bool {
+	if !at.After(f.passedBy) {
+		return false
+	}
 	if f.critical.IsZero() {
 		return true
 	}
 	return at.Sub(f.critical) > max(f.list.Config().TokenLifetime, f.feed.Retention().TokenLifetime)
 }
+
+// passed takes note of an event that is signed by no key that counts here. While keys are
+// exchanged it may count where a snapshot is read.
+func (f *Follower) passed(at time.Time, e *revoke.Event) {
+	end := at.Add(f.feed.Retention().Longest(e.Kind))
+	if e.Until.Before(end) {
+		end = e.Until
+	}
+	if end.After(f.passedBy) {
+		f.passedBy = end
+	}
+}
+
+// isSigned reports whether there is a signature, be it by a key that counts or not.
+func isSigned(m *nats.Msg) bool { return m.Header.Get(wire.SignatureHeader) != "" }

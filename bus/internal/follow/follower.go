@@ -56,6 +56,7 @@ type Follower struct {
 	loaded   bool      // a snapshot was looked for
 	resuming uint64    // at which sequence the first subscription goes on, until that is known to be right; 0: at none
 	critical time.Time // of the last event marked critical that was not understood; zero: none was
+	passedBy time.Time // until when an event counts elsewhere whose signature does not count here; zero: there was none
 	cuts     chan *cut // taken while a subscription lives
 
 	changed  transport.Signal
