@@ -41,6 +41,15 @@ func (p *pace) allow(sid string, now revoke.Instant) bool {
 	return true
 }
 
+// giveBack takes back what allow has counted last.
+func (p *pace) giveBack(sid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if full, ok := p.next[sid]; ok {
+		p.next[sid] = full - int64(p.every)
+	}
+}
+
 // forget makes room: for whom nothing is counted any more, else for anybody.
 func (p *pace) forget(now revoke.Instant) {
 	for sid, full := range p.next {

@@ -265,12 +265,18 @@ func (m *Manager) giveOut(ctx context.Context, s *session, p *presented, made *r
 // unless returns err if the record is what the store holds, and ErrConflict if it was
 // overtaken: a store that lags may not show yet the family, or the use, that the client
 // was told of. Only a compare-and-set tells, which leaves the record as it is. Strangers who
-// know a session id can cause one a second; beyond, err is the answer at once.
+// know a session id can cause one a second; beyond, err is the answer at once. One that was
+// overtaken wrote nothing and does not count: the store may be as far behind when it is read
+// again.
 func (m *Manager) unless(ctx context.Context, r *session, err error) error {
 	if !m.confirms.allow(r.SID, m.now()) {
 		return err
 	}
-	if failed := m.save(ctx, r); failed != nil {
+	failed := m.save(ctx, r)
+	if errors.Is(failed, ErrConflict) {
+		m.confirms.giveBack(r.SID)
+	}
+	if failed != nil {
 		return failed
 	}
 	return err

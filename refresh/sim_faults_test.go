@@ -32,6 +32,7 @@ func (st *simStore) Load(ctx context.Context, key string) (Record, error) {
 	if st.s.faulty && st.s.chance(5) {
 		if r, ok := st.older[key]; ok && r.Revision != 0 { // an old "there is none" no Store may give
 			st.s.stale++
+			st.s.current.stale++
 			return r, nil
 		}
 	}

@@ -52,6 +52,7 @@ type sim struct {
 type simCounts struct {
 	logins, refreshes, graces, replays, logouts, everywhere, bans, lost, conflicts, ambiguous, lates, renewed, superseded, denied, pending, kept int
 	bound, boundUses, challenged, worthless                                                                                                      int
+	outdated                                                                                                                                     int // retries answered by an old answer of the store, after their session got a new refresh token
 }
 
 type simToken struct {
@@ -71,6 +72,7 @@ type simProc struct {
 	name   string
 	resume chan struct{}
 	yield  chan bool // true: it is over
+	stale  int       // old answers of the store that it was given
 }
 
 func (s *sim) now() time.Time { return s.bus.Now() }
@@ -321,6 +323,7 @@ func (s *sim) finish() {
 		}
 	}
 	s.bus.Advance(4 * time.Second)
+	s.awaitFresh()
 	for _, u := range s.users {
 		for _, c := range u.clients {
 			if r := s.record(c); r != nil && r.Ended != 0 {
@@ -349,6 +352,22 @@ func (s *sim) finish() {
 				}
 			}
 		}
+	}
+}
+
+// awaitFresh lets time pass until every replica is fresh. What was under way when the links were
+// mended is up to 6 s late. A member whose own heartbeat has just taken so long takes the server
+// for slow, and sends the next one after up to twice that time, or is silenced by another's: in
+// the meantime its replica may be stale, which is safe. It must not stay so.
+func (s *sim) awaitFresh() {
+	mended := s.now()
+	stale := func(in *simInstance) bool { return in.m.Status().State != revoke.StateFresh }
+	for slices.ContainsFunc(s.inst, stale) {
+		if s.now().Sub(mended) > 16*time.Second {
+			s.violation("a replica is not fresh though all is mended")
+			return
+		}
+		s.bus.Advance(100 * time.Millisecond)
 	}
 }
 
@@ -438,4 +457,5 @@ func (c *simCounts) add(d *simCounts) {
 	c.boundUses += d.boundUses
 	c.challenged += d.challenged
 	c.worthless += d.worthless
+	c.outdated += d.outdated
 }

@@ -47,6 +47,20 @@ type simClient struct {
 type retirement struct {
 	at       time.Time
 	failures int // before; -1: failures make no difference
+
+	// Of a token that a logout everywhere has replaced: when the newest access token of the
+	// session so far was issued.
+	newest time.Time
+}
+
+// newest returns when the newest access token of the session was issued, but for one.
+func (s *sim) newest(c *simClient, but string) (at time.Time) {
+	for name, t := range s.minted {
+		if t.sid == c.sid && name != but && t.identity.IssuedAt.After(at) {
+			at = t.identity.IssuedAt
+		}
+	}
+	return at
 }
 
 func (c *simClient) blame(why string) {
@@ -171,7 +185,19 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 			s.violation("session %s: refreshed after it had been ended", c.sid)
 		}
 		if !retired.at.IsZero() && began.After(retired.at) && (retired.failures < 0 || retired.failures == s.failures) {
-			s.violation("session %s: refreshed with a token that had been used up", c.sid)
+			switch {
+			case retired.failures >= 0 || s.current.stale == 0:
+				s.violation("session %s: refreshed with a token that had been used up", c.sid)
+			case s.minted[g.AccessToken()].identity.IssuedAt.After(retired.newest):
+				s.violation("session %s: refreshed anew with a token that had been replaced", c.sid)
+			default:
+				// An old answer of the store has had a retry in the window answered, which writes
+				// nothing: with an access token dated like those from before, of a session that
+				// was kept, and with a successor that is worth as little.
+				s.counts.outdated++
+				c.retired[g.RefreshToken()] = retired
+				s.use(c, g.RefreshToken(), true)
+			}
 		}
 		// The replica had been told of the ban, as far as it knew itself.
 		if !c.banned.IsZero() && !proven.IsZero() && s.truth(in, proven).After(c.banned) {
@@ -190,7 +216,7 @@ func (s *sim) use(c *simClient, refreshToken string, thief bool) {
 		}
 		if g.RefreshToken() != c.refresh {
 			// After the window, by the clocks of any two instances.
-			c.retired[c.refresh] = retirement{s.now().Add(simLifetimes.Grace + 5*time.Second), failures}
+			c.retired[c.refresh] = retirement{at: s.now().Add(simLifetimes.Grace + 5*time.Second), failures: failures}
 		}
 		c.refresh, c.first, c.lost = g.RefreshToken(), time.Time{}, 0
 	})
@@ -277,7 +303,7 @@ func (s *sim) everywhere(u *simUser, keep *simClient) {
 			return
 		}
 		s.counts.renewed++
-		keep.retired[keep.refresh] = retirement{s.now(), -1}
+		keep.retired[keep.refresh] = retirement{s.now(), -1, s.newest(keep, g.AccessToken())}
 		keep.refresh, keep.first, keep.lost = g.RefreshToken(), time.Time{}, 0
 		keep.tokens = append(keep.tokens, g.AccessToken())
 	})
