@@ -99,18 +99,26 @@ func TestNoticesABrokenProgram(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var out bytes.Buffer
-			err := run(t.Context(), &out, config{once: true, patience: 20 * time.Second, edit: func(name string, text []byte) []byte {
-				if name != c.file {
-					return text
-				}
-				if !bytes.Contains(text, []byte(c.from)) {
-					t.Errorf("%s lacks %q", name, c.from)
-				}
-				return bytes.ReplaceAll(text, []byte(c.from), []byte(c.to))
-			}})
+			broken := func(patience time.Duration) (string, error) {
+				var out bytes.Buffer
+				err := run(t.Context(), &out, config{once: true, patience: patience, edit: func(name string, text []byte) []byte {
+					if name != c.file {
+						return text
+					}
+					if !bytes.Contains(text, []byte(c.from)) {
+						t.Errorf("%s lacks %q", name, c.from)
+					}
+					return bytes.ReplaceAll(text, []byte(c.from), []byte(c.to))
+				}})
+				return out.String(), err
+			}
+			out, err := broken(20 * time.Second)
+			if err != nil && !strings.Contains(err.Error(), c.says) {
+				// On a busy machine what is not broken may take longer than what is waited for.
+				out, err = broken(2 * time.Minute)
+			}
 			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("error %v, want one with %q\n%s", err, c.says, out.String())
+				t.Errorf("error %v, want one with %q\n%s", err, c.says, out)
 			}
 		})
 	}
